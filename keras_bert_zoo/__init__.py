@@ -1,0 +1,57 @@
+"""Fine-tune BERT-family encoders on text with Keras and export them as one file that takes raw strings.
+
+The public names load on first use: importing this package does not import TensorFlow.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from keras_bert_zoo.config import EncoderConfig
+    from keras_bert_zoo.encoders.encoder import Encoder
+    from keras_bert_zoo.errors import BertZooError
+    from keras_bert_zoo.presets.catalog import list_presets
+    from keras_bert_zoo.tasks.text_classifier import TextClassifier
+    from keras_bert_zoo.tasks.text_regressor import TextRegressor
+    from keras_bert_zoo.text.tokenizer import Tokenizer
+    from keras_bert_zoo.text.wordpiece import WordPieceTokenizer
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BertZooError",
+    "Encoder",
+    "EncoderConfig",
+    "TextClassifier",
+    "TextRegressor",
+    "Tokenizer",
+    "WordPieceTokenizer",
+    "__version__",
+    "list_presets",
+]
+
+# Public name -> the module that defines it. A new public name is added here, in `__all__`, and in the block above.
+_MODULES = {
+    "BertZooError": "keras_bert_zoo.errors",
+    "Encoder": "keras_bert_zoo.encoders.encoder",
+    "EncoderConfig": "keras_bert_zoo.config",
+    "TextClassifier": "keras_bert_zoo.tasks.text_classifier",
+    "TextRegressor": "keras_bert_zoo.tasks.text_regressor",
+    "Tokenizer": "keras_bert_zoo.text.tokenizer",
+    "WordPieceTokenizer": "keras_bert_zoo.text.wordpiece",
+    "list_presets": "keras_bert_zoo.presets.catalog",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name on first use (PEP 562)."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_MODULES[name]), name)
+    globals()[name] = value  # later uses skip this function
+    return value
+
+
+def __dir__() -> list[str]:
+    """Lists the public names besides what is already loaded."""
+    return sorted(set(globals()) | set(__all__))
