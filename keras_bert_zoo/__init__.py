@@ -1,4 +1,4 @@
-"""Fine-tune BERT-family encoders on text with Keras and export them as one file that takes raw strings.
+"""Fine-tune BERT-family encoders with Keras and export one file that takes raw strings.
 
 The public names load on first use: importing this package does not import TensorFlow.
 """
@@ -30,7 +30,8 @@ __all__ = [
     "list_presets",
 ]
 
-# Public name -> the module that defines it. A new public name is added here, in `__all__`, and in the block above.
+# Public name -> the module that defines it. A new public name is added here, in `__all__`, and
+# in the block above.
 _MODULES = {
     "BertZooError": "keras_bert_zoo.errors",
     "Encoder": "keras_bert_zoo.encoders.encoder",

@@ -1,14 +1,15 @@
 """The package's own exceptions.
 
-Every error that a caller can cause derives from `BertZooError`, so that a command or a service catches one class and prints
-one line. The kinds also derive from the built-in that Python users expect.
+Every error that a caller can cause derives from `BertZooError`, so that a command or a service
+catches one class and prints one line. The kinds also derive from the built-in that Python users
+expect.
 """
 
 __all__ = ["BertZooError", "CheckpointError", "ConfigError", "DataError", "ExportError"]
 
 
 class BertZooError(Exception):
-    """Base of every error that keras_bert_zoo raises on purpose; its text is one message for people."""
+    """Base of every error that keras_bert_zoo raises on purpose."""
 
 
 class ConfigError(BertZooError, ValueError):
@@ -16,7 +17,7 @@ class ConfigError(BertZooError, ValueError):
 
 
 class DataError(BertZooError, ValueError):
-    """A data file or value cannot be used; the message names the file and the line where there is one."""
+    """A data file or value cannot be used; the message names file and line where there are any."""
 
 
 class CheckpointError(BertZooError, ValueError):

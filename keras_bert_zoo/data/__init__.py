@@ -1,0 +1,1 @@
+"""Readers for the formats people have, and input pipelines of tokenized rows."""

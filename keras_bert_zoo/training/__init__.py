@@ -1,0 +1,1 @@
+"""Evaluation metrics, and what training needs besides Keras."""
