@@ -1,0 +1,1 @@
+"""Encoders: one functional Keras model per family."""

@@ -1,0 +1,116 @@
+"""Multi-head self-attention over either token layout."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.layers.dense import Dense
+from keras_bert_zoo.layers.token_layout import Layout, to_groups, to_tokens
+
+
+class SelfAttention(keras.layers.Layer):
+    """Computes scaled dot-product attention of every token over its own text.
+
+    Args:
+        hidden_dim: int.
+        num_heads: int. Must divide `hidden_dim`.
+        dropout: float. On the attention probabilities.
+        initializer_range: float. See `Dense`.
+
+    Call arguments:
+        x: float (T, H).
+        layout: what `TokenLayout` returned for the batch.
+        training: bool.
+        first_token_only: bool. Compute the output of each row's first token alone.
+
+    Returns:
+        (context, probabilities): float (T, H), or (B, H) with `first_token_only`; and the list of
+        attention probabilities, one float (n, N, s, s) per group ((n, N, 1, s) with
+        `first_token_only`), before dropout.
+
+    Raises:
+        ConfigError: `hidden_dim % num_heads != 0`.
+
+    Source: arXiv 1706.03762, section 3.2.
+    """
+
+    def __init__(
+        self,
+        *,
+        hidden_dim: int,
+        num_heads: int,
+        dropout: float,
+        initializer_range: float = 0.02,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if hidden_dim % num_heads:
+            raise ConfigError(
+                f"`num_heads` must divide `hidden_dim`, got {hidden_dim} and {num_heads}."
+            )
+        self.num_heads = num_heads
+        self.head_dim = hidden_dim // num_heads
+        projection: dict[str, Any] = {
+            "units": hidden_dim,
+            "initializer_range": initializer_range,
+            "dtype": self.dtype_policy,
+        }
+        self.query = Dense(name="query", **projection)
+        self.key = Dense(name="key", **projection)
+        self.value = Dense(name="value", **projection)
+        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+
+    def call(
+        self,
+        x: tf.Tensor,
+        layout: Layout,
+        training: bool = False,
+        first_token_only: bool = False,
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Attends; see the class."""
+        keys = to_groups(self.key(x), layout)
+        values = to_groups(self.value(x), layout)
+        if first_token_only:
+            queries = self._first_token_queries(x, layout)
+        else:
+            queries = to_groups(self.query(x), layout)
+        scale = tf.cast(1 / math.sqrt(self.head_dim), x.dtype)
+        contexts, probabilities = [], []
+        for q, k, v, mask in zip(queries, keys, values, layout["attend"], strict=True):
+            # Product, scale and mask in this order become one fused batch product on CPU.
+            scores = tf.matmul(self._split(q), self._split(k), transpose_b=True) * scale
+            scores += tf.cast(mask, x.dtype)  # (n, N, s, s)
+            probability = tf.nn.softmax(scores)
+            probabilities.append(probability)
+            context = tf.matmul(self.dropout(probability, training=training), self._split(v))
+            contexts.append(self._merge(context))
+        if not first_token_only:
+            return to_tokens(contexts, layout, like=x), probabilities
+        first = tf.concat([context[:, 0] for context in contexts], axis=0)  # (B, H)
+        if "restore" in layout:
+            first = tf.gather(first, layout["restore"])
+        return first, probabilities
+
+    def _first_token_queries(self, x: tf.Tensor, layout: Layout) -> list[tf.Tensor]:
+        first = self.query(tf.gather(x, layout["first_tokens"]))  # (B, H)
+        if "restore" not in layout:
+            return [first[:, tf.newaxis]]
+        sorted_first = tf.gather(first, tf.argsort(layout["restore"]))
+        sizes = [tf.shape(index)[0] for index in layout["group_indices"]]
+        parts = tf.split(sorted_first, sizes) if len(sizes) > 1 else [sorted_first]
+        return [part[:, tf.newaxis] for part in parts]
+
+    def _split(self, x: tf.Tensor) -> tf.Tensor:
+        shape = tf.shape(x)  # n, s, H
+        x = tf.reshape(x, [shape[0], shape[1], self.num_heads, self.head_dim])
+        return tf.transpose(x, [0, 2, 1, 3])  # (n, N, s, D)
+
+    def _merge(self, x: tf.Tensor) -> tf.Tensor:
+        shape = tf.shape(x)  # n, N, s, D
+        x = tf.transpose(x, [0, 2, 1, 3])
+        return tf.reshape(x, [shape[0], shape[2], self.num_heads * self.head_dim])

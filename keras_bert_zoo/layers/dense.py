@@ -1,0 +1,70 @@
+"""The affine map of every projection in an encoder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_bert_zoo.layers.activations import get_activation
+
+
+class Dense(keras.layers.Layer):
+    """Computes `activation(x @ kernel + bias)` on rank-2 inputs.
+
+    Unlike `keras.layers.Dense`, which contracts with tensordot and a broadcast addition, this is
+    a plain MatMul followed by BiasAdd: the form that TensorFlow fuses on CPU, together with an
+    exact GELU or a residual addition behind it.
+
+    Args:
+        units: int. Output width.
+        activation: str. Name of the activation, see `layers.activations`.
+        initializer_range: float. Standard deviation of the kernel's truncated normal initializer
+            (0.02 is Google's BERT); the bias starts at zero.
+
+    Call arguments:
+        x: float (T, input width).
+
+    Returns:
+        float (T, units), compute dtype.
+
+    Raises:
+        ConfigError: unknown activation.
+    """
+
+    def __init__(
+        self,
+        units: int,
+        *,
+        activation: str = "linear",
+        initializer_range: float = 0.02,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.units = units
+        self.activation = activation
+        self.initializer_range = initializer_range
+        self._activate = get_activation(activation)
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Creates `kernel` (input width, units) and `bias` (units,)."""
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(input_shape[-1], self.units),
+            initializer=keras.initializers.TruncatedNormal(stddev=self.initializer_range),
+        )
+        self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Applies the map; see the class."""
+        x = tf.nn.bias_add(tf.matmul(x, self.kernel), self.bias)
+        return x if self.activation == "linear" else self._activate(x)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return super().get_config() | {
+            "units": self.units,
+            "activation": self.activation,
+            "initializer_range": self.initializer_range,
+        }

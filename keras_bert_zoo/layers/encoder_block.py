@@ -1,0 +1,79 @@
+"""One post-LayerNorm Transformer block."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_bert_zoo.config import EncoderConfig
+from keras_bert_zoo.layers.attention import SelfAttention
+from keras_bert_zoo.layers.dense import Dense
+from keras_bert_zoo.layers.normalization import LayerNormalization
+from keras_bert_zoo.layers.token_layout import Layout
+
+
+class EncoderBlock(keras.layers.Layer):
+    """Self-attention and feed-forward, each followed by a residual sum and LayerNorm.
+
+    Args:
+        config: EncoderConfig.
+
+    Call arguments:
+        x: float (T, H).
+        layout: what `TokenLayout` returned for the batch.
+        training: bool.
+        first_token_only: bool. Compute the output of each row's first token alone: all that a
+            pooled output needs of the last block.
+
+    Returns:
+        (output, probabilities): float (T, H), or (B, H) with `first_token_only`; and the
+        attention probabilities as `SelfAttention` returns them.
+
+    Source: arXiv 1810.04805; arXiv 1706.03762, section 3.1.
+    """
+
+    def __init__(self, config: EncoderConfig, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.config = config
+        shared: dict[str, Any] = {"dtype": self.dtype_policy}
+        dense = shared | {"initializer_range": config.initializer_range}
+        self.attention = SelfAttention(
+            hidden_dim=config.hidden_dim,
+            num_heads=config.num_heads,
+            dropout=config.attention_dropout,
+            name="attention",
+            **dense,
+        )
+        self.attention_output = Dense(config.hidden_dim, name="attention_output", **dense)
+        self.attention_norm = LayerNormalization(
+            epsilon=config.layer_norm_epsilon, name="attention_norm", **shared
+        )
+        self.intermediate = Dense(
+            config.intermediate_dim, activation=config.activation, name="intermediate", **dense
+        )
+        self.output_dense = Dense(config.hidden_dim, name="output_dense", **dense)
+        self.output_norm = LayerNormalization(
+            epsilon=config.layer_norm_epsilon, name="output_norm", **shared
+        )
+        self.dropout = keras.layers.Dropout(config.dropout, **shared)
+
+    def call(
+        self,
+        x: tf.Tensor,
+        layout: Layout,
+        training: bool = False,
+        first_token_only: bool = False,
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Transforms the tokens; see the class."""
+        context, probabilities = self.attention(
+            x, layout, training=training, first_token_only=first_token_only
+        )
+        if first_token_only:
+            x = tf.gather(x, layout["first_tokens"])  # (B, H)
+        attended = self.dropout(self.attention_output(context), training=training)
+        x = self.attention_norm(attended + x, training=training)
+        transformed = self.output_dense(self.intermediate(x))
+        transformed = self.dropout(transformed, training=training)
+        return self.output_norm(transformed + x, training=training), probabilities

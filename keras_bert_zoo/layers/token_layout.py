@@ -1,0 +1,257 @@
+"""Token layouts: how a padded batch becomes one row per token, and back.
+
+Every encoder computes on rank-2 (T, H) tensors. In the padded layout T = B * S, with static shapes
+where the input's are static (TPU, XLA). In the packed layout the padding is dropped: T is the
+number of tokens, rounded up. Only attention sees rows again, and there the packed layout cuts the
+batch into a few groups of similar length, each padded to its own longest row.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_bert_zoo.errors import ConfigError
+
+TOKEN_LAYOUTS = ("padded", "packed")
+
+# oneDNN caches one primitive per shape: rounding up the number of tokens, and of columns in an
+# attention group, makes shapes repeat.
+_TOKEN_MULTIPLE = 64
+_COLUMN_MULTIPLE = 8
+
+# Added to the score of a masked key. exp(-1e9) is 0 in float32 and in bfloat16, and unlike
+# -infinity it gives a row without any key a finite (and unused) result. Google's BERT adds -1e4.
+_MASKED_SCORE = -1e9
+
+Layout = dict[str, Any]
+
+
+class TokenLayout(keras.layers.Layer):
+    """Turns a padded batch into tokens and the index tensors that lead back.
+
+    Args:
+        kind: "padded" or "packed".
+        attention_groups: int. Packed only: how many groups of similar length attention works on.
+            1 is best when batches are bucketed by length, 4 for texts in order of arrival.
+
+    Call arguments:
+        token_ids, segment_ids, padding_mask: int32 (B, S). `padding_mask` 1 = attend, 0 = padding;
+            holes and left padding are allowed, positions are the columns.
+
+    Returns:
+        dict: `token_ids`, `segment_ids`, `positions` int32 (T,); `attend`: list of float32 masks
+        (n, 1, 1, s), to be added to attention scores; `first_tokens` int32 (B,): where the first
+        column of each row stands among the tokens; and index tensors for this module's functions.
+
+    Raises:
+        ConfigError: unknown `kind` or `attention_groups` below 1.
+    """
+
+    def __init__(self, kind: str, *, attention_groups: int = 1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if kind not in TOKEN_LAYOUTS:
+            raise ConfigError(f"`token_layout` must be one of {TOKEN_LAYOUTS}, got {kind!r}.")
+        if attention_groups < 1:
+            raise ConfigError(f"`attention_groups` must be at least 1, got {attention_groups}.")
+        self.kind = kind
+        self.attention_groups = attention_groups
+
+    def call(
+        self, token_ids: tf.Tensor, segment_ids: tf.Tensor, padding_mask: tf.Tensor
+    ) -> Layout:
+        """Computes the layout; see the class."""
+        if self.kind == "padded":
+            return _padded_layout(token_ids, segment_ids, padding_mask)
+        return _packed_layout(token_ids, segment_ids, padding_mask, self.attention_groups)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return super().get_config() | {
+            "kind": self.kind,
+            "attention_groups": self.attention_groups,
+        }
+
+
+def _padded_layout(
+    token_ids: tf.Tensor, segment_ids: tf.Tensor, padding_mask: tf.Tensor
+) -> Layout:
+    shape = tf.shape(token_ids)
+    rows, columns = shape[0], shape[1]
+    return {
+        "token_ids": tf.reshape(token_ids, [-1]),
+        "segment_ids": tf.reshape(segment_ids, [-1]),
+        "positions": tf.reshape(tf.broadcast_to(tf.range(columns), shape), [-1]),
+        "first_tokens": tf.range(rows) * columns,
+        "attend": [_additive_mask(_attended_keys(padding_mask))],
+        # Only the shape of this one is used: it carries B and S, static where they are known.
+        "shape_of": token_ids,
+    }
+
+
+def _packed_layout(
+    token_ids: tf.Tensor, segment_ids: tf.Tensor, padding_mask: tf.Tensor, groups: int
+) -> Layout:
+    shape = tf.shape(token_ids)
+    rows, columns = shape[0], shape[1]
+    attend = _attended_keys(padding_mask)
+    # The first column is always kept, as a query: the pooled output reads it even where the
+    # caller masked it (left padding).
+    keep = tf.logical_or(attend, tf.range(columns)[tf.newaxis, :] == 0)
+    lengths = tf.reduce_sum(tf.cast(keep, tf.int32), axis=1)  # (B,)
+    order = tf.argsort(lengths, stable=True)
+    lengths = tf.gather(lengths, order)
+    starts = tf.cumsum(lengths, exclusive=True)  # (B,), first token of each sorted row
+
+    kept = tf.cast(tf.where(tf.gather(keep, order)), tf.int32)  # (tokens, 2): sorted row, column
+    sorted_row, column = kept[:, 0], kept[:, 1]
+    flat = tf.gather(order, sorted_row) * columns + column  # (tokens,) index into B * S
+    rank = tf.range(tf.shape(kept)[0]) - tf.gather(starts, sorted_row)  # place in its row
+    tokens = tf.shape(kept)[0]
+    # At least one row behind the tokens stands for "no token": padding inside attention reads it,
+    # and what attention writes to it is zero, so that no gradient comes back through padding.
+    spare = [[0, _TOKEN_MULTIPLE - tokens % _TOKEN_MULTIPLE]]
+
+    def pick(values: tf.Tensor) -> tf.Tensor:  # (B, S) -> (T,)
+        return tf.pad(tf.gather(tf.reshape(values, [-1]), flat), spare)
+
+    attended = pick(attend)
+    indices, masks, context = [], [], tf.zeros_like(rank)
+    offset = tf.constant(0)
+    for group in range(groups):
+        begin, end = rows * group // groups, rows * (group + 1) // groups
+        group_lengths, group_starts = lengths[begin:end], starts[begin:end]
+        longest = tf.reduce_max(tf.concat([group_lengths, [0]], axis=0))
+        width = -(-longest // _COLUMN_MULTIPLE) * _COLUMN_MULTIPLE
+        within = tf.range(width)[tf.newaxis, :] < group_lengths[:, tf.newaxis]  # (n, s)
+        index = tf.where(within, group_starts[:, tf.newaxis] + tf.range(width), tokens)
+        indices.append(index)
+        masks.append(_additive_mask(tf.logical_and(within, tf.gather(attended, index))))
+        inside = tf.logical_and(sorted_row >= begin, sorted_row < end)
+        context = tf.where(inside, offset + (sorted_row - begin) * width + rank, context)
+        offset += (end - begin) * width
+
+    first_tokens = tf.scatter_nd(order[:, tf.newaxis], starts, [rows])
+    places = tf.scatter_nd(flat[:, tf.newaxis], tf.range(tokens) + 1, [rows * columns])
+    return {
+        "token_ids": pick(token_ids),
+        "segment_ids": pick(segment_ids),
+        "positions": tf.pad(column, spare),
+        "first_tokens": first_tokens,
+        "attend": masks,
+        "group_indices": indices,
+        # Spare tokens read the zero row that `to_tokens` puts behind the groups.
+        "context_index": tf.pad(context - offset, spare) + offset,
+        "restore": tf.argsort(order),  # (B,): where each row stands among the sorted ones
+        "unpack": tf.reshape(places, shape),  # (B, S): 1 + the token's index, 0 = dropped
+    }
+
+
+def _attended_keys(padding_mask: tf.Tensor) -> tf.Tensor:
+    # A row without any attended token would have no defined output: it attends to its first.
+    attend = padding_mask != 0
+    empty = tf.logical_not(tf.reduce_any(attend, axis=1, keepdims=True))
+    first = tf.range(tf.shape(padding_mask)[1])[tf.newaxis, :] == 0
+    return tf.logical_or(attend, tf.logical_and(empty, first))
+
+
+def _additive_mask(attend: tf.Tensor) -> tf.Tensor:
+    return tf.where(attend, 0.0, _MASKED_SCORE)[:, tf.newaxis, tf.newaxis, :]
+
+
+def to_groups(x: tf.Tensor, layout: Layout) -> list[tf.Tensor]:
+    """Lays tokens out as padded rows, for attention.
+
+    Args:
+        x: float (T, H).
+        layout: what `TokenLayout` returned.
+
+    Returns:
+        list of float (n, s, H), one per group. In the packed layout, rows are sorted by length
+        and padding repeats a spare token.
+    """
+    if "shape_of" in layout:
+        batch = layout["shape_of"]
+        shape = [*_dimensions(batch), x.shape[-1]]
+        return [tf.reshape(x, shape)]
+    return _gather_groups(x, layout["context_index"], *layout["group_indices"])
+
+
+def to_tokens(groups: list[tf.Tensor], layout: Layout, like: tf.Tensor) -> tf.Tensor:
+    """Brings padded rows back to one row per token; the inverse of `to_groups`.
+
+    Args:
+        groups: list of float (n, s, H).
+        layout: what `TokenLayout` returned.
+        like: float (T, H). A tensor of the result's shape, which tells TensorFlow's optimizer
+            that a residual of that shape can be fused.
+
+    Returns:
+        float (T, H).
+    """
+    if "shape_of" in layout:
+        return tf.reshape(groups[0], tf.shape(like))
+    tokens = _gather_tokens(layout["context_index"], layout["group_indices"], *groups)
+    return tf.reshape(tokens, tf.shape(like))
+
+
+def to_batch(x: tf.Tensor, layout: Layout) -> tf.Tensor:
+    """Puts tokens back in the caller's padded batch.
+
+    Args:
+        x: float (T, H).
+        layout: what `TokenLayout` returned.
+
+    Returns:
+        float (B, S, H). The packed layout leaves zeros at padding.
+    """
+    if "shape_of" in layout:
+        return to_groups(x, layout)[0]
+    with_zeros = tf.concat([tf.zeros_like(x[:1]), x], axis=0)
+    return tf.gather(with_zeros, layout["unpack"])
+
+
+def _dimensions(x: tf.Tensor) -> list[Any]:
+    dynamic = tf.shape(x)
+    return [dynamic[i] if size is None else size for i, size in enumerate(x.shape)]
+
+
+def _with_zero_row(groups: Any) -> tf.Tensor:
+    width = groups[0].shape[-1]
+    rows = [tf.reshape(group, [-1, width]) for group in groups]
+    return tf.concat([*rows, tf.zeros([1, width], groups[0].dtype)], axis=0)
+
+
+# The two gathers are each other's inverse, so each one's gradient is the other: a gather instead of
+# the scatter-add that autodiff would write, which is single-threaded on CPU.
+@tf.custom_gradient
+def _gather_groups(x: tf.Tensor, context_index: tf.Tensor, *indices: tf.Tensor) -> Any:
+    def gradient(*upstream: tf.Tensor) -> list[tf.Tensor | None]:
+        dx = tf.gather(_with_zero_row(upstream), context_index)
+        return [dx, None, *([None] * len(indices))]
+
+    return [tf.gather(x, index) for index in indices], gradient
+
+
+def _gather_tokens(
+    context_index: tf.Tensor, indices: list[tf.Tensor], *groups: tf.Tensor
+) -> tf.Tensor:
+    @tf.custom_gradient
+    def gather(*rows: tf.Tensor) -> Any:
+        def gradient(upstream: tf.Tensor) -> list[tf.Tensor]:
+            # Padding reads a spare token, whose gradient is zero: nothing behind it is ever used.
+            return [tf.gather(upstream, index) for index in indices]
+
+        return tf.gather(_with_zero_row(rows), context_index), gradient
+
+    return gather(*groups)
+
+
+class TokensToBatch(keras.layers.Layer):
+    """`to_batch` as a layer: float (T, H) and a layout -> float (B, S, H)."""
+
+    def call(self, x: tf.Tensor, layout: Layout) -> tf.Tensor:
+        """Restores the batch; see `to_batch`."""
+        return to_batch(x, layout)
