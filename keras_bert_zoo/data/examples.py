@@ -1,0 +1,154 @@
+"""Texts with their labels, and where each came from."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from keras_bert_zoo.errors import ConfigError, DataError
+
+__all__ = ["Examples", "LabelKind", "Labels"]
+
+LabelKind = Literal["single", "multi", "float"]
+Labels = list[str] | list[list[str]] | list[float]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Texts, or pairs of texts, with what is known of each.
+
+    Args:
+        texts: list of str.
+        text_pairs: list of str, the second text of each pair, or None.
+        labels: one per text: a str (single-label), a list of str (multi-label) or a float
+            (regression); None where there are none, as for prediction.
+        rows: the line on which each example starts in `path`, counted from 1. Empty means 1, 2, ...
+        path: the file's name for messages; empty for examples that come from no file.
+
+    Raises:
+        DataError: the lists differ in length.
+    """
+
+    texts: list[str]
+    text_pairs: list[str] | None = None
+    labels: Labels | None = None
+    rows: list[int] = field(default_factory=list)
+    path: str = ""
+
+    def __post_init__(self) -> None:
+        """Checks the lengths and fills in `rows`."""
+        if not self.rows:
+            object.__setattr__(self, "rows", list(range(1, len(self.texts) + 1)))
+        for name in ("text_pairs", "labels", "rows"):
+            values = getattr(self, name)
+            if values is not None and len(values) != len(self.texts):
+                raise DataError(
+                    f"expected as many {name} as texts, which are {len(self.texts)}, "
+                    f"but got {len(values)}"
+                )
+
+    def __len__(self) -> int:
+        """Counts the examples."""
+        return len(self.texts)
+
+    def __getitem__(self, rows: slice) -> "Examples":
+        """Takes a slice, such as `examples[:100]`."""
+        if not isinstance(rows, slice):
+            raise TypeError(f"Examples take a slice, got {type(rows).__name__}; see subset()")
+        return self.subset(range(len(self))[rows])
+
+    @property
+    def label_kind(self) -> LabelKind | None:
+        """The kind of the first label: single, multi or float; None without labels."""
+        if not self.labels:
+            return None
+        first = self.labels[0]
+        if isinstance(first, str):
+            return "single"
+        return "multi" if isinstance(first, list) else "float"
+
+    def where(self, index: int) -> str:
+        """Says where an example came from: `file:line`, or its number where there is no file."""
+        return f"{self.path}:{self.rows[index]}" if self.path else f"example {self.rows[index]}"
+
+    def subset(self, indices: Sequence[int] | np.ndarray) -> "Examples":
+        """Takes the examples at `indices`, in that order."""
+        chosen = [int(index) for index in indices]
+        if not chosen:  # without this, empty `rows` would be filled in: they are of no length
+            return Examples([], _pick(self.text_pairs, []), _pick(self.labels, []), [], self.path)
+        return Examples(
+            [self.texts[index] for index in chosen],
+            _pick(self.text_pairs, chosen),
+            _pick(self.labels, chosen),
+            [self.rows[index] for index in chosen],
+            self.path,
+        )
+
+    def split(
+        self, fraction: float, seed: int, stratify: bool = True
+    ) -> tuple["Examples", "Examples"]:
+        """Parts the examples in two at random, as for a development set.
+
+        Both parts keep the order of the file. The same seed gives the same parts.
+
+        Args:
+            fraction: float in (0, 1). The second part's share, rounded to whole examples.
+            seed: int.
+            stratify: bool. With single labels, each label gets its share of the second part, and
+                the first part keeps at least one example of every label. Multi-label and float
+                labels are parted without regard to the label.
+
+        Returns:
+            Two `Examples`: the larger rest, and the part that was held out.
+
+        Raises:
+            ConfigError: `fraction` is outside (0, 1).
+            DataError: one of the parts would be empty.
+        """
+        if not 0.0 < fraction < 1.0:
+            raise ConfigError(f"expected a fraction between 0 and 1 to hold out, got {fraction}")
+        wanted = math.floor(fraction * len(self) + 0.5)
+        if not 0 < wanted < len(self):
+            raise DataError(
+                f"cannot hold out {fraction:g} of {len(self)} examples: one part would be empty; "
+                "give more examples or another fraction"
+            )
+        random = np.random.default_rng(seed)
+        if stratify and self.label_kind == "single":
+            held_out = _stratified(self.labels, wanted, fraction, random)  # type: ignore[arg-type]
+            if held_out.size == 0:
+                raise DataError(
+                    f"cannot hold out {fraction:g} of {len(self)} examples by label: every label "
+                    "has a single example; give more examples or stratify=False"
+                )
+        else:
+            held_out = random.permutation(len(self))[:wanted]
+        rest = np.setdiff1d(np.arange(len(self)), held_out)
+        return self.subset(rest), self.subset(np.sort(held_out))
+
+
+def _pick(values: list | None, chosen: list[int]) -> list | None:  # type: ignore[type-arg]
+    return None if values is None else [values[index] for index in chosen]
+
+
+def _stratified(
+    labels: list[str], wanted: int, fraction: float, random: np.random.Generator
+) -> np.ndarray:
+    """Chooses `wanted` indices (fewer where labels are rare), shared out by largest remainder."""
+    names, label_ids = np.unique(np.asarray(labels, dtype=object).astype(str), return_inverse=True)
+    counts = np.bincount(label_ids, minlength=len(names))
+    share = fraction * counts
+    quota = np.floor(share).astype(int)
+    # Ties in the remainder are broken at random, so that labels late in the alphabet are not
+    # systematically passed over.
+    by_remainder = np.lexsort((random.permutation(len(names)), quota - share))
+    for label in by_remainder[: max(0, wanted - int(quota.sum()))]:
+        quota[label] += 1
+    quota = np.minimum(quota, counts - 1)
+    chosen = [
+        random.permutation(np.flatnonzero(label_ids == label))[: quota[label]]
+        for label in range(len(names))
+    ]
+    return np.concatenate(chosen)

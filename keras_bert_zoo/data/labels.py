@@ -1,0 +1,150 @@
+"""Label names and their ids: learned from data, checked against data."""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_bert_zoo.data.examples import Examples
+from keras_bert_zoo.errors import ConfigError, DataError
+
+__all__ = ["LabelMap"]
+
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_LISTED = 20  # more names than this say nothing more to a reader
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """The labels of a task, each at the place of its id.
+
+    Args:
+        names: tuple of str, without repeats.
+
+    Raises:
+        ConfigError: a name occurs twice.
+    """
+
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Checks that no name occurs twice."""
+        if len(set(self.names)) != len(self.names):
+            twice = sorted({name for name in self.names if self.names.count(name) > 1})
+            raise ConfigError(f"expected each label once, but these repeat: {_shown(twice)}")
+
+    def __len__(self) -> int:
+        """Counts the labels."""
+        return len(self.names)
+
+    @classmethod
+    def learn(cls, examples: Examples) -> "LabelMap":
+        """Collects the labels of `examples`, sorted, whatever the order of the rows.
+
+        Labels that are all integers are sorted by value: 2 before 10.
+
+        Raises:
+            DataError: there are no labels, they are numbers to regress on, or all examples have
+                the same one.
+        """
+        kind = examples.label_kind
+        if kind not in ("single", "multi"):
+            found = "none" if kind is None else "numbers"
+            raise DataError(f"{_named(examples)}expected label names to learn, got {found}")
+        names = {name for name, _ in _occurrences(examples)}
+        if not names:
+            raise DataError(f"{_named(examples)}expected labels, but no example has any")
+        if kind == "single" and len(names) < 2:
+            raise DataError(
+                f"{_named(examples)}expected at least two labels to tell apart, "
+                f"but all examples have {next(iter(names))!r}"
+            )
+        if all(_INTEGER.fullmatch(name) for name in names):
+            return cls(tuple(sorted(names, key=lambda name: (int(name), name))))
+        return cls(tuple(sorted(names)))
+
+    @classmethod
+    def from_id2label(cls, id2label: Mapping[int, str] | Mapping[str, str]) -> "LabelMap":
+        """Reads the `id2label` of a config.json, whose keys may be integers or their strings.
+
+        Raises:
+            ConfigError: the ids are not 0, 1, ... without gaps, or a name occurs twice.
+        """
+        try:
+            by_id = {int(key): str(name) for key, name in id2label.items()}
+        except ValueError:
+            raise ConfigError(f"expected the keys of id2label to be integers: {id2label}") from None
+        if sorted(by_id) != list(range(len(id2label))):
+            raise ConfigError(
+                f"expected the ids of id2label to be 0 to {len(id2label) - 1}, got {sorted(by_id)}"
+            )
+        return cls(tuple(by_id[index] for index in range(len(by_id))))
+
+    def id2label(self) -> dict[int, str]:
+        """Maps ids to names, as config.json has it."""
+        return dict(enumerate(self.names))
+
+    def label2id(self) -> dict[str, int]:
+        """Maps names to ids, as config.json has it."""
+        return {name: index for index, name in enumerate(self.names)}
+
+    def to_ids(self, examples: Examples) -> np.ndarray:
+        """Turns the labels of `examples` into what a loss takes.
+
+        Returns:
+            Single labels: int32 (examples,), the ids. Multi-label: float32 (examples, labels),
+            1 where the label applies.
+
+        Raises:
+            DataError: there are no labels, or some are not known; all unknown ones are listed with
+                the place where each occurs first.
+        """
+        if len(examples) and examples.label_kind not in ("single", "multi"):
+            raise DataError(f"{_named(examples)}expected label names, got {examples.label_kind}")
+        ids = self.label2id()
+        occurrences = list(_occurrences(examples))
+        unknown: dict[str, int] = {}
+        for name, index in occurrences:
+            if name not in ids:
+                unknown.setdefault(name, index)
+        if unknown:
+            raise DataError(self._unknown_message(examples, unknown))
+        if examples.label_kind == "multi":
+            hot = np.zeros((len(examples), len(self)), np.float32)
+            for name, index in occurrences:
+                hot[index, ids[name]] = 1.0
+            return hot
+        return np.array([ids[name] for name, _ in occurrences], np.int32)
+
+    def _unknown_message(self, examples: Examples, unknown: dict[str, int]) -> str:
+        described = []
+        for name, index in list(unknown.items())[:_LISTED]:
+            close = difflib.get_close_matches(name, self.names, n=1)
+            hint = f", did you mean {close[0]!r}?" if close else ""
+            described.append(f"{name!r} (first at {examples.where(index)}{hint})")
+        if len(unknown) > _LISTED:
+            described.append(f"and {len(unknown) - _LISTED} more")
+        return (
+            f"{_named(examples)}labels that the model does not know: {', '.join(described)}; "
+            f"it knows {_shown(self.names)}"
+        )
+
+
+def _occurrences(examples: Examples) -> Iterator[tuple[str, int]]:
+    """Yields every label with the index of its example."""
+    for index, label in enumerate(examples.labels or ()):
+        if isinstance(label, list):
+            yield from ((name, index) for name in label)
+        else:
+            yield str(label), index
+
+
+def _named(examples: Examples) -> str:
+    return f"{examples.path}: " if examples.path else ""
+
+
+def _shown(names: list[str] | tuple[str, ...]) -> str:
+    listed = ", ".join(map(repr, names[:_LISTED]))
+    return listed if len(names) <= _LISTED else f"{listed} and {len(names) - _LISTED} more"

@@ -1,0 +1,425 @@
+"""Reads texts and labels from CSV, TSV and JSON Lines files with named columns.
+
+A row that cannot be used is an error that names the file and the line: a reader that drops or
+repairs rows in silence spoils a training set without anyone noticing.
+"""
+
+import codecs
+import csv
+import difflib
+import gzip
+import io
+import json
+import logging
+import math
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, cast
+
+from keras_bert_zoo.data.examples import Examples, LabelKind, Labels
+from keras_bert_zoo.errors import ConfigError, DataError
+
+__all__ = ["TableFormat", "read_table"]
+
+TableFormat = Literal["csv", "tsv", "jsonl"]
+
+_FORMATS: dict[str, TableFormat] = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+}
+_DELIMITERS = {"csv": ",", "tsv": "\t"}
+_LABEL_KINDS = ("single", "multi", "float")
+# Python refuses fields above 131,072 characters unless told otherwise; this is the largest limit
+# that fits the C long of every platform.
+_FIELD_LIMIT = 2**31 - 1
+
+_logger = logging.getLogger(__name__)
+
+
+def read_table(
+    path: str | os.PathLike[str] | BinaryIO,
+    *,
+    text: str = "text",
+    text_pair: str | None = None,
+    label: str | None = "label",
+    label_kind: LabelKind = "single",
+    label_separator: str = ",",
+    format: TableFormat | None = None,
+    delimiter: str | None = None,
+    quoting: bool | None = None,
+    encoding: str = "utf-8",
+) -> Examples:
+    """Reads the named columns of a CSV, TSV or JSON Lines file, plain or gzipped.
+
+    CSV and TSV files need a header. Quoted CSV fields may hold line ends. TSV fields are taken
+    as they stand, quotes included, unless `quoting` is set. Blank lines are skipped, except in a
+    file of one column, where a blank line is an empty text. A byte order mark is dropped. An empty
+    text is legal; how many there are is logged once.
+
+    Args:
+        path: the file's name, or a binary file object such as `sys.stdin.buffer`.
+        text: str. The column (in JSON Lines: the key) of the text.
+        text_pair: str or None. The column of the second text, for tasks on pairs.
+        label: str or None. The column of the label; None reads no labels.
+        label_kind: "single": one name, surrounding spaces dropped; JSON strings, integers and
+            booleans. "multi": any number of names; in JSON a list, or a string to be separated.
+            "float": a finite number.
+        label_separator: str. What stands between the names of one multi-label field.
+        format: "csv", "tsv", "jsonl", or None to see it from the file's name.
+        delimiter: str or None. One character between CSV or TSV fields; None is that of the format.
+        quoting: bool or None. Whether `"` quotes fields; None: in CSV yes, in TSV no.
+        encoding: str. The file's encoding.
+
+    Returns:
+        `Examples` with the line on which each row starts.
+
+    Raises:
+        ConfigError: an option is unknown or contradicts another.
+        DataError: the file cannot be read or a row cannot be used; the message is one line that
+            names the file and, where there is one, the line.
+    """
+    name, format = _name_and_format(path, format)
+    if label_kind not in _LABEL_KINDS:
+        raise ConfigError(f"expected label_kind to be one of {_LABEL_KINDS}, got {label_kind!r}")
+    if label_kind == "multi" and not label_separator:
+        raise ConfigError("expected a label_separator of at least one character, got none")
+    wanted = [column for column in (text, text_pair, label) if column is not None]
+    lines = _Lines(path, name, encoding)
+    if format == "jsonl":
+        if delimiter is not None or quoting is not None:
+            raise ConfigError("delimiter and quoting are for CSV and TSV, not for JSON Lines")
+        records = _json_records(lines, wanted)
+    else:
+        delimiter = _DELIMITERS[format] if delimiter is None else delimiter
+        if len(delimiter) != 1 or delimiter in '"\r\n':
+            raise ConfigError(f"expected a delimiter of one character, got {delimiter!r}")
+        quoting = format == "csv" if quoting is None else quoting
+        records = _delimited_records(lines, wanted, delimiter, quoting)
+
+    texts: list[str] = []
+    pairs: list[str] | None = None if text_pair is None else []
+    labels: list[Any] | None = None if label is None else []
+    rows: list[int] = []
+    for row, values in records:
+        where = _Place(name, row)
+        rows.append(row)
+        fields = iter(zip(wanted, values, strict=True))
+        texts.append(where.text(*next(fields)))
+        if pairs is not None:
+            pairs.append(where.text(*next(fields)))
+        if labels is not None:
+            labels.append(where.label(*next(fields), label_kind, label_separator))
+    if not rows:
+        what = "has a header and no rows" if lines.last else "is empty"
+        raise DataError(f"{name}: expected at least one row, but the file {what}")
+    _report_empty(name, texts, rows)
+    if pairs is not None:
+        _report_empty(name, pairs, rows)
+    return Examples(texts, pairs, cast("Labels | None", labels), rows, name)
+
+
+def _name_and_format(
+    path: str | os.PathLike[str] | BinaryIO, format: TableFormat | None
+) -> tuple[str, TableFormat]:
+    if isinstance(path, str | os.PathLike):
+        name = os.fspath(path)
+    else:
+        name = str(getattr(path, "name", "") or "<stream>")
+    if format is None:
+        suffixes = [suffix.lower() for suffix in Path(name).suffixes if suffix.lower() != ".gz"]
+        format = _FORMATS.get(suffixes[-1] if suffixes else "")
+        if format is None:
+            raise ConfigError(
+                f"{name}: cannot tell the format from the name, which should end in one of "
+                f"{', '.join(_FORMATS)} (or with .gz after it); rename the file or give the format"
+            )
+    elif format not in _FORMATS.values():
+        raise ConfigError(f"expected the format to be csv, tsv or jsonl, got {format!r}")
+    return name, format
+
+
+class _Lines:
+    """The decoded lines of a file, their ends kept; counts them and explains what cannot be read.
+
+    Bytes are split at line feeds before they are decoded, so that an invalid byte can be reported
+    with its line and place. Where that would cut characters in two (UTF-16), the file is decoded
+    whole.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | BinaryIO, name: str, encoding: str) -> None:
+        self.name = name
+        self.last = 0  # the number of the line read last
+        self._path = path
+        try:
+            self._codec = codecs.lookup(encoding).name.removesuffix("-sig")
+            self._splits = "\n".encode(self._codec) == b"\n"
+        except (LookupError, TypeError, ValueError):
+            raise ConfigError(
+                f"expected the name of a text encoding such as utf-8, got {encoding!r}"
+            ) from None
+
+    def __iter__(self) -> Iterator[str]:
+        try:
+            with self._open() as stream:
+                if self._splits:
+                    for raw in stream:
+                        self.last += 1
+                        yield self._decode(raw)
+                else:
+                    for line in io.StringIO(self._decode_whole(stream.read()), newline=""):
+                        self.last += 1
+                        yield self._check(line)
+        except FileNotFoundError:
+            raise DataError(f"{self.name}: there is no such file") from None
+        except IsADirectoryError:
+            raise DataError(f"{self.name}: expected a file, but this is a directory") from None
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise DataError(
+                f"{self.name}: cannot decompress after line {self.last}: {error}; "
+                "the file is cut off, damaged, or not gzipped"
+            ) from None
+        except OSError as error:
+            raise DataError(f"{self.name}: cannot read: {error.strerror or error}") from None
+
+    def _open(self) -> BinaryIO:
+        if not isinstance(self._path, str | os.PathLike):
+            return io.BufferedReader(_Borrowed(self._path))
+        if self.name.lower().endswith(".gz"):
+            return cast("BinaryIO", gzip.open(self._path, "rb"))
+        return open(self._path, "rb")
+
+    def _decode(self, raw: bytes) -> str:
+        try:
+            line = raw.decode(self._codec)
+        except UnicodeDecodeError as error:
+            hint = "re-save the file as UTF-8 or give its encoding"
+            if self.last == 1 and raw[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+                hint = "the file looks like UTF-16: give encoding utf-16"
+            raise DataError(
+                f"{self.name}:{self.last}: byte 0x{raw[error.start]:02x} at byte "
+                f"{error.start + 1} of the line is not valid {self._codec}; {hint}"
+            ) from None
+        return self._check(line)
+
+    def _decode_whole(self, raw: bytes) -> str:
+        try:
+            return raw.decode(self._codec)
+        except UnicodeError as error:
+            raise DataError(f"{self.name}: not valid {self._codec}: {error}") from None
+
+    def _check(self, line: str) -> str:
+        if self.last == 1:
+            line = line.removeprefix("\ufeff")
+        if "\0" in line:
+            raise DataError(
+                f"{self.name}:{self.last}: character {line.index(chr(0)) + 1} of the line is NUL; "
+                "expected text: if this is UTF-16, give its encoding, else remove the NULs"
+            )
+        return line
+
+
+class _Borrowed(io.RawIOBase):
+    """A caller's stream, read through; closing this leaves that open."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _delimited_records(
+    lines: _Lines, wanted: list[str], delimiter: str, quoting: bool
+) -> Iterator[tuple[int, list[Any]]]:
+    """Yields the line on which each row starts, and the wanted fields in the order wanted."""
+    fields_of_rows = _quoted(lines, delimiter) if quoting else _unquoted(lines, delimiter)
+    header: list[str] | None = None
+    indices: list[int] = []
+    for row, fields in fields_of_rows:
+        if header is None:
+            if not any(column.strip() for column in fields):
+                continue  # blank lines above the header
+            header = [column.strip() for column in fields]
+            indices = _column_indices(f"{lines.name}:{row}", header, wanted)
+            continue
+        if not fields or fields == [""]:
+            if len(header) > 1:
+                continue
+            fields = [""]
+        if len(fields) != len(header):
+            raise DataError(
+                f"{lines.name}:{row}: expected {len(header)} columns as in the header, "
+                f"got {len(fields)}; check for an unquoted {delimiter!r} or a missing field"
+            )
+        yield row, [fields[index] for index in indices]
+
+
+def _quoted(lines: _Lines, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    # Only ever raised: setting it back would break a reader in another thread.
+    csv.field_size_limit(max(csv.field_size_limit(), _FIELD_LIMIT))
+    # Strict: otherwise a stray quote swallows the rest of the file as one field.
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    while True:
+        start = reader.line_num + 1
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            reason = str(error)
+            if "unexpected end of data" in reason:
+                reason = "the quote that opens in this row is never closed"
+            elif "new-line character" in reason:
+                reason = "a carriage return stands in a field without quotes"
+            raise DataError(f"{lines.name}:{start}: not valid CSV: {reason}") from None
+        yield start, fields
+
+
+def _unquoted(lines: _Lines, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    for line in lines:
+        yield lines.last, line.removesuffix("\n").removesuffix("\r").split(delimiter)
+
+
+def _column_indices(where: str, header: list[str], wanted: list[str]) -> list[int]:
+    twice = sorted({column for column in header if header.count(column) > 1})
+    if twice:
+        raise DataError(
+            f"{where}: expected each column name once, but the header repeats "
+            f"{', '.join(map(repr, twice))}"
+        )
+    _need_columns(where, header, wanted)
+    return [header.index(column) for column in wanted]
+
+
+def _need_columns(where: str, found: Sequence[str], wanted: list[str]) -> None:
+    missing = [column for column in wanted if column not in found]
+    if not missing:
+        return
+    by_lower = {column.lower(): column for column in found}
+    close = difflib.get_close_matches(missing[0].lower(), list(by_lower), n=1)
+    hint = f"; did you mean {by_lower[close[0]]!r}?" if close else ""
+    raise DataError(
+        f"{where}: expected a column {missing[0]!r}, "
+        f"found {', '.join(map(repr, found)) or 'none'}{hint}"
+    )
+
+
+def _json_records(lines: _Lines, wanted: list[str]) -> Iterator[tuple[int, list[Any]]]:
+    """Yields each line's number and the values of the wanted keys in the order wanted."""
+    for line in lines:
+        if not line.strip():
+            continue
+        where = f"{lines.name}:{lines.last}"
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DataError(
+                f"{where}: not valid JSON: {error.msg} at character {error.pos + 1}"
+            ) from None
+        except (ValueError, RecursionError) as error:  # huge numbers, deep nesting
+            raise DataError(f"{where}: not valid JSON: {error}") from None
+        if not isinstance(record, dict):
+            raise DataError(
+                f"{where}: expected a JSON object on each line, got {_json_type(record)}"
+            )
+        _need_columns(where, list(record), wanted)
+        if "\\u" in line:
+            _need_whole_characters(where, record, wanted)
+        yield lines.last, [record[column] for column in wanted]
+
+
+def _need_whole_characters(where: str, record: dict[str, Any], wanted: list[str]) -> None:
+    """JSON can write half a surrogate pair, which is no character and has no UTF-8."""
+    for column in wanted:
+        try:
+            json.dumps(record[column], ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError:
+            raise DataError(
+                f"{where}: {column!r} holds half of a surrogate pair (\\ud800 to \\udfff), "
+                "which is not a character; remove it or write both halves"
+            ) from None
+
+
+def _json_type(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "a boolean"
+    if isinstance(value, int | float):
+        return f"the number {value}"
+    if isinstance(value, str):
+        return "a string"
+    return "a list" if isinstance(value, list) else "an object"
+
+
+@dataclass(frozen=True)
+class _Place:
+    """One row of a file: turns its fields into texts and labels, or says why not."""
+
+    name: str
+    row: int
+
+    def _error(self, message: str) -> DataError:
+        return DataError(f"{self.name}:{self.row}: {message}")
+
+    def text(self, column: str, value: Any) -> str:
+        if not isinstance(value, str):
+            raise self._error(f"expected {column!r} to be a string, got {_json_type(value)}")
+        return value
+
+    def label(self, column: str, value: Any, kind: LabelKind, separator: str) -> Any:
+        if kind == "float":
+            return self._number(column, value)
+        if kind == "single":
+            return self._label_name(column, value)
+        if isinstance(value, str):
+            value = [part for part in value.split(separator) if part.strip()]
+        if not isinstance(value, list):
+            raise self._error(f"expected {column!r} to be a list, got {_json_type(value)}")
+        names = [self._label_name(column, part) for part in value]
+        return list(dict.fromkeys(names))  # a label named twice is given once
+
+    def _label_name(self, column: str, value: Any) -> str:
+        if value is None or (isinstance(value, str) and not value.strip()):
+            raise self._error(f"expected a label in {column!r}, but it is empty")
+        if isinstance(value, str):
+            return value.strip()
+        if isinstance(value, bool):
+            return str(value).lower()
+        if isinstance(value, int):
+            return str(value)
+        raise self._error(
+            f"expected the label in {column!r} to be a string or an integer, "
+            f"got {_json_type(value)}"
+        )
+
+    def _number(self, column: str, value: Any) -> float:
+        if value is None or (isinstance(value, str) and not value.strip()):
+            raise self._error(f"expected a number in {column!r}, but it is empty")
+        try:
+            if isinstance(value, bool):
+                raise TypeError
+            number = float(value)
+        except (TypeError, ValueError, OverflowError):
+            shown = repr(value) if isinstance(value, str) else _json_type(value)
+            raise self._error(f"expected a number in {column!r}, got {shown}") from None
+        if not math.isfinite(number):
+            raise self._error(f"expected a finite number in {column!r}, got {number}")
+        return number
+
+
+def _report_empty(name: str, texts: list[str], rows: list[int]) -> None:
+    empty = [row for row, text in zip(rows, texts, strict=True) if not text.strip()]
+    if empty:
+        _logger.warning("%s: %d empty texts, the first on line %d", name, len(empty), empty[0])
