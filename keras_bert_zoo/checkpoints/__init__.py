@@ -1,0 +1,1 @@
+"""Checkpoint formats: name tables as data, and strict reading and writing."""
