@@ -1,0 +1,406 @@
+"""Metrics of finished predictions, on numpy arrays: what `evaluate` reports.
+
+During training use the metrics of Keras (`keras.metrics.F1Score(average="macro")` and friends).
+Where a ratio has no denominator it is 0, as in scikit-learn. R rows, L labels.
+"""
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from keras_bert_zoo.errors import DataError
+
+__all__ = [
+    "ClassificationReport",
+    "LabelScores",
+    "MultiLabelReport",
+    "RegressionReport",
+    "classification_report",
+    "format_report",
+    "multi_label_report",
+    "regression_report",
+]
+
+_MATRIX_LABELS = 12  # a wider confusion matrix does not fit a terminal
+_LISTED_CONFUSIONS = 10
+
+
+@dataclass(frozen=True)
+class LabelScores:
+    """Precision, recall and F1 of each label.
+
+    Args:
+        names: the labels, by id.
+        precision: float64 (L,).
+        recall: float64 (L,).
+        f1: float64 (L,).
+        support: int64 (L,). Rows that truly have the label.
+    """
+
+    names: tuple[str, ...]
+    precision: np.ndarray
+    recall: np.ndarray
+    f1: np.ndarray
+    support: np.ndarray
+
+    def to_dict(self) -> dict[str, dict[str, float | int]]:
+        """Maps each label to its numbers, ready for JSON."""
+        return {
+            name: {
+                "precision": float(self.precision[index]),
+                "recall": float(self.recall[index]),
+                "f1": float(self.f1[index]),
+                "support": int(self.support[index]),
+            }
+            for index, name in enumerate(self.names)
+        }
+
+
+@dataclass(frozen=True)
+class ClassificationReport:
+    """How well one label per row was told.
+
+    Args:
+        accuracy: float. The share of rows told right.
+        macro_precision: float. Mean over labels; labels that neither occur nor are ever predicted
+            are left out, as scikit-learn does.
+        macro_recall: float. Likewise.
+        macro_f1: float. Likewise, the mean of the labels' F1.
+        labels: the scores of each label.
+        confusion: int64 (L, L). Rows of true label i that were told to be j.
+    """
+
+    accuracy: float
+    macro_precision: float
+    macro_recall: float
+    macro_f1: float
+    labels: LabelScores
+    confusion: np.ndarray
+
+    def to_dict(self) -> dict[str, Any]:
+        """Gives all numbers as plain Python values, ready for JSON."""
+        return {
+            "accuracy": self.accuracy,
+            "macro_precision": self.macro_precision,
+            "macro_recall": self.macro_recall,
+            "macro_f1": self.macro_f1,
+            "labels": self.labels.to_dict(),
+            "confusion": self.confusion.tolist(),
+        }
+
+
+@dataclass(frozen=True)
+class MultiLabelReport:
+    """How well any number of labels per row was told.
+
+    Args:
+        subset_accuracy: float. The share of rows of which every label was told right.
+        micro_precision: float. Over all decisions together.
+        micro_recall: float. Likewise.
+        micro_f1: float. Likewise.
+        macro_precision: float. Mean over all labels.
+        macro_recall: float. Likewise.
+        macro_f1: float. Likewise, the mean of the labels' F1.
+        labels: the scores of each label.
+    """
+
+    subset_accuracy: float
+    micro_precision: float
+    micro_recall: float
+    micro_f1: float
+    macro_precision: float
+    macro_recall: float
+    macro_f1: float
+    labels: LabelScores
+
+    def to_dict(self) -> dict[str, Any]:
+        """Gives all numbers as plain Python values, ready for JSON."""
+        return {
+            "subset_accuracy": self.subset_accuracy,
+            "micro_precision": self.micro_precision,
+            "micro_recall": self.micro_recall,
+            "micro_f1": self.micro_f1,
+            "macro_precision": self.macro_precision,
+            "macro_recall": self.macro_recall,
+            "macro_f1": self.macro_f1,
+            "labels": self.labels.to_dict(),
+        }
+
+
+@dataclass(frozen=True)
+class RegressionReport:
+    """How near numbers came.
+
+    Args:
+        pearson: float. Linear correlation; 0 where one side is constant.
+        spearman: float. Correlation of ranks, ties sharing their mean rank; 0 likewise.
+        mean_squared_error: float, in squared units of the label.
+        mean_absolute_error: float, in units of the label.
+        rows: int. Rows compared.
+    """
+
+    pearson: float
+    spearman: float
+    mean_squared_error: float
+    mean_absolute_error: float
+    rows: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Gives all numbers as plain Python values, ready for JSON."""
+        return {
+            "pearson": self.pearson,
+            "spearman": self.spearman,
+            "mean_squared_error": self.mean_squared_error,
+            "mean_absolute_error": self.mean_absolute_error,
+            "rows": self.rows,
+        }
+
+
+def classification_report(
+    true_ids: np.ndarray, predicted_ids: np.ndarray, names: Sequence[str]
+) -> ClassificationReport:
+    """Compares one predicted label per row with the true one.
+
+    Args:
+        true_ids: int (R,).
+        predicted_ids: int (R,).
+        names: the labels, by id.
+
+    Returns:
+        A `ClassificationReport`.
+
+    Raises:
+        DataError: the arrays differ in shape, are empty, or hold an id that has no name.
+    """
+    true_ids, predicted_ids = _aligned(true_ids, predicted_ids, dimensions=1)
+    count = len(names)
+    for what, ids in (("true", true_ids), ("predicted", predicted_ids)):
+        if not np.issubdtype(ids.dtype, np.integer):
+            raise DataError(f"expected the {what} ids to be integers, got {ids.dtype}")
+        if ids.min() < 0 or ids.max() >= count:
+            raise DataError(
+                f"expected {what} ids from 0 to {count - 1}, one per label, "
+                f"got {ids.min()} to {ids.max()}"
+            )
+    cells = true_ids.astype(np.int64) * count + predicted_ids
+    confusion = np.bincount(cells, minlength=count * count).reshape(count, count)
+    right = np.diagonal(confusion)
+    support, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
+    labels = _label_scores(names, right, predicted, support)
+    seen = (support + predicted) > 0
+    return ClassificationReport(
+        accuracy=float(right.sum() / len(true_ids)),
+        macro_precision=float(labels.precision[seen].mean()),
+        macro_recall=float(labels.recall[seen].mean()),
+        macro_f1=float(labels.f1[seen].mean()),
+        labels=labels,
+        confusion=confusion,
+    )
+
+
+def multi_label_report(
+    true: np.ndarray, predicted: np.ndarray, names: Sequence[str]
+) -> MultiLabelReport:
+    """Compares the predicted labels of each row with the true ones.
+
+    Args:
+        true: (R, L) of 0 and 1, any numeric or boolean dtype.
+        predicted: (R, L) of 0 and 1: decisions, not probabilities.
+        names: the labels, by id.
+
+    Returns:
+        A `MultiLabelReport`.
+
+    Raises:
+        DataError: the arrays differ in shape, are empty, or hold other values than 0 and 1.
+    """
+    true, predicted = _aligned(true, predicted, dimensions=2)
+    if true.shape[1] != len(names):
+        raise DataError(f"expected {len(names)} columns, one per label, got {true.shape[1]}")
+    for what, values in (("true", true), ("predicted", predicted)):
+        if not np.isin(values, (0, 1)).all():
+            raise DataError(
+                f"expected the {what} labels to be 0 or 1, got other values; "
+                "compare probabilities with a threshold first"
+            )
+    true, predicted = true.astype(bool), predicted.astype(bool)
+    right = (true & predicted).sum(axis=0)
+    labels = _label_scores(names, right, predicted.sum(axis=0), true.sum(axis=0))
+    micro = _label_scores(
+        ("all labels",),
+        np.array([right.sum()]),
+        np.array([predicted.sum()]),
+        np.array([true.sum()]),
+    )
+    return MultiLabelReport(
+        subset_accuracy=float((true == predicted).all(axis=1).mean()),
+        micro_precision=float(micro.precision[0]),
+        micro_recall=float(micro.recall[0]),
+        micro_f1=float(micro.f1[0]),
+        macro_precision=float(labels.precision.mean()),
+        macro_recall=float(labels.recall.mean()),
+        macro_f1=float(labels.f1.mean()),
+        labels=labels,
+    )
+
+
+def regression_report(true: np.ndarray, predicted: np.ndarray) -> RegressionReport:
+    """Compares predicted numbers with the true ones.
+
+    Args:
+        true: float (R,).
+        predicted: float (R,).
+
+    Returns:
+        A `RegressionReport`.
+
+    Raises:
+        DataError: the arrays differ in shape, are empty, or hold a number that is not finite.
+    """
+    true, predicted = _aligned(true, predicted, dimensions=1)
+    true, predicted = true.astype(np.float64), predicted.astype(np.float64)
+    for what, values in (("true", true), ("predicted", predicted)):
+        broken = int((~np.isfinite(values)).sum())
+        if broken:
+            raise DataError(
+                f"expected finite {what} numbers, but {broken} of {len(values)} are not"
+            )
+    errors = predicted - true
+    return RegressionReport(
+        pearson=_correlation(true, predicted),
+        spearman=_correlation(_ranks(true), _ranks(predicted)),
+        mean_squared_error=float(np.mean(errors**2)),
+        mean_absolute_error=float(np.mean(np.abs(errors))),
+        rows=len(true),
+    )
+
+
+def format_report(
+    report: ClassificationReport | MultiLabelReport | RegressionReport,
+) -> str:
+    """Sets a report as a text table of several lines, for a terminal."""
+    if isinstance(report, RegressionReport):
+        return _format_values(
+            [
+                ("pearson", f"{report.pearson:.4f}"),
+                ("spearman", f"{report.spearman:.4f}"),
+                ("mean squared error", f"{report.mean_squared_error:.6g}"),
+                ("mean absolute error", f"{report.mean_absolute_error:.6g}"),
+                ("rows", str(report.rows)),
+            ]
+        )
+    labels = report.labels
+    table = [["label", "precision", "recall", "f1", "support"]]
+    for index, name in enumerate(labels.names):
+        scores = (labels.precision[index], labels.recall[index], labels.f1[index])
+        table.append([name, *(f"{score:.4f}" for score in scores), str(labels.support[index])])
+    total = str(labels.support.sum())
+    averages = [("macro", report.macro_precision, report.macro_recall, report.macro_f1)]
+    if isinstance(report, MultiLabelReport):
+        averages.append(("micro", report.micro_precision, report.micro_recall, report.micro_f1))
+        head = ("subset accuracy", f"{report.subset_accuracy:.4f}")
+    else:
+        head = ("accuracy", f"{report.accuracy:.4f}")
+    table.append([])
+    table += [[name, *(f"{score:.4f}" for score in scores), total] for name, *scores in averages]
+    parts = [_format_values([head]), _format_table(table)]
+    if isinstance(report, ClassificationReport):
+        parts.append(_format_confusion(report))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _aligned(
+    true: np.ndarray, predicted: np.ndarray, dimensions: int
+) -> tuple[np.ndarray, np.ndarray]:
+    true, predicted = np.asarray(true), np.asarray(predicted)
+    if true.shape != predicted.shape or true.ndim != dimensions:
+        raise DataError(
+            f"expected true and predicted values of one shape with {dimensions} dimensions, "
+            f"got {true.shape} and {predicted.shape}"
+        )
+    if not len(true):
+        raise DataError("expected at least one row to evaluate, got none")
+    return true, predicted
+
+
+def _label_scores(
+    names: Sequence[str], right: np.ndarray, predicted: np.ndarray, support: np.ndarray
+) -> LabelScores:
+    return LabelScores(
+        names=tuple(names),
+        precision=_ratio(right, predicted),
+        recall=_ratio(right, support),
+        # The harmonic mean of both, written so that it needs no ratio that may not exist.
+        f1=_ratio(2 * right, predicted + support),
+        support=np.asarray(support, np.int64),
+    )
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    return np.divide(above, below, out=np.zeros(len(below), np.float64), where=below != 0)
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks from 0; equal values share the mean of their ranks."""
+    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts) - 1
+    return (last - (counts - 1) / 2)[group]
+
+
+def _correlation(left: np.ndarray, right: np.ndarray) -> float:
+    # A constant is asked for exactly: the mean of equal numbers may differ from them by rounding.
+    if (left == left[0]).all() or (right == right[0]).all():
+        return 0.0
+    left, right = left - left.mean(), right - right.mean()
+    # Divided by their norms one by one, so that tiny numbers do not underflow when multiplied.
+    cosine = np.dot(left / np.linalg.norm(left), right / np.linalg.norm(right))
+    return float(np.clip(cosine, -1.0, 1.0))
+
+
+def _width(text: str) -> int:
+    """The columns that a terminal gives a text: Chinese characters take two, accents none."""
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        for char in text
+    )
+
+
+def _format_values(values: list[tuple[str, str]]) -> str:
+    width = max(_width(name) for name, _ in values)
+    return "\n".join(f"{name}{' ' * (width - _width(name))}  {value}" for name, value in values)
+
+
+def _format_table(table: list[list[str]]) -> str:
+    """Sets rows in columns: the first to the left, numbers to the right; [] is an empty line."""
+    full = [row for row in table if row]
+    widths = [max(_width(row[column]) for row in full) for column in range(len(full[0]))]
+    lines = []
+    for row in table:
+        cells = []
+        for column, cell in enumerate(row):
+            space = " " * (widths[column] - _width(cell))
+            cells.append(space + cell if column else cell + space)
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _format_confusion(report: ClassificationReport) -> str:
+    names, confusion = report.labels.names, report.confusion
+    if len(names) <= _MATRIX_LABELS:
+        header = ["true \\ predicted", *names]
+        rows = [[name, *map(str, confusion[index])] for index, name in enumerate(names)]
+        return _format_table([header, *rows])
+    wrong = confusion.copy()
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:_LISTED_CONFUSIONS]
+    rows = []
+    for cell in order:
+        true, predicted = divmod(int(cell), len(names))
+        if wrong[true, predicted]:
+            rows.append([names[true], names[predicted], str(wrong[true, predicted])])
+    if not rows:
+        return ""
+    return "most often confused\n" + _format_table([["true", "predicted", "rows"], *rows])
