@@ -1,0 +1,155 @@
+"""Writes the constant that TensorFlow Text's FastBertNormalizer op reads.
+
+It is a flatbuffer that holds a double array (Darts-clone's layout) over the UTF-8 bytes of single
+code points, and a pool of the texts that they become. Equal branches are stored once, which a
+double array allows as each unit holds the way to its children, and which makes the tables of BERT
+some 200 kB instead of 1.3 MB.
+
+Layout of a unit (32 bits): 0-7 label, 8 "has a value", 10-31 way to the children: position XOR way
+is their base; the child for byte b is at base XOR b, the value at base itself, with bit 31 set.
+A value: bit 30 "changed", bits 6-29 place in the pool, bits 0-5 length in bytes.
+
+Source: tensorflow_text/core/kernels/fast_bert_normalizer.h, darts_clone_trie_wrapper.h.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import flatbuffers  # type: ignore[import-untyped]
+import numpy as np
+
+_CHANGED = 1 << 30
+_IS_VALUE = 1 << 31
+_HAS_VALUE = 1 << 8
+_MAXIMUM_TEXT_BYTES = 63
+_MAXIMUM_UNITS = 1 << 21  # a way of 21 bits needs no escape
+_BLOCK = 64  # continuation bytes 0x80 to 0xBF
+_PAGE = 256
+_DELETED = _CHANGED  # length 0
+_NO_NODE = -1
+
+
+def build_normalizer_buffer(changed: Mapping[int, str]) -> np.ndarray:
+    """The op's constant for a mapping of code points to texts.
+
+    Code points that `changed` lacks stay as they are. Bytes that do not make up a code point
+    are deleted.
+
+    Args:
+        changed: code point -> its text, at most 63 bytes of UTF-8.
+
+    Returns:
+        uint8 (bytes,).
+
+    Raises:
+        ValueError: a text is too long for the op.
+    """
+    values, pool = _pool_texts(changed)
+    units = _build_units(values)
+    builder = flatbuffers.Builder(units.nbytes + len(pool) + 256)
+    pool_at = builder.CreateByteVector(pool)
+    units_at = builder.CreateNumpyVector(units)
+    # Fields of FastBertNormalizerModel in order: lower_case_nfd_strip_accents,
+    # trie_array, data_for_codepoint_zero, normalized_string_pool.
+    builder.StartObject(4)
+    builder.PrependUOffsetTRelativeSlot(3, pool_at, 0)
+    builder.PrependInt32Slot(2, int(values[0]), 0)
+    builder.PrependUOffsetTRelativeSlot(1, units_at, 0)
+    builder.Finish(builder.EndObject())
+    return np.frombuffer(bytes(builder.Output()), np.uint8)
+
+
+def _pool_texts(changed: Mapping[int, str]) -> tuple[np.ndarray, bytes]:
+    """One encoded value per code point (0 = unchanged), and the pool the values point into."""
+    values = np.zeros(0x110000, np.uint32)
+    encoded = {c: text.encode("utf-8") for c, text in changed.items()}
+    pool = bytearray()
+    places: dict[bytes, int] = {b"": 0}
+    # Longest first, and every prefix can be used again: "LVT" holds "LV".
+    for text in sorted(set(encoded.values()), key=lambda text: (-len(text), text)):
+        if len(text) > _MAXIMUM_TEXT_BYTES:
+            raise ValueError(
+                f"expected at most {_MAXIMUM_TEXT_BYTES} bytes for one character, got {text!r}"
+            )
+        if text not in places:
+            place = len(pool)
+            pool += text
+            for end in range(1, len(text) + 1):
+                places.setdefault(text[:end], place)
+    for c, text in encoded.items():
+        values[c] = _CHANGED | places[text] << 6 | len(text)
+    return values, bytes(pool) or b"\0"
+
+
+def _build_units(values: np.ndarray) -> np.ndarray:
+    """The double array for one value per code point."""
+    # Level by level from the last byte to the first: rows of 64 children, equal rows once.
+    leaves, leaf_of = np.unique(values.reshape(-1, _BLOCK), axis=0, return_inverse=True)
+    leaf_of = leaf_of.reshape(-1).astype(np.int64)  # by code point >> 6
+    surrogates = slice(0xD800 >> 6, 0xE000 >> 6)
+
+    three_bytes = leaf_of[: 0x10000 >> 6].copy()
+    three_bytes[surrogates] = _NO_NODE
+    three_bytes[: 0x800 >> 6] = _NO_NODE  # E0 80..9F: overlong
+    four_bytes = leaf_of[0x10000 >> 6 :]
+    inner, inner_of = np.unique(
+        np.concatenate([three_bytes, four_bytes]).reshape(-1, _BLOCK), axis=0, return_inverse=True
+    )
+    inner_of = inner_of.reshape(-1).astype(np.int64)
+    # F0..F4: 64 second bytes each, of which those outside U+10000..U+10FFFF do not exist.
+    planes = np.full((5, _BLOCK), _NO_NODE, np.int64)
+    planes.reshape(-1)[16 : 16 + 256] = inner_of[16:]
+
+    # Two blocks to a page of 256 units: bases at 0 and 64, their children at 128 and 192.
+    count = len(leaves) + len(inner) + len(planes)
+
+    def base(block: int | np.ndarray) -> int | np.ndarray:
+        return 2 * _PAGE + block // 2 * _PAGE + block % 2 * _BLOCK
+
+    distinct = np.unique(np.append(values, _DELETED))
+    distinct = distinct[distinct != 0]
+    first_value = 2 * _PAGE + (count + 1) // 2 * _PAGE
+    units = np.zeros(first_value + len(distinct), np.uint32)
+    if len(units) > _MAXIMUM_UNITS:
+        raise ValueError(f"expected at most {_MAXIMUM_UNITS} units, got {len(units)}")
+    units[first_value:] = distinct | np.uint32(_IS_VALUE)
+    deleted_at = first_value + int(np.searchsorted(distinct, _DELETED))
+
+    def put_value(places: np.ndarray, labels: np.ndarray, row: np.ndarray) -> None:
+        """Nodes that have a value and no children."""
+        kept = row != 0
+        targets = first_value + np.searchsorted(distinct, row[kept])
+        units[places[kept]] = (places[kept] ^ targets) << 10 | _HAS_VALUE | labels[kept]
+
+    def put_children(places: np.ndarray, labels: np.ndarray, blocks: np.ndarray) -> None:
+        """Nodes with children; cut off here, a text is not UTF-8: deleted."""
+        kept = blocks != _NO_NODE
+        targets = base(blocks[kept])
+        units[places[kept]] = (places[kept] ^ targets) << 10 | _HAS_VALUE | labels[kept]
+
+    labels = np.arange(0x80, 0xC0)
+    for block in range(count):
+        places = base(block) ^ labels
+        units[base(block)] = _DELETED | _IS_VALUE
+        if block < len(leaves):
+            put_value(places, labels, leaves[block])
+        elif block < len(leaves) + len(inner):
+            put_children(places, labels, inner[block - len(leaves)])
+        else:
+            row = planes[block - len(leaves) - len(inner)]
+            put_children(places, labels, np.where(row < 0, row, row + len(leaves)))
+
+    units[0] = _PAGE << 10
+    first_bytes = np.arange(256)
+    places = _PAGE ^ first_bytes
+    put_value(places[1:128], first_bytes[1:128], values[1:128])
+    lone = first_bytes[128:]
+    units[places[128:]] = (places[128:] ^ deleted_at) << 10 | _HAS_VALUE | lone
+    two = np.arange(0xC2, 0xE0)
+    put_children(_PAGE ^ two, two, leaf_of[two & 0x1F])
+    three = np.arange(0xE0, 0xF0)
+    put_children(_PAGE ^ three, three, inner_of[:16] + len(leaves))
+    four = np.arange(0xF0, 0xF5)
+    put_children(_PAGE ^ four, four, np.arange(5) + len(leaves) + len(inner))
+    return units

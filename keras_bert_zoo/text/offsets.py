@@ -1,0 +1,66 @@
+"""Byte offsets of tokens in the text that the caller gave.
+
+The normalizer op says for each byte of its output where in the input it came from; the WordPiece op
+says where in the normalized text a token lies. A token starts where its first byte came from.
+Its end is harder: Hugging Face ends a token behind the character that its last byte came from,
+whatever was deleted after it, while the byte that follows may have come from anywhere later (or,
+when one character became several, from the same). So the character's length is read off
+its first byte in the text itself.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_text as tf_text
+
+from keras_bert_zoo.text import ragged_ops
+
+# Bytes of the UTF-8 character that a byte begins. A byte that begins none counts as itself: an
+# unchanged character is mapped byte by byte, so its last byte may be asked about.
+_BYTES_BY_FIRST = np.ones(256, np.int64)
+_BYTES_BY_FIRST[0xC2:0xE0] = 2
+_BYTES_BY_FIRST[0xE0:0xF0] = 3
+_BYTES_BY_FIRST[0xF0:0xF5] = 4
+
+
+def text_bytes(strings: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The bytes of all strings in one row, and where each string begins.
+
+    Args:
+        strings: string (B,).
+
+    Returns:
+        uint8 (bytes,) and int64 (B + 1,).
+    """
+    split = tf_text.ByteSplitter().split(strings)
+    return split.values, split.row_splits
+
+
+def source_offsets(
+    strings: tf.Tensor,
+    source: tf.RaggedTensor,
+    row_splits: tf.Tensor,
+    starts: tf.Tensor,
+    ends: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """From offsets in the normalized texts to offsets in the texts.
+
+    Args:
+        strings: string (B,). The texts.
+        source: int64 (B, normalized bytes + 1). Where each normalized byte came from.
+        row_splits: int64 (B + 1,). Of the tokens.
+        starts: int64 (T,). In the normalized texts.
+        ends: int64 (T,). In the normalized texts, exclusive.
+
+    Returns:
+        int64 (T,) starts and int64 (T,) ends.
+    """
+    rows = ragged_ops.row_ids(row_splits, ragged_ops.size64(starts))
+    normalized_base = tf.gather(source.row_splits, rows)
+    first = tf.gather(source.values, normalized_base + starts)
+    last = tf.gather(source.values, normalized_base + ends - 1)
+    raw, raw_splits = text_bytes(strings)
+    last_byte = tf.gather(raw, tf.gather(raw_splits, rows) + last)
+    length = tf.gather(tf.constant(_BYTES_BY_FIRST), tf.cast(last_byte, tf.int32))
+    return first, last + length

@@ -1,0 +1,46 @@
+"""Small helpers over (flat values, row splits), in ops that LiteRT has kernels for.
+
+TensorFlow's own ragged slicing, gathering and masking use RaggedRange and RaggedGather, for which
+LiteRT has none.
+
+Legend: B rows, T values in all rows together.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+
+def row_ids(row_splits: tf.Tensor, total: tf.Tensor) -> tf.Tensor:
+    """The row of each value.
+
+    Args:
+        row_splits: int64 (B + 1,).
+        total: int64 (). T.
+
+    Returns:
+        int64 (T,).
+    """
+    inner = row_splits[1:-1, tf.newaxis]  # (B - 1, 1)
+    steps = tf.scatter_nd(inner, tf.ones_like(inner[:, 0]), tf.reshape(total + 1, [1]))
+    return tf.cumsum(steps[:-1])
+
+
+def splits_from_lengths(lengths: tf.Tensor) -> tf.Tensor:
+    """int64 (B,) lengths to int64 (B + 1,) splits."""
+    return tf.pad(tf.cumsum(lengths), [[1, 0]])
+
+
+def counts_before(mask: tf.Tensor) -> tf.Tensor:
+    """How many values before each place are marked: bool (T,) to int64 (T + 1,)."""
+    return tf.pad(tf.cumsum(tf.cast(mask, tf.int64)), [[1, 0]])
+
+
+def size64(values: tf.Tensor) -> tf.Tensor:
+    """The number of values: int64 ()."""
+    return tf.size(values, out_type=tf.int64)
+
+
+def indices(mask: tf.Tensor) -> tf.Tensor:
+    """Where a rank-1 mask is true: int64 (marked,)."""
+    return tf.reshape(tf.where(mask), [-1])

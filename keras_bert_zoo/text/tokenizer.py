@@ -1,0 +1,360 @@
+"""What every tokenizer offers: ids, offsets, text again, and packed model inputs."""
+
+from __future__ import annotations
+
+import abc
+import os
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import tensorflow as tf
+
+from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.text import packing, windows
+
+Texts: TypeAlias = str | bytes | Sequence[str | bytes] | np.ndarray[Any, Any] | tf.Tensor
+
+
+class Tokenizer(abc.ABC):
+    """Base class of tokenizers: everything but the way from a text to its tokens.
+
+    A tokenizer is a plain object that holds constants. Its methods work on Python strings, on eager
+    tensors and inside `tf.function`; a graph that calls them carries the constants along, and
+    needs no files and no tables.
+
+    Attributes:
+        vocabulary: list of str. Every token, at the place of its id.
+        max_length: int or None. The longest input of the model it belongs to, if known.
+        cls_token, sep_token, pad_token, unk_token: str.
+        mask_token: str or None.
+        cls_token_id, sep_token_id, pad_token_id, unk_token_id: int.
+        mask_token_id: int or None.
+        special_tokens: tuple of str. These stay whole when they stand in a text.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Sequence[str],
+        *,
+        unk_token: str,
+        cls_token: str,
+        sep_token: str,
+        pad_token: str,
+        mask_token: str | None,
+        additional_special_tokens: Sequence[str],
+        max_length: int | None,
+    ) -> None:
+        self._ids = {token: i for i, token in enumerate(vocabulary)}
+        if len(self._ids) != len(vocabulary):
+            seen: set[str] = set()
+            twice = [token for token in vocabulary if token in seen or seen.add(token)]  # type: ignore[func-returns-value]
+            raise ConfigError(
+                f"expected a vocabulary of distinct tokens, got {len(twice)} duplicates, "
+                f"among them {twice[:3]!r}; remove them"
+            )
+        named = {
+            "unk_token": unk_token,
+            "cls_token": cls_token,
+            "sep_token": sep_token,
+            "pad_token": pad_token,
+        }
+        if mask_token is not None:
+            named["mask_token"] = mask_token
+        missing = [f"{name} {token!r}" for name, token in named.items() if token not in self._ids]
+        if missing:
+            raise ConfigError(
+                f"expected a vocabulary that holds {', '.join(missing)}, got {len(vocabulary)} "
+                "tokens without; add the token or name the one that the vocabulary has"
+                + (" (mask_token=None if it has none)" if "mask_token" in str(missing) else "")
+            )
+        if max_length is not None and max_length < 1:
+            raise ConfigError(f"expected max_length of at least 1 or None, got {max_length}")
+        self.vocabulary = list(vocabulary)
+        for token in additional_special_tokens:
+            if not token:
+                raise ConfigError("expected additional_special_tokens that are not empty, got ''")
+            if token not in self._ids:
+                self._ids[token] = len(self.vocabulary)
+                self.vocabulary.append(token)
+        self.unk_token, self.cls_token = unk_token, cls_token
+        self.sep_token, self.pad_token = sep_token, pad_token
+        self.mask_token = mask_token
+        self.unk_token_id, self.cls_token_id = self._ids[unk_token], self._ids[cls_token]
+        self.sep_token_id, self.pad_token_id = self._ids[sep_token], self._ids[pad_token]
+        self.mask_token_id = None if mask_token is None else self._ids[mask_token]
+        self.special_tokens = tuple(dict.fromkeys([*named.values(), *additional_special_tokens]))
+        self.additional_special_tokens = tuple(
+            token for token in self.special_tokens if token not in named.values()
+        )
+        self.max_length = max_length
+        self._layout = packing.Layout(
+            cls_token_id=self.cls_token_id,
+            sep_token_id=self.sep_token_id,
+            pad_token_id=self.pad_token_id,
+        )
+        self._functions: dict[bool, Any] = {}
+
+    @classmethod
+    def from_preset(cls, preset: str | os.PathLike[str]) -> Tokenizer:
+        """The tokenizer of a preset.
+
+        Args:
+            preset: the name of a catalogued preset, or a Hugging Face directory.
+
+        Returns:
+            The tokenizer that the preset names, whichever class it is of.
+        """
+        # Imported late: presets know about tokenizers, not the other way round.
+        from keras_bert_zoo.presets import load_tokenizer
+
+        return load_tokenizer(preset)
+
+    @abc.abstractmethod
+    def tokenize_flat(
+        self, strings: tf.Tensor, *, with_offsets: bool
+    ) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, ...]]:
+        """Tokens of all texts in one row, for graphs that do without ragged tensors.
+
+        Args:
+            strings: string (B,).
+            with_offsets: bool.
+
+        Returns:
+            ids int32 (T,), row splits int64 (B + 1,), and () or (starts, ends), int64 (T,) each.
+        """
+
+    @abc.abstractmethod
+    def detokenize(self, ids: Any, *, skip_special_tokens: bool = False) -> tf.Tensor:
+        """Text for token ids: int (B, tokens), ragged or dense, to string (B,)."""
+
+    @abc.abstractmethod
+    def save(self, directory: str | os.PathLike[str]) -> None:
+        """Writes the tokenizer's files in Hugging Face's format."""
+
+    @property
+    def vocabulary_size(self) -> int:
+        """The number of tokens, added special tokens among them."""
+        return len(self.vocabulary)
+
+    def token_to_id(self, token: str) -> int:
+        """The id of a token.
+
+        Raises:
+            KeyError: the vocabulary does not hold it.
+        """
+        if token not in self._ids:
+            raise KeyError(f"the vocabulary of {self.vocabulary_size} tokens lacks {token!r}")
+        return self._ids[token]
+
+    def id_to_token(self, token_id: int) -> str:
+        """The token of an id.
+
+        Raises:
+            IndexError: the id is outside the vocabulary.
+        """
+        if not 0 <= token_id < self.vocabulary_size:
+            raise IndexError(f"expected an id of 0 to {self.vocabulary_size - 1}, got {token_id}")
+        return self.vocabulary[token_id]
+
+    def tokenize(self, strings: Texts) -> tf.RaggedTensor | tf.Tensor:
+        """Token ids of texts, without special tokens put around.
+
+        Args:
+            strings: str, bytes, a sequence of them, or a string tensor of rank 0 or 1.
+
+        Returns:
+            int32 ragged (B, tokens); for a single text, int32 (tokens,).
+        """
+        texts, single = _to_strings(strings)
+        ids, splits, _ = self._run(texts, with_offsets=False)
+        return ids if single else tf.RaggedTensor.from_row_splits(ids, splits, validate=False)
+
+    def tokenize_with_offsets(self, strings: Texts) -> tuple[tf.RaggedTensor | tf.Tensor, ...]:
+        """Token ids with the bytes of the text that each came from.
+
+        Args:
+            strings: str, bytes, a sequence of them, or a string tensor of rank 0 or 1.
+
+        Returns:
+            ids, starts and ends: int32 ragged (B, tokens); for a single text, int32 (tokens,).
+            `text_bytes[start:end]` is the token's text; both count bytes of the caller's string,
+            also where that is not valid UTF-8.
+        """
+        texts, single = _to_strings(strings)
+        ids, splits, spans = self._run(texts, with_offsets=True)
+        found = (ids, *(tf.cast(span, tf.int32) for span in spans))
+        if single:
+            return found
+        return tuple(
+            tf.RaggedTensor.from_row_splits(values, splits, validate=False) for values in found
+        )
+
+    def __call__(
+        self,
+        strings: Texts | tuple[Texts, Texts],
+        *,
+        max_length: int | None = None,
+        truncation: packing.Truncation = "longest_first",
+        padding: packing.Padding = "longest",
+    ) -> dict[str, tf.Tensor]:
+        """Texts, or pairs of texts, as the inputs of a model.
+
+        Args:
+            strings: texts as for `tokenize`, or a tuple of two such: the first and the second
+                segments. A list is always texts, a tuple of two always a pair.
+            max_length: int. Longest row, special tokens included; by default the tokenizer's
+                `max_length`, and without that no limit.
+            truncation: which segment of a pair is cut: "longest_first", "only_first",
+                "only_second".
+            padding: "longest" row of the batch, "max_length", or an int: the longest row,
+                rounded up to a multiple of it.
+
+        Returns:
+            "token_ids", "segment_ids", "padding_mask": int32 (B, length) each.
+
+        Raises:
+            ConfigError: `max_length` leaves no room for the special tokens.
+        """
+        pair: Any = None
+        first: Any = strings
+        if isinstance(strings, tuple):
+            if len(strings) != 2:
+                raise ConfigError(
+                    f"expected a tuple of two (first and second texts), got {len(strings)}; "
+                    "give texts as a list"
+                )
+            first, pair = strings
+        ids_a, splits_a, _ = self._run(_to_strings(first)[0], with_offsets=False)
+        ids_b = None
+        if pair is not None:
+            values, splits_b, _ = self._run(_to_strings(pair)[0], with_offsets=False)
+            ids_b = tf.RaggedTensor.from_row_splits(values, splits_b, validate=False)
+        return self.pack(
+            tf.RaggedTensor.from_row_splits(ids_a, splits_a, validate=False),
+            ids_b,
+            max_length=max_length,
+            truncation=truncation,
+            padding=padding,
+        )
+
+    def pack(
+        self,
+        ids_a: tf.RaggedTensor,
+        ids_b: tf.RaggedTensor | None = None,
+        *,
+        max_length: int | None = None,
+        truncation: packing.Truncation = "longest_first",
+        padding: packing.Padding = "longest",
+    ) -> dict[str, tf.Tensor]:
+        """Token ids as the inputs of a model: [CLS] a [SEP], or [CLS] a [SEP] b [SEP].
+
+        Args:
+            ids_a: int32 ragged (B, tokens).
+            ids_b: int32 ragged (B, tokens) or None.
+            max_length: as in `__call__`.
+            truncation: as in `__call__`.
+            padding: as in `__call__`.
+
+        Returns:
+            "token_ids", "segment_ids", "padding_mask": int32 (B, length) each.
+
+        Raises:
+            ConfigError: `max_length` leaves no room for the special tokens.
+        """
+        return packing.pack(
+            self._layout,
+            ids_a,
+            ids_b,
+            max_length=self.max_length if max_length is None else max_length,
+            truncation=truncation,
+            padding=padding,
+        )
+
+    def windows(
+        self,
+        strings: Texts,
+        *,
+        first: Texts | None = None,
+        max_length: int | None = None,
+        stride: int = 128,
+        padding: packing.Padding = "longest",
+    ) -> dict[str, tf.Tensor]:
+        """Long texts as overlapping windows, each of them an input of a model.
+
+        Args:
+            strings: texts as for `tokenize`; cut into windows.
+            first: as many texts, or None: a first segment that every window of the text of the same
+                place begins with, such as a question.
+            max_length: int. Longest window, special tokens included; by default the tokenizer's
+                `max_length`.
+            stride: int. Tokens that neighbouring windows share (Hugging Face's meaning).
+            padding: as in `__call__`.
+
+        Returns:
+            "token_ids", "segment_ids", "padding_mask", "starts", "ends": int32 (W, length) each;
+            starts and ends are bytes of the text, 0 where no token of it stands.
+            "document": int32 (W,), the place of the window's text in `strings`; "window_start":
+            int32 (W,), its first token's place among the tokens of the text.
+
+        Raises:
+            ConfigError: `max_length` leaves no room for `stride` and one new token.
+        """
+        ids, splits, spans = self._run(_to_strings(strings)[0], with_offsets=True)
+        ids_first = None
+        if first is not None:
+            values, first_splits, _ = self._run(_to_strings(first)[0], with_offsets=False)
+            ids_first = tf.RaggedTensor.from_row_splits(values, first_splits, validate=False)
+        return windows.make_windows(
+            self._layout,
+            tf.RaggedTensor.from_row_splits(ids, splits, validate=False),
+            ids_first,
+            spans=spans,
+            max_length=self.max_length if max_length is None else max_length,
+            stride=stride,
+            padding=padding,
+        )
+
+    def _run(
+        self, strings: tf.Tensor, *, with_offsets: bool
+    ) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, ...]]:
+        """`tokenize_flat`, compiled once for eager callers."""
+        if not tf.executing_eagerly():
+            return self.tokenize_flat(strings, with_offsets=with_offsets)
+        if with_offsets not in self._functions:
+            self._functions[with_offsets] = tf.function(
+                lambda texts: self.tokenize_flat(texts, with_offsets=with_offsets),
+                input_signature=[tf.TensorSpec([None], tf.string)],
+            )
+        return self._functions[with_offsets](strings)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Compiled functions cannot be copied or pickled; they come back when needed."""
+        return {**self.__dict__, "_functions": {}}
+
+
+def _to_strings(strings: Any) -> tuple[tf.Tensor, bool]:
+    """A string tensor of rank 1, and whether the caller gave a single text."""
+    if isinstance(strings, str | bytes):
+        return tf.constant([_encode(strings)], tf.string), True
+    if isinstance(strings, tf.RaggedTensor):
+        raise ConfigError("expected texts of rank 0 or 1, got a ragged tensor; give its values")
+    if not tf.is_tensor(strings):
+        # Through a list, so that an empty one is of strings too.
+        strings = tf.constant([_encode(text) for text in strings], tf.string, shape=[len(strings)])
+    if strings.dtype != tf.string:
+        raise ConfigError(f"expected texts as a string tensor, got {strings.dtype.name}")
+    if strings.shape.rank == 0:
+        return strings[tf.newaxis], True
+    if strings.shape.rank != 1:
+        raise ConfigError(f"expected texts of rank 0 or 1, got shape {strings.shape}")
+    return strings, False
+
+
+def _encode(text: Any) -> bytes:
+    """UTF-8; lone surrogates become bytes that are no text, which tokenizers pass over."""
+    if isinstance(text, bytes):
+        return text
+    if isinstance(text, str):
+        return text.encode("utf-8", "surrogatepass")
+    raise ConfigError(f"expected texts as str or bytes, got {type(text).__name__}: {text!r:.40}")

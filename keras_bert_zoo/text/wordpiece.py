@@ -1,0 +1,299 @@
+"""WordPiece tokenization equal to Hugging Face's fast BERT tokenizer, in graph ops.
+
+The work is done by two ops of TensorFlow Text, FastBertNormalizer and FastWordpieceTokenizer. What
+they do otherwise than BERT is put right around them: the rules per character by a table of our own
+(normalizer.py), special tokens in the text (special_tokens.py), ends of tokens (offsets.py), and
+here the length of words, which BERT limits in characters and the op in bytes.
+
+Legend: B texts, T tokens in all of them, W words in all of them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_text as tf_text
+from tensorflow_text.core.pybinds import pywrap_fast_wordpiece_tokenizer_model_builder
+
+from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.text import offsets, ragged_ops, special_tokens, wordpiece_files
+from keras_bert_zoo.text.normalizer import BertNormalizer
+from keras_bert_zoo.text.tokenizer import Tokenizer
+
+_PREFIX = "##"
+_NO_BYTE_LIMIT = 2**31 - 1
+_MAXIMUM_PIECE_BYTES = 256  # fast_wordpiece_tokenizer_utils.h
+_UNREACHABLE = "\x12"  # a control character: BERT deletes it, so no text holds it
+
+
+class WordPieceTokenizer(Tokenizer):
+    """BERT's tokenizer, with the ids and byte offsets of Hugging Face's fast tokenizers.
+
+    Args:
+        vocabulary: the tokens in the order of their ids, or the path of a vocab.txt.
+        lowercase: bool. Lower-case the text.
+        strip_accents: bool or None. Remove accents; None means as `lowercase`.
+        handle_chinese_chars: bool. Every CJK ideograph is a word of its own.
+        unk_token, cls_token, sep_token, pad_token, mask_token: str, in the vocabulary;
+            `mask_token` may be None.
+        additional_special_tokens: more tokens that stay whole in a text; those that the
+            vocabulary lacks get the ids after its last.
+        max_characters_per_word: int. A longer word is one `unk_token`.
+        max_length: int or None. The longest input of the model, the default of `__call__`.
+
+    Raises:
+        ConfigError: duplicate or missing tokens, a file that is not UTF-8.
+
+    Example:
+        >>> tokenizer = WordPieceTokenizer(
+        ...     ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "un", "##aff", "##able"])
+        >>> tokenizer.tokenize(["Unaffable", "[MASK]"])
+        <tf.RaggedTensor [[5, 6, 7], [4]]>
+
+    Source: arXiv 1810.04805; tokenizers' BertNormalizer, BertPreTokenizer and WordPiece.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Sequence[str] | str | os.PathLike[str],
+        *,
+        lowercase: bool = True,
+        strip_accents: bool | None = None,
+        handle_chinese_chars: bool = True,
+        unk_token: str = "[UNK]",
+        cls_token: str = "[CLS]",
+        sep_token: str = "[SEP]",
+        pad_token: str = "[PAD]",
+        mask_token: str | None = "[MASK]",
+        additional_special_tokens: Sequence[str] = (),
+        max_characters_per_word: int = 100,
+        max_length: int | None = None,
+    ) -> None:
+        if isinstance(vocabulary, str | os.PathLike):
+            vocabulary = wordpiece_files.read_vocabulary(vocabulary)
+        super().__init__(
+            vocabulary,
+            unk_token=unk_token,
+            cls_token=cls_token,
+            sep_token=sep_token,
+            pad_token=pad_token,
+            mask_token=mask_token,
+            additional_special_tokens=additional_special_tokens,
+            max_length=max_length,
+        )
+        if max_characters_per_word < 1:
+            raise ConfigError(
+                f"expected max_characters_per_word of at least 1, got {max_characters_per_word}"
+            )
+        self.lowercase = lowercase
+        self.strip_accents = strip_accents
+        self.handle_chinese_chars = handle_chinese_chars
+        self.max_characters_per_word = max_characters_per_word
+        # Tokens added behind the vocabulary are found in the text as it is, never as pieces.
+        self.pieces = tuple(vocabulary)
+        self._build()
+
+    def _build(self) -> None:
+        """Builds the constants."""
+        pieces = self.pieces
+        normalizer = BertNormalizer(
+            lowercase=self.lowercase,
+            strip_accents=self.lowercase if self.strip_accents is None else self.strip_accents,
+            handle_chinese_chars=self.handle_chinese_chars,
+            vocabulary_characters=set().union(*pieces),
+        )
+        long = [piece for piece in pieces if len(piece.encode("utf-8")) > _MAXIMUM_PIECE_BYTES]
+        if long:
+            raise ConfigError(
+                f"expected tokens of at most {_MAXIMUM_PIECE_BYTES} bytes, got {long[0]!r:.60}"
+            )
+        model = pywrap_fast_wordpiece_tokenizer_model_builder.build_fast_wordpiece_model(
+            [self._op_piece(i, piece, normalizer) for i, piece in enumerate(pieces)],
+            _NO_BYTE_LIMIT,
+            _PREFIX,
+            self.unk_token,
+            False,  # no_pretokenization
+            False,  # support_detokenization
+        )
+        # Twice the characters of a piece, plus one if it begins a word. An unknown word counts
+        # none: too long or not, it stays one unk_token.
+        measure = np.array(
+            [
+                2 * len(piece.removeprefix(_PREFIX)) + (not piece.startswith(_PREFIX))
+                for piece in pieces
+            ],
+            np.int32,
+        )
+        measure[self.unk_token_id] = 1
+        self._measure = measure
+        self._finder = special_tokens.SpecialTokenFinder(
+            {token: self.token_to_id(token) for token in self.special_tokens}
+        )
+        # Only a text that holds the first character of a special token, by itself a token, can
+        # hold the special token. None: it may begin with anything.
+        self._hints: list[int] | None = None
+        if all(map(special_tokens.starts_with_ascii_punctuation, self.special_tokens)):
+            self._hints = sorted(
+                {self._ids.get(token[0], self.unk_token_id) for token in self.special_tokens}
+            )
+        with tf.init_scope():
+            self._normalizer = tf_text.FastBertNormalizer(
+                model_buffer=tf.constant(normalizer.buffer())
+            )
+            self._wordpiece = tf_text.FastWordpieceTokenizer(
+                token_out_type=tf.int32,
+                model_buffer=tf.constant(np.frombuffer(model, np.uint8)),
+            )
+
+    def _op_piece(self, index: int, piece: str, normalizer: BertNormalizer) -> str:
+        """The piece as the op has to know it."""
+        if index == self.unk_token_id:
+            return piece
+        if piece in ("", _PREFIX) or any(map(normalizer.is_reserved, piece)):
+            # BERT never meets it; the op must have something in its place.
+            return f"{_UNREACHABLE}{index}"
+        return "".join(map(normalizer.stand_in, piece))
+
+    @classmethod
+    def from_directory(cls, directory: str | os.PathLike[str]) -> WordPieceTokenizer:
+        """Reads a Hugging Face directory: vocab.txt, tokenizer_config.json, tokenizer.json.
+
+        Args:
+            directory: holds vocab.txt or tokenizer.json.
+
+        Raises:
+            ConfigError: a file is missing or damaged, or asks for what this class does not do; the
+                message names the option.
+        """
+        return cls(**wordpiece_files.read_directory(directory))
+
+    def save(self, directory: str | os.PathLike[str]) -> None:
+        """Writes vocab.txt and tokenizer_config.json, which transformers loads as they are.
+
+        Args:
+            directory: made if it is missing.
+        """
+        wordpiece_files.write_directory(directory, self)
+
+    def tokenize_flat(
+        self, strings: tf.Tensor, *, with_offsets: bool
+    ) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, ...]]:
+        """Tokens of all texts in one row; see `Tokenizer.tokenize_flat`."""
+        if self._hints is None:
+            return self._tokenize_cut(strings, with_offsets)
+        ids, splits, spans = self._tokenize_plain(strings, with_offsets)
+        hint = tf.equal(ids, self._hints[0])
+        for token_id in self._hints[1:]:
+            hint = tf.logical_or(hint, tf.equal(ids, token_id))
+
+        def cut_some() -> tuple[tf.Tensor, ...]:
+            count = tf.gather(ragged_ops.counts_before(hint), splits)
+            hinted = count[1:] > count[:-1]
+            rows = ragged_ops.indices(hinted)
+            new_ids, new_splits, new_spans = self._tokenize_cut(
+                tf.gather(strings, rows), with_offsets
+            )
+            merged, values = special_tokens.replace_rows(
+                rows, hinted, splits, (ids, *spans), new_splits, (new_ids, *new_spans)
+            )
+            return (merged, *values)
+
+        splits, ids, *found = tf.cond(tf.reduce_any(hint), cut_some, lambda: (splits, ids, *spans))
+        return ids, splits, tuple(found)
+
+    def _tokenize_cut(
+        self, strings: tf.Tensor, with_offsets: bool
+    ) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, ...]]:
+        """Tokens of texts that may hold special tokens."""
+        cut = special_tokens.TextCut(self._finder, strings)
+        return cut.join(*self._tokenize_plain(cut.pieces, with_offsets))
+
+    def _tokenize_plain(
+        self, strings: tf.Tensor, with_offsets: bool
+    ) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, ...]]:
+        """Tokens of texts in which special tokens are nothing special."""
+        spans: tuple[tf.Tensor, ...] = ()
+        if with_offsets:
+            normalized, source = self._normalizer.normalize_with_offsets(strings)
+            found, starts, ends = self._wordpiece.tokenize_with_offsets(normalized)
+            spans = offsets.source_offsets(
+                strings, source, found.row_splits, starts.values, ends.values
+            )
+        else:
+            found = self._wordpiece.tokenize(self._normalizer.normalize(strings))
+        return self._limit_words(found.values, found.row_splits, spans)
+
+    def _limit_words(
+        self, ids: tf.Tensor, splits: tf.Tensor, spans: tuple[tf.Tensor, ...]
+    ) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, ...]]:
+        """Makes every word of more than `max_characters_per_word` characters one unk_token."""
+        measure = tf.gather(tf.constant(self._measure), ids)
+        begins = tf.bitwise.bitwise_and(measure, 1)
+        word = tf.cumsum(begins) - 1  # (T,)
+        characters = tf.math.segment_sum(measure // 2, word)  # (W,)
+        too_long = characters > self.max_characters_per_word
+
+        def shorten() -> tuple[tf.Tensor, ...]:
+            long = tf.gather(too_long, word)
+            kept = ragged_ops.indices(tf.logical_or(begins > 0, tf.logical_not(long)))
+            new = [tf.where(long, self.unk_token_id, ids)]
+            if spans:
+                last = tf.cumsum(tf.math.segment_sum(tf.ones_like(word), word)) - 1  # (W,)
+                end = tf.gather(spans[1], tf.gather(last, word))
+                new += [spans[0], tf.where(long, end, spans[1])]
+            before = ragged_ops.counts_before(tf.logical_or(begins > 0, tf.logical_not(long)))
+            return (tf.gather(before, splits), *(tf.gather(values, kept) for values in new))
+
+        splits, ids, *found = tf.cond(
+            tf.reduce_any(too_long), shorten, lambda: (splits, ids, *spans)
+        )
+        return ids, splits, tuple(found)
+
+    def detokenize(self, ids: Any, *, skip_special_tokens: bool = False) -> tf.Tensor:
+        """Text for token ids: pieces joined, words set apart by one space.
+
+        As `tokenizers.decoders.WordPiece(cleanup=False)`: no space before punctuation is
+        taken away. Ids outside the vocabulary are passed over.
+
+        Args:
+            ids: int (B, tokens), ragged or dense, or int (tokens,).
+            skip_special_tokens: bool. Leave special tokens out.
+
+        Returns:
+            string (B,), or string () for one row.
+        """
+        if isinstance(ids, list | tuple):
+            ids = tf.ragged.constant(ids, tf.int32)
+        if not isinstance(ids, tf.RaggedTensor):
+            ids = tf.convert_to_tensor(ids)
+            if ids.shape.rank == 1:
+                row = self.detokenize(ids[tf.newaxis], skip_special_tokens=skip_special_tokens)
+                return row[0]
+            ids = tf.RaggedTensor.from_tensor(ids)
+        values = tf.cast(ids.values, tf.int32)
+        kept = tf.logical_and(values >= 0, values < self.vocabulary_size)
+        if skip_special_tokens:
+            for token in self.special_tokens:
+                kept = tf.logical_and(kept, values != self.token_to_id(token))
+        splits = tf.gather(ragged_ops.counts_before(kept), tf.cast(ids.row_splits, tf.int64))
+        values = tf.boolean_mask(values, kept)
+        rows = ragged_ops.row_ids(splits, ragged_ops.size64(values))
+        first = tf.equal(tf.gather(splits, rows), tf.range(ragged_ops.size64(values)))
+        bare = tf.gather(tf.constant(self.vocabulary), values)
+        joined = tf.gather(
+            tf.constant(
+                [
+                    token[len(_PREFIX) :] if token.startswith(_PREFIX) else f" {token}"
+                    for token in self.vocabulary
+                ]
+            ),
+            values,
+        )
+        pieces = tf.RaggedTensor.from_row_splits(
+            tf.where(first, bare, joined), splits, validate=False
+        )
+        return tf.strings.reduce_join(pieces, axis=-1)
