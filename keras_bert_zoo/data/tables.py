@@ -53,14 +53,15 @@ def read_table(
     format: TableFormat | None = None,
     delimiter: str | None = None,
     quoting: bool | None = None,
+    columns: Sequence[str] | None = None,
     encoding: str = "utf-8",
 ) -> Examples:
     """Reads the named columns of a CSV, TSV or JSON Lines file, plain or gzipped.
 
-    CSV and TSV files need a header. Quoted CSV fields may hold line ends. TSV fields are taken
-    as they stand, quotes included, unless `quoting` is set. Blank lines are skipped, except in a
-    file of one column, where a blank line is an empty text. A byte order mark is dropped. An empty
-    text is legal; how many there are is logged once.
+    CSV and TSV files need a header, or `columns`. Quoted CSV fields may hold line ends. TSV fields
+    are taken as they stand, quotes included, unless `quoting` is set. Blank lines are skipped,
+    except in a file of one column, where a blank line is an empty text. A byte order mark is
+    dropped. An empty text is legal; how many there are is logged once.
 
     Args:
         path: the file's name, or a binary file object such as `sys.stdin.buffer`.
@@ -74,6 +75,7 @@ def read_table(
         format: "csv", "tsv", "jsonl", or None to see it from the file's name.
         delimiter: str or None. One character between CSV or TSV fields; None is that of the format.
         quoting: bool or None. Whether `"` quotes fields; None: in CSV yes, in TSV no.
+        columns: the names of the columns of a CSV or TSV file that has no header.
         encoding: str. The file's encoding.
 
     Returns:
@@ -92,15 +94,17 @@ def read_table(
     wanted = [column for column in (text, text_pair, label) if column is not None]
     lines = _Lines(path, name, encoding)
     if format == "jsonl":
-        if delimiter is not None or quoting is not None:
-            raise ConfigError("delimiter and quoting are for CSV and TSV, not for JSON Lines")
+        if delimiter is not None or quoting is not None or columns is not None:
+            raise ConfigError(
+                "delimiter, quoting and columns are for CSV and TSV, not for JSON Lines"
+            )
         records = _json_records(lines, wanted)
     else:
         delimiter = _DELIMITERS[format] if delimiter is None else delimiter
         if len(delimiter) != 1 or delimiter in '"\r\n':
             raise ConfigError(f"expected a delimiter of one character, got {delimiter!r}")
         quoting = format == "csv" if quoting is None else quoting
-        records = _delimited_records(lines, wanted, delimiter, quoting)
+        records = _delimited_records(lines, wanted, delimiter, quoting, columns)
 
     texts: list[str] = []
     pairs: list[str] | None = None if text_pair is None else []
@@ -240,12 +244,17 @@ class _Borrowed(io.RawIOBase):
 
 
 def _delimited_records(
-    lines: _Lines, wanted: list[str], delimiter: str, quoting: bool
+    lines: _Lines,
+    wanted: list[str],
+    delimiter: str,
+    quoting: bool,
+    columns: Sequence[str] | None,
 ) -> Iterator[tuple[int, list[Any]]]:
     """Yields the line on which each row starts, and the wanted fields in the order wanted."""
+    named = "in the header" if columns is None else "named"
     fields_of_rows = _quoted(lines, delimiter) if quoting else _unquoted(lines, delimiter)
-    header: list[str] | None = None
-    indices: list[int] = []
+    header = None if columns is None else list(columns)
+    indices = [] if header is None else _column_indices(lines.name, header, wanted)
     for row, fields in fields_of_rows:
         if header is None:
             if not any(column.strip() for column in fields):
@@ -259,7 +268,7 @@ def _delimited_records(
             fields = [""]
         if len(fields) != len(header):
             raise DataError(
-                f"{lines.name}:{row}: expected {len(header)} columns as in the header, "
+                f"{lines.name}:{row}: expected {len(header)} columns as {named}, "
                 f"got {len(fields)}; check for an unquoted {delimiter!r} or a missing field"
             )
         yield row, [fields[index] for index in indices]
@@ -295,7 +304,7 @@ def _column_indices(where: str, header: list[str], wanted: list[str]) -> list[in
     twice = sorted({column for column in header if header.count(column) > 1})
     if twice:
         raise DataError(
-            f"{where}: expected each column name once, but the header repeats "
+            f"{where}: expected each column name once, but these repeat: "
             f"{', '.join(map(repr, twice))}"
         )
     _need_columns(where, header, wanted)

@@ -78,6 +78,18 @@ def test_byte_order_mark_and_other_encodings(write):
         assert read_table(path, encoding=encoding).texts == ["üñ"]
 
 
+def test_files_without_a_header_get_their_columns_named(write):
+    path = write("a.tsv", "good\t1,3\tx9\n\tbad\n")
+    options = {"columns": ["text", "ids", "key"], "label": "ids", "label_kind": "multi"}
+    fails(f"{path}:2: expected 3 columns as named, got 2", path, **options)
+    path.write_text("good\t1,3\tx9\n\t7\tx8\n")
+    examples = read_table(path, **options)
+    assert (examples.texts, examples.labels, examples.rows) == (
+        ["good", ""], [["1", "3"], ["7"]], [1, 2],
+    )  # fmt: skip
+    fails(f"{path}: expected a column 'label', found 'text', 'ids'", path, columns=["text", "ids"])
+
+
 def test_multi_labels(write):
     table = write("a.csv", "text,label\nx,b|a| b\ny,\n")
     examples = read_table(table, label_kind="multi", label_separator="|")
@@ -142,7 +154,7 @@ def test_missing_column_lists_the_columns_and_the_closest(write):
 
 def test_repeated_columns(write):
     path = write("a.csv", "text,label,text\na,x,b\n")
-    fails(":1: expected each column name once, but the header repeats 'text'", path)
+    fails(":1: expected each column name once, but these repeat: 'text'", path)
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.csv.gz"])
@@ -254,7 +266,10 @@ def test_options_are_checked(write):
         ({"format": "csv", "delimiter": "||"}, "expected a delimiter of one character, got '||'"),
         ({"format": "csv", "label_kind": "many"}, "expected label_kind to be one of"),
         ({"format": "csv", "encoding": "utf-99"}, "expected the name of a text encoding"),
-        ({"format": "jsonl", "delimiter": ","}, "are for CSV and TSV, not for JSON Lines"),
+        (
+            {"format": "jsonl", "delimiter": ","},
+            "and columns are for CSV and TSV, not for JSON Lines",
+        ),
         (
             {"format": "csv", "label_kind": "multi", "label_separator": ""},
             "expected a label_separator of at least one character",
