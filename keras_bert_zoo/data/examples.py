@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_bert_zoo.errors import ConfigError, DataError
 
-__all__ = ["Examples", "LabelKind", "Labels"]
+__all__ = ["Examples", "LabelKind", "Labels", "clipped"]
 
 LabelKind = Literal["single", "multi", "float"]
 Labels = list[str] | list[list[str]] | list[float]
@@ -127,6 +127,11 @@ class Examples:
             held_out = random.permutation(len(self))[:wanted]
         rest = np.setdiff1d(np.arange(len(self)), held_out)
         return self.subset(rest), self.subset(np.sort(held_out))
+
+
+def clipped(text: str) -> str:
+    """Cuts a long text short, for a message of one line."""
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _pick(values: list | None, chosen: list[int]) -> list | None:  # type: ignore[type-arg]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_bert_zoo.data.examples import Examples
+from keras_bert_zoo.data.examples import Examples, clipped
 from keras_bert_zoo.errors import ConfigError, DataError
 
 __all__ = ["LabelMap"]
@@ -123,7 +123,7 @@ class LabelMap:
         for name, index in list(unknown.items())[:_LISTED]:
             close = difflib.get_close_matches(name, self.names, n=1)
             hint = f", did you mean {close[0]!r}?" if close else ""
-            described.append(f"{name!r} (first at {examples.where(index)}{hint})")
+            described.append(f"{clipped(name)!r} (first at {examples.where(index)}{hint})")
         if len(unknown) > _LISTED:
             described.append(f"and {len(unknown) - _LISTED} more")
         return (
@@ -146,5 +146,5 @@ def _named(examples: Examples) -> str:
 
 
 def _shown(names: list[str] | tuple[str, ...]) -> str:
-    listed = ", ".join(map(repr, names[:_LISTED]))
+    listed = ", ".join(repr(clipped(name)) for name in names[:_LISTED])
     return listed if len(names) <= _LISTED else f"{listed} and {len(names) - _LISTED} more"

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
-from keras_bert_zoo.data.examples import Examples, LabelKind, Labels
+from keras_bert_zoo.data.examples import Examples, LabelKind, Labels, clipped
 from keras_bert_zoo.errors import ConfigError, DataError
 
 __all__ = ["TableFormat", "read_table"]
@@ -34,6 +34,7 @@ _FORMATS: dict[str, TableFormat] = {
     ".ndjson": "jsonl",
 }
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
+_LISTED_COLUMNS = 30
 _LABEL_KINDS = ("single", "multi", "float")
 # Python refuses fields above 131,072 characters unless told otherwise; this is the largest limit
 # that fits the C long of every platform.
@@ -254,7 +255,7 @@ def _delimited_records(
     named = "in the header" if columns is None else "named"
     fields_of_rows = _quoted(lines, delimiter) if quoting else _unquoted(lines, delimiter)
     header = None if columns is None else list(columns)
-    indices = [] if header is None else _column_indices(lines.name, header, wanted)
+    indices = [] if header is None else _column_indices(lines.name, header, wanted, False)
     for row, fields in fields_of_rows:
         if header is None:
             if not any(column.strip() for column in fields):
@@ -300,27 +301,38 @@ def _unquoted(lines: _Lines, delimiter: str) -> Iterator[tuple[int, list[str]]]:
         yield lines.last, line.removesuffix("\n").removesuffix("\r").split(delimiter)
 
 
-def _column_indices(where: str, header: list[str], wanted: list[str]) -> list[int]:
+def _column_indices(
+    where: str, header: list[str], wanted: list[str], headed: bool = True
+) -> list[int]:
     twice = sorted({column for column in header if header.count(column) > 1})
     if twice:
         raise DataError(
             f"{where}: expected each column name once, but these repeat: "
-            f"{', '.join(map(repr, twice))}"
+            f"{', '.join(repr(clipped(column)) for column in twice)}"
         )
-    _need_columns(where, header, wanted)
+    _need_columns(where, header, wanted, headed)
     return [header.index(column) for column in wanted]
 
 
-def _need_columns(where: str, found: Sequence[str], wanted: list[str]) -> None:
+def _need_columns(
+    where: str, found: Sequence[str], wanted: list[str], headed: bool = False
+) -> None:
     missing = [column for column in wanted if column not in found]
     if not missing:
         return
     by_lower = {column.lower(): column for column in found}
     close = difflib.get_close_matches(missing[0].lower(), list(by_lower), n=1)
-    hint = f"; did you mean {by_lower[close[0]]!r}?" if close else ""
+    if close:
+        hint = f"; did you mean {by_lower[close[0]]!r}?"
+    elif headed:
+        hint = "; if this is no header but a row, name the columns"
+    else:
+        hint = ""
+    listed = [repr(clipped(column)) for column in found[:_LISTED_COLUMNS]]
+    if len(found) > _LISTED_COLUMNS:
+        listed.append(f"and {len(found) - _LISTED_COLUMNS} more")
     raise DataError(
-        f"{where}: expected a column {missing[0]!r}, "
-        f"found {', '.join(map(repr, found)) or 'none'}{hint}"
+        f"{where}: expected a column {missing[0]!r}, found {', '.join(listed) or 'none'}{hint}"
     )
 
 
@@ -421,7 +433,7 @@ class _Place:
                 raise TypeError
             number = float(value)
         except (TypeError, ValueError, OverflowError):
-            shown = repr(value) if isinstance(value, str) else _json_type(value)
+            shown = repr(clipped(value)) if isinstance(value, str) else _json_type(value)
             raise self._error(f"expected a number in {column!r}, got {shown}") from None
         if not math.isfinite(number):
             raise self._error(f"expected a finite number in {column!r}, got {number}")

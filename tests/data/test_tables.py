@@ -148,6 +148,12 @@ def test_missing_column_lists_the_columns_and_the_closest(write):
         label="category",
     )
     fails("expected a column 'zzz', found 'Text', 'category'", path, text="zzz")
+    headless = write("b.tsv", "q" * 99 + "\t1\n")
+    fails(
+        f"{headless}:1: expected a column 'text', found '{'q' * 57}...', '1'; if this is no header "
+        "but a row, name the columns",
+        headless,
+    )
     lines = write("a.jsonl", '{"text":"a","label":"x"}\n{"text":"a","labels":"x"}\n')
     fails(":2: expected a column 'label', found 'text', 'labels'; did you mean 'labels'?", lines)
 
