@@ -4,8 +4,8 @@ The normalizer op says for each byte of its output where in the input it came fr
 says where in the normalized text a token lies. A token starts where its first byte came from.
 Its end is harder: Hugging Face ends a token behind the character that its last byte came from,
 whatever was deleted after it, while the byte that follows may have come from anywhere later (or,
-when one character became several, from the same). So the character's length is read off
-its first byte in the text itself.
+when one character became several, from the same). Where the two do not follow on each other, the
+character's length is read off its first byte in the text itself.
 """
 
 from __future__ import annotations
@@ -60,7 +60,34 @@ def source_offsets(
     normalized_base = tf.gather(source.row_splits, rows)
     first = tf.gather(source.values, normalized_base + starts)
     last = tf.gather(source.values, normalized_base + ends - 1)
-    raw, raw_splits = text_bytes(strings)
-    last_byte = tf.gather(raw, tf.gather(raw_splits, rows) + last)
-    length = tf.gather(tf.constant(_BYTES_BY_FIRST), tf.cast(last_byte, tf.int32))
+    following = tf.gather(source.values, normalized_base + ends)
+    doubtful = tf.not_equal(following, last + 1)
+    at = ragged_ops.indices(doubtful)
+    more = _character_lengths(
+        strings,
+        tf.gather(last, at),
+        tf.gather(ragged_ops.counts_before(doubtful), row_splits),
+    )
+    length = tf.tensor_scatter_nd_update(tf.ones_like(last), at[:, tf.newaxis], more)
     return first, last + length
+
+
+def _character_lengths(strings: tf.Tensor, at: tf.Tensor, row_splits: tf.Tensor) -> tf.Tensor:
+    """Bytes of the characters at some bytes of the texts.
+
+    Args:
+        strings: string (B,).
+        at: int64 (P,). Bytes in their own text.
+        row_splits: int64 (B + 1,). Of `at`.
+
+    Returns:
+        int64 (P,).
+    """
+    at = tf.cast(at, tf.int32)
+    first_bytes = tf_text.ByteSplitter().split_by_offsets(
+        strings,
+        tf.RaggedTensor.from_row_splits(at, row_splits, validate=False),
+        tf.RaggedTensor.from_row_splits(at + 1, row_splits, validate=False),
+    )
+    raw, _ = text_bytes(first_bytes.values)
+    return tf.gather(tf.constant(_BYTES_BY_FIRST), tf.cast(raw, tf.int32))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -93,7 +93,7 @@ class Tokenizer(abc.ABC):
             sep_token_id=self.sep_token_id,
             pad_token_id=self.pad_token_id,
         )
-        self._functions: dict[bool, Any] = {}
+        self._functions: dict[tuple[Any, ...], Any] = {}
 
     @classmethod
     def from_preset(cls, preset: str | os.PathLike[str]) -> Tokenizer:
@@ -216,26 +216,24 @@ class Tokenizer(abc.ABC):
         Raises:
             ConfigError: `max_length` leaves no room for the special tokens.
         """
-        pair: Any = None
-        first: Any = strings
-        if isinstance(strings, tuple):
-            if len(strings) != 2:
-                raise ConfigError(
-                    f"expected a tuple of two (first and second texts), got {len(strings)}; "
-                    "give texts as a list"
-                )
-            first, pair = strings
-        ids_a, splits_a, _ = self._run(_to_strings(first)[0], with_offsets=False)
-        ids_b = None
-        if pair is not None:
-            values, splits_b, _ = self._run(_to_strings(pair)[0], with_offsets=False)
-            ids_b = tf.RaggedTensor.from_row_splits(values, splits_b, validate=False)
-        return self.pack(
-            tf.RaggedTensor.from_row_splits(ids_a, splits_a, validate=False),
-            ids_b,
-            max_length=max_length,
-            truncation=truncation,
-            padding=padding,
+        segments: tuple[Any, ...] = strings if isinstance(strings, tuple) else (strings,)
+        if isinstance(strings, tuple) and len(strings) != 2:
+            raise ConfigError(
+                f"expected a tuple of two (first and second texts), got {len(strings)}; "
+                "give texts as a list"
+            )
+
+        def tokenize_and_pack(*texts: tf.Tensor) -> dict[str, tf.Tensor]:
+            ragged = []
+            for part in texts:
+                ids, splits, _ = self.tokenize_flat(part, with_offsets=False)
+                ragged.append(tf.RaggedTensor.from_row_splits(ids, splits, validate=False))
+            return self.pack(*ragged, max_length=max_length, truncation=truncation, padding=padding)
+
+        return self._compiled(
+            ("call", max_length, truncation, padding),
+            tokenize_and_pack,
+            *(_to_strings(segment)[0] for segment in segments),
         )
 
     def pack(
@@ -300,33 +298,51 @@ class Tokenizer(abc.ABC):
         Raises:
             ConfigError: `max_length` leaves no room for `stride` and one new token.
         """
-        ids, splits, spans = self._run(_to_strings(strings)[0], with_offsets=True)
-        ids_first = None
-        if first is not None:
-            values, first_splits, _ = self._run(_to_strings(first)[0], with_offsets=False)
-            ids_first = tf.RaggedTensor.from_row_splits(values, first_splits, validate=False)
-        return windows.make_windows(
-            self._layout,
-            tf.RaggedTensor.from_row_splits(ids, splits, validate=False),
-            ids_first,
-            spans=spans,
-            max_length=self.max_length if max_length is None else max_length,
-            stride=stride,
-            padding=padding,
-        )
+
+        def tokenize_and_cut(texts: tf.Tensor, *firsts: tf.Tensor) -> dict[str, tf.Tensor]:
+            ids, splits, spans = self.tokenize_flat(texts, with_offsets=True)
+            ids_first = None
+            if firsts:
+                values, first_splits, _ = self.tokenize_flat(firsts[0], with_offsets=False)
+                ids_first = tf.RaggedTensor.from_row_splits(values, first_splits, validate=False)
+            return windows.make_windows(
+                self._layout,
+                tf.RaggedTensor.from_row_splits(ids, splits, validate=False),
+                ids_first,
+                spans=spans,
+                max_length=self.max_length if max_length is None else max_length,
+                stride=stride,
+                padding=padding,
+            )
+
+        texts = [_to_strings(strings)[0]] + ([] if first is None else [_to_strings(first)[0]])
+        return self._compiled(("windows", max_length, stride, padding), tokenize_and_cut, *texts)
 
     def _run(
         self, strings: tf.Tensor, *, with_offsets: bool
     ) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, ...]]:
-        """`tokenize_flat`, compiled once for eager callers."""
+        """`tokenize_flat` of texts."""
+        return self._compiled(
+            ("tokenize", with_offsets),
+            lambda texts: self.tokenize_flat(texts, with_offsets=with_offsets),
+            strings,
+        )
+
+    def _compiled(
+        self, key: tuple[Any, ...], function: Callable[..., Any], *strings: tf.Tensor
+    ) -> Any:
+        """Calls a function of texts; for eager callers, compiled once for each key.
+
+        Plain functions are kept, not ones of a `tf.Module`: a model that holds a tokenizer would
+        save them all.
+        """
         if not tf.executing_eagerly():
-            return self.tokenize_flat(strings, with_offsets=with_offsets)
-        if with_offsets not in self._functions:
-            self._functions[with_offsets] = tf.function(
-                lambda texts: self.tokenize_flat(texts, with_offsets=with_offsets),
-                input_signature=[tf.TensorSpec([None], tf.string)],
-            )
-        return self._functions[with_offsets](strings)
+            return function(*strings)
+        key = (*key, len(strings))
+        if key not in self._functions:
+            signature = [tf.TensorSpec([None], tf.string)] * len(strings)
+            self._functions[key] = tf.function(function, input_signature=signature)
+        return self._functions[key](*strings)
 
     def __getstate__(self) -> dict[str, Any]:
         """Compiled functions cannot be copied or pickled; they come back when needed."""
