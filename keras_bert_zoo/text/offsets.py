@@ -68,8 +68,9 @@ def source_offsets(
         tf.gather(last, at),
         tf.gather(ragged_ops.counts_before(doubtful), row_splits),
     )
-    length = tf.tensor_scatter_nd_update(tf.ones_like(last), at[:, tf.newaxis], more)
-    return first, last + length
+    # One place more than there are tokens: LiteRT's kernel divides by the size.
+    extra = tf.scatter_nd(at[:, tf.newaxis], more - 1, [ragged_ops.size64(last) + 1])
+    return first, last + 1 + extra[:-1]
 
 
 def _character_lengths(strings: tf.Tensor, at: tf.Tensor, row_splits: tf.Tensor) -> tf.Tensor:

@@ -337,11 +337,12 @@ class Tokenizer(abc.ABC):
         save them all.
         """
         if not tf.executing_eagerly():
-            return function(*strings)
+            # There is no Python to convert in it; a caller's autograph would spend seconds.
+            return tf.autograph.experimental.do_not_convert(function)(*strings)
         key = (*key, len(strings))
         if key not in self._functions:
             signature = [tf.TensorSpec([None], tf.string)] * len(strings)
-            self._functions[key] = tf.function(function, input_signature=signature)
+            self._functions[key] = tf.function(function, input_signature=signature, autograph=False)
         return self._functions[key](*strings)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -232,9 +232,10 @@ class WordPieceTokenizer(Tokenizer):
     ) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, ...]]:
         """Makes every word of more than `max_characters_per_word` characters one unk_token."""
         measure = tf.gather(tf.constant(self._measure), ids)
-        begins = tf.bitwise.bitwise_and(measure, 1)
+        length = measure // 2
+        begins = measure - 2 * length  # LiteRT has no bitwise "and"
         word = tf.cumsum(begins) - 1  # (T,)
-        characters = tf.math.segment_sum(measure // 2, word)  # (W,)
+        characters = tf.math.segment_sum(length, word)  # (W,)
         too_long = characters > self.max_characters_per_word
 
         def shorten() -> tuple[tf.Tensor, ...]:
