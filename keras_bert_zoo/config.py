@@ -48,8 +48,8 @@ _BERT_FIXED: dict[str, tuple[Any, ...]] = {
 # Keys that say nothing about the encoder's arithmetic; they are for other software, for heads
 # (which read them from the same file) or for the record. Kept out of EncoderConfig on purpose.
 _NEUTRAL_KEYS = frozenset(
-    """_name_or_path _attn_implementation architectures attn_implementation bos_token_id eos_token_id
-    sep_token_id cls_token_id mask_token_id unk_token_id chunk_size_feed_forward custom_pipelines
+    """_name_or_path _attn_implementation architectures attn_implementation
+    bos_token_id eos_token_id sep_token_id cls_token_id mask_token_id unk_token_id chunk_size_feed_forward custom_pipelines
     auto_map dtype torch_dtype finetuning_task gradient_checkpointing id2label label2id num_labels
     _num_labels language license name output_attentions output_hidden_states output_past
     problem_type return_dict return_dict_in_generate task_specific_params tie_word_embeddings

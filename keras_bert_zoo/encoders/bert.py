@@ -56,7 +56,7 @@ class BertEncoder(Encoder):
     ) -> None:
         if attention_scores and token_layout != "padded":
             raise ConfigError(
-                "`attention_scores=True` needs `token_layout=\"padded\"`: the packed layout never "
+                '`attention_scores=True` needs `token_layout="padded"`: the packed layout never '
                 "forms the (B, N, S, S) scores."
             )
         # === Layers ===
@@ -106,7 +106,9 @@ class BertEncoder(Encoder):
     ) -> keras.KerasTensor:
         """Connects the layers to `inputs`; see `Encoder.pooled_outputs`."""
         if self.pooler is None:
-            raise ConfigError("This encoder was built with `pooler=False`: it has no pooled output.")
+            raise ConfigError(
+                "This encoder was built with `pooler=False`: it has no pooled output."
+            )
         layout: Layout = TokenLayout(token_layout, attention_groups=attention_groups)(**inputs)
         x = self.embeddings(layout)
         for block in self.blocks[:-1]:

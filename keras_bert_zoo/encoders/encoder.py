@@ -14,9 +14,7 @@ INPUT_NAMES = ("token_ids", "segment_ids", "padding_mask")
 
 def encoder_inputs() -> dict[str, keras.KerasTensor]:
     """Returns the three symbolic inputs of an encoder, int32 (B, S) each."""
-    return {
-        name: keras.Input(shape=(None,), dtype="int32", name=name) for name in INPUT_NAMES
-    }
+    return {name: keras.Input(shape=(None,), dtype="int32", name=name) for name in INPUT_NAMES}
 
 
 class Encoder(keras.Model):

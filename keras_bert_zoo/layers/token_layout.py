@@ -59,9 +59,7 @@ class TokenLayout(keras.layers.Layer):
         self.kind = kind
         self.attention_groups = attention_groups
 
-    def call(
-        self, token_ids: tf.Tensor, segment_ids: tf.Tensor, padding_mask: tf.Tensor
-    ) -> Layout:
+    def call(self, token_ids: tf.Tensor, segment_ids: tf.Tensor, padding_mask: tf.Tensor) -> Layout:
         """Computes the layout; see the class."""
         if self.kind == "padded":
             return _padded_layout(token_ids, segment_ids, padding_mask)
@@ -75,9 +73,7 @@ class TokenLayout(keras.layers.Layer):
         }
 
 
-def _padded_layout(
-    token_ids: tf.Tensor, segment_ids: tf.Tensor, padding_mask: tf.Tensor
-) -> Layout:
+def _padded_layout(token_ids: tf.Tensor, segment_ids: tf.Tensor, padding_mask: tf.Tensor) -> Layout:
     shape = tf.shape(token_ids)
     rows, columns = shape[0], shape[1]
     return {

@@ -100,9 +100,7 @@ def load_encoder(
     from keras_bert_zoo.checkpoints.huggingface import open_tensors
 
     directory = find_preset(preset)
-    config = EncoderConfig.from_huggingface(
-        read_config_json(directory), ignore=ignore_config_keys
-    )
+    config = EncoderConfig.from_huggingface(read_config_json(directory), ignore=ignore_config_keys)
     with open_tensors(directory) as tensors:
         has_pooler = f"{tensors.encoder_prefix}pooler.dense.weight" in tensors
         if pooler and not has_pooler:

@@ -1,0 +1,1 @@
+"""Heads: family-blind layers that turn an encoder's output into a task's logits."""

@@ -1,0 +1,324 @@
+"""Classification of a text or of a pair of texts, with one label or several."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, Self
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_bert_zoo.checkpoints.names import CLASSIFIER
+from keras_bert_zoo.config import EncoderConfig, read_config_json
+from keras_bert_zoo.data.examples import Examples
+from keras_bert_zoo.data.labels import LabelMap
+from keras_bert_zoo.encoders.encoder import Encoder
+from keras_bert_zoo.errors import CheckpointError, ConfigError, DataError
+from keras_bert_zoo.heads.classifier import ClassificationHead
+from keras_bert_zoo.presets.io import find_preset
+from keras_bert_zoo.tasks.task import Task
+from keras_bert_zoo.text.tokenizer import Tokenizer
+from keras_bert_zoo.training.metrics import (
+    ClassificationReport,
+    MultiLabelReport,
+    classification_report,
+    multi_label_report,
+)
+
+MULTI_LABEL = "multi_label_classification"
+SINGLE_LABEL = "single_label_classification"
+
+
+class TextClassifier(Task):
+    """Assigns one label, or any number of labels, to a text or a pair of texts.
+
+    `predict` and the exported model answer with
+
+    - single-label: `label` (texts,) str, `score` (texts,) float32, its probability, and `scores`
+      (texts, labels) float32, all probabilities in the order of `labels`;
+    - multi-label: `label` (texts, labels) str, the labels whose probability is at least
+      `threshold`, from the most to the least probable and then empty strings; `score` (texts,
+      labels) float32, all probabilities in falling order, so that it stands beside `label`; and
+      `scores` as above.
+
+    Args:
+        encoder: Encoder with a pooler.
+        tokenizer: Tokenizer.
+        labels: label names, in the order of their ids.
+        multi_label: bool. Whether a text may have any number of labels.
+        threshold: float in (0, 1). Multi-label only.
+        head: ClassificationHead with one unit a label.
+        max_length: int, tokens. Longer texts are truncated; default 128.
+        token_layout: "packed" or "padded"; see `BertEncoder`.
+
+    Raises:
+        ConfigError: fewer than two labels for a single-label task, repeated labels, a threshold
+            outside (0, 1), or a `max_length` beyond the encoder's positions.
+    """
+
+    architecture: ClassVar[str] = "BertForSequenceClassification"
+    head_names: ClassVar[dict[str, str]] = CLASSIFIER
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        tokenizer: Tokenizer,
+        labels: Sequence[str],
+        *,
+        multi_label: bool = False,
+        threshold: float = 0.5,
+        head: ClassificationHead | None = None,
+        max_length: int | None = None,
+        token_layout: str = "packed",
+        **kwargs: Any,
+    ) -> None:
+        label_map = LabelMap(tuple(str(label) for label in labels))
+        if len(label_map) < (1 if multi_label else 2):
+            raise ConfigError(f"A classifier needs at least two labels, got {list(labels)!r}.")
+        if not 0 < threshold < 1:
+            raise ConfigError(f"`threshold` must be in (0, 1), got {threshold!r}.")
+        super().__init__(
+            encoder,
+            tokenizer,
+            head or self._make_head(encoder.config, len(label_map)),
+            max_length=max_length,
+            token_layout=token_layout,
+            **kwargs,
+        )
+        self.label_map = label_map
+        self.multi_label = multi_label
+        self.threshold = threshold
+
+    @property
+    def labels(self) -> list[str]:
+        """The label names, in the order of their ids."""
+        return list(self.label_map.names)
+
+    @classmethod
+    def from_preset(  # type: ignore[override]
+        cls,
+        preset: str | os.PathLike[str],
+        *,
+        labels: Sequence[str] | None = None,
+        multi_label: bool | None = None,
+        threshold: float | None = None,
+        max_length: int | None = None,
+        token_layout: str = "packed",
+        dtype: Any = None,
+        ignore_config_keys: Iterable[str] = (),
+    ) -> Self:
+        """Builds a classifier on a preset.
+
+        Args:
+            preset: catalogued name or Hugging Face directory.
+            labels: names for a new head, to be trained; None loads the preset's own head.
+            multi_label: bool. None: as the preset's config says, otherwise False.
+            threshold: float. None: as saved, otherwise 0.5.
+            max_length: int, tokens. None: as saved, otherwise 128.
+            token_layout: "packed" or "padded".
+            dtype: Keras dtype policy of the encoder, "mixed_bfloat16" for one.
+            ignore_config_keys: config.json keys to leave unread although they are unknown.
+
+        Returns:
+            TextClassifier.
+
+        Raises:
+            ConfigError: an option or the preset's config is not supported.
+            CheckpointError: the preset is not there, does not fit, or has no head to load.
+        """
+        encoder, tokenizer, head, side = cls._load_parts(
+            preset,
+            head_width=None if labels is None else len(labels),
+            ignore_config_keys=ignore_config_keys,
+            dtype=dtype,
+        )
+        if labels is None:
+            raw = read_config_json(find_preset(preset))
+            if raw.get("problem_type") == "regression":
+                raise CheckpointError(
+                    f"{os.fspath(preset)!r} holds a regression model: load it as TextRegressor."
+                )
+            labels = _saved_labels(raw, head.units)
+            if multi_label is None:
+                multi_label = raw.get("problem_type") == MULTI_LABEL
+        task = cls(
+            encoder,
+            tokenizer,
+            labels,
+            multi_label=bool(multi_label),
+            threshold=side.get("threshold", 0.5) if threshold is None else threshold,
+            head=head,
+            max_length=side.get("max_length") if max_length is None else max_length,
+            token_layout=token_layout,
+        )
+        task.training_record = side.get("training", {})
+        return task
+
+    @classmethod
+    def _make_head(cls, config: EncoderConfig, width: int) -> ClassificationHead:
+        dropout = config.dropout if config.classifier_dropout is None else config.classifier_dropout
+        return ClassificationHead(
+            width,
+            dropout=dropout,
+            initializer_range=config.initializer_range,
+            name="classifier",
+        )
+
+    @classmethod
+    def _head_hint(cls) -> str:
+        return "labels=[...]"
+
+    def _task_config(self) -> dict[str, Any]:
+        return {
+            "problem_type": MULTI_LABEL if self.multi_label else SINGLE_LABEL,
+            "id2label": {str(i): name for i, name in self.label_map.id2label().items()},
+            "label2id": self.label_map.label2id(),
+        }
+
+    def _side_config(self) -> dict[str, Any]:
+        return super()._side_config() | {"threshold": self.threshold}
+
+    def _label_names(self) -> list[str]:
+        return self.labels
+
+    def _targets(self, y: Any, examples: Examples) -> np.ndarray:
+        if y is None:
+            if examples.labels is None:
+                raise DataError("There are no labels: give `y`, or Examples with labels.")
+            named = examples
+        elif len(y) != len(examples):
+            raise DataError(f"There are {len(examples)} texts but {len(y)} labels.")
+        else:
+            values = np.asarray(y) if not isinstance(y[0], list | tuple | set) else None
+            if values is not None and values.dtype.kind in "iufb":
+                return self._checked_ids(values)
+            named = Examples(examples.texts, labels=[_label(value) for value in y])
+        if self.multi_label and named.label_kind == "single":
+            named = Examples(
+                named.texts,
+                labels=[[x] for x in named.labels or []],
+                rows=named.rows,
+                path=named.path,
+            )
+        if not self.multi_label and named.label_kind == "multi":
+            raise DataError(
+                "Expected one label per text, got lists. For several labels per text build the "
+                "classifier with `multi_label=True`."
+            )
+        return self.label_map.to_ids(named)
+
+    def _checked_ids(self, values: np.ndarray) -> np.ndarray:
+        count = len(self.label_map)
+        if self.multi_label:
+            if values.shape[1:] != (count,):
+                raise DataError(
+                    f"Multi-hot labels must be of shape (texts, {count}), got {values.shape}."
+                )
+            return values.astype(np.float32)
+        if (
+            values.ndim != 1
+            or values.dtype.kind == "f"
+            or values.min() < 0
+            or values.max() >= count
+        ):
+            raise DataError(
+                f"Label ids must be integers in [0, {count}), one per text; "
+                f"got {values.dtype} {values.shape} with values in "
+                f"[{values.min()}, {values.max()}]."
+            )
+        return values.astype(np.int32)
+
+    def _sample_weights(
+        self, targets: np.ndarray, class_weight: Any, sample_weight: Any
+    ) -> np.ndarray | None:
+        weights = super()._sample_weights(targets, None, sample_weight)
+        if class_weight is None:
+            return weights
+        if self.multi_label:
+            raise ConfigError("`class_weight` needs one label per text; use `sample_weight`.")
+        count = len(self.label_map)
+        if class_weight == "balanced":
+            # scikit-learn's formula: every class weighs the same in total.
+            present = np.bincount(targets, minlength=count)
+            per_class = len(targets) / (count * np.maximum(present, 1))
+        else:
+            per_class = np.ones(count)
+            ids = self.label_map.label2id()
+            for label, weight in dict(class_weight).items():
+                index = ids.get(label, label) if isinstance(label, str) else label
+                if not isinstance(index, int | np.integer) or not 0 <= index < count:
+                    raise ConfigError(f"`class_weight` names an unknown label: {label!r}.")
+                per_class[index] = weight
+        chosen = per_class[targets].astype(np.float32)
+        return chosen if weights is None else chosen * weights
+
+    def _default_loss(self) -> keras.losses.Loss:
+        if self.multi_label:
+            return keras.losses.BinaryCrossentropy(from_logits=True)
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    def _default_metrics(self) -> list[keras.metrics.Metric]:
+        if self.multi_label:  # on logits: probability 0.5 is logit 0
+            return [keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)]
+        return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+
+    def _monitor(self) -> tuple[str, str]:
+        # Accuracy over labels says little where most labels do not apply to most texts.
+        return ("val_loss", "min") if self.multi_label else ("val_accuracy", "max")
+
+    def answers(self, logits: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Turns logits into `label`, `score` and `scores`; see the class."""
+        names = tf.constant(self.labels)
+        if self.multi_label:
+            scores = tf.sigmoid(logits)
+            score, order = tf.math.top_k(scores, k=len(self.label_map))
+            label = tf.where(score >= self.threshold, tf.gather(names, order), "")
+            return {"label": label, "score": score, "scores": scores}
+        scores = tf.nn.softmax(logits)
+        return {
+            "label": tf.gather(names, tf.argmax(scores, axis=-1)),
+            "score": tf.reduce_max(scores, axis=-1),
+            "scores": scores,
+        }
+
+    def report(
+        self, x: Any, y: Any = None, *, batch_size: int = 64
+    ) -> ClassificationReport | MultiLabelReport:
+        """Accuracy, precision, recall and F1 by label, and the confusion matrix.
+
+        Args:
+            x: as in `fit`.
+            y: as in `fit`.
+            batch_size: int.
+
+        Returns:
+            ClassificationReport; MultiLabelReport for a multi-label classifier.
+
+        Raises:
+            DataError: labels that are unknown or do not fit the texts.
+        """
+        examples, targets = self._prepared(x, y)
+        logits = self.predict_logits(examples, batch_size=batch_size)
+        if self.multi_label:
+            scores = tf.sigmoid(logits).numpy()
+            return multi_label_report(targets, scores >= self.threshold, self.labels)
+        return classification_report(targets, logits.argmax(axis=-1), self.labels)
+
+
+def _label(value: Any) -> Any:
+    if isinstance(value, list | tuple | set | np.ndarray):
+        return [str(item) for item in value]
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+
+
+def _saved_labels(raw: dict[str, Any], count: int) -> list[str]:
+    if "id2label" not in raw:
+        return [f"LABEL_{i}" for i in range(count)]  # what transformers calls them
+    names = LabelMap.from_id2label(raw["id2label"]).names
+    if len(names) != count:
+        raise CheckpointError(
+            f"config.json names {len(names)} labels, but the head in model.safetensors has {count}."
+        )
+    return list(names)

@@ -1,0 +1,156 @@
+"""Regression on a text or a pair of texts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any, ClassVar, Self
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_bert_zoo.checkpoints.names import CLASSIFIER
+from keras_bert_zoo.config import EncoderConfig, read_config_json
+from keras_bert_zoo.data.examples import Examples
+from keras_bert_zoo.errors import CheckpointError, DataError
+from keras_bert_zoo.heads.classifier import ClassificationHead
+from keras_bert_zoo.presets.io import find_preset
+from keras_bert_zoo.tasks.task import Task
+from keras_bert_zoo.training.metrics import RegressionReport, regression_report
+
+
+class TextRegressor(Task):
+    """Predicts a number for a text or a pair of texts.
+
+    `predict` and the exported model answer with `score` (texts,) float32.
+
+    Args:
+        encoder: Encoder with a pooler.
+        tokenizer: Tokenizer.
+        head: ClassificationHead of one unit.
+        max_length: int, tokens. Longer texts are truncated; default 128.
+        token_layout: "packed" or "padded"; see `BertEncoder`.
+
+    Raises:
+        ConfigError: a `max_length` beyond the encoder's positions.
+    """
+
+    architecture: ClassVar[str] = "BertForSequenceClassification"
+    head_names: ClassVar[dict[str, str]] = CLASSIFIER
+
+    @classmethod
+    def from_preset(  # type: ignore[override]
+        cls,
+        preset: str | os.PathLike[str],
+        *,
+        new_head: bool | None = None,
+        max_length: int | None = None,
+        token_layout: str = "packed",
+        dtype: Any = None,
+        ignore_config_keys: Iterable[str] = (),
+    ) -> Self:
+        """Builds a regressor on a preset.
+
+        Args:
+            preset: catalogued name or Hugging Face directory.
+            new_head: bool. True starts a new head, to be trained; False loads the preset's own;
+                None loads it where the config says that the preset is a regression model.
+            max_length: int, tokens. None: as saved, otherwise 128.
+            token_layout: "packed" or "padded".
+            dtype: Keras dtype policy of the encoder, "mixed_bfloat16" for one.
+            ignore_config_keys: config.json keys to leave unread although they are unknown.
+
+        Returns:
+            TextRegressor.
+
+        Raises:
+            ConfigError: an option or the preset's config is not supported.
+            CheckpointError: the preset is not there, does not fit, or has no head to load.
+        """
+        if new_head is None:
+            config = read_config_json(find_preset(preset))
+            new_head = config.get("problem_type") != "regression"
+        encoder, tokenizer, head, side = cls._load_parts(
+            preset,
+            head_width=1 if new_head else None,
+            ignore_config_keys=ignore_config_keys,
+            dtype=dtype,
+        )
+        if head.units != 1:
+            raise CheckpointError(
+                f"{os.fspath(preset)!r} has a head of {head.units} outputs; a regressor has 1. "
+                "Load it as TextClassifier, or train a new head with `new_head=True`."
+            )
+        task = cls(
+            encoder,
+            tokenizer,
+            head,
+            max_length=side.get("max_length") if max_length is None else max_length,
+            token_layout=token_layout,
+        )
+        task.training_record = side.get("training", {})
+        return task
+
+    @classmethod
+    def _make_head(cls, config: EncoderConfig, width: int) -> ClassificationHead:
+        dropout = config.dropout if config.classifier_dropout is None else config.classifier_dropout
+        return ClassificationHead(
+            width,
+            dropout=dropout,
+            initializer_range=config.initializer_range,
+            name="classifier",
+        )
+
+    @classmethod
+    def _head_hint(cls) -> str:
+        return "new_head=True"
+
+    def _task_config(self) -> dict[str, Any]:
+        return {
+            "problem_type": "regression",
+            "id2label": {"0": "LABEL_0"},
+            "label2id": {"LABEL_0": 0},
+        }
+
+    def _targets(self, y: Any, examples: Examples) -> np.ndarray:
+        values = examples.labels if y is None else y
+        if values is None:
+            raise DataError("There are no targets: give `y`, or Examples with float labels.")
+        if len(values) != len(examples):
+            raise DataError(f"There are {len(examples)} texts but {len(values)} targets.")
+        try:
+            targets = np.asarray(values, np.float32)
+        except (TypeError, ValueError):
+            raise DataError(f"Targets must be numbers, got {values[0]!r} among them.") from None
+        if targets.ndim != 1 or not np.isfinite(targets).all():
+            raise DataError("Targets must be finite numbers, one per text.")
+        return targets[:, np.newaxis]
+
+    def _default_loss(self) -> keras.losses.Loss:
+        return keras.losses.MeanSquaredError()
+
+    def _default_metrics(self) -> list[keras.metrics.Metric]:
+        return [keras.metrics.MeanAbsoluteError(name="mean_absolute_error")]
+
+    def answers(self, logits: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Turns the head's output into `score`."""
+        return {"score": logits[:, 0]}
+
+    def report(self, x: Any, y: Any = None, *, batch_size: int = 64) -> RegressionReport:
+        """Pearson's and Spearman's correlation, mean squared and mean absolute error.
+
+        Args:
+            x: as in `fit`.
+            y: as in `fit`.
+            batch_size: int.
+
+        Returns:
+            RegressionReport.
+
+        Raises:
+            DataError: targets that are missing or not finite numbers.
+        """
+        examples, targets = self._prepared(x, y)
+        logits = self.predict_logits(examples, batch_size=batch_size)
+        return regression_report(targets[:, 0], logits[:, 0])
