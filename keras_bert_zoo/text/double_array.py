@@ -14,7 +14,7 @@ Source: tensorflow_text/core/kernels/fast_bert_normalizer.h, darts_clone_trie_wr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import flatbuffers  # type: ignore[import-untyped]
 import numpy as np
@@ -30,14 +30,14 @@ _DELETED = _CHANGED  # length 0
 _NO_NODE = -1
 
 
-def build_normalizer_buffer(changed: Mapping[int, str]) -> np.ndarray:
+def build_normalizer_buffer(changed: Mapping[int, str], deleted: Iterable[int]) -> np.ndarray:
     """The op's constant for a mapping of code points to texts.
 
-    Code points that `changed` lacks stay as they are. Bytes that do not make up a code point
-    are deleted.
+    Other code points stay as they are. Bytes that do not make up a code point are deleted.
 
     Args:
         changed: code point -> its text, at most 63 bytes of UTF-8.
+        deleted: code points that become nothing.
 
     Returns:
         uint8 (bytes,).
@@ -46,6 +46,7 @@ def build_normalizer_buffer(changed: Mapping[int, str]) -> np.ndarray:
         ValueError: a text is too long for the op.
     """
     values, pool = _pool_texts(changed)
+    values[np.fromiter(deleted, np.int64)] = _DELETED
     units = _build_units(values)
     builder = flatbuffers.Builder(units.nbytes + len(pool) + 256)
     pool_at = builder.CreateByteVector(pool)
@@ -82,21 +83,25 @@ def _pool_texts(changed: Mapping[int, str]) -> tuple[np.ndarray, bytes]:
     return values, bytes(pool) or b"\0"
 
 
+def _distinct_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Equal rows once, and for each row which of those it is (np.unique sorts, for much longer)."""
+    places: dict[bytes, int] = {}
+    which = [places.setdefault(row.tobytes(), len(places)) for row in rows]
+    kept = np.unique(which, return_index=True)[1]
+    return rows[kept], np.array(which, np.int64)
+
+
 def _build_units(values: np.ndarray) -> np.ndarray:
     """The double array for one value per code point."""
     # Level by level from the last byte to the first: rows of 64 children, equal rows once.
-    leaves, leaf_of = np.unique(values.reshape(-1, _BLOCK), axis=0, return_inverse=True)
-    leaf_of = leaf_of.reshape(-1).astype(np.int64)  # by code point >> 6
+    leaves, leaf_of = _distinct_rows(values.reshape(-1, _BLOCK))  # by code point >> 6
     surrogates = slice(0xD800 >> 6, 0xE000 >> 6)
 
     three_bytes = leaf_of[: 0x10000 >> 6].copy()
     three_bytes[surrogates] = _NO_NODE
     three_bytes[: 0x800 >> 6] = _NO_NODE  # E0 80..9F: overlong
     four_bytes = leaf_of[0x10000 >> 6 :]
-    inner, inner_of = np.unique(
-        np.concatenate([three_bytes, four_bytes]).reshape(-1, _BLOCK), axis=0, return_inverse=True
-    )
-    inner_of = inner_of.reshape(-1).astype(np.int64)
+    inner, inner_of = _distinct_rows(np.concatenate([three_bytes, four_bytes]).reshape(-1, _BLOCK))
     # F0..F4: 64 second bytes each, of which those outside U+10000..U+10FFFF do not exist.
     planes = np.full((5, _BLOCK), _NO_NODE, np.int64)
     planes.reshape(-1)[16 : 16 + 256] = inner_of[16:]

@@ -116,9 +116,9 @@ class BertNormalizer:
             return self._stand_ins.get(ord(char), self._shared_stand_in)
         return char
 
-    def is_reserved(self, char: str) -> bool:
-        """Whether BERT deletes the character, so that no text can hold it once normalized."""
-        return ord(char) in self._rules.deleted
+    def never_in_word(self, char: str) -> bool:
+        """Whether BERT deletes the character or takes it for a space."""
+        return ord(char) in self._rules.deleted or ord(char) in self._rules.spaces
 
     def map_character(self, c: int) -> str:
         """The text for the code point `c`, given to the WordPiece op."""
@@ -145,7 +145,7 @@ class BertNormalizer:
         return text if apart else f" {text} "
 
     def changed_characters(self) -> dict[int, str]:
-        """Every code point that the table has to change, with its text."""
+        """Every code point that gets another text; deleted ones are not among them."""
         rules = self._rules
         candidates = set(rules.spaces) | self._split_by_spaces | self._not_split
         if self.lowercase:
@@ -162,13 +162,11 @@ class BertNormalizer:
             )
         candidates -= rules.deleted
         changed = {c: self.map_character(c) for c in candidates}
-        changed = {c: text for c, text in changed.items() if text != chr(c)}
-        changed.update(dict.fromkeys(rules.deleted, ""))
-        return changed
+        return {c: text for c, text in changed.items() if text != chr(c)}
 
     def buffer(self) -> np.ndarray:
         """The table as the FastBertNormalizer op's flatbuffer: uint8 (bytes,)."""
-        return double_array.build_normalizer_buffer(self.changed_characters())
+        return double_array.build_normalizer_buffer(self.changed_characters(), self._rules.deleted)
 
 
 def _decompose_hangul(c: int) -> str:

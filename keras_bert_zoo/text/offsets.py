@@ -12,7 +12,10 @@ from __future__ import annotations
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_text as tf_text
+
+# The bare ops: tf_text.ByteSplitter checks their row splits with asserts, which take longer than
+# the work.
+from tensorflow_text.python.ops.byte_splitter import gen_byte_splitter as byte_ops
 
 from keras_bert_zoo.text import ragged_ops
 
@@ -33,8 +36,26 @@ def text_bytes(strings: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     Returns:
         uint8 (bytes,) and int64 (B + 1,).
     """
-    split = tf_text.ByteSplitter().split(strings)
-    return split.values, split.row_splits
+    raw, row_splits, _, _ = byte_ops.tf_text_byte_split_with_offsets(strings)
+    return raw, row_splits
+
+
+def cut(strings: tf.Tensor, starts: tf.Tensor, ends: tf.Tensor, row_splits: tf.Tensor) -> tf.Tensor:
+    """Parts of texts.
+
+    Args:
+        strings: string (B,).
+        starts: int64 (P,). Bytes in their own text.
+        ends: int64 (P,). The same, exclusive.
+        row_splits: int64 (B + 1,). Of the parts.
+
+    Returns:
+        string (P,).
+    """
+    parts, _ = byte_ops.tf_text_byte_split_by_offsets(
+        strings, tf.cast(starts, tf.int32), tf.cast(ends, tf.int32), row_splits
+    )
+    return parts
 
 
 def source_offsets(
@@ -84,11 +105,5 @@ def _character_lengths(strings: tf.Tensor, at: tf.Tensor, row_splits: tf.Tensor)
     Returns:
         int64 (P,).
     """
-    at = tf.cast(at, tf.int32)
-    first_bytes = tf_text.ByteSplitter().split_by_offsets(
-        strings,
-        tf.RaggedTensor.from_row_splits(at, row_splits, validate=False),
-        tf.RaggedTensor.from_row_splits(at + 1, row_splits, validate=False),
-    )
-    raw, _ = text_bytes(first_bytes.values)
+    raw, _ = text_bytes(cut(strings, at, at + 1, row_splits))
     return tf.gather(tf.constant(_BYTES_BY_FIRST), tf.cast(raw, tf.int32))

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_text as tf_text
 
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.text import offsets, ragged_ops
@@ -117,17 +116,7 @@ class TextCut:
         self._piece_splits = before + tf.range(texts + 1)  # (B + 1,)
         self._before = before
         self._number = number
-
-        def ragged(values: tf.Tensor) -> tf.RaggedTensor:
-            return tf.RaggedTensor.from_row_splits(
-                tf.cast(values, tf.int32), self._piece_splits, validate=False
-            )
-
-        self.pieces = (
-            tf_text.ByteSplitter()
-            .split_by_offsets(strings, ragged(edges[:, 0]), ragged(edges[:, 1]))
-            .values
-        )
+        self.pieces = offsets.cut(strings, edges[:, 0], edges[:, 1], self._piece_splits)
 
     def join(
         self, ids: tf.Tensor, splits: tf.Tensor, spans: tuple[tf.Tensor, ...]

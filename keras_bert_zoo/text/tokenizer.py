@@ -226,7 +226,7 @@ class Tokenizer(abc.ABC):
         def tokenize_and_pack(*texts: tf.Tensor) -> dict[str, tf.Tensor]:
             ragged = []
             for part in texts:
-                ids, splits, _ = self.tokenize_flat(part, with_offsets=False)
+                ids, splits, _ = self._run(part, with_offsets=False)
                 ragged.append(tf.RaggedTensor.from_row_splits(ids, splits, validate=False))
             return self.pack(*ragged, max_length=max_length, truncation=truncation, padding=padding)
 
@@ -300,10 +300,10 @@ class Tokenizer(abc.ABC):
         """
 
         def tokenize_and_cut(texts: tf.Tensor, *firsts: tf.Tensor) -> dict[str, tf.Tensor]:
-            ids, splits, spans = self.tokenize_flat(texts, with_offsets=True)
+            ids, splits, spans = self._run(texts, with_offsets=True)
             ids_first = None
             if firsts:
-                values, first_splits, _ = self.tokenize_flat(firsts[0], with_offsets=False)
+                values, first_splits, _ = self._run(firsts[0], with_offsets=False)
                 ids_first = tf.RaggedTensor.from_row_splits(values, first_splits, validate=False)
             return windows.make_windows(
                 self._layout,
@@ -321,7 +321,7 @@ class Tokenizer(abc.ABC):
     def _run(
         self, strings: tf.Tensor, *, with_offsets: bool
     ) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, ...]]:
-        """`tokenize_flat` of texts."""
+        """`tokenize_flat`, traced once for all graphs and eager calls."""
         return self._compiled(
             ("tokenize", with_offsets),
             lambda texts: self.tokenize_flat(texts, with_offsets=with_offsets),
@@ -331,14 +331,11 @@ class Tokenizer(abc.ABC):
     def _compiled(
         self, key: tuple[Any, ...], function: Callable[..., Any], *strings: tf.Tensor
     ) -> Any:
-        """Calls a function of texts; for eager callers, compiled once for each key.
+        """Calls a function of texts, compiled once for each key.
 
-        Plain functions are kept, not ones of a `tf.Module`: a model that holds a tokenizer would
-        save them all.
+        The functions are kept in a plain object: from a `tf.Module`, a model that holds a
+        tokenizer would save them all. Autograph is off, as there is no Python to convert.
         """
-        if not tf.executing_eagerly():
-            # There is no Python to convert in it; a caller's autograph would spend seconds.
-            return tf.autograph.experimental.do_not_convert(function)(*strings)
         key = (*key, len(strings))
         if key not in self._functions:
             signature = [tf.TensorSpec([None], tf.string)] * len(strings)

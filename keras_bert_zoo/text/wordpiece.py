@@ -153,8 +153,8 @@ class WordPieceTokenizer(Tokenizer):
         """The piece as the op has to know it."""
         if index == self.unk_token_id:
             return piece
-        if piece in ("", _PREFIX) or any(map(normalizer.is_reserved, piece)):
-            # BERT never meets it; the op must have something in its place.
+        if piece in ("", _PREFIX) or any(map(normalizer.never_in_word, piece)):
+            # BERT never meets it, but the op might; it gets something else in its place.
             return f"{_UNREACHABLE}{index}"
         return "".join(map(normalizer.stand_in, piece))
 

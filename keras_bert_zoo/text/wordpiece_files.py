@@ -34,8 +34,9 @@ _HARMLESS = frozenset(
         "model_max_length", "model_specific_special_tokens", "name_or_path", "pad_to_multiple_of",
         "pad_token", "pad_token_type_id", "padding", "padding_side", "processor_class", "sep_token",
         "special_tokens_map_file", "stride", "strip_accents", "tokenize_chinese_chars",
-        "tokenizer_class", "tokenizer_file", "truncation", "truncation_side",
-        "truncation_strategy", "unk_token", "use_fast", "vocab_file", "vocab_size",
+        "tokenizer_class", "tokenizer_file", "transformers_version", "truncation",
+        "truncation_side", "truncation_strategy", "unk_token", "use_fast", "verbose", "vocab_file",
+        "vocab_size",
     }
 )  # fmt: skip
 
@@ -76,12 +77,17 @@ def read_directory(directory: str | os.PathLike[str]) -> dict[str, Any]:
     elif "vocabulary" not in options:
         raise ConfigError(f"expected vocab.txt or tokenizer.json in {folder}, found neither")
     added = {**options.pop("added", {})}
+    named = _read_json(folder / "special_tokens_map.json")
+    options.update({key: _content(named[key]) for key in _NAMED if named.get(key) is not None})
     options.update(_from_config(config, folder / "tokenizer_config.json"))
     added.update(options.pop("added", {}))
-    if not config and not fast:
-        # A checkpoint of Google's has vocab.txt alone; its case stands in no file.
-        special = _read_json(folder / "special_tokens_map.json")
-        options.update({key: _content(special[key]) for key in _NAMED if key in special})
+    unexplained = sorted(set(_read_json(folder / "added_tokens.json")) - set(added.values()))
+    if unexplained:
+        raise ConfigError(
+            f"added_tokens.json in {folder} adds {unexplained[:3]} without saying how they are "
+            "matched; save the tokenizer with a later transformers, which writes it into "
+            "tokenizer_config.json"
+        )
     options["additional_special_tokens"] = _in_order(added, options)
     return options
 
@@ -159,6 +165,7 @@ def _from_fast(fast: Mapping[str, Any], path: pathlib.Path) -> dict[str, Any]:
     splitter = fast.get("pre_tokenizer") or {}
     if splitter.get("type") != "BertPreTokenizer":
         raise ConfigError(f"expected a BertPreTokenizer in {path}, got {splitter!r:.80}")
+    _check_template(fast.get("post_processor") or {}, path)
     options: dict[str, Any] = {
         "lowercase": normalizer.get("lowercase", True),
         "strip_accents": normalizer.get("strip_accents"),
@@ -174,6 +181,23 @@ def _from_fast(fast: Mapping[str, Any], path: pathlib.Path) -> dict[str, Any]:
         raise ConfigError(f"expected the ids 0 to {len(pieces) - 1} once each in {path}")
     options["vocabulary"] = sorted(pieces, key=pieces.__getitem__)
     return options
+
+
+def _check_template(processor: Mapping[str, Any], path: pathlib.Path) -> None:
+    """Raises ConfigError unless the special tokens stand as [CLS] a [SEP] b [SEP]."""
+    kind = processor.get("type", "BertProcessing")
+    if kind == "BertProcessing":
+        return
+    pair = [
+        next(iter(part)) + part[next(iter(part))]["id"] + str(part[next(iter(part))]["type_id"])
+        for part in processor.get("pair") or []
+    ]
+    shape = [part[-1] if part.startswith("SpecialToken") else part for part in pair]
+    if kind != "TemplateProcessing" or shape != ["0", "SequenceA0", "0", "SequenceB1", "1"]:
+        raise ConfigError(
+            f"expected a post_processor that gives [CLS] a [SEP] b [SEP] in {path}, "
+            f"got {processor!r:.200}"
+        )
 
 
 def _added_token(token: Mapping[str, Any], path: pathlib.Path) -> str:

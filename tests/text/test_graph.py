@@ -1,0 +1,165 @@
+"""The tokenizer inside SavedModels and LiteRT models."""
+
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow_text.core.pybinds import tflite_registrar
+
+TEXTS = [
+    "Hello, Wörld! unaffable", "", "[MASK] 中文[SEP]", "한국어 é\u0301\u00ad x",
+    "x" * 101 + " y", "\0 \u200d",
+]  # fmt: skip
+# What stock TF Serving 2.20 has beside core TensorFlow, as far as the tokenizer may use it.
+TF_TEXT_OPS = {
+    "FastBertNormalize", "FastWordpieceTokenizeWithOffsets", "TFText>ByteSplitByOffsets",
+    "TFText>ByteSplitWithOffsets",
+}  # fmt: skip
+
+
+class Model(tf.Module):
+    """A model that does nothing but tokenize."""
+
+    def __init__(self, tokenizer):
+        super().__init__()
+        self.tokenizer = tokenizer
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def packed(self, texts):
+        return self.tokenizer(texts, max_length=16)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)] * 2)
+    def pairs(self, first, second):
+        return self.tokenizer((first, second), max_length=16, padding="max_length")
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def windows(self, texts):
+        return self.tokenizer.windows(texts, max_length=8, stride=2)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def text(self, texts):
+        return {"text": self.tokenizer.detokenize(self.tokenizer.tokenize(texts))}
+
+
+@pytest.fixture(scope="module")
+def export(uncased, tmp_path_factory):
+    path = str(tmp_path_factory.mktemp("export"))
+    model = Model(uncased)
+    names = ("packed", "pairs", "windows", "text")
+    tf.saved_model.save(model, path, signatures={name: getattr(model, name) for name in names})
+    return path
+
+
+def test_saved_model_answers_without_this_package(uncased, export, tmp_path):
+    script = textwrap.dedent("""
+        import sys
+        import numpy as np
+        import tensorflow as tf
+        import tensorflow_text
+        model = tf.saved_model.load(sys.argv[1])
+        texts = np.load(sys.argv[2], allow_pickle=True).tolist()
+        texts = tf.constant(texts)
+        found = model.signatures["packed"](texts=texts)
+        found |= {f"w_{k}": v for k, v in model.signatures["windows"](texts=texts).items()}
+        found["text"] = model.signatures["text"](texts=texts)["text"]
+        assert "keras_bert_zoo" not in sys.modules
+        np.savez(sys.argv[3], **{k: v.numpy().astype("S") if v.dtype == tf.string else v.numpy()
+                                 for k, v in found.items()})
+    """)
+    np.save(tmp_path / "texts.npy", np.array([text.encode() for text in TEXTS], object))
+    arguments = [export, tmp_path / "texts.npy", tmp_path / "found.npz"]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = np.load(tmp_path / "found.npz")
+    for key, value in uncased(TEXTS, max_length=16).items():
+        np.testing.assert_array_equal(found[key], value.numpy())
+    for key, value in uncased.windows(TEXTS, max_length=8, stride=2).items():
+        np.testing.assert_array_equal(found[f"w_{key}"], value.numpy())
+    texts = uncased.detokenize(uncased.tokenize(TEXTS)).numpy()
+    np.testing.assert_array_equal(found["text"], texts.astype("S"))
+
+
+def test_saved_model_holds_only_ops_that_serving_has(export):
+    model = saved_model_pb2.SavedModel()
+    with open(f"{export}/saved_model.pb", "rb") as file:
+        model.ParseFromString(file.read())
+    graph = model.meta_graphs[0].graph_def
+    nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
+    ops = {node.op for node in nodes}
+    assert ops & TF_TEXT_OPS == TF_TEXT_OPS
+    assert not {op for op in ops if "PyFunc" in op or "HashTable" in op or "Assert" in op}
+    core = set(tf.raw_ops.__dict__)
+    assert {op for op in ops - TF_TEXT_OPS if op not in core} == set()
+
+
+def test_pairs_in_a_saved_model(uncased, export):
+    first, second = ["the cat", "[MASK]"], ["sat " * 20, ""]
+    found = tf.saved_model.load(export).signatures["pairs"](
+        first=tf.constant(first), second=tf.constant(second)
+    )
+    expected = uncased((first, second), max_length=16, padding="max_length")
+    for key, value in expected.items():
+        np.testing.assert_array_equal(found[key].numpy(), value.numpy())
+
+
+def interpreter(model, function):
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [function.get_concrete_function()], model
+    )
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]  # no Flex
+    converter.allow_custom_ops = True
+    from tensorflow.lite.python.interpreter import InterpreterWithCustomOps
+
+    return InterpreterWithCustomOps(
+        model_content=converter.convert(),
+        custom_op_registerers=tflite_registrar.SELECT_TFTEXT_OPS,
+    )
+
+
+# Said whenever tf.lite's own interpreter is made; LiteRT's is an extra.
+@pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated:UserWarning")
+@pytest.mark.parametrize("name", ["packed", "windows"])
+def test_litert(uncased, name):
+    model = Model(uncased)
+    function = getattr(model, name)
+    lite = interpreter(model, function).get_signature_runner()
+    for texts in (TEXTS, ["plain text"], ["[MASK]"], [""], ["a", "[CLS]b"], ["y" * 101 + "[PAD]"]):
+        found = lite(texts=np.array([text.encode() for text in texts], object))
+        expected = function(tf.constant(texts))
+        assert found.keys() == expected.keys()
+        for key, value in expected.items():
+            np.testing.assert_array_equal(found[key], value.numpy(), err_msg=key)
+
+
+def test_tf_data(uncased):
+    data = tf.data.Dataset.from_tensor_slices(TEXTS).batch(2).map(lambda t: uncased(t, padding=4))
+    rows = [row for batch in data for row in batch["token_ids"].numpy()]
+    expected = uncased(TEXTS)["token_ids"].numpy()
+    for row, want in zip(rows, expected, strict=True):
+        length = min(len(row), len(want))
+        np.testing.assert_array_equal(row[:length], want[:length])
+
+
+def test_inside_a_function_that_is_traced_first(vocabulary_file):
+    """Constants made while tracing are not lost with the trace."""
+    from keras_bert_zoo.text import WordPieceTokenizer
+
+    made = []
+
+    @tf.function
+    def first(texts):
+        made.append(WordPieceTokenizer(vocabulary_file))
+        return made[0].tokenize(texts)
+
+    want = first(tf.constant(["hello"])).to_list()
+    assert made[0].tokenize(["hello"]).to_list() == want

@@ -1,0 +1,198 @@
+"""Truncation, packing and windows against Hugging Face's."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_bert_zoo.errors import ConfigError
+
+
+def words(count, letter="a"):
+    return " ".join([letter] * count)
+
+
+def unpadded(packed):
+    rows = []
+    for ids, segments, mask in zip(
+        *(packed[key].numpy() for key in ("token_ids", "segment_ids", "padding_mask")), strict=True
+    ):
+        length = int(mask.sum())
+        assert mask[:length].all()
+        assert not ids[length:].any()
+        assert not segments[length:].any()
+        rows.append((ids[:length].tolist(), segments[:length].tolist()))
+    return rows
+
+
+@pytest.mark.parametrize("max_length", [3, 4, 5, 8, 9, 16, 17, 30])
+def test_longest_first_pairs(uncased, reference, max_length):
+    pairs = [(words(a), words(b, "b")) for a in range(14) for b in range(14)]
+    first, second = (list(side) for side in zip(*pairs, strict=True))
+    found = unpadded(uncased((first, second), max_length=max_length))
+    reference.enable_truncation(max_length, strategy="longest_first")
+    try:
+        want = [(e.ids, e.type_ids) for e in reference.encode_batch(pairs)]
+    finally:
+        reference.no_truncation()
+    assert found == want
+
+
+@pytest.mark.parametrize("strategy", ["only_first", "only_second"])
+def test_one_sided_pairs(uncased, reference, strategy):
+    pairs = [(words(a), words(b, "b")) for a in range(1, 10) for b in range(1, 10)]
+    kept, expected = [], []
+    reference.enable_truncation(12, strategy=strategy)
+    try:
+        for pair in pairs:
+            cut = pair[0] if strategy == "only_first" else pair[1]
+            other = 9 - (len(pair[0].split()) + len(pair[1].split()) - len(cut.split()))
+            if other < 1:
+                with pytest.raises(Exception, match="too short"):
+                    reference.encode(*pair)
+                continue
+            encoding = reference.encode(*pair)
+            kept.append(pair)
+            expected.append((encoding.ids, encoding.type_ids))
+    finally:
+        reference.no_truncation()
+    assert len(kept) > 50
+    first, second = (list(side) for side in zip(*kept, strict=True))
+    assert unpadded(uncased((first, second), max_length=12, truncation=strategy)) == expected
+
+
+@pytest.mark.parametrize("strategy", ["only_first", "only_second"])
+def test_one_sided_pairs_never_overflow(uncased, strategy):
+    packed = uncased(([words(30)], [words(30)]), max_length=12, truncation=strategy)
+    assert packed["token_ids"].shape == (1, 12)
+    assert packed["token_ids"].numpy()[0, -1] == uncased.sep_token_id
+
+
+def test_single_texts(uncased, reference):
+    texts = [words(n) for n in range(12)]
+    reference.enable_truncation(8)
+    try:
+        want = [(e.ids, e.type_ids) for e in reference.encode_batch(texts)]
+    finally:
+        reference.no_truncation()
+    assert unpadded(uncased(texts, max_length=8)) == want
+
+
+def test_padding(uncased):
+    texts = [words(3), words(9)]
+    assert uncased(texts)["token_ids"].shape == (2, 11)
+    assert uncased(texts, padding=8)["token_ids"].shape == (2, 16)
+    assert uncased(texts, padding=8, max_length=12)["token_ids"].shape == (2, 12)
+    assert uncased(texts, padding="max_length", max_length=20)["token_ids"].shape == (2, 20)
+    assert uncased("hello")["token_ids"].numpy().tolist() == [[101, 7592, 102]]
+
+
+def test_static_shape_in_a_graph(uncased):
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def pack(texts):
+        packed = uncased(texts, max_length=16, padding="max_length")
+        assert packed["token_ids"].shape[1] == 16
+        return packed
+
+    assert pack(tf.constant(["hello"]))["padding_mask"].numpy().sum() == 3
+
+
+def test_pack_takes_ragged_ids_of_either_split_type(uncased):
+    ids = tf.ragged.constant([[5, 6, 7], []], tf.int32, row_splits_dtype=tf.int32)
+    assert uncased.pack(ids, max_length=4)["token_ids"].numpy().tolist() == [
+        [101, 5, 6, 102], [101, 102, 0, 0],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_length": 1}, "max_length of at least 2 (the special tokens), got 1"),
+        ({"truncation": "left"}, "longest_first, only_first, only_second, got 'left'"),
+        ({"padding": "max_length"}, "expected max_length with padding='max_length', got None"),
+        ({"padding": 0}, "'longest', 'max_length' or a positive int, got 0"),
+        ({"padding": "no"}, "'longest', 'max_length' or a positive int, got 'no'"),
+    ],
+)  # fmt: skip
+def test_bad_options(uncased, options, message):
+    with pytest.raises(ConfigError) as raised:
+        uncased(["a"], **options)
+    assert message in str(raised.value)
+
+
+def test_bad_pairs(uncased):
+    with pytest.raises(ConfigError, match="expected a tuple of two"):
+        uncased((["a"], ["b"], ["c"]))
+    with pytest.raises(ConfigError, match="at least 3"):
+        uncased((["a"], ["b"]), max_length=2)
+
+
+@pytest.mark.parametrize(("max_length", "stride"), [(8, 0), (8, 2), (8, 5), (9, 3), (40, 10)])
+def test_windows(uncased, reference, max_length, stride):
+    texts = [
+        " ".join(chr(97 + i % 26) for i in range(n)) + " é" for n in (0, 1, 4, 5, 6, 7, 18, 25)
+    ]
+    texts += ["", "[MASK] x" * 5]
+    found = uncased.windows(texts, max_length=max_length, stride=stride)
+    expected, documents = [], []
+    reference.enable_truncation(max_length, stride=stride)
+    try:
+        for i, text in enumerate(texts):
+            encoding = reference.encode(text)
+            for window in [encoding, *encoding.overflowing]:
+                at = np.cumsum([0] + [len(char.encode()) for char in text])
+                spans = [(int(at[a]), int(at[b])) for a, b in window.offsets]
+                expected.append((window.ids, window.type_ids, spans))
+                documents.append(i)
+    finally:
+        reference.no_truncation()
+    assert unpadded(found) == [(ids, segments) for ids, segments, _ in expected]
+    assert found["document"].numpy().tolist() == documents
+    for row, (ids, _, spans) in enumerate(expected):
+        starts, ends = (found[key].numpy()[row][: len(ids)].tolist() for key in ("starts", "ends"))
+        assert list(zip(starts, ends, strict=True)) == spans
+    tokens = uncased.tokenize(texts).to_list()
+    for ids, document, start in zip(
+        expected, documents, found["window_start"].numpy().tolist(), strict=True
+    ):
+        inner = ids[0][1:-1]
+        assert tokens[document][start : start + len(inner)] == inner
+
+
+def test_windows_behind_a_question(uncased, reference):
+    questions = ["q q", "", "who is it ?", "x"]
+    texts = [words(20), words(3), words(11, "b"), ""]
+    found = uncased.windows(texts, first=questions, max_length=12, stride=3)
+    expected, documents = [], []
+    reference.enable_truncation(12, stride=3, strategy="only_second")
+    try:
+        for i, pair in enumerate(zip(questions, texts, strict=True)):
+            encoding = reference.encode(*pair)
+            for window in [encoding, *encoding.overflowing]:
+                expected.append((window.ids, window.type_ids))
+                documents.append(i)
+    finally:
+        reference.no_truncation()
+    assert unpadded(found) == expected
+    assert found["document"].numpy().tolist() == documents
+
+
+def test_windows_cut_a_question_that_leaves_no_room(uncased):
+    found = uncased.windows([words(9)], first=[words(50, "q")], max_length=12, stride=3)
+    rows = unpadded(found)
+    assert len(rows) == 6
+    assert all(len(ids) <= 12 for ids, _ in rows)
+
+
+def test_windows_of_no_texts(uncased):
+    assert uncased.windows([], max_length=8, stride=2)["document"].shape == (0,)
+
+
+def test_bad_windows(uncased):
+    with pytest.raises(ConfigError, match="expected max_length, got None"):
+        uncased.windows(["a"])
+    with pytest.raises(
+        ConfigError, match=r"more than 12 \(the special tokens and stride=10\), got 12"
+    ):
+        uncased.windows(["a"], max_length=12, stride=10)
+    with pytest.raises(ConfigError, match="stride of at least 0, got -1"):
+        uncased.windows(["a"], max_length=12, stride=-1)

@@ -1,0 +1,88 @@
+"""Write tests/text/assets/wordpiece_goldens.json: what Hugging Face `tokenizers` answers.
+
+A small vocabulary, texts that are hard in every way we know of, and for each setting the ids
+and character offsets, so that the tests have a witness that no installed package can change.
+
+Example:
+    python tools/make_tokenizer_goldens.py --output tests/text/assets/wordpiece_goldens.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import pathlib
+
+import tokenizers
+from tokenizers import models, normalizers, pre_tokenizers
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+VOCABULARY = [
+    *SPECIAL,
+    *"abcdefghijklmnopqrstuvwxyz!#$%&'()*,-./:;?@[]^_`{|}~0123456789",
+    *(f"##{char}" for char in "abcdefghijklmnopqrstuvwxyz0123456789"),
+    *"ABÉéßøıı̇"[:7], "##É", "##é", "##ß", "İ", "##i̇", "##̇", "##́",
+    *"中文国测试，。！、北", "##文", "##国", "中文", "のア", "の", "##ア",
+    *"ᄒᄀ", "##ᅡ", "##ᆫ", "##ᅮ", "##ᆨ", "한", "##국", "한국",
+    "the", "un", "##aff", "##able", "##ing", "hello", "world", "##ＡＢ", "ǆ", "##ǆ", "ﬁ", "##ﬁ",
+    "ό", "##σ", "##ς", "σ", "ς", "ж", "##Ж", "##ж", "‑", "𝕏", "##𝕏", "😀", "##😀", "\U0002b820",
+    "##\U0002b820", "⹒", "##⹒", "x⹒",
+]  # fmt: skip
+TEXTS = [
+    "", " ", "Hello, world! unaffable", "ÉCOLE école é e\u0301 E\u0301\u0301x",
+    "a\u00adb\u00ad c\u200d d\u0000e\ufffd f\u200b",
+    "[MASK] [CLS][SEP]x[PAD]y[UNK] [mask] [MASK [[MASK]] [ MASK ]",
+    "中文国测试，。北!中\u0301文 豈x", "한국어 한국x", "のアＡＢ！ｱ",
+    "İstanbul ıI ß ẞ ǅ ﬁ ΌΣ ὈΔΥΣΣΕΎΣ Жж",
+    "a" * 100, "a" * 101, "é" * 100, "é" * 101, f"x{'한' * 34} y", f"x{'한' * 50} y",
+    "a\u00a0b\u2003c\td\ne\u3000f\u0085g\u2028h", "x⹒y ⹒ \U0002b820a\U0002b820 \U0002b91f",
+    "😀a😀 𝕏x \U000f0000a\ue000 a\U0010ffffb \U000e0041c",
+    "don't stop-now... #tag ##able a_b c^d e`f $5 <x> a=b a+b",
+    "\u0301 \u0301a \u00ad\u0301", "q\u0323\u0307 \u0958 \u09cb \U0001d15e",
+]  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--output", required=True, type=pathlib.Path)
+    output = parser.parse_args().output
+    vocabulary = list(dict.fromkeys(VOCABULARY))
+    cases = []
+    for lower, strip, chinese in itertools.product(
+        (True, False), (None, True, False), (True, False)
+    ):
+        tokenizer = tokenizers.Tokenizer(
+            models.WordPiece({token: i for i, token in enumerate(vocabulary)}, unk_token="[UNK]")
+        )
+        tokenizer.normalizer = normalizers.BertNormalizer(
+            clean_text=True, handle_chinese_chars=chinese, strip_accents=strip, lowercase=lower
+        )
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        tokenizer.add_special_tokens(SPECIAL)
+        found = tokenizer.encode_batch(TEXTS, add_special_tokens=False)
+        cases.append(
+            {
+                "lowercase": lower,
+                "strip_accents": strip,
+                "handle_chinese_chars": chinese,
+                "ids": [encoding.ids for encoding in found],
+                "offsets": [encoding.offsets for encoding in found],
+            }
+        )
+    head = {
+        "made_by": f"tools/make_tokenizer_goldens.py, tokenizers {tokenizers.__version__}",
+        "vocabulary": vocabulary,
+        "texts": TEXTS,
+    }
+    lines = [f" {json.dumps(key)}: {json.dumps(value)}" for key, value in head.items()]
+    rows = ",\n  ".join(json.dumps(case, separators=(",", ":")) for case in cases)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text("{\n" + ",\n".join(lines) + f',\n "cases": [\n  {rows}\n ]\n}}\n', "utf-8")
+    print(f"wrote {output}: {output.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    main()
