@@ -48,6 +48,7 @@ class Task(keras.Model):
         encoder: Encoder.
         tokenizer: Tokenizer.
         max_length: int, tokens. Longer texts are truncated to it.
+        pair: bool. Whether it was trained on pairs of texts, which the export then takes.
         training_record: dict. How the weights came about, kept in the saved directory.
     """
 
@@ -60,6 +61,7 @@ class Task(keras.Model):
     encoder: Encoder
     tokenizer: Tokenizer
     max_length: int
+    pair: bool
 
     def __init__(
         self,
@@ -91,6 +93,7 @@ class Task(keras.Model):
         self.tokenizer = tokenizer
         self.head = head
         self.max_length = max_length
+        self.pair = False
         self.training_record: dict[str, Any] = {}
 
     # === Loading and saving ===
@@ -177,7 +180,11 @@ class Task(keras.Model):
 
     def _side_config(self) -> dict[str, Any]:
         """What `SIDE_FILE` holds."""
-        return {"max_length": self.max_length, "training": self.training_record}
+        return {
+            "max_length": self.max_length,
+            "pair": self.pair,
+            "training": self.training_record,
+        }
 
     def save(self, directory: str | os.PathLike[str]) -> None:  # type: ignore[override]
         """Writes a Hugging Face directory, which transformers and `load` read.
@@ -208,6 +215,28 @@ class Task(keras.Model):
             write_tensors(
                 aside, [*self.encoder.weights, *self.head.weights], names | self.head_names
             )
+
+    def export(  # type: ignore[override]
+        self, path: str | os.PathLike[str], format: str = "saved_model", **kwargs: Any
+    ) -> Any:
+        """Writes one file that takes raw strings; see `export.saved_model.export_saved_model`.
+
+        Args:
+            path: of the model; a SavedModel goes to the folder of its version inside.
+            format: "saved_model".
+            **kwargs: options of the format.
+
+        Returns:
+            what was written and how it was checked.
+
+        Raises:
+            ConfigError: an unknown format or option.
+            ExportError: it cannot be written, or does not answer as this model does.
+        """
+        # Exports know about tasks, not the other way round.
+        from keras_bert_zoo.export import export_task
+
+        return export_task(self, path, format, **kwargs)
 
     # === Text to batches ===
 
@@ -511,8 +540,10 @@ class Task(keras.Model):
         if isinstance(x, tf.data.Dataset):
             if y is not None or class_weight is not None or sample_weight is not None:
                 raise ConfigError("A dataset brings its own labels and weights: give `x` alone.")
+            self.pair = isinstance(x.element_spec, tuple) and isinstance(x.element_spec[0], tuple)
             return self._tokenized(x)
         examples, targets = self._prepared(x, y)
+        self.pair = examples.text_pairs is not None
         weights = self._sample_weights(targets, class_weight, sample_weight)
         return self._batches(
             examples,

@@ -153,6 +153,7 @@ class TextClassifier(Task):
             max_length=side.get("max_length") if max_length is None else max_length,
             token_layout=token_layout,
         )
+        task.pair = bool(side.get("pair", False))
         task.training_record = side.get("training", {})
         return task
 
