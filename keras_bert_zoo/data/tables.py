@@ -1,30 +1,27 @@
-"""Reads texts and labels from CSV, TSV and JSON Lines files with named columns.
+"""Reads texts and labels from CSV, TSV and JSON Lines files with named columns, and plain text.
 
 A row that cannot be used is an error that names the file and the line: a reader that drops or
 repairs rows in silence spoils a training set without anyone noticing.
 """
 
-import codecs
 import csv
 import difflib
-import gzip
-import io
 import json
 import logging
 import math
 import os
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
 from keras_bert_zoo.data.examples import Examples, LabelKind, Labels, clipped
+from keras_bert_zoo.data.lines import Lines
 from keras_bert_zoo.errors import ConfigError, DataError
 
-__all__ = ["TableFormat", "read_table"]
+__all__ = ["TableFormat", "read_table", "read_table_in_parts"]
 
-TableFormat = Literal["csv", "tsv", "jsonl"]
+TableFormat = Literal["csv", "tsv", "jsonl", "text"]
 
 _FORMATS: dict[str, TableFormat] = {
     ".csv": "csv",
@@ -73,7 +70,8 @@ def read_table(
             booleans. "multi": any number of names; in JSON a list, or a string to be separated.
             "float": a finite number.
         label_separator: str. What stands between the names of one multi-label field.
-        format: "csv", "tsv", "jsonl", or None to see it from the file's name.
+        format: "csv", "tsv", "jsonl"; "text", one text a line without labels; or None to see it
+            from the file's name.
         delimiter: str or None. One character between CSV or TSV fields; None is that of the format.
         quoting: bool or None. Whether `"` quotes fields; None: in CSV yes, in TSV no.
         columns: the names of the columns of a CSV or TSV file that has no header.
@@ -87,19 +85,85 @@ def read_table(
         DataError: the file cannot be read or a row cannot be used; the message is one line that
             names the file and, where there is one, the line.
     """
+    return next(
+        read_table_in_parts(
+            path,
+            text=text,
+            text_pair=text_pair,
+            label=label,
+            label_kind=label_kind,
+            label_separator=label_separator,
+            format=format,
+            delimiter=delimiter,
+            quoting=quoting,
+            columns=columns,
+            encoding=encoding,
+            rows_at_once=None,
+        )
+    )
+
+
+def read_table_in_parts(
+    path: str | os.PathLike[str] | BinaryIO,
+    *,
+    text: str = "text",
+    text_pair: str | None = None,
+    label: str | None = "label",
+    label_kind: LabelKind = "single",
+    label_separator: str = ",",
+    format: TableFormat | None = None,
+    delimiter: str | None = None,
+    quoting: bool | None = None,
+    columns: Sequence[str] | None = None,
+    encoding: str = "utf-8",
+    replace_invalid: bool = False,
+    rows_at_once: int | None = 4096,
+    characters_at_once: int = 1 << 24,
+) -> Iterator[Examples]:
+    """Reads a file as `read_table` does, but a part at a time, in bounded memory.
+
+    Args:
+        path: see `read_table`, as all that is not named here.
+        text: likewise.
+        text_pair: likewise.
+        label: likewise.
+        label_kind: likewise.
+        label_separator: likewise.
+        format: likewise.
+        delimiter: likewise.
+        quoting: likewise.
+        columns: likewise.
+        encoding: likewise.
+        replace_invalid: bool. Bytes that are not of the encoding become U+FFFD instead of an error.
+        rows_at_once: int or None. A part ends at so many rows; None makes the file one part.
+        characters_at_once: int. A part of limited rows also ends at so many characters of text.
+
+    Yields:
+        `Examples`, at least one row each.
+
+    Raises:
+        ConfigError: an option is unknown or contradicts another.
+        DataError: as soon as a row is reached that cannot be used.
+    """
     name, format = _name_and_format(path, format)
     if label_kind not in _LABEL_KINDS:
         raise ConfigError(f"expected label_kind to be one of {_LABEL_KINDS}, got {label_kind!r}")
     if label_kind == "multi" and not label_separator:
         raise ConfigError("expected a label_separator of at least one character, got none")
     wanted = [column for column in (text, text_pair, label) if column is not None]
-    lines = _Lines(path, name, encoding)
-    if format == "jsonl":
+    lines = Lines(path, name, encoding, replace_invalid=replace_invalid)
+    if format in ("jsonl", "text"):
         if delimiter is not None or quoting is not None or columns is not None:
             raise ConfigError(
-                "delimiter, quoting and columns are for CSV and TSV, not for JSON Lines"
+                "delimiter, quoting and columns are for CSV and TSV, not for "
+                + ("JSON Lines" if format == "jsonl" else "plain text")
             )
-        records = _json_records(lines, wanted)
+        if format == "text" and len(wanted) > 1:
+            raise ConfigError(
+                f"{name}: plain text has one text a line and no column {wanted[1]!r}; "
+                "give the format csv, tsv or jsonl"
+            )
+        records = _json_records(lines, wanted) if format == "jsonl" else _text_records(lines)
     else:
         delimiter = _DELIMITERS[format] if delimiter is None else delimiter
         if len(delimiter) != 1 or delimiter in '"\r\n':
@@ -107,26 +171,68 @@ def read_table(
         quoting = format == "csv" if quoting is None else quoting
         records = _delimited_records(lines, wanted, delimiter, quoting, columns)
 
-    texts: list[str] = []
-    pairs: list[str] | None = None if text_pair is None else []
-    labels: list[Any] | None = None if label is None else []
-    rows: list[int] = []
+    empty = _EmptyTexts(name)
+    part = _Part(name, text_pair is not None, label is not None)
     for row, values in records:
         where = _Place(name, row)
-        rows.append(row)
         fields = iter(zip(wanted, values, strict=True))
-        texts.append(where.text(*next(fields)))
-        if pairs is not None:
-            pairs.append(where.text(*next(fields)))
-        if labels is not None:
-            labels.append(where.label(*next(fields), label_kind, label_separator))
-    if not rows:
+        part.rows.append(row)
+        part.texts.append(empty.checked(where.text(*next(fields)), row))
+        part.characters += len(part.texts[-1])
+        if part.pairs is not None:
+            part.pairs.append(empty.checked(where.text(*next(fields)), row))
+            part.characters += len(part.pairs[-1])
+        if part.labels is not None:
+            part.labels.append(where.label(*next(fields), label_kind, label_separator))
+        if rows_at_once is not None and (
+            len(part.rows) >= rows_at_once or part.characters >= characters_at_once
+        ):
+            yield part.examples()
+            part = _Part(name, text_pair is not None, label is not None, first=False)
+    if not part.rows and part.first:
         what = "has a header and no rows" if lines.last else "is empty"
         raise DataError(f"{name}: expected at least one row, but the file {what}")
-    _report_empty(name, texts, rows)
-    if pairs is not None:
-        _report_empty(name, pairs, rows)
-    return Examples(texts, pairs, cast("Labels | None", labels), rows, name)
+    empty.report()
+    if part.rows:
+        yield part.examples()
+
+
+class _Part:
+    """Rows that are being collected."""
+
+    def __init__(self, name: str, paired: bool, labelled: bool, *, first: bool = True) -> None:
+        self.first = first
+        self.texts: list[str] = []
+        self.pairs: list[str] | None = [] if paired else None
+        self.labels: list[Any] | None = [] if labelled else None
+        self.rows: list[int] = []
+        self.characters = 0
+        self._name = name
+
+    def examples(self) -> Examples:
+        labels = cast("Labels | None", self.labels)
+        return Examples(self.texts, self.pairs, labels, self.rows, self._name)
+
+
+class _EmptyTexts:
+    """Counts empty texts, which are legal but seldom meant."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._count = 0
+        self._first = 0
+
+    def checked(self, text: str, row: int) -> str:
+        if not text.strip():
+            self._first = self._first or row
+            self._count += 1
+        return text
+
+    def report(self) -> None:
+        if self._count:
+            _logger.warning(
+                "%s: %d empty texts, the first on line %d", self._name, self._count, self._first
+            )
 
 
 def _name_and_format(
@@ -144,108 +250,13 @@ def _name_and_format(
                 f"{name}: cannot tell the format from the name, which should end in one of "
                 f"{', '.join(_FORMATS)} (or with .gz after it); rename the file or give the format"
             )
-    elif format not in _FORMATS.values():
-        raise ConfigError(f"expected the format to be csv, tsv or jsonl, got {format!r}")
+    elif format not in (*_FORMATS.values(), "text"):
+        raise ConfigError(f"expected the format to be csv, tsv, jsonl or text, got {format!r}")
     return name, format
 
 
-class _Lines:
-    """The decoded lines of a file, their ends kept; counts them and explains what cannot be read.
-
-    Bytes are split at line feeds before they are decoded, so that an invalid byte can be reported
-    with its line and place. Where that would cut characters in two (UTF-16), the file is decoded
-    whole.
-    """
-
-    def __init__(self, path: str | os.PathLike[str] | BinaryIO, name: str, encoding: str) -> None:
-        self.name = name
-        self.last = 0  # the number of the line read last
-        self._path = path
-        try:
-            self._codec = codecs.lookup(encoding).name.removesuffix("-sig")
-            self._splits = "\n".encode(self._codec) == b"\n"
-        except (LookupError, TypeError, ValueError):
-            raise ConfigError(
-                f"expected the name of a text encoding such as utf-8, got {encoding!r}"
-            ) from None
-
-    def __iter__(self) -> Iterator[str]:
-        try:
-            with self._open() as stream:
-                if self._splits:
-                    for raw in stream:
-                        self.last += 1
-                        yield self._decode(raw)
-                else:
-                    for line in io.StringIO(self._decode_whole(stream.read()), newline=""):
-                        self.last += 1
-                        yield self._check(line)
-        except FileNotFoundError:
-            raise DataError(f"{self.name}: there is no such file") from None
-        except IsADirectoryError:
-            raise DataError(f"{self.name}: expected a file, but this is a directory") from None
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise DataError(
-                f"{self.name}: cannot decompress after line {self.last}: {error}; "
-                "the file is cut off, damaged, or not gzipped"
-            ) from None
-        except OSError as error:
-            raise DataError(f"{self.name}: cannot read: {error.strerror or error}") from None
-
-    def _open(self) -> BinaryIO:
-        if not isinstance(self._path, str | os.PathLike):
-            return io.BufferedReader(_Borrowed(self._path))
-        if self.name.lower().endswith(".gz"):
-            return cast("BinaryIO", gzip.open(self._path, "rb"))
-        return open(self._path, "rb")
-
-    def _decode(self, raw: bytes) -> str:
-        try:
-            line = raw.decode(self._codec)
-        except UnicodeDecodeError as error:
-            hint = "re-save the file as UTF-8 or give its encoding"
-            if self.last == 1 and raw[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-                hint = "the file looks like UTF-16: give encoding utf-16"
-            raise DataError(
-                f"{self.name}:{self.last}: byte 0x{raw[error.start]:02x} at byte "
-                f"{error.start + 1} of the line is not valid {self._codec}; {hint}"
-            ) from None
-        return self._check(line)
-
-    def _decode_whole(self, raw: bytes) -> str:
-        try:
-            return raw.decode(self._codec)
-        except UnicodeError as error:
-            raise DataError(f"{self.name}: not valid {self._codec}: {error}") from None
-
-    def _check(self, line: str) -> str:
-        if self.last == 1:
-            line = line.removeprefix("\ufeff")
-        if "\0" in line:
-            raise DataError(
-                f"{self.name}:{self.last}: character {line.index(chr(0)) + 1} of the line is NUL; "
-                "expected text: if this is UTF-16, give its encoding, else remove the NULs"
-            )
-        return line
-
-
-class _Borrowed(io.RawIOBase):
-    """A caller's stream, read through; closing this leaves that open."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._stream.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-
 def _delimited_records(
-    lines: _Lines,
+    lines: Lines,
     wanted: list[str],
     delimiter: str,
     quoting: bool,
@@ -275,7 +286,12 @@ def _delimited_records(
         yield row, [fields[index] for index in indices]
 
 
-def _quoted(lines: _Lines, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _text_records(lines: Lines) -> Iterator[tuple[int, list[Any]]]:
+    for line in lines:
+        yield lines.last, [line.removesuffix("\n").removesuffix("\r")]
+
+
+def _quoted(lines: Lines, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     # Only ever raised: setting it back would break a reader in another thread.
     csv.field_size_limit(max(csv.field_size_limit(), _FIELD_LIMIT))
     # Strict: otherwise a stray quote swallows the rest of the file as one field.
@@ -296,7 +312,7 @@ def _quoted(lines: _Lines, delimiter: str) -> Iterator[tuple[int, list[str]]]:
         yield start, fields
 
 
-def _unquoted(lines: _Lines, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _unquoted(lines: Lines, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     for line in lines:
         yield lines.last, line.removesuffix("\n").removesuffix("\r").split(delimiter)
 
@@ -336,7 +352,7 @@ def _need_columns(
     )
 
 
-def _json_records(lines: _Lines, wanted: list[str]) -> Iterator[tuple[int, list[Any]]]:
+def _json_records(lines: Lines, wanted: list[str]) -> Iterator[tuple[int, list[Any]]]:
     """Yields each line's number and the values of the wanted keys in the order wanted."""
     for line in lines:
         if not line.strip():
@@ -438,9 +454,3 @@ class _Place:
         if not math.isfinite(number):
             raise self._error(f"expected a finite number in {column!r}, got {number}")
         return number
-
-
-def _report_empty(name: str, texts: list[str], rows: list[int]) -> None:
-    empty = [row for row, text in zip(rows, texts, strict=True) if not text.strip()]
-    if empty:
-        _logger.warning("%s: %d empty texts, the first on line %d", name, len(empty), empty[0])

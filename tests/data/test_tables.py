@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_bert_zoo.data.tables import read_table
+from keras_bert_zoo.data.tables import read_table, read_table_in_parts
 from keras_bert_zoo.errors import ConfigError, DataError
 
 
@@ -268,7 +268,7 @@ def test_options_are_checked(write):
         kind=ConfigError,
     )
     for option, message in [
-        ({"format": "xml"}, "expected the format to be csv, tsv or jsonl, got 'xml'"),
+        ({"format": "xml"}, "expected the format to be csv, tsv, jsonl or text, got 'xml'"),
         ({"format": "csv", "delimiter": "||"}, "expected a delimiter of one character, got '||'"),
         ({"format": "csv", "label_kind": "many"}, "expected label_kind to be one of"),
         ({"format": "csv", "encoding": "utf-99"}, "expected the name of a text encoding"),
@@ -291,3 +291,51 @@ def test_the_bundled_banking77(repository):
         examples = read_table(folder / name, label="category")
         assert len(examples) == count
         assert len(set(examples.labels)) == 77
+
+
+def test_plain_text_is_one_text_a_line(write):
+    path = write("a.txt", b'\xef\xbb\xbfone\r\n\n  two, "three"\nlast')
+    examples = read_table(path, format="text", label=None)
+    assert examples.texts == ["one", "", '  two, "three"', "last"]
+    assert examples.rows == [1, 2, 3, 4]
+    fails(
+        "plain text has one text a line and no column 'label'",
+        path,
+        format="text",
+        kind=ConfigError,
+    )
+    fails("not for plain text", path, format="text", label=None, delimiter=",", kind=ConfigError)
+
+
+def test_invalid_bytes_can_be_replaced(write):
+    path = write("a.txt", b"ok\nbad \xff byte\n")
+    fails(f"{path}:2: byte 0xff at byte 5 of the line", path, format="text", label=None)
+    (part,) = read_table_in_parts(path, format="text", label=None, replace_invalid=True)
+    assert part.texts == ["ok", "bad \ufffd byte"]
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 3, 4, 10, None])
+def test_parts_together_are_the_table(write, rows_at_once):
+    path = write("a.csv", "text,label\n" + "".join(f"t{i},{i % 2}\n" for i in range(4)))
+    whole = read_table(path)
+    parts = list(read_table_in_parts(path, rows_at_once=rows_at_once))
+    assert max(len(part) for part in parts) == min(rows_at_once or 4, 4)
+    for name in ("texts", "labels", "rows"):
+        assert sum((getattr(part, name) for part in parts), []) == getattr(whole, name)
+
+
+def test_parts_are_bounded_by_characters_and_read_as_they_are_asked_for(write):
+    path = write("a.csv", "text\naaaa\nbbbb\ncc\ndd\n" + '"never closed')
+    parts = read_table_in_parts(path, label=None, characters_at_once=5)
+    assert next(parts).texts == ["aaaa", "bbbb"]
+    with pytest.raises(DataError, match="never closed"):
+        list(parts)
+
+
+def test_empty_texts_of_all_parts_are_logged_once(write, caplog):
+    path = write("a.csv", "text,label\na,x\n,x\n,y\n")
+    with caplog.at_level(logging.WARNING):
+        assert len(list(read_table_in_parts(path, rows_at_once=1))) == 3
+    assert [record.message for record in caplog.records] == [
+        f"{path}: 2 empty texts, the first on line 3"
+    ]
