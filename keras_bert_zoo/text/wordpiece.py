@@ -119,17 +119,13 @@ class WordPieceTokenizer(Tokenizer):
             False,  # no_pretokenization
             False,  # support_detokenization
         )
-        # Twice the characters of a piece, plus one if it begins a word. An unknown word counts
-        # none: too long or not, it stays one unk_token.
-        measure = np.array(
-            [
-                2 * len(piece.removeprefix(_PREFIX)) + (not piece.startswith(_PREFIX))
-                for piece in pieces
-            ],
-            np.int32,
-        )
-        measure[self.unk_token_id] = 1
-        self._measure = measure
+        self._begins_word = np.array([not piece.startswith(_PREFIX) for piece in pieces], np.int32)
+        characters = np.array([len(piece.removeprefix(_PREFIX)) for piece in pieces], np.int32)
+        # An unknown word counts for nothing: too long or not, it stays one unk_token.
+        characters[self.unk_token_id] = 0
+        self._characters = characters
+        # Fewer pieces than these cannot make a word too long.
+        self._pieces_of_long_word = int(self.max_characters_per_word // characters.max() + 1)
         self._finder = special_tokens.SpecialTokenFinder(
             {token: self.token_to_id(token) for token in self.special_tokens}
         )
@@ -231,28 +227,43 @@ class WordPieceTokenizer(Tokenizer):
         self, ids: tf.Tensor, splits: tf.Tensor, spans: tuple[tf.Tensor, ...]
     ) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, ...]]:
         """Makes every word of more than `max_characters_per_word` characters one unk_token."""
-        measure = tf.gather(tf.constant(self._measure), ids)
-        length = measure // 2
-        begins = measure - 2 * length  # LiteRT has no bitwise "and"
+        begins = tf.gather(tf.constant(self._begins_word), ids)
         word = tf.cumsum(begins) - 1  # (T,)
-        characters = tf.math.segment_sum(length, word)  # (W,)
-        too_long = characters > self.max_characters_per_word
+        # A word of many pieces: its first and last stand in the same word. Rare, and quickly seen.
+        apart = self._pieces_of_long_word - 1
+        maybe = tf.reduce_any(tf.equal(word[apart:], word[: tf.maximum(tf.size(word) - apart, 0)]))
+        splits, ids, *found = tf.cond(
+            maybe,
+            lambda: self._shorten_words(ids, splits, spans, begins, word),
+            lambda: (splits, ids, *spans),
+        )
+        return ids, splits, tuple(found)
+
+    def _shorten_words(
+        self,
+        ids: tf.Tensor,
+        splits: tf.Tensor,
+        spans: tuple[tf.Tensor, ...],
+        begins: tf.Tensor,
+        word: tf.Tensor,
+    ) -> tuple[tf.Tensor, ...]:
+        """`_limit_words` for texts that hold words of many pieces."""
+        characters = tf.gather(tf.constant(self._characters), ids)
+        too_long = tf.math.segment_sum(characters, word) > self.max_characters_per_word  # (W,)
 
         def shorten() -> tuple[tf.Tensor, ...]:
-            long = tf.gather(too_long, word)
-            kept = ragged_ops.indices(tf.logical_or(begins > 0, tf.logical_not(long)))
+            long = tf.gather(too_long, word)  # (T,)
+            kept = tf.logical_or(begins > 0, tf.logical_not(long))
             new = [tf.where(long, self.unk_token_id, ids)]
             if spans:
                 last = tf.cumsum(tf.math.segment_sum(tf.ones_like(word), word)) - 1  # (W,)
                 end = tf.gather(spans[1], tf.gather(last, word))
                 new += [spans[0], tf.where(long, end, spans[1])]
-            before = ragged_ops.counts_before(tf.logical_or(begins > 0, tf.logical_not(long)))
-            return (tf.gather(before, splits), *(tf.gather(values, kept) for values in new))
+            at = ragged_ops.indices(kept)
+            new_splits = tf.gather(ragged_ops.counts_before(kept), splits)
+            return (new_splits, *(tf.gather(values, at) for values in new))
 
-        splits, ids, *found = tf.cond(
-            tf.reduce_any(too_long), shorten, lambda: (splits, ids, *spans)
-        )
-        return ids, splits, tuple(found)
+        return tf.cond(tf.reduce_any(too_long), shorten, lambda: (splits, ids, *spans))
 
     def detokenize(self, ids: Any, *, skip_special_tokens: bool = False) -> tf.Tensor:
         """Text for token ids: pieces joined, words set apart by one space.
