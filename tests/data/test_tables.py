@@ -321,7 +321,7 @@ def test_parts_together_are_the_table(write, rows_at_once):
     parts = list(read_table_in_parts(path, rows_at_once=rows_at_once))
     assert max(len(part) for part in parts) == min(rows_at_once or 4, 4)
     for name in ("texts", "labels", "rows"):
-        assert sum((getattr(part, name) for part in parts), []) == getattr(whole, name)
+        assert [x for part in parts for x in getattr(part, name)] == getattr(whole, name)
 
 
 def test_parts_are_bounded_by_characters_and_read_as_they_are_asked_for(write):

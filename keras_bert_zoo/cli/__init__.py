@@ -1,0 +1,1 @@
+"""The command `keras-bert-zoo`: one file per subcommand."""

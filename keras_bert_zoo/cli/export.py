@@ -1,0 +1,1 @@
+"""keras-bert-zoo export: writes a SavedModel that answers raw strings."""

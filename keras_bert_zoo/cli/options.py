@@ -1,0 +1,262 @@
+"""Options of the commands: from flags, or from a file with the same names."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from keras_bert_zoo.errors import ConfigError
+
+_NEVER_IN_A_FILE = ("config", "help")
+
+
+class Parser(argparse.ArgumentParser):
+    """An argparse parser that raises its complaints, and takes no abbreviated flags."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(
+            formatter_class=_HelpFormatter, allow_abbrev=False, add_help=False, **kwargs
+        )
+        self.add_argument("-h", "--help", action="help", help="show this and exit")
+
+    def error(self, message: str) -> NoReturn:
+        """Raises the message for `main` to print as its one line."""
+        raise ConfigError(message)
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Keeps the layout of examples, and shows defaults that say something."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=30, width=100)
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text = action.help or ""
+        unsaid = any(action.default is value for value in (None, False, argparse.SUPPRESS))
+        if unsaid or "default" in text:
+            return text
+        return f"{text} (default: %(default)s)"
+
+
+def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
+    """Reads flags, and the file that --config names; flags win.
+
+    Args:
+        parser: with the command's own options.
+        argv: the arguments after the command's name.
+
+    Returns:
+        argparse.Namespace.
+
+    Raises:
+        ConfigError: an option or a key of the file is unknown, misses its value or has a wrong one.
+    """
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="JSON or TOML file with these options by name; flags win over it",
+    )
+    parser.add_argument(
+        "--verbose", action="store_true", help="show TensorFlow's own messages and tracebacks"
+    )
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    early.add_argument("--config")
+    try:
+        path = early.parse_known_args(argv)[0].config
+    except argparse.ArgumentError:  # --config without a file, which the parser will refuse
+        path = None
+    if path is not None and not {"-h", "--help"} & set(argv):
+        _set_defaults(parser, path)
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        flags = [flag for action in parser._actions for flag in action.option_strings]
+        raise ConfigError(f"unknown option {_with_hint(unknown[0].split('=')[0], flags)}")
+    return args
+
+
+def _set_defaults(parser: Parser, path: str) -> None:
+    """Makes what a file says the parser's defaults."""
+    actions = {
+        flag.removeprefix("--"): action
+        for action in parser._actions
+        for flag in action.option_strings
+        if flag.startswith("--") and action.dest not in _NEVER_IN_A_FILE
+    }
+    values = {}
+    unknown = []
+    for key, value in _read(path).items():
+        name = key.replace("_", "-")
+        if name not in actions:
+            unknown.append(_with_hint(key, list(actions)))
+        elif value is not None:
+            values[actions[name].dest] = _converted(actions[name], value, f"{path}: {key}")
+            actions[name].required = False
+    if unknown:
+        raise ConfigError(f"{path}: unknown options: {', '.join(unknown)}")
+    parser.set_defaults(**values)
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        content = Path(path).read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not valid UTF-8: {error.reason}") from None
+    try:
+        if path.lower().endswith(".toml"):
+            return tomllib.loads(content)
+        values = json.loads(content)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: not valid JSON (a TOML file ends in .toml): {error}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected a JSON object with options by name")
+    return values
+
+
+def _converted(action: argparse.Action, value: Any, where: str) -> Any:
+    """Turns a value of a file into what the flag would have given."""
+    if action.nargs == 0:  # a switch
+        if not isinstance(value, bool):
+            raise ConfigError(f"{where}: expected true or false, got {value!r}")
+        return value
+    if action.type is comma_separated and isinstance(value, list):
+        if not value or not all(isinstance(item, str) for item in value):
+            raise ConfigError(f"{where}: expected a list of names, got {value!r}")
+        return value
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ConfigError(f"{where}: expected a string or a number, got {value!r}")
+    text = value if isinstance(value, str) else repr(value)
+    try:
+        converted = action.type(text) if callable(action.type) else text
+    except argparse.ArgumentTypeError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    if action.choices is not None and converted not in action.choices:
+        choices = ", ".join(map(str, action.choices))
+        raise ConfigError(f"{where}: expected one of {choices}, got {value!r}")
+    return converted
+
+
+def _with_hint(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name.replace("_", "-"), known, n=1)
+    return f"{name!r} (did you mean {close[0]!r}?)" if close else repr(name)
+
+
+# === Types of values ===
+
+
+def positive_int(text: str) -> int:
+    """Reads a whole number of at least 1."""
+    return _number(text, int, lambda value: value >= 1, "a whole number of at least 1")
+
+
+def seed_int(text: str) -> int:
+    """Reads a seed."""
+    return _number(text, int, lambda v: 0 <= v < 2**32, "a whole number from 0 to 4294967295")
+
+
+def positive_float(text: str) -> float:
+    """Reads a finite number above 0."""
+    return _number(text, float, lambda v: 0 < v < float("inf"), "a number above 0")
+
+
+def non_negative_float(text: str) -> float:
+    """Reads a finite number of at least 0."""
+    return _number(text, float, lambda v: 0 <= v < float("inf"), "a number of at least 0")
+
+
+def share(text: str) -> float:
+    """Reads a number from 0 to 1."""
+    return _number(text, float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
+
+
+def open_share(text: str) -> float:
+    """Reads a number between 0 and 1, neither included."""
+    return _number(text, float, lambda value: 0 < value < 1, "a number between 0 and 1")
+
+
+def comma_separated(text: str) -> list[str]:
+    """Reads names with commas between them."""
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"expected names with commas between, got {text!r}")
+    return names
+
+
+def _number(text: str, kind: Any, accepts: Any, expected: str) -> Any:
+    try:
+        value = kind(text)
+        accepted = accepts(value)
+    except ValueError:
+        accepted = False
+    if not accepted:
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+    return value
+
+
+# === Options that commands share ===
+
+
+def add_table_options(parser: Parser, *, label: bool = True, text_format: bool = False) -> None:
+    """Adds what says how a file of texts is read."""
+    group = parser.add_argument_group("columns and format of the data")
+    group.add_argument(
+        "--text",
+        "--text-column",
+        dest="text",
+        metavar="COLUMN",
+        default="text",
+        help="column of the text",
+    )
+    group.add_argument(
+        "--text-pair", metavar="COLUMN", help="column of the second text, for a task on pairs"
+    )
+    if label:
+        group.add_argument("--label", metavar="COLUMN", default="label", help="column of the label")
+        group.add_argument(
+            "--label-separator",
+            metavar="SEPARATOR",
+            default=",",
+            help="what stands between several labels of one text",
+        )
+    group.add_argument(
+        "--columns",
+        metavar="NAMES",
+        type=comma_separated,
+        help="names of all columns, comma-separated, for a CSV or TSV file without a header",
+    )
+    formats = ("csv", "tsv", "jsonl", *(("text",) if text_format else ()))
+    group.add_argument(
+        "--format",
+        choices=formats,
+        help="the files' format; default: told by the name, .gz allowed after it"
+        + ("; text (one a line) for .txt and standard input" if text_format else ""),
+    )
+    group.add_argument(
+        "--delimiter", metavar="CHARACTER", help="between fields; default: that of the format"
+    )
+    group.add_argument("--encoding", default="utf-8", help="the files' encoding")
+
+
+def table_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Returns the arguments of `read_table` that `add_table_options` has read."""
+    names = ("text", "text_pair", "columns", "format", "delimiter", "encoding")
+    options = {name: getattr(args, name) for name in names}
+    if options["delimiter"] == "\\t":  # what a shell makes of '\t'
+        options["delimiter"] = "\t"
+    return options
+
+
+def add_dtype_option(parser: Any, default: str) -> None:
+    """Adds the precision of the arithmetic."""
+    parser.add_argument(
+        "--dtype",
+        choices=("auto", "float32", "bfloat16"),
+        default=default,
+        help="precision of the arithmetic; auto: bfloat16 where the hardware computes in it",
+    )

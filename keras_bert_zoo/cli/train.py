@@ -1,0 +1,374 @@
+"""keras-bert-zoo train: fine-tunes a preset on a file and writes a directory to use or export."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from keras_bert_zoo.cli import options
+from keras_bert_zoo.cli.options import Parser
+from keras_bert_zoo.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from keras_bert_zoo.data.examples import Examples, LabelKind
+    from keras_bert_zoo.data.labels import LabelMap
+    from keras_bert_zoo.tasks.task import Task
+
+DESCRIPTION = """\
+Fine-tune a pretrained model on a CSV, TSV or JSON Lines file. Labels are learned from the file.
+The output is a Hugging Face directory, which evaluate, predict and export take. With data held
+out (--dev or --dev-fraction) the weights of the best epoch are kept. Ctrl-C keeps them, too."""
+
+EXAMPLES = """
+  keras-bert-zoo train --preset minilm_l6_en_uncased --train train.csv --dev-fraction 0.1 \\
+      --output runs/intents
+  keras-bert-zoo train --preset minilm_l6_en_uncased --train pairs.tsv --text question \\
+      --text-pair answer --task regression --label score --output runs/pairs
+  keras-bert-zoo train --config train.toml --epochs 5
+
+train.toml:
+  preset = "minilm_l6_en_uncased"
+  train = "train.csv"
+  output = "runs/intents"
+  learning-rate = 1e-4
+"""
+
+_LABEL_KINDS: dict[str, LabelKind] = {
+    "classification": "single",
+    "multi-label": "multi",
+    "regression": "float",
+}
+
+
+def add_arguments(parser: Parser) -> None:
+    """Adds the command's options."""
+    parser.add_argument(
+        "--preset",
+        required=True,
+        metavar="NAME_OR_DIR",
+        help="where to start: a name of `keras-bert-zoo presets`, or a Hugging Face directory",
+    )
+    parser.add_argument("--train", required=True, metavar="FILE", help="what to train on")
+    parser.add_argument(
+        "--output", required=True, metavar="DIR", help="where the model goes; an earlier one there "
+        "is replaced when the new one is complete"
+    )  # fmt: skip
+    parser.add_argument("--dev", metavar="FILE", help="what to tell the best epoch by")
+    parser.add_argument(
+        "--dev-fraction",
+        metavar="F",
+        type=options.open_share,
+        help="share of --train to hold out for that instead, by label",
+    )
+    parser.add_argument(
+        "--task", choices=tuple(_LABEL_KINDS), default="classification", help="what is learned"
+    )
+    parser.add_argument(
+        "--keep-head",
+        action=argparse.BooleanOptionalAction,
+        help="go on with the labels and the head of the preset instead of a new head",
+    )
+    options.add_table_options(parser)
+    group = parser.add_argument_group("training")
+    group.add_argument("--epochs", type=options.positive_int, default=3, help="passes over --train")
+    group.add_argument("--batch-size", type=options.positive_int, default=32, help="texts a step")
+    group.add_argument(
+        "--learning-rate", type=options.positive_float, default=5e-5, help="peak of the schedule"
+    )
+    group.add_argument(
+        "--warmup-fraction",
+        type=options.share,
+        default=0.1,
+        help="share of the steps in which the rate rises; then it falls to 0",
+    )
+    group.add_argument(
+        "--weight-decay", type=options.non_negative_float, default=0.01, help="of AdamW"
+    )
+    group.add_argument(
+        "--clip-norm",
+        type=options.non_negative_float,
+        default=1.0,
+        help="norm to which gradients are scaled down; 0: not at all",
+    )
+    group.add_argument(
+        "--max-length",
+        type=options.positive_int,
+        help="tokens after which a text is cut off; default: 128, or as the preset was saved",
+    )
+    group.add_argument(
+        "--patience",
+        type=options.positive_int,
+        help="epochs without improvement on the held-out data after which to stop; default: never",
+    )
+    group.add_argument(
+        "--class-weight",
+        choices=("balanced", "none"),
+        default="none",
+        help="balanced: every label weighs the same in total",
+    )
+    options.add_dtype_option(group, default="auto")
+    group.add_argument(
+        "--seed",
+        type=options.seed_int,
+        default=0,
+        help="of the head, dropout, the order and the held-out share: the same seed, the same run",
+    )
+    group.add_argument(
+        "--strategy",
+        choices=("default", "mirrored"),
+        default="default",
+        help="mirrored: on all GPUs of this machine",
+    )
+    group.add_argument("--tensorboard", metavar="DIR", help="write logs for TensorBoard here")
+    group.add_argument(
+        "--ignore-config-keys",
+        metavar="NAMES",
+        type=options.comma_separated,
+        default=[],
+        help="keys of the preset's config.json to leave unread; default: none",
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print one JSON object at the end, and the progress to standard error",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command; returns the exit status."""
+    # All that can be wrong with the input is found before TensorFlow is even imported.
+    _check_options(args)
+    labels = _check_preset(args)
+    _check_output(args.output)
+    train, dev = _read(args)
+    if args.task != "regression":
+        labels = _check_labels(labels, train, dev)
+
+    from keras_bert_zoo.cli.runtime import keras_dtype, start_tensorflow
+
+    tf = start_tensorflow(verbose=args.verbose)
+    import keras
+
+    from keras_bert_zoo.training.strategies import make_strategy
+
+    out = sys.stderr if args.json else sys.stdout
+    keras.utils.set_random_seed(args.seed)
+    dtype = keras_dtype(args.dtype, tf)
+    with make_strategy(args.strategy).scope():
+        task = _build(args, labels, dtype)
+    _check_space(args.output, task)
+    held_out = f"{len(dev):,} held out, " if dev is not None else ""
+    print(
+        f"training on {len(train):,} texts, {held_out}{task.count_params():,} parameters, {dtype}",
+        file=out,
+        flush=True,
+    )
+    callbacks = []
+    if args.tensorboard:
+        callbacks.append(keras.callbacks.TensorBoard(args.tensorboard, write_graph=False))
+    interrupted = False
+    with contextlib.redirect_stdout(out):
+        try:
+            task.fit(
+                train,
+                validation_data=dev,
+                batch_size=args.batch_size,
+                epochs=args.epochs,
+                learning_rate=args.learning_rate,
+                warmup_fraction=args.warmup_fraction,
+                weight_decay=args.weight_decay,
+                global_clipnorm=args.clip_norm or None,
+                patience=args.patience,
+                seed=args.seed,
+                callbacks=callbacks,
+                verbose=1 if out.isatty() else 2,  # a progress bar, or a line an epoch
+                **({} if args.class_weight == "none" else {"class_weight": args.class_weight}),
+            )
+        except KeyboardInterrupt:
+            interrupted = True
+    task.training_record = _record(args, task, dtype, interrupted)
+    with _no_interrupt():
+        _save(task, args.output)
+    if interrupted:
+        kept = "the best weights so far" if dev is not None else "the weights so far"
+        print(
+            f"\nkeras-bert-zoo: interrupted; {kept} are saved in {args.output}",
+            file=sys.stderr,
+            flush=True,
+        )
+        return 130
+    _report(args, task, dev)
+    return 0
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    if args.dev and args.dev_fraction:
+        raise ConfigError("expected --dev or --dev-fraction, got both")
+    if args.patience and not (args.dev or args.dev_fraction):
+        raise ConfigError("--patience needs --dev or --dev-fraction to see improvement on")
+    if args.class_weight != "none" and args.task != "classification":
+        raise ConfigError(f"--class-weight does not apply to --task {args.task}")
+
+
+def _check_preset(args: argparse.Namespace) -> LabelMap | None:
+    """Checks the preset's config; returns the labels to keep, where there are any."""
+    from keras_bert_zoo.config import EncoderConfig, read_config_json
+    from keras_bert_zoo.data.labels import LabelMap
+    from keras_bert_zoo.presets.io import find_preset
+
+    raw = read_config_json(find_preset(args.preset))
+    config = EncoderConfig.from_huggingface(raw, ignore=args.ignore_config_keys)
+    if args.max_length and not 3 <= args.max_length <= config.max_sequence_length:
+        raise ConfigError(
+            f"expected --max-length from 3 to {config.max_sequence_length}, the positions of "
+            f"{args.preset}, got {args.max_length}"
+        )
+    if not args.keep_head:
+        return None
+    saved = {"regression": "regression", "multi_label_classification": "multi-label"}
+    task = saved.get(raw.get("problem_type", ""), "classification")
+    if task != args.task:
+        raise ConfigError(
+            f"--keep-head and --task {args.task}, but {args.preset} was saved for --task {task}"
+        )
+    return LabelMap.from_id2label(raw["id2label"]) if "id2label" in raw else None
+
+
+class _Undo(Exception):
+    """Ends a trial without a trace."""
+
+
+def _check_output(output: str) -> None:
+    """Goes the way of `save` up to its last step, for training should not end in a refusal."""
+    from keras_bert_zoo.files import replace_directory
+
+    with (
+        contextlib.suppress(_Undo),
+        replace_directory(output, CheckpointError, marker="config.json") as aside,
+    ):
+        (aside / "trial").write_bytes(b"x")
+        raise _Undo
+
+
+def _check_space(output: str, task: Task) -> None:
+    needed = 4 * task.count_params()
+    free = shutil.disk_usage(Path(output).absolute().parent).free
+    if free < needed:
+        raise CheckpointError(
+            f"Cannot write {output}: the model takes {needed / 2**20:,.0f} MiB, but only "
+            f"{free / 2**20:,.0f} MiB are free there. Nothing was trained."
+        )
+
+
+def _read(args: argparse.Namespace) -> tuple[Examples, Examples | None]:
+    from keras_bert_zoo.data.tables import read_table
+
+    table = options.table_options(args) | {
+        "label": args.label,
+        "label_kind": _LABEL_KINDS[args.task],
+        "label_separator": args.label_separator,
+    }
+    train = read_table(args.train, **table)
+    if args.dev_fraction:
+        return train.split(args.dev_fraction, args.seed)
+    return train, read_table(args.dev, **table) if args.dev else None
+
+
+def _check_labels(kept: LabelMap | None, train: Examples, dev: Examples | None) -> LabelMap:
+    """Returns the labels to learn; names those of the data that are not among them."""
+    from keras_bert_zoo.data.labels import LabelMap
+
+    if kept is not None:
+        kept.to_ids(train)
+    labels = kept or LabelMap.learn(train)
+    if dev is not None:
+        labels.to_ids(dev)
+    return labels
+
+
+def _build(args: argparse.Namespace, labels: LabelMap | None, dtype: str) -> Task:
+    from keras_bert_zoo.tasks.text_classifier import TextClassifier
+    from keras_bert_zoo.tasks.text_regressor import TextRegressor
+
+    common: dict[str, Any] = {
+        "max_length": args.max_length,
+        "dtype": dtype,
+        "ignore_config_keys": args.ignore_config_keys,
+    }
+    if args.task == "regression":
+        return TextRegressor.from_preset(args.preset, new_head=not args.keep_head, **common)
+    if args.keep_head or labels is None:
+        return TextClassifier.from_preset(args.preset, **common)
+    return TextClassifier.from_preset(
+        args.preset, labels=labels.names, multi_label=args.task == "multi-label", **common
+    )
+
+
+def _record(args: argparse.Namespace, task: Task, dtype: str, interrupted: bool) -> dict[str, Any]:
+    """What the saved directory tells of its training."""
+    fitted = {} if interrupted else task.training_record
+    names = ("preset", "train", "dev", "dev_fraction", "task", "learning_rate", "warmup_fraction",
+             "weight_decay", "clip_norm", "class_weight", "seed", "batch_size")  # fmt: skip
+    return {name: getattr(args, name) for name in names} | {
+        "dtype": dtype,
+        "interrupted": interrupted,
+        **fitted,
+    }
+
+
+@contextlib.contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Lets a second Ctrl-C not undo what the first was meant to keep."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _save(task: Task, output: str) -> None:
+    """Saves the task; elsewhere where `output` cannot be written: training was the costly part."""
+    try:
+        task.save(output)
+    except CheckpointError as error:
+        try:
+            name = Path(output).absolute().name
+            refuge = Path(tempfile.mkdtemp(prefix=f"keras-bert-zoo-{name}-")) / name
+            task.save(refuge)
+        except (CheckpointError, OSError):
+            raise error from None
+        raise CheckpointError(f"{error} The trained model is saved in {refuge}") from None
+
+
+def _report(args: argparse.Namespace, task: Task, dev: Examples | None) -> None:
+    report = None if dev is None else task.report(dev)
+    if args.json:
+        values = None
+        if report is not None:
+            values = {k: v for k, v in report.to_dict().items() if isinstance(v, int | float)}
+        print(json.dumps({"output": args.output, "dev": values, "training": task.training_record}))
+        return
+    if report is not None and dev is not None:
+        numbers = ", ".join(
+            f"{name.replace('_', ' ')} {value:.4f}"
+            for name, value in report.to_dict().items()
+            if isinstance(value, float)
+        )
+        print(f"held-out data ({len(dev):,} texts): {numbers}")
+    name = Path(args.output).absolute().name
+    print(f"saved in {args.output}; next:")
+    print(f"  keras-bert-zoo evaluate --model {args.output} --data FILE")
+    print(f"  keras-bert-zoo predict --model {args.output} --input FILE")
+    print(f"  keras-bert-zoo export --model {args.output} --output saved_models/{name}")
