@@ -216,6 +216,7 @@ class Tokenizer(abc.ABC):
         Raises:
             ConfigError: `max_length` leaves no room for the special tokens.
         """
+        max_length = self.max_length if max_length is None else max_length
         segments: tuple[Any, ...] = strings if isinstance(strings, tuple) else (strings,)
         if isinstance(strings, tuple) and len(strings) != 2:
             raise ConfigError(
@@ -298,6 +299,7 @@ class Tokenizer(abc.ABC):
         Raises:
             ConfigError: `max_length` leaves no room for `stride` and one new token.
         """
+        max_length = self.max_length if max_length is None else max_length
 
         def tokenize_and_cut(texts: tf.Tensor, *firsts: tf.Tensor) -> dict[str, tf.Tensor]:
             ids, splits, spans = self._run(texts, with_offsets=True)
@@ -310,7 +312,7 @@ class Tokenizer(abc.ABC):
                 tf.RaggedTensor.from_row_splits(ids, splits, validate=False),
                 ids_first,
                 spans=spans,
-                max_length=self.max_length if max_length is None else max_length,
+                max_length=max_length,
                 stride=stride,
                 padding=padding,
             )

@@ -119,11 +119,10 @@ class WordPieceTokenizer(Tokenizer):
             False,  # no_pretokenization
             False,  # support_detokenization
         )
-        self._begins_word = np.array([not piece.startswith(_PREFIX) for piece in pieces], np.int32)
+        begins = np.array([not piece.startswith(_PREFIX) for piece in pieces], np.int32)
         characters = np.array([len(piece.removeprefix(_PREFIX)) for piece in pieces], np.int32)
         # An unknown word counts for nothing: too long or not, it stays one unk_token.
         characters[self.unk_token_id] = 0
-        self._characters = characters
         # Fewer pieces than these cannot make a word too long.
         self._pieces_of_long_word = int(self.max_characters_per_word // characters.max() + 1)
         self._finder = special_tokens.SpecialTokenFinder(
@@ -136,7 +135,17 @@ class WordPieceTokenizer(Tokenizer):
             self._hints = sorted(
                 {self._ids.get(token[0], self.unk_token_id) for token in self.special_tokens}
             )
+        # Eager tensors, which all graphs share: an array would be written into each function.
         with tf.init_scope():
+            self._begins_word = tf.constant(begins)
+            self._characters = tf.constant(characters)
+            self._words = tf.constant(self.vocabulary)
+            self._continued = tf.constant(
+                [
+                    token[len(_PREFIX) :] if token.startswith(_PREFIX) else f" {token}"
+                    for token in self.vocabulary
+                ]
+            )
             self._normalizer = tf_text.FastBertNormalizer(
                 model_buffer=tf.constant(normalizer.buffer())
             )
@@ -227,7 +236,7 @@ class WordPieceTokenizer(Tokenizer):
         self, ids: tf.Tensor, splits: tf.Tensor, spans: tuple[tf.Tensor, ...]
     ) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, ...]]:
         """Makes every word of more than `max_characters_per_word` characters one unk_token."""
-        begins = tf.gather(tf.constant(self._begins_word), ids)
+        begins = tf.gather(self._begins_word, ids)
         word = tf.cumsum(begins) - 1  # (T,)
         # A word of many pieces: its first and last stand in the same word. Rare, and quickly seen.
         apart = self._pieces_of_long_word - 1
@@ -248,7 +257,7 @@ class WordPieceTokenizer(Tokenizer):
         word: tf.Tensor,
     ) -> tuple[tf.Tensor, ...]:
         """`_limit_words` for texts that hold words of many pieces."""
-        characters = tf.gather(tf.constant(self._characters), ids)
+        characters = tf.gather(self._characters, ids)
         too_long = tf.math.segment_sum(characters, word) > self.max_characters_per_word  # (W,)
 
         def shorten() -> tuple[tf.Tensor, ...]:
@@ -295,17 +304,6 @@ class WordPieceTokenizer(Tokenizer):
         values = tf.boolean_mask(values, kept)
         rows = ragged_ops.row_ids(splits, ragged_ops.size64(values))
         first = tf.equal(tf.gather(splits, rows), tf.range(ragged_ops.size64(values)))
-        bare = tf.gather(tf.constant(self.vocabulary), values)
-        joined = tf.gather(
-            tf.constant(
-                [
-                    token[len(_PREFIX) :] if token.startswith(_PREFIX) else f" {token}"
-                    for token in self.vocabulary
-                ]
-            ),
-            values,
-        )
-        pieces = tf.RaggedTensor.from_row_splits(
-            tf.where(first, bare, joined), splits, validate=False
-        )
+        words = tf.where(first, tf.gather(self._words, values), tf.gather(self._continued, values))
+        pieces = tf.RaggedTensor.from_row_splits(words, splits, validate=False)
         return tf.strings.reduce_join(pieces, axis=-1)
