@@ -48,19 +48,21 @@ _BERT_FIXED: dict[str, tuple[Any, ...]] = {
 # Keys that say nothing about the encoder's arithmetic; they are for other software, for heads
 # (which read them from the same file) or for the record. Kept out of EncoderConfig on purpose.
 _NEUTRAL_KEYS = frozenset(
-    """_name_or_path _attn_implementation architectures attn_implementation
-    bos_token_id eos_token_id sep_token_id cls_token_id mask_token_id unk_token_id chunk_size_feed_forward custom_pipelines
-    auto_map dtype torch_dtype finetuning_task gradient_checkpointing id2label label2id num_labels
-    _num_labels language license name output_attentions output_hidden_states output_past
-    problem_type return_dict return_dict_in_generate task_specific_params tie_word_embeddings
-    tie_encoder_decoder tokenizer_class torchscript transformers_version use_cache use_bfloat16
-    adapters prefix model_max_length sentence_transformers pooler_fc_size pooler_num_attention_heads
-    pooler_num_fc_layers pooler_size_per_head decoder_start_token_id
-    max_length min_length do_sample early_stopping num_beams num_beam_groups diversity_penalty
-    temperature top_k top_p typical_p repetition_penalty length_penalty no_repeat_ngram_size
-    encoder_no_repeat_ngram_size bad_words_ids num_return_sequences output_scores
-    forced_bos_token_id forced_eos_token_id remove_invalid_values exponential_decay_length_penalty
-    suppress_tokens begin_suppress_tokens tf_legacy_loss""".split()
+    """_name_or_path _attn_implementation architectures attn_implementation bos_token_id
+    eos_token_id sep_token_id cls_token_id mask_token_id unk_token_id
+    chunk_size_feed_forward custom_pipelines auto_map dtype torch_dtype finetuning_task
+    gradient_checkpointing id2label label2id num_labels _num_labels language license name
+    output_attentions output_hidden_states output_past problem_type return_dict
+    return_dict_in_generate task_specific_params tie_word_embeddings tie_encoder_decoder
+    tokenizer_class torchscript transformers_version use_cache use_bfloat16 adapters
+    prefix model_max_length sentence_transformers pooler_fc_size
+    pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head
+    decoder_start_token_id max_length min_length do_sample early_stopping num_beams
+    num_beam_groups diversity_penalty temperature top_k top_p typical_p repetition_penalty
+    length_penalty no_repeat_ngram_size encoder_no_repeat_ngram_size bad_words_ids
+    num_return_sequences output_scores forced_bos_token_id forced_eos_token_id
+    remove_invalid_values exponential_decay_length_penalty suppress_tokens
+    begin_suppress_tokens tf_legacy_loss""".split()
 )
 
 

@@ -108,12 +108,18 @@ def _packed_layout(
     tokens = tf.shape(kept)[0]
     # At least one row behind the tokens stands for "no token": padding inside attention reads it,
     # and what attention writes to it is zero, so that no gradient comes back through padding.
-    spare = [[0, _TOKEN_MULTIPLE - tokens % _TOKEN_MULTIPLE]]
+    # Every (T,) tensor is gathered with this one index: TensorFlow's optimizer then knows that
+    # their lengths agree, without which it would not fuse the residual sums.
+    slot = tf.minimum(tf.range((tokens // _TOKEN_MULTIPLE + 1) * _TOKEN_MULTIPLE), tokens)
+
+    def with_spare(values: tf.Tensor, spare: Any = 0) -> tf.Tensor:  # (tokens,) -> (T,)
+        spare = tf.reshape(tf.cast(spare, values.dtype), [1])
+        return tf.gather(tf.concat([values, spare], axis=0), slot)
 
     def pick(values: tf.Tensor) -> tf.Tensor:  # (B, S) -> (T,)
-        return tf.pad(tf.gather(tf.reshape(values, [-1]), flat), spare)
+        return with_spare(tf.gather(tf.reshape(values, [-1]), flat))
 
-    attended = pick(attend)
+    attended = pick(tf.cast(attend, tf.int32))
     indices, masks, context = [], [], tf.zeros_like(rank)
     offset = tf.constant(0)
     for group in range(groups):
@@ -124,7 +130,7 @@ def _packed_layout(
         within = tf.range(width)[tf.newaxis, :] < group_lengths[:, tf.newaxis]  # (n, s)
         index = tf.where(within, group_starts[:, tf.newaxis] + tf.range(width), tokens)
         indices.append(index)
-        masks.append(_additive_mask(tf.logical_and(within, tf.gather(attended, index))))
+        masks.append(_additive_mask(tf.logical_and(within, tf.gather(attended, index) == 1)))
         inside = tf.logical_and(sorted_row >= begin, sorted_row < end)
         context = tf.where(inside, offset + (sorted_row - begin) * width + rank, context)
         offset += (end - begin) * width
@@ -134,12 +140,12 @@ def _packed_layout(
     return {
         "token_ids": pick(token_ids),
         "segment_ids": pick(segment_ids),
-        "positions": tf.pad(column, spare),
+        "positions": with_spare(column),
         "first_tokens": first_tokens,
         "attend": masks,
         "group_indices": indices,
         # Spare tokens read the zero row that `to_tokens` puts behind the groups.
-        "context_index": tf.pad(context - offset, spare) + offset,
+        "context_index": with_spare(context, offset),
         "restore": tf.argsort(order),  # (B,): where each row stands among the sorted ones
         "unpack": tf.reshape(places, shape),  # (B, S): 1 + the token's index, 0 = dropped
     }
@@ -181,16 +187,14 @@ def to_tokens(groups: list[tf.Tensor], layout: Layout, like: tf.Tensor) -> tf.Te
     Args:
         groups: list of float (n, s, H).
         layout: what `TokenLayout` returned.
-        like: float (T, H). A tensor of the result's shape, which tells TensorFlow's optimizer
-            that a residual of that shape can be fused.
+        like: float (T, H). A tensor of the result's shape.
 
     Returns:
         float (T, H).
     """
     if "shape_of" in layout:
         return tf.reshape(groups[0], tf.shape(like))
-    tokens = _gather_tokens(layout["context_index"], layout["group_indices"], *groups)
-    return tf.reshape(tokens, tf.shape(like))
+    return _gather_tokens(layout["context_index"], layout["group_indices"], *groups)
 
 
 def to_batch(x: tf.Tensor, layout: Layout) -> tf.Tensor:

@@ -1,0 +1,32 @@
+"""Small models and inputs that several tests share."""
+
+from pathlib import Path
+
+import numpy as np
+
+ASSETS = Path(__file__).resolve().parent / "assets"
+BERT_VARIANTS = sorted(folder.name for folder in ASSETS.glob("bert_*"))
+
+
+def load_golden(name: str) -> dict[str, np.ndarray]:
+    """The arrays that tools/make_goldens.py wrote for a model."""
+    with np.load(ASSETS / name / "golden.npz") as golden:
+        return dict(golden)
+
+
+def golden_inputs(golden: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What an encoder takes, out of a golden."""
+    return {name: golden[name] for name in ("token_ids", "segment_ids", "padding_mask")}
+
+
+def random_inputs(
+    rows: int, length: int, *, vocabulary_size: int, seed: int = 0, segments: int = 2
+) -> dict[str, np.ndarray]:
+    """Inputs with random padding masks, holes included."""
+    random = np.random.default_rng(seed)
+    shape = (rows, length)
+    return {
+        "token_ids": random.integers(0, vocabulary_size, shape).astype(np.int32),
+        "segment_ids": random.integers(0, segments, shape).astype(np.int32),
+        "padding_mask": (random.random(shape) < 0.6).astype(np.int32),
+    }
