@@ -1,1 +1,98 @@
 """keras-bert-zoo export: writes a SavedModel that answers raw strings."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+from keras_bert_zoo.cli import options
+from keras_bert_zoo.cli.options import Parser
+
+DESCRIPTION = """\
+Write a trained model as a SavedModel that takes raw strings and runs in TensorFlow Serving:
+tokenizer, encoder and labels are inside. It is reloaded without this package, asked, and compared
+with the model before it appears in its place, OUTPUT/VERSION."""
+
+EXAMPLES = """
+  keras-bert-zoo export --model runs/intents --output saved_models/intents
+  keras-bert-zoo export --model runs/intents --output saved_models/intents --dtype bfloat16
+"""
+
+
+def add_arguments(parser: Parser) -> None:
+    """Adds the command's options."""
+    parser.add_argument(
+        "--model", required=True, metavar="DIR", help="what `keras-bert-zoo train` wrote"
+    )
+    parser.add_argument(
+        "--output", required=True, metavar="DIR", help="the model's folder: saved_models/NAME"
+    )
+    parser.add_argument(
+        "--version",
+        metavar="N",
+        type=options.version_int,
+        help="folder inside --output; default: one more than the newest there",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="precision of the encoder's arithmetic; answers are float32 in any case",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command; returns the exit status."""
+    from keras_bert_zoo.cli.saved_task import check_saved_task
+
+    check_saved_task(args.model)
+
+    from keras_bert_zoo.cli.runtime import start_tensorflow
+
+    start_tensorflow(verbose=args.verbose)
+
+    from keras_bert_zoo.tasks.registry import load_task
+
+    task = load_task(args.model)
+    export = task.export(args.output, version=args.version, dtype=args.dtype)
+    if args.json:
+        values = dataclasses.asdict(export)
+        print(json.dumps(values | {"path": str(export.path)}))
+        return 0
+    print(f"exported {export.path} ({export.model_bytes / 2**20:.1f} MiB, {export.dtype})")
+    print(
+        f"verified without this package: {export.texts} texts answered as the model does, scores "
+        f"within {export.largest_difference:.1e}; signatures {', '.join(export.signatures)}"
+    )
+    print(_how_to_serve(export.path.parent, text_names=_text_names(task)))
+    return 0
+
+
+def _text_names(task: Any) -> tuple[str, ...]:
+    from keras_bert_zoo.export.signatures import text_names
+
+    return tuple(text_names(task))
+
+
+def _how_to_serve(base: Path, text_names: tuple[str, ...]) -> str:
+    """Shows the commands that serve an export and ask it."""
+    name = base.name
+    # With one input TensorFlow Serving takes its values as they are.
+    example: Any = "your text"
+    if len(text_names) > 1:
+        example = {text: f"your {text.replace('_', ' ')}" for text in text_names}
+    request = json.dumps({"instances": [example]})
+    return f"""\
+serve it:
+  docker run --rm -p 8501:8501 -v {shlex.quote(str(base))}:/models/{name} \\
+      -e MODEL_NAME={name} tensorflow/serving:2.20.0
+or:
+  tensorflow_model_server --rest_api_port=8501 --model_name={name} \\
+      --model_base_path={shlex.quote(str(base))}
+ask it:
+  curl -d {shlex.quote(request)} http://localhost:8501/v1/models/{name}:predict"""

@@ -1,0 +1,107 @@
+"""--config: a file with the flags' names."""
+
+import json
+
+import pytest
+
+from keras_bert_zoo.cli import train
+from keras_bert_zoo.cli.options import Parser, parse
+from keras_bert_zoo.errors import ConfigError
+
+NEEDED = {"preset": "p", "train": "t.csv", "output": "o"}
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Parses a command line of `train` with a config file."""
+
+    def read(values, *argv, name="config.json"):
+        path = tmp_path / name
+        path.write_text(values if isinstance(values, str) else json.dumps(values), "utf-8")
+        parser = Parser(prog="train")
+        train.add_arguments(parser)
+        return parse(parser, ["--config", str(path), *argv])
+
+    return read
+
+
+def test_json_gives_what_flags_give(read):
+    args = read(
+        NEEDED
+        | {
+            "learning-rate": 1e-4,
+            "batch_size": 16,  # as Python spells it
+            "columns": ["a", "b"],
+            "keep-head": True,
+            "delimiter": ";",
+            "dev": None,
+            "weight-decay": 0,
+        }
+    )
+    assert (args.preset, args.train, args.output) == ("p", "t.csv", "o")
+    assert (args.learning_rate, args.batch_size, args.weight_decay) == (1e-4, 16, 0.0)
+    assert (args.columns, args.keep_head, args.delimiter, args.dev) == (["a", "b"], True, ";", None)
+    assert args.epochs == 3  # a default that the file does not touch
+
+
+def test_flags_win(read):
+    values = NEEDED | {"epochs": 5, "keep-head": True, "json": True}
+    args = read(values, "--epochs", "7", "--no-keep-head", "--output", "other")
+    assert (args.epochs, args.keep_head, args.output, args.json) == (7, False, "other", True)
+
+
+def test_the_toml_of_the_help(read):
+    args = read(train.EXAMPLES.partition("train.toml:\n")[2].replace("  ", ""), name="train.toml")
+    assert (args.preset, args.learning_rate) == ("minilm_l6_en_uncased", 1e-4)
+
+
+def test_what_is_required_may_be_in_either(read):
+    args = read({"preset": "p", "train": "t"}, "--output", "o")
+    assert (args.preset, args.output) == ("p", "o")
+    with pytest.raises(ConfigError, match="required: --output"):
+        read({"preset": "p", "train": "t"})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"epoch": 3, "x": 1}, "unknown options: 'epoch' (did you mean 'epochs'?), 'x'"),
+        ({"config": "c.json"}, "unknown options: 'config'"),
+        ({"help": True}, "unknown options: 'help'"),
+        ({"epochs": "three"}, "epochs: expected a whole number of at least 1, got 'three'"),
+        ({"epochs": 2.5}, "epochs: expected a whole number of at least 1, got '2.5'"),
+        ({"epochs": True}, "epochs: expected a string or a number, got True"),
+        ({"training": {"epochs": 3}}, "unknown options: 'training'"),
+        ({"text": ["a"]}, "text: expected a string or a number, got ['a']"),
+        ({"columns": [1]}, "columns: expected a list of names, got [1]"),
+        ({"json": "yes"}, "json: expected true or false, got 'yes'"),
+        ({"task": "ranking"}, "expected one of classification, multi-label, regression"),
+        ("[]", "expected a JSON object with options by name"),
+        ("{", "not valid JSON (a TOML file ends in .toml)"),
+    ],
+)
+def test_what_cannot_be_read(read, values, message):
+    with pytest.raises(ConfigError) as caught:
+        read(values)
+    assert message in str(caught.value)
+    assert "config.json: " in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_broken_toml(read):
+    with pytest.raises(ConfigError, match=r"c\.toml: not valid TOML"):
+        read("epochs = ", name="c.toml")
+
+
+def test_a_file_that_is_not_there(refused):
+    assert refused("train", "--config", "nowhere.toml") == (
+        "nowhere.toml: No such file or directory"
+    )
+
+
+def test_config_without_a_file(refused):
+    assert "argument --config: expected one argument" in refused("train", "--config")
+
+
+def test_help_does_not_need_the_file(run):
+    assert run("train", "--config", "nowhere.toml", "--help").status == 0
