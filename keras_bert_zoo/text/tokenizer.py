@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import tensorflow as tf
 
-from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.text import packing, windows
 
 Texts: TypeAlias = str | bytes | Sequence[str | bytes] | np.ndarray[Any, Any] | tf.Tensor
@@ -215,6 +215,7 @@ class Tokenizer(abc.ABC):
 
         Raises:
             ConfigError: `max_length` leaves no room for the special tokens.
+            DataError: there are not as many second as first texts.
         """
         max_length = self.max_length if max_length is None else max_length
         segments: tuple[Any, ...] = strings if isinstance(strings, tuple) else (strings,)
@@ -231,11 +232,9 @@ class Tokenizer(abc.ABC):
                 ragged.append(tf.RaggedTensor.from_row_splits(ids, splits, validate=False))
             return self.pack(*ragged, max_length=max_length, truncation=truncation, padding=padding)
 
-        return self._compiled(
-            ("call", max_length, truncation, padding),
-            tokenize_and_pack,
-            *(_to_strings(segment)[0] for segment in segments),
-        )
+        texts = [_to_strings(segment)[0] for segment in segments]
+        _check_rows(texts)
+        return self._compiled(("call", max_length, truncation, padding), tokenize_and_pack, *texts)
 
     def pack(
         self,
@@ -298,6 +297,7 @@ class Tokenizer(abc.ABC):
 
         Raises:
             ConfigError: `max_length` leaves no room for `stride` and one new token.
+            DataError: there are not as many texts in `first` as in `strings`.
         """
         max_length = self.max_length if max_length is None else max_length
 
@@ -318,6 +318,7 @@ class Tokenizer(abc.ABC):
             )
 
         texts = [_to_strings(strings)[0]] + ([] if first is None else [_to_strings(first)[0]])
+        _check_rows(texts)
         return self._compiled(("windows", max_length, stride, padding), tokenize_and_cut, *texts)
 
     def _run(
@@ -365,6 +366,13 @@ def _to_strings(strings: Any) -> tuple[tf.Tensor, bool]:
     if strings.shape.rank != 1:
         raise ConfigError(f"expected texts of rank 0 or 1, got shape {strings.shape}")
     return strings, False
+
+
+def _check_rows(texts: Sequence[tf.Tensor]) -> None:
+    """Raises DataError if it shows that segments are not of the same number of rows."""
+    rows = [part.shape[0] for part in texts]
+    if len(set(rows) - {None}) > 1:
+        raise DataError(f"expected as many second texts as first ones, got {rows[0]} and {rows[1]}")
 
 
 def _encode(text: Any) -> bytes:

@@ -121,10 +121,9 @@ class WordPieceTokenizer(Tokenizer):
         )
         begins = np.array([not piece.startswith(_PREFIX) for piece in pieces], np.int32)
         characters = np.array([len(piece.removeprefix(_PREFIX)) for piece in pieces], np.int32)
-        # An unknown word counts for nothing: too long or not, it stays one unk_token.
-        characters[self.unk_token_id] = 0
-        # Fewer pieces than these cannot make a word too long.
-        self._pieces_of_long_word = int(self.max_characters_per_word // characters.max() + 1)
+        # Fewer pieces than these cannot make a word too long. (An unknown word is taken to be as
+        # long as unk_token, which is not true and does no harm: too long or not, it stays one.)
+        self._pieces_of_long_word = self.max_characters_per_word // max(1, *characters) + 1
         self._finder = special_tokens.SpecialTokenFinder(
             {token: self.token_to_id(token) for token in self.special_tokens}
         )
@@ -132,9 +131,9 @@ class WordPieceTokenizer(Tokenizer):
         # hold the special token. None: it may begin with anything.
         self._hints: list[int] | None = None
         if all(map(special_tokens.starts_with_ascii_punctuation, self.special_tokens)):
-            self._hints = sorted(
-                {self._ids.get(token[0], self.unk_token_id) for token in self.special_tokens}
-            )
+            known = {piece: i for i, piece in enumerate(pieces)}
+            firsts = {token[0] for token in self.special_tokens}
+            self._hints = sorted({known.get(char, self.unk_token_id) for char in firsts})
         # Eager tensors, which all graphs share: an array would be written into each function.
         with tf.init_scope():
             self._begins_word = tf.constant(begins)

@@ -71,9 +71,22 @@ def read_directory(directory: str | os.PathLike[str]) -> dict[str, Any]:
     fast = _read_json(folder / "tokenizer.json")
     options: dict[str, Any] = {}
     if fast:
-        options.update(_from_fast(fast, folder / "tokenizer.json"))
+        try:
+            options.update(_from_fast(fast, folder / "tokenizer.json"))
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ConfigError(
+                f"expected a tokenizer as `tokenizers` writes it in {folder / 'tokenizer.json'}, "
+                f"got another structure ({type(error).__name__}: {error})"
+            ) from error
     if (folder / "vocab.txt").exists():
-        options["vocabulary"] = read_vocabulary(folder / "vocab.txt")
+        vocabulary = read_vocabulary(folder / "vocab.txt")
+        if options.get("vocabulary", vocabulary) != vocabulary:
+            raise ConfigError(
+                f"expected the same vocabulary in vocab.txt and tokenizer.json in {folder}, "
+                f"got {len(vocabulary)} and {len(options['vocabulary'])} tokens that differ; "
+                "delete the one that does not belong to the model"
+            )
+        options["vocabulary"] = vocabulary
     elif "vocabulary" not in options:
         raise ConfigError(f"expected vocab.txt or tokenizer.json in {folder}, found neither")
     added = {**options.pop("added", {})}
@@ -129,8 +142,12 @@ def _from_config(config: Mapping[str, Any], path: pathlib.Path) -> dict[str, Any
         ("strip_accents", "strip_accents"),
         ("tokenize_chinese_chars", "handle_chinese_chars"),
     ):
-        if theirs in config:
-            options[ours] = config[theirs]
+        if theirs not in config:
+            continue
+        value = config[theirs]
+        if not (isinstance(value, bool) or (value is None and theirs == "strip_accents")):
+            raise ConfigError(f"expected {theirs} of true or false in {path}, got {value!r}")
+        options[ours] = value
     for key in _NAMED:
         if key in config:
             options[key] = None if config[key] is None else _content(config[key])
@@ -188,12 +205,15 @@ def _check_template(processor: Mapping[str, Any], path: pathlib.Path) -> None:
     kind = processor.get("type", "BertProcessing")
     if kind == "BertProcessing":
         return
-    pair = [
-        next(iter(part)) + part[next(iter(part))]["id"] + str(part[next(iter(part))]["type_id"])
-        for part in processor.get("pair") or []
-    ]
-    shape = [part[-1] if part.startswith("SpecialToken") else part for part in pair]
-    if kind != "TemplateProcessing" or shape != ["0", "SequenceA0", "0", "SequenceB1", "1"]:
+    parts = [part for entry in processor.get("pair") or [] for part in entry.values()]
+    names = [part["id"] for part in parts]
+    types = [part["type_id"] for part in parts]
+    if (
+        kind != "TemplateProcessing"
+        or types != [0, 0, 0, 1, 1]
+        or (names[1], names[3]) != ("A", "B")
+        or names[2] != names[4]
+    ):
         raise ConfigError(
             f"expected a post_processor that gives [CLS] a [SEP] b [SEP] in {path}, "
             f"got {processor!r:.200}"

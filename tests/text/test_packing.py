@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.errors import ConfigError, DataError
 
 
 def words(count, letter="a"):
@@ -122,6 +122,10 @@ def test_bad_options(uncased, options, message):
 def test_bad_pairs(uncased):
     with pytest.raises(ConfigError, match="expected a tuple of two"):
         uncased((["a"], ["b"], ["c"]))
+    with pytest.raises(DataError, match="as many second texts as first ones, got 2 and 1"):
+        uncased((["a", "b"], ["c"]))
+    with pytest.raises(DataError, match="as many second texts as first ones, got 1 and 2"):
+        uncased.windows(["a"], first=["b", "c"], max_length=9, stride=0)
     with pytest.raises(ConfigError, match="at least 3"):
         uncased((["a"], ["b"]), max_length=2)
 

@@ -221,6 +221,17 @@ def test_bad_vocabularies(vocabulary, options, message):
     assert "\n" not in str(raised.value)
 
 
+def test_unk_token_that_is_a_word(make_reference):
+    """Hugging Face finds it in the text as the special token that it is."""
+    ours = WordPieceTokenizer(
+        ["the", "[CLS]", "[SEP]", "[PAD]", "a", "##a", "["],
+        unk_token="the",
+        mask_token=None,
+        additional_special_tokens=["["],
+    )
+    assert_same(ours, make_reference(ours), ["the a" + "a" * 100, "xthea THE [a[CLS]", "a" * 100])
+
+
 def test_no_mask_token():
     tokenizer = WordPieceTokenizer(["[UNK]", "[CLS]", "[SEP]", "[PAD]", "a"], mask_token=None)
     assert tokenizer.mask_token_id is None
