@@ -216,7 +216,7 @@ class Task(keras.Model):
                 aside, [*self.encoder.weights, *self.head.weights], names | self.head_names
             )
 
-    def export(  # type: ignore[override]
+    def export(
         self, path: str | os.PathLike[str], format: str = "saved_model", **kwargs: Any
     ) -> Any:
         """Writes one file that takes raw strings; see `export.saved_model.export_saved_model`.

@@ -1,0 +1,65 @@
+"""Loads a SavedModel and answers texts with it, knowing nothing of keras_bert_zoo.
+
+`verify` runs this file in an interpreter of its own, which imports TensorFlow and TensorFlow Text
+alone, as whoever serves the export does. A request is one line of JSON on standard input, with
+texts in base64, as they need not be UTF-8:
+
+    {"model": PATH, "alone": [0, ...],
+     "texts": {"text": [...], ...}, "tokens": {"token_ids": [[...]], ...}}
+
+and the answer one line of JSON on standard output: for each way of asking, the answers by name.
+"""
+
+# ruff: noqa: T201
+
+import base64
+import json
+import sys
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_text  # noqa: F401  (registers the ops)
+
+
+def plain(outputs: dict[str, Any]) -> dict[str, list[Any]]:
+    """Tensors as lists, strings as str."""
+    return {
+        name: [text.decode("utf-8") for text in value.numpy().ravel()]
+        if value.dtype == tf.string
+        else value.numpy().tolist()
+        for name, value in outputs.items()
+    }
+
+
+def example(texts: dict[str, bytes]) -> bytes:
+    """A serialized tf.Example of one string each."""
+    features = {
+        name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[text]))
+        for name, text in texts.items()
+    }
+    row = tf.train.Example(features=tf.train.Features(feature=features))
+    return bytes(row.SerializeToString())
+
+
+def main() -> None:
+    """Answers the one request."""
+    request = json.loads(sys.stdin.readline())
+    texts = {name: [base64.b64decode(x) for x in row] for name, row in request["texts"].items()}
+    rows = [dict(zip(texts, row, strict=True)) for row in zip(*texts.values(), strict=True)]
+    signatures = tf.saved_model.load(request["model"]).signatures
+    serve = signatures["serving_default"]
+    answers = {"serving_default": plain(serve(**{k: tf.constant(v) for k, v in texts.items()}))}
+    for i in request["alone"]:
+        alone = serve(**{name: tf.constant([text]) for name, text in rows[i].items()})
+        answers[f"serving_default, text {i} alone"] = plain(alone)
+    none = serve(**{name: tf.constant([], tf.string) for name in texts})
+    answers["serving_default, no texts"] = plain(none)
+    serialized = tf.constant([example(row) for row in rows])
+    answers["examples"] = plain(signatures["examples"](examples=serialized))
+    tokens = {name: tf.constant(ids, tf.int32) for name, ids in request["tokens"].items()}
+    answers["tokens"] = plain(signatures["tokens"](**tokens))
+    print("\n" + json.dumps({"tensorflow": tf.__version__, "answers": answers}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""Writing a task as a SavedModel for stock TF Serving."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import tensorflow as tf
+
+from keras_bert_zoo.errors import ConfigError, ExportError
+from keras_bert_zoo.export.audit import audit_saved_model
+from keras_bert_zoo.export.serving_files import write_batching_parameters, write_warmup_requests
+from keras_bert_zoo.export.signatures import (
+    build_serving_graph,
+    compute_dtype,
+    weight_bytes,
+)
+from keras_bert_zoo.export.verify import TOLERANCES, Verifier
+from keras_bert_zoo.files import replace_directory
+from keras_bert_zoo.tasks.task import Task
+
+# A SavedModel's graph is one protobuf message, which ends at 2 GiB; the rest is for all the other
+# nodes and for the copy that saving makes of them.
+_LARGEST_FROZEN = 1_500_000_000  # bytes
+
+
+@dataclass(frozen=True)
+class SavedModelExport:
+    """What `export_saved_model` wrote.
+
+    Attributes:
+        path: Path of the version's folder.
+        version: int.
+        signatures: tuple of str.
+        dtype: str. What the encoder computes in.
+        frozen: bool. Whether the weights are constants of the graph.
+        model_bytes: int. Size of the folder.
+        weight_bytes: int. The weights' part of it.
+        texts: int. How many texts were answered alike by the export and the model.
+        largest_difference: float. Between their scores; relative where they are beyond 1.
+        seconds: float. What it all took.
+    """
+
+    path: Path
+    version: int
+    signatures: tuple[str, ...]
+    dtype: str
+    frozen: bool
+    model_bytes: int
+    weight_bytes: int
+    texts: int
+    largest_difference: float
+    seconds: float
+
+
+def export_saved_model(
+    task: Task,
+    path: str | os.PathLike[str],
+    *,
+    version: int | None = None,
+    dtype: str | None = None,
+    freeze: bool | None = None,
+    attention_groups: int = 4,
+) -> SavedModelExport:
+    """Writes PATH/VERSION/, a SavedModel that takes strings and holds all that it needs.
+
+    Signatures: `serving_default` takes `text` string (B,), and `text_pair` for a task on pairs;
+    `tokens` takes `token_ids`, `segment_ids` and `padding_mask` int32 (B, S); `examples` takes
+    `examples` string (B,), serialized tf.Examples with features of the names above. All of them
+    return what `predict` does.
+
+    The folder is written under another name, loaded in an interpreter that does not import this
+    package, asked hostile texts, compared with the task's own answers, and only then renamed: TF
+    Serving, which polls `path`, never sees a version that is not whole.
+
+    Args:
+        task: Task.
+        path: of the model: saved_models/NAME.
+        version: int. None: 1, or one more than the newest there.
+        dtype: "float32" or "bfloat16", what the encoder computes in; None: as the task does.
+        freeze: bool. Whether weights become constants of the graph, which is faster on CPU. None:
+            where they fit.
+        attention_groups: int. See `TokenLayout`.
+
+    Returns:
+        SavedModelExport.
+
+    Raises:
+        ConfigError: an option that is not possible.
+        ExportError: it cannot be written, or does not answer as the task does. Nothing is left
+            behind, and earlier versions are as they were.
+    """
+    begin = time.monotonic()
+    base = Path(path).absolute()
+    own_dtype = compute_dtype(task)
+    dtype = own_dtype if dtype is None else dtype
+    if dtype not in TOLERANCES:
+        raise ConfigError(f"`dtype` must be one of {', '.join(TOLERANCES)} or None, got {dtype!r}.")
+    target = base / str(_version(base, version))
+    if freeze is None:
+        freeze = weight_bytes(task, dtype) <= _LARGEST_FROZEN
+    elif freeze and weight_bytes(task, dtype) > _LARGEST_FROZEN:
+        raise ConfigError(
+            "`freeze=True` does not fit: the weights take "
+            f"{weight_bytes(task, dtype) / 1e9:.1f} GB, and a graph ends at 2 GiB."
+        )
+    tolerance = max(TOLERANCES[dtype], TOLERANCES[own_dtype])
+    is_new = not base.exists()
+    try:
+        with (
+            Verifier() as verifier,
+            replace_directory(target, ExportError, marker="saved_model.pb") as aside,
+        ):
+            graph = build_serving_graph(
+                task, dtype=dtype, freeze=freeze, attention_groups=attention_groups
+            )
+            _save(graph.module, graph.signatures, aside)
+            write_batching_parameters(aside)
+            write_warmup_requests(aside, task, model_name=base.name)
+            audit_saved_model(aside)
+            verification = verifier.check(aside, task, tolerance=tolerance)
+            size = sum(file.stat().st_size for file in aside.rglob("*") if file.is_file())
+    finally:
+        if is_new and base.is_dir() and not any(base.iterdir()):
+            base.rmdir()
+    return SavedModelExport(
+        path=target,
+        version=int(target.name),
+        signatures=tuple(graph.signatures),
+        dtype=dtype,
+        frozen=freeze,
+        model_bytes=size,
+        weight_bytes=graph.weight_bytes,
+        texts=verification.texts,
+        largest_difference=verification.largest_difference,
+        seconds=time.monotonic() - begin,
+    )
+
+
+def _version(base: Path, version: int | None) -> int:
+    """The number to write, checked against those that are there."""
+    there = []
+    if base.is_dir():
+        there = [int(p.name) for p in base.iterdir() if p.name.isascii() and p.name.isdigit()]
+    if version is None:
+        return max(there, default=0) + 1
+    if isinstance(version, bool) or not isinstance(version, int) or version < 0:
+        raise ConfigError(f"`version` must be an integer of at least 0, got {version!r}.")
+    if version in there:
+        raise ExportError(
+            f"Version {version} is already in {base} (newest: {max(there)}). A server may have "
+            "loaded it: export another version, or leave `version` out for the next one."
+        )
+    return version
+
+
+def _save(module: tf.Module, signatures: dict[str, object], directory: Path) -> None:
+    # The layers' gradients are of no use to who serves.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    try:
+        tf.saved_model.save(module, str(directory), signatures=signatures, options=options)
+    except tf.errors.OpError as error:
+        # TensorFlow's own file system reports a full disk in its own way.
+        raise OSError(error.error_code, error.message.splitlines()[0]) from error

@@ -1,0 +1,103 @@
+"""The files beside an export that TF Serving reads: warm-up requests and batching parameters."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from keras_bert_zoo.encoders.encoder import INPUT_NAMES
+from keras_bert_zoo.export.signatures import text_names
+from keras_bert_zoo.tasks.task import Task
+
+WARMUP_FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
+BATCHING_FILE = "batching_params.pbtxt"
+
+# Batches that a server will see: single requests, and what its batching puts together.
+_BATCH_SIZES = (1, 2, 4, 8, 16, 32)
+
+_SENTENCE = "The quick brown fox jumps over the lazy dog, and 13 others don't. "
+
+_BATCHING = """\
+# For tensorflow_model_server --enable_batching --enable_per_model_batching_parameters: requests
+# that arrive together are answered together.
+
+# Texts in a batch. Beyond 32 a CPU gains nothing more, and every text waits for its whole batch.
+max_batch_size { value: 32 }
+
+# How long the first text of a batch waits for others. About a tenth of what answering it takes.
+batch_timeout_micros { value: 1000 }
+
+# Batches at the same time. Each of them uses several cores already.
+num_batch_threads { value: 2 }
+
+# Batches that may wait; beyond that a request is refused (UNAVAILABLE, 503) instead of
+# answered when nobody waits for it any more.
+max_enqueued_batches { value: 64 }
+
+# There is no pad_variable_length_inputs here on purpose: it would fill `padding_mask` with ones.
+# Send strings, or token ids that are all padded to one length.
+"""
+
+
+def write_batching_parameters(directory: Path) -> None:
+    """Writes `BATCHING_FILE` into an export's version folder.
+
+    Args:
+        directory: of the version.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    (directory / BATCHING_FILE).write_text(_BATCHING, encoding="utf-8")
+
+
+def write_warmup_requests(directory: Path, task: Task, *, model_name: str) -> None:
+    """Writes requests that TF Serving answers before it serves a version.
+
+    The first call of a graph optimizes it, and oneDNN prepares its kernels for every new shape:
+    without warm-up the first users would wait for that.
+
+    Args:
+        directory: of the version.
+        task: of the export.
+        model_name: under which TF Serving will serve it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path = directory / WARMUP_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for signature, inputs in _requests(task):
+            writer.write(_prediction_log(model_name, signature, inputs))
+
+
+def _requests(task: Task) -> list[tuple[str, dict[str, np.ndarray]]]:
+    requests = []
+    for size in _BATCH_SIZES:
+        # From a few words to the longest input that is not cut.
+        longest = max(1, task.max_length // 16)
+        for repeats in (1, longest):
+            texts = [_SENTENCE * (1 + i * (repeats - 1) // size) for i in range(size)]
+            array = np.array([text.encode() for text in texts], dtype=object)
+            requests.append(("serving_default", dict.fromkeys(text_names(task), array)))
+    pair = ([_SENTENCE], [_SENTENCE]) if task.pair else [_SENTENCE]
+    tokens = task.tokenizer(pair, max_length=task.max_length)
+    requests.append(("tokens", {name: tokens[name].numpy() for name in INPUT_NAMES}))
+    return requests
+
+
+def _prediction_log(model_name: str, signature: str, inputs: dict[str, np.ndarray]) -> bytes:
+    # It brings gRPC along: imported where it is needed.
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    log = prediction_log_pb2.PredictionLog()
+    request = log.predict_log.request
+    request.model_spec.name = model_name
+    request.model_spec.signature_name = signature
+    for name, value in inputs.items():
+        request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+    return bytes(log.SerializeToString())

@@ -1,0 +1,186 @@
+"""The graph that serves: strings, token ids or serialized examples in, a task's answers out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_bert_zoo.encoders.encoder import INPUT_NAMES, Encoder
+from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.presets.io import build_encoder
+from keras_bert_zoo.tasks.task import Task
+
+DTYPES = ("float32", "bfloat16")
+
+Answers = dict[str, tf.Tensor]
+
+
+@dataclass(frozen=True)
+class ServingGraph:
+    """What is to be saved.
+
+    Attributes:
+        module: holds the functions, and the variables where weights are not frozen.
+        signatures: name -> concrete function.
+        weight_bytes: int. Size of the weights in the dtypes in which the graph holds them.
+    """
+
+    module: tf.Module
+    signatures: dict[str, Any]
+    weight_bytes: int
+
+
+def compute_dtype(task: Task) -> str:
+    """The dtype in which a task's encoder computes: "float32" or "bfloat16"."""
+    return str(keras.tree.flatten(task.encoder.outputs)[0].dtype)
+
+
+def build_serving_graph(
+    task: Task, *, dtype: str, freeze: bool, attention_groups: int
+) -> ServingGraph:
+    """Builds the functions behind an export's signatures.
+
+    The three of them call one function on token ids, so that its constants are in the file once.
+
+    Args:
+        task: Task.
+        dtype: "float32" or "bfloat16". What the encoder computes in.
+        freeze: bool. Weights become constants of the graph, which oneDNN lays out for its
+            products once instead of at every call; otherwise variables.
+        attention_groups: int. See `TokenLayout`.
+
+    Returns:
+        ServingGraph.
+
+    Raises:
+        ConfigError: unknown `dtype`.
+    """
+    if dtype not in DTYPES:
+        raise ConfigError(f"`dtype` must be one of {', '.join(DTYPES)} or None, got {dtype!r}.")
+    encoder = _encoder_in(task, dtype)
+    weights = _Weights([*encoder.weights, *task.head.weights], freeze=freeze)
+
+    def answer(batch: dict[str, tf.Tensor]) -> Answers:
+        with weights:
+            pooled = encoder.pooled_outputs(
+                batch, token_layout="packed", attention_groups=attention_groups
+            )
+            return task.answers(task.head(pooled, training=False))
+
+    if not freeze:
+        _concrete(answer, [_token_specs()])  # shows which weights are read, and in which dtypes
+        weights.create_variables()
+    answer_ids = _concrete(answer, [_token_specs()])
+
+    def from_texts(*texts: tf.Tensor) -> Answers:
+        packed = task.tokenizer(texts if task.pair else texts[0], max_length=task.max_length)
+        return answer_ids(**packed)
+
+    names = text_names(task)
+    texts = [tf.TensorSpec([None], tf.string, name=name) for name in names]
+    examples = tf.TensorSpec([None], tf.string, name="examples")
+    features = {name: tf.io.FixedLenFeature([], tf.string) for name in names}
+
+    def from_examples(serialized: tf.Tensor) -> Answers:
+        parsed = tf.io.parse_example(serialized, features)
+        return from_texts(*(parsed[name] for name in names))
+
+    def from_tokens(*arrays: tf.Tensor) -> Answers:
+        return answer_ids(**dict(zip(INPUT_NAMES, arrays, strict=True)))
+
+    module = tf.Module()
+    module.weights = weights.variables  # saved because the module holds them
+    signatures = {
+        "serving_default": _concrete(from_texts, texts),
+        "tokens": _concrete(from_tokens, list(_token_specs().values())),
+        "examples": _concrete(from_examples, [examples]),
+    }
+    return ServingGraph(module, signatures, weights.bytes)
+
+
+def text_names(task: Task) -> tuple[str, ...]:
+    """The names under which an export of this task takes its texts."""
+    return ("text", "text_pair") if task.pair else ("text",)
+
+
+def weight_bytes(task: Task, dtype: str) -> int:
+    """An upper bound of the bytes that a task's weights take in a graph of some dtype."""
+    size = 2 if dtype == "bfloat16" else 4
+    tables = [v for v in task.encoder.weights if "table" in v.path]
+    elsewhere = sum(int(np.prod(v.shape)) for v in task.weights) * size
+    # Embedding tables stay float32: see layers/embeddings.py.
+    return elsewhere + sum(int(np.prod(v.shape)) for v in tables) * (4 - size)
+
+
+def _concrete(body: Callable[..., Answers], specs: list[tf.TensorSpec]) -> Any:
+    # Autograph is off: there is no Python control flow to convert.
+    return tf.function(body, input_signature=specs, autograph=False).get_concrete_function()
+
+
+def _token_specs() -> dict[str, tf.TensorSpec]:
+    return {name: tf.TensorSpec([None, None], tf.int32, name=name) for name in INPUT_NAMES}
+
+
+def _encoder_in(task: Task, dtype: str) -> Encoder:
+    """The task's encoder, or a copy of it that computes in another dtype."""
+    if compute_dtype(task) == dtype:
+        return task.encoder
+    policy = "mixed_bfloat16" if dtype == "bfloat16" else dtype
+    encoder = build_encoder(task.encoder.config, pooler=True, dtype=policy)
+    weights = {variable.path: variable for variable in task.encoder.weights}
+    for variable in encoder.weights:
+        variable.assign(weights[variable.path])
+    return encoder
+
+
+class _Weights(keras.StatelessScope):
+    """Puts constants, or variables of their own, in the place of a model's weights.
+
+    Each is stored in the dtype in which the graph reads it: a kernel that is computed with in
+    bfloat16 is in the file in bfloat16, and no cast stands between it and its product, which
+    oneDNN could not look through.
+
+    Args:
+        weights: list of Keras variables.
+        freeze: bool. Constants or variables.
+    """
+
+    def __init__(self, weights: list[Any], *, freeze: bool) -> None:
+        super().__init__()
+        self.freeze = freeze
+        self.bytes = 0
+        self.variables: dict[str, tf.Variable] = {}
+        self._values = {variable.path: variable.value for variable in weights}
+        self._constants: dict[str, tf.Tensor] = {}
+        self._wanted: dict[str, tuple[str, Any]] = {}
+
+    def create_variables(self) -> None:
+        """Creates the variables that a graph traced in this scope asked for."""
+        for name, (path, dtype) in self._wanted.items():
+            value = self._stored(path, dtype)
+            self.variables[name] = tf.Variable(value, trainable=False, name=name)
+
+    def get_current_value(self, variable: Any) -> tf.Tensor:
+        """What Keras reads in the place of a variable's value."""
+        # Inside a layer a variable's dtype is the one that the layer will cast it to.
+        name = f"{variable.path.replace('/', '.')}.{variable.dtype}"
+        if self.freeze:
+            if name not in self._constants:
+                with tf.init_scope():  # out of the graph under construction
+                    array = self._stored(variable.path, variable.dtype).numpy()
+                self._constants[name] = tf.constant(array)
+            return self._constants[name]
+        if name in self.variables:
+            return self.variables[name].read_value()
+        self._wanted[name] = (variable.path, variable.dtype)
+        return tf.zeros(variable.shape, variable.dtype)
+
+    def _stored(self, path: str, dtype: Any) -> tf.Tensor:
+        value = tf.cast(self._values[path], dtype)
+        self.bytes += value.dtype.size * int(np.prod(value.shape))
+        return value
