@@ -43,8 +43,9 @@ def add_arguments(parser: Parser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
     from keras_bert_zoo.cli.output import written_file
-    from keras_bert_zoo.cli.saved_task import check_saved_task
+    from keras_bert_zoo.cli.saved_task import check_saved_task, load_saved_task
     from keras_bert_zoo.data.tables import read_table
+    from keras_bert_zoo.training.metrics import format_report
 
     kind = check_saved_task(args.model)
     examples = read_table(
@@ -55,14 +56,9 @@ def run(args: argparse.Namespace) -> int:
         **options.table_options(args),
     )
 
-    from keras_bert_zoo.cli.runtime import keras_dtype, start_tensorflow
-
-    tf = start_tensorflow(verbose=args.verbose)
-
-    from keras_bert_zoo.tasks.registry import load_task
-    from keras_bert_zoo.training.metrics import format_report
-
-    task = load_task(args.model, dtype=keras_dtype(args.dtype, tf))
+    task = load_saved_task(
+        args.model, dtype=args.dtype, text_pair=args.text_pair, verbose=args.verbose
+    )
     report = task.report(examples, batch_size=args.batch_size)
     if args.errors:
         with written_file(args.errors) as file:

@@ -52,7 +52,7 @@ def add_arguments(parser: Parser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
     from keras_bert_zoo.cli.output import written_file
-    from keras_bert_zoo.cli.saved_task import check_saved_task
+    from keras_bert_zoo.cli.saved_task import check_saved_task, load_saved_task
     from keras_bert_zoo.data.tables import read_table_in_parts
 
     check_saved_task(args.model)
@@ -69,13 +69,9 @@ def run(args: argparse.Namespace) -> int:
     parts = read_table_in_parts(source, label=None, replace_invalid=args.replace_invalid, **table)
     first = next(parts)  # a wrong file is told before TensorFlow is imported
 
-    from keras_bert_zoo.cli.runtime import keras_dtype, start_tensorflow
-
-    tf = start_tensorflow(verbose=args.verbose)
-
-    from keras_bert_zoo.tasks.registry import load_task
-
-    task = load_task(args.model, dtype=keras_dtype(args.dtype, tf))
+    task = load_saved_task(
+        args.model, dtype=args.dtype, text_pair=args.text_pair, verbose=args.verbose
+    )
     # Where answers go to a terminal, they are the progress.
     progress = sys.stderr.isatty() and not (args.output == "-" and sys.stdout.isatty())
     count = 0

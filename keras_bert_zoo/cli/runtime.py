@@ -28,7 +28,9 @@ def start_tensorflow(*, verbose: bool) -> Any:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # What TensorFlow logs before its logging is set up heeds no level.
     with _stderr_aside():
-        return _start()
+        tf = _start()
+    tf.get_logger().setLevel("ERROR")
+    return tf
 
 
 def _start() -> Any:

@@ -1,4 +1,4 @@
-"""What a saved directory holds, told without loading it."""
+"""The saved directory that a command works with."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keras_bert_zoo.config import read_config_json
-from keras_bert_zoo.errors import CheckpointError
+from keras_bert_zoo.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     from keras_bert_zoo.data.examples import LabelKind
+    from keras_bert_zoo.tasks.text_classifier import TextClassifier
+    from keras_bert_zoo.tasks.text_regressor import TextRegressor
 
 
 def check_saved_task(directory: str) -> LabelKind:
@@ -39,3 +41,36 @@ def check_saved_task(directory: str) -> LabelKind:
         )
     kinds: dict[str, LabelKind] = {"regression": "float", "multi_label_classification": "multi"}
     return kinds.get(read_config_json(directory).get("problem_type", ""), "single")
+
+
+def load_saved_task(
+    directory: str, *, dtype: str, text_pair: str | None, verbose: bool
+) -> TextClassifier | TextRegressor:
+    """Starts TensorFlow and loads a saved task.
+
+    Args:
+        directory: path, checked.
+        dtype: str. The value of --dtype.
+        text_pair: str or None. The value of --text-pair.
+        verbose: bool. Whether TensorFlow's messages are shown.
+
+    Returns:
+        the task.
+
+    Raises:
+        ConfigError: the task is on pairs of texts, and there is no second text.
+        CheckpointError: the directory does not fit.
+    """
+    from keras_bert_zoo.cli.runtime import keras_dtype, start_tensorflow
+
+    tf = start_tensorflow(verbose=verbose)
+
+    from keras_bert_zoo.tasks.registry import load_task
+
+    task = load_task(directory, dtype=keras_dtype(dtype, tf))
+    if task.pair and text_pair is None:
+        raise ConfigError(
+            f"{directory} was trained on pairs of texts: name the second text's column with "
+            "--text-pair"
+        )
+    return task
