@@ -1,0 +1,51 @@
+#!/usr/bin/env python3
+"""Asks an exported model, as whoever serves it does: with tensorflow and tensorflow_text alone.
+
+    python tools/ask_export.py saved_models/NAME/VERSION "My card has not arrived yet" ...
+
+Given saved_models/NAME, the newest version answers, as in TensorFlow Serving.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+# Before TensorFlow is imported, which otherwise tells about itself.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def newest_version(directory: Path) -> Path:
+    """The folder that holds the SavedModel."""
+    if (directory / "saved_model.pb").exists():
+        return directory
+    versions = [path for path in directory.glob("*") if path.name.isdigit()]
+    if not versions:
+        sys.exit(f"ask_export.py: {directory} holds no SavedModel and no version of one")
+    return max(versions, key=lambda path: int(path.name))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("text", nargs="+")
+    arguments = parser.parse_args()
+    model = newest_version(arguments.model)
+
+    import tensorflow as tf
+    import tensorflow_text  # noqa: F401  (registers the tokenizer's ops)
+
+    answer = tf.saved_model.load(str(model)).signatures["serving_default"]
+    answers = answer(text=tf.constant(arguments.text))
+    for text, label, score in zip(
+        arguments.text, answers["label"].numpy(), answers["score"].numpy(), strict=True
+    ):
+        print(f"{text}\n    -> {label.decode()} ({score:.3f})")
+    foreign = sorted({name.split(".")[0] for name in sys.modules} & {"keras_bert_zoo"})
+    print(f"imported: tensorflow {tf.__version__}, tensorflow_text; not keras_bert_zoo")
+    if foreign:
+        sys.exit(f"ask_export.py: {foreign} was imported, too")
+
+
+if __name__ == "__main__":
+    main()
