@@ -1,0 +1,88 @@
+"""keras-bert-zoo export, and asking the export as tools/quickstart does."""
+
+import errno
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.cli.conftest import snapshot
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory, model):
+    from keras_bert_zoo.cli.main import main
+
+    folder = tmp_path_factory.mktemp("saved_models") / "colours"
+    assert main(["export", "--model", str(model), "--output", str(folder)]) == 0
+    return folder
+
+
+def test_says_what_it_wrote_and_how_to_serve_it(run, model, tmp_path):
+    output = tmp_path / "colours"
+    finished = run("export", "--model", model, "--output", output, "--version", 7)
+    assert (finished.status, finished.err) == (0, "")
+    assert f"exported {output / '7'} (" in finished.out
+    assert "texts answered as the model does" in finished.out
+    assert f"-v {output}:/models/colours" in finished.out
+    assert f"--model_base_path={output}" in finished.out
+    body = finished.out.partition("curl -d '")[2].partition("'")[0]
+    assert json.loads(body) == {"instances": ["your text"]}
+    assert (output / "7" / "saved_model.pb").exists()
+    line = run("export", "--model", model, "--output", output, "--version", 7).err
+    assert line.startswith(f"keras-bert-zoo: error: Version 7 is already in {output}")
+    assert line.count("\n") == 1
+
+
+def test_json(run, model, tmp_path):
+    finished = run("export", "--model", model, "--output", tmp_path / "m", "--json")
+    assert finished.json["path"] == str(tmp_path / "m" / "1")
+    assert finished.json["dtype"] == "float32"
+    assert "serving_default" in finished.json["signatures"]
+
+
+def test_ask_export(exported, repository):
+    finished = subprocess.run(
+        [sys.executable, repository / "tools" / "ask_export.py", exported, "the sky", "a rose"],
+        capture_output=True,
+        text=True,
+    )
+    assert finished.returncode == 0, finished.stderr
+    first, answer, second, other, imported = finished.stdout.splitlines()
+    assert (first, second) == ("the sky", "a rose")
+    assert answer.strip().startswith("-> blue (")
+    assert other.strip().startswith("-> red (")
+    assert "not keras_bert_zoo" in imported
+
+
+def test_an_export_is_no_model_to_export(refused, exported, tmp_path):
+    line = refused("export", "--model", exported, "--output", tmp_path / "m")
+    assert "is an exported SavedModel" in line
+
+
+def test_a_full_disk_leaves_earlier_versions(refused, model, exported, monkeypatch):
+    before = snapshot(exported)
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tensorflow.saved_model.save", full)
+    line = refused("export", "--model", model, "--output", exported)
+    assert "No space left on device. Nothing was changed there." in line
+    assert snapshot(exported) == before
+    assert sorted(path.name for path in exported.iterdir()) == ["1"]
+
+
+def test_a_folder_that_cannot_be_written(refused, model, tmp_path):
+    (tmp_path / "file").touch()
+    line = refused("export", "--model", model, "--output", tmp_path / "file" / "m")
+    assert line.startswith("Cannot write ")
+
+
+@pytest.mark.parametrize("name", ["quickstart", "ask_export.py", "test"])
+def test_tools_are_executable(repository, name):
+    path = repository / "tools" / name
+    assert path.stat().st_mode & 0o111
+    if path.suffix != ".py":
+        subprocess.run(["bash", "-n", path], check=True)
