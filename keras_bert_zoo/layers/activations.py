@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -20,6 +21,35 @@ def gelu(x: tf.Tensor) -> tf.Tensor:
     """
     half, one, scale = (tf.cast(value, x.dtype) for value in (0.5, 1.0, math.sqrt(0.5)))
     return half * x * (one + tf.math.erf(x * scale))
+
+
+@tf.custom_gradient
+def trained_gelu(x: tf.Tensor) -> tuple[tf.Tensor, Any]:
+    """Computes `gelu` with a gradient of its own, each compiled to one pass over `x`.
+
+    For training on CPU, where TensorFlow cannot fuse the elementwise operations of the gradient
+    and walks the widest tensor of the model nine times, in bfloat16 without vector instructions.
+
+    Args:
+        x: float (T, I).
+
+    Returns:
+        float (T, I), same dtype; computed in float32.
+    """
+    return _gelu_forward(x), lambda upstream: _gelu_gradient(x, upstream)
+
+
+@tf.function(jit_compile=True)
+def _gelu_forward(x: tf.Tensor) -> tf.Tensor:
+    return tf.cast(gelu(tf.cast(x, tf.float32)), x.dtype)
+
+
+@tf.function(jit_compile=True)
+def _gelu_gradient(x: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
+    wide = tf.cast(x, tf.float32)
+    cumulative = 0.5 * (1.0 + tf.math.erf(wide * math.sqrt(0.5)))
+    density = tf.exp(-0.5 * tf.square(wide)) / math.sqrt(2 * math.pi)
+    return tf.cast(tf.cast(upstream, tf.float32) * (cumulative + wide * density), x.dtype)
 
 
 def gelu_tanh(x: tf.Tensor) -> tf.Tensor:

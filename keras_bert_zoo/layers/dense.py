@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_bert_zoo.layers.activations import get_activation
+from keras_bert_zoo.layers.activations import gelu, get_activation, trained_gelu
 
 
 class Dense(keras.layers.Layer):
@@ -25,6 +25,7 @@ class Dense(keras.layers.Layer):
 
     Call arguments:
         x: float (T, input width).
+        training: bool.
 
     Returns:
         float (T, units), compute dtype.
@@ -46,6 +47,10 @@ class Dense(keras.layers.Layer):
         self.activation = activation
         self.initializer_range = initializer_range
         self._activate = get_activation(activation)
+        # Elsewhere than on CPU the compiler or the device fuses what TensorFlow's autodiff writes.
+        on_cpu = not tf.config.list_physical_devices("GPU")
+        fused = self._activate is gelu and on_cpu
+        self._activate_in_training = trained_gelu if fused else self._activate
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates `kernel` (input width, units) and `bias` (units,)."""
@@ -56,10 +61,12 @@ class Dense(keras.layers.Layer):
         )
         self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
 
-    def call(self, x: tf.Tensor) -> tf.Tensor:
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Applies the map; see the class."""
         x = tf.nn.bias_add(tf.matmul(x, self.kernel), self.bias)
-        return x if self.activation == "linear" else self._activate(x)
+        if self.activation == "linear":
+            return x
+        return self._activate_in_training(x) if training else self._activate(x)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""

@@ -74,6 +74,6 @@ class EncoderBlock(keras.layers.Layer):
             x = tf.gather(x, layout["first_tokens"])  # (B, H)
         attended = self.dropout(self.attention_output(context), training=training)
         x = self.attention_norm(attended + x, training=training)
-        transformed = self.output_dense(self.intermediate(x))
+        transformed = self.output_dense(self.intermediate(x, training=training))
         transformed = self.dropout(transformed, training=training)
         return self.output_norm(transformed + x, training=training), probabilities

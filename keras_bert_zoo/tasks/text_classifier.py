@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_bert_zoo.checkpoints.names import CLASSIFIER
-from keras_bert_zoo.config import EncoderConfig, read_config_json
+from keras_bert_zoo.config import read_config_json
 from keras_bert_zoo.data.examples import Examples
 from keras_bert_zoo.data.labels import LabelMap
 from keras_bert_zoo.encoders.encoder import Encoder
@@ -158,16 +158,6 @@ class TextClassifier(Task):
         return task
 
     @classmethod
-    def _make_head(cls, config: EncoderConfig, width: int) -> ClassificationHead:
-        dropout = config.dropout if config.classifier_dropout is None else config.classifier_dropout
-        return ClassificationHead(
-            width,
-            dropout=dropout,
-            initializer_range=config.initializer_range,
-            name="classifier",
-        )
-
-    @classmethod
     def _head_hint(cls) -> str:
         return "labels=[...]"
 
@@ -197,12 +187,8 @@ class TextClassifier(Task):
                 return self._checked_ids(values)
             named = Examples(examples.texts, labels=[_label(value) for value in y])
         if self.multi_label and named.label_kind == "single":
-            named = Examples(
-                named.texts,
-                labels=[[x] for x in named.labels or []],
-                rows=named.rows,
-                path=named.path,
-            )
+            one_each = [[str(label)] for label in named.labels or []]
+            named = Examples(named.texts, labels=one_each, rows=named.rows, path=named.path)
         if not self.multi_label and named.label_kind == "multi":
             raise DataError(
                 "Expected one label per text, got lists. For several labels per text build the "

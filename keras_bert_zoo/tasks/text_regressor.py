@@ -11,10 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_bert_zoo.checkpoints.names import CLASSIFIER
-from keras_bert_zoo.config import EncoderConfig, read_config_json
+from keras_bert_zoo.config import read_config_json
 from keras_bert_zoo.data.examples import Examples
 from keras_bert_zoo.errors import CheckpointError, DataError
-from keras_bert_zoo.heads.classifier import ClassificationHead
 from keras_bert_zoo.presets.io import find_preset
 from keras_bert_zoo.tasks.task import Task
 from keras_bert_zoo.training.metrics import RegressionReport, regression_report
@@ -92,16 +91,6 @@ class TextRegressor(Task):
         task.pair = bool(side.get("pair", False))
         task.training_record = side.get("training", {})
         return task
-
-    @classmethod
-    def _make_head(cls, config: EncoderConfig, width: int) -> ClassificationHead:
-        dropout = config.dropout if config.classifier_dropout is None else config.classifier_dropout
-        return ClassificationHead(
-            width,
-            dropout=dropout,
-            initializer_range=config.initializer_range,
-            name="classifier",
-        )
 
     @classmethod
     def _head_hint(cls) -> str:

@@ -1,0 +1,428 @@
+"""Text in, numbers out: a Keras model that tokenizes, trains, measures and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_bert_zoo.data.examples import Examples
+from keras_bert_zoo.data.pipeline import (
+    TokenRows,
+    bucketed_batches,
+    length_order,
+    restore_order,
+    token_batches,
+)
+from keras_bert_zoo.encoders.encoder import Encoder, encoder_inputs
+from keras_bert_zoo.errors import ConfigError, DataError
+from keras_bert_zoo.tasks.inputs import as_examples, tokenized_dataset
+from keras_bert_zoo.text.tokenizer import Tokenizer
+from keras_bert_zoo.training.loop import default_optimizer, run_fit
+from keras_bert_zoo.training.optimizers import AdamW
+from keras_bert_zoo.training.probe import probe_head
+
+_DEFAULT_MAX_LENGTH = 128
+_TOKENIZED_AT_ONCE = 2048  # texts; bounds the memory that padding takes while tokenizing
+_FEATURE_BATCH = 128
+
+
+class TextModel(keras.Model):
+    """A functional Keras model on token ids, with methods that take text.
+
+    Calling the model maps `{"token_ids", "segment_ids", "padding_mask"}`, int32 (B, S), to float32
+    logits. `fit`, `evaluate` and `predict` take strings.
+
+    Attributes:
+        encoder: Encoder.
+        tokenizer: Tokenizer.
+        head: layer from the pooled output to logits.
+        max_length: int, tokens. Longer texts are truncated to it.
+        pair: bool. Whether it was trained on pairs of texts, which the export then takes.
+        training_record: dict. How the weights came about, kept in the saved directory.
+    """
+
+    encoder: Encoder
+    tokenizer: Tokenizer
+    max_length: int
+    pair: bool
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        tokenizer: Tokenizer,
+        head: keras.layers.Layer,
+        *,
+        max_length: int | None = None,
+        token_layout: str = "packed",
+        **kwargs: Any,
+    ) -> None:
+        config = encoder.config
+        if max_length is None:
+            max_length = min(_DEFAULT_MAX_LENGTH, config.max_sequence_length)
+        if not 3 <= max_length <= config.max_sequence_length:
+            raise ConfigError(
+                f"`max_length` must be between 3 and the encoder's {config.max_sequence_length} "
+                f"positions, got {max_length}."
+            )
+        if tokenizer.vocabulary_size > config.vocabulary_size:
+            raise ConfigError(
+                f"The tokenizer has {tokenizer.vocabulary_size} tokens, the encoder's table only "
+                f"{config.vocabulary_size} rows. Use the vocabulary the encoder was trained with."
+            )
+        inputs = encoder_inputs()
+        pooled = encoder.pooled_outputs(inputs, token_layout=token_layout)
+        super().__init__(inputs=inputs, outputs=head(pooled), **kwargs)
+        self.encoder = encoder
+        self.tokenizer = tokenizer
+        self.head = head
+        self.max_length = max_length
+        self.token_layout = token_layout
+        self.pair = False
+        self.training_record: dict[str, Any] = {}
+
+    # === Text to batches ===
+
+    def tokenize_rows(
+        self, texts: Sequence[str], text_pairs: Sequence[str] | None = None
+    ) -> TokenRows:
+        """Tokenizes texts into packed rows of at most `max_length` tokens.
+
+        Args:
+            texts: list of str or bytes.
+            text_pairs: list of the same length, or None.
+
+        Returns:
+            TokenRows.
+        """
+        ids, segments, lengths = [], [], []
+        for begin in range(0, len(texts), _TOKENIZED_AT_ONCE):
+            part: Any = list(texts[begin : begin + _TOKENIZED_AT_ONCE])
+            if text_pairs is not None:
+                part = (part, list(text_pairs[begin : begin + _TOKENIZED_AT_ONCE]))
+            batch = self.tokenizer(part, max_length=self.max_length)
+            mask = batch["padding_mask"].numpy().astype(bool)
+            ids.append(batch["token_ids"].numpy()[mask])
+            segments.append(batch["segment_ids"].numpy()[mask])
+            lengths.append(mask.sum(axis=1))
+        empty = [np.zeros(0, np.int32)]
+        splits = np.concatenate([[0], np.cumsum(np.concatenate(lengths or empty))])
+        return TokenRows(
+            np.concatenate(ids or empty),
+            splits.astype(np.int64),
+            np.concatenate(segments or empty),
+        )
+
+    def _batches(
+        self,
+        rows: TokenRows,
+        targets: np.ndarray | None,
+        *,
+        batch_size: int,
+        shuffle: bool = True,
+        seed: int = 0,
+        sample_weight: np.ndarray | None = None,
+    ) -> tf.data.Dataset:
+        indices = bucketed_batches(rows.lengths, batch_size=batch_size, seed=seed, shuffle=shuffle)
+        return token_batches(
+            rows,
+            indices,
+            labels=targets,
+            sample_weight=sample_weight,
+            pad_id=self.tokenizer.pad_token_id,
+        )
+
+    def _labelled_batches(self, x: Any, y: Any, batch_size: int) -> tf.data.Dataset:
+        """Batches to measure on, in order of length."""
+        if isinstance(x, tf.data.Dataset):
+            return self._tokenized(x)
+        examples, targets = self._prepared(x, y)
+        rows = self.tokenize_rows(examples.texts, examples.text_pairs)
+        return self._batches(rows, targets, batch_size=batch_size, shuffle=False)
+
+    def _targets(self, y: Any, examples: Examples) -> np.ndarray:
+        """Labels of examples as the loss takes them."""
+        raise NotImplementedError(f"{type(self).__name__} must define `_targets`.")
+
+    def _prepared(self, x: Any, y: Any) -> tuple[Examples, np.ndarray]:
+        examples = as_examples(x, y)
+        if not len(examples):
+            raise DataError("There are no examples: expected at least one text.")
+        return examples, self._targets(y, examples)
+
+    def _tokenized(self, dataset: tf.data.Dataset, *, labelled: bool = True) -> tf.data.Dataset:
+        return tokenized_dataset(
+            dataset,
+            self.tokenizer,
+            max_length=self.max_length,
+            label_names=self._label_names() if labelled else None,
+        )
+
+    def _label_names(self) -> list[str]:
+        return []
+
+    # === Training and answering ===
+
+    def _default_loss(self) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} must define `_default_loss`.")
+
+    def _default_metrics(self) -> list[Any]:
+        raise NotImplementedError(f"{type(self).__name__} must define `_default_metrics`.")
+
+    def compile(
+        self, optimizer: Any = None, loss: Any = None, *, metrics: Any = None, **kwargs: Any
+    ) -> None:
+        """Configures training, as `keras.Model.compile` does.
+
+        Args:
+            optimizer: Keras optimizer, or None for AdamW at a constant 2e-5. `fit` compiles with a
+                warm-up and a decay fitted to its steps when `compile` was not called.
+            loss: Keras loss on logits, or None for the task's own.
+            metrics: list of Keras metrics on logits, or None for the task's own.
+            **kwargs: passed on to Keras.
+        """
+        super().compile(
+            optimizer=AdamW(2e-5) if optimizer is None else optimizer,
+            loss=self._default_loss() if loss is None else loss,
+            metrics=self._default_metrics() if metrics is None else metrics,
+            **kwargs,
+        )
+
+    def fit(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        validation_data: Any = None,
+        batch_size: int = 32,
+        epochs: int = 3,
+        learning_rate: float = 5e-5,
+        warmup_fraction: float = 0.1,
+        weight_decay: float = 0.01,
+        global_clipnorm: float | None = 1.0,
+        class_weight: Any = None,
+        sample_weight: Any = None,
+        patience: int | None = None,
+        probe_epochs: int = 0,
+        seed: int = 0,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        verbose: Any = "auto",
+    ) -> keras.callbacks.History:
+        """Fine-tunes on text.
+
+        Batches are bucketed by length. Unless `compile` was called before, the optimizer is AdamW
+        with a linear warm-up and a linear decay to zero over all steps. With `validation_data`
+        the weights of the best epoch are kept, also when Ctrl-C ends the training.
+
+        Args:
+            x: list of str; a tuple of two such lists for pairs; Examples; or a tf.data.Dataset of
+                batches (texts, labels).
+            y: labels, one per text, as the task takes them; None when `x` is Examples with labels.
+            validation_data: (x, y), or Examples with labels.
+            batch_size: int. Texts per step, over all devices.
+            epochs: int.
+            learning_rate: float. The peak of the schedule.
+            warmup_fraction: float in [0, 1]. Share of the steps in which the rate rises.
+            weight_decay: float. Biases and LayerNorm are left out.
+            global_clipnorm: float or None. Gradients are scaled down to this global L2 norm.
+            class_weight: dict from label (or id) to float, or "balanced"; single-label only.
+            sample_weight: float, one per text.
+            patience: int or None. Epochs without improvement on `validation_data` before training
+                stops; None: never.
+            probe_epochs: int. First train the head alone for as many passes over the encoder's
+                frozen outputs (arXiv 2202.10054). For a fresh head: 30 take seconds and save
+                an epoch or more.
+            seed: int. The order of the batches hangs on it alone. Initial weights and dropout
+                follow `keras.utils.set_random_seed`.
+            callbacks: Keras callbacks.
+            verbose: as in Keras.
+
+        Returns:
+            keras.callbacks.History.
+
+        Raises:
+            DataError: labels that are unknown or do not fit the texts.
+            ConfigError: options that contradict each other.
+        """
+        if isinstance(x, tf.data.Dataset):
+            if y is not None or class_weight is not None or sample_weight is not None:
+                raise ConfigError("A dataset brings its own labels and weights: give `x` alone.")
+            if probe_epochs:
+                raise ConfigError("`probe_epochs` needs texts in memory, not a dataset.")
+            batches = self._tokenized(x)
+        else:
+            examples, targets = self._prepared(x, y)
+            weights = self._sample_weights(targets, class_weight, sample_weight)
+            self.pair = examples.text_pairs is not None
+            rows = self.tokenize_rows(examples.texts, examples.text_pairs)
+            if probe_epochs:
+                self._probe(rows, targets, weights, probe_epochs)
+            batches = self._batches(
+                rows, targets, batch_size=batch_size, seed=seed, sample_weight=weights
+            )
+        validation = None
+        if validation_data is not None:
+            validation = self._validation_batches(validation_data, batch_size)
+        if not self.compiled:
+            optimizer = default_optimizer(
+                batches,
+                epochs=epochs,
+                learning_rate=learning_rate,
+                warmup_fraction=warmup_fraction,
+                weight_decay=weight_decay,
+                global_clipnorm=global_clipnorm,
+            )
+            with self._scope():
+                self.compile(optimizer)
+        history = run_fit(
+            self,
+            super().fit,
+            batches,
+            validation=validation,
+            monitor=self._monitor(),
+            patience=patience,
+            epochs=epochs,
+            callbacks=callbacks,
+            verbose=verbose,
+        )
+        self.training_record = {
+            "steps": len(history.epoch) * max(0, int(batches.cardinality())),
+            "epochs": len(history.epoch),
+            "batch_size": batch_size,
+            "seed": seed,
+            "history": {k: [float(v) for v in values] for k, values in history.history.items()},
+        }
+        return history
+
+    def _probe(
+        self, rows: TokenRows, targets: np.ndarray, weights: np.ndarray | None, epochs: int
+    ) -> None:
+        with self._scope():
+            inputs = encoder_inputs()
+            pooled = self.encoder.pooled_outputs(inputs, token_layout=self.token_layout)
+            batches = self._batches(rows, None, batch_size=_FEATURE_BATCH, shuffle=False)
+            features = keras.Model(inputs, pooled).predict(batches, verbose=0)
+            features = restore_order(features, length_order(rows.lengths)).astype(np.float32)
+            probe_head(
+                self.head,
+                features,
+                targets,
+                self._default_loss(),
+                epochs=epochs,
+                sample_weight=weights,
+            )
+
+    def evaluate(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        batch_size: int = 64,
+        verbose: Any = "auto",
+        **kwargs: Any,
+    ) -> Any:
+        """Computes the loss and the compiled metrics; see `report` for a full account.
+
+        Args:
+            x: as in `fit`.
+            y: as in `fit`.
+            batch_size: int.
+            verbose: as in Keras.
+            **kwargs: what Keras passes when `fit` evaluates.
+
+        Returns:
+            dict, name -> float.
+
+        Raises:
+            DataError: labels that are unknown or do not fit the texts.
+        """
+        if kwargs:  # Keras' own call, from within `fit`
+            return super().evaluate(x, y, verbose=verbose, **kwargs)
+        batches = self._labelled_batches(x, y, batch_size)
+        if not self.compiled:
+            self.compile()
+        return super().evaluate(batches, verbose=verbose, return_dict=True)
+
+    def predict_logits(self, x: Any, *, batch_size: int = 64) -> np.ndarray:
+        """Computes logits of texts.
+
+        Args:
+            x: as in `fit`.
+            batch_size: int.
+
+        Returns:
+            float32 (texts, labels), in the order of `x`.
+        """
+        if isinstance(x, tf.data.Dataset):
+            return np.asarray(super().predict(self._tokenized(x, labelled=False), verbose=0))
+        examples = as_examples(x)
+        if not len(examples):
+            return np.zeros((0, self.output_shape[-1]), np.float32)
+        rows = self.tokenize_rows(examples.texts, examples.text_pairs)
+        batches = self._batches(rows, None, batch_size=batch_size, shuffle=False)
+        logits = super().predict(batches, verbose=0)
+        return restore_order(logits, length_order(rows.lengths))
+
+    def predict(self, x: Any, *, batch_size: int = 64) -> dict[str, np.ndarray]:
+        """Answers texts; the exported model gives the same answers.
+
+        Args:
+            x: as in `fit`.
+            batch_size: int.
+
+        Returns:
+            dict of arrays with one row per text; see the subclass.
+        """
+        logits = tf.constant(self.predict_logits(x, batch_size=batch_size))
+        return {
+            name: _text_array(value.numpy()) if value.dtype == tf.string else value.numpy()
+            for name, value in self.answers(logits).items()
+        }
+
+    def answers(self, logits: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Turns logits into answers, in TensorFlow ops; the export contains these.
+
+        Args:
+            logits: float32 (B, labels).
+
+        Returns:
+            dict of tensors (B, ...); see the subclass.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define `answers`.")
+
+    def _validation_batches(self, validation_data: Any, batch_size: int) -> tf.data.Dataset:
+        if isinstance(validation_data, tuple):
+            x, y = validation_data
+            return self._labelled_batches(x, y, batch_size)
+        return self._labelled_batches(validation_data, None, batch_size)
+
+    def _monitor(self) -> tuple[str, str]:
+        """The metric that tells epochs apart, and "max" or "min"."""
+        return "val_loss", "min"
+
+    def _sample_weights(
+        self, targets: np.ndarray, class_weight: Any, sample_weight: Any
+    ) -> np.ndarray | None:
+        if class_weight is not None:
+            raise ConfigError(f"`class_weight` does not apply to this {type(self).__name__}.")
+        if sample_weight is None:
+            return None
+        weights = np.asarray(sample_weight, np.float32)
+        if weights.shape != (len(targets),):
+            raise DataError(
+                f"`sample_weight` must hold one number per text: expected shape ({len(targets)},), "
+                f"got {weights.shape}."
+            )
+        return weights
+
+    def _scope(self) -> Any:
+        """The scope of the strategy that this model's variables were created under."""
+        return self.distribute_strategy.scope()
+
+
+def _text_array(values: np.ndarray) -> np.ndarray:
+    decoded = [value.decode("utf-8", "replace") for value in values.reshape(-1)]
+    return np.array(decoded, dtype=object).reshape(values.shape)
