@@ -1,0 +1,261 @@
+import errno
+import os
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
+
+from keras_bert_zoo.encoders.encoder import INPUT_NAMES
+from keras_bert_zoo.errors import ConfigError, ExportError
+from keras_bert_zoo.export import saved_model
+from keras_bert_zoo.export.verify import Verification, Verifier, hostile_texts
+from tests.export.conftest import LABELS, make_task
+
+
+def specs(signature) -> tuple[dict, dict]:
+    def plain(tensors):
+        return {name: (x.dtype.name, x.shape.as_list()) for name, x in tensors.items()}
+
+    return plain(signature.structured_input_signature[1]), plain(signature.structured_outputs)
+
+
+def test_signatures_of_a_classifier(single):
+    signatures = single.loaded.signatures
+    assert set(signatures) == {"serving_default", "tokens", "examples"}
+    answers = {
+        "label": ("string", [None]),
+        "score": ("float32", [None]),
+        "scores": ("float32", [None, len(LABELS)]),
+    }
+    assert specs(signatures["serving_default"]) == ({"text": ("string", [None])}, answers)
+    assert specs(signatures["examples"]) == ({"examples": ("string", [None])}, answers)
+    ids = dict.fromkeys(INPUT_NAMES, ("int32", [None, None]))
+    assert specs(signatures["tokens"]) == (ids, answers)
+
+
+def test_signatures_of_pairs_and_several_labels(pairs):
+    inputs, outputs = specs(pairs.loaded.signatures["serving_default"])
+    assert inputs == dict.fromkeys(("text", "text_pair"), ("string", [None]))
+    assert {name: dtype for name, (dtype, _) in outputs.items()} == {
+        "label": "string",
+        "score": "float32",
+        "scores": "float32",
+    }
+    assert all(shape == [None, len(LABELS)] for _, shape in outputs.values())
+
+
+def test_signatures_of_a_regressor(regressor):
+    _, outputs = specs(regressor.loaded.signatures["serving_default"])
+    assert outputs == {"score": ("float32", [None])}
+
+
+def test_answers_are_pythons(single):
+    texts = [text for (text,) in hostile_texts(single.task)]
+    wanted, got = single.task.predict(texts), single.ask(text=texts)
+    np.testing.assert_allclose(got["scores"], wanted["scores"], atol=1e-5)
+    assert [label.decode() for label in got["label"]] == list(wanted["label"])
+    assert set(wanted["label"]) == set(LABELS), "weights that tell these texts apart"
+
+
+def test_answers_to_pairs_are_pythons(pairs):
+    first, second = zip(*hostile_texts(pairs.task), strict=True)
+    wanted = pairs.task.predict((list(first), list(second)))
+    got = pairs.ask(text=first, text_pair=second)
+    np.testing.assert_allclose(got["scores"], wanted["scores"], atol=1e-5)
+    assert [[x.decode() for x in row] for row in got["label"]] == wanted["label"].tolist()
+
+
+def test_a_batch_of_64_is_64_of_one(single):
+    texts = [("the card has not arrived! " * (i % 7))[i % 5 :] for i in range(64)]
+    together = single.ask(text=texts)["scores"]
+    alone = [single.ask(text=[text])["scores"][0] for text in texts]
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+def test_no_texts(single, pairs, regressor):
+    assert {k: v.shape for k, v in single.ask(text=[]).items()} == {
+        "label": (0,),
+        "score": (0,),
+        "scores": (0, 3),
+    }
+    assert pairs.ask(text=[], text_pair=[])["label"].shape == (0, 3)
+    assert regressor.ask(text=[])["score"].shape == (0,)
+
+
+def test_a_text_of_a_megabyte(single):
+    long = "the card has not arrived. " * 40_000
+    assert len(long) > 1_000_000
+    got = single.ask(text=[long, "the card"])["scores"]
+    np.testing.assert_allclose(got, single.task.predict([long, "the card"])["scores"], atol=1e-5)
+
+
+def test_examples_of_pairs(pairs):
+    def feature(text):
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[text.encode()]))
+
+    features = tf.train.Features(feature={"text": feature("the card"), "text_pair": feature("天")})
+    row = tf.train.Example(features=features).SerializeToString()
+    got = pairs.loaded.signatures["examples"](examples=tf.constant([row]))["scores"]
+    np.testing.assert_allclose(got, pairs.ask(text=["the card"], text_pair=["天"])["scores"])
+
+
+def test_tokens_outside_the_vocabulary_are_refused(single):
+    ids = dict.fromkeys(INPUT_NAMES, tf.ones([1, 4], tf.int32)) | {
+        "token_ids": tf.fill([1, 4], 9999)
+    }
+    with pytest.raises(tf.errors.InvalidArgumentError, match="9999 is not in"):
+        single.loaded.signatures["tokens"](**ids)
+
+
+def test_constants_are_stored_once(single, regressor):
+    export = single.export
+    assert export.frozen
+    assert not regressor.export.frozen
+    # Besides the weights: the graphs and the tokenizer's tables, alike in both exports.
+    pb = (export.path / "saved_model.pb").stat().st_size
+    variables = (regressor.export.path / "saved_model.pb").stat().st_size
+    assert pb - variables < 1.3 * export.weight_bytes
+
+
+def test_the_record_of_an_export(single):
+    export = single.export
+    assert export.version == 1
+    assert export.path.name == "1"
+    assert export.largest_difference < 1e-5
+    assert export.model_bytes == sum(
+        file.stat().st_size for file in export.path.rglob("*") if file.is_file()
+    )
+    assert sorted(os.listdir(export.path.parent)) == ["1"]
+
+
+def test_warmup_requests_replay(single, pairs):
+    for exported in (single, pairs):
+        path = exported.export.path / "assets.extra" / "tf_serving_warmup_requests"
+        records = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
+        assert 1 <= len(records) <= 40
+        sizes = set()
+        for record in records:
+            request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+            assert request.model_spec.name == exported.export.path.parent.name
+            inputs = {name: tf.make_ndarray(proto) for name, proto in request.inputs.items()}
+            signature = exported.loaded.signatures[request.model_spec.signature_name]
+            answers = signature(**{name: tf.constant(value) for name, value in inputs.items()})
+            sizes.add(len(answers["label"]))
+        assert sizes == {1, 2, 4, 8, 16, 32}
+
+
+def test_batching_parameters(single):
+    text = (single.export.path / "batching_params.pbtxt").read_text("utf-8")
+    fields = [line for line in text.splitlines() if line and not line.startswith("#")]
+    values = dict(re.fullmatch(r"(\w+) \{ value: (\d+) \}", line).groups() for line in fields)
+    # The fields of tensorflow_serving/servables/tensorflow/session_bundle_config.proto.
+    assert set(values) == {
+        "max_batch_size", "batch_timeout_micros", "num_batch_threads", "max_enqueued_batches",
+    }  # fmt: skip
+
+
+def test_loads_in_the_tensorflow_of_tf_serving(single, pairs):
+    python = os.environ.get("KBZ_SERVING_PYTHON")
+    if not python:
+        pytest.skip("KBZ_SERVING_PYTHON does not name an interpreter with TensorFlow 2.20")
+    for exported in (single, pairs):
+        with Verifier(python) as verifier:
+            verifier.check(exported.export.path, exported.task, tolerance=1e-5)
+
+
+class AgreeingVerifier:
+    """Stands in for the interpreter that checks, where a test is about something else."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def check(self, directory, task, *, tolerance):
+        return Verification(0, 0.0)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Makes exports instant: no graph is built and nothing is checked."""
+
+    def build(task, **_):
+        return saved_model.ServingGraph(tf.Module(), {}, 0)
+
+    monkeypatch.setattr(saved_model, "Verifier", AgreeingVerifier)
+    monkeypatch.setattr(saved_model, "build_serving_graph", build)
+
+
+def test_versions_count_up(quick, single, tmp_path):
+    def export(**options):
+        return single.task.export(tmp_path / "model", **options).version
+
+    (tmp_path / "model" / "notes").mkdir(parents=True)
+    assert export() == 1
+    assert export() == 2
+    assert export(version=20) == 20
+    assert export(version=7) == 7
+    assert export() == 21
+    with pytest.raises(ExportError, match=r"Version 7 is already in .*model \(newest: 21\)"):
+        export(version=7)
+    with pytest.raises(ConfigError, match="`version` must be an integer of at least 0, got -1"):
+        export(version=-1)
+    assert sorted(os.listdir(tmp_path / "model")) == ["1", "2", "20", "21", "7", "notes"]
+
+
+def test_unknown_options(single, tmp_path):
+    with pytest.raises(ConfigError, match="'onnx' is not supported. Expected one of: saved_model"):
+        single.task.export(tmp_path, format="onnx")
+    with pytest.raises(ConfigError, match="`dtype` must be one of float32, bfloat16 or None"):
+        single.task.export(tmp_path, dtype="float16")
+
+
+def test_a_folder_that_cannot_be_written(quick, single, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ExportError, match="Cannot write .*/file/model/1: Not a directory") as info:
+        single.task.export(tmp_path / "file" / "model")
+    assert "\n" not in str(info.value)
+
+
+def disk_full(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def tensorflow_disk_full(*_, **__):
+    raise tf.errors.ResourceExhaustedError(None, None, "/x/y; No space left on device")
+
+
+@pytest.mark.parametrize("fail", [disk_full, tensorflow_disk_full])
+def test_a_full_disk_leaves_nothing_behind(quick, single, tmp_path, monkeypatch, fail):
+    single.task.export(tmp_path / "old")
+    monkeypatch.setattr(tf.saved_model, "save", fail)
+    for name, left in (("old", ["1"]), ("new", None)):
+        with pytest.raises(ExportError, match="No space left on device. Nothing was changed"):
+            single.task.export(tmp_path / name)
+        assert (os.listdir(tmp_path / name) if left else None) == left
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_export_that_answers_otherwise_is_not_put_in_place(single, tmp_path, monkeypatch):
+    task = make_task("single_label")
+    predict = task.predict
+
+    def otherwise(x):
+        answers = predict(x)
+        return answers | {"scores": answers["scores"] + 1e-3}
+
+    monkeypatch.setattr(task, "predict", otherwise)
+    with pytest.raises(ExportError, match=r"answers otherwise than the model: scores differ by"):
+        task.export(tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_bfloat16(tmp_path):
+    task = make_task("single_label", dtype="mixed_bfloat16")
+    export = task.export(tmp_path / "model")
+    assert export.dtype == "bfloat16"
+    assert export.weight_bytes < 60_000  # of 89,356 in float32
+    assert 0 < export.largest_difference < 0.05
