@@ -42,6 +42,10 @@ train.toml:
   learning-rate = 1e-4
 """
 
+# What tasks.task.SIDE_FILE names; importing that would import TensorFlow. Only a directory that has
+# it is replaced: a config.json alone may stand among files that somebody else put there.
+_SIDE_FILE = "keras_bert_zoo.json"
+
 _LABEL_KINDS: dict[str, LabelKind] = {
     "classification": "single",
     "multi-label": "multi",
@@ -195,6 +199,14 @@ def run(args: argparse.Namespace) -> int:
             )
         except KeyboardInterrupt:
             interrupted = True
+    if interrupted and not (task.compiled and task.optimizer.iterations.numpy()):
+        # An untrained model must not take the place of an earlier, trained one.
+        print(
+            "keras-bert-zoo: interrupted before the first step; nothing is saved",
+            file=sys.stderr,
+            flush=True,
+        )
+        return 130
     task.training_record = _record(args, task, dtype, interrupted)
     with _no_interrupt():
         _save(task, args.output)
@@ -253,7 +265,7 @@ def _check_output(output: str) -> None:
 
     with (
         contextlib.suppress(_Undo),
-        replace_directory(output, CheckpointError, marker="config.json") as aside,
+        replace_directory(output, CheckpointError, marker=_SIDE_FILE) as aside,
     ):
         (aside / "trial").write_bytes(b"x")
         raise _Undo

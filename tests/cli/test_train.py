@@ -15,7 +15,7 @@ import pytest
 
 from keras_bert_zoo.cli import train as command
 from keras_bert_zoo.tasks.registry import load_task
-from keras_bert_zoo.tasks.task import Task
+from keras_bert_zoo.tasks.task import SIDE_FILE, Task
 from keras_bert_zoo.tasks.text_classifier import TextClassifier
 from tests.cli.conftest import fast, snapshot, texts
 
@@ -133,7 +133,7 @@ def test_options_reach_the_training(run, preset, data, tmp_path, monkeypatch):
 
     def fit(self, x, **kwargs):
         seen.update(kwargs, max_length=self.max_length)
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt  # before a step was taken
 
     monkeypatch.setattr(TextClassifier, "fit", fit)
     finished = run(
@@ -151,6 +151,8 @@ def test_options_reach_the_training(run, preset, data, tmp_path, monkeypatch):
     }  # fmt: skip
     assert {name: seen[name] for name in expected} == expected
     assert "mixed_bfloat16" in finished.out
+    assert finished.err == "keras-bert-zoo: interrupted before the first step; nothing is saved\n"
+    assert not (tmp_path / "m").exists()
     assert isinstance(seen["callbacks"][0], keras.callbacks.TensorBoard)
 
 
@@ -178,6 +180,10 @@ def test_keep_head(run, refused, preset, data, tmp_path, model):
     )  # fmt: skip
     assert "was saved for --task classification" in message
     assert not (tmp_path / "x").exists()
+
+
+def test_the_side_file_is_the_tasks():
+    assert command._SIDE_FILE == SIDE_FILE
 
 
 # === Bad input: one line, before a model is built ===
@@ -258,9 +264,15 @@ def test_bad_options(refused, preset, data, tmp_path, arguments, message):
 def test_an_output_that_is_something_else_is_not_touched(refused, preset, data, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     arguments = ["train", *fast(preset), "--train", data / "train.csv", "--output"]
-    assert "it is not empty and holds no config.json" in refused(*arguments, tmp_path)
+    assert "it is not empty and holds no keras_bert_zoo.json" in refused(*arguments, tmp_path)
     assert "a file of that name exists" in refused(*arguments, tmp_path / "notes.txt")
     assert snapshot(tmp_path) == {"notes.txt": b"mine"}
+    other = tmp_path / "other"  # a Hugging Face directory that is not ours
+    shutil.copytree(preset, other)
+    (other / "keras_bert_zoo.json").unlink()
+    before = snapshot(other)
+    assert "holds no keras_bert_zoo.json" in refused(*arguments, other)
+    assert snapshot(other) == before
 
 
 @pytest.mark.usefixtures("no_model")
