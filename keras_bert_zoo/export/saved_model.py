@@ -13,7 +13,6 @@ from keras_bert_zoo.errors import ConfigError, ExportError
 from keras_bert_zoo.export.audit import audit_saved_model
 from keras_bert_zoo.export.serving_files import write_batching_parameters, write_warmup_requests
 from keras_bert_zoo.export.signatures import (
-    ServingGraph,
     build_serving_graph,
     compute_dtype,
     weight_bytes,

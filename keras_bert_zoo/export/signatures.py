@@ -70,7 +70,9 @@ def build_serving_graph(
             pooled = encoder.pooled_outputs(
                 batch, token_layout="packed", attention_groups=attention_groups
             )
-            return task.answers(task.head(pooled, training=False))
+            answers = task.answers(task.head(pooled, training=False))
+        _forget_gradients(tf.compat.v1.get_default_graph())
+        return answers
 
     if not freeze:
         _concrete(answer, [_token_specs()])  # shows which weights are read, and in which dtypes
@@ -120,6 +122,16 @@ def weight_bytes(task: Task, dtype: str) -> int:
 def _concrete(body: Callable[..., Answers], specs: list[tf.TensorSpec]) -> Any:
     # Autograph is off: there is no Python control flow to convert.
     return tf.function(body, input_signature=specs, autograph=False).get_concrete_function()
+
+
+def _forget_gradients(graph: tf.Graph) -> None:
+    """Takes away the names of the layers' own gradients, which are not saved.
+
+    Whoever loads the export would otherwise be warned that it cannot be trained.
+    """
+    for operation in graph.get_operations():
+        if operation.type == "IdentityN":  # what tf.custom_gradient marks
+            operation._clear_attr("_gradient_op_type")
 
 
 def _token_specs() -> dict[str, tf.TensorSpec]:

@@ -10,6 +10,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from keras_bert_zoo.encoders.encoder import INPUT_NAMES
 from keras_bert_zoo.errors import ConfigError, ExportError
 from keras_bert_zoo.export import saved_model
+from keras_bert_zoo.export.signatures import ServingGraph
 from keras_bert_zoo.export.verify import Verification, Verifier, hostile_texts
 from tests.export.conftest import LABELS, make_task
 
@@ -183,7 +184,7 @@ def quick(monkeypatch):
     """Makes exports instant: no graph is built and nothing is checked."""
 
     def build(task, **_):
-        return saved_model.ServingGraph(tf.Module(), {}, 0)
+        return ServingGraph(tf.Module(), {}, 0)
 
     monkeypatch.setattr(saved_model, "Verifier", AgreeingVerifier)
     monkeypatch.setattr(saved_model, "build_serving_graph", build)
