@@ -1,22 +1,31 @@
 """keras-bert-zoo export, and asking the export as tools/quickstart does."""
 
+import contextlib
 import errno
+import io
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from keras_bert_zoo.cli.main import main
 from tests.cli.conftest import snapshot
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory, model):
-    from keras_bert_zoo.cli.main import main
-
+def printed(tmp_path_factory, model):
+    """What `export --json` printed."""
     folder = tmp_path_factory.mktemp("saved_models") / "colours"
-    assert main(["export", "--model", str(model), "--output", str(folder)]) == 0
-    return folder
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        assert main(["export", "--model", str(model), "--output", str(folder), "--json"]) == 0
+    return json.loads(out.getvalue())
+
+
+@pytest.fixture(scope="session")
+def exported(printed):
+    return Path(printed["path"]).parent
 
 
 def test_says_what_it_wrote_and_how_to_serve_it(run, model, tmp_path):
@@ -35,11 +44,10 @@ def test_says_what_it_wrote_and_how_to_serve_it(run, model, tmp_path):
     assert line.count("\n") == 1
 
 
-def test_json(run, model, tmp_path):
-    finished = run("export", "--model", model, "--output", tmp_path / "m", "--json")
-    assert finished.json["path"] == str(tmp_path / "m" / "1")
-    assert finished.json["dtype"] == "float32"
-    assert "serving_default" in finished.json["signatures"]
+def test_json(printed, exported):
+    assert printed["path"] == str(exported / "1")
+    assert printed["dtype"] == "float32"
+    assert "serving_default" in printed["signatures"]
 
 
 def test_ask_export(exported, repository):

@@ -1,0 +1,70 @@
+"""Starting TensorFlow quietly, and telling what the hardware computes in."""
+
+import os
+from types import SimpleNamespace
+
+import pytest
+
+from keras_bert_zoo.cli import runtime
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "expected"),
+    [
+        ("processor\t: 0\nflags\t\t: fpu avx2 avx512f avx512_bf16 vme\n", True),
+        ("flags\t\t: fpu amx_bf16\n", True),
+        ("Features\t: fp asimd bf16\n", True),  # Arm
+        ("flags\t\t: fpu avx2 avx512f\nbugs\t\t: avx512_bf16\n", False),
+        ("", False),
+    ],
+)
+def test_bfloat16_of_a_cpu(tmp_path, cpuinfo, expected):
+    path = tmp_path / "cpuinfo"
+    path.write_text(cpuinfo)
+    assert runtime.cpu_has_bfloat16(path) is expected
+
+
+def test_bfloat16_of_a_cpu_that_cannot_be_asked(tmp_path):
+    assert runtime.cpu_has_bfloat16(tmp_path / "nothing") is False
+
+
+def machine(*capabilities) -> SimpleNamespace:
+    """As much of TensorFlow as is asked about GPUs."""
+    details = SimpleNamespace(get_device_details=lambda gpu: {"compute_capability": gpu})
+    return SimpleNamespace(
+        config=SimpleNamespace(
+            list_physical_devices=lambda kind: list(capabilities), experimental=details
+        )
+    )
+
+
+def test_dtype(monkeypatch):
+    monkeypatch.setattr(runtime, "cpu_has_bfloat16", lambda: True)
+    assert runtime.keras_dtype("auto", machine()) == "mixed_bfloat16"
+    assert runtime.keras_dtype("float32", machine()) == "float32"
+    assert runtime.keras_dtype("bfloat16", machine((7, 5))) == "mixed_bfloat16"
+    assert runtime.keras_dtype("auto", machine((7, 5))) == "float32"
+    assert runtime.keras_dtype("auto", machine((8, 0), (9, 0))) == "mixed_bfloat16"
+    assert runtime.keras_dtype("auto", machine((8, 0), (7, 0))) == "float32"
+    monkeypatch.setattr(runtime, "cpu_has_bfloat16", lambda: False)
+    assert runtime.keras_dtype("auto", machine()) == "float32"
+
+
+def test_what_is_said_at_the_start_is_heard_only_on_failure(monkeypatch, capfd):
+    def start(*, fail: bool):
+        os.write(2, b"chatter\n")
+        if fail:
+            raise ImportError("no TensorFlow")
+        return SimpleNamespace(get_logger=lambda: SimpleNamespace(setLevel=lambda level: None))
+
+    monkeypatch.setattr(runtime, "_start", lambda: start(fail=False))
+    runtime.start_tensorflow(verbose=False)
+    assert capfd.readouterr().err == ""
+    runtime.start_tensorflow(verbose=True)
+    assert capfd.readouterr().err == "chatter\n"
+    monkeypatch.setattr(runtime, "_start", lambda: start(fail=True))
+    with pytest.raises(ImportError):
+        runtime.start_tensorflow(verbose=False)
+    assert capfd.readouterr().err == "chatter\n"
+    os.write(2, b"standard error is where it was\n")
+    assert capfd.readouterr().err == "standard error is where it was\n"
