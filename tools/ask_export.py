@@ -7,12 +7,27 @@ Given saved_models/NAME, the newest version answers, as in TensorFlow Serving.
 """
 
 import argparse
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 # Before TensorFlow is imported, which otherwise tells about itself.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+@contextlib.contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Mutes what TensorFlow's C++ side tells about itself before it heeds a log level."""
+    with open(os.devnull, "wb") as nothing:
+        stderr = os.dup(2)
+        os.dup2(nothing.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
 def newest_version(directory: Path) -> Path:
@@ -32,9 +47,11 @@ def main() -> None:
     arguments = parser.parse_args()
     model = newest_version(arguments.model)
 
-    import tensorflow as tf
-    import tensorflow_text  # noqa: F401  (registers the tokenizer's ops)
+    with quiet_stderr():
+        import tensorflow as tf
+        import tensorflow_text  # noqa: F401  (registers the tokenizer's ops)
 
+        tf.config.list_logical_devices()
     answer = tf.saved_model.load(str(model)).signatures["serving_default"]
     answers = answer(text=tf.constant(arguments.text))
     for text, label, score in zip(

@@ -176,29 +176,8 @@ def run(args: argparse.Namespace) -> int:
         file=out,
         flush=True,
     )
-    callbacks = []
-    if args.tensorboard:
-        callbacks.append(keras.callbacks.TensorBoard(args.tensorboard, write_graph=False))
-    interrupted = False
     with contextlib.redirect_stdout(out):
-        try:
-            task.fit(
-                train,
-                validation_data=dev,
-                batch_size=args.batch_size,
-                epochs=args.epochs,
-                learning_rate=args.learning_rate,
-                warmup_fraction=args.warmup_fraction,
-                weight_decay=args.weight_decay,
-                global_clipnorm=args.clip_norm or None,
-                patience=args.patience,
-                seed=args.seed,
-                callbacks=callbacks,
-                verbose=1 if out.isatty() else 2,  # a progress bar, or a line an epoch
-                **({} if args.class_weight == "none" else {"class_weight": args.class_weight}),
-            )
-        except KeyboardInterrupt:
-            interrupted = True
+        interrupted = not _fit(args, task, train, dev)
     if interrupted and not (task.compiled and task.optimizer.iterations.numpy()):
         # An untrained model must not take the place of an earlier, trained one.
         print(
@@ -213,7 +192,7 @@ def run(args: argparse.Namespace) -> int:
     if interrupted:
         kept = "the best weights so far" if dev is not None else "the weights so far"
         print(
-            f"\nkeras-bert-zoo: interrupted; {kept} are saved in {args.output}",
+            f"keras-bert-zoo: interrupted; {kept} are saved in {args.output}",
             file=sys.stderr,
             flush=True,
         )
@@ -323,6 +302,36 @@ def _build(args: argparse.Namespace, labels: LabelMap | None, dtype: str) -> Tas
     return TextClassifier.from_preset(
         args.preset, labels=labels.names, multi_label=args.task == "multi-label", **common
     )
+
+
+def _fit(args: argparse.Namespace, task: Task, train: Examples, dev: Examples | None) -> bool:
+    """Trains; returns False where Ctrl-C ended it."""
+    import keras
+
+    callbacks = []
+    if args.tensorboard:
+        callbacks.append(keras.callbacks.TensorBoard(args.tensorboard, write_graph=False))
+    try:
+        task.fit(
+            train,
+            validation_data=dev,
+            batch_size=args.batch_size,
+            epochs=args.epochs,
+            learning_rate=args.learning_rate,
+            warmup_fraction=args.warmup_fraction,
+            weight_decay=args.weight_decay,
+            global_clipnorm=args.clip_norm or None,
+            patience=args.patience,
+            seed=args.seed,
+            callbacks=callbacks,
+            verbose=1 if sys.stdout.isatty() else 2,  # a progress bar, or a line an epoch
+            **({} if args.class_weight == "none" else {"class_weight": args.class_weight}),
+        )
+    except KeyboardInterrupt:
+        if sys.stdout.isatty():
+            print()  # leaves the progress bar's line
+        return False
+    return True
 
 
 def _record(args: argparse.Namespace, task: Task, dtype: str, interrupted: bool) -> dict[str, Any]:
