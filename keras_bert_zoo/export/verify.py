@@ -195,11 +195,14 @@ def _compare_labels(
     for row in range(len(wanted)):
         scores = expected["scores"][row]
         if wanted.ndim == 1:  # another label may win where the two were as good as equal
-            best, other = scores.max(), scores[ids[got[row]]]
-            same = got[row] == wanted[row] or best - other <= 2 * tolerance
+            other = scores[ids[got[row]]] if got[row] in ids else -np.inf
+            same = got[row] == wanted[row] or scores.max() - other <= 2 * tolerance
         else:  # labels at the threshold may come and go
-            changed = set(got[row]) ^ set(wanted[row]) - {""}
-            same = all(abs(scores[ids[x]] - task.threshold) <= tolerance for x in changed - {""})
+            changed = (set(got[row]) ^ set(wanted[row])) - {""}
+            same = all(
+                label in ids and abs(scores[ids[label]] - task.threshold) <= tolerance
+                for label in changed
+            )
         if not same:
             raise ExportError(
                 f"The export ({where}) answers text {row} with {got[row]!r}, the model with "

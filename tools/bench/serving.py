@@ -1,0 +1,181 @@
+"""Raw strings to labels, in order of arrival: the export against transformers and OpenVINO.
+
+    python tools/bench/serving.py --data DIR [--preset NAME_OR_DIR] [--rounds 2]
+
+Needs the extra `parity` and a folder with Banking77, MR and XQuAD: banking77/test.csv,
+mr/rt-polarity.{neg,pos} and xquad/xquad.en.json.gz. The texts are 1,000 of Banking77's test rows,
+1,000 sentences of MR and XQuAD's 240 English paragraphs, shuffled, cut at 256 tokens, in batches
+of 32 as they come.
+
+A classifier of 77 labels is put on the preset, saved as a Hugging Face directory, which the peers
+load, and exported, so that all compute one function in bfloat16, tokenization included. Engines
+take turns every few batches, so that other load on the machine hits them alike; the ratio of
+their times is the result. Times of one run cannot be compared with times of another.
+"""
+
+import argparse
+import csv
+import gzip
+import json
+import os
+import random
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ["KERAS_BACKEND"] = "tensorflow"
+
+import keras
+import numpy as np
+import openvino as ov
+import tensorflow as tf
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+import keras_bert_zoo as kbz
+
+MAX_LENGTH = 256
+BATCH_SIZE = 32
+TURN = 10  # batches
+
+
+def read_texts(data: Path) -> list[str]:
+    with open(data / "banking77" / "test.csv", encoding="utf-8", newline="") as file:
+        banking = [row["text"] for row in csv.DictReader(file)]
+    movies = []
+    for name in ("neg", "pos"):
+        lines = (data / "mr" / f"rt-polarity.{name}").read_bytes().splitlines()
+        movies += [line.decode("utf-8", "replace").strip() for line in lines]
+    with gzip.open(data / "xquad" / "xquad.en.json.gz", "rt", encoding="utf-8") as file:
+        articles = json.load(file)["data"]
+    paragraphs = [part["context"] for article in articles for part in article["paragraphs"]]
+    chosen = random.Random(0)
+    texts = chosen.sample(banking, 1000) + chosen.sample(movies, 1000) + paragraphs[:240]
+    chosen.shuffle(texts)
+    return texts
+
+
+def export_engine(path):
+    serve = tf.saved_model.load(str(path)).signatures["serving_default"]
+    return lambda texts: serve(text=tf.constant(texts))["scores"].numpy()
+
+
+def session_engine(path):
+    """The same export as TF Serving runs it: in a session, without eager execution."""
+    session = tf.compat.v1.Session(graph=tf.Graph())
+    with session.graph.as_default():
+        signatures = tf.compat.v1.saved_model.load(session, ["serve"], str(path)).signature_def
+    signature = signatures["serving_default"]
+    run = session.make_callable(
+        signature.outputs["scores"].name, feed_list=[signature.inputs["text"].name]
+    )
+    return lambda texts: run(np.array([text.encode() for text in texts], dtype=object))
+
+
+def torch_engine(directory):
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    model = AutoModelForSequenceClassification.from_pretrained(directory, dtype=torch.bfloat16)
+    model.eval()
+
+    def answer(texts):
+        batch = tokenizer(
+            texts, padding=True, truncation=True, max_length=MAX_LENGTH, return_tensors="pt"
+        )
+        with torch.inference_mode():
+            return model(**batch).logits.float().softmax(-1).numpy()
+
+    return answer
+
+
+def openvino_engine(directory):
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    model = AutoModelForSequenceClassification.from_pretrained(directory, dtype=torch.float32)
+    model.eval()
+    example = dict(tokenizer(["an example", "another one"], padding=True, return_tensors="pt"))
+    with torch.inference_mode():
+        converted = ov.convert_model(model, example_input=example)
+    options = {"INFERENCE_PRECISION_HINT": "bf16", "PERFORMANCE_HINT": "LATENCY"}
+    compiled = ov.Core().compile_model(converted, "CPU", options)
+
+    def answer(texts):
+        batch = tokenizer(
+            texts, padding=True, truncation=True, max_length=MAX_LENGTH, return_tensors="np"
+        )
+        logits = compiled(dict(batch))[0].astype(np.float32)
+        exponentials = np.exp(logits - logits.max(-1, keepdims=True))
+        return exponentials / exponentials.sum(-1, keepdims=True)
+
+    return answer
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--preset", default="minilm_l6_en_uncased")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--attention-groups", type=int)
+    parser.add_argument("--skip-peers", action="store_true")
+    options = parser.parse_args()
+
+    texts = read_texts(options.data)
+    batches = [texts[i : i + BATCH_SIZE] for i in range(0, len(texts), BATCH_SIZE)]
+    keras.utils.set_random_seed(0)
+    task = kbz.TextClassifier.from_preset(
+        options.preset, labels=[f"label {i}" for i in range(77)], max_length=MAX_LENGTH
+    )
+    # A head that was not trained would give 77 labels one score: spread them out.
+    task.head.kernel.assign(task.head.kernel * 50.0)
+    groups = {}
+    if options.attention_groups:
+        groups["attention_groups"] = options.attention_groups
+    with tempfile.TemporaryDirectory() as folder:
+        task.save(f"{folder}/huggingface")
+        export = task.export(f"{folder}/model", dtype="bfloat16", **groups)
+        engines = {
+            "export, TF session": session_engine(export.path),
+            "export, tf.saved_model": export_engine(export.path),
+        }
+        if not options.skip_peers:
+            engines |= {
+                "transformers, torch": torch_engine(f"{folder}/huggingface"),
+                "OpenVINO": openvino_engine(f"{folder}/huggingface"),
+            }
+    wanted = task.predict(texts)["scores"]  # float32
+
+    seconds = dict.fromkeys(engines, 0.0)
+    answers = {}
+    for name, engine in engines.items():
+        # All batches once before the clock runs: every engine prepares its kernels per shape.
+        answers[name] = np.concatenate([engine(batch) for batch in batches])
+    names = list(engines)
+    for turn in range(options.rounds * -(-len(batches) // TURN)):
+        start = turn * TURN % len(batches)
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            begin = time.perf_counter()
+            for batch in batches[start : start + TURN]:
+                engines[name](batch)
+            seconds[name] += time.perf_counter() - begin
+
+    count = options.rounds * len(texts)
+    print(
+        f"{options.preset}, bfloat16, {len(texts):,} texts in order of arrival, batches of "
+        f"{BATCH_SIZE}, {options.rounds} rounds, {os.cpu_count()} cores"
+    )
+    print(f"{'engine':26}{'texts/s':>9}{'ratio':>8}{'same label':>12}{'difference':>12}")
+    fastest = seconds[names[0]]
+    for name in names:
+        same = np.mean(answers[name].argmax(-1) == wanted.argmax(-1))
+        difference = np.abs(answers[name] - wanted).max()
+        print(
+            f"{name:26}{count / seconds[name]:9.0f}{seconds[name] / fastest:8.2f}"
+            f"{same:12.1%}{difference:12.3f}"
+        )
+    print(
+        "ratio: time over the first row's; same label, difference: against float32 in Python, "
+        "labels and probabilities"
+    )
+
+
+if __name__ == "__main__":
+    main()
