@@ -34,7 +34,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--version",
         metavar="N",
-        type=options.version_int,
+        type=options.non_negative_int,
         help="folder inside --output; default: one more than the newest there",
     )
     parser.add_argument(

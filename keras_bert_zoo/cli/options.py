@@ -160,8 +160,8 @@ def seed_int(text: str) -> int:
     return _number(text, int, lambda v: 0 <= v < 2**32, "a whole number from 0 to 4294967295")
 
 
-def version_int(text: str) -> int:
-    """Reads the version of an export."""
+def non_negative_int(text: str) -> int:
+    """Reads a whole number of at least 0."""
     return _number(text, int, lambda value: value >= 0, "a whole number of at least 0")
 
 

@@ -84,6 +84,12 @@ def add_arguments(parser: Parser) -> None:
     options.add_table_options(parser)
     group = parser.add_argument_group("training")
     group.add_argument("--epochs", type=options.positive_int, default=3, help="passes over --train")
+    group.add_argument(
+        "--probe-epochs",
+        type=options.non_negative_int,
+        default=0,
+        help="passes that train the new head alone, first; 30 take seconds and may save an epoch",
+    )
     group.add_argument("--batch-size", type=options.positive_int, default=32, help="texts a step")
     group.add_argument(
         "--learning-rate", type=options.positive_float, default=5e-5, help="peak of the schedule"
@@ -322,6 +328,7 @@ def _fit(args: argparse.Namespace, task: Task, train: Examples, dev: Examples | 
             weight_decay=args.weight_decay,
             global_clipnorm=args.clip_norm or None,
             patience=args.patience,
+            probe_epochs=args.probe_epochs,
             seed=args.seed,
             callbacks=callbacks,
             verbose=1 if sys.stdout.isatty() else 2,  # a progress bar, or a line an epoch
@@ -338,7 +345,8 @@ def _record(args: argparse.Namespace, task: Task, dtype: str, interrupted: bool)
     """What the saved directory tells of its training."""
     fitted = {} if interrupted else task.training_record
     names = ("preset", "train", "dev", "dev_fraction", "task", "learning_rate", "warmup_fraction",
-             "weight_decay", "clip_norm", "class_weight", "seed", "batch_size")  # fmt: skip
+             "weight_decay", "probe_epochs", "clip_norm", "class_weight", "seed",
+             "batch_size")  # fmt: skip
     return {name: getattr(args, name) for name in names} | {
         "dtype": dtype,
         "interrupted": interrupted,

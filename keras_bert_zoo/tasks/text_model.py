@@ -267,15 +267,15 @@ class TextModel(keras.Model):
         if validation_data is not None:
             validation = self._validation_batches(validation_data, batch_size)
         if not self.compiled:
-            optimizer = default_optimizer(
-                batches,
-                epochs=epochs,
-                learning_rate=learning_rate,
-                warmup_fraction=warmup_fraction,
-                weight_decay=weight_decay,
-                global_clipnorm=global_clipnorm,
-            )
-            with self._scope():
+            with self._scope():  # where the optimizer's variables must be created, too
+                optimizer = default_optimizer(
+                    batches,
+                    epochs=epochs,
+                    learning_rate=learning_rate,
+                    warmup_fraction=warmup_fraction,
+                    weight_decay=weight_decay,
+                    global_clipnorm=global_clipnorm,
+                )
                 self.compile(optimizer)
         history = run_fit(
             self,
