@@ -69,43 +69,29 @@ class LayerNormalization(keras.layers.Layer):
 def _normalize_rows(
     x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float
 ) -> tuple[tf.Tensor, Any]:
-    # The gradient is written out and compiled because autodiff of the moments walks the tensor a
-    # dozen times more, and this runs 2 * num_layers + 1 times per step.
-    y, normalized, inverse = _forward(x, gamma, beta, epsilon)
-
-    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, None]:
-        return *_gradient(upstream, normalized, inverse, gamma), None
-
-    return y, gradient
-
-
-@tf.function(jit_compile=True)
-def _forward(
-    x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    # The gradient is written out because autodiff of the moments walks the tensor a dozen times
+    # more, and this runs 2 * num_layers + 1 times per step.
     wide = tf.cast(x, tf.float32)
     centered = wide - tf.reduce_mean(wide, axis=-1, keepdims=True)
     variance = tf.reduce_mean(tf.square(centered), axis=-1, keepdims=True)
     inverse = tf.math.rsqrt(variance + epsilon)  # (T, 1)
     normalized = centered * inverse
-    y = normalized * tf.cast(gamma, tf.float32) + tf.cast(beta, tf.float32)
-    return tf.cast(y, x.dtype), tf.cast(normalized, x.dtype), inverse
+    scale = tf.cast(gamma, tf.float32)
+    y = tf.cast(normalized * scale + tf.cast(beta, tf.float32), x.dtype)
 
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, None]:
+        dy = tf.cast(upstream, tf.float32)
+        scaled = dy * scale
+        dx = inverse * (
+            scaled
+            - tf.reduce_mean(scaled, axis=-1, keepdims=True)
+            - normalized * tf.reduce_mean(scaled * normalized, axis=-1, keepdims=True)
+        )
+        return (
+            tf.cast(dx, x.dtype),
+            tf.cast(tf.reduce_sum(dy * normalized, axis=0), gamma.dtype),
+            tf.cast(tf.reduce_sum(dy, axis=0), beta.dtype),
+            None,
+        )
 
-@tf.function(jit_compile=True)
-def _gradient(
-    upstream: tf.Tensor, normalized: tf.Tensor, inverse: tf.Tensor, gamma: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    dy, rows = tf.cast(upstream, tf.float32), tf.cast(normalized, tf.float32)
-    scaled = dy * tf.cast(gamma, tf.float32)
-    dx = inverse * (
-        scaled
-        - tf.reduce_mean(scaled, axis=-1, keepdims=True)
-        - rows * tf.reduce_mean(scaled * rows, axis=-1, keepdims=True)
-    )
-    dgamma, dbeta = tf.reduce_sum(dy * rows, axis=0), tf.reduce_sum(dy, axis=0)
-    return (
-        tf.cast(dx, upstream.dtype),
-        tf.cast(dgamma, gamma.dtype),
-        tf.cast(dbeta, gamma.dtype),
-    )
+    return y, gradient

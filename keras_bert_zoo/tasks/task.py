@@ -144,7 +144,7 @@ class Task(TextModel):
             path: ENCODER_PREFIX + name
             for path, name in encoder_names(self.encoder.config.num_layers).items()
         }
-        with replace_directory(directory, CheckpointError, marker="config.json") as aside:
+        with replace_directory(directory, CheckpointError, marker=SIDE_FILE) as aside:
             write_json(aside / "config.json", config)
             write_json(aside / SIDE_FILE, self._side_config())
             self.tokenizer.save(aside)

