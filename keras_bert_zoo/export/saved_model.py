@@ -24,6 +24,8 @@ from keras_bert_zoo.tasks.task import Task
 # A SavedModel's graph is one protobuf message, which ends at 2 GiB; the rest is for all the other
 # nodes and for the copy that saving makes of them.
 _LARGEST_FROZEN = 1_500_000_000  # bytes
+# Texts come in order of arrival here; see `TokenLayout`.
+ATTENTION_GROUPS = 6
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def export_saved_model(
     version: int | None = None,
     dtype: str | None = None,
     freeze: bool | None = None,
-    attention_groups: int = 4,
+    attention_groups: int = ATTENTION_GROUPS,
 ) -> SavedModelExport:
     """Writes PATH/VERSION/, a SavedModel that takes strings and holds all that it needs.
 

@@ -4,3 +4,13 @@ Legend of dimensions, used in every shape comment: B batch, S padded length, T t
 batch (one row per token, whatever the layout), H hidden_dim, I intermediate_dim, N num_heads,
 D head size, n rows in an attention group, s padded length of that group.
 """
+
+import keras
+
+from keras_bert_zoo.errors import ConfigError
+
+if keras.backend.backend() != "tensorflow":
+    raise ConfigError(
+        f"keras_bert_zoo computes with TensorFlow, but Keras runs on {keras.backend.backend()!r}. "
+        'Set the environment variable KERAS_BACKEND to "tensorflow" before Keras is imported.'
+    )

@@ -8,6 +8,8 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.eager import context
 
+from keras_bert_zoo.export.saved_model import ATTENTION_GROUPS
+
 # tensorflow/core/util/util.cc: oneDNN is on by default where the CPU has one of these.
 NEEDED = ("avx512_vnni", "avx512_bf16", "avx_vnni", "amx_tile", "amx_int8", "amx_bf16")
 
@@ -22,7 +24,7 @@ def onednn_is_on() -> bool:
 
 @pytest.mark.skipif(not onednn_is_on(), reason="TensorFlow does not use oneDNN on this CPU")
 def test_the_served_graph_is_fused(single):
-    blocks, groups = single.task.encoder.config.num_layers, 4
+    blocks, groups = single.task.encoder.config.num_layers, ATTENTION_GROUPS
     # Loaded anew: only the first call shows the graph.
     serve = tf.saved_model.load(str(single.export.path)).signatures["serving_default"]
     with context.collect_graphs(optimized=True) as graphs:

@@ -1,0 +1,15 @@
+"""The package says at once that it needs Keras on TensorFlow."""
+
+import importlib
+
+import keras
+import pytest
+
+import keras_bert_zoo.layers
+from keras_bert_zoo.errors import ConfigError
+
+
+def test_another_keras_backend_is_refused_in_one_clear_message(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(ConfigError, match="computes with TensorFlow, but Keras runs on 'jax'"):
+        importlib.reload(keras_bert_zoo.layers)
