@@ -63,7 +63,11 @@ class Dense(keras.layers.Layer):
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Applies the map; see the class."""
-        x = tf.nn.bias_add(tf.matmul(x, self.kernel), self.bias)
+        if training:
+            kernel, bias = tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.bias)
+            x = _trained_affine(x, kernel, bias)
+        else:
+            x = tf.nn.bias_add(tf.matmul(x, self.kernel), self.bias)
         if self.activation == "linear":
             return x
         return self._activate_in_training(x) if training else self._activate(x)
@@ -75,3 +79,18 @@ class Dense(keras.layers.Layer):
             "activation": self.activation,
             "initializer_range": self.initializer_range,
         }
+
+
+@tf.custom_gradient
+def _trained_affine(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, Any]:
+    # The bias' gradient is a product with ones: on CPU in bfloat16 that is several times faster
+    # than BiasAddGrad, and sums in float32.
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        ones = tf.ones([1, tf.shape(upstream)[0]], upstream.dtype)
+        return (
+            tf.matmul(upstream, kernel, transpose_b=True),
+            tf.matmul(x, upstream, transpose_a=True),
+            tf.reshape(tf.matmul(ones, upstream), tf.shape(bias)),
+        )
+
+    return tf.nn.bias_add(tf.matmul(x, kernel), bias), gradient

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_bert_zoo.data.examples import Examples
+from keras_bert_zoo.data.pipeline import prefetched_map
 from keras_bert_zoo.encoders.encoder import INPUT_NAMES
 from keras_bert_zoo.errors import DataError
 from keras_bert_zoo.text.tokenizer import Tokenizer
@@ -106,4 +107,4 @@ def tokenized_dataset(
         x, y, *rest = element
         return (tokenizer(x, max_length=max_length), to_ids(y), *rest)
 
-    return dataset.map(convert, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    return prefetched_map(dataset, convert)

@@ -27,7 +27,7 @@ from keras_bert_zoo.training.probe import probe_head
 
 _DEFAULT_MAX_LENGTH = 128
 _TOKENIZED_AT_ONCE = 2048  # texts; bounds the memory that padding takes while tokenizing
-_FEATURE_BATCH = 128
+_FEATURE_BATCH = 256
 
 
 class TextModel(keras.Model):
