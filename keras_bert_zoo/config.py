@@ -236,5 +236,19 @@ def read_config_json(directory: str | os.PathLike[str]) -> dict[str, Any]:
     return config
 
 
+def is_regression(config: Mapping[str, Any]) -> bool:
+    """Whether a config.json is of a model that regresses: as transformers decides.
+
+    Args:
+        config: dict. The parsed JSON.
+
+    Returns:
+        bool. `problem_type` is regression; or it is not given and there is a single label.
+    """
+    problem = config.get("problem_type")
+    count = len(config["id2label"]) if config.get("id2label") else config.get("num_labels", 2)
+    return bool(problem == "regression" or (problem is None and count == 1))
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -32,7 +32,7 @@ def replace_directory(
     Raises:
         BertZooError: of the kind `error`, in one line.
     """
-    target = Path(path).absolute()
+    target = Path(path).resolve()  # of a link, what it points to is replaced
     if target.exists() and not target.is_dir():
         raise error(f"Cannot write the directory {target}: a file of that name exists.")
     if target.is_dir() and any(target.iterdir()) and not (target / marker).exists():
@@ -40,6 +40,8 @@ def replace_directory(
             f"Will not replace {target}: it is not empty and holds no {marker}, so it was not "
             "written by an earlier run. Name another directory or empty this one."
         )
+    if target.is_dir() and os.path.ismount(target):
+        raise error(f"Cannot replace {target}: it is a mount point. Name a directory inside it.")
     aside: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -66,10 +68,11 @@ def _swap(aside: Path, target: Path) -> None:
     old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         target.rename(old)  # onto an empty directory: allowed, and atomic
-        try:
-            aside.rename(target)
-        except OSError:
+        aside.rename(target)
+    except BaseException:  # Ctrl-C between the two is the worst that could happen
+        if target.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
             old.rename(target)
-            raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

@@ -172,15 +172,21 @@ def write_tensors(
         directory: path of an existing directory.
         variables: to be written; each one's path must stand in `names`.
         names: variable path -> tensor name in the file.
+
+    Raises:
+        OSError: the file cannot be written.
     """
     tensors = {}
     for variable in variables:
         value = keras.ops.convert_to_numpy(variable.value)
         if is_transposed(variable.path):
             value = value.T
-        tensors[names[variable.path]] = np.ascontiguousarray(value)
-    # transformers refuses a file without this entry.
-    save_file(tensors, os.path.join(directory, WEIGHTS_FILE), metadata={"format": "pt"})
+        tensors[names[variable.path]] = np.ascontiguousarray(value, dtype=np.float32)
+    try:
+        # transformers refuses a file without this entry.
+        save_file(tensors, os.path.join(directory, WEIGHTS_FILE), metadata={"format": "pt"})
+    except SafetensorError as error:  # what the library makes of a full disk
+        raise OSError(str(error)) from error
 
 
 def _enumerate(items: list[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import shutil
 import signal
@@ -112,7 +113,7 @@ def add_arguments(parser: Parser) -> None:
     group.add_argument(
         "--max-length",
         type=options.positive_int,
-        help="tokens after which a text is cut off; default: 128, or as the preset was saved",
+        help="tokens after which a text is cut off; default: 128, or as saved with a kept head",
     )
     group.add_argument(
         "--patience",
@@ -157,6 +158,8 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
     # All that can be wrong with the input is found before TensorFlow is even imported.
     _check_options(args)
+    if args.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise ConfigError("--tensorboard needs the package tensorboard: pip install tensorboard")
     labels = _check_preset(args)
     _check_output(args.output)
     train, dev = _read(args)
@@ -218,7 +221,7 @@ def _check_options(args: argparse.Namespace) -> None:
 
 def _check_preset(args: argparse.Namespace) -> LabelMap | None:
     """Checks the preset's config; returns the labels to keep, where there are any."""
-    from keras_bert_zoo.config import EncoderConfig, read_config_json
+    from keras_bert_zoo.config import EncoderConfig, is_regression, read_config_json
     from keras_bert_zoo.data.labels import LabelMap
     from keras_bert_zoo.presets.io import find_preset
 
@@ -231,8 +234,9 @@ def _check_preset(args: argparse.Namespace) -> LabelMap | None:
         )
     if not args.keep_head:
         return None
-    saved = {"regression": "regression", "multi_label_classification": "multi-label"}
-    task = saved.get(raw.get("problem_type", ""), "classification")
+    multi_label = raw.get("problem_type") == "multi_label_classification"
+    task = "multi-label" if multi_label else "classification"
+    task = "regression" if is_regression(raw) else task
     if task != args.task:
         raise ConfigError(
             f"--keep-head and --task {args.task}, but {args.preset} was saved for --task {task}"

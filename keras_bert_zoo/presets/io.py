@@ -98,11 +98,13 @@ def load_encoder(
         CheckpointError: the preset is not there, or its tensors do not fit the model.
     """
     from keras_bert_zoo.checkpoints.huggingface import open_tensors
+    from keras_bert_zoo.checkpoints.names import POOLER
 
     directory = find_preset(preset)
     config = EncoderConfig.from_huggingface(read_config_json(directory), ignore=ignore_config_keys)
     with open_tensors(directory) as tensors:
-        has_pooler = f"{tensors.encoder_prefix}pooler.dense.weight" in tensors
+        # Half a pooler counts as one, so that the missing half is reported.
+        has_pooler = any(tensors.encoder_prefix + name in tensors for name in POOLER.values())
         if pooler and not has_pooler:
             raise CheckpointError(
                 f"{tensors.path} has no pooler (pooler.dense.weight). Load it with `pooler=False`."

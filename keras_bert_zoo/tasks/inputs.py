@@ -14,15 +14,14 @@ from keras_bert_zoo.errors import DataError
 from keras_bert_zoo.text.tokenizer import Tokenizer
 
 
-def as_examples(x: Any, y: Any = None) -> Examples:
+def as_examples(x: Any) -> Examples:
     """Takes texts in the forms that `fit` and `predict` accept.
 
     Args:
         x: list of str, a tuple of two lists for pairs, or Examples.
-        y: label names, one per text, or None.
 
     Returns:
-        Examples, with labels where `y` holds names.
+        Examples; without labels, unless `x` has some.
 
     Raises:
         DataError: `x` is something else.

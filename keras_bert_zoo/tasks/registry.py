@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from keras_bert_zoo.config import read_config_json
+from keras_bert_zoo.config import is_regression, read_config_json
 from keras_bert_zoo.errors import CheckpointError
 from keras_bert_zoo.tasks.text_classifier import TextClassifier
 from keras_bert_zoo.tasks.text_regressor import TextRegressor
@@ -19,7 +19,8 @@ def load_task(directory: str | os.PathLike[str], **kwargs: Any) -> TextClassifie
         **kwargs: `token_layout`, `dtype`, `ignore_config_keys`; see `Task.load`.
 
     Returns:
-        TextRegressor where the config's `problem_type` is regression; else TextClassifier.
+        TextRegressor where the config says regression (`config.is_regression`); else
+        TextClassifier.
 
     Raises:
         ConfigError: the config asks for something unsupported.
@@ -27,5 +28,5 @@ def load_task(directory: str | os.PathLike[str], **kwargs: Any) -> TextClassifie
     """
     if not os.path.isdir(directory):
         raise CheckpointError(f"No directory {os.fspath(directory)!r} to load a model from.")
-    regression = read_config_json(directory).get("problem_type") == "regression"
+    regression = is_regression(read_config_json(directory))
     return (TextRegressor if regression else TextClassifier).load(directory, **kwargs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable
 from typing import Any, ClassVar, Self
@@ -17,6 +18,8 @@ from keras_bert_zoo.presets.io import build_encoder, find_preset, load_encoder, 
 from keras_bert_zoo.tasks.files import SIDE_FILE, read_side_file, write_json
 from keras_bert_zoo.tasks.text_model import TextModel
 from keras_bert_zoo.text.tokenizer import Tokenizer
+
+_logger = logging.getLogger(__name__)
 
 
 class Task(TextModel):
@@ -73,6 +76,7 @@ class Task(TextModel):
             # A head for new labels is trained from scratch, and a missing pooler with it.
             encoder = load_encoder(directory, ignore_config_keys=ignore_config_keys, dtype=dtype)
             if not encoder.has_pooler:
+                _logger.warning("%s has no pooler: a new one starts from random weights", directory)
                 weights = {v.path: v.numpy() for v in encoder.weights}
                 encoder = build_encoder(config, pooler=True, dtype=dtype)
                 for variable in encoder.weights:
@@ -114,6 +118,11 @@ class Task(TextModel):
         """The task's part of config.json."""
         raise NotImplementedError(f"{type(self).__name__} must define `_task_config`.")
 
+    def _restore(self, side: dict[str, Any]) -> None:
+        """Takes over what `SIDE_FILE` says beyond the constructor's arguments."""
+        self.pair = bool(side.get("pair", False))
+        self.training_record = side.get("training", {})
+
     def _side_config(self) -> dict[str, Any]:
         """What `SIDE_FILE` holds."""
         return {
@@ -122,7 +131,7 @@ class Task(TextModel):
             "training": self.training_record,
         }
 
-    def save(self, directory: str | os.PathLike[str]) -> None:
+    def save(self, directory: str | os.PathLike[str], *, overwrite: bool = True) -> None:
         """Writes a Hugging Face directory, which transformers and `load` read.
 
         config.json (labels inside), model.safetensors (float32), the tokenizer's files, and
@@ -131,10 +140,13 @@ class Task(TextModel):
 
         Args:
             directory: path; missing, empty, or an earlier save.
+            overwrite: bool. Whether to replace an earlier save.
 
         Raises:
-            CheckpointError: it cannot be written.
+            CheckpointError: it cannot be written, or is there and not to be replaced.
         """
+        if not overwrite and os.path.exists(directory):
+            raise CheckpointError(f"{os.fspath(directory)!r} exists, and `overwrite` is False.")
         config = {
             "architectures": [self.architecture],
             **self.encoder.config.to_huggingface(),

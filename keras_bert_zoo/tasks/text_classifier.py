@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_bert_zoo.checkpoints.names import CLASSIFIER
-from keras_bert_zoo.config import read_config_json
+from keras_bert_zoo.config import is_regression, read_config_json
 from keras_bert_zoo.data.examples import Examples
 from keras_bert_zoo.data.labels import LabelMap
 from keras_bert_zoo.encoders.encoder import Encoder
@@ -42,6 +42,9 @@ class TextClassifier(Task):
       `threshold`, from the most to the least probable and then empty strings; `score` (texts,
       labels) float32, all probabilities in falling order, so that it stands beside `label`; and
       `scores` as above.
+
+    `fit` takes labels as names, or as ids: integers, for several labels a text rows of 0 and 1.
+    Where the names are themselves numbers other than 0, 1, ..., integers are taken as names.
 
     Args:
         encoder: Encoder with a pooler.
@@ -77,7 +80,7 @@ class TextClassifier(Task):
         label_map = LabelMap(tuple(str(label) for label in labels))
         if len(label_map) < (1 if multi_label else 2):
             raise ConfigError(f"A classifier needs at least two labels, got {list(labels)!r}.")
-        if not 0 < threshold < 1:
+        if not isinstance(threshold, int | float) or not 0 < threshold < 1:
             raise ConfigError(f"`threshold` must be in (0, 1), got {threshold!r}.")
         super().__init__(
             encoder,
@@ -114,9 +117,10 @@ class TextClassifier(Task):
         Args:
             preset: catalogued name or Hugging Face directory.
             labels: names for a new head, to be trained; None loads the preset's own head.
-            multi_label: bool. None: as the preset's config says, otherwise False.
-            threshold: float. None: as saved, otherwise 0.5.
-            max_length: int, tokens. None: as saved, otherwise 128.
+            multi_label: bool. None: as the config says of the head that is loaded; False for a
+                new one.
+            threshold: float. None: as saved with the head that is loaded, otherwise 0.5.
+            max_length: int, tokens. None: as saved with the head that is loaded, otherwise 128.
             token_layout: "packed" or "padded".
             dtype: Keras dtype policy of the encoder, "mixed_bfloat16" for one.
             ignore_config_keys: config.json keys to leave unread although they are unknown.
@@ -136,7 +140,7 @@ class TextClassifier(Task):
         )
         if labels is None:
             raw = read_config_json(find_preset(preset))
-            if raw.get("problem_type") == "regression":
+            if is_regression(raw):
                 raise CheckpointError(
                     f"{os.fspath(preset)!r} holds a regression model: load it as TextRegressor."
                 )
@@ -153,8 +157,7 @@ class TextClassifier(Task):
             max_length=side.get("max_length") if max_length is None else max_length,
             token_layout=token_layout,
         )
-        task.pair = bool(side.get("pair", False))
-        task.training_record = side.get("training", {})
+        task._restore(side)
         return task
 
     @classmethod
@@ -182,8 +185,8 @@ class TextClassifier(Task):
         elif len(y) != len(examples):
             raise DataError(f"There are {len(examples)} texts but {len(y)} labels.")
         else:
-            values = np.asarray(y) if not isinstance(y[0], list | tuple | set) else None
-            if values is not None and values.dtype.kind in "iufb":
+            values = _numbers(y)
+            if values is not None and not self._named_by_numbers(values):
                 return self._checked_ids(values)
             named = Examples(examples.texts, labels=[_label(value) for value in y])
         if self.multi_label and named.label_kind == "single":
@@ -195,6 +198,12 @@ class TextClassifier(Task):
                 "classifier with `multi_label=True`."
             )
         return self.label_map.to_ids(named)
+
+    def _named_by_numbers(self, values: np.ndarray) -> bool:
+        """Whether integers are names, such as the stars 1 to 5, rather than ids."""
+        ids = [str(index) for index in range(len(self.label_map))]
+        numeric = all(name.lstrip("-").isdigit() for name in self.labels)
+        return values.ndim == 1 and values.dtype.kind in "iu" and numeric and self.labels != ids
 
     def _checked_ids(self, values: np.ndarray) -> np.ndarray:
         count = len(self.label_map)
@@ -276,7 +285,7 @@ class TextClassifier(Task):
         """Accuracy, precision, recall and F1 by label, and the confusion matrix.
 
         Args:
-            x: as in `fit`.
+            x: as in `fit`, but for datasets.
             y: as in `fit`.
             batch_size: int.
 
@@ -286,12 +295,22 @@ class TextClassifier(Task):
         Raises:
             DataError: labels that are unknown or do not fit the texts.
         """
+        if isinstance(x, tf.data.Dataset):
+            raise DataError("`report` takes texts in memory, not a dataset; see `evaluate`.")
         examples, targets = self._prepared(x, y)
         logits = self.predict_logits(examples, batch_size=batch_size)
         if self.multi_label:
             scores = tf.sigmoid(logits).numpy()
             return multi_label_report(targets, scores >= self.threshold, self.labels)
         return classification_report(targets, logits.argmax(axis=-1), self.labels)
+
+
+def _numbers(y: Any) -> np.ndarray | None:
+    """Labels as an array where they are numbers: ids, or rows of 0 and 1."""
+    if isinstance(y[0], set) or (isinstance(y[0], list | tuple) and len({len(v) for v in y}) > 1):
+        return None
+    values = np.asarray(y)
+    return values if values.dtype.kind in "iufb" and values.size else None
 
 
 def _label(value: Any) -> Any:

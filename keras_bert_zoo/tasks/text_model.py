@@ -63,10 +63,10 @@ class TextModel(keras.Model):
         config = encoder.config
         if max_length is None:
             max_length = min(_DEFAULT_MAX_LENGTH, config.max_sequence_length)
-        if not 3 <= max_length <= config.max_sequence_length:
+        if not isinstance(max_length, int) or not 3 <= max_length <= config.max_sequence_length:
             raise ConfigError(
                 f"`max_length` must be between 3 and the encoder's {config.max_sequence_length} "
-                f"positions, got {max_length}."
+                f"positions, got {max_length!r}."
             )
         if tokenizer.vocabulary_size > config.vocabulary_size:
             raise ConfigError(
@@ -83,6 +83,8 @@ class TextModel(keras.Model):
         self.token_layout = token_layout
         self.pair = False
         self.training_record: dict[str, Any] = {}
+        self._compiled_by_caller = False
+        self._measures_default = True
 
     # === Text to batches ===
 
@@ -148,7 +150,7 @@ class TextModel(keras.Model):
         raise NotImplementedError(f"{type(self).__name__} must define `_targets`.")
 
     def _prepared(self, x: Any, y: Any) -> tuple[Examples, np.ndarray]:
-        examples = as_examples(x, y)
+        examples = as_examples(x)
         if not len(examples):
             raise DataError("There are no examples: expected at least one text.")
         return examples, self._targets(y, examples)
@@ -184,8 +186,15 @@ class TextModel(keras.Model):
             metrics: list of Keras metrics on logits, or None for the task's own.
             **kwargs: passed on to Keras.
         """
+        self._compile(AdamW(2e-5) if optimizer is None else optimizer, loss, metrics, **kwargs)
+        self._compiled_by_caller = True
+        self._measures_default = metrics is None
+
+    def _compile(
+        self, optimizer: Any, loss: Any = None, metrics: Any = None, **kwargs: Any
+    ) -> None:
         super().compile(
-            optimizer=AdamW(2e-5) if optimizer is None else optimizer,
+            optimizer=optimizer,
             loss=self._default_loss() if loss is None else loss,
             metrics=self._default_metrics() if metrics is None else metrics,
             **kwargs,
@@ -247,12 +256,17 @@ class TextModel(keras.Model):
             DataError: labels that are unknown or do not fit the texts.
             ConfigError: options that contradict each other.
         """
+        if epochs < 1:
+            raise ConfigError(f"`epochs` must be at least 1, got {epochs}.")
         if isinstance(x, tf.data.Dataset):
             if y is not None or class_weight is not None or sample_weight is not None:
                 raise ConfigError("A dataset brings its own labels and weights: give `x` alone.")
             if probe_epochs:
                 raise ConfigError("`probe_epochs` needs texts in memory, not a dataset.")
             batches = self._tokenized(x)
+            first = x.element_spec[0]
+            if not isinstance(first, dict):
+                self.pair = isinstance(first, tuple)
         else:
             examples, targets = self._prepared(x, y)
             weights = self._sample_weights(targets, class_weight, sample_weight)
@@ -266,7 +280,8 @@ class TextModel(keras.Model):
         validation = None
         if validation_data is not None:
             validation = self._validation_batches(validation_data, batch_size)
-        if not self.compiled:
+        if not self._compiled_by_caller:
+            # Anew for every call: the schedule of an earlier one has run out.
             with self._scope():  # where the optimizer's variables must be created, too
                 optimizer = default_optimizer(
                     batches,
@@ -276,14 +291,14 @@ class TextModel(keras.Model):
                     weight_decay=weight_decay,
                     global_clipnorm=global_clipnorm,
                 )
-                self.compile(optimizer)
+                self._compile(optimizer)
         self.training_record = {}  # of these weights nothing is known until the run has ended
         history = run_fit(
             self,
             super().fit,
             batches,
             validation=validation,
-            monitor=self._monitor(),
+            monitor=self._monitor() if self._measures_default else ("val_loss", "min"),
             patience=patience,
             epochs=epochs,
             callbacks=callbacks,
@@ -311,7 +326,7 @@ class TextModel(keras.Model):
                 self.head,
                 features,
                 targets,
-                self._default_loss(),
+                self.loss if self._compiled_by_caller else self._default_loss(),
                 epochs=epochs,
                 sample_weight=weights,
             )
@@ -332,7 +347,7 @@ class TextModel(keras.Model):
             y: as in `fit`.
             batch_size: int.
             verbose: as in Keras.
-            **kwargs: what Keras passes when `fit` evaluates.
+            **kwargs: `return_dict=False` for a list; and what Keras passes when `fit` evaluates.
 
         Returns:
             dict, name -> float.
@@ -340,44 +355,62 @@ class TextModel(keras.Model):
         Raises:
             DataError: labels that are unknown or do not fit the texts.
         """
-        if kwargs:  # Keras' own call, from within `fit`
+        if "_use_cached_eval_dataset" in kwargs:  # Keras' own call, from within `fit`
             return super().evaluate(x, y, verbose=verbose, **kwargs)
+        return_dict = kwargs.pop("return_dict", True)
+        if kwargs:
+            raise ConfigError(f"`evaluate` does not take {', '.join(map(repr, kwargs))}.")
         batches = self._labelled_batches(x, y, batch_size)
         if not self.compiled:
-            self.compile()
-        return super().evaluate(batches, verbose=verbose, return_dict=True)
+            with self._scope():
+                self._compile(AdamW(2e-5))
+        return super().evaluate(batches, verbose=verbose, return_dict=return_dict)
 
-    def predict_logits(self, x: Any, *, batch_size: int = 64) -> np.ndarray:
+    def predict_logits(self, x: Any, *, batch_size: int = 64, verbose: Any = 0) -> np.ndarray:
         """Computes logits of texts.
 
         Args:
-            x: as in `fit`.
+            x: as in `fit`; a dataset is of batches of texts, without labels.
             batch_size: int.
+            verbose: as in Keras.
 
         Returns:
             float32 (texts, labels), in the order of `x`.
+
+        Raises:
+            DataError: `x` is not of texts.
         """
         if isinstance(x, tf.data.Dataset):
-            return np.asarray(super().predict(self._tokenized(x, labelled=False), verbose=0))
+            if isinstance(x.element_spec, tuple) and not self.pair:
+                raise DataError(
+                    "Expected a dataset of batches of texts, got tuples: leave the labels out. "
+                    "(For pairs of texts on a model that was not trained here, set `task.pair`.)"
+                )
+            batches = self._tokenized(x, labelled=False)
+            return np.asarray(super().predict(batches, verbose=verbose))
         examples = as_examples(x)
         if not len(examples):
             return np.zeros((0, self.output_shape[-1]), np.float32)
         rows = self.tokenize_rows(examples.texts, examples.text_pairs)
         batches = self._batches(rows, None, batch_size=batch_size, shuffle=False)
-        logits = super().predict(batches, verbose=0)
+        logits = super().predict(batches, verbose=verbose)
         return restore_order(logits, length_order(rows.lengths))
 
-    def predict(self, x: Any, *, batch_size: int = 64) -> dict[str, np.ndarray]:
+    def predict(self, x: Any, *, batch_size: int = 64, verbose: Any = 0) -> dict[str, np.ndarray]:
         """Answers texts; the exported model gives the same answers.
 
         Args:
-            x: as in `fit`.
+            x: as in `fit`; a dataset is of batches of texts, without labels.
             batch_size: int.
+            verbose: as in Keras.
 
         Returns:
             dict of arrays with one row per text; see the subclass.
+
+        Raises:
+            DataError: `x` is not of texts.
         """
-        logits = tf.constant(self.predict_logits(x, batch_size=batch_size))
+        logits = tf.constant(self.predict_logits(x, batch_size=batch_size, verbose=verbose))
         return {
             name: _text_array(value.numpy()) if value.dtype == tf.string else value.numpy()
             for name, value in self.answers(logits).items()

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_bert_zoo.checkpoints.names import CLASSIFIER
-from keras_bert_zoo.config import read_config_json
+from keras_bert_zoo.config import is_regression, read_config_json
 from keras_bert_zoo.data.examples import Examples
 from keras_bert_zoo.errors import CheckpointError, DataError
 from keras_bert_zoo.presets.io import find_preset
@@ -39,6 +39,23 @@ class TextRegressor(Task):
     head_names: ClassVar[dict[str, str]] = CLASSIFIER
 
     @classmethod
+    def load(cls, directory: str | os.PathLike[str], **kwargs: Any) -> Self:
+        """Loads what `save` wrote, or a Hugging Face directory with a head of one output.
+
+        Args:
+            directory: path.
+            **kwargs: as for `from_preset`.
+
+        Returns:
+            TextRegressor.
+
+        Raises:
+            ConfigError: the config asks for something unsupported.
+            CheckpointError: the directory is not there, has no head or does not fit.
+        """
+        return super().load(directory, **{"new_head": False} | kwargs)
+
+    @classmethod
     def from_preset(  # type: ignore[override]
         cls,
         preset: str | os.PathLike[str],
@@ -54,8 +71,9 @@ class TextRegressor(Task):
         Args:
             preset: catalogued name or Hugging Face directory.
             new_head: bool. True starts a new head, to be trained; False loads the preset's own;
-                None loads it where the config says that the preset is a regression model.
-            max_length: int, tokens. None: as saved, otherwise 128.
+                None loads it where the config says that the preset is a regression model
+                (`problem_type`, or a single label).
+            max_length: int, tokens. None: as saved with the head that is loaded, otherwise 128.
             token_layout: "packed" or "padded".
             dtype: Keras dtype policy of the encoder, "mixed_bfloat16" for one.
             ignore_config_keys: config.json keys to leave unread although they are unknown.
@@ -68,8 +86,7 @@ class TextRegressor(Task):
             CheckpointError: the preset is not there, does not fit, or has no head to load.
         """
         if new_head is None:
-            config = read_config_json(find_preset(preset))
-            new_head = config.get("problem_type") != "regression"
+            new_head = not is_regression(read_config_json(find_preset(preset)))
         encoder, tokenizer, head, side = cls._load_parts(
             preset,
             head_width=1 if new_head else None,
@@ -88,8 +105,7 @@ class TextRegressor(Task):
             max_length=side.get("max_length") if max_length is None else max_length,
             token_layout=token_layout,
         )
-        task.pair = bool(side.get("pair", False))
-        task.training_record = side.get("training", {})
+        task._restore(side)
         return task
 
     @classmethod
@@ -131,7 +147,7 @@ class TextRegressor(Task):
         """Pearson's and Spearman's correlation, mean squared and mean absolute error.
 
         Args:
-            x: as in `fit`.
+            x: as in `fit`, but for datasets.
             y: as in `fit`.
             batch_size: int.
 
@@ -141,6 +157,8 @@ class TextRegressor(Task):
         Raises:
             DataError: targets that are missing or not finite numbers.
         """
+        if isinstance(x, tf.data.Dataset):
+            raise DataError("`report` takes texts in memory, not a dataset; see `evaluate`.")
         examples, targets = self._prepared(x, y)
         logits = self.predict_logits(examples, batch_size=batch_size)
         return regression_report(targets[:, 0], logits[:, 0])

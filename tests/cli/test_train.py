@@ -474,3 +474,11 @@ def test_an_empty_text_and_one_of_a_megabyte(run, preset, tmp_path):
     assert finished.err == (
         f"keras-bert-zoo: warning: {path}: 1 empty texts, the first on line 2\n"
     )
+
+
+def test_tensorboard_that_is_not_installed_is_said_before_training(refused, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    message = refused(
+        "train", "--preset", tmp_path, "--train", "x.csv", "--output", "y", "--tensorboard", "logs"
+    )
+    assert message == "--tensorboard needs the package tensorboard: pip install tensorboard"

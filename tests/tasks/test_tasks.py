@@ -3,8 +3,11 @@
 import importlib.util
 import json
 import os
+import resource
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -150,6 +153,29 @@ def test_datasets_of_strings_train_and_evaluate_like_lists():
     np.testing.assert_allclose(logits, task.predict_logits(TEXTS), atol=1e-6)
 
 
+def test_a_dataset_of_pairs_is_remembered_and_one_with_labels_is_no_pair():
+    pairs = tf.data.Dataset.from_tensor_slices(((TEXTS, TEXTS[::-1]), LABELS)).batch(4)
+    task = make_classifier()
+    task.fit(pairs, epochs=1, verbose=0)
+    assert task.pair
+    labelled = tf.data.Dataset.from_tensor_slices((TEXTS, LABELS)).batch(4)
+    with pytest.raises(DataError, match="leave the labels out"):
+        make_classifier().predict(labelled)
+    with pytest.raises(DataError, match="`report` takes texts in memory"):
+        task.report(labelled)
+
+
+def test_integers_that_are_names_are_names():
+    task = make_classifier(labels=[1, 2, 5])
+    assert task._targets([1, 5, 2, 1], Examples(["a"] * 4)).tolist() == [0, 2, 1, 0]
+    with pytest.raises(DataError, match="does not know: '3'"):
+        task._targets([1, 3], Examples(["a"] * 2))
+    task = make_classifier(multi_label=True)
+    np.testing.assert_array_equal(
+        task._targets([[0, 1], [1, 1]], Examples(["a"] * 2)), [[0, 1], [1, 1]]
+    )
+
+
 def test_a_dataset_with_an_unknown_label_names_it():
     batches = tf.data.Dataset.from_tensor_slices((["a"], ["abd"])).batch(1)
     with pytest.raises(tf.errors.InvalidArgumentError, match="abd"):
@@ -181,6 +207,34 @@ class Interrupt(keras.callbacks.Callback):
         if epoch == self.epoch:
             self.model.set_weights([weight * 0 for weight in self.model.get_weights()])
             raise KeyboardInterrupt
+
+
+def test_another_fit_trains_again_and_evaluating_before_changes_nothing():
+    task = make_classifier()
+    task.evaluate(TEXTS, LABELS, verbose=0)
+    assert train(task).history["loss"]
+    assert float(task.optimizer.learning_rate) < 1e-4  # the schedule of 1e-3 has come down
+    before = task.get_weights()
+    train(task)
+    assert any((a != b).any() for a, b in zip(before, task.get_weights(), strict=True))
+
+
+def test_the_best_epoch_is_kept_with_metrics_of_the_callers_own():
+    task = make_classifier()
+    task.compile(keras.optimizers.SGD(0.5), metrics=[keras.metrics.CategoricalAccuracy("own")])
+    history = train(task, validation_data=(TEXTS, LABELS), epochs=4).history["val_loss"]
+    loss = task.evaluate(TEXTS, LABELS, verbose=0)["loss"]
+    assert loss == pytest.approx(min(history), rel=1e-4)
+
+
+def test_keras_model_checkpoint_saves_a_directory(tmp_path):
+    task = make_classifier()
+    checkpoint = keras.callbacks.ModelCheckpoint(str(tmp_path / "epoch{epoch}.keras"))
+    train(task, callbacks=[checkpoint])
+    assert sorted(os.listdir(tmp_path)) == ["epoch1.keras", "epoch2.keras"]
+    kbz.TextClassifier.load(tmp_path / "epoch2.keras")
+    with pytest.raises(CheckpointError, match="exists, and `overwrite` is False"):
+        task.save(tmp_path / "epoch2.keras", overwrite=False)
 
 
 def test_ctrl_c_leaves_the_best_weights():
@@ -275,8 +329,21 @@ def test_a_preset_without_a_head_says_how_to_train_one():
         kbz.TextClassifier.from_preset(TINY)
 
 
+def test_a_damaged_side_file_is_refused(tmp_path):
+    make_classifier().save(tmp_path / "saved")
+    side = tmp_path / "saved" / "keras_bert_zoo.json"
+    side.write_text('{"max_length": "long"}')
+    with pytest.raises(ConfigError, match="`max_length` must be between 3 and .*got 'long'"):
+        kbz.TextClassifier.load(tmp_path / "saved")
+    side.write_text('{"max_length": 12, ')
+    with pytest.raises(CheckpointError, match=r"keras_bert_zoo\.json cannot be read as JSON"):
+        kbz.TextClassifier.load(tmp_path / "saved")
+
+
 def test_each_task_refuses_the_other_ones_head(tmp_path):
     kbz.TextRegressor.from_preset(TINY).save(tmp_path / "regressor")
+    with pytest.raises(CheckpointError, match="has no head for TextRegressor"):
+        kbz.TextRegressor.load(TINY)
     with pytest.raises(CheckpointError, match="load it as TextRegressor"):
         kbz.TextClassifier.load(tmp_path / "regressor")
     with pytest.raises(CheckpointError, match="has a head of 3 outputs; a regressor has 1"):
@@ -305,6 +372,50 @@ def test_a_full_disk_leaves_the_earlier_save_whole(tmp_path, monkeypatch):
         task.save(tmp_path / "saved")
     assert (tmp_path / "saved" / "model.safetensors").read_bytes() == before
     assert os.listdir(tmp_path) == ["saved"]
+
+
+def test_a_file_that_the_disk_cannot_take_leaves_the_earlier_save_whole(tmp_path):
+    """A limit on the size of files fails as a full disk does, inside the real writer."""
+    task = make_classifier()
+    task.save(tmp_path / "saved")
+    before = (tmp_path / "saved" / "model.safetensors").read_bytes()
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, hard))
+    try:
+        with pytest.raises(CheckpointError, match=r"Cannot write .*saved") as caught:
+            task.save(tmp_path / "saved")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    assert "\n" not in str(caught.value)
+    assert (tmp_path / "saved" / "model.safetensors").read_bytes() == before
+    assert os.listdir(tmp_path) == ["saved"]
+
+
+def test_save_follows_a_link(tmp_path):
+    make_classifier().save(tmp_path / "saved")
+    (tmp_path / "link").symlink_to(tmp_path / "saved")
+    make_classifier().save(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    kbz.TextClassifier.load(tmp_path / "link")
+
+
+def test_ctrl_c_between_two_renames_keeps_the_earlier_save(tmp_path, monkeypatch):
+    make_classifier().save(tmp_path / "saved")
+    rename, calls = Path.rename, []
+
+    def interrupted(self, target):
+        calls.append(target)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        make_classifier().save(tmp_path / "saved")
+    assert os.listdir(tmp_path) == ["saved"]
+    kbz.TextClassifier.load(tmp_path / "saved")
 
 
 def test_save_does_not_replace_a_directory_of_something_else(tmp_path):
