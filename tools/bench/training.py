@@ -75,8 +75,12 @@ def main():
         tokenizer = kbz.Tokenizer.from_preset(directory)
         inputs = tokenizer(examples.texts, max_length=LENGTH, padding="max_length")
         batches = tf.data.Dataset.from_tensor_slices((inputs, targets))
-        batches = batches.batch(options.batch_size).prefetch(tf.data.AUTOTUNE)
-        return lambda: model.fit(batches, epochs=1, verbose=0)
+        batches = batches.batch(options.batch_size).prefetch(4)
+        # As this package's pipeline: closing an autotuned iterator waits, see data/pipeline.py.
+        fixed = tf.data.Options()
+        fixed.autotune.enabled = False
+        batches = batches.with_options(fixed)
+        return lambda: model.fit(batches, epochs=1, verbose=0, shuffle=False)
 
     engines = {
         f"keras-hub, float32, padded to {LENGTH}": theirs(),
