@@ -21,15 +21,42 @@ Padding = Literal["longest", "max_length"] | int
 
 @dataclass(frozen=True)
 class Layout:
-    """The ids around segments: [CLS] a [SEP], or [CLS] a [SEP] b [SEP]."""
+    """The ids around segments: [CLS] a [SEP], or [CLS] a [SEP] b [SEP].
+
+    That is BERT's, and the default; other families have their own. RoBERTa's pairs are <s> a </s></s> b </s>, all of segment 0.
+
+    Attributes:
+        cls_token_id, sep_token_id, pad_token_id: int.
+        separators_between: int. 1 or 2 separators between the segments of a pair.
+        second_segment_id: int. The segment id of `b` and of the separator behind it; 0 or 1.
+        cls_segment_id: int. The segment id of the first token (Funnel has 2).
+
+    Raises:
+        ConfigError: a number that no family has.
+    """
 
     cls_token_id: int
     sep_token_id: int
     pad_token_id: int
+    separators_between: int = 1
+    second_segment_id: int = 1
+    cls_segment_id: int = 0
+
+    def __post_init__(self) -> None:
+        for name, allowed in (
+            ("separators_between", (1, 2)),
+            ("second_segment_id", (0, 1)),
+            ("cls_segment_id", (0, 1, 2)),
+        ):
+            value = getattr(self, name)
+            if isinstance(value, bool) or value not in allowed:
+                raise ConfigError(
+                    f"expected {name} of {', '.join(map(str, allowed))}, got {value!r}"
+                )
 
     def special_tokens(self, pair: bool) -> int:
         """How many special tokens stand around the segments."""
-        return 3 if pair else 2
+        return 2 + self.separators_between if pair else 2
 
 
 def pack(
@@ -130,7 +157,8 @@ class Grid:
         in_a, in_b: bool (B, L). Whether a token of the segment stands there.
         at_a, at_b: int32 (B, L). Its place in the segment's values; elsewhere, any place beyond.
         position: int32 (1, L).
-        sep_a, end: int32 (B, 1). Positions of the first [SEP] and behind the last.
+        sep_a, begin_b, end: int32 (B, 1). Positions of the first [SEP], behind the separators
+            that follow the first segment of a pair, and behind the last [SEP].
     """
 
     in_a: tf.Tensor
@@ -139,21 +167,25 @@ class Grid:
     at_b: tf.Tensor | None
     position: tf.Tensor
     sep_a: tf.Tensor
+    begin_b: tf.Tensor
     end: tf.Tensor
 
 
-def make_grid(a: Segment, b: Segment | None, *, max_length: int | None, padding: Padding) -> Grid:
+def make_grid(
+    layout: Layout, a: Segment, b: Segment | None, *, max_length: int | None, padding: Padding
+) -> Grid:
     """Lays out the rows without their ids."""
     sep_a = a.lengths[:, tf.newaxis] + 1
-    end = sep_a + 1 if b is None else sep_a + b.lengths[:, tf.newaxis] + 2
+    begin_b = sep_a + layout.separators_between
+    end = sep_a + 1 if b is None else begin_b + b.lengths[:, tf.newaxis] + 1
     position = tf.range(_padded_length(end, max_length, padding))[tf.newaxis]
     in_a = tf.logical_and(position >= 1, position < sep_a)
     at_a = a.begins[:, tf.newaxis] + position - 1
     in_b = at_b = None
     if b is not None:
-        in_b = tf.logical_and(position > sep_a, position < end - 1)
-        at_b = b.begins[:, tf.newaxis] + position - sep_a - 1
-    return Grid(in_a, at_a, in_b, at_b, position, sep_a, end)
+        in_b = tf.logical_and(position >= begin_b, position < end - 1)
+        at_b = b.begins[:, tf.newaxis] + position - begin_b
+    return Grid(in_a, at_a, in_b, at_b, position, sep_a, begin_b, end)
 
 
 def take(values: tf.Tensor, at: tf.Tensor, inside: tf.Tensor) -> tf.Tensor:
@@ -168,7 +200,7 @@ def lay_out(
     layout: Layout, a: Segment, b: Segment | None, *, max_length: int | None, padding: Padding
 ) -> dict[str, tf.Tensor]:
     """The packed rows of segments that are no longer than they may be."""
-    grid = make_grid(a, b, max_length=max_length, padding=padding)
+    grid = make_grid(layout, a, b, max_length=max_length, padding=padding)
     return fill(layout, grid, a, b)
 
 
@@ -178,16 +210,22 @@ def fill(layout: Layout, grid: Grid, a: Segment, b: Segment | None) -> dict[str,
     if b is not None and grid.at_b is not None and grid.in_b is not None:
         ids += take(b.values, grid.at_b, grid.in_b)
     inside = grid.position < grid.end
+    # Behind a single segment, the further separators of a pair are outside of the row.
     is_sep = tf.logical_or(
-        tf.equal(grid.position, grid.sep_a), tf.equal(grid.position, grid.end - 1)
+        tf.logical_and(grid.position >= grid.sep_a, grid.position < grid.begin_b),
+        tf.equal(grid.position, grid.end - 1),
     )
+    is_cls = tf.equal(grid.position, 0)
     ids = tf.where(is_sep, layout.sep_token_id, ids)
-    ids = tf.where(tf.equal(grid.position, 0), layout.cls_token_id, ids)
+    ids = tf.where(is_cls, layout.cls_token_id, ids)
     ids = tf.where(inside, ids, layout.pad_token_id)
-    in_second = tf.logical_and(grid.position > grid.sep_a, inside)
+    in_second = tf.logical_and(grid.position >= grid.begin_b, inside)
+    segments = tf.cast(in_second, tf.int32) * layout.second_segment_id
+    if layout.cls_segment_id:
+        segments = tf.where(is_cls, layout.cls_segment_id, segments)
     return {
         "token_ids": ids,
-        "segment_ids": tf.cast(in_second, tf.int32),
+        "segment_ids": segments,
         "padding_mask": tf.cast(inside, tf.int32),
     }
 

@@ -31,6 +31,9 @@ class Tokenizer(abc.ABC):
         cls_token_id, sep_token_id, pad_token_id, unk_token_id: int.
         mask_token_id: int or None.
         special_tokens: tuple of str. These stay whole when they stand in a text.
+        separators_between, second_segment_id, cls_segment_id: int. How segments are packed; see
+            `packing.Layout`. `cls_token` and `sep_token` are what stands around segments, also
+            where the files call them `bos_token` and `eos_token`.
     """
 
     def __init__(
@@ -44,6 +47,9 @@ class Tokenizer(abc.ABC):
         mask_token: str | None,
         additional_special_tokens: Sequence[str],
         max_length: int | None,
+        separators_between: int = 1,
+        second_segment_id: int = 1,
+        cls_segment_id: int = 0,
     ) -> None:
         self._ids = {token: i for i, token in enumerate(vocabulary)}
         if len(self._ids) != len(vocabulary):
@@ -92,6 +98,9 @@ class Tokenizer(abc.ABC):
             cls_token_id=self.cls_token_id,
             sep_token_id=self.sep_token_id,
             pad_token_id=self.pad_token_id,
+            separators_between=separators_between,
+            second_segment_id=second_segment_id,
+            cls_segment_id=cls_segment_id,
         )
         self._functions: dict[tuple[Any, ...], Any] = {}
 
@@ -131,6 +140,21 @@ class Tokenizer(abc.ABC):
     @abc.abstractmethod
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Writes the tokenizer's files in Hugging Face's format."""
+
+    @property
+    def separators_between(self) -> int:
+        """Separators between the segments of a pair."""
+        return self._layout.separators_between
+
+    @property
+    def second_segment_id(self) -> int:
+        """The segment id of the second segment of a pair."""
+        return self._layout.second_segment_id
+
+    @property
+    def cls_segment_id(self) -> int:
+        """The segment id of the first token."""
+        return self._layout.cls_segment_id
 
     @property
     def vocabulary_size(self) -> int:
@@ -246,6 +270,8 @@ class Tokenizer(abc.ABC):
         padding: packing.Padding = "longest",
     ) -> dict[str, tf.Tensor]:
         """Token ids as the inputs of a model: [CLS] a [SEP], or [CLS] a [SEP] b [SEP].
+
+        Families of another kind have their own: RoBERTa's is <s> a </s></s> b </s>.
 
         Args:
             ids_a: int32 ragged (B, tokens).

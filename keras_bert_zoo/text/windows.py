@@ -71,7 +71,7 @@ def make_windows(
         first_begins = tf.gather(tf.cast(first.row_splits, tf.int32), document)
         a = packing.Segment(first.values, first_begins, tf.gather(first_lengths, document))
         b = text
-    grid = packing.make_grid(a, b, max_length=max_length, padding=padding)
+    grid = packing.make_grid(layout, a, b, max_length=max_length, padding=padding)
     packed = packing.fill(layout, grid, a, b)
     if spans:
         at, inside = (grid.at_a, grid.in_a) if b is None else (grid.at_b, grid.in_b)

@@ -44,6 +44,8 @@ class WordPieceTokenizer(Tokenizer):
             vocabulary lacks get the ids after its last.
         max_characters_per_word: int. A longer word is one `unk_token`.
         max_length: int or None. The longest input of the model, the default of `__call__`.
+        separators_between, second_segment_id, cls_segment_id: int. How segments are packed, for
+            families other than BERT; see `packing.Layout`.
 
     Raises:
         ConfigError: duplicate or missing tokens, a file that is not UTF-8.
@@ -72,6 +74,9 @@ class WordPieceTokenizer(Tokenizer):
         additional_special_tokens: Sequence[str] = (),
         max_characters_per_word: int = 100,
         max_length: int | None = None,
+        separators_between: int = 1,
+        second_segment_id: int = 1,
+        cls_segment_id: int = 0,
     ) -> None:
         if isinstance(vocabulary, str | os.PathLike):
             vocabulary = wordpiece_files.read_vocabulary(vocabulary)
@@ -84,6 +89,9 @@ class WordPieceTokenizer(Tokenizer):
             mask_token=mask_token,
             additional_special_tokens=additional_special_tokens,
             max_length=max_length,
+            separators_between=separators_between,
+            second_segment_id=second_segment_id,
+            cls_segment_id=cls_segment_id,
         )
         if max_characters_per_word < 1:
             raise ConfigError(

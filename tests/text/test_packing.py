@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from keras_bert_zoo.errors import ConfigError, DataError
+from keras_bert_zoo.text import WordPieceTokenizer
 
 
 def words(count, letter="a"):
@@ -75,6 +76,100 @@ def test_single_texts(uncased, reference):
     finally:
         reference.no_truncation()
     assert unpadded(uncased(texts, max_length=8)) == want
+
+
+PACKINGS = {
+    "bert": {},
+    "roberta": {"separators_between": 2, "second_segment_id": 0},
+    "mpnet of old files": {"separators_between": 2},
+    "modernbert": {"second_segment_id": 0},
+    "funnel": {"cls_segment_id": 2},
+}
+PIECES = ["<pad>", "[UNK]", "<s>", "</s>", "<mask>", "a", "b", "é"]
+
+
+def tokenizer_and_reference(kind):
+    """One of ours of another family, and Hugging Face's with the same post-processor."""
+    tokenizers = pytest.importorskip("tokenizers")
+    options = {"separators_between": 1, "second_segment_id": 1, "cls_segment_id": 0}
+    options |= PACKINGS[kind]
+    ours = WordPieceTokenizer(
+        PIECES, cls_token="<s>", sep_token="</s>", pad_token="<pad>", mask_token="<mask>",
+        strip_accents=False, **PACKINGS[kind],
+    )  # fmt: skip
+    theirs = tokenizers.Tokenizer(
+        tokenizers.models.WordPiece({token: i for i, token in enumerate(PIECES)}, unk_token="[UNK]")
+    )
+    theirs.normalizer = tokenizers.normalizers.BertNormalizer(strip_accents=False)
+    theirs.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+    if kind == "roberta":
+        theirs.post_processor = tokenizers.processors.RobertaProcessing(("</s>", 3), ("<s>", 2))
+    else:
+        cls, second = options["cls_segment_id"], options["second_segment_id"]
+        between = " ".join(["</s>:0"] * options["separators_between"])
+        theirs.post_processor = tokenizers.processors.TemplateProcessing(
+            single=f"<s>:{cls} $A:0 </s>:0",
+            pair=f"<s>:{cls} $A:0 {between} $B:{second} </s>:{second}",
+            special_tokens=[("<s>", 2), ("</s>", 3)],
+        )
+    return ours, theirs
+
+
+@pytest.mark.parametrize("kind", PACKINGS)
+def test_families(kind):
+    ours, theirs = tokenizer_and_reference(kind)
+    pairs = [(words(a), words(b, "b")) for a in range(6) for b in range(6)]
+    first, second = (list(side) for side in zip(*pairs, strict=True))
+    for max_length in (4, 5, 6, 7, 8, 30):
+        theirs.enable_truncation(max_length)
+        found = unpadded(ours(first, max_length=max_length))
+        assert found == [(e.ids, e.type_ids) for e in theirs.encode_batch(first)]
+        found = unpadded(ours((first, second), max_length=max_length))
+        assert found == [(e.ids, e.type_ids) for e in theirs.encode_batch(pairs)]
+    with pytest.raises(ConfigError, match=f"at least {2 + ours.separators_between}"):
+        ours((first, second), max_length=ours.separators_between + 1)
+
+
+@pytest.mark.parametrize("kind", PACKINGS)
+def test_windows_of_families(kind):
+    ours, theirs = tokenizer_and_reference(kind)
+    questions, texts = ["é é", "", "a"], [words(20), words(3, "b"), "aé b " * 5]
+    found = ours.windows(texts, first=questions, max_length=12, stride=3)
+    theirs.enable_truncation(12, stride=3, strategy="only_second")
+    encodings = theirs.encode_batch(list(zip(questions, texts, strict=True)))
+    windows = [(i, w) for i, e in enumerate(encodings) for w in [e, *e.overflowing]]
+    expected = [(w.ids, w.type_ids) for _, w in windows]
+    if kind == "modernbert":
+        # In all windows but the first, tokenizers forgets what the template says.
+        expected = [(ids, [0] * len(ids)) for ids, _ in expected]
+    assert unpadded(found) == expected
+    for row, (document, window) in enumerate(windows):
+        at = np.cumsum([0] + [len(char.encode()) for char in texts[document]])
+        spans = [
+            (int(at[start]), int(at[end])) if sequence == 1 else (0, 0)
+            for (start, end), sequence in zip(window.offsets, window.sequence_ids, strict=True)
+        ]
+        columns = (found[key].numpy()[row][: len(window)].tolist() for key in ("starts", "ends"))
+        assert list(zip(*columns, strict=True)) == spans
+    found = ours.windows(texts, max_length=7, stride=1)
+    theirs.enable_truncation(7, stride=1)
+    windows = [w for e in theirs.encode_batch(texts) for w in [e, *e.overflowing]]
+    assert unpadded(found) == [(w.ids, w.type_ids) for w in windows]
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"separators_between": 3}, "expected separators_between of 1, 2, got 3"),
+        ({"separators_between": True}, "expected separators_between of 1, 2, got True"),
+        ({"second_segment_id": 2}, "expected second_segment_id of 0, 1, got 2"),
+        ({"cls_segment_id": -1}, "expected cls_segment_id of 0, 1, 2, got -1"),
+    ],
+)
+def test_packings_that_no_family_has(option, message):
+    with pytest.raises(ConfigError) as raised:
+        WordPieceTokenizer(["[UNK]", "[CLS]", "[SEP]", "[PAD]"], mask_token=None, **option)
+    assert message in str(raised.value)
 
 
 def test_padding(uncased):
