@@ -23,7 +23,8 @@ Padding = Literal["longest", "max_length"] | int
 class Layout:
     """The ids around segments: [CLS] a [SEP], or [CLS] a [SEP] b [SEP].
 
-    That is BERT's, and the default; other families have their own. RoBERTa's pairs are <s> a </s></s> b </s>, all of segment 0.
+    That is BERT's, and the default; other families have their own: RoBERTa's pairs are
+    <s> a </s></s> b </s>, all of segment 0.
 
     Attributes:
         cls_token_id, sep_token_id, pad_token_id: int.
