@@ -3,47 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-import os
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from keras_bert_zoo.errors import ConfigError
-
-# Hugging Face's name -> ours. Everything here changes what the encoder computes or how it trains.
-_BERT_NAMES = {
-    "vocab_size": "vocabulary_size",
-    "hidden_size": "hidden_dim",
-    "num_hidden_layers": "num_layers",
-    "num_attention_heads": "num_heads",
-    "intermediate_size": "intermediate_dim",
-    "hidden_act": "activation",
-    "hidden_dropout_prob": "dropout",
-    "attention_probs_dropout_prob": "attention_dropout",
-    "max_position_embeddings": "max_sequence_length",
-    "type_vocab_size": "num_segments",
-    "layer_norm_eps": "layer_norm_epsilon",
-    "initializer_range": "initializer_range",
-    "pad_token_id": "pad_token_id",
-    "classifier_dropout": "classifier_dropout",
-}
-
-# Options with one supported value: any other value is refused by name, never ignored.
-_BERT_FIXED: dict[str, tuple[Any, ...]] = {
-    "model_type": ("bert",),
-    "position_embedding_type": ("absolute",),
-    "is_decoder": (False,),
-    "is_encoder_decoder": (False,),
-    "add_cross_attention": (False,),
-    "cross_attention_hidden_size": (None,),
-    "pruned_heads": ({}, None),
-    "quantization_config": (None,),
-    # Written by Google's converter into the Chinese and multilingual configs: the pooler they
-    # describe is the one that every BERT has (dense + tanh on the first token).
-    "directionality": ("bidi",),
-    "pooler_type": ("first_token_transform",),
-}
 
 # Keys that say nothing about the encoder's arithmetic; they are for other software, for heads
 # (which read them from the same file) or for the record. Kept out of EncoderConfig on purpose.
@@ -53,7 +17,7 @@ _NEUTRAL_KEYS = frozenset(
     chunk_size_feed_forward custom_pipelines auto_map dtype torch_dtype finetuning_task
     gradient_checkpointing id2label label2id num_labels _num_labels language license name
     output_attentions output_hidden_states output_past problem_type return_dict
-    return_dict_in_generate task_specific_params tie_word_embeddings tie_encoder_decoder
+    return_dict_in_generate task_specific_params tie_encoder_decoder
     tokenizer_class torchscript transformers_version use_cache use_bfloat16 adapters
     prefix model_max_length sentence_transformers pooler_fc_size
     pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head
@@ -68,11 +32,12 @@ _NEUTRAL_KEYS = frozenset(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
-    """What an encoder is made of.
+    """What an encoder is made of; BERT's configuration, and the base of the other families'.
 
     Defaults are BERT-base's (arXiv 1810.04805, section 3); `layer_norm_epsilon`,
     `initializer_range` and the dropouts are Hugging Face's BertConfig defaults, which are
-    Google's.
+    Google's. Another family's class adds fields, and changes defaults to those of its Hugging
+    Face config class: they hold where a config.json leaves a key out.
 
     Args:
         vocabulary_size: int. Rows of the token embedding.
@@ -88,7 +53,9 @@ class EncoderConfig:
         num_segments: int. Rows of the segment embedding.
         layer_norm_epsilon: float.
         initializer_range: float. Standard deviation of the truncated normal initializer.
-        pad_token_id: int. The id that marks padding; it does not change the arithmetic.
+        pad_token_id: int. The id that marks padding.
+        tie_word_embeddings: bool. Whether a masked-language-model head's last kernel is the token
+            embedding.
         family: str. The encoder family.
 
     Raises:
@@ -109,34 +76,76 @@ class EncoderConfig:
     layer_norm_epsilon: float = 1e-12
     initializer_range: float = 0.02
     pad_token_id: int = 0
+    tie_word_embeddings: bool = True
     family: str = "bert"
 
+    # What a family's config.json may say. A subclass replaces or extends these.
+    names: ClassVar[Mapping[str, str]] = {
+        "vocab_size": "vocabulary_size",
+        "hidden_size": "hidden_dim",
+        "num_hidden_layers": "num_layers",
+        "num_attention_heads": "num_heads",
+        "intermediate_size": "intermediate_dim",
+        "hidden_act": "activation",
+        "hidden_dropout_prob": "dropout",
+        "attention_probs_dropout_prob": "attention_dropout",
+        "max_position_embeddings": "max_sequence_length",
+        "type_vocab_size": "num_segments",
+        "layer_norm_eps": "layer_norm_epsilon",
+        "initializer_range": "initializer_range",
+        "pad_token_id": "pad_token_id",
+        "classifier_dropout": "classifier_dropout",
+        "tie_word_embeddings": "tie_word_embeddings",
+    }
+    """Hugging Face's key -> field, for all that changes what is computed or how it trains."""
+
+    fixed: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        "position_embedding_type": ("absolute",),
+        "is_decoder": (False,),
+        "is_encoder_decoder": (False,),
+        "add_cross_attention": (False,),
+        "cross_attention_hidden_size": (None,),
+        "pruned_heads": ({}, None),
+        "quantization_config": (None,),
+        # Written by Google's converter into the Chinese and multilingual configs: the pooler they
+        # describe is the one that every BERT has (dense + tanh on the first token).
+        "directionality": ("bidi",),
+        "pooler_type": ("first_token_transform",),
+    }
+    """Keys with supported values alone: any other is refused by name, never ignored."""
+
+    neutral: ClassVar[frozenset[str]] = frozenset()
+    """Further keys, besides those that all families share, that change nothing here."""
+
     def __post_init__(self) -> None:
-        problems = []
-        for name in (
-            "vocabulary_size",
-            "hidden_dim",
-            "num_layers",
-            "num_heads",
-            "intermediate_dim",
-            "max_sequence_length",
-            "num_segments",
-        ):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                problems.append(f"`{name}` must be a positive integer, got {value!r}")
-        for name in ("dropout", "attention_dropout", "classifier_dropout"):
-            value = getattr(self, name)
-            if value is None and name == "classifier_dropout":
-                continue
-            if not _is_number(value) or not 0 <= value < 1:
-                problems.append(f"`{name}` must be a number in [0, 1), got {value!r}")
+        problems = self.problems()
+        if problems:
+            raise ConfigError("Invalid encoder configuration: " + "; ".join(problems) + ".")
+
+    def problems(self) -> list[str]:
+        """Says what is wrong with the values, a clause each; a family adds its own."""
+        problems = [
+            *check_integers(
+                self,
+                "vocabulary_size",
+                "hidden_dim",
+                "num_layers",
+                "num_heads",
+                "intermediate_dim",
+                "max_sequence_length",
+                "num_segments",
+            ),
+            *check_rates(self, "dropout", "attention_dropout"),
+        ]
+        if self.classifier_dropout is not None:
+            problems += check_rates(self, "classifier_dropout")
         for name in ("layer_norm_epsilon", "initializer_range"):
             value = getattr(self, name)
             if not _is_number(value) or not 0 < value < 1:
                 problems.append(f"`{name}` must be a number in (0, 1), got {value!r}")
         if not isinstance(self.activation, str):
             problems.append(f"`activation` must be a string, got {self.activation!r}")
+        problems += check_flags(self, "tie_word_embeddings")
         pad = self.pad_token_id
         if isinstance(pad, bool) or not isinstance(pad, int):
             problems.append(f"`pad_token_id` must be an integer, got {pad!r}")
@@ -146,13 +155,17 @@ class EncoderConfig:
             problems.append(
                 f"`num_heads` must divide `hidden_dim`: {self.hidden_dim} % {self.num_heads} != 0"
             )
-        if problems:
-            raise ConfigError("Invalid encoder configuration: " + "; ".join(problems) + ".")
+        return problems
 
     @property
     def head_dim(self) -> int:
         """Width of one attention head."""
         return self.hidden_dim // self.num_heads
+
+    @property
+    def max_tokens(self) -> int:
+        """The longest input, in tokens."""
+        return self.max_sequence_length
 
     @classmethod
     def from_huggingface(
@@ -165,7 +178,8 @@ class EncoderConfig:
             ignore: names of keys to leave unread although they are unknown or unsupported.
 
         Returns:
-            EncoderConfig.
+            EncoderConfig, of the class of the family that `model_type` names. A subclass reads
+            its own family alone.
 
         Raises:
             ConfigError: an option that is unknown or has an unsupported value, by name.
@@ -173,67 +187,62 @@ class EncoderConfig:
         if not isinstance(config, Mapping):
             raise ConfigError(f"config.json must hold a JSON object, got {type(config).__name__}.")
         ignored = frozenset(ignore)
+        family = config.get("model_type")
+        if cls is EncoderConfig and isinstance(family, str) and family != cls.family:
+            # The registry imports the families, which import this module.
+            from keras_bert_zoo.encoders.registry import encoder_class
+
+            return encoder_class(family).config_class.from_huggingface(config, ignore=ignored)
         problems = []
-        if "model_type" not in config and "model_type" not in ignored:
-            problems.append("`model_type` is missing (expected 'bert')")
+        if family is None and "model_type" not in ignored:
+            problems.append(f"`model_type` is missing (expected {cls.family!r})")
+        elif family not in (None, cls.family) and "model_type" not in ignored:
+            problems.append(f"`model_type` = {family!r} is not {cls.family!r}")
         values: dict[str, Any] = {}
         for key, value in config.items():
-            if key in ignored:
+            if key in ignored or key == "model_type":
                 continue
-            if key in _BERT_NAMES:
-                values[_BERT_NAMES[key]] = value
-            elif key in _BERT_FIXED:
-                if value not in _BERT_FIXED[key]:
-                    expected = " or ".join(repr(v) for v in _BERT_FIXED[key])
+            if key in cls.names:
+                values[cls.names[key]] = value
+            elif key in cls.fixed:
+                if value not in cls.fixed[key]:
+                    expected = " or ".join(repr(v) for v in cls.fixed[key])
                     problems.append(f"`{key}` = {value!r} is not supported (expected {expected})")
-            elif key not in _NEUTRAL_KEYS:
+            elif key not in _NEUTRAL_KEYS and key not in cls.neutral:
                 problems.append(f"`{key}` = {value!r} is unknown")
         if values.get("pad_token_id", 0) is None:
-            values["pad_token_id"] = 0  # BertConfig allows null; the id is unused in arithmetic.
+            values["pad_token_id"] = 0  # may be null; the id is unused in arithmetic
+        problems += cls.adapt(values)
         if problems:
             raise ConfigError(
-                "This config.json asks for something that a BERT encoder here does not do: "
+                f"This config.json asks for something that a {cls.family} encoder here does not "
+                "do: "
                 + "; ".join(problems)
                 + ". If a key does not matter for your checkpoint, name it in "
                 "`ignore_config_keys`."
             )
         return cls(**values)
 
+    @classmethod
+    def adapt(cls, values: dict[str, Any]) -> list[str]:
+        """Turns values as Hugging Face writes them into the fields', in place.
+
+        Args:
+            values: dict, field -> value as it stands in config.json.
+
+        Returns:
+            list of what is not supported, a clause each.
+        """
+        return []
+
     def to_huggingface(self) -> dict[str, Any]:
         """Returns the encoder's part of a Hugging Face config.json as a dict."""
         config: dict[str, Any] = {"model_type": self.family}
-        for theirs, ours in _BERT_NAMES.items():
+        for theirs, ours in self.names.items():
             config[theirs] = getattr(self, ours)
-        config["position_embedding_type"] = "absolute"
+        if "position_embedding_type" in self.fixed:
+            config["position_embedding_type"] = "absolute"
         return config
-
-
-def read_config_json(directory: str | os.PathLike[str]) -> dict[str, Any]:
-    """Reads `directory`/config.json.
-
-    Args:
-        directory: path of a Hugging Face directory.
-
-    Returns:
-        dict, the parsed JSON object.
-
-    Raises:
-        ConfigError: the file is missing, unreadable or not a JSON object.
-    """
-    path = os.path.join(directory, "config.json")
-    try:
-        with open(path, encoding="utf-8") as file:
-            config = json.load(file)
-    except FileNotFoundError:
-        raise ConfigError(
-            f"No config.json in {os.fspath(directory)!r}. A preset directory holds config.json, "
-            "model.safetensors and vocab.txt."
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} cannot be read as JSON: {error}") from None
-    if not isinstance(config, dict):
-        raise ConfigError(f"{path} must hold a JSON object, got {type(config).__name__}.")
-    return config
 
 
 def is_regression(config: Mapping[str, Any]) -> bool:
@@ -248,6 +257,37 @@ def is_regression(config: Mapping[str, Any]) -> bool:
     problem = config.get("problem_type")
     count = len(config["id2label"]) if config.get("id2label") else config.get("num_labels", 2)
     return bool(problem == "regression" or (problem is None and count == 1))
+
+
+def check_integers(config: EncoderConfig, *names: str, least: int = 1) -> list[str]:
+    """Clauses for the fields that are not integers of at least `least`."""
+    expected = "a positive integer" if least == 1 else f"an integer of at least {least}"
+    found = {name: getattr(config, name) for name in names}
+    return [
+        f"`{name}` must be {expected}, got {value!r}"
+        for name, value in found.items()
+        if isinstance(value, bool) or not isinstance(value, int) or value < least
+    ]
+
+
+def check_rates(config: EncoderConfig, *names: str) -> list[str]:
+    """Clauses for the fields that are not numbers in [0, 1)."""
+    found = {name: getattr(config, name) for name in names}
+    return [
+        f"`{name}` must be a number in [0, 1), got {value!r}"
+        for name, value in found.items()
+        if not _is_number(value) or not 0 <= value < 1
+    ]
+
+
+def check_flags(config: EncoderConfig, *names: str) -> list[str]:
+    """Clauses for the fields that are not booleans."""
+    found = {name: getattr(config, name) for name in names}
+    return [
+        f"`{name}` must be true or false, got {value!r}"
+        for name, value in found.items()
+        if not isinstance(value, bool)
+    ]
 
 
 def _is_number(value: Any) -> bool:

@@ -1,10 +1,8 @@
 """Every field of Hugging Face's BertConfig is honoured or refused by name."""
 
-import json
-
 import pytest
 
-from keras_bert_zoo.config import EncoderConfig, read_config_json
+from keras_bert_zoo.config import EncoderConfig
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.layers.activations import get_activation
 
@@ -55,7 +53,6 @@ def test_round_trip_loses_nothing():
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("model_type", "roberta"),
         ("position_embedding_type", "relative_key_query"),
         ("is_decoder", True),
         ("add_cross_attention", True),
@@ -67,8 +64,12 @@ def test_round_trip_loses_nothing():
 def test_refuses_by_name_what_it_does_not_do(key, value):
     with pytest.raises(ConfigError, match=f"`{key}` = "):
         EncoderConfig.from_huggingface(BERT | {key: value})
-    if key != "model_type":
-        EncoderConfig.from_huggingface(BERT | {key: value}, ignore=[key])
+    EncoderConfig.from_huggingface(BERT | {key: value}, ignore=[key])
+
+
+def test_refuses_a_family_that_is_not_here():
+    with pytest.raises(ConfigError, match=r"family 'gpt2' is unknown\. Expected one of: .*bert"):
+        EncoderConfig.from_huggingface(BERT | {"model_type": "gpt2"})
 
 
 def test_lists_all_problems_at_once():
@@ -104,20 +105,3 @@ def test_refuses_values_out_of_range(field, value, message):
 def test_refuses_an_unknown_activation():
     with pytest.raises(ConfigError, match=r"'gelu_nwe' is not supported\. Expected one of: gelu,"):
         get_activation("gelu_nwe")
-
-
-def test_reads_config_json(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps(BERT))
-    assert read_config_json(tmp_path) == BERT
-
-
-@pytest.mark.parametrize("text", ["", "{", "[1, 2]", "[" * 100_000, "\x80"])
-def test_refuses_a_broken_config_json(tmp_path, text):
-    (tmp_path / "config.json").write_bytes(text.encode("latin-1"))
-    with pytest.raises(ConfigError, match=r"config\.json (cannot be read|must hold a JSON object)"):
-        read_config_json(tmp_path)
-
-
-def test_says_that_config_json_is_missing(tmp_path):
-    with pytest.raises(ConfigError, match=r"No config\.json in .*A preset directory holds"):
-        read_config_json(tmp_path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keras_bert_zoo.config import read_config_json
+from keras_bert_zoo.checkpoints.tensors import read_config
 from keras_bert_zoo.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def check_saved_task(directory: str) -> LabelKind:
             "directory that `keras-bert-zoo train` wrote and it was exported from"
         )
     kinds: dict[str, LabelKind] = {"regression": "float", "multi_label_classification": "multi"}
-    return kinds.get(read_config_json(directory).get("problem_type", ""), "single")
+    return kinds.get(read_config(directory).get("problem_type", ""), "single")
 
 
 def load_saved_task(

@@ -221,11 +221,12 @@ def _check_options(args: argparse.Namespace) -> None:
 
 def _check_preset(args: argparse.Namespace) -> LabelMap | None:
     """Checks the preset's config; returns the labels to keep, where there are any."""
-    from keras_bert_zoo.config import EncoderConfig, is_regression, read_config_json
+    from keras_bert_zoo.checkpoints.tensors import read_config
+    from keras_bert_zoo.config import EncoderConfig, is_regression
     from keras_bert_zoo.data.labels import LabelMap
     from keras_bert_zoo.presets.io import find_preset
 
-    raw = read_config_json(find_preset(args.preset))
+    raw = read_config(find_preset(args.preset))
     config = EncoderConfig.from_huggingface(raw, ignore=args.ignore_config_keys)
     if args.max_length and not 3 <= args.max_length <= config.max_sequence_length:
         raise ConfigError(

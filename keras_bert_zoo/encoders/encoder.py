@@ -1,13 +1,17 @@
-"""What every encoder family shares: its inputs, its outputs and how a preset is loaded."""
+"""What every encoder family shares: inputs, outputs, the way through the layers, presets."""
 
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import keras
 
 from keras_bert_zoo.config import EncoderConfig
+from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.layers.token_layout import Layout, TokenLayout, TokensToBatch
 
 INPUT_NAMES = ("token_ids", "segment_ids", "padding_mask")
 
@@ -17,19 +21,112 @@ def encoder_inputs() -> dict[str, keras.KerasTensor]:
     return {name: keras.Input(shape=(None,), dtype="int32", name=name) for name in INPUT_NAMES}
 
 
-class Encoder(keras.Model):
-    """Base of the encoder families.
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """The layers of an encoder, in the order in which tokens go through them.
 
-    A functional Keras model from `{"token_ids", "segment_ids", "padding_mask"}`, int32 (B, S), to
-    `{"sequence_output": (B, S, H), "pooled_output": (B, H)}`, compute dtype.
+    Attributes:
+        embeddings: layout -> float (T, H).
+        blocks: `(x, layout, first_token_only=False)` -> (x, attention probabilities); see
+            `EncoderBlock`. One layer may stand here several times, sharing its weights.
+        context: None, or layout -> dict of what all blocks share (rotary tables, relative
+            positions, ...); the blocks find it in their layout.
+        final: None, or float (T, H) -> float (T, H), behind the last block.
+        pooler: None, or `(x, layout)` -> float (B, H); see `Pooler`.
+    """
+
+    embeddings: keras.layers.Layer
+    blocks: Sequence[keras.layers.Layer]
+    context: keras.layers.Layer | None = None
+    final: keras.layers.Layer | None = None
+    pooler: keras.layers.Layer | None = None
+
+
+class Encoder(keras.Model):
+    """Base of the encoder families: a functional Keras model.
+
+    A family says in `make_parts` which layers it is made of, and in `config_class` what its
+    config.json may say; everything else is here.
+
+    Args:
+        config: EncoderConfig, of the family's own class.
+        token_layout: "packed" drops the padding before computing (shapes depend on the data);
+            "padded" keeps static shapes, for TPU and XLA. Same weights, equal outputs, except
+            that the packed layout returns zeros at padding.
+        attention_groups: int. Packed only; see `TokenLayout`.
+        pooler: bool. Whether to build the family's pooler.
+        hidden_states: bool. Also return `hidden_states`, a list of `num_layers + 1` float
+            (B, S, H): the embeddings' output and every block's.
+        attention_scores: bool. Also return `attention_scores`, a list of `num_layers` float
+            (B, N, S, S): the probabilities after the softmax. Needs the padded layout.
+        dtype: Keras dtype policy; "mixed_bfloat16" computes in bfloat16 on float32 weights.
+
+    Call arguments:
+        inputs: dict of int32 (B, S): `token_ids`, `segment_ids`, `padding_mask` (1 = attend).
+
+    Returns:
+        dict: `sequence_output` (B, S, H) and, with a pooler, `pooled_output` (B, H), in the
+        compute dtype; and what was asked for above.
+
+    Raises:
+        ConfigError: another family's config, unknown activation or layout, or attention scores
+            of the packed layout.
 
     Attributes:
         config: EncoderConfig.
         has_pooler: bool. Whether there is a `pooled_output`.
+        embeddings, blocks, pooler: the layers, see `Parts`.
     """
+
+    config_class: ClassVar[type[EncoderConfig]] = EncoderConfig
 
     config: EncoderConfig
     has_pooler: bool
+
+    def __init__(
+        self,
+        config: EncoderConfig,
+        *,
+        token_layout: str = "packed",
+        attention_groups: int = 1,
+        pooler: bool = True,
+        hidden_states: bool = False,
+        attention_scores: bool = False,
+        dtype: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        if type(config) is not self.config_class:
+            raise ConfigError(
+                f"{type(self).__name__} expects a {self.config_class.__name__}, got a "
+                f"{type(config).__name__} of the family {config.family!r}."
+            )
+        if attention_scores and token_layout != "padded":
+            raise ConfigError(
+                '`attention_scores=True` needs `token_layout="padded"`: the packed layout never '
+                "forms the (B, N, S, S) scores."
+            )
+        self.config = config
+        self.has_pooler = pooler
+        # === Layers ===
+        parts = self.make_parts(config, pooler=pooler, dtype=dtype)
+        # === Functional model ===
+        inputs = encoder_inputs()
+        layout = self._lay_out(inputs, token_layout, attention_groups)
+        to_batch = TokensToBatch(dtype=dtype, name="sequence_output")
+        x, states, scores = _run(parts, layout)
+        outputs: dict[str, Any] = {"sequence_output": to_batch(x, layout)}
+        if parts.pooler is not None:
+            outputs["pooled_output"] = parts.pooler(x, layout)
+        if hidden_states:
+            # Behind a final norm, the last state is what the norm gives.
+            outputs["hidden_states"] = [to_batch(state, layout) for state in (*states[:-1], x)]
+        if attention_scores:
+            outputs["attention_scores"] = [probabilities[0] for probabilities in scores]
+        super().__init__(inputs=inputs, outputs=outputs, **kwargs)
+        self.parts = parts
+        self.embeddings = parts.embeddings
+        self.blocks = list(parts.blocks)
+        self.pooler = parts.pooler
 
     @classmethod
     def from_preset(cls, preset: str | os.PathLike[str], **kwargs: Any) -> Encoder:
@@ -51,6 +148,23 @@ class Encoder(keras.Model):
 
         return load_encoder(preset, **kwargs)
 
+    def make_parts(self, config: EncoderConfig, *, pooler: bool, dtype: Any) -> Parts:
+        """Builds the family's layers; called once, by the constructor.
+
+        Args:
+            config: the constructor's.
+            pooler: bool. Whether to build a pooler.
+            dtype: Keras dtype policy, for every layer.
+
+        Returns:
+            Parts.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define `make_parts`.")
+
+    def layout_options(self) -> dict[str, Any]:
+        """Options of `TokenLayout` that the family needs."""
+        return {}
+
     def pooled_outputs(
         self,
         inputs: dict[str, keras.KerasTensor],
@@ -70,5 +184,69 @@ class Encoder(keras.Model):
 
         Returns:
             float (B, H), symbolic.
+
+        Raises:
+            ConfigError: the encoder has no pooler.
         """
-        raise NotImplementedError(f"{type(self).__name__} must define `pooled_outputs`.")
+        if self.pooler is None:
+            raise ConfigError(
+                "This encoder was built with `pooler=False`: it has no pooled output."
+            )
+        layout = self._lay_out(inputs, token_layout, attention_groups)
+        if not self.pooler.reads_first_token:
+            x, _, _ = _run(self.parts, layout)
+            return self.pooler(x, layout)
+        first, _, _ = _run(self.parts, layout, first_token_only=True)
+        return self.pooler(first)
+
+    def sequence_outputs(
+        self,
+        inputs: dict[str, keras.KerasTensor],
+        *,
+        token_layout: str = "packed",
+        attention_groups: int = 1,
+    ) -> keras.KerasTensor:
+        """Connects this encoder's layers to `inputs`, without the pooler.
+
+        Args:
+            inputs: what `encoder_inputs` returned.
+            token_layout: "padded" or "packed".
+            attention_groups: int. See `TokenLayout`.
+
+        Returns:
+            float (B, S, H), symbolic.
+        """
+        layout = self._lay_out(inputs, token_layout, attention_groups)
+        x, _, _ = _run(self.parts, layout)
+        return TokensToBatch(dtype=x.dtype)(x, layout)
+
+    def _lay_out(self, inputs: dict[str, Any], token_layout: str, attention_groups: int) -> Layout:
+        layer = TokenLayout(
+            token_layout, attention_groups=attention_groups, **self.layout_options()
+        )
+        layout: Layout = layer(**inputs)
+        return layout
+
+
+def _run(
+    parts: Parts, layout: Layout, *, first_token_only: bool = False
+) -> tuple[Any, list[Any], list[Any]]:
+    """Sends tokens through the layers: the last state, all states, all probabilities.
+
+    With `first_token_only` the last block, and what is behind it, computes (B, H).
+    """
+    x = parts.embeddings(layout)
+    if parts.context is not None:
+        layout = layout | parts.context(layout)
+    states, scores = [x], []
+    last = len(parts.blocks) - 1
+    for i, block in enumerate(parts.blocks):
+        if first_token_only and i == last:
+            x, probabilities = block(x, layout, first_token_only=True)
+        else:
+            x, probabilities = block(x, layout)
+        states.append(x)
+        scores.append(probabilities)
+    if parts.final is not None:
+        x = parts.final(x)
+    return x, states, scores

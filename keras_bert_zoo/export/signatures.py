@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_bert_zoo.encoders.encoder import INPUT_NAMES, Encoder
+from keras_bert_zoo.encoders.registry import build_encoder
 from keras_bert_zoo.errors import ConfigError
-from keras_bert_zoo.presets.io import build_encoder
 from keras_bert_zoo.tasks.task import Task
 
 DTYPES = ("float32", "bfloat16")

@@ -81,9 +81,12 @@ class SelfAttention(keras.layers.Layer):
             queries = to_groups(self.query(x), layout)
         scale = tf.cast(1 / math.sqrt(self.head_dim), x.dtype)
         contexts, probabilities = [], []
-        for q, k, v, mask in zip(queries, keys, values, layout["attend"], strict=True):
+        for group, (q, k, v) in enumerate(zip(queries, keys, values, strict=True)):
+            q = self.place(self._split(q), layout, group, first_token_only=first_token_only)
+            k = self.place(self._split(k), layout, group)
             # Product, scale and mask in this order become one fused batch product on CPU.
-            scores = tf.matmul(self._split(q), self._split(k), transpose_b=True) * scale
+            scores = tf.matmul(q, k, transpose_b=True) * scale
+            mask = self.added_scores(layout, group, first_token_only=first_token_only)
             scores += tf.cast(mask, x.dtype)  # (n, N, s, s)
             probability = tf.nn.softmax(scores)
             probabilities.append(probability)
@@ -95,6 +98,40 @@ class SelfAttention(keras.layers.Layer):
         if "restore" in layout:
             first = tf.gather(first, layout["restore"])
         return first, probabilities
+
+    def place(
+        self, x: tf.Tensor, layout: Layout, group: int, *, first_token_only: bool = False
+    ) -> tf.Tensor:
+        """Works positions into queries or keys, where a family does that: rotary ones, for one.
+
+        Args:
+            x: float (n, N, s, D), or (n, N, 1, D) with `first_token_only`.
+            layout: what `TokenLayout` returned, and the family's context.
+            group: int.
+            first_token_only: bool. Whether `x` holds the queries of the rows' first columns alone.
+
+        Returns:
+            float of the same shape.
+        """
+        return x
+
+    def added_scores(
+        self, layout: Layout, group: int, *, first_token_only: bool = False
+    ) -> tf.Tensor:
+        """What is added to the scores: the mask, or a context's `attention_bias` (mask included).
+
+        Args:
+            layout: what `TokenLayout` returned, and the family's context.
+            group: int.
+            first_token_only: bool. Whether the only queries are the rows' first columns.
+
+        Returns:
+            float32 (n, 1, 1, s), or (n, N or 1, s or 1, s).
+        """
+        if "attention_bias" not in layout:
+            return layout["attend"][group]
+        bias = layout["attention_bias"][group]
+        return bias[:, :, :1] if first_token_only else bias
 
     def _first_token_queries(self, x: tf.Tensor, layout: Layout) -> list[tf.Tensor]:
         first = self.query(tf.gather(x, layout["first_tokens"]))  # (B, H)

@@ -1,4 +1,4 @@
-"""BERT's pooler."""
+"""Pooling of a text's tokens into one vector."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from keras_bert_zoo.layers.token_layout import Layout
 
 
 class Pooler(keras.layers.Layer):
-    """Applies a dense layer with tanh to each row's first token.
+    """Applies a dense layer with an activation to each row's first token.
 
     Args:
         hidden_dim: int.
+        activation: str. BERT's is "tanh".
         initializer_range: float. See `Dense`.
 
     Call arguments:
@@ -28,11 +29,21 @@ class Pooler(keras.layers.Layer):
     Source: google-research/bert, modeling.py, "pooler".
     """
 
-    def __init__(self, hidden_dim: int, *, initializer_range: float = 0.02, **kwargs: Any) -> None:
+    reads_first_token = True
+    """Whether the first tokens are all that this pooler reads."""
+
+    def __init__(
+        self,
+        hidden_dim: int,
+        *,
+        activation: str = "tanh",
+        initializer_range: float = 0.02,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.dense = Dense(
             hidden_dim,
-            activation="tanh",
+            activation=activation,
             initializer_range=initializer_range,
             dtype=self.dtype_policy,
             name="dense",

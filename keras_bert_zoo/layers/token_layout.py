@@ -36,6 +36,8 @@ class TokenLayout(keras.layers.Layer):
         kind: "padded" or "packed".
         attention_groups: int. Packed only: how many groups of similar length attention works on.
             1 is best when batches are bucketed by length, 6 for texts in order of arrival.
+        padding_id: int or None. Also return positions that count the tokens other than this one.
+        neighbours: bool. Also return the ids of each token's neighbours in the batch.
 
     Call arguments:
         token_ids, segment_ids, padding_mask: int32 (B, S). `padding_mask` 1 = attend, 0 = padding;
@@ -44,13 +46,24 @@ class TokenLayout(keras.layers.Layer):
     Returns:
         dict: `token_ids`, `segment_ids`, `positions` int32 (T,); `attend`: list of float32 masks
         (n, 1, 1, s), to be added to attention scores; `first_tokens` int32 (B,): where the first
-        column of each row stands among the tokens; and index tensors for this module's functions.
+        column of each row stands among the tokens; with `padding_id`, `counted_positions` int32
+        (T,), from `padding_id + 1`, and `padding_id` at the tokens of that id; with `neighbours`,
+        `previous_ids` and `next_ids` int32 (T,), padding's ids included, -1 beyond the batch's
+        edges; and index tensors for this module's functions.
 
     Raises:
         ConfigError: unknown `kind` or `attention_groups` below 1.
     """
 
-    def __init__(self, kind: str, *, attention_groups: int = 1, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        kind: str,
+        *,
+        attention_groups: int = 1,
+        padding_id: int | None = None,
+        neighbours: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if kind not in TOKEN_LAYOUTS:
             raise ConfigError(f"`token_layout` must be one of {TOKEN_LAYOUTS}, got {kind!r}.")
@@ -58,18 +71,34 @@ class TokenLayout(keras.layers.Layer):
             raise ConfigError(f"`attention_groups` must be at least 1, got {attention_groups}.")
         self.kind = kind
         self.attention_groups = attention_groups
+        self.padding_id = padding_id
+        self.neighbours = neighbours
 
     def call(self, token_ids: tf.Tensor, segment_ids: tf.Tensor, padding_mask: tf.Tensor) -> Layout:
         """Computes the layout; see the class."""
         if self.kind == "padded":
-            return _padded_layout(token_ids, segment_ids, padding_mask)
-        return _packed_layout(token_ids, segment_ids, padding_mask, self.attention_groups)
+            layout = _padded_layout(token_ids, segment_ids, padding_mask)
+        else:
+            layout = _packed_layout(token_ids, segment_ids, padding_mask, self.attention_groups)
+        if self.padding_id is not None:
+            counted = tf.cast(token_ids != self.padding_id, tf.int32)
+            positions = tf.cumsum(counted, axis=1) * counted + self.padding_id
+            layout["counted_positions"] = pick_tokens(positions, layout)
+        if self.neighbours:
+            edge = tf.fill([tf.shape(token_ids)[0], 1], -1)
+            before = tf.concat([edge, token_ids[:, :-1]], axis=1)
+            behind = tf.concat([token_ids[:, 1:], edge], axis=1)
+            layout["previous_ids"] = pick_tokens(before, layout)
+            layout["next_ids"] = pick_tokens(behind, layout)
+        return layout
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         return super().get_config() | {
             "kind": self.kind,
             "attention_groups": self.attention_groups,
+            "padding_id": self.padding_id,
+            "neighbours": self.neighbours,
         }
 
 
@@ -116,6 +145,9 @@ def _packed_layout(
         spare = tf.reshape(tf.cast(spare, values.dtype), [1])
         return tf.gather(tf.concat([values, spare], axis=0), slot)
 
+    # Where each token stands in the batch; spare tokens repeat the place of the first.
+    cells = with_spare(flat)
+
     def pick(values: tf.Tensor) -> tf.Tensor:  # (B, S) -> (T,)
         return with_spare(tf.gather(tf.reshape(values, [-1]), flat))
 
@@ -151,6 +183,7 @@ def _packed_layout(
         "context_index": with_spare(context, offset),
         "restore": tf.argsort(order),  # (B,): where each row stands among the sorted ones
         "unpack": tf.reshape(places, shape),  # (B, S): 1 + the token's index, 0 = dropped
+        "cells": cells,  # (T,): where each token stands among B * S
     }
 
 
@@ -214,6 +247,41 @@ def to_batch(x: tf.Tensor, layout: Layout) -> tf.Tensor:
         return to_groups(x, layout)[0]
     with_zeros = tf.concat([tf.zeros_like(x[:1]), x], axis=0)
     return tf.gather(with_zeros, layout["unpack"])
+
+
+def from_batch(x: tf.Tensor, layout: Layout) -> tf.Tensor:
+    """Takes the tokens out of a padded batch; the inverse of `to_batch`.
+
+    Args:
+        x: float (B, S, H).
+        layout: what `TokenLayout` returned.
+
+    Returns:
+        float (T, H). Spare tokens of the packed layout repeat some token.
+    """
+    tokens = tf.reshape(x, [-1, x.shape[-1]])
+    return tokens if "shape_of" in layout else tf.gather(tokens, layout["cells"])
+
+
+def pick_tokens(values: tf.Tensor, layout: Layout) -> tf.Tensor:
+    """Takes the tokens' values out of a padded batch: (B, S) -> (T,), as `from_batch`."""
+    flat = tf.reshape(values, [-1])
+    return flat if "shape_of" in layout else tf.gather(flat, layout["cells"])
+
+
+def group_positions(layout: Layout) -> list[tf.Tensor]:
+    """The positions (columns in the batch) of tokens laid out as `to_groups` does.
+
+    Args:
+        layout: what `TokenLayout` returned.
+
+    Returns:
+        list of int32 (n, s), one per group. Padding in a packed group has some position.
+    """
+    positions = layout["positions"]
+    if "shape_of" in layout:
+        return [tf.reshape(positions, _dimensions(layout["shape_of"]))]
+    return [tf.gather(positions, index) for index in layout["group_indices"]]
 
 
 def _dimensions(x: tf.Tensor) -> list[Any]:

@@ -9,12 +9,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keras_bert_zoo.config import EncoderConfig, read_config_json
-from keras_bert_zoo.errors import CheckpointError, ConfigError
+from keras_bert_zoo.config import EncoderConfig
+from keras_bert_zoo.errors import CheckpointError
 from keras_bert_zoo.presets.catalog import Preset, list_presets
 
 if TYPE_CHECKING:
-    from keras_bert_zoo.checkpoints.huggingface import TensorFile
+    from keras_bert_zoo.checkpoints.names import FamilyNames
+    from keras_bert_zoo.checkpoints.tensors import TensorSource
     from keras_bert_zoo.encoders.encoder import Encoder
     from keras_bert_zoo.text.tokenizer import Tokenizer
 
@@ -97,68 +98,63 @@ def load_encoder(
         ConfigError: the config asks for something unsupported.
         CheckpointError: the preset is not there, or its tensors do not fit the model.
     """
-    from keras_bert_zoo.checkpoints.huggingface import open_tensors
-    from keras_bert_zoo.checkpoints.names import POOLER
+    from keras_bert_zoo.checkpoints.names import names_of
+    from keras_bert_zoo.checkpoints.tensors import open_checkpoint, read_config
+    from keras_bert_zoo.encoders.registry import build_encoder
 
     directory = find_preset(preset)
-    config = EncoderConfig.from_huggingface(read_config_json(directory), ignore=ignore_config_keys)
-    with open_tensors(directory) as tensors:
-        # Half a pooler counts as one, so that the missing half is reported.
-        has_pooler = any(tensors.encoder_prefix + name in tensors for name in POOLER.values())
-        if pooler and not has_pooler:
+    config = EncoderConfig.from_huggingface(read_config(directory), ignore=ignore_config_keys)
+    family = names_of(config.family)
+    with open_checkpoint(directory) as tensors:
+        found = find_pooler(family, tensors)
+        if pooler and found is None:
             raise CheckpointError(
-                f"{tensors.path} has no pooler (pooler.dense.weight). Load it with `pooler=False`."
+                f"{tensors.path} has no pooler ({_pooler_hint(family)}). Load it with "
+                "`pooler=False`."
             )
-        encoder = build_encoder(config, pooler=has_pooler if pooler is None else pooler, **kwargs)
-        assign_encoder(encoder, tensors)
+        if pooler is None:
+            pooler = found is not None
+        encoder = build_encoder(config, pooler=pooler, **kwargs)
+        assign_encoder(encoder, tensors, head=found or "")
     return encoder
 
 
-def build_encoder(config: EncoderConfig, **kwargs: Any) -> Encoder:
-    """Builds an encoder with fresh weights, of the family that its config names.
+def find_pooler(family: FamilyNames, tensors: TensorSource) -> str | None:
+    """The head under whose name a file holds a pooler, "" for the bare encoder's; None: no pooler.
 
-    Args:
-        config: EncoderConfig.
-        **kwargs: options of the family's constructor.
-
-    Returns:
-        Encoder.
-
-    Raises:
-        ConfigError: unknown family.
+    Half a pooler counts as one, so that the missing half is reported.
     """
-    from keras_bert_zoo.encoders.bert import BertEncoder
-
-    families = {"bert": BertEncoder}
-    if config.family not in families:
-        raise ConfigError(
-            f"Encoder family {config.family!r} is unknown. Expected one of: "
-            f"{', '.join(sorted(families))}."
-        )
-    return families[config.family](config, **kwargs)
+    prefix = family.prefix_of(tensors.names())
+    for head in family.poolers:
+        table = family.in_file(family.poolers[head], prefix)
+        if any(name in tensors for name in table.values()):
+            return head
+    return None
 
 
-def assign_encoder(encoder: Encoder, tensors: TensorFile) -> None:
+def _pooler_hint(family: FamilyNames) -> str:
+    names = [name for table in family.poolers.values() for name in list(table.values())[:1]]
+    return " or ".join(names) or "the family has none"
+
+
+def assign_encoder(encoder: Encoder, tensors: TensorSource, *, head: str = "") -> None:
     """Loads an encoder's weights from an open file; tensors of heads are left unread.
 
     Args:
         encoder: to be assigned.
         tensors: an open file.
+        head: whose pooler to read; see `FamilyNames.poolers`.
 
     Raises:
         CheckpointError: listing all tensors that do not fit.
     """
     from keras_bert_zoo.checkpoints.huggingface import assign_tensors
-    from keras_bert_zoo.checkpoints.names import OTHER_HEADS, POOLER, encoder_names
+    from keras_bert_zoo.checkpoints.names import names_of
 
-    prefix = tensors.encoder_prefix
-    names = {
-        path: prefix + name
-        for path, name in encoder_names(
-            encoder.config.num_layers, pooler=encoder.has_pooler
-        ).items()
-    }
-    unread = list(OTHER_HEADS)
-    if not encoder.has_pooler:
-        unread += [(prefix + name).replace(".", r"\.") for name in POOLER.values()]
-    assign_tensors(tensors, encoder.weights, names, allow_unread=unread)
+    family = names_of(encoder.config.family)
+    prefix = family.prefix_of(tensors.names())
+    table = family.encoder(encoder.config)
+    unread = [*family.ignored, *family.head_patterns(prefix)]
+    if encoder.has_pooler:
+        table |= family.pooler(head)
+    assign_tensors(tensors, encoder.weights, family.in_file(table, prefix), allow_unread=unread)

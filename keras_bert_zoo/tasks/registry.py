@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from keras_bert_zoo.config import is_regression, read_config_json
+from keras_bert_zoo.checkpoints.tensors import read_config
+from keras_bert_zoo.config import is_regression
 from keras_bert_zoo.errors import CheckpointError
 from keras_bert_zoo.tasks.text_classifier import TextClassifier
 from keras_bert_zoo.tasks.text_regressor import TextRegressor
@@ -28,5 +29,5 @@ def load_task(directory: str | os.PathLike[str], **kwargs: Any) -> TextClassifie
     """
     if not os.path.isdir(directory):
         raise CheckpointError(f"No directory {os.fspath(directory)!r} to load a model from.")
-    regression = is_regression(read_config_json(directory))
+    regression = is_regression(read_config(directory))
     return (TextRegressor if regression else TextClassifier).load(directory, **kwargs)

@@ -7,14 +7,16 @@ import os
 from collections.abc import Iterable
 from typing import Any, ClassVar, Self
 
-from keras_bert_zoo.checkpoints.huggingface import assign_tensors, open_tensors, write_tensors
-from keras_bert_zoo.checkpoints.names import ENCODER_PREFIX, encoder_names
-from keras_bert_zoo.config import EncoderConfig, read_config_json
+from keras_bert_zoo.checkpoints.huggingface import assign_tensors, write_tensors
+from keras_bert_zoo.checkpoints.names import names_of
+from keras_bert_zoo.checkpoints.tensors import open_checkpoint, read_config
+from keras_bert_zoo.config import EncoderConfig
 from keras_bert_zoo.encoders.encoder import Encoder
+from keras_bert_zoo.encoders.registry import build_encoder
 from keras_bert_zoo.errors import CheckpointError
 from keras_bert_zoo.files import replace_directory
 from keras_bert_zoo.heads.classifier import ClassificationHead
-from keras_bert_zoo.presets.io import build_encoder, find_preset, load_encoder, load_tokenizer
+from keras_bert_zoo.presets.io import find_preset, load_encoder, load_tokenizer
 from keras_bert_zoo.tasks.files import SIDE_FILE, read_side_file, write_json
 from keras_bert_zoo.tasks.text_model import TextModel
 from keras_bert_zoo.text.tokenizer import Tokenizer
@@ -25,11 +27,8 @@ _logger = logging.getLogger(__name__)
 class Task(TextModel):
     """Base of the tasks: a `TextModel` that comes from a preset and goes to a directory."""
 
-    architecture: ClassVar[str]
-    """The transformers class that loads what `save` writes."""
-
-    head_names: ClassVar[dict[str, str]]
-    """The head's variables and their tensors' names."""
+    head_kind: ClassVar[str]
+    """Which of a family's heads the task has; see `FamilyNames.heads`."""
 
     @classmethod
     def load(cls, directory: str | os.PathLike[str], **kwargs: Any) -> Self:
@@ -69,7 +68,7 @@ class Task(TextModel):
         Returns the encoder, the tokenizer, the head's layer and what `SIDE_FILE` holds.
         """
         directory = find_preset(preset)
-        raw = read_config_json(directory)
+        raw = read_config(directory)
         config = EncoderConfig.from_huggingface(raw, ignore=ignore_config_keys)
         tokenizer = load_tokenizer(directory)
         if head_width is not None:
@@ -83,8 +82,10 @@ class Task(TextModel):
                     if variable.path in weights:
                         variable.assign(weights[variable.path])
             return encoder, tokenizer, cls._make_head(config, head_width), {}
-        with open_tensors(directory) as tensors:
-            kernel, bias = cls.head_names.values()
+        family = names_of(config.family)
+        head_names = family.heads[cls.head_kind]
+        with open_checkpoint(directory) as tensors:
+            kernel, bias = head_names.values()
             if kernel not in tensors or bias not in tensors:
                 raise CheckpointError(
                     f"{tensors.path} has no head for {cls.__name__} ({kernel}, {bias}). "
@@ -93,11 +94,13 @@ class Task(TextModel):
             encoder = build_encoder(config, pooler=True, dtype=dtype)
             head = cls._make_head(config, tensors.shape(kernel)[0])
             head.build((None, config.hidden_dim))
-            names = {
-                path: tensors.encoder_prefix + name
-                for path, name in encoder_names(config.num_layers).items()
-            }
-            assign_tensors(tensors, [*encoder.weights, *head.weights], names | cls.head_names)
+            names = family.encoder(config) | family.pooler(cls.head_kind) | head_names
+            assign_tensors(
+                tensors,
+                [*encoder.weights, *head.weights],
+                family.in_file(names, family.prefix_of(tensors.names())),
+                allow_unread=family.ignored,
+            )
         return encoder, tokenizer, head, read_side_file(directory)
 
     @classmethod
@@ -147,22 +150,22 @@ class Task(TextModel):
         """
         if not overwrite and os.path.exists(directory):
             raise CheckpointError(f"{os.fspath(directory)!r} exists, and `overwrite` is False.")
+        family = names_of(self.encoder.config.family)
         config = {
-            "architectures": [self.architecture],
+            "architectures": [family.architectures[self.head_kind]],
             **self.encoder.config.to_huggingface(),
             **self._task_config(),
         }
-        names = {
-            path: ENCODER_PREFIX + name
-            for path, name in encoder_names(self.encoder.config.num_layers).items()
-        }
+        names = (
+            family.encoder(self.encoder.config)
+            | family.pooler(self.head_kind)
+            | family.heads[self.head_kind]
+        )
         with replace_directory(directory, CheckpointError, marker=SIDE_FILE) as aside:
             write_json(aside / "config.json", config)
             write_json(aside / SIDE_FILE, self._side_config())
             self.tokenizer.save(aside)
-            write_tensors(
-                aside, [*self.encoder.weights, *self.head.weights], names | self.head_names
-            )
+            write_tensors(aside, [*self.encoder.weights, *self.head.weights], names)
 
     def export(
         self, path: str | os.PathLike[str], format: str = "saved_model", **kwargs: Any

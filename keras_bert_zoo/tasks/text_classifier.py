@@ -10,8 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_bert_zoo.checkpoints.names import CLASSIFIER
-from keras_bert_zoo.config import is_regression, read_config_json
+from keras_bert_zoo.checkpoints.tensors import read_config
+from keras_bert_zoo.config import is_regression
 from keras_bert_zoo.data.examples import Examples
 from keras_bert_zoo.data.labels import LabelMap
 from keras_bert_zoo.encoders.encoder import Encoder
@@ -54,15 +54,14 @@ class TextClassifier(Task):
         threshold: float in (0, 1). Multi-label only.
         head: ClassificationHead with one unit a label.
         max_length: int, tokens. Longer texts are truncated; default 128.
-        token_layout: "packed" or "padded"; see `BertEncoder`.
+        token_layout: "packed" or "padded"; see `Encoder`.
 
     Raises:
         ConfigError: fewer than two labels for a single-label task, repeated labels, a threshold
             outside (0, 1), or a `max_length` beyond the encoder's positions.
     """
 
-    architecture: ClassVar[str] = "BertForSequenceClassification"
-    head_names: ClassVar[dict[str, str]] = CLASSIFIER
+    head_kind: ClassVar[str] = "classification"
 
     def __init__(
         self,
@@ -139,7 +138,7 @@ class TextClassifier(Task):
             dtype=dtype,
         )
         if labels is None:
-            raw = read_config_json(find_preset(preset))
+            raw = read_config(find_preset(preset))
             if is_regression(raw):
                 raise CheckpointError(
                     f"{os.fspath(preset)!r} holds a regression model: load it as TextRegressor."

@@ -62,10 +62,10 @@ class TextModel(keras.Model):
     ) -> None:
         config = encoder.config
         if max_length is None:
-            max_length = min(_DEFAULT_MAX_LENGTH, config.max_sequence_length)
-        if not isinstance(max_length, int) or not 3 <= max_length <= config.max_sequence_length:
+            max_length = min(_DEFAULT_MAX_LENGTH, config.max_tokens)
+        if not isinstance(max_length, int) or not 3 <= max_length <= config.max_tokens:
             raise ConfigError(
-                f"`max_length` must be between 3 and the encoder's {config.max_sequence_length} "
+                f"`max_length` must be between 3 and the encoder's {config.max_tokens} "
                 f"positions, got {max_length!r}."
             )
         if tokenizer.vocabulary_size > config.vocabulary_size:

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_bert_zoo.checkpoints.names import CLASSIFIER
-from keras_bert_zoo.config import is_regression, read_config_json
+from keras_bert_zoo.checkpoints.tensors import read_config
+from keras_bert_zoo.config import is_regression
 from keras_bert_zoo.data.examples import Examples
 from keras_bert_zoo.errors import CheckpointError, DataError
 from keras_bert_zoo.presets.io import find_preset
@@ -29,14 +29,13 @@ class TextRegressor(Task):
         tokenizer: Tokenizer.
         head: ClassificationHead of one unit.
         max_length: int, tokens. Longer texts are truncated; default 128.
-        token_layout: "packed" or "padded"; see `BertEncoder`.
+        token_layout: "packed" or "padded"; see `Encoder`.
 
     Raises:
         ConfigError: a `max_length` beyond the encoder's positions.
     """
 
-    architecture: ClassVar[str] = "BertForSequenceClassification"
-    head_names: ClassVar[dict[str, str]] = CLASSIFIER
+    head_kind: ClassVar[str] = "classification"
 
     @classmethod
     def load(cls, directory: str | os.PathLike[str], **kwargs: Any) -> Self:
@@ -86,7 +85,7 @@ class TextRegressor(Task):
             CheckpointError: the preset is not there, does not fit, or has no head to load.
         """
         if new_head is None:
-            new_head = not is_regression(read_config_json(find_preset(preset)))
+            new_head = not is_regression(read_config(find_preset(preset)))
         encoder, tokenizer, head, side = cls._load_parts(
             preset,
             head_width=1 if new_head else None,

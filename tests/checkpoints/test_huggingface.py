@@ -10,8 +10,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import keras_bert_zoo as kbz
-from keras_bert_zoo.checkpoints.huggingface import open_tensors
-from keras_bert_zoo.checkpoints.names import encoder_names, normalize_names
+from keras_bert_zoo.checkpoints.names import names_of
+from keras_bert_zoo.checkpoints.tensors import open_checkpoint
 from keras_bert_zoo.errors import CheckpointError
 from tests.helpers import ASSETS
 
@@ -33,7 +33,8 @@ def rewrite(folder, change):
 
 def test_the_name_table_covers_every_variable_once():
     encoder = kbz.Encoder.from_preset(ASSETS / "bert_gelu")
-    names = encoder_names(encoder.config.num_layers)
+    family = names_of("bert")
+    names = family.encoder(encoder.config) | family.pooler()
     assert sorted(names) == sorted(variable.path for variable in encoder.weights)
     assert len(set(names.values())) == len(names)
 
@@ -133,15 +134,7 @@ def test_reads_the_older_names_of_layer_norm(preset):
             tensors[older.replace("LayerNorm.bias", "LayerNorm.beta")] = tensors.pop(name)
 
     rewrite(preset, change)
-    with open_tensors(preset) as tensors:
+    with open_checkpoint(preset) as tensors:
         assert "embeddings.LayerNorm.weight" in tensors
     for found, expected in zip(kbz.Encoder.from_preset(preset).get_weights(), exact, strict=True):
         np.testing.assert_array_equal(found, expected)
-
-
-def test_normalize_names_leaves_other_names_alone():
-    assert normalize_names(["a.LayerNorm.gamma", "gamma", "LayerNorm.weight"]) == {
-        "a.LayerNorm.weight": "a.LayerNorm.gamma",
-        "gamma": "gamma",
-        "LayerNorm.weight": "LayerNorm.weight",
-    }

@@ -1,0 +1,54 @@
+"""The encoder families, by the model_type of their config.json."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from keras_bert_zoo.config import EncoderConfig
+from keras_bert_zoo.encoders.encoder import Encoder
+from keras_bert_zoo.errors import ConfigError
+
+# model_type -> module and class. Modules are imported when a family is first used.
+_FAMILIES = {
+    "bert": "keras_bert_zoo.encoders.bert:BertEncoder",
+}
+
+
+def families() -> list[str]:
+    """Returns the names of the families, which are the model types of config.json."""
+    return sorted(_FAMILIES)
+
+
+def encoder_class(family: str) -> type[Encoder]:
+    """Returns a family's encoder class.
+
+    Args:
+        family: one of `families()`.
+
+    Raises:
+        ConfigError: unknown family.
+    """
+    if family not in _FAMILIES:
+        raise ConfigError(
+            f"Encoder family {family!r} is unknown. Expected one of: {', '.join(families())}."
+        )
+    module, name = _FAMILIES[family].split(":")
+    found: type[Encoder] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def build_encoder(config: EncoderConfig, **kwargs: Any) -> Encoder:
+    """Builds an encoder with fresh weights, of the family that its config names.
+
+    Args:
+        config: EncoderConfig.
+        **kwargs: options of `Encoder`.
+
+    Returns:
+        Encoder.
+
+    Raises:
+        ConfigError: unknown family.
+    """
+    return encoder_class(config.family)(config, **kwargs)
