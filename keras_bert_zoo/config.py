@@ -114,6 +114,9 @@ class EncoderConfig:
     }
     """Keys with supported values alone: any other is refused by name, never ignored."""
 
+    least_segments: ClassVar[int] = 1
+    """The least `num_segments`: 0 where a family can do without segment embeddings."""
+
     neutral: ClassVar[frozenset[str]] = frozenset()
     """Further keys, besides those that all families share, that change nothing here."""
 
@@ -133,8 +136,8 @@ class EncoderConfig:
                 "num_heads",
                 "intermediate_dim",
                 "max_sequence_length",
-                "num_segments",
             ),
+            *check_integers(self, "num_segments", least=self.least_segments),
             *check_rates(self, "dropout", "attention_dropout"),
         ]
         if self.classifier_dropout is not None:

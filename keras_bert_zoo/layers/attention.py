@@ -55,6 +55,7 @@ class SelfAttention(keras.layers.Layer):
             )
         self.num_heads = num_heads
         self.head_dim = hidden_dim // num_heads
+        self.scale = 1 / math.sqrt(self.head_dim)
         projection: dict[str, Any] = {
             "units": hidden_dim,
             "initializer_range": initializer_range,
@@ -79,18 +80,19 @@ class SelfAttention(keras.layers.Layer):
             queries = self._first_token_queries(x, layout)
         else:
             queries = to_groups(self.query(x), layout)
-        scale = tf.cast(1 / math.sqrt(self.head_dim), x.dtype)
+        scale = tf.cast(self.scale, x.dtype)
         contexts, probabilities = [], []
         for group, (q, k, v) in enumerate(zip(queries, keys, values, strict=True)):
             q = self.place(self._split(q), layout, group, first_token_only=first_token_only)
             k = self.place(self._split(k), layout, group)
             # Product, scale and mask in this order become one fused batch product on CPU.
-            scores = tf.matmul(q, k, transpose_b=True) * scale
+            scores = self.products(q, k, layout, group, first_token_only=first_token_only) * scale
             mask = self.added_scores(layout, group, first_token_only=first_token_only)
             scores += tf.cast(mask, x.dtype)  # (n, N, s, s)
             probability = tf.nn.softmax(scores)
             probabilities.append(probability)
-            context = tf.matmul(self.dropout(probability, training=training), self._split(v))
+            v = self.place_values(self._split(v), layout, group)
+            context = tf.matmul(self.dropout(probability, training=training), v)
             contexts.append(self._merge(context))
         if not first_token_only:
             return to_tokens(contexts, layout, like=x), probabilities
@@ -114,6 +116,33 @@ class SelfAttention(keras.layers.Layer):
             float of the same shape.
         """
         return x
+
+    def place_values(self, x: tf.Tensor, layout: Layout, group: int) -> tf.Tensor:
+        """Works positions into values, as `place` does into queries and keys: float (n, N, s, D)."""
+        return x
+
+    def products(
+        self,
+        queries: tf.Tensor,
+        keys: tf.Tensor,
+        layout: Layout,
+        group: int,
+        *,
+        first_token_only: bool = False,
+    ) -> tf.Tensor:
+        """The scores before they are scaled.
+
+        Args:
+            queries: float (n, N, s, D), or (n, N, 1, D) with `first_token_only`.
+            keys: float (n, N, s, D).
+            layout: what `TokenLayout` returned, and the family's context.
+            group: int.
+            first_token_only: bool. See `place`.
+
+        Returns:
+            float (n, N, s or 1, s).
+        """
+        return tf.matmul(queries, keys, transpose_b=True)
 
     def added_scores(
         self, layout: Layout, group: int, *, first_token_only: bool = False

@@ -39,13 +39,7 @@ class EncoderBlock(keras.layers.Layer):
         self.config = config
         shared: dict[str, Any] = {"dtype": self.dtype_policy}
         dense = shared | {"initializer_range": config.initializer_range}
-        self.attention = SelfAttention(
-            hidden_dim=config.hidden_dim,
-            num_heads=config.num_heads,
-            dropout=config.attention_dropout,
-            name="attention",
-            **dense,
-        )
+        self.attention = self.make_attention(config, **dense)
         self.attention_output = Dense(config.hidden_dim, name="attention_output", **dense)
         self.attention_norm = LayerNormalization(
             epsilon=config.layer_norm_epsilon, name="attention_norm", **shared
@@ -58,6 +52,24 @@ class EncoderBlock(keras.layers.Layer):
             epsilon=config.layer_norm_epsilon, name="output_norm", **shared
         )
         self.dropout = keras.layers.Dropout(config.dropout, **shared)
+
+    def make_attention(self, config: EncoderConfig, **options: Any) -> SelfAttention:
+        """Builds the attention; a family may have its own.
+
+        Args:
+            config: the constructor's.
+            **options: `dtype` and `initializer_range`.
+
+        Returns:
+            SelfAttention, named "attention".
+        """
+        return SelfAttention(
+            hidden_dim=config.hidden_dim,
+            num_heads=config.num_heads,
+            dropout=config.attention_dropout,
+            name="attention",
+            **options,
+        )
 
     def call(
         self,

@@ -44,7 +44,8 @@ class TokenLayout(keras.layers.Layer):
             holes and left padding are allowed, positions are the columns.
 
     Returns:
-        dict: `token_ids`, `segment_ids`, `positions` int32 (T,); `attend`: list of float32 masks
+        dict: `token_ids`, `segment_ids`, `positions` int32 (T,); `attended` int32 (T,), 0 where a
+        token is kept although it is masked; `attend`: list of float32 masks
         (n, 1, 1, s), to be added to attention scores; `first_tokens` int32 (B,): where the first
         column of each row stands among the tokens; with `padding_id`, `counted_positions` int32
         (T,), from `padding_id + 1`, and `padding_id` at the tokens of that id; with `neighbours`,
@@ -108,6 +109,7 @@ def _padded_layout(token_ids: tf.Tensor, segment_ids: tf.Tensor, padding_mask: t
     return {
         "token_ids": tf.reshape(token_ids, [-1]),
         "segment_ids": tf.reshape(segment_ids, [-1]),
+        "attended": tf.reshape(tf.cast(_attended_keys(padding_mask), tf.int32), [-1]),
         "positions": tf.reshape(tf.broadcast_to(tf.range(columns), shape), [-1]),
         "first_tokens": tf.range(rows) * columns,
         "attend": [_additive_mask(_attended_keys(padding_mask))],
@@ -175,6 +177,7 @@ def _packed_layout(
     return {
         "token_ids": pick(token_ids),
         "segment_ids": pick(segment_ids),
+        "attended": attended,
         "positions": with_spare(column),
         "first_tokens": first_tokens,
         "attend": masks,
