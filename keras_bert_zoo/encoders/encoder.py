@@ -165,6 +165,58 @@ class Encoder(keras.Model):
         """Options of `TokenLayout` that the family needs."""
         return {}
 
+    def head_options(self, kind: str) -> dict[str, Any]:
+        """What a head on this encoder is made of; a family overrides what differs from BERT.
+
+        Args:
+            kind: str. The head: "classification", "token_classification", "question_answering",
+                "multiple_choice", "next_sentence", "sentence_order", "masked_lm" or
+                "replaced_token_detection".
+
+        Returns:
+            dict, arguments of the head's layer. Of all heads:
+
+            - `dropout`: float, before the last linear layer;
+            - `transform_units`: int or None, width of the dense layer before that one (None: there
+              is none), with `transform_activation`: str and `transform_bias`: bool;
+            - `norm_epsilon`: float or None, of a LayerNorm behind it (None: there is none), with
+              `norm_bias`: bool;
+            - `initializer_range`: float.
+
+            Of masked_lm also
+
+            - `tied`: bool, whether the last kernel is the token embedding, whose width is then
+              `transform_units` less `extra_units`;
+            - `extra_units`: int, by how much the last kernel is wider than the token embedding
+              (MobileBERT's);
+            - `decoder_bias`: bool, whether a bias is added to the logits.
+
+        Source: Hugging Face's modeling_bert.py: BertLMPredictionHead and the Bert...For... classes.
+        """
+        config = self.config
+        rate = config.dropout if config.classifier_dropout is None else config.classifier_dropout
+        has_dropout = kind in ("classification", "token_classification", "multiple_choice")
+        options: dict[str, Any] = {
+            "dropout": rate if has_dropout else 0.0,
+            "transform_units": None,
+            "transform_activation": config.activation,
+            "transform_bias": True,
+            "norm_epsilon": None,
+            "norm_bias": True,
+            "initializer_range": config.initializer_range,
+        }
+        if kind == "replaced_token_detection":
+            options["transform_units"] = config.hidden_dim
+        if kind == "masked_lm":
+            options |= {
+                "transform_units": config.hidden_dim,
+                "norm_epsilon": config.layer_norm_epsilon,
+                "tied": config.tie_word_embeddings,
+                "extra_units": 0,
+                "decoder_bias": True,
+            }
+        return options
+
     def pooled_outputs(
         self,
         inputs: dict[str, keras.KerasTensor],
