@@ -20,6 +20,7 @@ class Dense(keras.layers.Layer):
     Args:
         units: int. Output width.
         activation: str. Name of the activation, see `layers.activations`.
+        use_bias: bool. Whether there is a bias.
         initializer_range: float. Standard deviation of the kernel's truncated normal initializer
             (0.02 is Google's BERT); the bias starts at zero.
 
@@ -39,12 +40,17 @@ class Dense(keras.layers.Layer):
         units: int,
         *,
         activation: str = "linear",
+        use_bias: bool = True,
         initializer_range: float = 0.02,
+        use_bias: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.units = units
+        self.use_bias = use_bias
         self.activation = activation
+        self.use_bias = use_bias
+        self.bias: Any = None
         self.initializer_range = initializer_range
         self._activate = get_activation(activation)
         # Elsewhere than on CPU the compiler or the device fuses what TensorFlow's autodiff writes.
@@ -53,17 +59,20 @@ class Dense(keras.layers.Layer):
         self._activate_in_training = trained_gelu if fused else self._activate
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Creates `kernel` (input width, units) and `bias` (units,)."""
+        """Creates `kernel` (input width, units) and, if there is one, `bias` (units,)."""
         self.kernel = self.add_weight(
             name="kernel",
             shape=(input_shape[-1], self.units),
             initializer=keras.initializers.TruncatedNormal(stddev=self.initializer_range),
         )
-        self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
+        if self.use_bias:
+            self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Applies the map; see the class."""
-        if training:
+        if not self.use_bias:
+            x = tf.matmul(x, self.kernel)
+        elif training:
             kernel, bias = tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.bias)
             x = _trained_affine(x, kernel, bias)
         else:
@@ -77,7 +86,9 @@ class Dense(keras.layers.Layer):
         return super().get_config() | {
             "units": self.units,
             "activation": self.activation,
+            "use_bias": self.use_bias,
             "initializer_range": self.initializer_range,
+            "use_bias": self.use_bias,
         }
 
 

@@ -18,6 +18,7 @@ class LayerNormalization(keras.layers.Layer):
 
     Args:
         epsilon: float. Added to the variance. BERT uses 1e-12.
+        use_bias: bool. Whether there is a `beta` that shifts.
 
     Call arguments:
         x: float (T, H).
@@ -29,21 +30,25 @@ class LayerNormalization(keras.layers.Layer):
     Source: arXiv 1607.06450.
     """
 
-    def __init__(self, *, epsilon: float, **kwargs: Any) -> None:
+    def __init__(self, *, epsilon: float, use_bias: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.epsilon = epsilon
+        self.use_bias = use_bias
         # A GPU has its own kernels for the moments; on it the batch-norm form would be slower.
         self._fuse = not tf.config.list_physical_devices("GPU")
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Creates `gamma` (H,) and `beta` (H,)."""
+        """Creates `gamma` (H,) and, where it is used, `beta` (H,)."""
         width = input_shape[-1]
         self.gamma = self.add_weight(name="gamma", shape=(width,), initializer="ones")
-        self.beta = self.add_weight(name="beta", shape=(width,), initializer="zeros")
+        if self.use_bias:
+            if self.use_bias:
+            self.beta = self.add_weight(name="beta", shape=(width,), initializer="zeros")
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Normalizes; see the class."""
-        gamma, beta = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
+        gamma = tf.convert_to_tensor(self.gamma)
+        beta = tf.convert_to_tensor(self.beta) if self.use_bias else tf.zeros_like(gamma)
         if training or not self._fuse:
             return _normalize_rows(x, gamma, beta, self.epsilon)
         shape = tf.shape(x)  # T, H
@@ -58,11 +63,12 @@ class LayerNormalization(keras.layers.Layer):
             data_format="NCHW",
             is_training=True,
         ).y
-        return tf.reshape(normalized, shape) * gamma + beta
+        scaled = tf.reshape(normalized, shape) * gamma
+        return scaled + beta if self.use_bias else scaled
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
-        return super().get_config() | {"epsilon": self.epsilon}
+        return super().get_config() | {"epsilon": self.epsilon, "use_bias": self.use_bias}
 
 
 @tf.custom_gradient

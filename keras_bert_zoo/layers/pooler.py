@@ -17,11 +17,13 @@ class Pooler(keras.layers.Layer):
     Args:
         hidden_dim: int.
         activation: str. BERT's is "tanh".
+        dropout: float in [0, 1). On the first tokens.
         initializer_range: float. See `Dense`.
 
     Call arguments:
         x: float (T, H), or (B, H) when it holds the first tokens alone.
         layout: what `TokenLayout` returned; None when `x` holds the first tokens alone.
+        training: bool.
 
     Returns:
         float (B, H), compute dtype.
@@ -37,6 +39,7 @@ class Pooler(keras.layers.Layer):
         hidden_dim: int,
         *,
         activation: str = "tanh",
+        dropout: float = 0.0,
         initializer_range: float = 0.02,
         **kwargs: Any,
     ) -> None:
@@ -48,9 +51,12 @@ class Pooler(keras.layers.Layer):
             dtype=self.dtype_policy,
             name="dense",
         )
+        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy) if dropout else None
 
-    def call(self, x: tf.Tensor, layout: Layout | None = None) -> tf.Tensor:
+    def call(self, x: tf.Tensor, layout: Layout | None = None, training: bool = False) -> tf.Tensor:
         """Pools; see the class."""
         if layout is not None:
             x = tf.gather(x, layout["first_tokens"])
+        if self.dropout is not None:
+            x = self.dropout(x, training=training)
         return self.dense(x)
