@@ -118,7 +118,7 @@ class SelfAttention(keras.layers.Layer):
         return x
 
     def place_values(self, x: tf.Tensor, layout: Layout, group: int) -> tf.Tensor:
-        """Works positions into values, as `place` does into queries and keys: float (n, N, s, D)."""
+        """Works positions into values (n, N, s, D), as `place` does into queries and keys."""
         return x
 
     def products(
