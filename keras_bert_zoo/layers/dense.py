@@ -42,12 +42,10 @@ class Dense(keras.layers.Layer):
         activation: str = "linear",
         use_bias: bool = True,
         initializer_range: float = 0.02,
-        use_bias: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.units = units
-        self.use_bias = use_bias
         self.activation = activation
         self.use_bias = use_bias
         self.bias: Any = None
@@ -88,7 +86,6 @@ class Dense(keras.layers.Layer):
             "activation": self.activation,
             "use_bias": self.use_bias,
             "initializer_range": self.initializer_range,
-            "use_bias": self.use_bias,
         }
 
 

@@ -42,7 +42,6 @@ class LayerNormalization(keras.layers.Layer):
         width = input_shape[-1]
         self.gamma = self.add_weight(name="gamma", shape=(width,), initializer="ones")
         if self.use_bias:
-            if self.use_bias:
             self.beta = self.add_weight(name="beta", shape=(width,), initializer="zeros")
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
