@@ -12,6 +12,15 @@ from keras_bert_zoo.errors import ConfigError
 # model_type -> module and class. Modules are imported when a family is first used.
 _FAMILIES = {
     "bert": "keras_bert_zoo.encoders.bert:BertEncoder",
+    "camembert": "keras_bert_zoo.encoders.roberta:CamembertEncoder",
+    "deberta-v2": "keras_bert_zoo.encoders.deberta_v2:DebertaV2Encoder",
+    "distilbert": "keras_bert_zoo.encoders.distilbert:DistilBertEncoder",
+    "mobilebert": "keras_bert_zoo.encoders.mobilebert:MobileBertEncoder",
+    "modernbert": "keras_bert_zoo.encoders.modernbert:ModernBertEncoder",
+    "mpnet": "keras_bert_zoo.encoders.mpnet:MPNetEncoder",
+    "roberta": "keras_bert_zoo.encoders.roberta:RobertaEncoder",
+    "roformer": "keras_bert_zoo.encoders.roformer:RoFormerEncoder",
+    "xlm-roberta": "keras_bert_zoo.encoders.roberta:XLMRobertaEncoder",
 }
 
 

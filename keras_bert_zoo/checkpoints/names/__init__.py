@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from keras_bert_zoo.config import EncoderConfig
 
 # Families whose tables stand in a module of another name.
-_MODULES: dict[str, str] = {}
+_MODULES = {"deberta-v2": "deberta_v2", "xlm-roberta": "xlm_roberta"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,213 @@
+"""DeBERTa's attention: contents attend to contents and, apart from them, to relative positions.
+
+Legend besides `layers`': P relative distances (buckets) that occur in a batch.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_bert_zoo.layers.attention import SelfAttention
+from keras_bert_zoo.layers.dense import Dense
+from keras_bert_zoo.layers.normalization import LayerNormalization
+from keras_bert_zoo.layers.token_layout import Layout, group_positions
+
+
+class RelativeDistances(keras.layers.Layer):
+    """The embeddings of relative distances, and which of them each pair of tokens takes.
+
+    All blocks share them. Only the distances that occur in the batch are cut out of the table, so
+    that the blocks project no more rows than a short batch needs.
+
+    Args:
+        span: int. Distances from -span to span - 1 have a row each: the number of buckets, or the
+            largest distance where there are none.
+        num_buckets: int. Positive: distances beyond half of it share logarithmic buckets.
+        max_distance: int. The distance that the last bucket ends with.
+        hidden_dim: int.
+        normalize: bool. Whether the table is layer-normalized before it is used.
+        epsilon: float. Of that normalization.
+        initializer_range: float.
+
+    Call arguments:
+        layout: what `TokenLayout` returned.
+        training: bool.
+
+    Returns:
+        dict: `distance_table` float (P, H), compute dtype; `distances`, a list of int32
+        (n, s, s), one per group: the row of the table for each query and key;
+        `distances_of_keys`: the same for each key and query.
+
+    Source: arXiv 2006.03654, section 3.1; microsoft/DeBERTa, disentangled_attention.py.
+    """
+
+    def __init__(
+        self,
+        *,
+        span: int,
+        num_buckets: int,
+        max_distance: int,
+        hidden_dim: int,
+        normalize: bool,
+        epsilon: float,
+        initializer_range: float,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.span = span
+        self.num_buckets = num_buckets
+        self.max_distance = max_distance
+        self.table = self.add_weight(
+            name="table",
+            shape=(2 * span, hidden_dim),
+            initializer=keras.initializers.TruncatedNormal(stddev=initializer_range),
+            autocast=False,
+        )
+        self.norm = (
+            LayerNormalization(epsilon=epsilon, dtype="float32", name="norm") if normalize else None
+        )
+
+    def call(self, layout: Layout, training: bool = False) -> dict[str, Any]:
+        """Looks the distances up; see the class."""
+        distances, of_keys = [], []
+        for positions in group_positions(layout):
+            rows, columns = positions[:, :, tf.newaxis], positions[:, tf.newaxis, :]
+            distances.append(self._row(rows - columns))
+            of_keys.append(self._row(columns - rows))
+        flat = tf.concat([tf.reshape(rows, [-1]) for rows in distances + of_keys], axis=0)
+        # One row even for a batch without tokens, whose minimum would be the largest integer.
+        low = tf.minimum(tf.reduce_min(flat), self.span)
+        high = tf.maximum(tf.reduce_max(flat), self.span) + 1
+        table = self.table.value[low:high]
+        if self.norm is not None:
+            table = self.norm(table, training=training)
+        return {
+            "distance_table": tf.cast(table, self.compute_dtype),
+            "distances": [rows - low for rows in distances],
+            "distances_of_keys": [rows - low for rows in of_keys],
+        }
+
+    def _row(self, distance: tf.Tensor) -> tf.Tensor:
+        return tf.clip_by_value(self._bucket(distance) + self.span, 0, 2 * self.span - 1)
+
+    def _bucket(self, distance: tf.Tensor) -> tf.Tensor:
+        if self.num_buckets <= 0 or self.max_distance <= 0:
+            return distance
+        middle = self.num_buckets // 2
+        near = tf.logical_and(distance < middle, distance > -middle)
+        size = tf.cast(tf.where(near, middle - 1, tf.abs(distance)), tf.float32)
+        # In this order and in float32, as the reference does it: the ceiling of a logarithm that
+        # is nearly an integer depends on its last bit.
+        ratio = tf.math.log(size / middle) / tf.math.log(
+            tf.constant((self.max_distance - 1) / middle, tf.float32)
+        )
+        far = tf.cast(tf.math.ceil(ratio * (middle - 1)), tf.int32) + middle
+        return tf.where(size <= middle, distance, far * tf.sign(distance))
+
+
+class DisentangledSelfAttention(SelfAttention):
+    """Self-attention whose scores add content-to-position and position-to-content products.
+
+    Args:
+        content_to_position: bool. Queries against the keys of relative distances.
+        position_to_content: bool. Keys against the queries of relative distances.
+        share_projections: bool. Whether distances go through the same query and key projections
+            as contents do.
+        position_dropout: float. On the table of distances.
+        **kwargs: see `SelfAttention`.
+
+    The call is `SelfAttention`'s; the layout holds what `RelativeDistances` returned, or nothing
+    of it, which gives plain attention.
+
+    Source: arXiv 2006.03654, equation 4.
+    """
+
+    def __init__(
+        self,
+        *,
+        content_to_position: bool,
+        position_to_content: bool,
+        share_projections: bool,
+        position_dropout: float,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        terms = 1 + content_to_position + position_to_content
+        self.scale = 1 / math.sqrt(self.head_dim * terms)
+        self.content_to_position = content_to_position
+        self.position_to_content = position_to_content
+        options = {
+            "units": self.key.units,
+            "initializer_range": self.key.initializer_range,
+            "dtype": self.dtype_policy,
+        }
+        self.position_key: Dense | None = None
+        self.position_query: Dense | None = None
+        if content_to_position:
+            self.position_key = (
+                self.key if share_projections else Dense(name="position_key", **options)
+            )
+        if position_to_content:
+            self.position_query = (
+                self.query if share_projections else Dense(name="position_query", **options)
+            )
+        self.position_dropout = keras.layers.Dropout(position_dropout, dtype=self.dtype_policy)
+
+    def call(
+        self,
+        x: tf.Tensor,
+        layout: Layout,
+        training: bool = False,
+        first_token_only: bool = False,
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Attends; see the class."""
+        if "distance_table" in layout:
+            table = self.position_dropout(layout["distance_table"], training=training)
+            projected = {}
+            if self.position_key is not None:
+                projected["position_keys"] = self._heads(self.position_key(table))
+            if self.position_query is not None:
+                projected["position_queries"] = self._heads(self.position_query(table))
+            layout = layout | projected
+        return super().call(x, layout, training=training, first_token_only=first_token_only)
+
+    def products(
+        self,
+        queries: tf.Tensor,
+        keys: tf.Tensor,
+        layout: Layout,
+        group: int,
+        *,
+        first_token_only: bool = False,
+    ) -> tf.Tensor:
+        """Adds the terms of relative positions; see `SelfAttention.products`."""
+        scores = tf.matmul(queries, keys, transpose_b=True)
+        if "distance_table" not in layout:
+            return scores
+        distances, of_keys = layout["distances"][group], layout["distances_of_keys"][group]
+        if first_token_only:
+            distances, of_keys = distances[:, :1], of_keys[:, :, :1]
+        if "position_keys" in layout:
+            terms = tf.matmul(queries, layout["position_keys"], transpose_b=True)  # (n, N, s, P)
+            scores += _pick(terms, distances)
+        if "position_queries" in layout:
+            terms = tf.matmul(keys, layout["position_queries"], transpose_b=True)
+            scores += tf.transpose(_pick(terms, of_keys), [0, 1, 3, 2])
+        return scores
+
+    def _heads(self, table: tf.Tensor) -> tf.Tensor:
+        rows = tf.reshape(table, [-1, self.num_heads, self.head_dim])  # (P, N, D)
+        return tf.transpose(rows, [1, 0, 2])[tf.newaxis]  # (1, N, P, D)
+
+
+def _pick(terms: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+    """Picks from terms (n, N, s, P) at rows (n, s, t) of P -> (n, N, s, t).
+
+    Heads are brought to the end, so that one index moves all of them.
+    """
+    terms = tf.transpose(terms, [0, 2, 3, 1])  # (n, s, P, N)
+    return tf.transpose(tf.gather(terms, rows, batch_dims=2), [0, 3, 1, 2])
