@@ -12,13 +12,14 @@ import importlib
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import ml_dtypes
 import numpy as np
 
+from keras_bert_zoo.checkpoints.arrays import copy_array
 from keras_bert_zoo.errors import CheckpointError, ConfigError
 
 CONFIG_FILE = "config.json"
@@ -41,6 +42,8 @@ FLOAT_DTYPES = frozenset(
 # A name longer than this, or with a line break in it, is nobody's variable.
 _NAME_LIMIT = 512
 _RANK_LIMIT = 16
+_SIZE_LIMIT = 1 << 40  # elements, dimensions of 0 not counted
+_LISTED = 12  # items named in one error; the rest are counted
 
 # JSON that describes a checkpoint is small: the largest config.json of the field (its label
 # tables) has some hundred kilobytes.
@@ -77,6 +80,9 @@ class TensorSource(abc.ABC):
     Raises:
         CheckpointError: a name or a shape that no checkpoint has, or two tensors of one name.
     """
+
+    # Whether several threads may read at once.
+    parallel_reads = False
 
     def __init__(self, path: str, tensors: Mapping[str, TensorInfo]) -> None:
         self.path = path
@@ -128,8 +134,7 @@ class TensorSource(abc.ABC):
         """Reads one tensor.
 
         Returns:
-            np.ndarray of the shape and dtype told. It may be read-only, not contiguous, and a
-            view of the mapped file: copy what must outlive a change of the file.
+            np.ndarray of the shape and dtype told. It may be read-only or not contiguous.
 
         Raises:
             CheckpointError: there is no such tensor, or its data cannot be read.
@@ -143,12 +148,33 @@ class TensorSource(abc.ABC):
             )
         return value
 
+    def read_into(self, name: str, out: np.ndarray) -> None:
+        """Reads one tensor into memory that is there already.
+
+        Args:
+            name: of the tensor.
+            out: array of the tensor's shape, of any strides (a transposed view of a kernel, for
+                one) and of a dtype that it can be cast to.
+
+        Raises:
+            CheckpointError: there is no such tensor, or its data cannot be read.
+            ValueError: `out` has another shape.
+        """
+        shape = self._info(name).shape
+        if out.shape != shape:
+            raise ValueError(f"{name} has the shape {shape}, not {out.shape}.")
+        self._read_into(self._stored[name], out)
+
     def close(self) -> None:  # noqa: B027  (a reader that keeps nothing open has nothing to do)
         """Closes what is open. Arrays that were read stay usable."""
 
     @abc.abstractmethod
     def _read(self, stored_name: str) -> np.ndarray:
         """Reads the tensor that the file has under `stored_name`."""
+
+    def _read_into(self, stored_name: str, out: np.ndarray) -> None:
+        """Reads as `_read` does, into `out`; for readers that need no array in between."""
+        copy_array(out, self._read(stored_name))
 
     def _info(self, name: str) -> TensorInfo:
         try:
@@ -406,12 +432,17 @@ def _check_tensor(path: str, name: str, info: TensorInfo) -> None:
             f"{path} holds a tensor whose name is none: {str(name)[:_NAME_LIMIT]!a}. Expected 1 to "
             f"{_NAME_LIMIT} printable characters."
         )
-    if len(info.shape) > _RANK_LIMIT:
+    if len(info.shape) > _RANK_LIMIT or math.prod(max(n, 1) for n in info.shape) > _SIZE_LIMIT:
         raise CheckpointError(
-            f"{path}: {name} has {len(info.shape)} dimensions; {_RANK_LIMIT} at most are read."
+            f"{path}: {name} has the shape {str(info.shape)[:256]}, which no variable has."
         )
 
 
-def element_count(shape: Iterable[int]) -> int:
-    """Returns the number of elements of a shape, exactly, however large."""
-    return math.prod(shape)
+def list_some(items: list[str]) -> str:
+    """Returns the first items for an error message, and how many more there are.
+
+    >>> list_some(["a", "b"])
+    'a, b'
+    """
+    rest = len(items) - _LISTED
+    return ", ".join(items[:_LISTED]) + (f" and {rest} more" if rest > 0 else "")
