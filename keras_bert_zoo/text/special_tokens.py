@@ -1,15 +1,18 @@
-"""Special tokens that stand in the text itself stay whole: "[MASK]" is one token.
+"""Added tokens that stand in the text itself stay whole: "[MASK]" is one token.
 
 Hugging Face cuts them out of the raw text before anything else (leftmost first, then longest, by
-exact case, whatever stands beside them), and tokenizes what lies between as separate texts.
+exact case, whatever stands beside them), and tokenizes what lies between as separate texts. Those
+with `normalized=true` it cuts out of what is left, once that is normalized.
 The same is done here with the texts' bytes.
 
-Legend: B texts, S special tokens found in all of them, T tokens between them.
+Legend: B texts, S added tokens found in all of them, T tokens between them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -17,82 +20,396 @@ import tensorflow as tf
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.text import offsets, ragged_ops
 
+_FLAGS = ("lstrip", "rstrip", "single_word", "normalized", "special")
 
-class SpecialTokenFinder:
-    """Finds special tokens in texts.
 
-    Args:
-        tokens: special token -> id.
+@dataclass(frozen=True)
+class AddedToken:
+    """A token that is found in texts as it is, and how.
+
+    Attributes:
+        content: str. Not empty.
+        id: int or None. None: as the vocabulary has it, or the next free one.
+        lstrip, rstrip: bool. Whether it takes the whitespace on its left or right with it.
+        single_word: bool. Not supported: whether letters beside it keep it from being found.
+        normalized: bool. Whether it is looked for in the normalized text, by its own normalized
+            content, instead of in the raw text.
+        special: bool. Whether it is left out of texts on request.
 
     Raises:
-        ConfigError: two tokens can overlap in a text, for example "ab" and "bc".
+        ConfigError: it is empty, a flag is no bool, an id is no id, or it is a single word.
+    Source: tokenizers, `AddedToken`.
     """
 
-    def __init__(self, tokens: Mapping[str, int]) -> None:
-        encoded = {token.encode("utf-8"): i for token, i in tokens.items()}
-        for token in encoded:
-            for at in range(1, len(token)):
-                rest = token[at:]
-                for other in encoded:
-                    if rest.startswith(other) or other.startswith(rest):
-                        raise ConfigError(
-                            "expected special tokens that cannot overlap in a text, got "
-                            f"{token.decode()!r} and {other.decode()!r}; rename one of them"
-                        )
-        # Shortest first: a longer token found at the same place overwrites it.
-        self._tokens = sorted(encoded.items(), key=lambda item: len(item[0]))
+    content: str
+    id: int | None = None
+    lstrip: bool = False
+    rstrip: bool = False
+    single_word: bool = False
+    normalized: bool = False
+    special: bool = True
 
-    def find(
-        self, raw: tf.Tensor, splits: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Where the special tokens are.
+    def __post_init__(self) -> None:
+        if not isinstance(self.content, str) or not self.content:
+            raise ConfigError(
+                f"expected added tokens as strings that are not empty, got {self.content!r:.80}"
+            )
+        try:
+            self.content.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ConfigError(
+                f"expected added tokens of Unicode characters, got {self.content!r:.80}"
+            ) from error
+        if self.id is not None and (
+            not isinstance(self.id, int) or isinstance(self.id, bool) or self.id < 0
+        ):
+            raise ConfigError(
+                f"expected the id of the added token {self.content!r:.80} to be an int of at "
+                f"least 0, got {self.id!r:.80}"
+            )
+        for flag in _FLAGS:
+            if not isinstance(getattr(self, flag), bool):
+                raise ConfigError(
+                    f"expected {flag} of the added token {self.content!r:.80} to be true or "
+                    f"false, got {getattr(self, flag)!r:.80}"
+                )
+        if self.single_word:
+            raise ConfigError(
+                f"single_word=true of the added token {self.content!r:.80} is not supported; only "
+                "tokens found whatever stands beside them"
+            )
+
+    @classmethod
+    def from_json(cls, value: Any, *, token_id: int | None = None) -> AddedToken:
+        """A token as Hugging Face's files write it: a string, or an object with `content`.
+
+        Args:
+            value: str or mapping.
+            token_id: int or None. Its id, where the file says it elsewhere.
+
+        Raises:
+            ConfigError: it is neither, or asks for what is not supported.
+        """
+        if isinstance(value, str):
+            return cls(value, id=token_id)
+        if not isinstance(value, Mapping) or not isinstance(value.get("content"), str):
+            raise ConfigError(f"expected a token as a string, got {value!r:.80}")
+        unknown = sorted(map(str, set(value) - {"content", "id", "__type", *_FLAGS}))
+        if unknown:
+            raise ConfigError(
+                f"expected flags of {', '.join(_FLAGS)} for the added token "
+                f"{value['content']!r:.80}, got {unknown[:3]}"
+            )
+        flags = {flag: value[flag] for flag in _FLAGS if value.get(flag) is not None}
+        return cls(value["content"], id=value.get("id") if token_id is None else token_id, **flags)
+
+    def to_json(self) -> dict[str, Any]:
+        """As in `added_tokens_decoder` of tokenizer_config.json."""
+        return {"content": self.content, **{flag: getattr(self, flag) for flag in _FLAGS}}
+
+
+@dataclass(frozen=True)
+class Found:
+    """The added tokens of texts, in the order in which they stand.
+
+    Attributes:
+        ids: int32 (S,).
+        rows: int64 (S,). Which text each stands in.
+        starts, ends: int64 (S,). Bytes of its own text, with the whitespace that it took.
+        inner_starts, inner_ends: int64 (S,). The same without that whitespace.
+    """
+
+    ids: tf.Tensor
+    rows: tf.Tensor
+    starts: tf.Tensor
+    ends: tf.Tensor
+    inner_starts: tf.Tensor
+    inner_ends: tf.Tensor
+
+
+@dataclass
+class _Node:
+    """A place in the tree of the tokens' bytes."""
+
+    number: int
+    token: int = -1
+    following: dict[int, _Node] = field(default_factory=dict)
+
+
+class SpecialTokenFinder:
+    """Finds added tokens in texts: leftmost first, of several at one place the longest.
+
+    Args:
+        tokens: token -> id, or `AddedToken`s with ids. Of two with the same content, the first is
+            taken.
+
+    Raises:
+        ConfigError: a token without id; one that begins with whitespace beside one that takes the
+            whitespace on its right.
+    """
+
+    def __init__(self, tokens: Mapping[str, int] | Iterable[AddedToken]) -> None:
+        if isinstance(tokens, Mapping):
+            tokens = [AddedToken(token, id=i) for token, i in tokens.items()]
+        by_content = {token.content: token for token in reversed(list(tokens))}
+        self._tokens = list(by_content.values())
+        ids = []
+        for token in self._tokens:
+            if token.id is None:
+                raise ConfigError(f"expected an id for the added token {token.content!r}, got None")
+            ids.append(token.id)
+        encoded = [token.content.encode("utf-8") for token in self._tokens]
+        self._ids = np.array(ids, np.int32)
+        self._left = np.array([token.lstrip for token in self._tokens])
+        self._right = np.array([token.rstrip for token in self._tokens])
+        spaced = [t.content for t in self._tokens if t.content[0] in WHITESPACE]
+        if spaced and self._right.any():
+            raise ConfigError(
+                f"rstrip=true beside {spaced[0]!r}, an added token that begins with whitespace, "
+                "is not supported"
+            )
+        self._may_overlap = _may_overlap(encoded)
+        self._longest = max(map(len, encoded))
+        self._first_bytes = sorted({token[0] for token in encoded})
+        self._build_tree(encoded)
+
+    def _build_tree(self, encoded: list[bytes]) -> None:
+        """A table of the tree of all tokens: state and kind of byte -> state; 0 is a dead end."""
+        kinds = np.zeros(256, np.int32)  # 0: in no token
+        for kind, byte in enumerate(sorted(set().union(*encoded)), 1):
+            kinds[byte] = kind
+        width = int(kinds.max()) + 1
+        nodes = [_Node(0), _Node(1)]
+        for index, token in enumerate(encoded):
+            node = nodes[1]
+            for byte in token:
+                if byte not in node.following:
+                    node.following[byte] = _Node(len(nodes))
+                    nodes.append(node.following[byte])
+                node = node.following[byte]
+            node.token = index
+        table = np.zeros((len(nodes), width), np.int32)
+        for node in nodes:
+            for byte, following in node.following.items():
+                table[node.number, kinds[byte]] = following.number
+        self._kinds, self._width, self._table = kinds, width, table.reshape(-1)
+        self._accepts = np.array([node.token for node in nodes], np.int32)
+
+    def find(self, raw: tf.Tensor, splits: tf.Tensor) -> Found:
+        """Where the tokens are.
 
         Args:
             raw: uint8 (bytes,). The bytes of all texts.
             splits: int64 (B + 1,). Where each text begins.
 
         Returns:
-            ids int32 (S,), rows int64 (S,), starts int64 (S,), ends int64 (S,) in the order in
-            which they stand; starts and ends count bytes in their own text.
+            Found.
         """
-        longest = len(self._tokens[-1][0])
-        raw = tf.pad(tf.cast(raw, tf.int32), [[0, longest]])
-        first_bytes = sorted({token[0] for token, _ in self._tokens})
-        candidate = tf.equal(raw, first_bytes[0])
-        for byte in first_bytes[1:]:
+        # Some more, so that there is something to look at behind the last text.
+        raw = tf.pad(tf.cast(raw, tf.int32), [[0, max(self._longest, 3)]])
+        candidate = tf.equal(raw, self._first_bytes[0])
+        for byte in self._first_bytes[1:]:
             candidate = tf.logical_or(candidate, tf.equal(raw, byte))
         at = ragged_ops.indices(candidate)
         rows = tf.gather(ragged_ops.row_ids(splits, ragged_ops.size64(raw)), at)
-        row_end = tf.gather(splits, rows + 1)
-        token_id = tf.fill(tf.shape(at), -1)
+        token, length = self._match(raw, at, tf.gather(splits, rows + 1))
+        matched = ragged_ops.indices(token >= 0)
+        at, rows, token, length = (tf.gather(x, matched) for x in (at, rows, token, length))
+        if self._may_overlap:
+            kept = _not_overlapping(at, at + length, ragged_ops.size64(raw))
+            at, rows, token, length = (tf.gather(x, kept) for x in (at, rows, token, length))
+        begins, stops = at, at + length
+        starts, ends = begins, stops
+        if self._left.any() or self._right.any():
+            starts, ends = self._strip(raw, splits, rows, token, begins, stops)
+        first = tf.gather(splits, rows)
+        return Found(
+            tf.gather(tf.constant(self._ids), token),
+            rows,
+            *(place - first for place in (starts, ends, begins, stops)),
+        )
+
+    def _match(
+        self, raw: tf.Tensor, at: tf.Tensor, row_end: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The longest token at each place: its index or -1, int32; its length, int64."""
+        state = tf.ones_like(at, tf.int32)
+        token = tf.fill(tf.shape(at), -1)
         length = tf.zeros_like(at)
-        for token, value in self._tokens:
-            same = tf.less_equal(at + len(token), row_end)
-            for place, byte in enumerate(token):
-                same = tf.logical_and(same, tf.equal(tf.gather(raw, at + place), byte))
-            token_id = tf.where(same, value, token_id)
-            length = tf.where(same, tf.constant(len(token), tf.int64), length)
-        found = ragged_ops.indices(token_id >= 0)
-        rows = tf.gather(rows, found)
-        starts = tf.gather(at, found) - tf.gather(splits, rows)
-        return tf.gather(token_id, found), rows, starts, starts + tf.gather(length, found)
+        for depth in range(self._longest):
+            kind = tf.gather(tf.constant(self._kinds), tf.gather(raw, at + depth))
+            state = tf.gather(tf.constant(self._table), state * self._width + kind)
+            state = tf.where(at + depth < row_end, state, 0)
+            accepted = tf.gather(tf.constant(self._accepts), state)
+            token = tf.where(accepted >= 0, accepted, token)
+            length = tf.where(accepted >= 0, tf.constant(depth + 1, tf.int64), length)
+        return token, length
+
+    def _strip(
+        self,
+        raw: tf.Tensor,
+        splits: tf.Tensor,
+        rows: tf.Tensor,
+        token: tf.Tensor,
+        begins: tf.Tensor,
+        stops: tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Widens the tokens by the whitespace that they take: int64 (S,) starts and ends."""
+        left = tf.gather(tf.constant(self._left), token)
+        right = tf.gather(tf.constant(self._right), token)
+
+        def widen() -> tuple[tf.Tensor, tf.Tensor]:
+            solid = tf.logical_not(_whitespace(raw))
+            places = ragged_ops.indices(solid)
+            before = ragged_ops.counts_before(solid)
+            following = tf.gather(places, tf.gather(before, stops))
+            following = tf.minimum(following, tf.gather(splits, rows + 1))
+            ends = tf.where(right, following, stops)
+            # -1 for a text that begins with whitespace only.
+            preceding = tf.gather(
+                tf.pad(places, [[1, 0]], constant_values=-1), tf.gather(before, begins)
+            )
+            # What the token before has taken is gone.
+            taken = tf.concat([tf.zeros_like(ends[:1]), ends[:-1]], axis=0)
+            earliest = tf.maximum(taken, tf.gather(splits, rows))
+            starts = tf.where(left, tf.maximum(preceding + 1, earliest), begins)
+            return starts, ends
+
+        found: tuple[tf.Tensor, tf.Tensor] = tf.cond(
+            tf.reduce_any(tf.logical_or(left, right)), widen, lambda: (begins, stops)
+        )
+        return found
+
+
+def _may_overlap(tokens: list[bytes]) -> bool:
+    """Whether an occurrence of one token can overlap one of another, or of itself."""
+    whole = set(tokens)
+    prefixes = {token[:end] for token in tokens for end in range(1, len(token) + 1)}
+    return any(
+        token[at:] in prefixes or any(token[at:end] in whole for end in range(at + 1, len(token)))
+        for token in whole
+        for at in range(1, len(token))
+    )
+
+
+def _not_overlapping(starts: tf.Tensor, ends: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """Leftmost first: the places int64 (kept,) in `starts` of those that stay.
+
+    From each match it is known which comes next if it is taken: the first that starts where it
+    ends or later. Those that are reached from the first are found by doubling the length of the
+    jumps, in as many steps as the number of matches has binary digits.
+
+    Args:
+        starts: int64 (M,). Rising.
+        ends: int64 (M,).
+        size: int64 (). Beyond every end.
+    """
+    count = ragged_ops.size64(starts)
+
+    def select() -> tf.Tensor:
+        marked = tf.scatter_nd(starts[:, tf.newaxis], tf.ones_like(starts), [size])
+        jump = tf.gather(ragged_ops.counts_before(marked > 0), ends)
+        # One more, where all end.
+        jump = tf.concat([jump, count[tf.newaxis]], axis=0)
+        reached = tf.concat([tf.ones([1], tf.int64), tf.zeros_like(starts)], axis=0)
+
+        def double(jump: tf.Tensor, reached: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            more = tf.scatter_nd(jump[:, tf.newaxis], reached, [count + 1])
+            return tf.gather(jump, jump), tf.minimum(reached + more, 1)
+
+        _, reached = tf.while_loop(
+            lambda jump, _: tf.reduce_any(jump < count),
+            double,
+            (jump, reached),
+            shape_invariants=(tf.TensorShape([None]), tf.TensorShape([None])),
+        )
+        return ragged_ops.indices(reached[:-1] > 0)
+
+    return tf.cond(tf.reduce_any(ends[:-1] > starts[1:]), select, lambda: tf.range(count))
+
+
+# Unicode's White_Space, which Rust's char::is_whitespace and the \s of its regex crate are.
+WHITESPACE = frozenset("\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000").union(
+    map(chr, range(0x2000, 0x200B))
+)
+
+
+def _whitespace(raw: tf.Tensor) -> tf.Tensor:
+    """Which bytes belong to whitespace: int32 (bytes,) to bool (bytes,)."""
+    second = tf.pad(raw[1:], [[0, 1]])
+    third = tf.pad(second[1:], [[0, 1]])
+    of_one = tf.logical_or(tf.equal(raw, 0x20), tf.logical_and(raw >= 0x09, raw <= 0x0D))
+    pair = raw * 0x100 + second
+    of_two = tf.logical_or(tf.equal(pair, 0xC285), tf.equal(pair, 0xC2A0))
+    triple = pair * 0x100 + third
+    of_three = tf.logical_and(triple >= 0xE28080, triple <= 0xE2808A)
+    for code in (0xE19A80, 0xE280A8, 0xE280A9, 0xE280AF, 0xE2819F, 0xE38080):
+        of_three = tf.logical_or(of_three, tf.equal(triple, code))
+    wide = tf.logical_or(of_two, of_three)
+    wide = tf.logical_or(wide, tf.pad(wide[:-1], [[1, 0]]))
+    wide = tf.logical_or(wide, tf.pad(of_three[:-2], [[2, 0]]))
+    return tf.logical_or(of_one, wide)
+
+
+Tokens = tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, ...]]
+
+
+def tokenize_around(
+    finder: SpecialTokenFinder | None,
+    strings: tf.Tensor,
+    tokenize: Callable[[tf.Tensor], Tokens],
+    *,
+    trim_offsets: bool = False,
+) -> Tokens:
+    """The tokens of texts whose added tokens stay whole.
+
+    Args:
+        finder: of the added tokens, or None if there are none.
+        strings: string (B,).
+        tokenize: what gives the tokens of the texts between; see `TextCut`.
+        trim_offsets: bool. As for `TextCut`.
+
+    Returns:
+        ids int32 (T,), row splits int64 (B + 1,), and () or (starts, ends), int64 (T,) each.
+    """
+    if finder is None:
+        return tokenize(strings)
+    cut = TextCut(finder, strings, trim_offsets=trim_offsets)
+    return cut.join(*tokenize(cut.pieces))
 
 
 class TextCut:
-    """Texts cut at their special tokens, and put together again when tokenized.
+    """Texts cut at their added tokens, and put together again when tokenized.
 
-    A text with k special tokens makes k + 1 pieces of text, of which any may be empty.
+    A text with k added tokens makes k + 1 pieces of text, of which any may be empty; an empty
+    one must have no tokens.
+
+    Args:
+        finder: of the added tokens.
+        strings: string (B,).
+        trim_offsets: bool. Whether the offsets of an added token are its own, without the
+            whitespace it took (as with the `trim_offsets` of RobertaProcessing and ByteLevel).
+
+    Attributes:
+        pieces: string (P,).
+        piece_starts: int64 (P,). Where each piece begins in its text, in bytes.
+        piece_splits: int64 (B + 1,). The pieces of each text.
     """
 
-    def __init__(self, finder: SpecialTokenFinder, strings: tf.Tensor) -> None:
+    def __init__(
+        self, finder: SpecialTokenFinder, strings: tf.Tensor, *, trim_offsets: bool = False
+    ) -> None:
         raw, splits = offsets.text_bytes(strings)
-        self._ids, self._rows, self._starts, self._ends = finder.find(raw, splits)
+        found = finder.find(raw, splits)
+        self._ids, self._rows = found.ids, found.rows
+        self._starts = found.inner_starts if trim_offsets else found.starts
+        self._ends = found.inner_ends if trim_offsets else found.ends
         count = ragged_ops.size64(self._ids)
         lengths = splits[1:] - splits[:-1]
         texts = ragged_ops.size64(lengths)
         number = tf.range(count)
-        # Special tokens before each text.
-        per_row = tf.scatter_nd(self._rows[:, tf.newaxis], tf.ones_like(number), [texts])
+        # Added tokens before each text.
+        per_row = _scatter(self._rows, tf.ones_like(number), texts)
         before = ragged_ops.splits_from_lengths(per_row)  # (B + 1,)
         row = tf.range(texts)
         # The edges of a text, 0, start, end, start, end, ..., length, are even in number, so
@@ -106,17 +423,17 @@ class TextCut:
             ],
             axis=0,
         )
-        edges = tf.scatter_nd(
-            at[:, tf.newaxis],
-            tf.concat([tf.zeros_like(lengths), lengths, self._starts, self._ends], axis=0),
-            [2 * (count + texts)],
+        edges = _scatter(
+            at,
+            tf.concat([tf.zeros_like(lengths), lengths, found.starts, found.ends], axis=0),
+            2 * (count + texts),
         )
         edges = tf.reshape(edges, [-1, 2])
-        self._piece_starts = edges[:, 0]
-        self._piece_splits = before + tf.range(texts + 1)  # (B + 1,)
+        self.piece_starts = edges[:, 0]
+        self.piece_splits = before + tf.range(texts + 1)  # (B + 1,)
         self._before = before
         self._number = number
-        self.pieces = offsets.cut(strings, edges[:, 0], edges[:, 1], self._piece_splits)
+        self.pieces = offsets.cut(strings, edges[:, 0], edges[:, 1], self.piece_splits)
 
     def join(
         self, ids: tf.Tensor, splits: tf.Tensor, spans: tuple[tf.Tensor, ...]
@@ -134,22 +451,27 @@ class TextCut:
         tokens = ragged_ops.size64(ids)
         total = tokens + ragged_ops.size64(self._ids)
         at = tf.gather(splits, self._number + self._rows + 1) + self._number
-        at = at[:, tf.newaxis]
-        special = tf.scatter_nd(at, tf.ones_like(self._number), [total])
+        special = _scatter(at, tf.ones_like(self._number), total)
         source = tf.cumsum(1 - special) - 1
         # One more value, so that there is something to gather from where no token is.
         source = tf.where(special > 0, tokens, source)
 
         def put(values: tf.Tensor, special_values: tf.Tensor) -> tf.Tensor:
-            placed = tf.scatter_nd(at, special_values, [total])
+            placed = _scatter(at, special_values, total)
             return tf.gather(tf.pad(values, [[0, 1]]), source) + placed
 
         if spans:
             pieces = ragged_ops.row_ids(splits, tokens)
-            shift = tf.gather(self._piece_starts, pieces)
+            shift = tf.gather(self.piece_starts, pieces)
             spans = (put(spans[0] + shift, self._starts), put(spans[1] + shift, self._ends))
-        splits = tf.gather(splits, self._piece_splits) + self._before
+        splits = tf.gather(splits, self.piece_splits) + self._before
         return put(ids, self._ids), splits, spans
+
+
+def _scatter(at: tf.Tensor, values: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """Values (S,) at places int64 (S,) of a row of zeros (size,)."""
+    # One place more than needed: LiteRT's kernel divides by the size.
+    return tf.scatter_nd(at[:, tf.newaxis], values, [size + 1])[:-1]
 
 
 def replace_rows(

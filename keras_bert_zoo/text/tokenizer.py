@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -12,6 +13,7 @@ import tensorflow as tf
 
 from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.text import packing, windows
+from keras_bert_zoo.text.special_tokens import AddedToken
 
 Texts: TypeAlias = str | bytes | Sequence[str | bytes] | np.ndarray[Any, Any] | tf.Tensor
 
@@ -30,7 +32,9 @@ class Tokenizer(abc.ABC):
         mask_token: str or None.
         cls_token_id, sep_token_id, pad_token_id, unk_token_id: int.
         mask_token_id: int or None.
-        special_tokens: tuple of str. These stay whole when they stand in a text.
+        added_tokens: tuple of AddedToken, with their ids. These stay whole when they stand in a
+            text. The special tokens come first.
+        special_tokens: tuple of str. Those of them that are special.
         separators_between, second_segment_id, cls_segment_id: int. How segments are packed; see
             `packing.Layout`. `cls_token` and `sep_token` are what stands around segments, also
             where the files call them `bos_token` and `eos_token`.
@@ -45,8 +49,9 @@ class Tokenizer(abc.ABC):
         sep_token: str,
         pad_token: str,
         mask_token: str | None,
-        additional_special_tokens: Sequence[str],
-        max_length: int | None,
+        additional_special_tokens: Sequence[str] = (),
+        added_tokens: Sequence[AddedToken] = (),
+        max_length: int | None = None,
         separators_between: int = 1,
         second_segment_id: int = 1,
         cls_segment_id: int = 0,
@@ -67,7 +72,8 @@ class Tokenizer(abc.ABC):
         }
         if mask_token is not None:
             named["mask_token"] = mask_token
-        missing = [f"{name} {token!r}" for name, token in named.items() if token not in self._ids]
+        known = self._ids.keys() | {token.content for token in added_tokens}
+        missing = [f"{name} {token!r}" for name, token in named.items() if token not in known]
         if missing:
             raise ConfigError(
                 f"expected a vocabulary that holds {', '.join(missing)}, got {len(vocabulary)} "
@@ -77,19 +83,22 @@ class Tokenizer(abc.ABC):
         if max_length is not None and max_length < 1:
             raise ConfigError(f"expected max_length of at least 1 or None, got {max_length}")
         self.vocabulary = list(vocabulary)
-        for token in additional_special_tokens:
-            if not token:
-                raise ConfigError("expected additional_special_tokens that are not empty, got ''")
-            if token not in self._ids:
-                self._ids[token] = len(self.vocabulary)
-                self.vocabulary.append(token)
+        if not all(additional_special_tokens):
+            raise ConfigError("expected additional_special_tokens that are not empty, got ''")
+        flagged = _flagged([*named.values(), *additional_special_tokens], added_tokens)
+        # New ones in the order of their ids; those without, behind.
+        for token in sorted(flagged, key=lambda token: (token.id is None, token.id or 0)):
+            self._add(token)
+        self.added_tokens = tuple(
+            dataclasses.replace(token, id=self._ids[token.content]) for token in flagged
+        )
         self.unk_token, self.cls_token = unk_token, cls_token
         self.sep_token, self.pad_token = sep_token, pad_token
         self.mask_token = mask_token
         self.unk_token_id, self.cls_token_id = self._ids[unk_token], self._ids[cls_token]
         self.sep_token_id, self.pad_token_id = self._ids[sep_token], self._ids[pad_token]
         self.mask_token_id = None if mask_token is None else self._ids[mask_token]
-        self.special_tokens = tuple(dict.fromkeys([*named.values(), *additional_special_tokens]))
+        self.special_tokens = tuple(t.content for t in self.added_tokens if t.special)
         self.additional_special_tokens = tuple(
             token for token in self.special_tokens if token not in named.values()
         )
@@ -103,6 +112,18 @@ class Tokenizer(abc.ABC):
             cls_segment_id=cls_segment_id,
         )
         self._functions: dict[tuple[Any, ...], Any] = {}
+
+    def _add(self, token: AddedToken) -> None:
+        """Puts an added token into the vocabulary if it is not there."""
+        expected = self._ids.get(token.content, len(self.vocabulary))
+        if token.id not in (None, expected):
+            raise ConfigError(
+                f"expected the added token {token.content!r} to have the id {expected}, got "
+                f"{token.id}; added tokens must follow the vocabulary without gaps"
+            )
+        if token.content not in self._ids:
+            self._ids[token.content] = expected
+            self.vocabulary.append(token.content)
 
     @classmethod
     def from_preset(cls, preset: str | os.PathLike[str]) -> Tokenizer:
@@ -374,6 +395,23 @@ class Tokenizer(abc.ABC):
     def __getstate__(self) -> dict[str, Any]:
         """Compiled functions cannot be copied or pickled; they come back when needed."""
         return {**self.__dict__, "_functions": {}}
+
+
+def _flagged(special: Sequence[str], added: Sequence[AddedToken]) -> list[AddedToken]:
+    """All added tokens, special ones first, each with the flags that are asked for."""
+    flags: dict[str, AddedToken] = {}
+    for token in added:
+        if flags.setdefault(token.content, token) != token:
+            raise ConfigError(
+                f"expected the added token {token.content!r} once, got it with different flags: "
+                f"{flags[token.content]} and {token}"
+            )
+    names = dict.fromkeys(special)
+    tokens = [
+        dataclasses.replace(flags.get(name, AddedToken(name)), special=True) for name in names
+    ]
+    tokens += [token for token in flags.values() if token.content not in names]
+    return sorted(tokens, key=lambda token: not token.special)
 
 
 def _to_strings(strings: Any) -> tuple[tf.Tensor, bool]:

@@ -10,6 +10,7 @@ Legend: B texts, T tokens in all of them, W words in all of them.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -22,6 +23,7 @@ from tensorflow_text.core.pybinds import pywrap_fast_wordpiece_tokenizer_model_b
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.text import offsets, ragged_ops, special_tokens, wordpiece_files
 from keras_bert_zoo.text.normalizer import BertNormalizer
+from keras_bert_zoo.text.special_tokens import AddedToken
 from keras_bert_zoo.text.tokenizer import Tokenizer
 
 _PREFIX = "##"
@@ -42,13 +44,18 @@ class WordPieceTokenizer(Tokenizer):
             `mask_token` may be None.
         additional_special_tokens: more tokens that stay whole in a text; those that the
             vocabulary lacks get the ids after its last.
+        added_tokens: `AddedToken`s, to say how tokens of a text are found, the named and additional
+            ones among them; by default, as they stand in the raw text.
         max_characters_per_word: int. A longer word is one `unk_token`.
         max_length: int or None. The longest input of the model, the default of `__call__`.
         separators_between, second_segment_id, cls_segment_id: int. How segments are packed, for
             families other than BERT; see `packing.Layout`.
+        trim_offsets: bool. Leave the whitespace that an added token takes out of its offsets, as
+            the tokenizers of MPNet do.
 
     Raises:
-        ConfigError: duplicate or missing tokens, a file that is not UTF-8.
+        ConfigError: duplicate or missing tokens, a file that is not UTF-8, an added token that
+            cannot be found exactly.
 
     Example:
         >>> tokenizer = WordPieceTokenizer(
@@ -72,11 +79,13 @@ class WordPieceTokenizer(Tokenizer):
         pad_token: str = "[PAD]",
         mask_token: str | None = "[MASK]",
         additional_special_tokens: Sequence[str] = (),
+        added_tokens: Sequence[AddedToken] = (),
         max_characters_per_word: int = 100,
         max_length: int | None = None,
         separators_between: int = 1,
         second_segment_id: int = 1,
         cls_segment_id: int = 0,
+        trim_offsets: bool = False,
     ) -> None:
         if isinstance(vocabulary, str | os.PathLike):
             vocabulary = wordpiece_files.read_vocabulary(vocabulary)
@@ -88,6 +97,7 @@ class WordPieceTokenizer(Tokenizer):
             pad_token=pad_token,
             mask_token=mask_token,
             additional_special_tokens=additional_special_tokens,
+            added_tokens=added_tokens,
             max_length=max_length,
             separators_between=separators_between,
             second_segment_id=second_segment_id,
@@ -101,6 +111,7 @@ class WordPieceTokenizer(Tokenizer):
         self.strip_accents = strip_accents
         self.handle_chinese_chars = handle_chinese_chars
         self.max_characters_per_word = max_characters_per_word
+        self.trim_offsets = trim_offsets
         # Tokens added behind the vocabulary are found in the text as it is, never as pieces.
         self.pieces = tuple(vocabulary)
         self._build()
@@ -132,15 +143,25 @@ class WordPieceTokenizer(Tokenizer):
         # Fewer pieces than these cannot make a word too long. (An unknown word is taken to be as
         # long as unk_token, which is not true and does no harm: too long or not, it stays one.)
         self._pieces_of_long_word = self.max_characters_per_word // max(1, *characters) + 1
-        self._finder = special_tokens.SpecialTokenFinder(
-            {token: self.token_to_id(token) for token in self.special_tokens}
+        raw = [token for token in self.added_tokens if not token.normalized]
+        self._finder = special_tokens.SpecialTokenFinder(raw) if raw else None
+        # Of two that are the same when normalized, Hugging Face takes now one and now the other;
+        # here it is the one with the lower id.
+        normalized = [
+            self._normalized(token, normalizer)
+            for token in sorted(self.added_tokens, key=lambda token: token.id or 0)
+            if token.normalized
+        ]
+        self._normalized_finder = (
+            special_tokens.SpecialTokenFinder(normalized) if normalized else None
         )
-        # Only a text that holds the first character of a special token, by itself a token, can
-        # hold the special token. None: it may begin with anything.
+        # Only a text that holds the first character of an added token, by itself a token, can
+        # hold the added token. None: it may begin with anything.
         self._hints: list[int] | None = None
-        if all(map(special_tokens.starts_with_ascii_punctuation, self.special_tokens)):
+        contents = [token.content for token in raw + normalized]
+        if all(map(special_tokens.starts_with_ascii_punctuation, contents)):
             known = {piece: i for i, piece in enumerate(pieces)}
-            firsts = {token[0] for token in self.special_tokens}
+            firsts = {content[0] for content in contents}
             self._hints = sorted({known.get(char, self.unk_token_id) for char in firsts})
         # Eager tensors, which all graphs share: an array would be written into each function.
         with tf.init_scope():
@@ -160,6 +181,21 @@ class WordPieceTokenizer(Tokenizer):
                 token_out_type=tf.int32,
                 model_buffer=tf.constant(np.frombuffer(model, np.uint8)),
             )
+
+    def _normalized(self, token: AddedToken, normalizer: BertNormalizer) -> AddedToken:
+        """The token as it stands in normalized texts.
+
+        ASCII is all that is the same in the op's texts and in Hugging Face's, and whitespace is
+        not: around ideographs, they have spaces of their own.
+        """
+        if token.lstrip or token.rstrip or not all("!" <= char <= "~" for char in token.content):
+            raise ConfigError(
+                f"normalized=true of the added token {token.content!r} is not supported: "
+                "a WordPiece tokenizer finds tokens in normalized texts only if they are of "
+                "printable ASCII characters, without lstrip and rstrip"
+            )
+        content = "".join(normalizer.map_character(ord(char)) for char in token.content)
+        return dataclasses.replace(token, content=content)
 
     def _op_piece(self, index: int, piece: str, normalizer: BertNormalizer) -> str:
         """The piece as the op has to know it."""
@@ -221,8 +257,38 @@ class WordPieceTokenizer(Tokenizer):
         self, strings: tf.Tensor, with_offsets: bool
     ) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, ...]]:
         """Tokens of texts that may hold special tokens."""
-        cut = special_tokens.TextCut(self._finder, strings)
-        return cut.join(*self._tokenize_plain(cut.pieces, with_offsets))
+        return special_tokens.tokenize_around(
+            self._finder,
+            strings,
+            lambda pieces: (
+                self._tokenize_plain(pieces, with_offsets)
+                if self._normalized_finder is None
+                else self._tokenize_normalized(pieces, with_offsets)
+            ),
+            trim_offsets=self.trim_offsets,
+        )
+
+    def _tokenize_normalized(
+        self, strings: tf.Tensor, with_offsets: bool
+    ) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, ...]]:
+        """Tokens of texts that may hold added tokens once they are normalized."""
+
+        def pieces_of(texts: tf.Tensor) -> special_tokens.Tokens:
+            if not with_offsets:
+                found = self._wordpiece.tokenize(texts)
+                return self._limit_words(found.values, found.row_splits, ())
+            found, starts, ends = self._wordpiece.tokenize_with_offsets(texts)
+            return self._limit_words(found.values, found.row_splits, (starts.values, ends.values))
+
+        if not with_offsets:
+            return special_tokens.tokenize_around(
+                self._normalized_finder, self._normalizer.normalize(strings), pieces_of
+            )
+        normalized, source = self._normalizer.normalize_with_offsets(strings)
+        ids, splits, spans = special_tokens.tokenize_around(
+            self._normalized_finder, normalized, pieces_of
+        )
+        return ids, splits, offsets.source_offsets(strings, source, splits, *spans)
 
     def _tokenize_plain(
         self, strings: tf.Tensor, with_offsets: bool
