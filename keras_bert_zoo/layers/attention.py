@@ -74,12 +74,7 @@ class SelfAttention(keras.layers.Layer):
         first_token_only: bool = False,
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Attends; see the class."""
-        keys = to_groups(self.key(x), layout)
-        values = to_groups(self.value(x), layout)
-        if first_token_only:
-            queries = self._first_token_queries(x, layout)
-        else:
-            queries = to_groups(self.query(x), layout)
+        queries, keys, values = self.project(x, layout, first_token_only=first_token_only)
         scale = tf.cast(self.scale, x.dtype)
         contexts, probabilities = [], []
         for group, (q, k, v) in enumerate(zip(queries, keys, values, strict=True)):
@@ -100,6 +95,27 @@ class SelfAttention(keras.layers.Layer):
         if "restore" in layout:
             first = tf.gather(first, layout["restore"])
         return first, probabilities
+
+    def project(
+        self, x: tf.Tensor, layout: Layout, *, first_token_only: bool
+    ) -> tuple[list[tf.Tensor], list[tf.Tensor], list[tf.Tensor]]:
+        """Computes queries, keys and values.
+
+        Args:
+            x: float (T, H).
+            layout: what `TokenLayout` returned.
+            first_token_only: bool. See `place`.
+
+        Returns:
+            three lists of float (n, s, H), one per group; queries (n, 1, H) with
+            `first_token_only`.
+        """
+        keys = to_groups(self.key(x), layout)
+        values = to_groups(self.value(x), layout)
+        if first_token_only:
+            first = self.query(tf.gather(x, layout["first_tokens"]))  # (B, H)
+            return self.first_token_groups(first, layout), keys, values
+        return to_groups(self.query(x), layout), keys, values
 
     def place(
         self, x: tf.Tensor, layout: Layout, group: int, *, first_token_only: bool = False
@@ -162,8 +178,8 @@ class SelfAttention(keras.layers.Layer):
         bias = layout["attention_bias"][group]
         return bias[:, :, :1] if first_token_only else bias
 
-    def _first_token_queries(self, x: tf.Tensor, layout: Layout) -> list[tf.Tensor]:
-        first = self.query(tf.gather(x, layout["first_tokens"]))  # (B, H)
+    def first_token_groups(self, first: tf.Tensor, layout: Layout) -> list[tf.Tensor]:
+        """Lays float (B, H), one vector a row of the batch, out as (n, 1, H), one per group."""
         if "restore" not in layout:
             return [first[:, tf.newaxis]]
         sorted_first = tf.gather(first, tf.argsort(layout["restore"]))
