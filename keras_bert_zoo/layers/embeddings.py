@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from keras_bert_zoo.config import EncoderConfig
+from keras_bert_zoo.layers.dense import Dense
 from keras_bert_zoo.layers.normalization import LayerNormalization
 from keras_bert_zoo.layers.token_layout import Layout
 
@@ -20,14 +21,20 @@ class Embeddings(keras.layers.Layer):
     rest of the layer.)
 
     Args:
-        config: EncoderConfig.
+        config: EncoderConfig. Without segments (`num_segments` 0) there is no segment table.
+        width: int or None. Of the tables; None: `hidden_dim`.
+        projected: bool. Whether a dense layer `projection`, behind everything else, maps the
+            tables' width to `hidden_dim` (arXiv 1909.11942, section 3.1).
+        positions: str or None. The layout's entry with the rows of the position table:
+            "positions", or "counted_positions". None: there is no position table.
+        position_initializer: Keras initializer or None, of the position table. None: as the others.
 
     Call arguments:
         layout: what `TokenLayout` returned: `token_ids`, `segment_ids`, `positions` int32 (T,).
         training: bool.
 
     Returns:
-        float (T, H), compute dtype.
+        float (T, H), compute dtype; H is `width` if not projected.
 
     Raises:
         tf.errors.InvalidArgumentError: on CPU, an id or a position outside its table.
@@ -35,31 +42,61 @@ class Embeddings(keras.layers.Layer):
     Source: arXiv 1810.04805, section 3.
     """
 
-    def __init__(self, config: EncoderConfig, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        config: EncoderConfig,
+        *,
+        width: int | None = None,
+        projected: bool = False,
+        positions: str | None = "positions",
+        position_initializer: Any = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.config = config
+        self.width = config.hidden_dim if width is None else width
+        self.positions = positions
         self.norm = LayerNormalization(
             epsilon=config.layer_norm_epsilon, dtype="float32", name="norm"
         )
         self.dropout = keras.layers.Dropout(config.dropout, dtype=self.dtype_policy)
-        initializer = keras.initializers.TruncatedNormal(stddev=config.initializer_range)
-
-        def table(name: str, rows: int) -> Any:
-            return self.add_weight(
-                name=name,
-                shape=(rows, config.hidden_dim),
-                initializer=initializer.clone(),
-                autocast=False,
+        self.token_table = self.add_table("token_table", config.vocabulary_size)
+        self.position_table = None
+        if positions is not None:
+            self.position_table = self.add_table(
+                "position_table", config.max_sequence_length, initializer=position_initializer
+            )
+        self.segment_table = None
+        if config.num_segments:
+            self.segment_table = self.add_table("segment_table", config.num_segments)
+        self.projection = None
+        if projected:
+            self.projection = Dense(
+                config.hidden_dim,
+                initializer_range=config.initializer_range,
+                dtype=self.dtype_policy,
+                name="projection",
             )
 
-        self.token_table = table("token_table", config.vocabulary_size)
-        self.position_table = table("position_table", config.max_sequence_length)
-        self.segment_table = table("segment_table", config.num_segments)
+    def add_table(self, name: str, rows: int, *, initializer: Any = None) -> Any:
+        """Creates a table, float32 (rows, width) whatever the compute dtype."""
+        if initializer is None:
+            initializer = keras.initializers.TruncatedNormal(stddev=self.config.initializer_range)
+        return self.add_weight(
+            name=name, shape=(rows, self.width), initializer=initializer, autocast=False
+        )
 
     def call(self, layout: Layout, training: bool = False) -> tf.Tensor:
         """Embeds the tokens; see the class."""
-        x = tf.gather(self.token_table.value, layout["token_ids"])  # (T, H)
-        x += tf.gather(self.position_table.value, layout["positions"])
-        x += tf.gather(self.segment_table.value, layout["segment_ids"])
-        x = self.norm(x, training=training)
-        return self.dropout(tf.cast(x, self.compute_dtype), training=training)
+        x = self.norm(self.embed(layout), training=training)
+        x = self.dropout(tf.cast(x, self.compute_dtype), training=training)
+        return x if self.projection is None else self.projection(x, training=training)
+
+    def embed(self, layout: Layout) -> tf.Tensor:
+        """Sums the tables' rows: float32 (T, width). A family may add to the sum."""
+        x = tf.gather(self.token_table.value, layout["token_ids"])
+        if self.position_table is not None:
+            x += tf.gather(self.position_table.value, layout[self.positions])
+        if self.segment_table is not None:
+            x += tf.gather(self.segment_table.value, layout["segment_ids"])
+        return x

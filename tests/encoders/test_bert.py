@@ -1,5 +1,6 @@
 """The BERT encoder against transformers' outputs, and its two layouts against each other."""
 
+import dataclasses
 import importlib.util
 from collections import Counter
 
@@ -117,13 +118,7 @@ def test_gradients_are_equal_in_both_layouts_and_reach_every_weight(groups):
         found = tape.gradient(loss, encoder.trainable_variables)
         return [tf.convert_to_tensor(gradient).numpy() for gradient in found]
 
-    config = kbz.EncoderConfig(
-        **{
-            **{f: getattr(SMALL, f) for f in SMALL.__dataclass_fields__},
-            "dropout": 0.0,
-            "attention_dropout": 0.0,
-        }
-    )
+    config = dataclasses.replace(SMALL, dropout=0.0, attention_dropout=0.0)
     padded = make_encoder(config, token_layout="padded")
     packed = make_encoder(config, token_layout="packed", attention_groups=groups)
     for variable, expected, found in zip(

@@ -1,0 +1,138 @@
+"""DistilBERT: BERT with half of the blocks, without segments and pooler (arXiv 1910.01108)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+
+from keras_bert_zoo.config import EncoderConfig, check_flags, check_rates
+from keras_bert_zoo.encoders.encoder import Encoder, Parts
+from keras_bert_zoo.layers.embeddings import Embeddings
+from keras_bert_zoo.layers.encoder_block import EncoderBlock
+from keras_bert_zoo.layers.pooler import Pooler
+
+
+class SinusoidalPositions(keras.initializers.Initializer):
+    """Initializes a position table with sines (even columns) and cosines (odd columns).
+
+    Source: arXiv 1706.03762, section 3.5.
+    """
+
+    def __call__(self, shape: tuple[int, int], dtype: Any = None) -> Any:
+        """Returns the table, float (rows, width)."""
+        rows, width = shape
+        column = np.arange(width)
+        angles = np.arange(rows)[:, np.newaxis] / 10000 ** (2 * (column // 2) / width)
+        table = np.where(column % 2, np.cos(angles), np.sin(angles))
+        return keras.ops.convert_to_tensor(table, dtype=dtype)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DistilBertConfig(EncoderConfig):
+    """A DistilBERT encoder's configuration; the defaults are transformers' DistilBertConfig's.
+
+    Args:
+        num_segments: int. Must be 0: there are no segment embeddings, and segment ids are not
+            read.
+        classifier_dropout: float in [0, 1) or None. `seq_classif_dropout`: before the heads that
+            read the pooled output.
+        span_dropout: float in [0, 1). `qa_dropout`: before the head of question answering.
+        sinusoidal_positions: bool. How a fresh position table starts; it is trained either way.
+        **others: see `EncoderConfig`.
+    """
+
+    num_layers: int = 6
+    classifier_dropout: float | None = 0.2
+    num_segments: int = 0
+    span_dropout: float = 0.1
+    sinusoidal_positions: bool = False
+    family: str = "distilbert"
+
+    names: ClassVar[Mapping[str, str]] = {
+        "vocab_size": "vocabulary_size",
+        "dim": "hidden_dim",
+        "n_layers": "num_layers",
+        "n_heads": "num_heads",
+        "hidden_dim": "intermediate_dim",
+        "activation": "activation",
+        "dropout": "dropout",
+        "attention_dropout": "attention_dropout",
+        "max_position_embeddings": "max_sequence_length",
+        "initializer_range": "initializer_range",
+        "pad_token_id": "pad_token_id",
+        "seq_classif_dropout": "classifier_dropout",
+        "qa_dropout": "span_dropout",
+        "sinusoidal_pos_embds": "sinusoidal_positions",
+        "tie_word_embeddings": "tie_word_embeddings",
+    }
+    fixed: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        "is_decoder": (False,),
+        "is_encoder_decoder": (False,),
+        "add_cross_attention": (False,),
+        "cross_attention_hidden_size": (None,),
+        "pruned_heads": ({}, None),
+        "quantization_config": (None,),
+        # The first versions of transformers' DistilBERT wrote it.
+        "tie_weights_": (True,),
+    }
+    least_segments: ClassVar[int] = 0
+
+    def problems(self) -> list[str]:
+        """Adds what is wrong with the family's own fields."""
+        problems = [
+            *super().problems(),
+            *check_rates(self, "span_dropout"),
+            *check_flags(self, "sinusoidal_positions"),
+        ]
+        if self.num_segments != 0:
+            problems.append(f"`num_segments` must be 0, got {self.num_segments!r}")
+        if self.layer_norm_epsilon != 1e-12:
+            # config.json has no key for it, so another value could not be saved.
+            problems.append(f"`layer_norm_epsilon` must be 1e-12, got {self.layer_norm_epsilon!r}")
+        return problems
+
+
+class DistilBertEncoder(Encoder):
+    """A DistilBERT encoder; see `Encoder` for arguments and outputs.
+
+    The pooler is the dense layer with ReLU that stands before a classifier; a bare checkpoint has
+    none.
+    """
+
+    config_class = DistilBertConfig
+    config: DistilBertConfig
+
+    def make_parts(self, config: EncoderConfig, *, pooler: bool, dtype: Any) -> Parts:
+        """Builds the layers; see `Encoder.make_parts`."""
+        initializer = SinusoidalPositions() if self.config.sinusoidal_positions else None
+        return Parts(
+            embeddings=Embeddings(
+                config, position_initializer=initializer, dtype=dtype, name="embeddings"
+            ),
+            blocks=[
+                EncoderBlock(config, dtype=dtype, name=f"block_{i}")
+                for i in range(config.num_layers)
+            ],
+            pooler=Pooler(
+                config.hidden_dim,
+                activation="relu",
+                initializer_range=config.initializer_range,
+                dtype=dtype,
+                name="pooler",
+            )
+            if pooler
+            else None,
+        )
+
+    def head_options(self, kind: str) -> dict[str, Any]:
+        """Says what heads are made of; see `Encoder.head_options`."""
+        options = super().head_options(kind)
+        if kind == "token_classification":
+            options["dropout"] = self.config.dropout
+        elif kind == "question_answering":
+            options["dropout"] = self.config.span_dropout
+        return options

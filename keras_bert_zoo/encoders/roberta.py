@@ -1,0 +1,134 @@
+"""RoBERTa, XLM-RoBERTa and CamemBERT (arXiv 1907.11692, 1911.02116, 1911.03894).
+
+One arithmetic, BERT's but for the positions: they are counted from the ids, and the first of them
+stands behind the padding's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from keras_bert_zoo.config import EncoderConfig
+from keras_bert_zoo.encoders.encoder import Encoder, Parts
+from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.layers.embeddings import Embeddings
+from keras_bert_zoo.layers.encoder_block import EncoderBlock
+from keras_bert_zoo.layers.pooler import Pooler
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RobertaConfig(EncoderConfig):
+    """A RoBERTa encoder's configuration; the defaults are transformers' RobertaConfig's.
+
+    Args:
+        max_sequence_length: int. Rows of the position embedding, of which the first
+            `pad_token_id + 1` are no positions of text: see `max_tokens`.
+        pad_token_id: int. Tokens of this id have the position of the same number, and do not
+            count for the positions of others, whatever the padding mask says.
+        **others: see `EncoderConfig`.
+    """
+
+    vocabulary_size: int = 50265
+    pad_token_id: int = 1
+    family: str = "roberta"
+
+    def problems(self) -> list[str]:
+        """Adds what is wrong with the positions."""
+        problems = super().problems()
+        if not problems and self.max_tokens < 1:
+            problems.append(
+                f"`max_sequence_length` must be above `pad_token_id` + 1 = "
+                f"{self.pad_token_id + 1}, got {self.max_sequence_length}"
+            )
+        return problems
+
+    @property
+    def max_tokens(self) -> int:
+        """The longest input, in tokens."""
+        return self.max_sequence_length - self.pad_token_id - 1
+
+    @classmethod
+    def from_huggingface(
+        cls, config: Mapping[str, Any], *, ignore: Iterable[str] = ()
+    ) -> EncoderConfig:
+        """Reads a config.json; see `EncoderConfig.from_huggingface`."""
+        if isinstance(config, Mapping) and config.get("pad_token_id", 1) is None:
+            raise ConfigError(
+                "`pad_token_id` is null in this config.json, but positions are counted from it. "
+                "Give the id of the padding token (1 in RoBERTa's own vocabulary)."
+            )
+        return super().from_huggingface(config, ignore=ignore)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class XLMRobertaConfig(RobertaConfig):
+    """An XLM-RoBERTa encoder's; the defaults are transformers' XLMRobertaConfig's."""
+
+    vocabulary_size: int = 30522
+    family: str = "xlm-roberta"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CamembertConfig(RobertaConfig):
+    """A CamemBERT encoder's; the defaults are transformers' CamembertConfig's."""
+
+    vocabulary_size: int = 30522
+    family: str = "camembert"
+
+
+class RobertaEncoder(Encoder):
+    """A RoBERTa encoder; see `Encoder` for arguments and outputs.
+
+    Segment ids are read: most checkpoints know no other than 0.
+    """
+
+    config_class = RobertaConfig
+
+    def make_parts(self, config: EncoderConfig, *, pooler: bool, dtype: Any) -> Parts:
+        """Builds the layers; see `Encoder.make_parts`."""
+        return Parts(
+            embeddings=Embeddings(
+                config, positions="counted_positions", dtype=dtype, name="embeddings"
+            ),
+            blocks=[
+                EncoderBlock(config, dtype=dtype, name=f"block_{i}")
+                for i in range(config.num_layers)
+            ],
+            pooler=Pooler(
+                config.hidden_dim,
+                dropout=self.head_options("classification")["dropout"],
+                initializer_range=config.initializer_range,
+                dtype=dtype,
+                name="pooler",
+            )
+            if pooler
+            else None,
+        )
+
+    def layout_options(self) -> dict[str, Any]:
+        """Asks for positions that are counted from the ids."""
+        return {"padding_id": self.config.pad_token_id}
+
+    def head_options(self, kind: str) -> dict[str, Any]:
+        """Says what heads are made of; see `Encoder.head_options`."""
+        options = super().head_options(kind)
+        if kind == "masked_lm":
+            # Hugging Face's RobertaLMHead: not `hidden_act`.
+            options["transform_activation"] = "gelu"
+        elif kind == "multiple_choice":
+            options["dropout"] = self.config.dropout
+        return options
+
+
+class XLMRobertaEncoder(RobertaEncoder):
+    """An XLM-RoBERTa encoder; see `RobertaEncoder`."""
+
+    config_class = XLMRobertaConfig
+
+
+class CamembertEncoder(RobertaEncoder):
+    """A CamemBERT encoder; see `RobertaEncoder`."""
+
+    config_class = CamembertConfig

@@ -1,0 +1,14 @@
+"""CamemBERT's models and the configurations they are compared in, which are RoBERTa's."""
+
+import transformers
+
+from tools.zoo import roberta
+
+CONFIG = transformers.CamembertConfig
+MODELS = {
+    head: getattr(transformers, model.__name__.replace("Roberta", "Camembert"))
+    for head, model in roberta.MODELS.items()
+}
+SMALL = roberta.SMALL
+VARIANTS = {name: roberta.VARIANTS[name] for name in ("plain", "padding_5", "untied")}
+GOLDENS = [("classification", "plain")]
