@@ -1,8 +1,6 @@
 """safetensors: one file or several with an index, read lazily and written in a stream.
 
-The header is parsed and checked here, before any memory is taken for tensors; data is read with
-pread, which may be done by several threads and fails cleanly if the file shrinks meanwhile (a
-mapped file would kill the process).
+The header is parsed and checked here, before any memory is taken for tensors.
 """
 
 from __future__ import annotations
@@ -11,8 +9,6 @@ import contextlib
 import json
 import math
 import os
-import stat
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,14 +17,13 @@ import ml_dtypes
 import numpy as np
 
 from keras_bert_zoo.checkpoints.arrays import aligned_empty, copy_array
+from keras_bert_zoo.checkpoints.raw_files import RawFile, RawTensor, RawTensorSource
+from keras_bert_zoo.checkpoints.shards import open_files
 from keras_bert_zoo.checkpoints.tensors import (
     SAFETENSORS_FILE,
     SAFETENSORS_INDEX,
     TensorInfo,
-    TensorSource,
-    list_some,
     parse_json,
-    read_json,
 )
 from keras_bert_zoo.errors import CheckpointError, ConfigError
 
@@ -57,313 +52,111 @@ _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 # A header needs some hundred bytes a tensor; this is room for a hundred thousand.
 HEADER_LIMIT_BYTES = 16_000_000
-_SHARD_LIMIT = 512
-_STRIP_BYTES = 1 << 20  # read at once before it is transposed; stays in the second-level cache
 
 # As transformers: files beyond this are split.
 MAX_SHARD_BYTES = 5_000_000_000
 
 
-class _Entry(NamedTuple):
-    info: TensorInfo
-    start: int  # bytes, in the file
-    size: int  # bytes
-
-
-class _File:
-    """One open safetensors file whose header has been checked."""
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = os.fspath(path)
-        self.descriptor = -1
-        try:
-            # Without O_NONBLOCK, opening a pipe of that name would wait for ever.
-            self.descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError as error:
-            raise CheckpointError(f"{self.path} cannot be opened: {error.strerror}.") from None
-        try:
-            self.entries = self._read_header()
-        except BaseException:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
-            self.descriptor = -1
-
-    def read(self, start: int, out: np.ndarray) -> None:
-        """Fills a C-contiguous array with the bytes from `start` on."""
-        if self.descriptor < 0:
-            raise CheckpointError(f"{self.path} has been closed.")
-        view = out.reshape(-1).view(np.uint8).data
-        done = 0
-        while done < len(view):
-            try:
-                count = os.preadv(self.descriptor, [view[done:]], start + done)
-            except OSError as error:
-                raise CheckpointError(f"{self.path} cannot be read: {error.strerror}.") from None
-            if count == 0:
-                raise CheckpointError(f"{self.path} became shorter while it was read.")
-            done += count
-
-    def _read_header(self) -> dict[str, _Entry]:
-        status = os.fstat(self.descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise CheckpointError(f"{self.path} is not a regular file.")
-        self._size = status.st_size
-        if self._size < 8:
-            raise self._broken("it has no header")
-        length = np.empty(1, "<u8")
-        self.read(0, length)
-        header_size = int(length[0])
-        if header_size > self._size - 8:
-            raise self._broken(f"its header should have {header_size:,} bytes")
-        if header_size > HEADER_LIMIT_BYTES:
-            raise self._broken(
-                f"its header has {header_size:,} bytes, {HEADER_LIMIT_BYTES:,} at most are read"
-            )
-        text = np.empty(header_size, np.uint8)
-        self.read(8, text)
-        try:
-            header = parse_json(text.tobytes(), "the header", limit=HEADER_LIMIT_BYTES)
-        except ConfigError as error:
-            raise self._broken(str(error).rstrip(".")) from None
-        return self._check(header, 8 + header_size)
-
-    def _check(self, header: dict[str, Any], data_start: int) -> dict[str, _Entry]:
-        metadata = header.pop("__metadata__", {})
-        if not isinstance(metadata, dict) or not all(
-            isinstance(value, str) for value in metadata.values()
-        ):
-            raise self._broken("its __metadata__ is not a map of strings")
-        entries = {}
-        for name, fields in header.items():
-            entries[name] = self._entry(name, fields, data_start)
-        # Data must be laid end to end: no overlap, no hole, nothing after it.
-        expected = data_start
-        for name, entry in sorted(entries.items(), key=lambda item: item[1][1:]):
-            if entry.start != expected:
-                what = "overlaps another tensor" if entry.start < expected else "follows a hole"
-                raise self._broken(f"{name!a} {what}")
-            expected += entry.size
-        if expected != self._size:
-            raise self._broken(f"its header describes {expected:,} bytes")
-        return entries
-
-    def _entry(self, name: str, fields: Any, data_start: int) -> _Entry:
-        if not isinstance(fields, dict) or fields.keys() != {"dtype", "shape", "data_offsets"}:
-            raise self._broken(f"{name!a} is not described by dtype, shape and data_offsets")
-        shape, offsets = fields["shape"], fields["data_offsets"]
-        if not _are_sizes(shape) or not _are_sizes(offsets) or len(offsets) != 2:
-            raise self._broken(f"{name!a} has a shape or offsets that are not sizes")
-        if not isinstance(fields["dtype"], str) or fields["dtype"] not in DTYPES:
-            raise self._broken(
-                f"{name!a} has the dtype {str(fields['dtype'])[:32]!a}, expected one of "
-                + ", ".join(DTYPES)
-            )
-        dtype = DTYPES[fields["dtype"]]
-        start, stop = offsets
-        if not start <= stop <= self._size - data_start:
-            raise self._broken(f"{name!a} has the offsets {start} and {stop}, beyond the file")
-        size = math.prod(shape) * dtype.itemsize
-        if stop - start != size:
-            raise self._broken(
-                f"{name!a} takes {stop - start:,} bytes, its shape and dtype {size:,}"
-            )
-        return _Entry(TensorInfo(tuple(shape), dtype), data_start + start, size)
-
-    def _broken(self, reason: str) -> CheckpointError:
-        return CheckpointError(
-            f"{self.path} ({self._size:,} bytes) is not a whole safetensors file: {reason}. "
-            "Fetch or write it again."
-        )
-
-
-class SafetensorsSource(TensorSource):
-    """The tensors of one or several safetensors files. Use `open_safetensors`.
-
-    Args:
-        path: for messages.
-        files: open files, no two of which hold a tensor of the same name.
-    """
-
-    parallel_reads = True
-
-    def __init__(self, path: str, files: Iterable[_File]) -> None:
-        self._files = list(files)
-        self._where = {name: file for file in self._files for name in file.entries}
-        self._strips = threading.local()
-        super().__init__(
-            path, {name: file.entries[name].info for name, file in self._where.items()}
-        )
-
-    def close(self) -> None:
-        """Closes the files. Arrays that were read stay usable."""
-        for file in self._files:
-            file.close()
-
-    def _read(self, stored_name: str) -> np.ndarray:
-        file = self._where[stored_name]
-        entry = file.entries[stored_name]
-        value = aligned_empty(entry.info.shape, entry.info.dtype)
-        file.read(entry.start, value)
-        return value
-
-    def _read_into(self, stored_name: str, out: np.ndarray) -> None:
-        file = self._where[stored_name]
-        entry = file.entries[stored_name]
-        shape, dtype = entry.info
-        if out.dtype == dtype and out.flags.c_contiguous:
-            file.read(entry.start, out)
-            return
-        if len(shape) != 2 or not entry.size:
-            copy_array(out, self._read(stored_name))
-            return
-        # A strip of rows at a time, transposed or cast while it is in the cache.
-        row_bytes = shape[1] * dtype.itemsize
-        rows = max(1, _STRIP_BYTES // row_bytes)
-        buffer = self._strip(rows * row_bytes)
-        for row in range(0, shape[0], rows):
-            count = min(rows, shape[0] - row)
-            strip = buffer[: count * row_bytes].view(dtype).reshape(count, shape[1])
-            file.read(entry.start + row * row_bytes, strip)
-            copy_array(out[row : row + count], strip)
-
-    def _strip(self, size: int) -> np.ndarray:
-        """Returns a buffer of this thread's own, kept from strip to strip."""
-        buffer: np.ndarray | None = getattr(self._strips, "buffer", None)
-        if buffer is None or buffer.size < size:
-            buffer = self._strips.buffer = aligned_empty((size,), np.uint8)
-        return buffer
-
-
-def open_safetensors(path: str | os.PathLike[str]) -> SafetensorsSource:
+def open_safetensors(path: str | os.PathLike[str]) -> RawTensorSource:
     """Opens a safetensors file, or all that an index names.
 
     Args:
         path: of a .safetensors file or of a model.safetensors.index.json.
 
     Returns:
-        SafetensorsSource.
+        RawTensorSource.
 
     Raises:
         CheckpointError: a file is missing, truncated or malformed; an index names a file outside
             its directory; index and files do not agree. Nothing has been read then but headers.
     """
-    path = Path(path)
-    if path.suffix != ".json":
-        file = _File(path)
-        return _source(str(path), [file])
-    shards = read_index(path)
-    files: list[_File] = []
-    try:
-        for shard in shards:
-            files.append(_File(path.parent / shard))
-        check_index(path, shards, {Path(file.path).name: list(file.entries) for file in files})
-    except BaseException:
-        for file in files:
-            file.close()
-        raise
-    return _source(str(path), files)
+    return open_files(Path(path), read_header)
 
 
-def _source(path: str, files: list[_File]) -> SafetensorsSource:
-    try:
-        return SafetensorsSource(path, files)
-    except BaseException:
-        for file in files:
-            file.close()
-        raise
-
-
-def read_index(path: Path) -> dict[str, set[str]]:
-    """Reads the index of a checkpoint in shards, and checks where it points to.
+def read_header(file: RawFile) -> dict[str, RawTensor]:
+    """Reads and checks a safetensors file's header.
 
     Args:
-        path: of a model.safetensors.index.json or pytorch_model.bin.index.json.
+        file: the open file.
 
     Returns:
-        dict, shard's file name -> names of its tensors. Each is a file beside the index.
+        dict, name -> RawTensor.
 
     Raises:
-        CheckpointError: the index is malformed, or a shard is missing or lies elsewhere.
+        CheckpointError: the file is truncated or malformed.
     """
     try:
-        index = read_json(path)
+        return _read_header(file)
+    except _Malformed as reason:
+        raise CheckpointError(
+            f"{file.path} ({file.size:,} bytes) is not a whole safetensors file: {reason}. "
+            "Fetch or write it again."
+        ) from None
+
+
+class _Malformed(Exception):
+    """Why a file is not a whole safetensors file."""
+
+
+def _read_header(file: RawFile) -> dict[str, RawTensor]:
+    if file.size < 8:
+        raise _Malformed("it has no header")
+    header_size = int.from_bytes(file.read_bytes(0, 8), "little")
+    data_start = 8 + header_size
+    if data_start > file.size:
+        raise _Malformed(f"its header should have {header_size:,} bytes")
+    if header_size > HEADER_LIMIT_BYTES:
+        raise _Malformed(
+            f"its header has {header_size:,} bytes, {HEADER_LIMIT_BYTES:,} at most are read"
+        )
+    text = file.read_bytes(8, header_size)
+    try:
+        header = parse_json(text, "the header", limit=HEADER_LIMIT_BYTES)
     except ConfigError as error:
-        raise CheckpointError(str(error)) from None
-    weight_map = index.get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise CheckpointError(f"{path} has no `weight_map` from tensors to files.")
-    shards: dict[str, set[str]] = {}
-    for name, shard in weight_map.items():
-        if not isinstance(shard, str):
-            raise CheckpointError(f"{path}: the file of {name!a} must be a string, got {shard!a}.")
-        shards.setdefault(shard, set()).add(name)
-    if len(shards) > _SHARD_LIMIT:
-        raise CheckpointError(f"{path} names {len(shards)} files; {_SHARD_LIMIT} at most are read.")
-    for shard in shards:
-        _check_shard(path, shard)
-    missing = sorted(shard for shard in shards if not (path.parent / shard).is_file())
-    if missing:
-        raise CheckpointError(
-            f"{path} names files that are not there: {list_some(missing)}. Fetch them again."
+        raise _Malformed(str(error).rstrip(".")) from None
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(
+        isinstance(value, str) for value in metadata.values()
+    ):
+        raise _Malformed("its __metadata__ is not a map of strings")
+    extents = []
+    tensors = {}
+    for name, fields in header.items():
+        info, start, size = _check_entry(name, fields, file.size - data_start)
+        extents.append((start, size, name))
+        tensors[name] = RawTensor(file, info, data_start + start)
+    # Data must be laid end to end: no overlap, no hole, nothing after it.
+    end = 0
+    for start, size, name in sorted(extents):
+        if start != end:
+            what = "overlaps another tensor" if start < end else "follows a hole"
+            raise _Malformed(f"{name!a} {what}")
+        end += size
+    if data_start + end != file.size:
+        raise _Malformed(f"its header describes {data_start + end:,} bytes")
+    return tensors
+
+
+def _check_entry(name: str, fields: Any, data_size: int) -> tuple[TensorInfo, int, int]:
+    """Returns what a header says of a tensor: info, start and size in bytes."""
+    if not isinstance(fields, dict) or fields.keys() != {"dtype", "shape", "data_offsets"}:
+        raise _Malformed(f"{name!a} is not described by dtype, shape and data_offsets")
+    shape, offsets = fields["shape"], fields["data_offsets"]
+    if not _are_sizes(shape) or not _are_sizes(offsets) or len(offsets) != 2:
+        raise _Malformed(f"{name!a} has a shape or offsets that are not sizes")
+    if not isinstance(fields["dtype"], str) or fields["dtype"] not in DTYPES:
+        raise _Malformed(
+            f"{name!a} has the dtype {str(fields['dtype'])[:32]!a}, expected one of "
+            + ", ".join(DTYPES)
         )
-    return shards
-
-
-def _check_shard(path: Path, shard: str) -> None:
-    plain = shard.isprintable() and shard not in ("", ".", "..") and not set("/\\:") & set(shard)
-    if not plain:
-        raise CheckpointError(
-            f"{path} names the file {shard[:256]!a}; a shard must lie in the index's directory, "
-            "named without a path."
-        )
-    target = (path.parent / shard).resolve()
-    directory = path.parent.resolve()
-    allowed = {directory}
-    # Hugging Face's cache: snapshots/REVISION/NAME links to blobs/SHA256.
-    if directory.parent.name == "snapshots":
-        allowed.add(directory.parent.parent / "blobs")
-    if target.parent not in allowed:
-        raise CheckpointError(
-            f"{path} names {shard!a}, a link that leaves the directory, to {str(target)!a}."
-        )
-
-
-def check_index(
-    path: Path, shards: Mapping[str, set[str]], found: Mapping[str, Iterable[str]]
-) -> None:
-    """Checks that the shards hold what their index says, each tensor once.
-
-    Args:
-        path: of the index.
-        shards: what `read_index` returned.
-        found: shard's file name -> names of the tensors in it.
-
-    Raises:
-        CheckpointError: listing the tensors that are missing, not announced, or there twice.
-    """
-    seen: dict[str, str] = {}
-    twice, missing, unannounced = [], [], []
-    for shard, announced in shards.items():
-        names = set(found[shard])
-        twice += [f"{name!a} in {seen[name]} and {shard}" for name in names if name in seen]
-        missing += [f"{name!a} in {shard}" for name in announced - names]
-        unannounced += [f"{name!a} in {shard}" for name in names - announced - seen.keys()]
-        seen |= dict.fromkeys(names, shard)
-    problems = [
-        f"{label}: {list_some(sorted(items))}"
-        for label, items in (
-            ("listed twice", twice),
-            ("missing", missing),
-            ("not in the index", unannounced),
-        )
-        if items
-    ]
-    if problems:
-        raise CheckpointError(f"{path} and its files do not agree. " + "; ".join(problems) + ".")
+    dtype = DTYPES[fields["dtype"]]
+    start, stop = offsets
+    if not start <= stop <= data_size:
+        raise _Malformed(f"{name!a} has the offsets {start} and {stop}, beyond the file")
+    size = math.prod(shape) * dtype.itemsize
+    if stop - start != size:
+        raise _Malformed(f"{name!a} takes {stop - start:,} bytes, its shape and dtype {size:,}")
+    return TensorInfo(tuple(shape), dtype), start, size
 
 
 class LazyTensor(NamedTuple):

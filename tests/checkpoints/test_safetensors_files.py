@@ -11,7 +11,7 @@ import pytest
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from keras_bert_zoo.checkpoints import safetensors_files
+from keras_bert_zoo.checkpoints import raw_files
 from keras_bert_zoo.checkpoints.safetensors_files import (
     LazyTensor,
     open_safetensors,
@@ -66,7 +66,7 @@ def test_reads_what_the_library_writes(tmp_path):
 @pytest.mark.parametrize("shape", [(1, 1), (3, 5), (700, 3), (3, 700), (513, 1025)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16, np.float64])
 def test_reads_transposes_and_casts_into_memory(tmp_path, monkeypatch, shape, dtype):
-    monkeypatch.setattr(safetensors_files, "_STRIP_BYTES", 4096)  # several strips each
+    monkeypatch.setattr(raw_files, "_STRIP_BYTES", 4096)  # several strips each
     value = np.random.default_rng(0).standard_normal(shape).astype(dtype)
     write_safetensors(tmp_path, [("x", value)])
     with open_checkpoint(tmp_path) as source:
