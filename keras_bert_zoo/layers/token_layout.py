@@ -38,6 +38,7 @@ class TokenLayout(keras.layers.Layer):
             1 is best when batches are bucketed by length, 6 for texts in order of arrival.
         padding_id: int or None. Also return positions that count the tokens other than this one.
         neighbours: bool. Also return the ids of each token's neighbours in the batch.
+        last_tokens: bool. Also return where the last column of each row stands, whatever its mask.
 
     Call arguments:
         token_ids, segment_ids, padding_mask: int32 (B, S). `padding_mask` 1 = attend, 0 = padding;
@@ -50,7 +51,8 @@ class TokenLayout(keras.layers.Layer):
         column of each row stands among the tokens; with `padding_id`, `counted_positions` int32
         (T,), from `padding_id + 1`, and `padding_id` at the tokens of that id; with `neighbours`,
         `previous_ids` and `next_ids` int32 (T,), padding's ids included, -1 beyond the batch's
-        edges; and index tensors for this module's functions.
+        edges; with `last_tokens`, `last_tokens` int32 (B,), as `first_tokens`; and index tensors
+        for this module's functions.
 
     Raises:
         ConfigError: unknown `kind` or `attention_groups` below 1.
@@ -63,6 +65,7 @@ class TokenLayout(keras.layers.Layer):
         attention_groups: int = 1,
         padding_id: int | None = None,
         neighbours: bool = False,
+        last_tokens: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -74,13 +77,20 @@ class TokenLayout(keras.layers.Layer):
         self.attention_groups = attention_groups
         self.padding_id = padding_id
         self.neighbours = neighbours
+        self.last_tokens = last_tokens
 
     def call(self, token_ids: tf.Tensor, segment_ids: tf.Tensor, padding_mask: tf.Tensor) -> Layout:
         """Computes the layout; see the class."""
         if self.kind == "padded":
             layout = _padded_layout(token_ids, segment_ids, padding_mask)
         else:
-            layout = _packed_layout(token_ids, segment_ids, padding_mask, self.attention_groups)
+            layout = _packed_layout(
+                token_ids,
+                segment_ids,
+                padding_mask,
+                self.attention_groups,
+                keep_last=self.last_tokens,
+            )
         if self.padding_id is not None:
             counted = tf.cast(token_ids != self.padding_id, tf.int32)
             positions = tf.cumsum(counted, axis=1) * counted + self.padding_id
@@ -91,6 +101,13 @@ class TokenLayout(keras.layers.Layer):
             behind = tf.concat([token_ids[:, 1:], edge], axis=1)
             layout["previous_ids"] = pick_tokens(before, layout)
             layout["next_ids"] = pick_tokens(behind, layout)
+        if self.last_tokens:
+            columns = tf.shape(token_ids)[1]
+            layout["last_tokens"] = (
+                layout["first_tokens"] + columns - 1
+                if self.kind == "padded"
+                else layout["unpack"][:, -1] - 1
+            )
         return layout
 
     def get_config(self) -> dict[str, Any]:
@@ -100,6 +117,7 @@ class TokenLayout(keras.layers.Layer):
             "attention_groups": self.attention_groups,
             "padding_id": self.padding_id,
             "neighbours": self.neighbours,
+            "last_tokens": self.last_tokens,
         }
 
 
@@ -119,7 +137,12 @@ def _padded_layout(token_ids: tf.Tensor, segment_ids: tf.Tensor, padding_mask: t
 
 
 def _packed_layout(
-    token_ids: tf.Tensor, segment_ids: tf.Tensor, padding_mask: tf.Tensor, groups: int
+    token_ids: tf.Tensor,
+    segment_ids: tf.Tensor,
+    padding_mask: tf.Tensor,
+    groups: int,
+    *,
+    keep_last: bool,
 ) -> Layout:
     shape = tf.shape(token_ids)
     rows, columns = shape[0], shape[1]
@@ -127,6 +150,8 @@ def _packed_layout(
     # The first column is always kept, as a query: the pooled output reads it even where the
     # caller masked it (left padding).
     keep = tf.logical_or(attend, tf.range(columns)[tf.newaxis, :] == 0)
+    if keep_last:
+        keep = tf.logical_or(keep, tf.range(columns)[tf.newaxis, :] == columns - 1)
     lengths = tf.reduce_sum(tf.cast(keep, tf.int32), axis=1)  # (B,)
     order = tf.argsort(lengths, stable=True)
     lengths = tf.gather(lengths, order)
@@ -266,10 +291,45 @@ def from_batch(x: tf.Tensor, layout: Layout) -> tf.Tensor:
     return tokens if "shape_of" in layout else tf.gather(tokens, layout["cells"])
 
 
+def mean_of_tokens(x: tf.Tensor, layout: Layout) -> tf.Tensor:
+    """The mean of each row's attended tokens.
+
+    Args:
+        x: float (T, H).
+        layout: what `TokenLayout` returned.
+
+    Returns:
+        float (B, H), `x`'s dtype; summed in float32.
+    """
+    attended = tf.cast(layout["attended"], tf.float32)[:, tf.newaxis]
+    weighted = tf.concat([tf.cast(x, tf.float32) * attended, attended], axis=1)
+    sums = tf.reduce_sum(to_batch(weighted, layout), axis=1)  # (B, H + 1)
+    return tf.cast(sums[:, :-1] / sums[:, -1:], x.dtype)
+
+
 def pick_tokens(values: tf.Tensor, layout: Layout) -> tf.Tensor:
     """Takes the tokens' values out of a padded batch: (B, S) -> (T,), as `from_batch`."""
     flat = tf.reshape(values, [-1])
     return flat if "shape_of" in layout else tf.gather(flat, layout["cells"])
+
+
+def take_positions(x: tf.Tensor, layout: Layout, positions: tf.Tensor) -> tf.Tensor:
+    """Takes the tokens at some columns of the batch, row by row.
+
+    Args:
+        x: float (T, H).
+        layout: what `TokenLayout` returned.
+        positions: int32 (B, P). Columns of the batch.
+
+    Returns:
+        float (B * P, H). The packed layout gives zeros for padding.
+    """
+    if "shape_of" in layout:
+        rows, columns = _dimensions(layout["shape_of"])
+        return tf.gather(x, tf.reshape(tf.range(rows)[:, tf.newaxis] * columns + positions, [-1]))
+    with_zeros = tf.concat([tf.zeros_like(x[:1]), x], axis=0)
+    places = tf.gather(layout["unpack"], positions, batch_dims=1)
+    return tf.gather(with_zeros, tf.reshape(places, [-1]))
 
 
 def group_positions(layout: Layout) -> list[tf.Tensor]:

@@ -1,0 +1,181 @@
+"""A pre-LayerNorm Transformer block with rotary attention and a gated feed-forward part."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_bert_zoo.layers.activations import get_activation
+from keras_bert_zoo.layers.dense import Dense
+from keras_bert_zoo.layers.normalization import LayerNormalization
+from keras_bert_zoo.layers.rotary import RotarySelfAttention
+from keras_bert_zoo.layers.token_layout import Layout, to_groups
+
+
+class FusedRotarySelfAttention(RotarySelfAttention):
+    """Rotary self-attention with one projection for queries, keys and values.
+
+    Args:
+        use_bias: bool. Whether that projection has a bias.
+        bias: str. The layout's key of what is added to the scores; "" for the mask alone.
+        **kwargs: see `RotarySelfAttention`.
+
+    Source: arXiv 2412.13663, section 2.1; arXiv 2104.09864.
+    """
+
+    def __init__(self, *, use_bias: bool, bias: str = "", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.bias = bias
+        self.projection = Dense(
+            3 * self.num_heads * self.head_dim,
+            use_bias=use_bias,
+            initializer_range=self.query.initializer_range,
+            dtype=self.dtype_policy,
+            name="projection",
+        )
+
+    def project(
+        self, x: tf.Tensor, layout: Layout, *, first_token_only: bool
+    ) -> tuple[list[tf.Tensor], list[tf.Tensor], list[tf.Tensor]]:
+        """Projects once and takes the product apart; see `SelfAttention.project`."""
+        projected = self.projection(x)  # (T, 3 * H)
+        parts = [tf.split(group, 3, axis=-1) for group in to_groups(projected, layout)]
+        queries, keys, values = ([part[i] for part in parts] for i in range(3))
+        if first_token_only:
+            first = tf.gather(projected, layout["first_tokens"])
+            queries = self.first_token_groups(tf.split(first, 3, axis=-1)[0], layout)
+        return queries, keys, values
+
+    def added_scores(
+        self, layout: Layout, group: int, *, first_token_only: bool = False
+    ) -> tf.Tensor:
+        """Returns the mask, or the window of a local layer; see `SelfAttention.added_scores`."""
+        if not self.bias:
+            return layout["attend"][group]
+        bias = layout[self.bias][group]
+        return bias[:, :, :1] if first_token_only else bias
+
+
+class GatedFeedForward(keras.layers.Layer):
+    """Computes `(activation(x A) * x B) C`, with A and B in one product.
+
+    Args:
+        intermediate_dim: int. Width of each of the two halves.
+        output_dim: int.
+        activation: str.
+        use_bias: bool. Whether the dense layers have biases.
+        dropout: float in [0, 1). On the gated product.
+        initializer_range: float. See `Dense`.
+
+    Call arguments:
+        x: float (T, H).
+        training: bool.
+
+    Returns:
+        float (T, output_dim).
+
+    Source: arXiv 2002.05202, section 2 (GEGLU).
+    """
+
+    def __init__(
+        self,
+        *,
+        intermediate_dim: int,
+        output_dim: int,
+        activation: str,
+        use_bias: bool,
+        dropout: float,
+        initializer_range: float = 0.02,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        shared: dict[str, Any] = {
+            "use_bias": use_bias,
+            "initializer_range": initializer_range,
+            "dtype": self.dtype_policy,
+        }
+        self.expansion = Dense(2 * intermediate_dim, name="expansion", **shared)
+        self.contraction = Dense(output_dim, name="contraction", **shared)
+        self.activate = get_activation(activation)
+        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Transforms the tokens; see the class."""
+        content, gate = tf.split(self.expansion(x), 2, axis=-1)
+        return self.contraction(self.dropout(self.activate(content) * gate, training=training))
+
+
+class PreNormBlock(keras.layers.Layer):
+    """Self-attention and feed-forward, each of a normalized input and added to it.
+
+    Args:
+        attention: SelfAttention, named "attention".
+        feed_forward: layer (T, H) -> (T, H), named "feed_forward".
+        hidden_dim: int.
+        epsilon: float. Of the LayerNorms.
+        norm_bias: bool. Whether they shift.
+        normalize_first: bool. Whether the attention's input is normalized; False where the
+            embeddings are already.
+        output_bias: bool. Whether the dense layer behind the attention has a bias.
+        dropout: float in [0, 1). Behind that layer.
+        initializer_range: float. See `Dense`.
+
+    Call arguments and result: see `EncoderBlock`.
+
+    Source: arXiv 2412.13663, section 2.1; arXiv 2002.04745.
+    """
+
+    def __init__(
+        self,
+        *,
+        attention: RotarySelfAttention,
+        feed_forward: keras.layers.Layer,
+        hidden_dim: int,
+        epsilon: float,
+        norm_bias: bool,
+        normalize_first: bool,
+        output_bias: bool,
+        dropout: float,
+        initializer_range: float = 0.02,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        norm: dict[str, Any] = {
+            "epsilon": epsilon,
+            "use_bias": norm_bias,
+            "dtype": self.dtype_policy,
+        }
+        self.attention = attention
+        self.feed_forward = feed_forward
+        self.attention_norm = (
+            LayerNormalization(name="attention_norm", **norm) if normalize_first else None
+        )
+        self.feed_forward_norm = LayerNormalization(name="feed_forward_norm", **norm)
+        self.attention_output = Dense(
+            hidden_dim,
+            use_bias=output_bias,
+            initializer_range=initializer_range,
+            dtype=self.dtype_policy,
+            name="attention_output",
+        )
+        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+
+    def call(
+        self,
+        x: tf.Tensor,
+        layout: Layout,
+        training: bool = False,
+        first_token_only: bool = False,
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Transforms the tokens; see the class."""
+        normalized = x if self.attention_norm is None else self.attention_norm(x, training=training)
+        context, probabilities = self.attention(
+            normalized, layout, training=training, first_token_only=first_token_only
+        )
+        if first_token_only:
+            x = tf.gather(x, layout["first_tokens"])  # (B, H)
+        x = x + self.dropout(self.attention_output(context), training=training)
+        normalized = self.feed_forward_norm(x, training=training)
+        return x + self.feed_forward(normalized, training=training), probabilities
