@@ -429,3 +429,13 @@ class DebertaV2Encoder(Encoder):
             if pooler
             else None,
         )
+
+    def head_options(self, kind: str) -> dict[str, Any]:
+        """What a head is made of; see `Encoder.head_options`."""
+        config = cast(DebertaV2Config, self.config)
+        options = super().head_options(kind)
+        if kind == "masked_lm" and config.legacy:
+            options["transform_units"] = config.embedding_dim or config.hidden_dim
+        if kind == "token_classification":
+            options["dropout"] = config.dropout  # `cls_dropout` is the sequence classifier's
+        return options
