@@ -55,6 +55,8 @@ class Encoder(keras.Model):
             that the packed layout returns zeros at padding.
         attention_groups: int. Packed only; see `TokenLayout`.
         pooler: bool. Whether to build the family's pooler.
+        pooled_for: str. The head that the pooled output is for, see `head_options`; "" is none in
+            particular. Some families pool otherwise for some heads.
         hidden_states: bool. Also return `hidden_states`, a list of `num_layers + 1` float
             (B, S, H): the embeddings' output and every block's.
         attention_scores: bool. Also return `attention_scores`, a list of `num_layers` float
@@ -75,6 +77,7 @@ class Encoder(keras.Model):
     Attributes:
         config: EncoderConfig.
         has_pooler: bool. Whether there is a `pooled_output`.
+        pooled_for: str. The argument.
         embeddings, blocks, pooler: the layers, see `Parts`.
     """
 
@@ -82,6 +85,7 @@ class Encoder(keras.Model):
 
     config: EncoderConfig
     has_pooler: bool
+    pooled_for: str
 
     def __init__(
         self,
@@ -90,6 +94,7 @@ class Encoder(keras.Model):
         token_layout: str = "packed",
         attention_groups: int = 1,
         pooler: bool = True,
+        pooled_for: str = "",
         hidden_states: bool = False,
         attention_scores: bool = False,
         dtype: Any = None,
@@ -107,6 +112,7 @@ class Encoder(keras.Model):
             )
         self.config = config
         self.has_pooler = pooler
+        self.pooled_for = pooled_for
         # === Layers ===
         parts = self.make_parts(config, pooler=pooler, dtype=dtype)
         # === Functional model ===
@@ -147,6 +153,23 @@ class Encoder(keras.Model):
         from keras_bert_zoo.presets.io import load_encoder
 
         return load_encoder(preset, **kwargs)
+
+    def save(self, directory: str | os.PathLike[str], *, overwrite: bool = True) -> None:
+        """Writes a Hugging Face directory, which transformers and `from_preset` read.
+
+        config.json and model.safetensors (float32), under the names of the family's bare model.
+        Written aside and renamed: an earlier save stays whole until the new one is.
+
+        Args:
+            directory: path; missing, empty, or an earlier save.
+            overwrite: bool. Whether to replace an earlier save.
+
+        Raises:
+            CheckpointError: it cannot be written, or is there and not to be replaced.
+        """
+        from keras_bert_zoo.presets.headed import save_headed
+
+        save_headed(directory, self, {}, config={}, overwrite=overwrite)
 
     def make_parts(self, config: EncoderConfig, *, pooler: bool, dtype: Any) -> Parts:
         """Builds the family's layers; called once, by the constructor.
@@ -268,9 +291,31 @@ class Encoder(keras.Model):
         Returns:
             float (B, S, H), symbolic.
         """
+        x, layout = self.token_outputs(
+            inputs, token_layout=token_layout, attention_groups=attention_groups
+        )
+        return TokensToBatch(dtype=x.dtype)(x, layout)
+
+    def token_outputs(
+        self,
+        inputs: dict[str, keras.KerasTensor],
+        *,
+        token_layout: str = "packed",
+        attention_groups: int = 1,
+    ) -> tuple[keras.KerasTensor, Layout]:
+        """Connects this encoder's layers to `inputs`, up to the last states, one row a token.
+
+        Args:
+            inputs: what `encoder_inputs` returned.
+            token_layout: "padded" or "packed".
+            attention_groups: int. See `TokenLayout`.
+
+        Returns:
+            float (T, H), symbolic, and the layout that leads back to the batch.
+        """
         layout = self._lay_out(inputs, token_layout, attention_groups)
         x, _, _ = _run(self.parts, layout)
-        return TokensToBatch(dtype=x.dtype)(x, layout)
+        return x, layout
 
     def _lay_out(self, inputs: dict[str, Any], token_layout: str, attention_groups: int) -> Layout:
         layer = TokenLayout(

@@ -61,7 +61,7 @@ class Embeddings(keras.layers.Layer):
         )
         self.dropout = keras.layers.Dropout(config.dropout, dtype=self.dtype_policy)
         self.token_table = self.add_table("token_table", config.vocabulary_size)
-        self.position_table = None
+        self.position_table: Any = None
         if positions is not None:
             self.position_table = self.add_table(
                 "position_table", config.max_sequence_length, initializer=position_initializer
@@ -95,7 +95,7 @@ class Embeddings(keras.layers.Layer):
     def embed(self, layout: Layout) -> tf.Tensor:
         """Sums the tables' rows: float32 (T, width). A family may add to the sum."""
         x = tf.gather(self.token_table.value, layout["token_ids"])
-        if self.position_table is not None:
+        if self.positions is not None:
             x += tf.gather(self.position_table.value, layout[self.positions])
         if self.segment_table is not None:
             x += tf.gather(self.segment_table.value, layout["segment_ids"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -46,10 +47,12 @@ def rotary_tables(
         scale: float. Multiplies both tables (YaRN's attention factor).
 
     Returns:
-        list of (cosines, signed sines), float32 (n, 1, s, D), one per group of the layout.
+        list of (cosines, signed sines), float32 (n or 1, 1, s, D), one per group of the layout.
     """
     tables = []
     for positions in group_positions(layout):
+        if "shape_of" in layout:
+            positions = positions[:1]  # the same in all rows
         angles = tf.cast(positions, tf.float32)[..., tf.newaxis] * frequencies  # (n, s, D / 2)
         cosines, sines = tf.cos(angles) * scale, tf.sin(angles) * scale
         tables.append(spread_tables(cosines, sines, interleaved=interleaved))
@@ -109,6 +112,59 @@ def _swap(x: tf.Tensor, interleaved: bool) -> tf.Tensor:
     shape = tf.shape(x)  # n, N, s, D
     pairs = tf.reshape(x, [shape[0], shape[1], shape[2], x.shape[-1] // 2, 2])
     return tf.reshape(tf.reverse(pairs, axis=[-1]), shape)
+
+
+class SinusoidTable(keras.layers.Layer):
+    """A stored table of sines and cosines, and from it the tables of `RotarySelfAttention`.
+
+    RoFormer's checkpoints keep the table, which is not trained; its frequencies and base are
+    those of `rotary_frequencies`, and pairs are neighbours.
+
+    Args:
+        rows: int. One per position.
+        head_dim: int, D, even.
+
+    Call arguments:
+        layout: what `TokenLayout` returned.
+
+    Returns:
+        dict: `rotary`, a list of (cosines, signed sines), float32 (n or 1, 1, s, D), one per group
+        of the layout.
+
+    Raises:
+        tf.errors.InvalidArgumentError: on CPU, a position outside the table.
+
+    Source: Hugging Face's modeling_roformer.py, RoFormerSinusoidalPositionalEmbedding.
+    """
+
+    def __init__(self, rows: int, head_dim: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.table = self.add_weight(
+            name="table",
+            shape=(rows, head_dim),
+            initializer=_sinusoids,
+            trainable=False,
+            autocast=False,
+        )
+
+    def call(self, layout: Layout) -> Layout:
+        """Reads the rows of the tokens' positions; see the class."""
+        tables = []
+        for positions in group_positions(layout):
+            if "shape_of" in layout:
+                positions = positions[:1]  # the same in all rows
+            rows = tf.gather(self.table.value, positions)  # (n or 1, s, D)
+            sines, cosines = tf.split(rows, 2, axis=-1)
+            tables.append(spread_tables(cosines, sines, interleaved=True))
+        return {"rotary": tables}
+
+
+def _sinusoids(shape: tuple[int, int], dtype: Any = None) -> Any:
+    # Sines in the first half of the columns, cosines in the second; angles in float64.
+    rows, head_dim = shape
+    angles = np.arange(rows)[:, np.newaxis] / 10000 ** (np.arange(0, head_dim, 2) / head_dim)
+    table = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
+    return keras.ops.convert_to_tensor(table, dtype=dtype)
 
 
 class RotarySelfAttention(SelfAttention):

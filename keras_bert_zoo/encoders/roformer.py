@@ -1,0 +1,159 @@
+"""RoFormer: BERT with rotary positions (arXiv 2104.09864)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from keras_bert_zoo.config import EncoderConfig, check_flags, check_integers
+from keras_bert_zoo.encoders.encoder import Encoder, Parts
+from keras_bert_zoo.layers.attention import SelfAttention
+from keras_bert_zoo.layers.embeddings import Embeddings
+from keras_bert_zoo.layers.encoder_block import EncoderBlock
+from keras_bert_zoo.layers.pooler import Pooler
+from keras_bert_zoo.layers.rotary import RotarySelfAttention, SinusoidTable
+from keras_bert_zoo.layers.token_pooler import TokenPooler
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RoFormerConfig(EncoderConfig):
+    """A RoFormer encoder's configuration; the defaults are transformers' RoFormerConfig's.
+
+    Args:
+        max_sequence_length: int, tokens. Rows of the table of sines and cosines.
+        embedding_dim: int or None. Width of the embeddings; None becomes `hidden_dim`. Another
+            width is projected to `hidden_dim`.
+        rotary_value: bool. Whether the values of attention are turned as queries and keys are.
+        **others: see `EncoderConfig`.
+    """
+
+    vocabulary_size: int = 50000
+    max_sequence_length: int = 1536
+    embedding_dim: int | None = None
+    rotary_value: bool = False
+    family: str = "roformer"
+
+    names: ClassVar[Mapping[str, str]] = {
+        key: field
+        for key, field in EncoderConfig.names.items()
+        if key != "classifier_dropout"  # the heads' dropout is `hidden_dropout_prob`
+    } | {"embedding_size": "embedding_dim", "rotary_value": "rotary_value"}
+    fixed: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        key: values
+        for key, values in EncoderConfig.fixed.items()
+        if key not in ("position_embedding_type", "directionality", "pooler_type")
+    } | {
+        # How ForMultipleChoice pools. Hugging Face's config class has none of these keys, and its
+        # model reads them where a config.json has them.
+        "summary_type": ("last", "cls_index"),
+        "summary_use_proj": (False, None),
+        "summary_activation": ("", None),
+    }
+    neutral: ClassVar[frozenset[str]] = frozenset(
+        {"summary_proj_to_labels", "summary_first_dropout", "summary_last_dropout"}
+    )
+
+    def __post_init__(self) -> None:
+        if self.embedding_dim is None:
+            object.__setattr__(self, "embedding_dim", self.hidden_dim)
+        super().__post_init__()
+
+    def problems(self) -> list[str]:
+        """Adds what is wrong with the family's own fields."""
+        problems = [
+            *super().problems(),
+            *check_integers(self, "embedding_dim"),
+            *check_flags(self, "rotary_value"),
+        ]
+        if self.classifier_dropout is not None:
+            # config.json has no key for it, so another value could not be saved.
+            problems.append(f"`classifier_dropout` must be None, got {self.classifier_dropout!r}")
+        if not problems and self.head_dim % 2:
+            problems.append(
+                "rotary positions turn pairs: `hidden_dim` / `num_heads` must be even, got "
+                f"{self.hidden_dim} / {self.num_heads} = {self.head_dim}"
+            )
+        return problems
+
+
+class RoFormerEncoder(Encoder):
+    """A RoFormer encoder; see `Encoder` for arguments and outputs.
+
+    The pooler is the dense layer with `hidden_act` that stands before a classifier; a bare
+    checkpoint has none. Pooled for "multiple_choice", the output is the last column's state as it
+    is.
+    """
+
+    config_class = RoFormerConfig
+    config: RoFormerConfig
+
+    def make_parts(self, config: EncoderConfig, *, pooler: bool, dtype: Any) -> Parts:
+        """Builds the layers; see `Encoder.make_parts`."""
+        width = self.config.embedding_dim
+        return Parts(
+            embeddings=Embeddings(
+                config,
+                width=width,
+                projected=width != config.hidden_dim,
+                positions=None,
+                dtype=dtype,
+                name="embeddings",
+            ),
+            context=SinusoidTable(
+                config.max_sequence_length, config.head_dim, dtype=dtype, name="sinusoids"
+            ),
+            blocks=[
+                _Block(self.config, dtype=dtype, name=f"block_{i}")
+                for i in range(config.num_layers)
+            ],
+            pooler=self._make_pooler(dtype) if pooler else None,
+        )
+
+    def layout_options(self) -> dict[str, Any]:
+        """Asks for the last column where that is what is pooled."""
+        return {"last_tokens": self._pools_last_token}
+
+    def head_options(self, kind: str) -> dict[str, Any]:
+        """Says what heads are made of; see `Encoder.head_options`."""
+        options = super().head_options(kind)
+        if kind == "masked_lm":
+            options["transform_units"] = self.config.embedding_dim
+        elif kind == "multiple_choice":
+            options["dropout"] = 0.0
+        return options
+
+    @property
+    def _pools_last_token(self) -> bool:
+        # Hugging Face's RoFormerSequenceSummary, as RoFormerConfig leaves it.
+        return self.pooled_for == "multiple_choice"
+
+    def _make_pooler(self, dtype: Any) -> Any:
+        if self._pools_last_token:
+            return TokenPooler(last=True, dtype=dtype, name="pooler")
+        return Pooler(
+            self.config.hidden_dim,
+            activation=self.config.activation,
+            dropout=self.config.dropout,
+            initializer_range=self.config.initializer_range,
+            dtype=dtype,
+            name="pooler",
+        )
+
+
+class _Block(EncoderBlock):
+    """BERT's block with rotary attention."""
+
+    config: RoFormerConfig
+
+    def make_attention(self, config: EncoderConfig, **options: Any) -> SelfAttention:
+        """Builds the attention; see `EncoderBlock.make_attention`."""
+        return RotarySelfAttention(
+            interleaved=True,
+            rotate_values=self.config.rotary_value,
+            hidden_dim=config.hidden_dim,
+            num_heads=config.num_heads,
+            dropout=config.attention_dropout,
+            name="attention",
+            **options,
+        )

@@ -1,0 +1,97 @@
+"""Relative position bias: a learned number per head and bucket of distances, added to scores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_bert_zoo.layers.token_layout import Layout, group_positions
+
+# MPNet computes its buckets with T5's defaults, whatever its config says.
+NUM_BUCKETS = 32
+
+# From this distance on, all distances share the last bucket of their side.
+_LAST_DISTANCE = 91
+
+
+class RelativePositionBias(keras.layers.Layer):
+    """Computes the biases that all blocks of an encoder add to their attention scores.
+
+    Half of the buckets are for keys behind the query, half for keys before it or at its place. On
+    each side the distances 0 to 7 have a bucket each; from 8 on, two buckets share an octave; and
+    the last takes all from 91 on.
+
+    Args:
+        num_heads: int.
+        rows: int. Of the table; at least 32, of which the first 32 are read.
+        initializer_range: float. Standard deviation of the table's truncated normal initializer.
+
+    Call arguments:
+        layout: what `TokenLayout` returned.
+
+    Returns:
+        dict: `attention_bias`, a list of float32 (n, N, s, s), one per group of the layout, the
+        mask included.
+
+    Source: arXiv 1910.10683, section 2.1; Hugging Face's modeling_mpnet.py, MPNetEncoder.
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        *,
+        rows: int = NUM_BUCKETS,
+        initializer_range: float = 0.02,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.table = self.add_weight(
+            name="table",
+            shape=(rows, num_heads),
+            initializer=keras.initializers.TruncatedNormal(stddev=initializer_range),
+            autocast=False,
+        )
+
+    def call(self, layout: Layout) -> Layout:
+        """Computes the biases; see the class."""
+        distances = np.arange(-_LAST_DISTANCE, _LAST_DISTANCE + 1)
+        by_distance = tf.gather(tf.transpose(self.table.value), buckets(distances), axis=1)
+        biases = []
+        for positions, mask in zip(group_positions(layout), layout["attend"], strict=True):
+            if "shape_of" in layout:
+                positions = positions[:1]  # the same in all rows
+            key_less_query = positions[:, tf.newaxis] - positions[:, :, tf.newaxis]  # (n, s, s)
+            near = tf.clip_by_value(key_less_query, -_LAST_DISTANCE, _LAST_DISTANCE)
+            bias = tf.gather(by_distance, near + _LAST_DISTANCE, axis=1)  # (N, n or 1, s, s)
+            biases.append(tf.transpose(bias, [1, 0, 2, 3]) + mask)
+        return {"attention_bias": biases}
+
+
+def buckets(distances: np.ndarray) -> np.ndarray:
+    """Returns the bucket of each distance, key's position less query's.
+
+    In whole numbers: the logarithms of the original are on the edge of rounding at every octave.
+
+    Args:
+        distances: int array.
+
+    Returns:
+        int32 array of the same shape, in [0, 32).
+
+    >>> buckets(np.array([0, -7, -8, -11, -12, -16, -91, -5000, 1, 7, 8, 5000]))
+    array([ 0,  7,  8,  8,  9, 10, 15, 15, 17, 23, 24, 31], dtype=int32)
+    """
+    side = NUM_BUCKETS // 2
+    exact = side // 2
+    away = np.minimum(np.abs(distances), _LAST_DISTANCE)
+    # exact + floor(log2(away / exact) * 2), which reaches exact - 1 more at 16 * exact = 128.
+    halves = [int(d * d // exact**2).bit_length() - 1 for d in range(_LAST_DISTANCE + 1)]
+    by_distance = np.where(
+        np.arange(_LAST_DISTANCE + 1) < exact,
+        np.arange(_LAST_DISTANCE + 1),
+        np.minimum(exact + np.array(halves), side - 1),
+    )
+    return (by_distance[away] + side * (distances > 0)).astype(np.int32)
