@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from keras_bert_zoo.config import EncoderConfig
     from keras_bert_zoo.encoders.encoder import Encoder
     from keras_bert_zoo.errors import BertZooError
+    from keras_bert_zoo.heads.model import HeadedModel
     from keras_bert_zoo.presets.catalog import list_presets
     from keras_bert_zoo.tasks.text_classifier import TextClassifier
     from keras_bert_zoo.tasks.text_regressor import TextRegressor
@@ -22,6 +23,7 @@ __all__ = [
     "BertZooError",
     "Encoder",
     "EncoderConfig",
+    "HeadedModel",
     "TextClassifier",
     "TextRegressor",
     "Tokenizer",
@@ -36,6 +38,7 @@ _MODULES = {
     "BertZooError": "keras_bert_zoo.errors",
     "Encoder": "keras_bert_zoo.encoders.encoder",
     "EncoderConfig": "keras_bert_zoo.config",
+    "HeadedModel": "keras_bert_zoo.heads.model",
     "TextClassifier": "keras_bert_zoo.tasks.text_classifier",
     "TextRegressor": "keras_bert_zoo.tasks.text_regressor",
     "Tokenizer": "keras_bert_zoo.text.tokenizer",

@@ -1,15 +1,27 @@
-"""Writing a directory aside and putting it in place whole."""
+"""Writing files, and a directory aside to put it in place whole."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from keras_bert_zoo.errors import BertZooError
+
+SIDE_FILE = "keras_bert_zoo.json"
+"""Of a saved model: what Hugging Face's files have no place for (the longest input a task was
+trained with, a threshold, the record of its training). By it an earlier save is known."""
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Writes a dict as readable JSON."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 @contextmanager

@@ -86,6 +86,8 @@ def write_tensors(
     directory: str | os.PathLike[str],
     variables: Iterable[keras.Variable],
     names: Mapping[str, str],
+    *,
+    copies: Mapping[str, str] | None = None,
 ) -> None:
     """Writes variables as `directory`/model.safetensors, in float32.
 
@@ -93,6 +95,7 @@ def write_tensors(
         directory: path of an existing directory.
         variables: to be written; each one's path must stand in `names`.
         names: variable path -> tensor name in the file.
+        copies: tensor name -> another one, under which the same tensor is written again.
 
     Raises:
         OSError: the file cannot be written.
@@ -103,6 +106,8 @@ def write_tensors(
         if is_transposed(variable.path):
             value = value.T
         tensors[names[variable.path]] = np.ascontiguousarray(value, dtype=np.float32)
+    for name, other in (copies or {}).items():
+        tensors[other] = tensors[name]
     try:
         # transformers refuses a file without this entry.
         save_file(tensors, os.path.join(directory, SAFETENSORS_FILE), metadata={"format": "pt"})

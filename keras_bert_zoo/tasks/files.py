@@ -4,20 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 from keras_bert_zoo.errors import CheckpointError
-
-# What Hugging Face's files have no place for: the longest input this task was trained with, a
-# threshold, and the record of its training.
-SIDE_FILE = "keras_bert_zoo.json"
-
-
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Writes a dict as readable JSON."""
-    text = json.dumps(value, indent=2, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8")
+from keras_bert_zoo.files import SIDE_FILE
 
 
 def read_side_file(directory: str | os.PathLike[str]) -> dict[str, Any]:

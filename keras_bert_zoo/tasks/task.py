@@ -14,10 +14,10 @@ from keras_bert_zoo.config import EncoderConfig
 from keras_bert_zoo.encoders.encoder import Encoder
 from keras_bert_zoo.encoders.registry import build_encoder
 from keras_bert_zoo.errors import CheckpointError
-from keras_bert_zoo.files import replace_directory
+from keras_bert_zoo.files import SIDE_FILE, replace_directory, write_json
 from keras_bert_zoo.heads.classifier import ClassificationHead
 from keras_bert_zoo.presets.io import find_preset, load_encoder, load_tokenizer
-from keras_bert_zoo.tasks.files import SIDE_FILE, read_side_file, write_json
+from keras_bert_zoo.tasks.files import read_side_file
 from keras_bert_zoo.tasks.text_model import TextModel
 from keras_bert_zoo.text.tokenizer import Tokenizer
 

@@ -62,9 +62,13 @@ class FamilyNames:
 
     def head_patterns(self, prefix: str) -> list[str]:
         """Regular expressions of all tensors of heads and poolers in a file."""
+        return [re.escape(name) for name in self.head_names(prefix)] + [*self.other_heads]
+
+    def head_names(self, prefix: str) -> list[str]:
+        """The tensors of the heads and poolers in these tables, as a file has them."""
         tables = [*self.heads.values(), *self.poolers.values()]
         names = {self._rename(name, prefix) for table in tables for name in table.values()}
-        return [re.escape(name) for name in sorted(names | set(self.tied))] + [*self.other_heads]
+        return sorted(names | set(self.tied))
 
     def _rename(self, name: str, prefix: str) -> str:
         return prefix + name.removeprefix(self.prefix) if name.startswith(self.prefix) else name

@@ -45,6 +45,29 @@ CLASSIFIER = {
     "classifier/bias": "classifier.bias",
 }
 
+# The heads beside the encoder of BERT and of those that took over its names.
+TOKEN_CLASSIFIER = {
+    "token_classifier/kernel": "classifier.weight",
+    "token_classifier/bias": "classifier.bias",
+}
+SPAN = {"span/kernel": "qa_outputs.weight", "span/bias": "qa_outputs.bias"}
+MULTIPLE_CHOICE = {
+    "multiple_choice/kernel": "classifier.weight",
+    "multiple_choice/bias": "classifier.bias",
+}
+NEXT_SENTENCE = {
+    "next_sentence/kernel": "cls.seq_relationship.weight",
+    "next_sentence/bias": "cls.seq_relationship.bias",
+}
+MASKED_LM = {
+    "masked_lm/transform/kernel": "cls.predictions.transform.dense.weight",
+    "masked_lm/transform/bias": "cls.predictions.transform.dense.bias",
+    "masked_lm/norm/gamma": "cls.predictions.transform.LayerNorm.weight",
+    "masked_lm/norm/beta": "cls.predictions.transform.LayerNorm.bias",
+    "masked_lm/decoder/kernel": "cls.predictions.decoder.weight",
+    "masked_lm/bias": "cls.predictions.bias",
+}
+
 # Buffers that older transformers wrote, not weights.
 BUFFERS = (
     r"(?:\w+\.)?embeddings\.position_ids",
@@ -74,8 +97,28 @@ NAMES = FamilyNames(
     prefix="bert.",
     encoder=_encoder,
     poolers={"": prefixed("bert.", POOLER)},
-    heads={"classification": CLASSIFIER},
-    architectures={"": "BertModel", "classification": "BertForSequenceClassification"},
+    heads={
+        "classification": CLASSIFIER,
+        "token_classification": TOKEN_CLASSIFIER,
+        "question_answering": SPAN,
+        "multiple_choice": MULTIPLE_CHOICE,
+        "next_sentence": NEXT_SENTENCE,
+        "masked_lm": MASKED_LM,
+    },
+    architectures={
+        "": "BertModel",
+        "classification": "BertForSequenceClassification",
+        "token_classification": "BertForTokenClassification",
+        "question_answering": "BertForQuestionAnswering",
+        "multiple_choice": "BertForMultipleChoice",
+        "next_sentence": "BertForNextSentencePrediction",
+        "masked_lm": "BertForMaskedLM",
+        "masked_lm+next_sentence": "BertForPreTraining",
+    },
+    tied={
+        "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
+        "cls.predictions.decoder.bias": "cls.predictions.bias",
+    },
     ignored=BUFFERS,
     other_heads=(r"cls\..*", r"classifier\..*", r"qa_outputs\..*"),
 )

@@ -1,0 +1,111 @@
+"""The kinds of heads: what each one reads, and its layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from keras_bert_zoo.encoders.encoder import Encoder
+from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.heads.classifier import ClassificationHead
+from keras_bert_zoo.heads.masked_lm import MaskedLMHead
+from keras_bert_zoo.heads.replaced_token import ReplacedTokenHead
+from keras_bert_zoo.heads.token_classifier import TokenClassificationHead
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadKind:
+    """What is the same for a head on every encoder.
+
+    Attributes:
+        layer: class of the head.
+        name: str. The layer's name, with which its variables' paths start.
+        pooled: bool. Whether it reads the pooled output; else it reads every token's state.
+        units: int or None. Logits; None: one a label.
+        labelled: bool. Whether transformers takes the number of logits from the number of labels.
+    """
+
+    layer: type[keras.layers.Layer]
+    name: str
+    pooled: bool = False
+    units: int | None = None
+    labelled: bool = False
+
+
+HEADS: dict[str, HeadKind] = {
+    "classification": HeadKind(
+        layer=ClassificationHead, name="classifier", pooled=True, labelled=True
+    ),
+    "token_classification": HeadKind(
+        layer=TokenClassificationHead, name="token_classifier", labelled=True
+    ),
+    "question_answering": HeadKind(
+        layer=TokenClassificationHead, name="span", units=2, labelled=True
+    ),
+    "multiple_choice": HeadKind(
+        layer=ClassificationHead, name="multiple_choice", pooled=True, units=1
+    ),
+    "next_sentence": HeadKind(layer=ClassificationHead, name="next_sentence", pooled=True, units=2),
+    "sentence_order": HeadKind(
+        layer=ClassificationHead, name="next_sentence", pooled=True, units=2, labelled=True
+    ),
+    "masked_lm": HeadKind(layer=MaskedLMHead, name="masked_lm"),
+    "replaced_token_detection": HeadKind(layer=ReplacedTokenHead, name="replaced_token", units=1),
+}
+"""Kind -> what it is, for all heads."""
+
+
+def head_kind(kind: str) -> HeadKind:
+    """Looks a kind up.
+
+    Raises:
+        ConfigError: unknown kind; the message lists the known ones.
+    """
+    if kind not in HEADS:
+        raise ConfigError(f"Head {kind!r} is unknown. Expected one of: {', '.join(HEADS)}.")
+    return HEADS[kind]
+
+
+def make_head(kind: str, encoder: Encoder, units: int | None = None) -> keras.layers.Layer:
+    """Builds a head with fresh weights for an encoder.
+
+    Args:
+        kind: str. One of `HEADS`.
+        encoder: Encoder that it will stand on; a tied masked_lm head uses its token embedding.
+        units: int. Number of labels, for the kinds whose `units` are None; else left out.
+
+    Returns:
+        Keras layer of the kind's class, built.
+
+    Raises:
+        ConfigError: unknown kind; `units` missing or not the kind's; or an encoder without a
+            pooler for a head that needs one.
+    """
+    found = head_kind(kind)
+    options: dict[str, Any] = encoder.head_options(kind)
+    if found.pooled and not encoder.has_pooler:
+        raise ConfigError(f"A head for {kind} needs an encoder with a pooler: `pooler=True`.")
+    source = encoder.output["pooled_output" if found.pooled else "sequence_output"]
+    policy = encoder.embeddings.dtype_policy
+    if kind == "masked_lm":
+        if units is not None:
+            raise ConfigError("A masked_lm head takes no `units`: it has one logit a token.")
+        tied = options.pop("tied")
+        options.pop("dropout")
+        head = found.layer(
+            encoder.config.vocabulary_size,
+            embeddings=encoder.embeddings if tied else None,
+            dtype=policy,
+            name=found.name,
+            **options,
+        )
+    else:
+        count = found.units if units is None else units
+        if count is None or count < 1 or found.units not in (None, count):
+            expected = "a positive integer" if found.units is None else str(found.units)
+            raise ConfigError(f"`units` of a head for {kind} must be {expected}, got {units!r}.")
+        head = found.layer(count, transform_dtype=policy, name=found.name, **options)
+    head.build((None, source.shape[-1]))
+    return head

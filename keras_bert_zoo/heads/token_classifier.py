@@ -1,0 +1,35 @@
+"""Heads with logits for every token: labels of tokens, and answer spans."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from keras_bert_zoo.heads.classifier import ClassificationHead
+from keras_bert_zoo.layers.token_layout import Layout, to_batch
+
+
+class TokenClassificationHead(ClassificationHead):
+    """Maps each token's state to one logit a label, after an optional transform and dropout.
+
+    With two units it is the head of extractive question answering: the logits that an answer
+    starts, and that it ends, at each token.
+
+    Args:
+        units, ...: as `ClassificationHead`.
+
+    Call arguments:
+        x: float (T, H). The encoder's states, one row a token.
+        layout: what `TokenLayout` returned.
+        training: bool.
+
+    Returns:
+        float32 (B, S, units). The packed layout leaves zeros at padding.
+
+    Source: Hugging Face's BertForTokenClassification and BertForQuestionAnswering.
+    """
+
+    def call(  # type: ignore[override]
+        self, x: tf.Tensor, layout: Layout, training: bool = False
+    ) -> tf.Tensor:
+        """Computes the logits; see the class."""
+        return to_batch(super().call(x, training=training), layout)

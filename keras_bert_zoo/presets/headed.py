@@ -1,0 +1,340 @@
+"""Loading a checkpoint with its heads, and writing one."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_bert_zoo.checkpoints.huggingface import assign_tensors, write_tensors
+from keras_bert_zoo.checkpoints.names import FamilyNames, names_of
+from keras_bert_zoo.checkpoints.tensors import TensorSource, open_checkpoint, read_config
+from keras_bert_zoo.config import EncoderConfig
+from keras_bert_zoo.encoders.encoder import Encoder
+from keras_bert_zoo.encoders.registry import build_encoder
+from keras_bert_zoo.errors import CheckpointError, ConfigError
+from keras_bert_zoo.files import SIDE_FILE, replace_directory, write_json
+from keras_bert_zoo.heads.kinds import HEADS, head_kind, make_head
+from keras_bert_zoo.presets.io import find_pooler, find_preset
+
+if TYPE_CHECKING:
+    import keras
+
+    from keras_bert_zoo.text.tokenizer import Tokenizer
+
+_logger = logging.getLogger(__name__)
+
+# Of config.json: what describes the file it came from, not the one that is written.
+_OF_THE_FILE = frozenset(
+    """_name_or_path architectures auto_map custom_pipelines dtype torch_dtype transformers_version
+    _attn_implementation attn_implementation""".split()
+)
+_OF_LABELS = ("id2label", "label2id", "num_labels", "_num_labels", "problem_type")
+
+
+def load_headed(
+    preset: str | os.PathLike[str],
+    kinds: Sequence[str] | None = None,
+    *,
+    labels: Sequence[str] | None = None,
+    units: int | None = None,
+    new_head: bool = False,
+    allow_pickle: bool = False,
+    ignore_config_keys: Iterable[str] = (),
+    **options: Any,
+) -> tuple[Encoder, dict[str, keras.layers.Layer], dict[str, Any]]:
+    """Loads an encoder and its heads; see `HeadedModel.from_preset`.
+
+    Args:
+        preset: see `find_preset`.
+        kinds: of the heads; None: those of the checkpoint.
+        labels: names for a new head.
+        units: int. Number of labels of a new head, where there are no names.
+        new_head: bool. Whether the heads start from fresh weights.
+        allow_pickle: bool. See `open_checkpoint`.
+        ignore_config_keys: config.json keys to leave unread although they are unknown.
+        **options: of the encoder.
+
+    Returns:
+        Encoder; dict, kind -> layer; and what of config.json is not the encoder's, with the new
+        head's labels.
+
+    Raises:
+        ConfigError: the config or an option is not supported.
+        CheckpointError: see `HeadedModel.from_preset`.
+    """
+    ignored = frozenset(ignore_config_keys)
+    directory = find_preset(preset)
+    raw = read_config(directory)
+    config = EncoderConfig.from_huggingface(raw, ignore=ignored)
+    family = names_of(config.family)
+    kept = _other_keys(raw, config, ignored)
+    _check_request(family, kinds, labels, new_head)
+    with open_checkpoint(directory, allow_pickle=allow_pickle) as tensors:
+        prefix = family.prefix_of(tensors.names())
+        if kinds is None:
+            kinds = _kinds_of(family, raw, tensors)
+        if "masked_lm" in kinds and config.tie_word_embeddings and not new_head:
+            tied = _is_tied(family, prefix, tensors)
+            config = dataclasses.replace(config, tie_word_embeddings=tied)
+        pooled = [kind for kind in kinds if HEADS[kind].pooled]
+        pooler = pooled[0] if pooled else None
+        if pooler is not None and new_head:
+            # A new head goes with whatever pooler there is, or with a new one.
+            pooler = find_pooler(family, tensors)
+            if pooler is None:
+                _logger.warning("%s has no pooler: a new one starts from random weights", directory)
+        encoder = build_encoder(config, pooler=bool(pooled), **options)
+        heads = {}
+        for kind in kinds:
+            if not new_head:
+                units = _units(family, kind, raw, tensors)
+            elif labels is not None:
+                units = len(labels)
+            heads[kind] = make_head(kind, encoder, units)
+        names = family.encoder(config)
+        variables = list(encoder.weights)
+        if pooler is not None:
+            names |= family.pooler(pooler)
+        elif pooled:
+            variables = _without_pooler(encoder)
+        if not new_head:
+            for kind, head in heads.items():
+                names |= family.heads[kind]
+                variables += head.weights
+        names = family.in_file(names, prefix)
+        if "masked_lm" in kinds and not new_head:
+            names = _follow_ties(family, prefix, names, variables, tensors)
+        others = [re.escape(name) for name in family.head_names(prefix)]
+        assign_tensors(tensors, variables, names, allow_unread=[*family.ignored, *others])
+    if new_head:
+        for key in _OF_LABELS:
+            kept.pop(key, None)
+        if labels is not None:
+            kept |= label_config(labels)
+    return encoder, heads, kept
+
+
+def label_config(labels: Sequence[str]) -> dict[str, Any]:
+    """The part of config.json that names labels."""
+    return {
+        "id2label": {str(i): str(label) for i, label in enumerate(labels)},
+        "label2id": {str(label): i for i, label in enumerate(labels)},
+    }
+
+
+def save_headed(
+    directory: str | os.PathLike[str],
+    encoder: Encoder,
+    heads: Mapping[str, keras.layers.Layer],
+    *,
+    config: Mapping[str, Any],
+    tokenizer: Tokenizer | None = None,
+    side: Mapping[str, Any] | None = None,
+    overwrite: bool = True,
+) -> None:
+    """Writes an encoder and its heads as a Hugging Face directory, aside and renamed.
+
+    Args:
+        directory: path; missing, empty, or an earlier save.
+        encoder: Encoder.
+        heads: dict, kind -> layer; empty for a bare encoder.
+        config: dict. What config.json holds beside the encoder's part.
+        tokenizer: Tokenizer or None.
+        side: dict. Contents of `SIDE_FILE`, by which an earlier save is known.
+        overwrite: bool. Whether to replace an earlier save.
+
+    Raises:
+        ConfigError: the family has no transformers class with these heads.
+        CheckpointError: it cannot be written, or is there and not to be replaced.
+    """
+    if not overwrite and os.path.exists(directory):
+        raise CheckpointError(f"{os.fspath(directory)!r} exists, and `overwrite` is False.")
+    family = names_of(encoder.config.family)
+    kinds = "+".join(sorted(heads))
+    if kinds not in family.architectures:
+        known = ", ".join(repr(key) for key in family.architectures if key)
+        raise ConfigError(
+            f"transformers has no {encoder.config.family} class with the heads {kinds!r}, so they "
+            f"cannot be saved as one model. Expected one of: {known}."
+        )
+    contents = {
+        "architectures": [family.architectures[kinds]],
+        **encoder.config.to_huggingface(),
+        **config,
+        "dtype": "float32",
+    }
+    for kind, head in heads.items():
+        if HEADS[kind].labelled and _label_count(contents) != head.units:
+            contents |= label_config([f"LABEL_{i}" for i in range(head.units)])
+    names = family.encoder(encoder.config)
+    variables = list(encoder.weights)
+    for kind in heads or [""]:
+        if not kind or HEADS[kind].pooled:
+            names |= family.pooler(kind)
+    if heads and not any(HEADS[kind].pooled for kind in heads) and encoder.has_pooler:
+        variables = _without_pooler(encoder)
+    for kind, head in heads.items():
+        names |= family.heads[kind]
+        variables += head.weights
+    if not heads:
+        names = family.in_file(names, "")
+    written = {names[variable.path] for variable in variables}
+    copies = {}
+    if "masked_lm" in heads and not heads["masked_lm"].tied:
+        # Of an untied model transformers reads each of the names that a tied one repeats.
+        copies = {
+            source: name
+            for name, source in family.tied.items()
+            if source in written and name not in written
+        }
+    with replace_directory(directory, CheckpointError, marker=SIDE_FILE) as aside:
+        write_json(aside / "config.json", contents)
+        write_json(aside / SIDE_FILE, dict(side or {"heads": sorted(heads)}))
+        if tokenizer is not None:
+            tokenizer.save(aside)
+        write_tensors(aside, variables, names, copies=copies)
+
+
+def _without_pooler(encoder: Encoder) -> list[keras.Variable]:
+    own = {id(variable) for variable in (encoder.pooler.weights if encoder.pooler else ())}
+    return [variable for variable in encoder.weights if id(variable) not in own]
+
+
+def _check_request(
+    family: FamilyNames, kinds: Sequence[str] | None, labels: Sequence[str] | None, new_head: bool
+) -> None:
+    for kind in kinds or ():
+        head_kind(kind)
+    if new_head and (kinds is None or len(kinds) != 1):
+        raise ConfigError("A new head needs `head`, the one kind that it is of.")
+    if new_head:
+        return
+    if labels is not None:
+        raise ConfigError("`labels` are for a new head: leave out `new_head=False`.")
+    if kinds is not None:
+        key = "+".join(sorted(kinds))
+        if key not in family.architectures or not key:
+            known = ", ".join(repr(name) for name in family.architectures if name)
+            raise ConfigError(f"This family has no model with {key!r}. Expected one of: {known}.")
+
+
+def _other_keys(
+    raw: Mapping[str, Any], config: EncoderConfig, ignored: frozenset[str]
+) -> dict[str, Any]:
+    """What config.json says beyond the encoder and beyond the file it came with."""
+    skipped = ignored | _OF_THE_FILE | set(config.to_huggingface()) | set(config.names)
+    return {key: value for key, value in raw.items() if key not in skipped}
+
+
+def _kinds_of(
+    family: FamilyNames, raw: Mapping[str, Any], tensors: TensorSource
+) -> tuple[str, ...]:
+    """Which heads a checkpoint has."""
+    classes = {name: key for key, name in family.architectures.items()}
+    for name in raw.get("architectures") or ():
+        if classes.get(name):
+            return tuple(classes[name].split("+"))
+    tied = set(family.tied)
+    complete = {}
+    for kind, table in family.heads.items():
+        names = set(table.values()) - tied
+        if names and all(name in tensors for name in names):
+            complete[kind] = names
+    for names in complete.values():
+        rivals = sorted(other for other, theirs in complete.items() if names & theirs)
+        if len(rivals) > 1:
+            choices = " or ".join(f'`head="{other}"`' for other in rivals)
+            raise CheckpointError(
+                f"{tensors.path} does not say which head it has: its config.json names no "
+                f"`architectures`, and {', '.join(sorted(names))} would fit several. Say which: "
+                f"{choices}."
+            )
+    if not complete:
+        choices = ", ".join(sorted(family.heads))
+        raise CheckpointError(
+            f"{tensors.path} has no head that is known ({choices}). To train a new one, name its "
+            "kind with `head`, and `labels` or `new_head=True`; the encoder alone is loaded by "
+            "Encoder.from_preset."
+        )
+    return tuple(sorted(complete))
+
+
+def _units(
+    family: FamilyNames, kind: str, raw: Mapping[str, Any], tensors: TensorSource
+) -> int | None:
+    """The number of logits of a head in a file; None: the kind's own."""
+    found = HEADS[kind]
+    if found.units is not None or kind == "masked_lm":
+        return None
+    kernel = family.heads[kind][f"{found.name}/kernel"]
+    if kernel not in tensors:
+        raise CheckpointError(f"{tensors.path} has no head for {kind}: {kernel} is missing.")
+    shape = tensors.shape(kernel)
+    told = _label_count(raw)
+    if len(shape) != 2 or shape[0] < 1:
+        raise CheckpointError(
+            f"{tensors.path}: {kernel} has the shape {shape}; expected (labels, width)."
+        )
+    if told is not None and told != shape[0]:
+        raise CheckpointError(
+            f"{tensors.path} has a head of {shape[0]} logits, but its config.json tells of {told} "
+            "labels (`id2label`, `num_labels`). Correct the config, or start a new head."
+        )
+    return shape[0]
+
+
+def _label_count(config: Mapping[str, Any]) -> int | None:
+    """How many labels a config.json tells of; None: it does not say."""
+    if isinstance(config.get("id2label"), dict):
+        return len(config["id2label"])
+    count = config.get("num_labels")
+    return count if isinstance(count, int) else None
+
+
+def _is_tied(family: FamilyNames, prefix: str, tensors: TensorSource) -> bool:
+    """Whether the decoder is the token embedding, in a file whose config.json says that it is.
+
+    A file may hold a decoder of its own all the same. As transformers 5 does, the decoder is then
+    used, and the model is an untied one.
+    """
+    decoder = family.heads["masked_lm"].get("masked_lm/decoder/kernel", "")
+    if decoder not in tensors or decoder not in family.tied:
+        return True
+    table = family.in_file({"": family.tied[decoder]}, prefix)[""]
+    if table not in tensors or np.array_equal(tensors.read(decoder), tensors.read(table)):
+        return True
+    _logger.warning(
+        "%s: config.json says `tie_word_embeddings`, but %s differs from %s. Both are loaded, "
+        "untied, as transformers does.",
+        tensors.path,
+        decoder,
+        table,
+    )
+    return False
+
+
+def _follow_ties(
+    family: FamilyNames,
+    prefix: str,
+    names: Mapping[str, str],
+    variables: Iterable[keras.Variable],
+    tensors: TensorSource,
+) -> dict[str, str]:
+    """Reads a tensor that a file has under two names from the one that transformers computes with.
+
+    That is the repeating one where it is there (`cls.predictions.decoder.bias`), unless a variable
+    of its own is read from it.
+    """
+    wanted = {names[variable.path] for variable in variables}
+    instead = {
+        source: name
+        for name, source in family.in_file(family.tied, prefix).items()
+        if name in tensors and name not in wanted
+    }
+    return {path: instead.get(name, name) for path, name in names.items()}
