@@ -79,6 +79,7 @@ class Encoder(keras.Model):
         has_pooler: bool. Whether there is a `pooled_output`.
         pooled_for: str. The argument.
         embeddings, blocks, pooler: the layers, see `Parts`.
+        build_options: dict. The constructor's options, to build another like this.
     """
 
     config_class: ClassVar[type[EncoderConfig]] = EncoderConfig
@@ -316,6 +317,39 @@ class Encoder(keras.Model):
         layout = self._lay_out(inputs, token_layout, attention_groups)
         x, _, _ = _run(self.parts, layout)
         return x, layout
+
+    def freeze(self, blocks: int | None = None, *, embeddings: bool = True) -> None:
+        """Keeps the lower part of the encoder as it is in training; the rest is trained.
+
+        Call it before the model is compiled. Dropout acts in frozen layers, too.
+
+        Args:
+            blocks: int. How many blocks are frozen, from the bottom; 0: none. None: the whole
+                encoder, its pooler included.
+            embeddings: bool. Whether the embeddings are frozen.
+
+        Raises:
+            ConfigError: more blocks than there are, or some that share their weights with a block
+                that is to be trained (ALBERT).
+        """
+        count = len(self.blocks)
+        whole = blocks is None
+        frozen = count if blocks is None else blocks
+        if isinstance(frozen, bool) or not isinstance(frozen, int) or not 0 <= frozen <= count:
+            raise ConfigError(f"`blocks` must be between 0 and {count} or None, got {blocks!r}.")
+        lower = {id(block) for block in self.blocks[:frozen]}
+        if any(id(block) in lower for block in self.blocks[frozen:]):
+            raise ConfigError(
+                f"The first {frozen} blocks share weights with later ones: this encoder can be "
+                "frozen as a whole (`freeze()`) or not at all."
+            )
+        for block in self.blocks:
+            block.trainable = id(block) not in lower
+        self.embeddings.trainable = not embeddings
+        rest = (self.parts.context, self.parts.final, self.pooler)
+        for layer in rest:
+            if layer is not None:
+                layer.trainable = not whole
 
     def _lay_out(self, inputs: dict[str, Any], token_layout: str, attention_groups: int) -> Layout:
         layer = TokenLayout(

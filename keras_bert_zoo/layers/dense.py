@@ -50,6 +50,8 @@ class Dense(keras.layers.Layer):
         self.use_bias = use_bias
         self.bias: Any = None
         self.initializer_range = initializer_range
+        self.lora_a: Any = None
+        self.lora_b: Any = None
         self._activate = get_activation(activation)
         # Elsewhere than on CPU the compiler or the device fuses what TensorFlow's autodiff writes.
         on_cpu = not tf.config.list_physical_devices("GPU")
@@ -68,6 +70,7 @@ class Dense(keras.layers.Layer):
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Applies the map; see the class."""
+        inputs = x
         if not self.use_bias:
             x = tf.matmul(x, self.kernel)
         elif training:
@@ -75,9 +78,46 @@ class Dense(keras.layers.Layer):
             x = _trained_affine(x, kernel, bias)
         else:
             x = tf.nn.bias_add(tf.matmul(x, self.kernel), self.bias)
+        if self.lora_a is not None:
+            x += self._low_rank(inputs, training)
         if self.activation == "linear":
             return x
         return self._activate_in_training(x) if training else self._activate(x)
+
+    def enable_lora(self, rank: int, *, alpha: float, dropout: float = 0.0) -> None:
+        """Adds a low-rank update to the kernel: `kernel + alpha / rank * lora_a @ lora_b`.
+
+        `lora_a` (input width, rank) starts from a He-uniform draw and `lora_b` (rank, units) from
+        zeros, so that nothing changes before training. See `encoders.lora` for whole encoders.
+
+        Args:
+            rank: int.
+            alpha: float.
+            dropout: float in [0, 1). On the input of the update.
+
+        Source: arXiv 2106.09685, section 4.1.
+        """
+        self.lora_scale = alpha / rank
+        self._lora_dropout = keras.layers.Dropout(dropout) if dropout else None
+        self._tracker.unlock()  # as Keras' own layers do to grow after they were built
+        self.lora_a = self.add_weight(
+            name="lora_a",
+            shape=(self.kernel.shape[0], rank),
+            initializer=keras.initializers.HeUniform(),
+        )
+        self.lora_b = self.add_weight(name="lora_b", shape=(rank, self.units), initializer="zeros")
+        self._tracker.lock()
+
+    def disable_lora(self) -> None:
+        """Takes the low-rank update away again; the kernel stays as it is."""
+        del self.lora_a, self.lora_b
+        self.lora_a = self.lora_b = None
+
+    def _low_rank(self, x: tf.Tensor, training: bool) -> tf.Tensor:
+        if self._lora_dropout is not None:
+            x = self._lora_dropout(x, training=training)
+        scale = tf.cast(self.lora_scale, x.dtype)
+        return tf.matmul(tf.matmul(x, self.lora_a), self.lora_b) * scale
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
