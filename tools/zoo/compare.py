@@ -1,0 +1,276 @@
+"""Compares every family, head and variant with transformers.
+
+    python -m tools.zoo.compare                         all; exits 1 above the bar
+    python -m tools.zoo.compare --family bert roberta   some families
+    python -m tools.zoo.compare --markdown              a table for the README
+    python -m tools.zoo.compare --json results.json     every case
+
+Needs torch and transformers (extra `zoo`). For each case transformers makes a random model, which
+is saved, loaded here and computed in both layouts, at random ids and padding masks with holes:
+logits, and of a bare encoder all hidden states, attention scores and the pooled output. What is
+saved here is loaded by transformers: no tensor missing or left over, equal outputs. Configurations
+go there and back, and their defaults are transformers'.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+import tempfile
+import time
+import traceback
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+import torch
+
+import keras_bert_zoo as kbz
+from keras_bert_zoo.checkpoints.tensors import read_config
+from keras_bert_zoo.encoders.registry import build_encoder, encoder_class
+from tools.zoo.reference import (
+    LENGTH,
+    ROWS,
+    Case,
+    cases,
+    compute,
+    families,
+    make_inputs,
+    make_model,
+)
+
+BAR = 1e-5
+# Weights are the same bits after a round trip; only torch's threads may sum in another order.
+SAVED_BAR = 1e-6
+# Keys of config.json that describe the file, or that only older versions of transformers know.
+NOT_COMPARED = ("_name_or_path", "dtype", "position_embedding_type")
+
+
+@dataclasses.dataclass
+class Result:
+    """How far apart one case is.
+
+    Attributes:
+        case: Case.
+        difference: float. The largest, over all outputs and both layouts.
+        seconds: float.
+        problems: what is wrong besides.
+    """
+
+    case: Case
+    difference: float = 0.0
+    seconds: float = 0.0
+    problems: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether it is within the bar, in all respects."""
+        return self.difference <= BAR and not self.problems
+
+
+def compare(case: Case) -> Result:
+    """Compares one case; what raises is a problem, too."""
+    result = Result(case)
+    begin = time.perf_counter()
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            _compare(case, Path(folder), result)
+    except Exception as error:  # one broken case should not hide the others
+        result.problems.append(f"{type(error).__name__}: {error}")
+        traceback.print_exc()
+    result.seconds = time.perf_counter() - begin
+    return result
+
+
+def _compare(case: Case, folder: Path, result: Result) -> None:
+    model = make_model(case)
+    model.save_pretrained(folder / "theirs")
+    inputs = make_inputs(case, model.config, ROWS, LENGTH)
+    expected = compute(case, model, inputs)
+    mask = inputs["padding_mask"]
+    saved = folder / "ours"
+    if case.head:
+        padded = kbz.HeadedModel.from_preset(folder / "theirs", token_layout="padded")
+        packed = kbz.HeadedModel(padded.encoder, padded.heads, token_layout="packed")
+        if sorted(padded.heads) != sorted(case.heads):
+            result.problems.append(f"loaded the heads {sorted(padded.heads)}")
+        encoder = padded.encoder
+        padded.save(saved)
+    else:
+        encoder = padded = kbz.Encoder.from_preset(
+            folder / "theirs",
+            token_layout="padded",
+            hidden_states=True,
+            attention_scores="attention_scores" in expected,
+        )
+        packed = build_encoder(
+            encoder.config,
+            token_layout="packed",
+            hidden_states=True,
+            pooler=encoder.has_pooler,
+            attention_groups=3,
+        )
+        packed.set_weights(padded.get_weights())
+        encoder.save(saved)
+        if encoder.has_pooler != ("pooled_output" in expected):
+            result.problems.append(f"has_pooler is {encoder.has_pooler}")
+    for found in (padded(inputs), packed(inputs)):
+        result.difference = max(result.difference, difference(found, expected, mask, result))
+    # === Back to transformers ===
+    loaded, info = type(model).from_pretrained(
+        saved, attn_implementation="eager", output_loading_info=True
+    )
+    for key, names in info.items():
+        if names:
+            result.problems.append(f"transformers finds in what was saved {key}: {names}")
+    again = compute(case, loaded.eval(), inputs)
+    apart = difference(again, expected, mask, result)
+    if apart > SAVED_BAR:
+        result.problems.append(f"what was saved computes {apart:.1e} apart in transformers")
+    if "pooled_output" in expected and "pooled_output" not in again:
+        result.problems.append("what was saved has no pooler")
+    # === Configurations ===
+    config = encoder.config
+    for name, contents in (
+        ("its own", config.to_huggingface()),
+        ("transformers'", model.config.to_dict()),
+        ("the saved one's", read_config(saved)),
+        ("transformers' saved", loaded.config.to_dict()),
+    ):
+        if kbz.EncoderConfig.from_huggingface(contents) != config:
+            result.problems.append(f"the configuration changes by way of {name} dict")
+    theirs, ours = model.config.to_dict(), loaded.config.to_dict()
+    for key in sorted(theirs.keys() | ours.keys()):
+        if theirs.get(key) != ours.get(key) and key not in NOT_COMPARED:
+            result.problems.append(
+                f"the saved config's {key} is {ours.get(key)!r}, was {theirs.get(key)!r}"
+            )
+
+
+def difference(
+    found: dict[str, Any], expected: dict[str, Any], mask: np.ndarray, result: Result
+) -> float:
+    """The largest difference of any output, at attended positions."""
+    largest = 0.0
+    for name, theirs in expected.items():
+        if name not in found:
+            if name != "attention_scores":  # which the packed layout does not give
+                result.problems.append(f"no {name}")
+            continue
+        pairs = (
+            zip(found[name], theirs, strict=True)
+            if isinstance(theirs, list)
+            else [(found[name], theirs)]
+        )
+        for ours, wanted in pairs:
+            ours = np.asarray(ours)
+            if ours.shape != wanted.shape:
+                result.problems.append(f"{name} is {ours.shape}, should be {wanted.shape}")
+                continue
+            apart = np.abs(ours - wanted)
+            if name == "attention_scores":
+                apart = apart * mask[:, np.newaxis, :, np.newaxis]
+            elif wanted.shape[:2] == mask.shape:
+                apart = apart * mask.reshape(mask.shape + (1,) * (wanted.ndim - 2))
+            if not np.isfinite(ours).all():
+                result.problems.append(f"{name} is not finite")
+            largest = max(largest, float(apart.max()))
+    return largest
+
+
+def check_defaults(family: str) -> list[str]:
+    """Whether what a config.json leaves out means here what it means in transformers."""
+    module = Case(family, "", "").module
+    defaults = module.CONFIG()
+    own = encoder_class(defaults.model_type).config_class()
+    theirs = kbz.EncoderConfig.from_huggingface(defaults.to_dict())
+    problems = [
+        f"default of {field.name} is {getattr(own, field.name)!r}, transformers' is "
+        f"{getattr(theirs, field.name)!r}"
+        for field in dataclasses.fields(own)
+        if getattr(own, field.name) != getattr(theirs, field.name)
+    ]
+    for variant, overrides in module.VARIANTS.items():
+        short = module.SMALL | overrides
+        whole = module.CONFIG(**short).to_dict()
+        short = short | {"model_type": defaults.model_type}
+        if kbz.EncoderConfig.from_huggingface(short) != kbz.EncoderConfig.from_huggingface(whole):
+            problems.append(f"{variant}: the short config.json differs from the whole one")
+    return problems
+
+
+def summary(results: list[Result]) -> list[tuple[str, str, int, float]]:
+    """Rows of family, head, number of variants, largest difference."""
+    groups = defaultdict(list)
+    for result in results:
+        groups[result.case.family, result.case.head or "(encoder)"].append(result)
+    return [
+        (family, head, len(group), max(result.difference for result in group))
+        for (family, head), group in groups.items()
+    ]
+
+
+def print_table(rows: list[tuple[str, str, int, float]], *, markdown: bool) -> None:
+    head = ("family", "head", "variants", "largest difference")
+    cells = [(f, h, str(n), f"{d:.1e}") for f, h, n, d in rows]
+    if markdown:
+        cells = [(f, f"`{h}`", n, d) for f, h, n, d in cells]
+        for line in (head, ("---", "---", "--:", "--:"), *cells):
+            print("| " + " | ".join(line) + " |")
+        return
+    widths = [max(len(line[i]) for line in (head, *cells)) for i in range(4)]
+    for line in (head, *cells):
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--family", nargs="+", choices=families(), default=families())
+    parser.add_argument("--head", nargs="+", help='kinds of heads, "" for the bare encoder')
+    parser.add_argument("--variant", nargs="+", help="names of variants")
+    parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
+    parser.add_argument("--json", type=Path, help="write every case to this file")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    results, failures = [], 0
+    for family in options.family:
+        for problem in check_defaults(family):
+            failures += 1
+            print(f"FAILED {family}: {problem}", file=sys.stderr)
+        for case in cases(family):
+            if options.head is not None and case.head not in options.head:
+                continue
+            if options.variant is not None and case.variant not in options.variant:
+                continue
+            result = compare(case)
+            results.append(result)
+            if not result.ok:
+                failures += 1
+                what = "; ".join([f"{result.difference:.1e} apart", *result.problems])
+                print(f"FAILED {case}: {what}", file=sys.stderr)
+    print_table(summary(results), markdown=options.markdown)
+    seconds = sum(result.seconds for result in results)
+    if not options.markdown:
+        print(f"{len(results)} cases in {seconds:.0f} s, {failures} failures, bar {BAR:.0e}")
+    if options.json:
+        rows = [
+            {
+                **dataclasses.asdict(result.case),
+                "difference": result.difference,
+                "seconds": round(result.seconds, 3),
+                "problems": result.problems,
+            }
+            for result in results
+        ]
+        options.json.write_text(json.dumps(rows, indent=1) + "\n")
+    if not results:
+        print("There is nothing to compare: no such head or variant.", file=sys.stderr)
+    return 1 if failures or not results else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

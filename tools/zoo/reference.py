@@ -1,0 +1,148 @@
+"""What transformers computes: random models of unusual configurations, inputs, outputs."""
+
+import importlib
+import inspect
+import pkgutil
+import zlib
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+
+import tools.zoo
+
+transformers.utils.logging.disable_progress_bar()
+transformers.utils.logging.set_verbosity_error()
+
+ROWS, LENGTH = 6, 17
+NO_FAMILY = ("compare", "goldens", "reference")
+# Where transformers puts a head's logits, if not under `logits`.
+OUTPUTS = {
+    "masked_lm": ("prediction_logits",),
+    "next_sentence": ("seq_relationship_logits",),
+    "sentence_order": ("sop_logits",),
+    "question_answering": ("start_logits", "end_logits"),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One model to compare: a family, a head ("" for none) and a variant of its configuration."""
+
+    family: str
+    head: str
+    variant: str
+
+    @property
+    def module(self) -> ModuleType:
+        """The family's module."""
+        return importlib.import_module(f"tools.zoo.{self.family}")
+
+    @property
+    def heads(self) -> list[str]:
+        """The kinds of the heads."""
+        return self.head.split("+") if self.head else []
+
+    @property
+    def name(self) -> str:
+        """Of a golden's folder."""
+        return f"{self.family}-{self.head or 'encoder'}-{self.variant}"
+
+    def __str__(self) -> str:
+        return f"{self.family} / {self.head or 'encoder'} / {self.variant}"
+
+
+def families() -> list[str]:
+    """Names the families that there is a module for."""
+    names = [module.name for module in pkgutil.iter_modules(tools.zoo.__path__)]
+    return sorted(set(names) - set(NO_FAMILY))
+
+
+def cases(family: str) -> list[Case]:
+    """All that is compared of a family."""
+    module = Case(family, "", "").module
+    only = getattr(module, "ONLY", {})
+    return [
+        Case(family, head, variant)
+        for head in module.MODELS
+        for variant in module.VARIANTS
+        if head in only.get(variant, module.MODELS)
+    ]
+
+
+def make_model(case: Case) -> Any:
+    """Builds a transformers model in which every weight is random and matters."""
+    torch.manual_seed(zlib.crc32(str(case).encode()))
+    config = case.module.CONFIG(**case.module.SMALL | case.module.VARIANTS[case.variant])
+    config._attn_implementation = "eager"
+    model = case.module.MODELS[case.head](config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():  # biases and norms too
+            # So that outputs are of the order of 1, whatever the width.
+            parameter.normal_(std=0.3 if parameter.ndim == 1 else parameter.shape[-1] ** -0.5)
+            if parameter.ndim == 1 and name.endswith("weight"):  # a norm's
+                parameter += 1
+    return model.eval()
+
+
+def make_inputs(case: Case, config: Any, rows: int, length: int) -> dict[str, np.ndarray]:
+    """Inputs under our names, int32 (rows, length)."""
+    random = np.random.default_rng(zlib.crc32(case.variant.encode()))
+    make = getattr(case.module, "inputs", None)
+    return make(config, random) if make else random_inputs(config, random, rows, length)
+
+
+def random_inputs(
+    config: Any, random: np.random.Generator, rows: int = ROWS, length: int = LENGTH
+) -> dict[str, np.ndarray]:
+    """Random ids, and masks with holes; one row is full, one is padded on the left."""
+    shape = (rows, length)
+    mask = random.random(shape) < 0.7
+    mask[:, 0] = True
+    mask[1] = True
+    mask[2] = np.arange(length) >= length // 3
+    segments = getattr(config, "type_vocab_size", None) or 1
+    return {
+        "token_ids": random.integers(0, config.vocab_size, shape).astype(np.int32),
+        "segment_ids": random.integers(0, segments, shape).astype(np.int32),
+        "padding_mask": mask.astype(np.int32),
+    }
+
+
+def compute(case: Case, model: Any, inputs: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Runs a transformers model; its outputs under our names, as numpy arrays."""
+    tensors = {
+        "input_ids": torch.tensor(inputs["token_ids"]).long(),
+        "token_type_ids": torch.tensor(inputs["segment_ids"]).long(),
+        "attention_mask": torch.tensor(inputs["padding_mask"]).long(),
+    }
+    if "token_type_ids" not in inspect.signature(model.forward).parameters:
+        del tensors["token_type_ids"]
+    if case.head == "multiple_choice":
+        rows, length = inputs["token_ids"].shape
+        tensors = {key: value.view(rows // 2, 2, length) for key, value in tensors.items()}
+    details = {} if case.head else {"output_hidden_states": True, "output_attentions": True}
+    with torch.no_grad():
+        found = model(**tensors, **details, return_dict=True)
+    if not case.head:
+        result = {
+            "sequence_output": found.last_hidden_state.numpy(),
+            "hidden_states": [state.numpy() for state in found.hidden_states],
+        }
+        if found.attentions is not None and getattr(case.module, "ATTENTIONS", True):
+            result["attention_scores"] = [scores.numpy() for scores in found.attentions]
+        if found.get("pooler_output") is not None:
+            result["pooled_output"] = found.pooler_output.numpy()
+        return result
+    return {head: _logits(head, found) for head in case.heads}
+
+
+def _logits(head: str, found: Any) -> np.ndarray:
+    names = [name for name in OUTPUTS.get(head, ()) if name in found] or ["logits"]
+    logits = np.stack([found[name].numpy() for name in names], axis=-1)
+    if len(names) == 1:
+        logits = logits[..., 0]
+    return logits.reshape(-1, 1) if head == "multiple_choice" else logits
