@@ -251,7 +251,7 @@ def read_config(directory: str | os.PathLike[str]) -> dict[str, Any]:
     if path.is_file():
         config = read_json(path)
         if is_keras_hub_config(config):
-            module = importlib.import_module("keras_bert_zoo.checkpoints.keras_hub")
+            module = importlib.import_module("keras_bert_zoo.checkpoints.keras_hub_config")
             translated: dict[str, Any] = module.read_keras_hub_config(directory)
             return translated
         # Some copied Google's bert_config.json to config.json; it has no `model_type`.
