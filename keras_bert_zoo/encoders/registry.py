@@ -11,10 +11,13 @@ from keras_bert_zoo.errors import ConfigError
 
 # model_type -> module and class. Modules are imported when a family is first used.
 _FAMILIES = {
+    "albert": "keras_bert_zoo.encoders.albert:AlbertEncoder",
     "bert": "keras_bert_zoo.encoders.bert:BertEncoder",
     "camembert": "keras_bert_zoo.encoders.roberta:CamembertEncoder",
     "deberta-v2": "keras_bert_zoo.encoders.deberta_v2:DebertaV2Encoder",
     "distilbert": "keras_bert_zoo.encoders.distilbert:DistilBertEncoder",
+    "electra": "keras_bert_zoo.encoders.electra:ElectraEncoder",
+    "ernie": "keras_bert_zoo.encoders.ernie:ErnieEncoder",
     "mobilebert": "keras_bert_zoo.encoders.mobilebert:MobileBertEncoder",
     "modernbert": "keras_bert_zoo.encoders.modernbert:ModernBertEncoder",
     "mpnet": "keras_bert_zoo.encoders.mpnet:MPNetEncoder",

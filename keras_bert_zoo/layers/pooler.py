@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_bert_zoo.layers.activations import get_activation
 from keras_bert_zoo.layers.dense import Dense
 from keras_bert_zoo.layers.token_layout import Layout
 
@@ -60,3 +61,50 @@ class Pooler(keras.layers.Layer):
         if self.dropout is not None:
             x = self.dropout(x, training=training)
         return self.dense(x)
+
+
+class FirstToken(keras.layers.Layer):
+    """Takes each row's first token, through an activation: a pooler without weights.
+
+    Args:
+        activation: str. See `layers.activations`.
+
+    Call arguments:
+        x, layout: see `Pooler`.
+
+    Returns:
+        float (B, H), compute dtype.
+    """
+
+    reads_first_token = True
+
+    def __init__(self, *, activation: str = "linear", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._activate = get_activation(activation)
+
+    def call(self, x: tf.Tensor, layout: Layout | None = None) -> tf.Tensor:
+        """Pools; see the class."""
+        if layout is not None:
+            x = tf.gather(x, layout["first_tokens"])
+        return self._activate(x)
+
+
+class LastToken(keras.layers.Layer):
+    """Takes each row's last column of the batch, whether it is attended or not.
+
+    That is what Hugging Face's sequence summaries take if they are not told otherwise; texts are
+    to be padded on the left then.
+
+    Call arguments:
+        x: float (T, H).
+        layout: what a `TokenLayout` with `last_tokens` returned.
+
+    Returns:
+        float (B, H), compute dtype.
+    """
+
+    reads_first_token = False
+
+    def call(self, x: tf.Tensor, layout: Layout) -> tf.Tensor:
+        """Pools; see the class."""
+        return tf.gather(x, layout["last_tokens"])

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from keras_bert_zoo.checkpoints.names import FamilyNames
-from keras_bert_zoo.checkpoints.names.bert import BUFFERS, CLASSIFIER, prefixed, repeated
+from keras_bert_zoo.checkpoints.names.bert import (
+    BUFFERS,
+    CLASSIFIER,
+    MULTIPLE_CHOICE,
+    SPAN,
+    TOKEN_CLASSIFIER,
+    prefixed,
+    repeated,
+)
 from keras_bert_zoo.config import EncoderConfig
 
 _EMBEDDINGS = {
@@ -57,18 +65,9 @@ NAMES = FamilyNames(
     poolers={"classification": _POOLER, "multiple_choice": _POOLER},
     heads={
         "classification": CLASSIFIER,
-        "token_classification": {
-            "token_classifier/kernel": "classifier.weight",
-            "token_classifier/bias": "classifier.bias",
-        },
-        "question_answering": {
-            "span/kernel": "qa_outputs.weight",
-            "span/bias": "qa_outputs.bias",
-        },
-        "multiple_choice": {
-            "multiple_choice/kernel": "classifier.weight",
-            "multiple_choice/bias": "classifier.bias",
-        },
+        "token_classification": TOKEN_CLASSIFIER,
+        "question_answering": SPAN,
+        "multiple_choice": MULTIPLE_CHOICE,
         "masked_lm": _MASKED_LM,
     },
     architectures={

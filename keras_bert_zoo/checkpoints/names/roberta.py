@@ -7,7 +7,10 @@ from keras_bert_zoo.checkpoints.names.bert import (
     BLOCK,
     BUFFERS,
     EMBEDDINGS,
+    MULTIPLE_CHOICE,
     POOLER,
+    SPAN,
+    TOKEN_CLASSIFIER,
     prefixed,
     repeated,
 )
@@ -18,15 +21,9 @@ _HEADS = {
         "classifier/kernel": "classifier.out_proj.weight",
         "classifier/bias": "classifier.out_proj.bias",
     },
-    "token_classification": {
-        "token_classifier/kernel": "classifier.weight",
-        "token_classifier/bias": "classifier.bias",
-    },
-    "question_answering": {"span/kernel": "qa_outputs.weight", "span/bias": "qa_outputs.bias"},
-    "multiple_choice": {
-        "multiple_choice/kernel": "classifier.weight",
-        "multiple_choice/bias": "classifier.bias",
-    },
+    "token_classification": TOKEN_CLASSIFIER,
+    "question_answering": SPAN,
+    "multiple_choice": MULTIPLE_CHOICE,
     "masked_lm": {
         "masked_lm/transform/kernel": "lm_head.dense.weight",
         "masked_lm/transform/bias": "lm_head.dense.bias",

@@ -1,0 +1,136 @@
+"""ALBERT: BERT on narrower embeddings, with blocks that share weights (arXiv 1909.11942)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from keras_bert_zoo.config import EncoderConfig, check_integers
+from keras_bert_zoo.encoders.encoder import Encoder, Parts
+from keras_bert_zoo.layers.embeddings import Embeddings
+from keras_bert_zoo.layers.encoder_block import EncoderBlock
+from keras_bert_zoo.layers.pooler import Pooler
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AlbertConfig(EncoderConfig):
+    """An ALBERT encoder's configuration; the defaults are transformers' AlbertConfig's (xxlarge).
+
+    Args:
+        embedding_dim: int. Width of the embedding tables.
+        num_layers: int. How often tokens go through a group.
+        num_groups: int. Groups of blocks; all blocks of a group have weights of their own, and the
+            layers share the groups evenly. At most `num_layers`.
+        blocks_per_group: int.
+        **others: see `EncoderConfig`.
+    """
+
+    vocabulary_size: int = 30000
+    embedding_dim: int = 128
+    hidden_dim: int = 4096
+    num_groups: int = 1
+    blocks_per_group: int = 1
+    num_heads: int = 64
+    intermediate_dim: int = 16384
+    activation: str = "gelu_new"
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    classifier_dropout: float | None = 0.1
+    family: str = "albert"
+
+    names: ClassVar[Mapping[str, str]] = {
+        **{
+            theirs: ours
+            for theirs, ours in EncoderConfig.names.items()
+            if ours != "classifier_dropout"
+        },
+        "classifier_dropout_prob": "classifier_dropout",
+        "embedding_size": "embedding_dim",
+        "num_hidden_groups": "num_groups",
+        "inner_group_num": "blocks_per_group",
+    }
+    fixed: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        **EncoderConfig.fixed,
+        # Google's converted checkpoints name experiments of which transformers has no code.
+        "down_scale_factor": (1,),
+        "gap_size": (0,),
+        "layers_to_keep": ([],),
+        "net_structure_type": (0,),
+        "num_memory_blocks": (0,),
+    }
+
+    def problems(self) -> list[str]:
+        """Adds what is wrong with the family's own fields."""
+        problems = [
+            *super().problems(),
+            *check_integers(self, "embedding_dim", "num_groups", "blocks_per_group"),
+        ]
+        if not problems and self.num_groups > self.num_layers:
+            problems.append(
+                f"`num_groups` must be at most `num_layers` = {self.num_layers}, got "
+                f"{self.num_groups}"
+            )
+        return problems
+
+    def group_of(self, layer: int) -> int:
+        """Which group a layer goes through.
+
+        >>> config = AlbertConfig(num_layers=5, num_groups=2)
+        >>> [config.group_of(layer) for layer in range(5)]
+        [0, 0, 0, 1, 1]
+        """
+        # Hugging Face's AlbertTransformer divides floats in this order.
+        return int(layer / (self.num_layers / self.num_groups))
+
+
+class AlbertEncoder(Encoder):
+    """An ALBERT encoder; see `Encoder` for arguments and outputs.
+
+    There is a hidden state, and attention scores, for every block that tokens go through:
+    `num_layers` times `blocks_per_group`.
+    """
+
+    config_class = AlbertConfig
+    config: AlbertConfig
+
+    def make_parts(self, config: EncoderConfig, *, pooler: bool, dtype: Any) -> Parts:
+        """Builds the layers; see `Encoder.make_parts`."""
+        groups = [
+            [
+                EncoderBlock(config, dtype=dtype, name=f"group_{group}_block_{block}")
+                for block in range(self.config.blocks_per_group)
+            ]
+            for group in range(self.config.num_groups)
+        ]
+        return Parts(
+            embeddings=Embeddings(
+                config,
+                width=self.config.embedding_dim,
+                projected=True,
+                dtype=dtype,
+                name="embeddings",
+            ),
+            blocks=[
+                block
+                for layer in range(config.num_layers)
+                for block in groups[self.config.group_of(layer)]
+            ],
+            pooler=Pooler(
+                config.hidden_dim,
+                initializer_range=config.initializer_range,
+                dtype=dtype,
+                name="pooler",
+            )
+            if pooler
+            else None,
+        )
+
+    def head_options(self, kind: str) -> dict[str, Any]:
+        """Says what heads are made of; see `Encoder.head_options`."""
+        options = super().head_options(kind)
+        if kind == "masked_lm":
+            options["transform_units"] = self.config.embedding_dim
+        elif kind == "sentence_order":
+            options["dropout"] = super().head_options("classification")["dropout"]
+        return options

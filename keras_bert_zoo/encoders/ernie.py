@@ -1,0 +1,77 @@
+"""ERNIE: BERT with embeddings of the kind of task (arXiv 1904.09223, 1907.12412)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import tensorflow as tf
+
+from keras_bert_zoo.config import EncoderConfig, check_flags, check_integers
+from keras_bert_zoo.encoders.bert import BertEncoder
+from keras_bert_zoo.encoders.encoder import Parts
+from keras_bert_zoo.layers.embeddings import Embeddings
+from keras_bert_zoo.layers.token_layout import Layout
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ErnieConfig(EncoderConfig):
+    """An ERNIE encoder's configuration; the defaults are transformers' ErnieConfig's.
+
+    Args:
+        num_task_types: int. Rows of the task embedding.
+        has_task_types: bool. Whether there is a task embedding.
+        **others: see `EncoderConfig`.
+    """
+
+    num_task_types: int = 3
+    has_task_types: bool = False
+    family: str = "ernie"
+
+    names: ClassVar[Mapping[str, str]] = {
+        **EncoderConfig.names,
+        "task_type_vocab_size": "num_task_types",
+        "use_task_id": "has_task_types",
+    }
+    fixed: ClassVar[Mapping[str, tuple[Any, ...]]] = {**EncoderConfig.fixed, "pool_act": ("tanh",)}
+    neutral: ClassVar[frozenset[str]] = frozenset({"enable_recompute"})  # PaddleNLP's checkpointing
+
+    def problems(self) -> list[str]:
+        """Adds what is wrong with the family's own fields."""
+        return [
+            *super().problems(),
+            *check_integers(self, "num_task_types"),
+            *check_flags(self, "has_task_types"),
+        ]
+
+
+class ErnieEmbeddings(Embeddings):
+    """`Embeddings` whose sum has a task embedding, with the task 0 for every token.
+
+    Hugging Face's ErnieModel takes other tasks from its caller; without one it takes 0, as
+    everybody does who fine-tunes.
+    """
+
+    def __init__(self, config: ErnieConfig, **kwargs: Any) -> None:
+        super().__init__(config, **kwargs)
+        self.task_table = self.add_table("task_table", config.num_task_types)
+
+    def embed(self, layout: Layout) -> tf.Tensor:
+        """Sums the tables' rows; see `Embeddings.embed`."""
+        return super().embed(layout) + self.task_table.value[0]
+
+
+class ErnieEncoder(BertEncoder):
+    """An ERNIE encoder; see `Encoder` for arguments and outputs."""
+
+    config_class = ErnieConfig
+    config: ErnieConfig
+
+    def make_parts(self, config: EncoderConfig, *, pooler: bool, dtype: Any) -> Parts:
+        """Builds the layers; see `Encoder.make_parts`."""
+        parts = super().make_parts(config, pooler=pooler, dtype=dtype)
+        if not self.config.has_task_types:
+            return parts
+        embeddings = ErnieEmbeddings(self.config, dtype=dtype, name="embeddings")
+        return dataclasses.replace(parts, embeddings=embeddings)
