@@ -72,7 +72,7 @@ class Tokenizer(abc.ABC):
         }
         if mask_token is not None:
             named["mask_token"] = mask_token
-        known = self._ids.keys() | {token.content for token in added_tokens}
+        known = self._ids.keys() | {token.content for token in added_tokens if token.id is not None}
         missing = [f"{name} {token!r}" for name, token in named.items() if token not in known]
         if missing:
             raise ConfigError(

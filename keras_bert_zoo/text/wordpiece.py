@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ from tensorflow_text.core.pybinds import pywrap_fast_wordpiece_tokenizer_model_b
 
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.text import offsets, ragged_ops, special_tokens, wordpiece_files
-from keras_bert_zoo.text.normalizer import BertNormalizer
+from keras_bert_zoo.text.normalizer import BertNormalizer, unicode_rules
 from keras_bert_zoo.text.special_tokens import AddedToken
 from keras_bert_zoo.text.tokenizer import Tokenizer
 
@@ -52,6 +53,8 @@ class WordPieceTokenizer(Tokenizer):
             families other than BERT; see `packing.Layout`.
         trim_offsets: bool. Leave the whitespace that an added token takes out of its offsets, as
             the tokenizers of MPNet do.
+        tokenizer_class: str or None. What `save` calls the tokenizer, if that class of
+            transformers does what this tokenizer does; by default, the first that does.
 
     Raises:
         ConfigError: duplicate or missing tokens, a file that is not UTF-8, an added token that
@@ -86,6 +89,7 @@ class WordPieceTokenizer(Tokenizer):
         second_segment_id: int = 1,
         cls_segment_id: int = 0,
         trim_offsets: bool = False,
+        tokenizer_class: str | None = None,
     ) -> None:
         if isinstance(vocabulary, str | os.PathLike):
             vocabulary = wordpiece_files.read_vocabulary(vocabulary)
@@ -112,6 +116,7 @@ class WordPieceTokenizer(Tokenizer):
         self.handle_chinese_chars = handle_chinese_chars
         self.max_characters_per_word = max_characters_per_word
         self.trim_offsets = trim_offsets
+        self.tokenizer_class = tokenizer_class
         # Tokens added behind the vocabulary are found in the text as it is, never as pieces.
         self.pieces = tuple(vocabulary)
         self._build()
@@ -185,16 +190,26 @@ class WordPieceTokenizer(Tokenizer):
     def _normalized(self, token: AddedToken, normalizer: BertNormalizer) -> AddedToken:
         """The token as it stands in normalized texts.
 
-        ASCII is all that is the same in the op's texts and in Hugging Face's, and whitespace is
-        not: around ideographs, they have spaces of their own.
+        Only what is the same in the op's texts and in Hugging Face's can be found: no characters
+        that get spaces or stand-ins, no marks that Hugging Face would sort, and no whitespace at
+        the ends, as that is where the texts differ.
         """
-        if token.lstrip or token.rstrip or not all("!" <= char <= "~" for char in token.content):
+        ideographs = unicode_rules().ideographs if self.handle_chinese_chars else frozenset()
+        texts = {char: normalizer.map_character(ord(char)) for char in token.content}
+        content = "".join(texts[char] for char in token.content)
+        other = [
+            char
+            for char, text in texts.items()
+            if (char != " " and " " in text)
+            or ord(char) in ideographs
+            or any(unicodedata.combining(c) or unicodedata.category(c) == "Co" for c in text)
+        ]
+        if token.lstrip or token.rstrip or other or not content or content != content.strip(" "):
             raise ConfigError(
                 f"normalized=true of the added token {token.content!r} is not supported: "
                 "a WordPiece tokenizer finds tokens in normalized texts only if they are of "
-                "printable ASCII characters, without lstrip and rstrip"
+                "letters, digits and ASCII signs, without whitespace at the ends, lstrip and rstrip"
             )
-        content = "".join(normalizer.map_character(ord(char)) for char in token.content)
         return dataclasses.replace(token, content=content)
 
     def _op_piece(self, index: int, piece: str, normalizer: BertNormalizer) -> str:
@@ -221,6 +236,9 @@ class WordPieceTokenizer(Tokenizer):
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Writes vocab.txt and tokenizer_config.json, which transformers loads as they are.
+
+        Where transformers has no class that does the same, tokenizer.json takes the place of
+        vocab.txt.
 
         Args:
             directory: made if it is missing.

@@ -5,38 +5,130 @@ What a file asks for and `WordPieceTokenizer` does not do is refused by name, ne
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import logging
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.text import tokenizer_files
+from keras_bert_zoo.text.special_tokens import AddedToken
+from keras_bert_zoo.text.tokenizer_files import ALL_NAMED, NAMED, Packing, Template
 
 if TYPE_CHECKING:
     from keras_bert_zoo.text.wordpiece import WordPieceTokenizer
 
-_NAMED = {
-    "unk_token": "[UNK]",
-    "cls_token": "[CLS]",
-    "sep_token": "[SEP]",
-    "pad_token": "[PAD]",
-    "mask_token": "[MASK]",
-}
-# transformers writes int(1e30) where a model has no limit.
-_NO_LIMIT = 10**9
-# Fields of tokenizer_config.json that decide nothing about ids and offsets of texts.
-_HARMLESS = frozenset(
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What a tokenizer class of transformers takes for granted.
+
+    Attributes:
+        names: the named tokens.
+        packing: Packing.
+        trim_offsets: bool. See `WordPieceTokenizer`.
+        mask_lstrip: bool. Whether the mask token takes the space before it.
+    """
+
+    names: Mapping[str, str]
+    packing: Packing = Packing()  # noqa: RUF009
+    trim_offsets: bool = False
+    mask_lstrip: bool = False
+
+    def fits(self, tokenizer: WordPieceTokenizer) -> bool:
+        """Whether a tokenizer packs segments in this way."""
+        return (Packing.of(tokenizer), tokenizer.trim_offsets) == (self.packing, self.trim_offsets)
+
+
+_BERT = _Kind(
     {
-        "added_tokens_decoder", "additional_special_tokens", "auto_map", "backend",
-        "clean_up_tokenization_spaces", "cls_token", "do_lower_case", "extra_special_tokens",
-        "is_local", "local_files_only", "mask_token", "max_length", "max_len", "model_input_names",
-        "model_max_length", "model_specific_special_tokens", "name_or_path", "pad_to_multiple_of",
+        "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]",
+        "mask_token": "[MASK]",
+    }
+)  # fmt: skip
+_MPNET = _Kind(
+    {
+        "bos_token": "<s>", "eos_token": "</s>", "unk_token": "[UNK]", "cls_token": "<s>",
+        "sep_token": "</s>", "pad_token": "<pad>", "mask_token": "<mask>",
+    },
+    packing=Packing(separators_between=2, second_segment_id=0),
+    trim_offsets=True,
+    mask_lstrip=True,
+)  # fmt: skip
+_FUNNEL = _Kind(
+    {
+        "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "cls_token": "<cls>",
+        "sep_token": "<sep>", "pad_token": "<pad>", "mask_token": "<mask>",
+    },
+    packing=Packing(cls_segment_id=2),
+)  # fmt: skip
+KINDS = {
+    **dict.fromkeys(
+        (
+            "BertTokenizer", "ConvBertTokenizer", "DistilBertTokenizer",
+            "DPRContextEncoderTokenizer", "DPRQuestionEncoderTokenizer", "ElectraTokenizer",
+            "ErnieTokenizer", "LayoutLMTokenizer", "LxmertTokenizer", "MegatronBertTokenizer",
+            "MobileBertTokenizer", "NezhaTokenizer", "RetriBertTokenizer", "SqueezeBertTokenizer",
+        ),
+        _BERT,
+    ),
+    "FunnelTokenizer": _FUNNEL,
+    "MPNetTokenizer": _MPNET,
+}  # fmt: skip
+# With these, transformers takes tokenizer.json as it is.
+_GENERIC = ("PreTrainedTokenizerFast", "TokenizersBackend")
+# Their files look like BERT's, but they do more than a WordPiece tokenizer does.
+REFUSED = {
+    "RoFormerTokenizer": (
+        "it segments Chinese with jieba first, which no graph can; RoFormer's character-based "
+        'checkpoints name "BertTokenizer" (write that if this is one); for the others, segment the '
+        "texts beforehand"
+    ),
+    "BertJapaneseTokenizer": "it segments Japanese with MeCab and the like, which no graph can",
+    "ProphetNetTokenizer": "it packs no [CLS] before a text",
+    "RoCBertTokenizer": "it gives shapes and pronunciations beside the token ids",
+    "SplinterTokenizer": "it packs a [QUESTION] token behind the question",
+    "TapasTokenizer": "it takes tables, not texts",
+}
+BY_MODEL_TYPE = {
+    **dict.fromkeys(
+        (
+            "bert", "convbert", "distilbert", "electra", "ernie", "layoutlm", "lxmert",
+            "megatron-bert", "mobilebert", "nezha", "nomic_bert", "retribert", "squeezebert",
+        ),
+        "BertTokenizer",
+    ),
+    "dpr": "DPRQuestionEncoderTokenizer",
+    "funnel": "FunnelTokenizer",
+    "mpnet": "MPNetTokenizer",
+    "prophetnet": "ProphetNetTokenizer",
+    "roc_bert": "RoCBertTokenizer",
+    "roformer": "RoFormerTokenizer",
+    "splinter": "SplinterTokenizer",
+    "tapas": "TapasTokenizer",
+}  # fmt: skip
+# An uncased vocabulary may hold oddities such as <S>, but not this many pieces of capital letters.
+_PLAINLY_CASED = 20
+# Fields of tokenizer_config.json that decide nothing about ids and offsets of texts, or are read
+# elsewhere. Among them are paths, of which none is opened.
+_KNOWN_FIELDS = frozenset(
+    {
+        "added_tokens_decoder", "additional_special_tokens", "auto_map", "backend", "bos_token",
+        "clean_text", "clean_up_tokenization_spaces", "cls_token", "do_basic_tokenize",
+        "do_lower_case", "eos_token", "extra_special_tokens", "is_local", "local_files_only",
+        "mask_token", "max_length", "max_len", "model_input_names", "model_max_length",
+        "model_specific_special_tokens", "name_or_path", "never_split", "pad_to_multiple_of",
         "pad_token", "pad_token_type_id", "padding", "padding_side", "processor_class", "sep_token",
         "special_tokens_map_file", "stride", "strip_accents", "tokenize_chinese_chars",
         "tokenizer_class", "tokenizer_file", "transformers_version", "truncation",
         "truncation_side", "truncation_strategy", "unk_token", "use_fast", "verbose", "vocab_file",
-        "vocab_size",
+        "vocab_size", "wordpieces_prefix",
     }
 )  # fmt: skip
 
@@ -67,76 +159,206 @@ def read_vocabulary(path: str | os.PathLike[str]) -> list[str]:
 def read_directory(directory: str | os.PathLike[str]) -> dict[str, Any]:
     """The arguments of WordPieceTokenizer for a Hugging Face directory."""
     folder = pathlib.Path(directory)
-    config = _read_json(folder / "tokenizer_config.json")
-    fast = _read_json(folder / "tokenizer.json")
-    options: dict[str, Any] = {}
-    if fast:
-        try:
-            options.update(_from_fast(fast, folder / "tokenizer.json"))
-        except (AttributeError, KeyError, TypeError) as error:
-            raise ConfigError(
-                f"expected a tokenizer as `tokenizers` writes it in {folder / 'tokenizer.json'}, "
-                f"got another structure ({type(error).__name__}: {error})"
-            ) from error
-    if (folder / "vocab.txt").exists():
-        vocabulary = read_vocabulary(folder / "vocab.txt")
-        if options.get("vocabulary", vocabulary) != vocabulary:
-            raise ConfigError(
-                f"expected the same vocabulary in vocab.txt and tokenizer.json in {folder}, "
-                f"got {len(vocabulary)} and {len(options['vocabulary'])} tokens that differ; "
-                "delete the one that does not belong to the model"
-            )
-        options["vocabulary"] = vocabulary
-    elif "vocabulary" not in options:
-        raise ConfigError(f"expected vocab.txt or tokenizer.json in {folder}, found neither")
-    added = {**options.pop("added", {})}
-    named = _read_json(folder / "special_tokens_map.json")
-    options.update({key: _content(named[key]) for key in _NAMED if named.get(key) is not None})
-    options.update(_from_config(config, folder / "tokenizer_config.json"))
-    added.update(options.pop("added", {}))
-    unexplained = sorted(set(_read_json(folder / "added_tokens.json")) - set(added.values()))
-    if unexplained:
+    config_path, fast_path = folder / "tokenizer_config.json", folder / "tokenizer.json"
+    config = tokenizer_files.read_json(config_path)
+    fast = tokenizer_files.read_json(fast_path)
+    name = tokenizer_files.class_name(folder, BY_MODEL_TYPE)
+    kind = _kind(name, fast, folder)
+    try:
+        options = _from_fast(fast, fast_path) if fast else {}
+        template = tokenizer_files.read_template(fast.get("post_processor"), fast_path)
+        tokenizer_files.check_sides(config, fast, folder)
+        added = tokenizer_files.added_tokens(folder, config, fast)
+    except (AttributeError, KeyError, TypeError) as error:
         raise ConfigError(
-            f"added_tokens.json in {folder} adds {unexplained[:3]} without saying how they are "
-            "matched; save the tokenizer with a later transformers, which writes it into "
-            "tokenizer_config.json"
+            f"expected a tokenizer as `tokenizers` writes it in {fast_path}, "
+            f"got another structure ({type(error).__name__}: {error})"
+        ) from error
+    options["vocabulary"] = _vocabulary(folder, options.get("vocabulary"))
+    if kind is None and not fast and {"<s>", "[CLS]"} <= set(options["vocabulary"]):
+        raise ConfigError(
+            f"expected a tokenizer_config.json in {folder} whose tokenizer_class says whether "
+            '<s> or [CLS] begins a text, as the vocabulary holds both ("MPNetTokenizer" or '
+            '"BertTokenizer")'
         )
-    options["additional_special_tokens"] = _in_order(added, options)
+    # transformers takes an unknown or a generic class's tokenizer.json as it is.
+    as_it_is = fast and name is not None and kind is None
+    options.update({} if as_it_is else _from_config(config, config_path))
+    _check_config(config, config_path)
+    limit = tokenizer_files.max_length(config, config_path)
+    options.update({} if limit is None else {"max_length": limit})
+    if "lowercase" not in options:
+        options.update(_inferred(options["vocabulary"], folder, config or fast))
+    assumed = kind or _assumed(template)
+    names = _names(folder, config, assumed, added, template if kind is None else None)
+    names |= {"unk_token": options.pop("unk_token", names["unk_token"])} if as_it_is else {}
+    options.pop("unk_token", None)
+    options.update({key: names[key] for key in NAMED})
+    options.update(dataclasses.asdict(assumed.packing), trim_offsets=assumed.trim_offsets)
+    if template is not None:
+        _apply_template(template, options, None if kind is None else name, added, fast_path)
+    known = set(options["vocabulary"])
+    for key in ("bos_token", "eos_token"):
+        token = names.get(key)
+        if token is not None and (token in known or token != assumed.names.get(key)):
+            added.setdefault(token, AddedToken(token))
+    options["added_tokens"] = tuple(added.values())
+    options["tokenizer_class"] = None if kind is None else name
     return options
 
 
-def _in_order(added: Mapping[int, str], options: Mapping[str, Any]) -> list[str]:
-    """Special tokens besides the named ones; new ids must follow the vocabulary's."""
-    known = {token: i for i, token in enumerate(options["vocabulary"])}
-    named = {options.get(key, default) for key, default in _NAMED.items()}
-    tokens = []
-    behind = len(known)
-    for token_id, token in sorted(added.items()):
-        expected = known.get(token, behind)
-        if token_id != expected:
+def _kind(name: str | None, fast: Mapping[str, Any], folder: pathlib.Path) -> _Kind | None:
+    """What the class takes for granted; None if the files have to say it all."""
+    if name in REFUSED:
+        raise ConfigError(f"tokenizer_class {name!r} in {folder} is not supported: {REFUSED[name]}")
+    if name is None or name in KINDS:
+        return KINDS.get(name or "")
+    if not fast:
+        known = "its own class" if name in _GENERIC else f"tokenizer_class {name!r}"
+        raise ConfigError(
+            f"expected tokenizer.json in {folder}, which {known} is told by, or a tokenizer_class "
+            f"of {', '.join(KINDS)}; write the one that splits texts as this one does"
+        )
+    return None
+
+
+def _assumed(template: Template | None) -> _Kind:
+    """What is assumed where no class is named: BERT's tokens, or RoBERTa's if packed like it."""
+    if template is None or template.packing.separators_between == 1:
+        return _BERT
+    names = {**_MPNET.names, "cls_token": template.cls_token, "sep_token": template.sep_token}
+    return _Kind({key: names[key] for key in NAMED})
+
+
+def _vocabulary(folder: pathlib.Path, fast: list[str] | None) -> list[str]:
+    """The pieces of vocab.txt or tokenizer.json, which must not differ."""
+    path = folder / "vocab.txt"
+    if not path.is_file():
+        if fast is None:
+            raise ConfigError(f"expected vocab.txt or tokenizer.json in {folder}, found neither")
+        return fast
+    vocabulary = read_vocabulary(path)
+    if fast not in (None, vocabulary):
+        raise ConfigError(
+            f"expected the same vocabulary in vocab.txt and tokenizer.json in {folder}, "
+            f"got {len(vocabulary)} and {len(fast or [])} tokens that differ; "
+            "delete the one that does not belong to the model"
+        )
+    return vocabulary
+
+
+def _names(
+    folder: pathlib.Path,
+    config: Mapping[str, Any],
+    kind: _Kind,
+    added: dict[str, AddedToken],
+    template: Template | None,
+) -> dict[str, str | None]:
+    """The named tokens; their flags go into `added`, unless they stand there already."""
+    plain = dict(kind.names)
+    if template is not None:
+        plain |= {"cls_token": template.cls_token, "sep_token": template.sep_token}
+    found: dict[str, str | AddedToken | None] = {**plain}
+    for key, token in tokenizer_files.named_tokens(folder, config, ALL_NAMED).items():
+        if token is not None or template is None or key not in ("cls_token", "sep_token"):
+            found[key] = token
+    for key in ("unk_token", "cls_token", "sep_token", "pad_token"):
+        if found.get(key) is None:
+            raise ConfigError(f"expected {key} in {folder}, got null; name the token")
+    names: dict[str, str | None] = {}
+    for key, token in found.items():
+        if isinstance(token, str):
+            token = AddedToken(token, lstrip=kind.mask_lstrip and key == "mask_token")
+        names[key] = token.content if token else None
+        if token is not None and token != AddedToken(token.content):
+            added.setdefault(token.content, token)
+    return names
+
+
+def _apply_template(
+    template: Template,
+    options: dict[str, Any],
+    name: str | None,
+    added: Mapping[str, AddedToken],
+    path: pathlib.Path,
+) -> None:
+    """Checks tokenizer.json's packing against the class's, or takes it where none is named."""
+    for key in ("cls_token", "sep_token"):
+        if getattr(template, key) != options[key]:
             raise ConfigError(
-                f"expected the added token {token!r} to have the id {expected}, got {token_id}; "
-                "added tokens must follow the vocabulary without gaps"
+                f"expected {key} {options[key]!r} in the post_processor in {path}, "
+                f"got {getattr(template, key)!r}"
             )
-        behind += token not in known
-        tokens.append(token)
-    tokens += options.get("additional_special_tokens", [])
-    return [token for token in dict.fromkeys(tokens) if token not in named]
+    ids = {token: i for i, token in enumerate(options["vocabulary"])}
+    ids |= {token.content: token.id for token in added.values() if token.id is not None}
+    template.check_ids(ids, path)
+    if name is not None:
+        # transformers packs as the class does, whatever the file says.
+        expected, found = KINDS[name].packing, template.packing
+        if found.separators_between != expected.separators_between:
+            raise ConfigError(
+                f"expected a post_processor in {path} with {expected.separators_between} "
+                f"separators between segments, as {name} has it, got {found.separators_between}; "
+                'if the file is right, write "PreTrainedTokenizerFast" as the tokenizer_class'
+            )
+        return
+    options.update(dataclasses.asdict(template.packing), trim_offsets=template.trim_offsets)
+    stripping = [token.content for token in added.values() if token.lstrip or token.rstrip]
+    if template.trim_offsets and template.add_prefix_space and stripping:
+        raise ConfigError(
+            f"add_prefix_space=true of the post_processor in {path} beside the token "
+            f"{stripping[0]!r} that takes whitespace is not supported"
+        )
 
 
-def _from_config(config: Mapping[str, Any], path: pathlib.Path) -> dict[str, Any]:
-    """Options that tokenizer_config.json names."""
-    options: dict[str, Any] = {}
-    unknown = sorted(set(config) - _HARMLESS - {"never_split", "do_basic_tokenize"})
+def _inferred(
+    vocabulary: Sequence[str], folder: pathlib.Path, configured: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Whether texts are lower-cased, where no file says it.
+
+    Google's checkpoints come without a word on it, and transformers' default is to lower-case,
+    which makes half of a cased vocabulary unreachable without an error anywhere.
+    """
+    if configured:
+        return {}
+    cased = sum(
+        any(char.isupper() for char in piece)
+        for piece in vocabulary
+        if not (piece[:1] in "[<" and piece[-1:] in "]>")
+    )
+    if (folder / "bert_config.json").exists():
+        return {"lowercase": cased == 0}
+    if cased < _PLAINLY_CASED:
+        return {}
+    _logger.warning(
+        "%s says nowhere whether texts are lower-cased; %d pieces of its vocabulary hold capital "
+        "letters, so they are not. Write do_lower_case into tokenizer_config.json to be sure.",
+        folder,
+        cased,
+    )
+    return {"lowercase": False}
+
+
+def _check_config(config: Mapping[str, Any], path: pathlib.Path) -> None:
+    """Raises ConfigError for what tokenizer_config.json asks for and no option does."""
+    unknown = sorted(set(config) - _KNOWN_FIELDS)
     if unknown:
         raise ConfigError(f"expected options of a BERT tokenizer in {path}, got {unknown}")
     if config.get("never_split"):
         raise ConfigError(f"never_split={config['never_split']!r} in {path} is not supported")
-    if config.get("do_basic_tokenize", True) is not True:
-        raise ConfigError(f"do_basic_tokenize=false in {path} is not supported")
-    for side in ("truncation_side", "padding_side"):
-        if config.get(side, "right") != "right":
-            raise ConfigError(f"{side}={config[side]!r} in {path} is not supported; only 'right'")
+    for key, only in (
+        ("do_basic_tokenize", True), ("clean_text", True), ("wordpieces_prefix", "##"),
+    ):  # fmt: skip
+        if config.get(key, only) != only:
+            raise ConfigError(
+                f"{key}={json.dumps(config[key])} in {path} is not supported; only "
+                f"{json.dumps(only)}"
+            )
+
+
+def _from_config(config: Mapping[str, Any], path: pathlib.Path) -> dict[str, Any]:
+    """Options of the normalizer that tokenizer_config.json names."""
+    options: dict[str, Any] = {}
     for theirs, ours in (
         ("do_lower_case", "lowercase"),
         ("strip_accents", "strip_accents"),
@@ -148,19 +370,6 @@ def _from_config(config: Mapping[str, Any], path: pathlib.Path) -> dict[str, Any
         if not (isinstance(value, bool) or (value is None and theirs == "strip_accents")):
             raise ConfigError(f"expected {theirs} of true or false in {path}, got {value!r}")
         options[ours] = value
-    for key in _NAMED:
-        if key in config:
-            options[key] = None if config[key] is None else _content(config[key])
-    extra = config.get("additional_special_tokens") or config.get("extra_special_tokens") or []
-    extra = list(extra.values()) if isinstance(extra, Mapping) else extra
-    options["additional_special_tokens"] = [_content(token) for token in extra]
-    options["added"] = {
-        int(token_id): _added_token(token, path)
-        for token_id, token in (config.get("added_tokens_decoder") or {}).items()
-    }
-    limit = config.get("model_max_length")
-    if isinstance(limit, int | float) and limit < _NO_LIMIT:
-        options["max_length"] = int(limit)
     return options
 
 
@@ -182,110 +391,120 @@ def _from_fast(fast: Mapping[str, Any], path: pathlib.Path) -> dict[str, Any]:
     splitter = fast.get("pre_tokenizer") or {}
     if splitter.get("type") != "BertPreTokenizer":
         raise ConfigError(f"expected a BertPreTokenizer in {path}, got {splitter!r:.80}")
-    _check_template(fast.get("post_processor") or {}, path)
-    options: dict[str, Any] = {
+    pieces = model.get("vocab") or {}
+    if sorted(pieces.values()) != list(range(len(pieces))):
+        raise ConfigError(f"expected the ids 0 to {len(pieces) - 1} once each in {path}")
+    return {
         "lowercase": normalizer.get("lowercase", True),
         "strip_accents": normalizer.get("strip_accents"),
         "handle_chinese_chars": normalizer.get("handle_chinese_chars", True),
         "unk_token": model.get("unk_token", "[UNK]"),
         "max_characters_per_word": model.get("max_input_chars_per_word", 100),
-        "added": {
-            token["id"]: _added_token(token, path) for token in fast.get("added_tokens") or []
-        },
+        "vocabulary": sorted(pieces, key=pieces.__getitem__),
     }
-    pieces = model.get("vocab") or {}
-    if sorted(pieces.values()) != list(range(len(pieces))):
-        raise ConfigError(f"expected the ids 0 to {len(pieces) - 1} once each in {path}")
-    options["vocabulary"] = sorted(pieces, key=pieces.__getitem__)
-    return options
-
-
-def _check_template(processor: Mapping[str, Any], path: pathlib.Path) -> None:
-    """Raises ConfigError unless the special tokens stand as [CLS] a [SEP] b [SEP]."""
-    kind = processor.get("type", "BertProcessing")
-    if kind == "BertProcessing":
-        return
-    parts = [part for entry in processor.get("pair") or [] for part in entry.values()]
-    names = [part["id"] for part in parts]
-    types = [part["type_id"] for part in parts]
-    if (
-        kind != "TemplateProcessing"
-        or types != [0, 0, 0, 1, 1]
-        or (names[1], names[3]) != ("A", "B")
-        or names[2] != names[4]
-    ):
-        raise ConfigError(
-            f"expected a post_processor that gives [CLS] a [SEP] b [SEP] in {path}, "
-            f"got {processor!r:.200}"
-        )
-
-
-def _added_token(token: Mapping[str, Any], path: pathlib.Path) -> str:
-    """The content of an added token that is matched in the way that is supported."""
-    for flag in ("lstrip", "rstrip", "single_word", "normalized"):
-        if token.get(flag):
-            raise ConfigError(
-                f"{flag}=true of the added token {token.get('content')!r} in {path} is not "
-                "supported; only tokens matched in the raw text as they are"
-            )
-    return _content(token)
-
-
-def _content(token: Any) -> str:
-    """A token written as a string, or as an object with `content`."""
-    content = token.get("content") if isinstance(token, Mapping) else token
-    if not isinstance(content, str):
-        raise ConfigError(f"expected a token as a string, got {token!r:.80}")
-    return content
-
-
-def _read_json(path: pathlib.Path) -> dict[str, Any]:
-    """A JSON object, or an empty one if there is no such file."""
-    if not path.exists():
-        return {}
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"expected a JSON object in UTF-8 at {path}: {error}") from error
-    if not isinstance(value, dict):
-        raise ConfigError(f"expected a JSON object at {path}, got {type(value).__name__}")
-    return value
 
 
 def write_directory(directory: str | os.PathLike[str], tokenizer: WordPieceTokenizer) -> None:
-    """Writes vocab.txt and tokenizer_config.json for `transformers.AutoTokenizer`."""
-    if tokenizer.max_characters_per_word != 100:
-        raise ConfigError(
-            "expected max_characters_per_word of 100, the only one that vocab.txt and "
-            f"tokenizer_config.json can say, got {tokenizer.max_characters_per_word}"
-        )
+    """Writes what `transformers.AutoTokenizer` loads as the same tokenizer.
+
+    vocab.txt and tokenizer_config.json, if there is a class that does what the tokenizer does;
+    otherwise tokenizer.json instead of vocab.txt, for the generic class.
+    """
     folder = pathlib.Path(directory)
-    folder.mkdir(parents=True, exist_ok=True)
-    unwritable = [token for token in tokenizer.pieces if "\n" in token or token.endswith("\r")]
-    if unwritable:
-        raise ConfigError(f"expected tokens without line ends, got {unwritable[0]!r}")
+    name = next(
+        (
+            name
+            for name in (
+                tokenizer.tokenizer_class,
+                "BertTokenizer",
+                "MPNetTokenizer",
+                "FunnelTokenizer",
+            )
+            if name in KINDS and KINDS[name].fits(tokenizer)
+        ),
+        None,
+    )
+    if tokenizer.max_characters_per_word != 100:
+        name = None
+    if any("\n" in token or token.endswith("\r") for token in tokenizer.pieces):
+        name = None
     config: dict[str, Any] = {
-        "tokenizer_class": "BertTokenizer",
+        "tokenizer_class": name or "PreTrainedTokenizerFast",
         "do_lower_case": tokenizer.lowercase,
         "strip_accents": tokenizer.strip_accents,
         "tokenize_chinese_chars": tokenizer.handle_chinese_chars,
-        **{key: getattr(tokenizer, key) for key in _NAMED},
+        **{key: getattr(tokenizer, key) for key in NAMED},
         "additional_special_tokens": list(tokenizer.additional_special_tokens),
         "added_tokens_decoder": {
-            str(tokenizer.token_to_id(token)): {
-                "content": token,
-                "lstrip": False,
-                "normalized": False,
-                "rstrip": False,
-                "single_word": False,
-                "special": True,
-            }
-            for token in tokenizer.special_tokens
+            str(token.id): token.to_json()
+            for token in sorted(tokenizer.added_tokens, key=lambda token: token.id or 0)
         },
     }
+    for key in ("bos_token", "eos_token"):
+        if name is not None and key in KINDS[name].names:
+            token = KINDS[name].names[key]
+            config[key] = token if token in tokenizer.special_tokens else None
     if tokenizer.max_length is not None:
         config["model_max_length"] = tokenizer.max_length
-    (folder / "vocab.txt").write_bytes("".join(f"{t}\n" for t in tokenizer.pieces).encode())
-    (folder / "tokenizer_config.json").write_text(
-        json.dumps(config, indent=2, ensure_ascii=False) + "\n", "utf-8"
+    files: dict[str, bytes] = {}
+    if name is None:
+        if tokenizer.second_segment_id == 0:
+            config["model_input_names"] = ["input_ids", "attention_mask"]
+        files["tokenizer.json"] = _dump(_fast(tokenizer))
+    else:
+        files["vocab.txt"] = "".join(f"{token}\n" for token in tokenizer.pieces).encode()
+    files["tokenizer_config.json"] = _dump(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    stale = {"vocab.txt", "tokenizer.json", "special_tokens_map.json", "added_tokens.json"}
+    tokenizer_files.remove_stale(folder, stale - set(files))
+    for file, content in files.items():
+        (folder / file).write_bytes(content)
+
+
+def _dump(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _fast(tokenizer: WordPieceTokenizer) -> dict[str, Any]:
+    """The contents of tokenizer.json."""
+    template = Template(
+        tokenizer.cls_token,
+        tokenizer.sep_token,
+        Packing.of(tokenizer),
+        (
+            (tokenizer.cls_token, tokenizer.cls_token_id),
+            (tokenizer.sep_token, tokenizer.sep_token_id),
+        ),
+        tokenizer.trim_offsets,
     )
+    if tokenizer.trim_offsets and not _MPNET.fits(tokenizer):
+        raise ConfigError(
+            "expected trim_offsets=False to save, or separators_between=2 and "
+            "second_segment_id=0: no post-processor of `tokenizers` does one without the other"
+        )
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [
+            {"id": token.id, **token.to_json()}
+            for token in sorted(tokenizer.added_tokens, key=lambda token: token.id or 0)
+        ],
+        "normalizer": {
+            "type": "BertNormalizer",
+            "clean_text": True,
+            "handle_chinese_chars": tokenizer.handle_chinese_chars,
+            "strip_accents": tokenizer.strip_accents,
+            "lowercase": tokenizer.lowercase,
+        },
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": tokenizer_files.write_template(template),
+        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": False},
+        "model": {
+            "type": "WordPiece",
+            "unk_token": tokenizer.unk_token,
+            "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": tokenizer.max_characters_per_word,
+            "vocab": {token: i for i, token in enumerate(tokenizer.pieces)},
+        },
+    }

@@ -35,11 +35,15 @@ SETS = {
         AddedToken("<mask>", lstrip=True), AddedToken("b<MA", normalized=True),
         AddedToken("[PAD]", normalized=False, special=False),
     ],
+    "words": [
+        AddedToken(word, normalized=True, special=False)
+        for word in ("Éa", "b \u00adB", "ΣΑΣ", "한국", "<Ñ>")
+    ],
 }  # fmt: skip
 PARTS = [
     "<s>", "</s>", "<mask>", "<MASK>", "<unk>", "<UNK>", "<u\u0301nk>", "\u226eunk>", "[UNK]",
     "[PAD]", "<pad>", "ab", "Ab", "aba", "bab", "a", "b", "<", "un", "中", "中文", "文", "é",
-    "e\u0301", "\u0301",
+    "e\u0301", "\u0301", "Σας", "σασ", "한국", "\u1112\u1161\u11ab\u1100\u116e\u11a8", "<ñ>", "<N>",
     " ", "  ", "   ", "\t", "\u00a0", "\u0085", "\u1680", "\u2009", "\u2028", "\u205f", "\u3000",
     "\u200b", "\u00ad", "\x1c", "\ufeff", "\U0001f600", "\u2080", "\u2e52",
 ]  # fmt: skip
@@ -176,8 +180,10 @@ def test_bad_tokens(token, message):
         ([AddedToken("<mask>", id=6)], "'<mask>' to have the id 5, got 6"),
         ([AddedToken("x"), AddedToken("x", lstrip=True)], "'x' once, got it with different flags"),
         ([AddedToken(" x"), AddedToken("y", rstrip=True)], "rstrip=true beside ' x'"),
-        ([AddedToken("é", normalized=True)], "normalized=true of the added token 'é'"),
-        ([AddedToken("a b", normalized=True)], "normalized=true of the added token 'a b'"),
+        ([AddedToken("中a", normalized=True)], "normalized=true of the added token '中a'"),
+        ([AddedToken("a ", normalized=True)], "normalized=true of the added token 'a '"),
+        ([AddedToken("\u00ad", normalized=True)], "normalized=true of the added token '\\xad'"),
+        ([AddedToken("a\u2e52", normalized=True)], "normalized=true of the added token 'a"),
         ([AddedToken("<x>", normalized=True, lstrip=True)], "normalized=true of the added token"),
     ],
 )  # fmt: skip

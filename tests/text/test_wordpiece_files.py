@@ -100,6 +100,9 @@ def test_other_special_tokens(tmp_path):
     assert tokenizer.max_length is None
 
 
+SINGLE = added("[M]", single_word=True)
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [
@@ -112,24 +115,26 @@ def test_other_special_tokens(tmp_path):
         ({"tokenizer_config__json": {"truncation_side": "left"}}, "truncation_side='left'"),
         ({"tokenizer_config__json": {"sentencepiece": 1}}, "got ['sentencepiece']"),
         (
-            {"tokenizer_config__json": {"added_tokens_decoder": {"4": added("[M]", lstrip=True)}}},
-            "lstrip=true of the added token '[M]'",
+            {"tokenizer_config__json": {"added_tokens_decoder": {"4": SINGLE}}},
+            "single_word=true of the added token '[M]'",
         ),
         (
             {"tokenizer_config__json": {"added_tokens_decoder": {"999": added("<x>")}}},
             "expected the added token '<x>' to have the id",
         ),
         ({"tokenizer_config__json": {"do_lower_case": "no"}}, "do_lower_case of true or false"),
-        ({"added_tokens__json": {"<x>": 999}}, "added_tokens.json in"),
+        ({"added_tokens__json": {"<x>": 999}}, "expected the added token '<x>' to have the id"),
+        ({"added_tokens__json": {"<x>": "1"}}, "to be an int of at least 0, got '1'"),
         ({"tokenizer__json": fast(model={"type": "BPE"})}, "expected a WordPiece model"),
-        ({"tokenizer__json": fast(added_tokens=[3])}, "got another structure"),
+        ({"tokenizer__json": fast(added_tokens=[3])}, "a token as a string, got 3"),
+        ({"tokenizer__json": fast(normalizer=3)}, "got another structure"),
         ({"tokenizer__json": fast(), "vocab__txt": "a\n"}, "got 1 and"),
         ({"tokenizer__json": fast(normalizer=None)}, "expected a BertNormalizer"),
         ({"tokenizer__json": fast(pre_tokenizer={"type": "Whitespace"})}, "a BertPreTokenizer"),
         ({"tokenizer__json": fast(post_processor={"type": "RobertaProcessing"})}, "post_processor"),
         (
-            {"tokenizer__json": fast(added_tokens=[{"id": 4, **added("[MASK]", normalized=True)}])},
-            "normalized=true of the added token '[MASK]'",
+            {"tokenizer__json": fast(added_tokens=[{"id": 4, **SINGLE}])},
+            "single_word=true of the added token '[M]'",
         ),
     ],
 )  # fmt: skip
@@ -157,10 +162,9 @@ def test_missing_vocabulary(tmp_path):
 
 
 def test_save_refuses_what_the_files_cannot_say(tmp_path):
-    with pytest.raises(ConfigError, match="max_characters_per_word of 100"):
-        WordPieceTokenizer(VOCABULARY, max_characters_per_word=9).save(tmp_path)
-    with pytest.raises(ConfigError, match="tokens without line ends"):
-        WordPieceTokenizer([*VOCABULARY, "a\nb"]).save(tmp_path)
+    with pytest.raises(ConfigError, match="expected trim_offsets=False to save, or separators_be"):
+        WordPieceTokenizer(VOCABULARY, trim_offsets=True).save(tmp_path)
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parity
