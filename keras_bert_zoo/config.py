@@ -154,21 +154,40 @@ class EncoderConfig:
             problems.append(f"`pad_token_id` must be an integer, got {pad!r}")
         elif not problems and not 0 <= pad < self.vocabulary_size:
             problems.append(f"`pad_token_id` must be in [0, {self.vocabulary_size}), got {pad}")
-        if not problems and self.hidden_dim % self.num_heads:
-            problems.append(
-                f"`num_heads` must divide `hidden_dim`: {self.hidden_dim} % {self.num_heads} != 0"
-            )
+        if not problems:
+            problems += self.head_problems()
         return problems
+
+    @property
+    def attention_dim(self) -> int:
+        """Width of all attention heads together."""
+        return self.hidden_dim
 
     @property
     def head_dim(self) -> int:
         """Width of one attention head."""
-        return self.hidden_dim // self.num_heads
+        return self.attention_dim // self.num_heads
 
     @property
     def max_tokens(self) -> int:
         """The longest input, in tokens."""
         return self.max_sequence_length
+
+    def head_problems(self) -> list[str]:
+        """Says what is wrong with the attention heads' width, where all else is right."""
+        if self.hidden_dim % self.num_heads:
+            return [
+                f"`num_heads` must divide `hidden_dim`: {self.hidden_dim} % {self.num_heads} != 0"
+            ]
+        return []
+
+    def pooler_is_learned(self, pooled_for: str = "") -> bool:
+        """Whether the pooler has weights. If not, every checkpoint has a pooled output.
+
+        Args:
+            pooled_for: str. See `Encoder`.
+        """
+        return True
 
     @classmethod
     def from_huggingface(

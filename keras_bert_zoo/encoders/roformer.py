@@ -6,14 +6,15 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import keras
+
 from keras_bert_zoo.config import EncoderConfig, check_flags, check_integers
 from keras_bert_zoo.encoders.encoder import Encoder, Parts
 from keras_bert_zoo.layers.attention import SelfAttention
 from keras_bert_zoo.layers.embeddings import Embeddings
 from keras_bert_zoo.layers.encoder_block import EncoderBlock
-from keras_bert_zoo.layers.pooler import Pooler
+from keras_bert_zoo.layers.pooler import LastToken, Pooler
 from keras_bert_zoo.layers.rotary import RotarySelfAttention, SinusoidTable
-from keras_bert_zoo.layers.token_pooler import TokenPooler
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,6 +77,10 @@ class RoFormerConfig(EncoderConfig):
             )
         return problems
 
+    def pooler_is_learned(self, pooled_for: str = "") -> bool:
+        """Says it of Hugging Face's RoFormerSequenceSummary; see `EncoderConfig`."""
+        return pooled_for != "multiple_choice"
+
 
 class RoFormerEncoder(Encoder):
     """A RoFormer encoder; see `Encoder` for arguments and outputs.
@@ -112,7 +117,7 @@ class RoFormerEncoder(Encoder):
 
     def layout_options(self) -> dict[str, Any]:
         """Asks for the last column where that is what is pooled."""
-        return {"last_tokens": self._pools_last_token}
+        return {"last_tokens": not self.config.pooler_is_learned(self.pooled_for)}
 
     def head_options(self, kind: str) -> dict[str, Any]:
         """Says what heads are made of; see `Encoder.head_options`."""
@@ -123,14 +128,9 @@ class RoFormerEncoder(Encoder):
             options["dropout"] = 0.0
         return options
 
-    @property
-    def _pools_last_token(self) -> bool:
-        # Hugging Face's RoFormerSequenceSummary, as RoFormerConfig leaves it.
-        return self.pooled_for == "multiple_choice"
-
-    def _make_pooler(self, dtype: Any) -> Any:
-        if self._pools_last_token:
-            return TokenPooler(last=True, dtype=dtype, name="pooler")
+    def _make_pooler(self, dtype: Any) -> keras.layers.Layer:
+        if not self.config.pooler_is_learned(self.pooled_for):
+            return LastToken(dtype=dtype, name="pooler")
         return Pooler(
             self.config.hidden_dim,
             activation=self.config.activation,

@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_bert_zoo.errors import ConfigError
+
 
 class LayerNormalization(keras.layers.Layer):
     """Normalizes each row to mean 0 and variance 1, then scales and shifts it.
@@ -68,6 +70,53 @@ class LayerNormalization(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         return super().get_config() | {"epsilon": self.epsilon, "use_bias": self.use_bias}
+
+
+class NoNorm(keras.layers.Layer):
+    """Scales and shifts each column, without normalizing.
+
+    Call arguments:
+        x: float (T, H).
+        training: bool. Makes no difference.
+
+    Returns:
+        float (T, H), compute dtype.
+
+    Source: arXiv 2004.02984, section 3.3.
+    """
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Creates `gamma` (H,) and `beta` (H,)."""
+        width = input_shape[-1]
+        self.gamma = self.add_weight(name="gamma", shape=(width,), initializer="ones")
+        self.beta = self.add_weight(name="beta", shape=(width,), initializer="zeros")
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Scales and shifts; see the class."""
+        return x * self.gamma + self.beta
+
+
+# Keys are MobileBERT's `normalization_type`.
+NORMS = ("layer_norm", "no_norm")
+
+
+def make_norm(kind: str, *, epsilon: float, **kwargs: Any) -> keras.layers.Layer:
+    """Builds a norm.
+
+    Args:
+        kind: str. One of `NORMS`.
+        epsilon: float. See `LayerNormalization`; "no_norm" has none.
+        **kwargs: options of every Keras layer.
+
+    Returns:
+        Keras layer, called with `(x, training=...)`.
+
+    Raises:
+        ConfigError: unknown kind.
+    """
+    if kind not in NORMS:
+        raise ConfigError(f"A norm must be one of {', '.join(NORMS)}, got {kind!r}.")
+    return NoNorm(**kwargs) if kind == "no_norm" else LayerNormalization(epsilon=epsilon, **kwargs)
 
 
 @tf.custom_gradient

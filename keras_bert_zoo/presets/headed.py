@@ -84,12 +84,13 @@ def load_headed(
             config = dataclasses.replace(config, tie_word_embeddings=tied)
         pooled = [kind for kind in kinds if HEADS[kind].pooled]
         pooler = pooled[0] if pooled else None
+        pooled_for = pooled[0] if pooled else ""
         if pooler is not None and new_head:
             # A new head goes with whatever pooler there is, or with a new one.
             pooler = find_pooler(family, tensors)
-            if pooler is None:
+            if pooler is None and config.pooler_is_learned(pooled_for):
                 _logger.warning("%s has no pooler: a new one starts from random weights", directory)
-        encoder = build_encoder(config, pooler=bool(pooled), **options)
+        encoder = build_encoder(config, pooler=bool(pooled), pooled_for=pooled_for, **options)
         heads = {}
         for kind in kinds:
             if not new_head:

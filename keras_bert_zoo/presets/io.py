@@ -107,6 +107,8 @@ def load_encoder(
     family = names_of(config.family)
     with open_checkpoint(directory) as tensors:
         found = find_pooler(family, tensors)
+        if found is None and not config.pooler_is_learned(kwargs.get("pooled_for", "")):
+            found = ""
         if pooler and found is None:
             raise CheckpointError(
                 f"{tensors.path} has no pooler ({_pooler_hint(family)}). Load it with "

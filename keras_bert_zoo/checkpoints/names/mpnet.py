@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from keras_bert_zoo.checkpoints.names import FamilyNames
-from keras_bert_zoo.checkpoints.names.bert import BUFFERS, POOLER, prefixed, repeated
+from keras_bert_zoo.checkpoints.names.bert import (
+    BUFFERS,
+    MULTIPLE_CHOICE,
+    POOLER,
+    SPAN,
+    TOKEN_CLASSIFIER,
+    prefixed,
+    repeated,
+)
 from keras_bert_zoo.config import EncoderConfig
 
 _EMBEDDINGS = {
@@ -54,15 +62,9 @@ NAMES = FamilyNames(
             "classifier/kernel": "classifier.out_proj.weight",
             "classifier/bias": "classifier.out_proj.bias",
         },
-        "token_classification": {
-            "token_classifier/kernel": "classifier.weight",
-            "token_classifier/bias": "classifier.bias",
-        },
-        "question_answering": {"span/kernel": "qa_outputs.weight", "span/bias": "qa_outputs.bias"},
-        "multiple_choice": {
-            "multiple_choice/kernel": "classifier.weight",
-            "multiple_choice/bias": "classifier.bias",
-        },
+        "token_classification": TOKEN_CLASSIFIER,
+        "question_answering": SPAN,
+        "multiple_choice": MULTIPLE_CHOICE,
         "masked_lm": {
             "masked_lm/transform/kernel": "lm_head.dense.weight",
             "masked_lm/transform/bias": "lm_head.dense.bias",

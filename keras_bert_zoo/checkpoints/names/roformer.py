@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from keras_bert_zoo.checkpoints.names import FamilyNames
-from keras_bert_zoo.checkpoints.names.bert import BLOCK, BUFFERS, EMBEDDINGS, prefixed, repeated
+from keras_bert_zoo.checkpoints.names.bert import (
+    BLOCK,
+    BUFFERS,
+    EMBEDDINGS,
+    MASKED_LM,
+    MULTIPLE_CHOICE,
+    SPAN,
+    TOKEN_CLASSIFIER,
+    prefixed,
+    repeated,
+)
 from keras_bert_zoo.config import EncoderConfig
 
 _EMBEDDINGS = {
@@ -34,23 +44,10 @@ NAMES = FamilyNames(
             "classifier/kernel": "classifier.out_proj.weight",
             "classifier/bias": "classifier.out_proj.bias",
         },
-        "token_classification": {
-            "token_classifier/kernel": "classifier.weight",
-            "token_classifier/bias": "classifier.bias",
-        },
-        "question_answering": {"span/kernel": "qa_outputs.weight", "span/bias": "qa_outputs.bias"},
-        "multiple_choice": {
-            "multiple_choice/kernel": "classifier.weight",
-            "multiple_choice/bias": "classifier.bias",
-        },
-        "masked_lm": {
-            "masked_lm/transform/kernel": "cls.predictions.transform.dense.weight",
-            "masked_lm/transform/bias": "cls.predictions.transform.dense.bias",
-            "masked_lm/norm/gamma": "cls.predictions.transform.LayerNorm.weight",
-            "masked_lm/norm/beta": "cls.predictions.transform.LayerNorm.bias",
-            "masked_lm/decoder/kernel": "cls.predictions.decoder.weight",
-            "masked_lm/bias": "cls.predictions.bias",
-        },
+        "token_classification": TOKEN_CLASSIFIER,
+        "question_answering": SPAN,
+        "multiple_choice": MULTIPLE_CHOICE,
+        "masked_lm": MASKED_LM,
     },
     architectures={
         "": "RoFormerModel",

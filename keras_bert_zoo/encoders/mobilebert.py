@@ -1,0 +1,202 @@
+"""MobileBERT: narrow blocks between bottlenecks, trigram input (arXiv 2004.02984)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import keras
+
+from keras_bert_zoo.config import EncoderConfig, check_flags, check_integers
+from keras_bert_zoo.encoders.encoder import Encoder, Parts
+from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.layers.bottleneck_block import BottleneckBlock
+from keras_bert_zoo.layers.normalization import NORMS
+from keras_bert_zoo.layers.pooler import FirstToken, Pooler
+from keras_bert_zoo.layers.trigram_embeddings import TrigramEmbeddings
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MobileBertConfig(EncoderConfig):
+    """A MobileBERT encoder's configuration; the defaults are transformers' MobileBertConfig's.
+
+    Args:
+        embedding_dim: int. Width of the token embedding.
+        trigram_input: bool. Whether a token's input is its own embedding and its neighbours'.
+        use_bottleneck: bool. Whether blocks compute in the width `bottleneck_dim`; else in
+            `hidden_dim`. `num_heads` must divide that width, and need not divide the other.
+        bottleneck_dim: int.
+        use_bottleneck_attention: bool. Whether attention reads the bottleneck's output alone.
+        key_query_shared_bottleneck: bool. Whether queries and keys are computed from a bottleneck
+            of their own.
+        num_feedforward: int. Feed-forward networks in a block.
+        normalization: str. "no_norm" (a scale and a shift) or "layer_norm".
+        classifier_activation: bool. Whether the pooler is a dense layer with tanh; else it is the
+            first token's state as it is.
+        **others: see `EncoderConfig`.
+    """
+
+    hidden_dim: int = 512
+    num_layers: int = 24
+    num_heads: int = 4
+    intermediate_dim: int = 512
+    activation: str = "relu"
+    dropout: float = 0.0
+    embedding_dim: int = 128
+    trigram_input: bool = True
+    use_bottleneck: bool = True
+    bottleneck_dim: int = 128
+    use_bottleneck_attention: bool = False
+    key_query_shared_bottleneck: bool = True
+    num_feedforward: int = 4
+    normalization: str = "no_norm"
+    classifier_activation: bool = True
+    family: str = "mobilebert"
+
+    names: ClassVar[Mapping[str, str]] = {
+        **EncoderConfig.names,
+        "embedding_size": "embedding_dim",
+        "trigram_input": "trigram_input",
+        "use_bottleneck": "use_bottleneck",
+        "intra_bottleneck_size": "bottleneck_dim",
+        "use_bottleneck_attention": "use_bottleneck_attention",
+        "key_query_shared_bottleneck": "key_query_shared_bottleneck",
+        "num_feedforward_networks": "num_feedforward",
+        "normalization_type": "normalization",
+        "classifier_activation": "classifier_activation",
+        # Says again what two others say.
+        "true_hidden_size": "attention_dim",
+    }
+    fixed: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        key: values
+        for key, values in EncoderConfig.fixed.items()
+        if key not in ("position_embedding_type", "directionality", "pooler_type")
+    }
+
+    @property
+    def attention_dim(self) -> int:
+        """The width that blocks compute in, and that attention heads share."""
+        return self.bottleneck_dim if self.use_bottleneck else self.hidden_dim
+
+    def problems(self) -> list[str]:
+        """Adds what is wrong with the family's own fields."""
+        problems = [
+            *super().problems(),
+            *check_integers(self, "embedding_dim", "bottleneck_dim", "num_feedforward"),
+            *check_flags(
+                self,
+                "trigram_input",
+                "use_bottleneck",
+                "use_bottleneck_attention",
+                "key_query_shared_bottleneck",
+                "classifier_activation",
+            ),
+        ]
+        if self.normalization not in NORMS:
+            problems.append(
+                f"`normalization` must be one of {', '.join(NORMS)}, got {self.normalization!r}"
+            )
+        if problems:
+            return problems
+        if self.attention_dim % self.num_heads:
+            problems.append(
+                "`num_heads` must divide the width of the blocks: "
+                f"{self.attention_dim} % {self.num_heads} != 0"
+            )
+        reads_input = not (self.use_bottleneck_attention or self.key_query_shared_bottleneck)
+        if self.use_bottleneck and reads_input and self.bottleneck_dim != self.hidden_dim:
+            problems.append(
+                "`use_bottleneck_attention` or `key_query_shared_bottleneck` must be true where "
+                f"`bottleneck_dim` ({self.bottleneck_dim}) is not `hidden_dim` ({self.hidden_dim})"
+            )
+        return problems
+
+    def head_problems(self) -> list[str]:
+        """Leaves to `problems` what depends on the family's own fields."""
+        return []
+
+    @classmethod
+    def adapt(cls, values: dict[str, Any]) -> list[str]:
+        """Checks the key that says again what others say; see `EncoderConfig.adapt`."""
+        told = values.pop("attention_dim", None)
+        default = {field.name: field.default for field in dataclasses.fields(cls)}
+        values_or_defaults = default | values
+        key = "bottleneck_dim" if values_or_defaults["use_bottleneck"] else "hidden_dim"
+        expected = values_or_defaults[key]
+        if told is None or told == expected:
+            return []
+        return [f"`true_hidden_size` = {told!r} contradicts other keys, which make it {expected}"]
+
+    def pooler_is_learned(self, pooled_for: str = "") -> bool:
+        """Whether the pooler has weights; see `EncoderConfig.pooler_is_learned`."""
+        return self.classifier_activation
+
+
+class MobileBertEncoder(Encoder):
+    """A MobileBERT encoder; see `Encoder` for arguments and outputs."""
+
+    config_class = MobileBertConfig
+    config: MobileBertConfig
+
+    def make_parts(self, config: EncoderConfig, *, pooler: bool, dtype: Any) -> Parts:
+        """Builds the layers; see `Encoder.make_parts`."""
+        mobile = self.config
+        return Parts(
+            embeddings=TrigramEmbeddings(
+                config,
+                width=mobile.embedding_dim,
+                trigram=mobile.trigram_input,
+                norm=mobile.normalization,
+                dtype=dtype,
+                name="embeddings",
+            ),
+            blocks=[
+                BottleneckBlock(
+                    hidden_dim=config.hidden_dim,
+                    bottleneck_dim=mobile.bottleneck_dim if mobile.use_bottleneck else None,
+                    num_heads=config.num_heads,
+                    intermediate_dim=config.intermediate_dim,
+                    activation=config.activation,
+                    num_feedforward=mobile.num_feedforward,
+                    norm=mobile.normalization,
+                    epsilon=config.layer_norm_epsilon,
+                    dropout=config.dropout,
+                    attention_dropout=config.attention_dropout,
+                    attend_bottleneck=mobile.use_bottleneck_attention,
+                    shared_bottleneck=mobile.key_query_shared_bottleneck,
+                    initializer_range=config.initializer_range,
+                    dtype=dtype,
+                    name=f"block_{i}",
+                )
+                for i in range(config.num_layers)
+            ],
+            pooler=self._make_pooler(dtype) if pooler else None,
+        )
+
+    def layout_options(self) -> dict[str, Any]:
+        """Asks for the ids of neighbours where they are read."""
+        return {"neighbours": self.config.trigram_input}
+
+    def head_options(self, kind: str) -> dict[str, Any]:
+        """Says what heads are made of; see `Encoder.head_options`."""
+        options = super().head_options(kind)
+        if kind == "masked_lm":
+            options["extra_units"] = self.config.hidden_dim - self.config.embedding_dim
+            if options["extra_units"] < 0:
+                raise ConfigError(
+                    "A masked-language-model head needs a token embedding no wider than the "
+                    f"hidden states, got `embedding_dim` {self.config.embedding_dim} and "
+                    f"`hidden_dim` {self.config.hidden_dim}."
+                )
+        return options
+
+    def _make_pooler(self, dtype: Any) -> keras.layers.Layer:
+        if not self.config.pooler_is_learned():
+            return FirstToken(dtype=dtype, name="pooler")
+        return Pooler(
+            self.config.hidden_dim,
+            initializer_range=self.config.initializer_range,
+            dtype=dtype,
+            name="pooler",
+        )

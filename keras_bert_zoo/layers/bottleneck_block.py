@@ -1,0 +1,263 @@
+"""A Transformer block that computes between two projections, in a narrower width."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_bert_zoo.layers.attention import SelfAttention
+from keras_bert_zoo.layers.dense import Dense
+from keras_bert_zoo.layers.normalization import make_norm
+from keras_bert_zoo.layers.token_layout import Layout, to_groups
+
+# torch.nn.LayerNorm's own epsilon, for the one norm of a block that is not given the configured.
+_DEFAULT_EPSILON = 1e-5
+
+
+class BottleneckBlock(keras.layers.Layer):
+    """Attention and several feed-forward networks, all of them in the width of a bottleneck.
+
+    Legend: H width of input and output, W width inside (H without a bottleneck), T tokens, B rows.
+
+    Args:
+        hidden_dim: int, H.
+        bottleneck_dim: int or None, W. None: there is no bottleneck.
+        num_heads: int. Must divide W.
+        intermediate_dim: int.
+        activation: str.
+        num_feedforward: int. Feed-forward networks, one behind the other.
+        norm: str. See `make_norm`.
+        epsilon: float. Of the norms, except for the one before the output bottleneck.
+        dropout: float. On the output; without a bottleneck, on attention's output, too.
+        attention_dropout: float. On attention probabilities.
+        attend_bottleneck: bool. Whether queries, keys and values are all computed from the
+            bottleneck's output.
+        shared_bottleneck: bool. Whether queries and keys are computed from the output of a
+            bottleneck of their own, and values from the block's input. Else all three from it.
+        initializer_range: float. See `Dense`.
+
+    Call arguments:
+        x: float (T, H).
+        layout: what `TokenLayout` returned for the batch.
+        training: bool.
+        first_token_only: bool. See `EncoderBlock`.
+
+    Returns:
+        (output, probabilities): float (T, H), or (B, H) with `first_token_only`; and the
+        attention probabilities as `SelfAttention` returns them.
+
+    Source: arXiv 2004.02984, section 3; Hugging Face's MobileBertLayer.
+    """
+
+    def __init__(
+        self,
+        *,
+        hidden_dim: int,
+        bottleneck_dim: int | None,
+        num_heads: int,
+        intermediate_dim: int,
+        activation: str,
+        num_feedforward: int,
+        norm: str,
+        epsilon: float,
+        dropout: float,
+        attention_dropout: float,
+        attend_bottleneck: bool,
+        shared_bottleneck: bool,
+        initializer_range: float = 0.02,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        shared: dict[str, Any] = {"dtype": self.dtype_policy}
+        dense = shared | {"initializer_range": initializer_range}
+        feed_forward = dense | {
+            "intermediate_dim": intermediate_dim,
+            "activation": activation,
+            "norm": norm,
+        }
+        width = hidden_dim if bottleneck_dim is None else bottleneck_dim
+        self.hidden_dim = hidden_dim
+        self.attend_bottleneck = attend_bottleneck
+        self.input_bottleneck = self.query_key_bottleneck = self.output_bottleneck = None
+        if bottleneck_dim is not None:
+            bottleneck = dense | {"norm": norm, "epsilon": epsilon}
+            self.input_bottleneck = _Bottleneck(width, name="input_bottleneck", **bottleneck)
+            if shared_bottleneck:
+                self.query_key_bottleneck = _Bottleneck(
+                    width, name="query_key_bottleneck", **bottleneck
+                )
+            self.output_bottleneck = _Bottleneck(
+                hidden_dim, name="output_bottleneck", dropout=dropout, **bottleneck
+            )
+        self.attention = _Attention(
+            hidden_dim=width,
+            num_heads=num_heads,
+            dropout=attention_dropout,
+            name="attention",
+            **dense,
+        )
+        self.attention_output = Dense(width, name="attention_output", **dense)
+        self.attention_norm = make_norm(norm, epsilon=epsilon, name="attention_norm", **shared)
+        self.feed_forwards = [
+            FeedForward(width, epsilon=epsilon, name=f"feed_forward_{i}", **feed_forward)
+            for i in range(num_feedforward - 1)
+        ]
+        self.last_feed_forward = FeedForward(
+            width,
+            epsilon=_DEFAULT_EPSILON,
+            dropout=dropout if bottleneck_dim is None else 0.0,
+            name="feed_forward",
+            **feed_forward,
+        )
+        self.dropout = None
+        if bottleneck_dim is None:
+            self.dropout = keras.layers.Dropout(dropout, **shared)
+
+    def build(self, *_: Any) -> None:
+        """Creates the variables that are not used, but are in checkpoints all the same."""
+        if self.attend_bottleneck and self.query_key_bottleneck is not None:
+            self.query_key_bottleneck.build((None, self.hidden_dim))
+            self.query_key_bottleneck.trainable = False
+
+    def call(
+        self,
+        x: tf.Tensor,
+        layout: Layout,
+        training: bool = False,
+        first_token_only: bool = False,
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Transforms the tokens; see the class."""
+        queries, values, inside = self._enter(x, training)
+        context, probabilities = self.attention(
+            queries,
+            layout | {"values_from": values},
+            training=training,
+            first_token_only=first_token_only,
+        )
+        if first_token_only:
+            first = layout["first_tokens"]
+            x, inside = tf.gather(x, first), tf.gather(inside, first)  # (B, H), (B, W)
+        attended = self.attention_output(context)
+        if self.dropout is not None:
+            attended = self.dropout(attended, training=training)
+        inside = self.attention_norm(attended + inside, training=training)
+        for feed_forward in (*self.feed_forwards, self.last_feed_forward):
+            inside = feed_forward(inside, training=training)
+        if self.output_bottleneck is None:
+            return inside, probabilities
+        return self.output_bottleneck(inside, x, training=training), probabilities
+
+    def _enter(self, x: tf.Tensor, training: bool) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """What queries and keys, what values are computed from, and what goes on inside."""
+        if self.input_bottleneck is None:
+            return x, x, x
+        inside = self.input_bottleneck(x, training=training)
+        if self.attend_bottleneck:
+            return inside, inside, inside
+        if self.query_key_bottleneck is None:
+            return x, x, inside
+        return self.query_key_bottleneck(x, training=training), x, inside
+
+
+class FeedForward(keras.layers.Layer):
+    """Two dense layers with an activation between them, a residual sum and a norm.
+
+    Args:
+        units: int. Width of input and output.
+        intermediate_dim: int.
+        activation: str.
+        norm: str. See `make_norm`.
+        epsilon: float. Of the norm.
+        dropout: float. On the second layer's output.
+        initializer_range: float. See `Dense`.
+
+    Call arguments:
+        x: float (T, units).
+        training: bool.
+
+    Returns:
+        float (T, units).
+    """
+
+    def __init__(
+        self,
+        units: int,
+        *,
+        intermediate_dim: int,
+        activation: str,
+        norm: str,
+        epsilon: float,
+        dropout: float = 0.0,
+        initializer_range: float = 0.02,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        shared: dict[str, Any] = {"dtype": self.dtype_policy}
+        dense = shared | {"initializer_range": initializer_range}
+        self.intermediate = Dense(
+            intermediate_dim, activation=activation, name="intermediate", **dense
+        )
+        self.output_dense = Dense(units, name="output_dense", **dense)
+        self.output_norm = make_norm(norm, epsilon=epsilon, name="output_norm", **shared)
+        self.dropout = keras.layers.Dropout(dropout, **shared) if dropout else None
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Transforms the tokens; see the class."""
+        transformed = self.output_dense(self.intermediate(x, training=training))
+        if self.dropout is not None:
+            transformed = self.dropout(transformed, training=training)
+        return self.output_norm(transformed + x, training=training)
+
+
+class _Bottleneck(keras.layers.Layer):
+    """A dense layer and a norm, with a residual sum between them on request."""
+
+    def __init__(
+        self,
+        units: int,
+        *,
+        norm: str,
+        epsilon: float,
+        dropout: float = 0.0,
+        initializer_range: float = 0.02,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        shared: dict[str, Any] = {"dtype": self.dtype_policy}
+        self.units = units
+        self.dense = Dense(units, initializer_range=initializer_range, name="dense", **shared)
+        self.norm = make_norm(norm, epsilon=epsilon, name="norm", **shared)
+        self.dropout = keras.layers.Dropout(dropout, **shared) if dropout else None
+
+    def build(self, input_shape: tuple[int | None, ...], *_: Any) -> None:
+        """Creates the variables of both layers."""
+        self.dense.build(input_shape)
+        self.norm.build((None, self.units))
+
+    def call(
+        self, x: tf.Tensor, residual: tf.Tensor | None = None, training: bool = False
+    ) -> tf.Tensor:
+        """Projects: float (T, any) -> (T, units)."""
+        x = self.dense(x)
+        if self.dropout is not None:
+            x = self.dropout(x, training=training)
+        if residual is not None:
+            x += residual
+        return self.norm(x, training=training)
+
+
+class _Attention(SelfAttention):
+    """Self-attention whose values are computed from `layout["values_from"]`, float (T, any)."""
+
+    def project(
+        self, x: tf.Tensor, layout: Layout, *, first_token_only: bool
+    ) -> tuple[list[tf.Tensor], list[tf.Tensor], list[tf.Tensor]]:
+        """Computes queries, keys and values; see `SelfAttention.project`."""
+        keys = to_groups(self.key(x), layout)
+        values = to_groups(self.value(layout["values_from"]), layout)
+        if first_token_only:
+            first = self.query(tf.gather(x, layout["first_tokens"]))  # (B, W)
+            return self.first_token_groups(first, layout), keys, values
+        return to_groups(self.query(x), layout), keys, values

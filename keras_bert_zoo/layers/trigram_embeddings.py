@@ -1,0 +1,91 @@
+"""Embeddings whose input is each token together with its two neighbours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_bert_zoo.config import EncoderConfig
+from keras_bert_zoo.layers.dense import Dense
+from keras_bert_zoo.layers.normalization import make_norm
+from keras_bert_zoo.layers.token_layout import Layout
+
+
+class TrigramEmbeddings(keras.layers.Layer):
+    """Maps the embeddings of three neighbouring tokens to the hidden width.
+
+    Position and segment are added, and a norm and dropout follow.
+    Neighbours are those in the padded batch, padding included; beyond its edges they are zeros.
+    Tables stay float32, as in `Embeddings`.
+
+    Args:
+        config: EncoderConfig.
+        width: int. Of the token table.
+        trigram: bool. Whether neighbours are read; else the token alone.
+        norm: str. See `make_norm`.
+
+    Call arguments:
+        layout: what `TokenLayout` returned, with `neighbours` if `trigram`.
+        training: bool.
+
+    Returns:
+        float (T, H), compute dtype.
+
+    Raises:
+        tf.errors.InvalidArgumentError: on CPU, an id or a position outside its table.
+
+    Source: arXiv 2004.02984, section 3.4; Hugging Face's MobileBertEmbeddings.
+    """
+
+    def __init__(
+        self, config: EncoderConfig, *, width: int, trigram: bool, norm: str, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.trigram = trigram
+        self.projection = Dense(
+            config.hidden_dim,
+            initializer_range=config.initializer_range,
+            dtype=self.dtype_policy,
+            name="projection",
+        )
+        self.projected_width = 3 * width if trigram else width
+        self.projects = trigram or width != config.hidden_dim
+        # torch.nn.LayerNorm's own epsilon: this norm is not given the configured one.
+        self.norm = make_norm(norm, epsilon=1e-5, dtype="float32", name="norm")
+        self.dropout = keras.layers.Dropout(config.dropout, dtype=self.dtype_policy)
+        initializer = keras.initializers.TruncatedNormal(stddev=config.initializer_range)
+
+        def table(name: str, rows: int, columns: int) -> Any:
+            return self.add_weight(
+                name=name, shape=(rows, columns), initializer=initializer.clone(), autocast=False
+            )
+
+        self.token_table = table("token_table", config.vocabulary_size, width)
+        self.position_table = table("position_table", config.max_sequence_length, config.hidden_dim)
+        self.segment_table = table("segment_table", config.num_segments, config.hidden_dim)
+
+    def build(self, *_: Any) -> None:
+        """Creates the projection's variables: checkpoints have them even where it is not used."""
+        self.projection.build((None, self.projected_width))
+        self.projection.trainable = self.projects
+
+    def call(self, layout: Layout, training: bool = False) -> tf.Tensor:
+        """Embeds the tokens; see the class."""
+        x = tf.gather(self.token_table.value, layout["token_ids"])  # (T, width)
+        if self.trigram:
+            behind = self._neighbours(layout["next_ids"])
+            before = self._neighbours(layout["previous_ids"])
+            x = tf.concat([behind, x, before], axis=-1)  # (T, 3 * width)
+        if self.projects:
+            x = tf.cast(x, self.compute_dtype)
+            x = tf.cast(self.projection(x, training=training), tf.float32)  # (T, H)
+        x += tf.gather(self.position_table.value, layout["positions"])
+        x += tf.gather(self.segment_table.value, layout["segment_ids"])
+        x = self.norm(x, training=training)
+        return self.dropout(tf.cast(x, self.compute_dtype), training=training)
+
+    def _neighbours(self, ids: tf.Tensor) -> tf.Tensor:
+        inside = tf.cast(ids >= 0, tf.float32)[:, tf.newaxis]
+        return tf.gather(self.token_table.value, tf.maximum(ids, 0)) * inside
