@@ -11,6 +11,7 @@ from keras_bert_zoo.layers.attention import SelfAttention
 from keras_bert_zoo.layers.dense import Dense
 from keras_bert_zoo.layers.normalization import make_norm
 from keras_bert_zoo.layers.token_layout import Layout, to_groups
+from keras_bert_zoo.layers.unused_weights import UnusedWeights
 
 # torch.nn.LayerNorm's own epsilon, for the one norm of a block that is not given the configured.
 _DEFAULT_EPSILON = 1e-5
@@ -78,13 +79,15 @@ class BottleneckBlock(keras.layers.Layer):
             "norm": norm,
         }
         width = hidden_dim if bottleneck_dim is None else bottleneck_dim
-        self.hidden_dim = hidden_dim
         self.attend_bottleneck = attend_bottleneck
         self.input_bottleneck = self.query_key_bottleneck = self.output_bottleneck = None
+        self.unused: _UnusedBottleneck | None = None
         if bottleneck_dim is not None:
             bottleneck = dense | {"norm": norm, "epsilon": epsilon}
             self.input_bottleneck = _Bottleneck(width, name="input_bottleneck", **bottleneck)
-            if shared_bottleneck:
+            if shared_bottleneck and attend_bottleneck:
+                self.unused = _UnusedBottleneck(hidden_dim, width, name="query_key_bottleneck")
+            elif shared_bottleneck:
                 self.query_key_bottleneck = _Bottleneck(
                     width, name="query_key_bottleneck", **bottleneck
                 )
@@ -116,10 +119,9 @@ class BottleneckBlock(keras.layers.Layer):
             self.dropout = keras.layers.Dropout(dropout, **shared)
 
     def build(self, *_: Any) -> None:
-        """Creates the variables that are not used, but are in checkpoints all the same."""
-        if self.attend_bottleneck and self.query_key_bottleneck is not None:
-            self.query_key_bottleneck.build((None, self.hidden_dim))
-            self.query_key_bottleneck.trainable = False
+        """Creates the weights that are not used; the others follow at the call."""
+        if self.unused is not None:
+            self.unused.build()
 
     def call(
         self,
@@ -226,15 +228,9 @@ class _Bottleneck(keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         shared: dict[str, Any] = {"dtype": self.dtype_policy}
-        self.units = units
         self.dense = Dense(units, initializer_range=initializer_range, name="dense", **shared)
         self.norm = make_norm(norm, epsilon=epsilon, name="norm", **shared)
         self.dropout = keras.layers.Dropout(dropout, **shared) if dropout else None
-
-    def build(self, input_shape: tuple[int | None, ...], *_: Any) -> None:
-        """Creates the variables of both layers."""
-        self.dense.build(input_shape)
-        self.norm.build((None, self.units))
 
     def call(
         self, x: tf.Tensor, residual: tf.Tensor | None = None, training: bool = False
@@ -246,6 +242,21 @@ class _Bottleneck(keras.layers.Layer):
         if residual is not None:
             x += residual
         return self.norm(x, training=training)
+
+
+class _UnusedBottleneck(keras.layers.Layer):
+    """Weights of a bottleneck that checkpoints have although it is not used."""
+
+    def __init__(self, hidden_dim: int, units: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        dense = {"kernel": (hidden_dim, units), "bias": (units,)}
+        self.dense = UnusedWeights(dense, name="dense")
+        self.norm = UnusedWeights({"gamma": (units,), "beta": (units,)}, name="norm")
+
+    def build(self, *_: Any) -> None:
+        """Creates the weights."""
+        self.dense.build()
+        self.norm.build()
 
 
 class _Attention(SelfAttention):

@@ -11,6 +11,7 @@ from keras_bert_zoo.config import EncoderConfig
 from keras_bert_zoo.layers.dense import Dense
 from keras_bert_zoo.layers.normalization import make_norm
 from keras_bert_zoo.layers.token_layout import Layout
+from keras_bert_zoo.layers.unused_weights import UnusedWeights
 
 
 class TrigramEmbeddings(keras.layers.Layer):
@@ -44,14 +45,18 @@ class TrigramEmbeddings(keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         self.trigram = trigram
-        self.projection = Dense(
-            config.hidden_dim,
-            initializer_range=config.initializer_range,
-            dtype=self.dtype_policy,
-            name="projection",
-        )
-        self.projected_width = 3 * width if trigram else width
-        self.projects = trigram or width != config.hidden_dim
+        self.projection: Any = None
+        self.unused: UnusedWeights | None = None
+        if trigram or width != config.hidden_dim:
+            self.projection = Dense(
+                config.hidden_dim,
+                initializer_range=config.initializer_range,
+                dtype=self.dtype_policy,
+                name="projection",
+            )
+        else:
+            shapes = {"kernel": (width, config.hidden_dim), "bias": (config.hidden_dim,)}
+            self.unused = UnusedWeights(shapes, name="projection")
         # torch.nn.LayerNorm's own epsilon: this norm is not given the configured one.
         self.norm = make_norm(norm, epsilon=1e-5, dtype="float32", name="norm")
         self.dropout = keras.layers.Dropout(config.dropout, dtype=self.dtype_policy)
@@ -67,9 +72,9 @@ class TrigramEmbeddings(keras.layers.Layer):
         self.segment_table = table("segment_table", config.num_segments, config.hidden_dim)
 
     def build(self, *_: Any) -> None:
-        """Creates the projection's variables: checkpoints have them even where it is not used."""
-        self.projection.build((None, self.projected_width))
-        self.projection.trainable = self.projects
+        """Creates the weights that are not used; the others are there, or follow at the call."""
+        if self.unused is not None:
+            self.unused.build()
 
     def call(self, layout: Layout, training: bool = False) -> tf.Tensor:
         """Embeds the tokens; see the class."""
@@ -78,7 +83,7 @@ class TrigramEmbeddings(keras.layers.Layer):
             behind = self._neighbours(layout["next_ids"])
             before = self._neighbours(layout["previous_ids"])
             x = tf.concat([behind, x, before], axis=-1)  # (T, 3 * width)
-        if self.projects:
+        if self.projection is not None:
             x = tf.cast(x, self.compute_dtype)
             x = tf.cast(self.projection(x, training=training), tf.float32)  # (T, H)
         x += tf.gather(self.position_table.value, layout["positions"])

@@ -1,0 +1,73 @@
+"""MobileBERT's models and the configurations they are compared in."""
+
+import transformers
+
+CONFIG = transformers.MobileBertConfig
+MODELS = {
+    "": transformers.MobileBertModel,
+    "classification": transformers.MobileBertForSequenceClassification,
+    "token_classification": transformers.MobileBertForTokenClassification,
+    "question_answering": transformers.MobileBertForQuestionAnswering,
+    "multiple_choice": transformers.MobileBertForMultipleChoice,
+    "next_sentence": transformers.MobileBertForNextSentencePrediction,
+    "masked_lm": transformers.MobileBertForMaskedLM,
+    "masked_lm+next_sentence": transformers.MobileBertForPreTraining,
+}
+SMALL = {
+    "vocab_size": 61,
+    "embedding_size": 12,
+    # Heads need not divide it: they share the bottleneck's width.
+    "hidden_size": 18,
+    "intra_bottleneck_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 24,
+    "num_feedforward_networks": 2,
+    "max_position_embeddings": 24,
+}
+VARIANTS = {
+    "plain": {},
+    # Two of a block's norms, and the embeddings', have an epsilon of their own.
+    "layer_norm": {
+        "normalization_type": "layer_norm",
+        "layer_norm_eps": 1e-2,
+        "hidden_act": "gelu",
+        "num_feedforward_networks": 3,
+    },
+    # No key is as usual: the weights of the query's and key's bottleneck are there, and not used.
+    "narrow_attention": {
+        "use_bottleneck_attention": True,
+        "classifier_activation": False,
+        "type_vocab_size": 3,
+        "vocab_size": 67,
+    },
+    "one_bottleneck": {
+        "use_bottleneck_attention": True,
+        "key_query_shared_bottleneck": False,
+        "trigram_input": False,
+        "num_feedforward_networks": 1,
+        "pad_token_id": 5,
+    },
+    # Queries and keys read the block's input.
+    "square": {
+        "hidden_size": 16,
+        "key_query_shared_bottleneck": False,
+        "classifier_dropout": 0.2,
+        "tie_word_embeddings": False,
+    },
+    # The weights of the embeddings' projection are there, and not used.
+    "no_bottleneck": {
+        "use_bottleneck": False,
+        "hidden_size": 16,
+        "embedding_size": 16,
+        "trigram_input": False,
+        "normalization_type": "layer_norm",
+    },
+}
+# Where embeddings are as wide as hidden states, transformers' MaskedLM has an empty weight.
+GOLDENS = [
+    ("", "layer_norm"),
+    ("classification", "narrow_attention"),
+    ("next_sentence", "one_bottleneck"),
+    ("masked_lm+next_sentence", "plain"),
+]
