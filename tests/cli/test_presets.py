@@ -10,7 +10,7 @@ def test_table(run):
     assert finished.status == 0
     header, *rows = finished.out.splitlines()
     assert header.split() == [
-        "name", "family", "language", "parameters", "licence", "source", "installed",
+        "name", "family", "language", "parameters", "licence", "source", "verified",
     ]  # fmt: skip
     assert [row.split()[0] for row in rows] == [p.name for p in catalog.list_presets()]
 
@@ -22,8 +22,14 @@ def test_json_has_all_that_the_catalogue_has(run):
         assert row["installed"] == bool(row["directory"])
 
 
-def test_what_is_not_installed_says_how(run, monkeypatch):
-    preset = dataclasses.replace(catalog.list_presets()[0], package="not_there_at_all")
-    monkeypatch.setattr(catalog, "_PRESETS", (preset,))
-    assert f"no: {preset.install}" in run("presets").out
-    assert run("presets", "--json").json[0]["installed"] is False
+def test_lists_one_family_or_language(run):
+    rows = run("presets", "--family", "bert", "--language", "en", "--json").json
+    assert {(row["family"], row["language"]) for row in rows} == {("bert", "en")}
+    assert len(rows) < len(catalog.list_presets())
+
+
+def test_says_what_was_verified(run):
+    lines = run("presets", "--family", "bert").out.splitlines()[1:]
+    kinds = {line.split()[0]: line.split()[-1] for line in lines}
+    assert kinds["minilm_l6_en_uncased"] == "yes"
+    assert kinds["bert_base_zh"] == "catalogued"

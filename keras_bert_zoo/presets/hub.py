@@ -1,0 +1,229 @@
+"""Checkpoints from the Hugging Face hub: fetched once, checked, then found without a network."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import importlib.util
+import logging
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from keras_bert_zoo.errors import CheckpointError, ConfigError
+
+_logger = logging.getLogger(__name__)
+
+PREFIX = "hf://"
+_HANDLE = re.compile(r"(?P<repository>[\w][\w.-]*/[\w][\w.-]*)(?:@(?P<revision>[\w][\w./-]*))?")
+
+# What belongs to a checkpoint beside its weights. No code (*.py) is ever fetched.
+_FILES = (
+    "config.json",
+    "bert_config.json",
+    "albert_config.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "spiece.model",
+    "spm.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.model",
+    "modules.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+    "1_Pooling/config.json",
+    "keras_bert_zoo.json",
+)
+
+# Formats of weights, the best first: of a repository that holds several, one is fetched.
+_WEIGHTS: tuple[tuple[str, ...], ...] = (
+    ("model.safetensors",),
+    ("model.safetensors.index.json", "model-*-of-*.safetensors"),
+    ("model.weights.h5", "task.json", "task.weights.h5", "preprocessor.json", "assets/*"),
+    ("tf_model.h5",),
+    ("bert_model.ckpt.index", "bert_model.ckpt.data-*"),
+)
+_PICKLES: tuple[tuple[str, ...], ...] = (
+    ("pytorch_model.bin",),
+    ("pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin"),
+)
+
+
+def is_handle(preset: str | os.PathLike[str]) -> bool:
+    """Whether a preset is named as hf://owner/name."""
+    return os.fspath(preset).startswith(PREFIX)
+
+
+def parse_handle(handle: str) -> tuple[str, str | None]:
+    """Takes hf://owner/name or hf://owner/name@revision apart.
+
+    >>> parse_handle("hf://google-bert/bert-base-uncased@main")
+    ('google-bert/bert-base-uncased', 'main')
+
+    Raises:
+        ConfigError: it is not of this form.
+    """
+    match = _HANDLE.fullmatch(handle.removeprefix(PREFIX))
+    if match is None or ".." in handle:
+        raise ConfigError(
+            f"Expected hf://owner/name or hf://owner/name@revision, got {handle!r:.200}."
+        )
+    return match["repository"], match["revision"]
+
+
+def fetch(
+    repository: str,
+    revision: str | None = None,
+    *,
+    sha256: str = "",
+    allow_pickle: bool = False,
+) -> Path:
+    """Returns the directory of a repository's checkpoint, fetching what is not there.
+
+    What was fetched is compared with the checksums that the hub announces, and the weights with
+    `sha256`, before anything reads it. It stays in the hub's own cache (HF_HOME, HF_HUB_CACHE), in
+    which it is found without a network; HF_HUB_OFFLINE=1 keeps from trying one.
+
+    Args:
+        repository: str, owner/name.
+        revision: str or None. Branch, tag or commit; None: main.
+        sha256: str. Of model.safetensors, where it is known.
+        allow_pickle: bool. Whether a pytorch_model.bin is fetched where there is nothing better.
+
+    Returns:
+        Path.
+
+    Raises:
+        CheckpointError: huggingface_hub is not installed; the repository is not in the cache and
+            cannot be reached; it holds no checkpoint; or a file is not what was announced.
+    """
+    if importlib.util.find_spec("huggingface_hub") is None:
+        raise CheckpointError(
+            f"hf://{repository} is fetched with huggingface_hub, which is not installed. Install "
+            "it with: pip install 'keras_bert_zoo[hub]'; or download the repository elsewhere and "
+            "pass its directory."
+        )
+    import huggingface_hub
+    from huggingface_hub import constants, errors
+
+    known = (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled)
+    if constants.HF_HUB_OFFLINE:
+        return _from_cache(repository, revision, sha256, allow_pickle, "HF_HUB_OFFLINE is set")
+    api = huggingface_hub.HfApi()
+    try:
+        info = api.model_info(repository, revision=revision, files_metadata=True)
+    except errors.RepositoryNotFoundError:
+        raise CheckpointError(
+            f"The hub has no repository {repository!r}, or it is private or gated (log in with "
+            "`hf auth login`)."
+        ) from None
+    except errors.RevisionNotFoundError:
+        raise CheckpointError(f"{repository} has no revision {revision!r}.") from None
+    except (*known, OSError) as error:
+        return _from_cache(repository, revision, sha256, allow_pickle, _one_line(error))
+    except Exception as error:
+        # The library's transport raises kinds of its own, which differ between its versions.
+        if not type(error).__module__.startswith(("httpx", "httpcore", "requests", "urllib3")):
+            raise
+        return _from_cache(repository, revision, sha256, allow_pickle, _one_line(error))
+    siblings = {file.rfilename: file for file in info.siblings or ()}
+    wanted = _choose(repository, siblings, allow_pickle)
+    _logger.info("fetching %s at %s: %s", repository, info.sha, ", ".join(wanted))
+    try:
+        # By the name of the revision, so that the cache remembers which commit it stood for.
+        found = huggingface_hub.snapshot_download(
+            repository, revision=revision, allow_patterns=wanted
+        )
+    except (*known, OSError) as error:
+        raise CheckpointError(
+            f"{repository} cannot be fetched: {_one_line(error)}. Try again: what is complete "
+            "stays in the cache."
+        ) from None
+    directory = Path(found)
+    for name in wanted:
+        announced = siblings[name].lfs
+        if announced is not None:
+            _check_sum(directory / name, announced.sha256, "the hub announces")
+    _check_pinned(directory, sha256)
+    return directory
+
+
+def _from_cache(
+    repository: str, revision: str | None, sha256: str, allow_pickle: bool, reason: str
+) -> Path:
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    for patterns in _WEIGHTS + (_PICKLES if allow_pickle else ()):
+        try:  # whether all that was fetched of this format is there
+            found = huggingface_hub.snapshot_download(
+                repository,
+                revision=revision,
+                allow_patterns=[*patterns, *_FILES],
+                local_files_only=True,
+            )
+        except (errors.LocalEntryNotFoundError, OSError, ValueError):
+            continue
+        directory = Path(found)
+        if any(directory.glob(patterns[0])):
+            _check_pinned(directory, sha256)
+            return directory
+    at = f" --revision {revision}" if revision else ""
+    raise CheckpointError(
+        f"{repository} is not in the cache, and the hub cannot be asked for it ({reason}). On a "
+        f"machine with a network run `hf download {repository}{at} --local-dir DIRECTORY`, copy "
+        "the directory here, and pass its path."
+    )
+
+
+def _choose(repository: str, names: Iterable[str], allow_pickle: bool) -> list[str]:
+    """Which files to fetch: one format of weights, then what goes with it."""
+    names = list(names)
+    formats = _WEIGHTS + (_PICKLES if allow_pickle else ())
+    for patterns in formats:
+        if any(fnmatch.fnmatchcase(name, patterns[0]) for name in names):
+            weights = _matching(names, patterns)
+            return weights + [name for name in _matching(names, _FILES) if name not in weights]
+    if _matching(names, [pattern for patterns in _PICKLES for pattern in patterns]):
+        raise CheckpointError(
+            f"{repository} holds its weights in pytorch_model.bin alone, a pickle, which is not "
+            "read unless asked for: pass `allow_pickle=True`. It is then read with a closed list "
+            "of allowed contents, and nothing in it is executed."
+        )
+    raise CheckpointError(
+        f"{repository} holds no checkpoint that can be read: expected one of "
+        f"{', '.join(patterns[0] for patterns in _WEIGHTS)}."
+    )
+
+
+def _matching(names: Sequence[str], patterns: Iterable[str]) -> list[str]:
+    patterns = list(patterns)
+    return [n for n in names if any(fnmatch.fnmatchcase(n, pattern) for pattern in patterns)]
+
+
+def _check_pinned(directory: Path, sha256: str) -> None:
+    weights = directory / "model.safetensors"
+    if sha256 and weights.is_file():
+        _check_sum(weights, sha256, "the catalogue has")
+
+
+def _check_sum(path: Path, expected: str, who: str) -> None:
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != expected:
+        raise CheckpointError(
+            f"{path} has the sha256 {found}, but {who} {expected}: it is damaged or not the "
+            "original. Delete it, and fetch it again."
+        )
+
+
+def _one_line(error: Any) -> str:
+    text = " ".join(str(error).split())
+    return text[:200] or type(error).__name__
