@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from keras_bert_zoo.presets.catalog import list_presets
     from keras_bert_zoo.tasks.text_classifier import TextClassifier
     from keras_bert_zoo.tasks.text_regressor import TextRegressor
+    from keras_bert_zoo.text.sentencepiece import SentencePieceTokenizer
     from keras_bert_zoo.text.tokenizer import Tokenizer
     from keras_bert_zoo.text.wordpiece import WordPieceTokenizer
 
@@ -24,6 +25,7 @@ __all__ = [
     "Encoder",
     "EncoderConfig",
     "HeadedModel",
+    "SentencePieceTokenizer",
     "TextClassifier",
     "TextRegressor",
     "Tokenizer",
@@ -39,6 +41,7 @@ _MODULES = {
     "Encoder": "keras_bert_zoo.encoders.encoder",
     "EncoderConfig": "keras_bert_zoo.config",
     "HeadedModel": "keras_bert_zoo.heads.model",
+    "SentencePieceTokenizer": "keras_bert_zoo.text.sentencepiece",
     "TextClassifier": "keras_bert_zoo.tasks.text_classifier",
     "TextRegressor": "keras_bert_zoo.tasks.text_regressor",
     "Tokenizer": "keras_bert_zoo.text.tokenizer",

@@ -1,0 +1,330 @@
+"""SentencePiece's unigram tokenization equal to Hugging Face's fast tokenizers, in graph ops.
+
+This is the tokenizer of ALBERT, XLM-RoBERTa, CamemBERT, DeBERTa-v2 and others. TensorFlow Text's
+SentencePiece op is not used, as it normalizes, and adds up scores, otherwise than Hugging Face. A
+text goes through these steps, all of them in core ops but for the cutting of strings:
+
+1. special tokens are cut out (special_tokens.py);
+2. what is left is cut before spaces, and each different part is done once (text_parts.py);
+3. normalizers (normalization_steps.py);
+4. words: at whitespace, at punctuation, at the signs that stand for spaces;
+5. pieces of words (unigram.py).
+
+Bytes that are not UTF-8 are read as U+FFFD each run of them that could not begin a character, as
+Python does with errors="replace".
+
+Legend: B texts, U different parts of texts, N characters, W words, T tokens.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
+
+import tensorflow as tf
+
+from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.text import ragged_ops, sentencepiece_files, special_tokens
+from keras_bert_zoo.text.characters import (
+    CharacterMap,
+    Characters,
+    CodePointTable,
+    shifted,
+)
+from keras_bert_zoo.text.normalization_steps import steps_from_json
+from keras_bert_zoo.text.normalizer import unicode_rules
+from keras_bert_zoo.text.special_tokens import WHITESPACE, AddedToken
+from keras_bert_zoo.text.text_parts import Parts, TextCutter, plain_characters
+from keras_bert_zoo.text.tokenizer import Tokenizer
+from keras_bert_zoo.text.unigram import UnigramModel
+
+Prefix = Literal["always", "first", "never"]
+
+SPACE_SIGN = "\u2581"
+_SPACE = 0x20
+# What a text, or what stands between special tokens, begins with: the very first character, or
+# another.
+_INSIDE, _BEGINS = 1, 2
+
+
+class SentencePieceTokenizer(Tokenizer):
+    """A unigram tokenizer, with the ids and byte offsets of Hugging Face's fast tokenizers.
+
+    Args:
+        pieces: the pieces and their scores, in the order of their ids.
+        normalizer: what a tokenizer.json has as its normalizer; None for none.
+        split_at_whitespace: bool. Whether whitespace ends words, and is lost.
+        split_at_punctuation: bool. Whether each punctuation character is a word.
+        prefix: "always": every word that does not begin with a space gets the sign for one;
+            "first": only the first word of a text; "never".
+        split_at_spaces: bool. Whether a space, which the sign stands for, begins a word.
+        byte_fallback: bool. Whether unknown characters become the pieces of their bytes.
+        unk_token, cls_token, sep_token, pad_token, mask_token: str, among the pieces or added ones;
+            `unk_token` must be a piece; `mask_token` may be None.
+        additional_special_tokens: more tokens that stay whole in a text; those that are no pieces
+            get the ids after the last.
+        added_tokens: tokens that stay whole in a text, special or not, with their flags.
+        max_length: int or None. The longest input of the model, the default of `__call__`.
+        separators_between, second_segment_id, cls_segment_id: int. See `packing.Layout`.
+
+    Raises:
+        ConfigError: duplicate or missing pieces, scores that are not finite, a normalizer that is
+            not supported.
+
+    Example:
+        >>> tokenizer = SentencePieceTokenizer(
+        ...     [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("\u2581", -2.0),
+        ...      ("\u2581un", -2.5), ("aff", -3.0), ("able", -3.0), ("<mask>", 0.0)])
+        >>> tokenizer.tokenize(["unaffable", "un <mask>"])
+        <tf.RaggedTensor [[5, 6, 7], [5, 8]]>
+
+    Source: arXiv 1808.06226, 1804.10959; tokenizers' Unigram and Metaspace.
+    """
+
+    def __init__(
+        self,
+        pieces: Sequence[tuple[str, float]],
+        *,
+        normalizer: Mapping[str, Any] | None = None,
+        split_at_whitespace: bool = True,
+        split_at_punctuation: bool = False,
+        prefix: Prefix = "always",
+        split_at_spaces: bool = True,
+        byte_fallback: bool = False,
+        unk_token: str = "<unk>",
+        cls_token: str = "<s>",
+        sep_token: str = "</s>",
+        pad_token: str = "<pad>",
+        mask_token: str | None = "<mask>",
+        additional_special_tokens: Sequence[str] = (),
+        added_tokens: Sequence[AddedToken] = (),
+        max_length: int | None = None,
+        separators_between: int = 1,
+        second_segment_id: int = 1,
+        cls_segment_id: int = 0,
+    ) -> None:
+        names = [piece for piece, _ in pieces]
+        # Special tokens may stand behind the pieces, in the order in which they are given.
+        named = [unk_token, cls_token, sep_token, pad_token, mask_token]
+        behind = [token.content for token in added_tokens]
+        known = set(names)
+        vocabulary = names + [
+            token for token in dict.fromkeys(behind) if token in named and token not in known
+        ]
+        super().__init__(
+            vocabulary,
+            unk_token=unk_token,
+            cls_token=cls_token,
+            sep_token=sep_token,
+            pad_token=pad_token,
+            mask_token=mask_token,
+            additional_special_tokens=additional_special_tokens,
+            added_tokens=added_tokens,
+            max_length=max_length,
+            separators_between=separators_between,
+            second_segment_id=second_segment_id,
+            cls_segment_id=cls_segment_id,
+        )
+        if unk_token not in known:
+            raise ConfigError(f"expected unk_token among the pieces, got {unk_token!r}")
+        if prefix not in get_args(Prefix):
+            raise ConfigError(f"expected prefix of {', '.join(get_args(Prefix))}, got {prefix!r}")
+        normalized = [token.content for token in self.added_tokens if token.normalized]
+        if normalized:
+            raise ConfigError(
+                f"normalized=true of the added token {normalized[0]!r} is not supported; only "
+                "tokens found in the text as it is"
+            )
+        self.pieces = tuple((piece, float(score)) for piece, score in pieces)
+        self.normalizer = normalizer
+        self.split_at_whitespace = split_at_whitespace
+        self.split_at_punctuation = split_at_punctuation
+        self.prefix = prefix
+        self.split_at_spaces = split_at_spaces
+        self.byte_fallback = byte_fallback
+        self.model_file: tuple[str, bytes] | None = None
+        self._build()
+
+    def _build(self) -> None:
+        """Builds the constants."""
+        self._steps = steps_from_json(self.normalizer)
+        self._model = UnigramModel(
+            self.pieces, unk_id=self.unk_token_id, byte_fallback=self.byte_fallback
+        )
+        may_cut = (self.split_at_whitespace or self.split_at_spaces) and all(
+            step.may_cut for step in self._steps
+        )
+        self._cutter = TextCutter(
+            plain_characters(self._image) if may_cut else None,
+            with_kinds=self.prefix == "first" or any(step.knows_first for step in self._steps),
+        )
+        self._finder = special_tokens.SpecialTokenFinder(self.added_tokens)
+        self._whitespace = CodePointTable.of_set(map(ord, WHITESPACE))
+        self._punctuation = CodePointTable.of_set(unicode_rules().punctuation)
+        self._sign = CharacterMap({}, [SPACE_SIGN])
+        texts = [piece.replace(SPACE_SIGN, " ") for piece in self.vocabulary]
+        firsts = list(self.vocabulary)
+        if self.prefix != "never":
+            firsts = [piece.replace(SPACE_SIGN, "") for piece in firsts]
+        else:
+            firsts = texts
+        with tf.init_scope():
+            self._texts, self._first_texts = tf.constant(texts), tf.constant(firsts)
+
+    def _image(self, text: str) -> str:
+        """What becomes of a character by itself."""
+        for step in self._steps:
+            text = step.image(text)
+        return text
+
+    @classmethod
+    def from_directory(cls, directory: str | os.PathLike[str]) -> SentencePieceTokenizer:
+        """Reads a Hugging Face directory: tokenizer.json, or SentencePiece's model file.
+
+        Args:
+            directory: holds tokenizer.json, or spiece.model, sentencepiece.bpe.model, spm.model or
+                tokenizer.model.
+
+        Raises:
+            ConfigError: a file is missing or damaged, or asks for what this class does not do; the
+                message names the option.
+        """
+        options = sentencepiece_files.read_directory(directory)
+        model_file = options.pop("model_file", None)
+        tokenizer = cls(**options)
+        tokenizer.model_file = model_file
+        return tokenizer
+
+    def save(self, directory: str | os.PathLike[str]) -> None:
+        """Writes tokenizer.json and tokenizer_config.json, and the model file if there was one.
+
+        Args:
+            directory: made if it is missing.
+        """
+        sentencepiece_files.write_directory(directory, self)
+
+    def tokenize_flat(
+        self, strings: tf.Tensor, *, with_offsets: bool
+    ) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, ...]]:
+        """Tokens of all texts in one row; see `Tokenizer.tokenize_flat`."""
+        cut = special_tokens.TextCut(self._finder, strings)
+        kinds = tf.where(tf.equal(cut.piece_starts, 0), _BEGINS, _INSIDE)
+        parts = self._cutter(cut.pieces, kinds)
+        return cut.join(*self._tokenize_parts(parts, with_offsets))
+
+    def _tokenize_parts(
+        self, parts: Parts, with_offsets: bool
+    ) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, ...]]:
+        """Tokens of texts in which special tokens are nothing special."""
+        decoded, starts = tf.strings.unicode_decode_with_offsets(parts.texts, "UTF-8")
+        count = ragged_ops.size64(parts.texts)
+        size = ragged_ops.size64(decoded.values)
+        rows = ragged_ops.row_ids(tf.cast(decoded.row_splits, tf.int64), size)
+        characters = Characters(decoded.values, tf.range(size), rows, count)
+        for step in self._steps:
+            characters = step(characters, parts.kinds > 0)
+        characters, words = self._words(characters, starts.values, parts.kinds)
+        pieces = self._model(characters.points, words)
+        own = Characters(
+            pieces.ids, pieces.first, tf.gather(characters.rows, pieces.first), count
+        ).splits()  # of the tokens of each different part
+        # The tokens of all parts.
+        lengths = own[1:] - own[:-1]
+        splits = ragged_ops.splits_from_lengths(tf.gather(lengths, parts.which))
+        part = ragged_ops.row_ids(splits, splits[-1])
+        shift = tf.gather(own[:-1], parts.which) - splits[:-1]
+        at = tf.gather(shift, part) + tf.range(splits[-1])
+        spans: tuple[tf.Tensor, ...] = ()
+        if with_offsets:
+            ends = tf.concat([starts.values[1:], tf.zeros([1], tf.int64)], axis=0)[:size]
+            last = tf.concat([rows[1:] > rows[:-1], tf.fill([1], True)], axis=0)[:size]
+            bytes_of_row = tf.cast(tf.strings.length(parts.texts), tf.int64)
+            ends = tf.where(last, tf.gather(bytes_of_row, rows), ends)
+            first = tf.gather(starts.values, tf.gather(characters.source, pieces.first))
+            end = tf.gather(ends, tf.gather(characters.source, pieces.last))
+            base = tf.gather(parts.starts, part)
+            spans = (tf.gather(first, at) + base, tf.gather(end, at) + base)
+        return tf.gather(pieces.ids, at), tf.gather(splits, parts.splits), spans
+
+    def _words(
+        self, characters: Characters, starts: tf.Tensor, kinds: tf.Tensor
+    ) -> tuple[Characters, tf.Tensor]:
+        """Characters of words, and int64 (N,) the word of each.
+
+        Args:
+            characters: normalized, of U rows.
+            starts: int64. Where each character of the original begins in its row.
+            kinds: int32 (U,).
+        """
+        begins = characters.first()
+        if self.split_at_whitespace:
+            space = self._whitespace.contains(characters.points)
+            begins = tf.logical_or(begins, shifted(space, False))
+            kept = tf.logical_not(space)
+            characters = characters.keep(kept)
+            begins = tf.gather(begins, ragged_ops.indices(kept))
+        if self.split_at_punctuation:
+            mark = self._punctuation.contains(characters.points)
+            begins = tf.logical_or(begins, tf.logical_or(mark, shifted(mark, False)))
+        sign = ord(SPACE_SIGN)
+        points = tf.where(tf.equal(characters.points, _SPACE), sign, characters.points)
+        is_sign = tf.equal(points, sign)
+        rows, source = characters.rows, characters.source
+        if self.prefix != "never":
+            lacks = tf.logical_and(begins, tf.logical_not(is_sign))
+            if self.prefix == "first":
+                very_first = tf.logical_and(
+                    tf.equal(tf.gather(starts, source), 0),
+                    tf.equal(tf.gather(kinds, rows), _BEGINS),
+                )
+                lacks = tf.logical_and(lacks, very_first)
+            # The sign is put before, and stands for the same character.
+            splits = ragged_ops.splits_from_lengths(1 + tf.cast(lacks, tf.int64))
+            origin = ragged_ops.row_ids(splits, splits[-1])
+            second = tf.equal(tf.range(splits[-1]) - tf.gather(splits, origin), 1)
+            put = tf.logical_and(tf.gather(lacks, origin), tf.logical_not(second))
+            points = tf.where(put, sign, tf.gather(points, origin))
+            begins = tf.logical_and(tf.gather(begins, origin), tf.logical_not(second))
+            rows, source = tf.gather(rows, origin), tf.gather(source, origin)
+            is_sign = tf.equal(points, sign)
+        if self.split_at_spaces:
+            begins = tf.logical_or(begins, is_sign)
+        words = tf.cumsum(tf.cast(begins, tf.int64)) - 1
+        return Characters(points, source, rows, characters.count), words
+
+    def detokenize(self, ids: Any, *, skip_special_tokens: bool = False) -> tf.Tensor:
+        """Text for token ids: pieces joined, with spaces for the signs that stand for them.
+
+        As `tokenizers.decoders.Metaspace`: the space before the first piece is left out. Ids
+        outside the vocabulary are passed over.
+
+        Args:
+            ids: int (B, tokens), ragged or dense, or int (tokens,).
+            skip_special_tokens: bool. Leave special tokens out.
+
+        Returns:
+            string (B,), or string () for one row.
+        """
+        if isinstance(ids, list | tuple):
+            ids = tf.ragged.constant(ids, tf.int32)
+        if not isinstance(ids, tf.RaggedTensor):
+            ids = tf.convert_to_tensor(ids)
+            if ids.shape.rank == 1:
+                row = self.detokenize(ids[tf.newaxis], skip_special_tokens=skip_special_tokens)
+                return row[0]
+            ids = tf.RaggedTensor.from_tensor(ids)
+        values = tf.cast(ids.values, tf.int32)
+        kept = tf.logical_and(values >= 0, values < self.vocabulary_size)
+        if skip_special_tokens:
+            for token in self.special_tokens:
+                kept = tf.logical_and(kept, values != self.token_to_id(token))
+        splits = tf.gather(ragged_ops.counts_before(kept), tf.cast(ids.row_splits, tf.int64))
+        values = tf.boolean_mask(values, kept)
+        size = ragged_ops.size64(values)
+        first = tf.equal(tf.gather(splits, ragged_ops.row_ids(splits, size)), tf.range(size))
+        texts = tf.where(
+            first, tf.gather(self._first_texts, values), tf.gather(self._texts, values)
+        )
+        pieces = tf.RaggedTensor.from_row_splits(texts, splits, validate=False)
+        return tf.strings.reduce_join(pieces, axis=-1)

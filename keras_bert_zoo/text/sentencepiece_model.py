@@ -1,0 +1,172 @@
+"""Reads SentencePiece's model files, as far as Hugging Face's tokenizers need them.
+
+A model file is a protocol buffer, `ModelProto` of sentencepiece_model.proto. The few fields that
+are needed are read off the wire format here: the message's Python class comes only with the package
+`sentencepiece`.
+
+Source: sentencepiece, src/sentencepiece_model.proto.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from keras_bert_zoo.errors import ConfigError
+
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_ALGORITHMS = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
+_MAXIMUM_BYTES = 1 << 28
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A piece of the vocabulary: its text, score and type."""
+
+    text: str
+    score: float
+    kind: int
+
+
+@dataclass(frozen=True)
+class SentencePieceModel:
+    """The contents of a model file.
+
+    Attributes:
+        pieces: in the order of their ids.
+        algorithm: "unigram", "bpe", "word" or "char".
+        unk_id: int.
+        byte_fallback: bool.
+        charsmap: the compiled character map; empty if there is none.
+    """
+
+    pieces: tuple[Piece, ...]
+    algorithm: str
+    unk_id: int
+    byte_fallback: bool
+    charsmap: bytes
+
+
+def read_model(path: str | os.PathLike[str]) -> SentencePieceModel:
+    """Reads a model file.
+
+    Raises:
+        ConfigError: it is missing, damaged, or no model file.
+    """
+    try:
+        if os.path.getsize(path) > _MAXIMUM_BYTES:
+            raise ConfigError(
+                f"expected a SentencePiece model of at most {_MAXIMUM_BYTES} bytes at {path}"
+            )
+        data = pathlib.Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"expected a SentencePiece model at {path}: {error.strerror}") from error
+    try:
+        return parse_model(data)
+    except ConfigError as error:
+        raise ConfigError(f"expected a SentencePiece model at {path}: {error}") from error
+
+
+def parse_model(data: bytes) -> SentencePieceModel:
+    """The contents of a model file's bytes.
+
+    Raises:
+        ConfigError: they are damaged, or no model file.
+    """
+    pieces = []
+    algorithm, unk_id, byte_fallback, charsmap = 1, 0, False, b""
+    for field, value in _fields(data):
+        if field == 1:
+            pieces.append(_piece(_bytes(value)))
+        elif field == 2:
+            for inner, number in _fields(_bytes(value)):
+                if inner == 3:
+                    algorithm = _int(number)
+                elif inner == 40:
+                    unk_id = _int(number)
+                elif inner == 35:
+                    byte_fallback = bool(_int(number))
+        elif field == 3:
+            for inner, text in _fields(_bytes(value)):
+                if inner == 2:
+                    charsmap = _bytes(text)
+    if not pieces:
+        raise ConfigError("no piece")
+    if algorithm not in _ALGORITHMS:
+        raise ConfigError(f"a model_type of 1 to 4, got {algorithm}")
+    if not 0 <= unk_id < len(pieces):
+        raise ConfigError(f"an unk_id below {len(pieces)}, got {unk_id}")
+    return SentencePieceModel(
+        tuple(pieces), _ALGORITHMS[algorithm], unk_id, byte_fallback, charsmap
+    )
+
+
+def _piece(data: bytes) -> Piece:
+    text, score, kind = "", 0.0, NORMAL
+    for field, value in _fields(data):
+        if field == 1:
+            try:
+                text = _bytes(value).decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise ConfigError(f"a piece that is not UTF-8: {value!r:.60}") from error
+        elif field == 2:
+            if not isinstance(value, bytes) or len(value) != 4:
+                raise ConfigError("a score that is no float")
+            (score,) = struct.unpack("<f", value)
+        elif field == 3:
+            kind = _int(value)
+    return Piece(text, score, kind)
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """The fields of a message: numbers and values."""
+    at = 0
+    while at < len(data):
+        key, at = _varint(data, at)
+        field, wire = key >> 3, key & 7
+        if field == 0:
+            raise ConfigError("a field of number 0")
+        if wire == _VARINT:
+            value, at = _varint(data, at)
+            yield field, value
+            continue
+        if wire == _BYTES:
+            size, at = _varint(data, at)
+        elif wire in (_FIXED32, _FIXED64):
+            size = 4 if wire == _FIXED32 else 8
+        else:
+            raise ConfigError(f"a field of wire type {wire}")
+        if size > len(data) - at:
+            raise ConfigError(f"a field of {size} bytes where {len(data) - at} are left")
+        yield field, data[at : at + size]
+        at += size
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        if at >= len(data):
+            raise ConfigError("a number that is cut off")
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+    raise ConfigError("a number of more than ten bytes")
+
+
+def _bytes(value: int | bytes) -> bytes:
+    if not isinstance(value, bytes):
+        raise ConfigError("a number where a message or text belongs")
+    return value
+
+
+def _int(value: int | bytes) -> int:
+    if not isinstance(value, int):
+        raise ConfigError("a message or text where a number belongs")
+    # Negative numbers have 64 bits.
+    return value - (1 << 64) if value >= 1 << 63 else value
