@@ -8,16 +8,19 @@ there, so their `hidden_act` is gelu_new.
 
 What KerasHub lacks and Hugging Face has is filled in with values that change nothing: RoBERTa's
 segment table, and the rows of its position table before the first position, are zeros.
+
+RoBERTa's positions count all tokens at KerasHub and the tokens that are not padding at Hugging
+Face: the two agree where padding stands at the end, as both packages' preprocessing puts it.
+DeBERTa's farthest distance, one below the longest input, falls on the edge of two buckets, where
+the rounding of a logarithm decides; the published sizes (256 buckets, 512 tokens) agree.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import os
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -27,46 +30,22 @@ from keras_bert_zoo.checkpoints.keras_hub_config import (
     read_preset,
 )
 from keras_bert_zoo.checkpoints.keras_hub_h5 import WeightsFile, check_float, open_weights
-from keras_bert_zoo.checkpoints.keras_hub_names import (
-    Family,
-    Layer,
+from keras_bert_zoo.checkpoints.keras_hub_layout import (
+    Variable,
     backbone_layers,
     block_names,
+    layer_sizes,
+    layer_variables,
     pooler_layer,
 )
 from keras_bert_zoo.checkpoints.tensors import TensorInfo, TensorSource
 from keras_bert_zoo.errors import CheckpointError
 
-__all__ = [
-    "KerasHubSource",
-    "Variable",
-    "layer_sizes",
-    "layer_variables",
-    "open_keras_hub",
-    "read_keras_hub_config",
-]
+__all__ = ["KerasHubSource", "open_keras_hub", "read_keras_hub_config"]
 
 _LISTED = 12  # mismatches named in one error; the rest are counted
 
 _logger = logging.getLogger(__name__)
-
-
-class Variable(NamedTuple):
-    """One array of a Keras layer, and the tensor that it is at Hugging Face.
-
-    Args:
-        path: in the weights file.
-        name: at Hugging Face, without prefix.
-        shape: in Keras.
-        tensor_shape: at Hugging Face; of a kernel the reversed one.
-        transposed: bool. Whether it is a dense kernel.
-    """
-
-    path: str
-    name: str
-    shape: tuple[int, ...]
-    tensor_shape: tuple[int, ...]
-    transposed: bool
 
 
 def open_keras_hub(
@@ -185,55 +164,6 @@ class KerasHubSource(TensorSource):
         if stored_name.endswith("position_embeddings.weight") and self.preset.first_position:
             value = np.pad(value, ((self.preset.first_position, 0), (0, 0)))
         return value
-
-
-def layer_sizes(family: Family, config: Mapping[str, Any]) -> dict[str, int]:
-    """Returns the sizes that the tables name, for a KerasHub config."""
-    vocabulary = "vocab_size" if "vocab_size" in family.config else "vocabulary_size"
-    sizes = {
-        "vocabulary": config[vocabulary],
-        "hidden": config["hidden_dim"],
-        "intermediate": config["intermediate_dim"],
-        "positions": config["max_sequence_length"],
-        "embedding": config.get("embedding_dim", 0),
-        "segments": config.get("num_segments", 0),
-        "distances": 2 * config.get("bucket_size", 0),
-        "heads": config.get("num_heads", 1),
-    }
-    return sizes | {"head": sizes["hidden"] // sizes["heads"]}
-
-
-def layer_variables(layer: Layer, sizes: Mapping[str, int]) -> list[Variable]:
-    """Returns a layer's variables.
-
-    Args:
-        layer: Layer, with full path and name.
-        sizes: as `layer_sizes` returns them.
-
-    Returns:
-        list of Variable, as Keras counts them.
-    """
-    first, second = f"{layer.path}/vars/0", f"{layer.path}/vars/1"
-    weight, bias = f"{layer.name}.weight", f"{layer.name}.bias"
-    if "->" in layer.shape:
-        # Keras keeps heads and head apart, on whichever side they are.
-        inputs, outputs = (
-            tuple(sizes[size] for size in side.split()) for side in layer.shape.split(" -> ")
-        )
-        merged = (math.prod(outputs), math.prod(inputs))
-        return [
-            Variable(first, weight, (*inputs, *outputs), merged, True),
-            Variable(second, bias, outputs, merged[:1], False),
-        ]
-    shape = tuple(sizes[size] for size in layer.shape.split(" by "))
-    if layer.name.endswith(".bias"):
-        return [Variable(first, layer.name, shape, shape, False)]
-    if len(shape) == 2:
-        return [Variable(first, weight, shape, shape, False)]
-    return [
-        Variable(first, weight, shape, shape, False),
-        Variable(second, bias, shape, shape, False),
-    ]
 
 
 def _check(weights: WeightsFile, parts: Iterable[Variable], beside: tuple[str, ...]) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from keras_bert_zoo.checkpoints.keras_hub_names import FAMILIES, UNSUPPORTED, Family, Head
+from keras_bert_zoo.checkpoints.keras_hub_layout import Family, Head
+from keras_bert_zoo.checkpoints.keras_hub_names import FAMILIES, UNSUPPORTED
 from keras_bert_zoo.checkpoints.keras_hub_tokenizers import find_pad_token_id
 from keras_bert_zoo.checkpoints.tensors import CONFIG_FILE, read_json
 from keras_bert_zoo.errors import CheckpointError, ConfigError
@@ -17,6 +18,11 @@ TASK_FILE = "task.json"
 METADATA_FILE = "metadata.json"
 OUR_METADATA = "keras_bert_zoo"
 """Key in metadata.json under which the names of labels, which KerasHub cannot hold, are kept."""
+
+# What a file may claim, lest reading its claims takes the memory; far above any model.
+_SIZE_LIMIT = 2**31 - 1
+_LIMITS = dict.fromkeys(("num_layers", "num_groups", "num_inner_repetitions"), 10_000)
+_LABEL_LIMIT = 1_000_000
 
 _PACKAGES = ("keras_hub", "keras_nlp")
 _SERIALIZED = frozenset(
@@ -196,8 +202,11 @@ def _check_config(family: Family, config: Mapping[str, Any], path: Path) -> dict
         if key == "dropout":
             if not _is_rate(value):
                 problems.append(f"`{key}` must be a number in [0, 1), got {value!r}")
-        elif key in config and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            problems.append(f"`{key}` must be a positive integer, got {value!r}")
+        elif key in config and not _is_size(value, _LIMITS.get(key, _SIZE_LIMIT)):
+            limit = _LIMITS.get(key, _SIZE_LIMIT)
+            problems.append(
+                f"`{key}` must be a positive integer up to {limit:,}, got {value!r:.80}"
+            )
     if _dtype_name(config.get("dtype")) not in (None, *_DTYPES):
         problems.append(
             f"`dtype` = {config['dtype']!r:.200} is not supported (expected one of: "
@@ -222,6 +231,10 @@ def _dtype_name(dtype: Any) -> Any:
         options = dtype.get("config")
         return options.get("name") if isinstance(options, Mapping) else dtype
     return dtype
+
+
+def _is_size(value: Any, limit: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= limit
 
 
 def _is_rate(value: Any) -> bool:
@@ -276,8 +289,10 @@ def _task_problems(
     if kind != "TextClassifier":
         return problems
     count = options.get("num_classes")
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        problems.append(f"`num_classes` must be a positive integer, got {count!r}")
+    if not _is_size(count, _LABEL_LIMIT):
+        problems.append(
+            f"`num_classes` must be a positive integer up to {_LABEL_LIMIT:,}, got {count!r:.80}"
+        )
     activation = options.get("activation")
     if not (activation is None or isinstance(activation, str)) or activation not in _PROBLEMS:
         problems.append(f"`activation` = {activation!r:.200} (expected linear, softmax or sigmoid)")

@@ -1,0 +1,155 @@
+"""Fetching a KerasHub preset that is named by a handle, through KerasHub's own download code."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+from keras_bert_zoo.checkpoints.keras_hub_config import METADATA_FILE, TASK_FILE
+from keras_bert_zoo.checkpoints.keras_hub_tokenizers import (
+    ASSETS,
+    BPE_MERGES,
+    BPE_VOCABULARY,
+    PREPROCESSOR_FILE,
+    SENTENCEPIECE,
+    TOKENIZER_FILE,
+    WORDPIECE,
+)
+from keras_bert_zoo.checkpoints.tensors import (
+    CONFIG_FILE,
+    KERAS_HUB_FILE,
+    KERAS_HUB_INDEX,
+    is_keras_hub_config,
+    read_json,
+)
+from keras_bert_zoo.errors import CheckpointError
+
+# Scheme -> what it looks like, and the package that KerasHub fetches it with.
+SCHEMES = {
+    "kaggle": ("kaggle://OWNER/MODEL/keras/VARIATION[/VERSION]", "kagglehub"),
+    "hf": ("hf://OWNER/MODEL", "huggingface_hub"),
+    "gs": ("gs://BUCKET/PATH", "tensorflow"),
+}
+
+_OPTIONAL = (
+    TASK_FILE,
+    "task.weights.h5",
+    METADATA_FILE,
+    TOKENIZER_FILE,
+    PREPROCESSOR_FILE,
+    *((ASSETS / name).as_posix() for name in (WORDPIECE, BPE_VOCABULARY, BPE_MERGES)),
+    (ASSETS / SENTENCEPIECE).as_posix(),
+)
+
+
+def is_handle(preset: str | os.PathLike[str]) -> bool:
+    """Whether a preset is named by a handle rather than a path.
+
+    >>> is_handle("kaggle://keras/bert/keras/bert_tiny_en_uncased"), is_handle("models/bert")
+    (True, False)
+    """
+    return isinstance(preset, str) and preset.partition("://")[0] in SCHEMES and "://" in preset
+
+
+def fetch_keras_hub_preset(handle: str) -> Path:
+    """Downloads a preset's files, or finds them where they were downloaded before.
+
+    Args:
+        handle: str. See `SCHEMES`.
+
+    Returns:
+        Path of a directory that `open_keras_hub` reads. It lies in the cache of the package that
+        fetched it.
+
+    Raises:
+        CheckpointError: an unknown scheme, a package that is not installed, or a preset that
+            cannot be fetched; the message says what to do.
+    """
+    scheme = handle.partition("://")[0]
+    if not is_handle(handle):
+        expected = ", ".join(form for form, _ in SCHEMES.values())
+        raise CheckpointError(f"{handle!r} is no handle of a KerasHub preset. Expected {expected}.")
+    form, package = SCHEMES[scheme]
+    for needed in ("keras_hub", package):
+        if importlib.util.find_spec(needed) is None:
+            name = needed.replace("_", "-")
+            raise CheckpointError(
+                f"Fetching {handle!r} needs the package {name!r}. Install it with: pip install "
+                f"{name}. Or download the preset elsewhere and give its directory."
+            )
+    fetch = _Fetcher(handle, form)
+    config = fetch(CONFIG_FILE)
+    root = config.parent
+    if not is_keras_hub_config(read_json(config)):
+        raise CheckpointError(
+            f"{handle!r} is not a KerasHub preset: its {CONFIG_FILE} has no `registered_name`. A "
+            "Hugging Face model is given as a directory."
+        )
+    # The weights last: where a cache has them, it has all that there is.
+    files = [fetch.optional(name) for name in _OPTIONAL]
+    weights = fetch.optional(KERAS_HUB_FILE)
+    files.append(weights)
+    if weights is None:
+        index = fetch(KERAS_HUB_INDEX)
+        shards: set[str] = set()
+        for value in dict(read_json(index).get("weight_map") or {}).values():
+            shards.update(map(str, value if isinstance(value, list) else [value]))
+        for name in sorted(shards):
+            if Path(name).name != name:
+                raise CheckpointError(f"{index} names a shard outside the preset: {name!r}.")
+            files.append(fetch(name))
+    fetch.check()
+    astray = [str(path) for path in files if path is not None and root not in path.parents]
+    if astray:
+        raise CheckpointError(f"The files of {handle!r} lie apart: {root} and {astray[0]}.")
+    return root
+
+
+class _Fetcher:
+    """Fetches files of one preset."""
+
+    def __init__(self, handle: str, form: str) -> None:
+        self._handle = handle
+        self._form = form
+        self._absent: list[str] = []
+        self._unknown: list[str] = []  # not in the cache, and nobody to ask
+
+    def __call__(self, name: str) -> Path:
+        """Fetches a file that must be there."""
+        path = self.optional(name)
+        if path is not None:
+            return path
+        if name in self._unknown:
+            raise self._failure("no network, and it is not in the cache")
+        raise CheckpointError(
+            f"{self._handle!r} has no {name}. Expected a KerasHub preset under {self._form}."
+        )
+
+    def optional(self, name: str) -> Path | None:
+        """Fetches a file, or returns None if the preset has none of that name."""
+        # KerasHub exports no function for it.
+        from keras_hub.src.utils.preset_utils import get_file
+
+        try:
+            return Path(get_file(self._handle, name))
+        except FileNotFoundError as error:
+            # huggingface_hub's for "not in the cache, and the network is down"; KerasHub takes it
+            # for "there is no such file".
+            offline = type(error.__cause__).__name__ == "LocalEntryNotFoundError"
+            (self._unknown if offline else self._absent).append(name)
+            return None
+        except Exception as error:  # whatever the network and three libraries raise
+            raise self._failure(str(error) or type(error).__name__) from error
+
+    def check(self) -> None:
+        """Raises CheckpointError if the network failed half-way."""
+        if self._absent and self._unknown:
+            raise self._failure(f"the network failed at {self._unknown[0]}")
+
+    def _failure(self, reason: str) -> CheckpointError:
+        return CheckpointError(
+            f"{self._handle!r} cannot be fetched: {' '.join(reason.split())[:300]}. Without a "
+            "network (or without access to the model), download the preset elsewhere and give its "
+            "directory."
+        )
