@@ -23,8 +23,8 @@ class HeadedModel(keras.Model):
         encoder: Encoder.
         heads: dict, kind -> layer, or None for a new one of this kind (for kinds without labels);
             or the kind of a single new head. See `make_head`.
-        token_layout: "packed" or "padded"; see `Encoder`.
-        attention_groups: int. Packed only; see `TokenLayout`.
+        token_layout: "packed" or "padded"; None: the encoder's own.
+        attention_groups: int. Packed only; see `TokenLayout`. None: the encoder's own.
         config: dict. What `save` writes into config.json beside the encoder's part: labels, ids of
             special tokens, ...
         tokenizer: Tokenizer or None. Only saved with the model.
@@ -58,8 +58,8 @@ class HeadedModel(keras.Model):
         encoder: Encoder,
         heads: Mapping[str, keras.layers.Layer | None] | str,
         *,
-        token_layout: str = "packed",
-        attention_groups: int = 1,
+        token_layout: str | None = None,
+        attention_groups: int | None = None,
         config: Mapping[str, Any] | None = None,
         tokenizer: Any = None,
         **kwargs: Any,
@@ -72,17 +72,20 @@ class HeadedModel(keras.Model):
             kind: make_head(kind, encoder) if layer is None else layer
             for kind, layer in wanted.items()
         }
+        token_layout = token_layout or encoder.token_layout
+        if attention_groups is None:
+            attention_groups = encoder.attention_groups
         options: dict[str, Any] = {
             "token_layout": token_layout,
             "attention_groups": attention_groups,
         }
-        inputs = encoder_inputs()
         outputs: dict[str, Any] = {}
         x = layout = pooled = None
         if all(kind.pooled for kind in kinds.values()):
+            inputs = encoder_inputs()
             pooled = encoder.pooled_outputs(inputs, **options)
         else:
-            x, layout = encoder.token_outputs(inputs, **options)
+            inputs, x, layout = encoder.token_outputs(**options)
             if encoder.pooler is not None and any(kind.pooled for kind in kinds.values()):
                 pooled = encoder.pooler(x, layout)
         for kind, layer in layers.items():
@@ -138,17 +141,13 @@ class HeadedModel(keras.Model):
             (head,) if isinstance(head, str) else head,
             labels=labels,
             new_head=labels is not None if new_head is None else new_head,
+            token_layout=token_layout,
+            attention_groups=attention_groups,
             dtype=dtype,
             allow_pickle=allow_pickle,
             ignore_config_keys=ignore_config_keys,
         )
-        return cls(
-            encoder,
-            layers,
-            token_layout=token_layout,
-            attention_groups=attention_groups,
-            config=config,
-        )
+        return cls(encoder, layers, config=config)
 
     def save(self, directory: str | os.PathLike[str], *, overwrite: bool = True) -> None:
         """Writes a Hugging Face directory, which transformers and `from_preset` read.

@@ -2,6 +2,7 @@
 
     python -m tools.zoo.compare                         all; exits 1 above the bar
     python -m tools.zoo.compare --family bert roberta   some families
+    python -m tools.zoo.compare --sample                fewer variants of heads, as tools/test does
     python -m tools.zoo.compare --markdown              a table for the README
     python -m tools.zoo.compare --json results.json     every case
 
@@ -15,18 +16,21 @@ go there and back, and their defaults are transformers'.
 import argparse
 import dataclasses
 import json
+import multiprocessing
 import os
 import sys
 import tempfile
 import time
 import traceback
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
+import tensorflow as tf
 import torch
 
 import keras_bert_zoo as kbz
@@ -203,6 +207,41 @@ def check_defaults(family: str) -> list[str]:
     return problems
 
 
+def sample(family: str) -> list[Case]:
+    """Every variant of the bare encoder, and of each head one variant in turn.
+
+    And the variants that are for some heads alone, and masked_lm with untied embeddings.
+    """
+    module = Case(family, "", "").module
+    only = getattr(module, "ONLY", {})
+    chosen = []
+    for number, head in enumerate(module.MODELS):
+        common = [case for case in cases(family) if case.head == head and case.variant not in only]
+        for index, case in enumerate(common):
+            untied = module.VARIANTS[case.variant].get("tie_word_embeddings") is False
+            if not head or index == number % len(common) or (untied and "masked_lm" in head):
+                chosen.append(case)
+    special = {(heads[0], variant) for variant, heads in only.items()}
+    return chosen + [case for case in cases(family) if (case.head, case.variant) in special]
+
+
+def compare_all(chosen: list[Case], jobs: int) -> Iterator[Result]:
+    """Compares cases in several processes; most of the time is Python's."""
+    if jobs < 2 or len(chosen) < 2:
+        _one_thread()
+        yield from map(compare, chosen)
+        return
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(min(jobs, len(chosen)), initializer=_one_thread) as pool:
+        yield from pool.imap(compare, chosen)
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
 def summary(results: list[Result]) -> list[tuple[str, str, int, float]]:
     """Rows of family, head, number of variants, largest difference."""
     groups = defaultdict(list)
@@ -232,26 +271,30 @@ def main() -> int:
     parser.add_argument("--family", nargs="+", choices=families(), default=families())
     parser.add_argument("--head", nargs="+", help='kinds of heads, "" for the bare encoder')
     parser.add_argument("--variant", nargs="+", help="names of variants")
+    parser.add_argument("--sample", action="store_true", help="one variant a head, in turn")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     parser.add_argument("--json", type=Path, help="write every case to this file")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    results, failures = [], 0
+    chosen = [
+        case
+        for family in options.family
+        for case in (sample(family) if options.sample else cases(family))
+        if options.head is None or case.head in options.head
+        if options.variant is None or case.variant in options.variant
+    ]
+    failures = 0
     for family in options.family:
         for problem in check_defaults(family):
             failures += 1
             print(f"FAILED {family}: {problem}", file=sys.stderr)
-        for case in cases(family):
-            if options.head is not None and case.head not in options.head:
-                continue
-            if options.variant is not None and case.variant not in options.variant:
-                continue
-            result = compare(case)
-            results.append(result)
-            if not result.ok:
-                failures += 1
-                what = "; ".join([f"{result.difference:.1e} apart", *result.problems])
-                print(f"FAILED {case}: {what}", file=sys.stderr)
+    results = []
+    for result in compare_all(chosen, options.jobs):
+        results.append(result)
+        if not result.ok:
+            failures += 1
+            what = "; ".join([f"{result.difference:.1e} apart", *result.problems])
+            print(f"FAILED {result.case}: {what}", file=sys.stderr)
     print_table(summary(results), markdown=options.markdown)
     seconds = sum(result.seconds for result in results)
     if not options.markdown:
