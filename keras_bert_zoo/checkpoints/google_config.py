@@ -1,0 +1,280 @@
+"""Google's bert_config.json, albert_config.json and ELECTRA's sizes, from and to Hugging Face's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from keras_bert_zoo.checkpoints.tensors import TensorSource, list_some
+from keras_bert_zoo.errors import CheckpointError, ConfigError
+
+# Of tf.contrib.layers.layer_norm, which all three use (google-research/bert, modeling.py).
+LAYER_NORM_EPSILON = 1e-12
+
+# Keys that Google's config and Hugging Face's share.
+SHARED_KEYS = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "hidden_act",
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "max_position_embeddings",
+    "type_vocab_size",
+    "initializer_range",
+)
+FAMILY_KEYS: dict[str, tuple[str, ...]] = {
+    "bert": (),
+    "albert": ("embedding_size", "num_hidden_groups", "inner_group_num"),
+    "electra": ("embedding_size",),
+}
+# google-research/bert, /albert and /electra, modeling.py, where a config leaves these out. The
+# sizes have defaults there as well, but of one particular model.
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "bert": {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1},
+    "albert": {
+        "hidden_dropout_prob": 0,
+        "attention_probs_dropout_prob": 0,
+        "num_hidden_groups": 1,
+        "inner_group_num": 1,
+    },
+    "electra": {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1},
+}
+# Options with one value that means nothing; any other asks for what nobody's code does.
+NEUTRAL_VALUES: dict[str, tuple[Any, ...]] = {
+    "directionality": ("bidi",),
+    "pooler_type": ("first_token_transform",),
+    "net_structure_type": (0,),
+    "gap_size": (0,),
+    "num_memory_blocks": (0,),
+    "down_scale_factor": (1,),
+    "ln_type": ("postln",),
+}
+# Written into the Chinese and multilingual configs; no code reads them.
+_UNREAD_KEYS = frozenset(
+    {"pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers", "pooler_size_per_head"}
+)
+# Google's name of an activation -> Hugging Face's. ALBERT's "gelu" is the tanh form
+# (google-research/albert, modeling.py), as Hugging Face's conversions of its second version say;
+# BERT's and ELECTRA's are read as the exact form, as in all of Hugging Face's conversions.
+ACTIVATIONS: dict[str, dict[str, str]] = {
+    "bert": {"gelu": "gelu", "relu": "relu", "tanh": "tanh", "linear": "linear"},
+    "albert": {"gelu": "gelu_new", "relu": "relu", "tanh": "tanh", "linear": "linear"},
+    "electra": {"gelu": "gelu", "relu": "relu", "tanh": "tanh", "linear": "linear"},
+}
+
+WORD_EMBEDDINGS = {
+    "bert": "bert.embeddings.word_embeddings.weight",
+    "albert": "albert.embeddings.word_embeddings.weight",
+    "electra": "electra.embeddings.word_embeddings.weight",
+}
+
+
+def from_google_config(found: Mapping[str, Any], family: str, path: Path) -> dict[str, Any]:
+    """Translates Google's config.
+
+    Args:
+        found: dict, as of a bert_config.json.
+        family: "bert", "albert" or "electra".
+        path: for messages.
+
+    Returns:
+        dict, as of a config.json.
+
+    Raises:
+        ConfigError: listing what is missing, unknown or asks for what nobody's code does.
+    """
+    given = _DEFAULTS[family] | {"initializer_range": 0.02} | dict(found)
+    known = (*SHARED_KEYS, *FAMILY_KEYS[family])
+    problems = [f"`{key}` is missing" for key in known if key not in given]
+    for key, value in given.items():
+        if key in NEUTRAL_VALUES:
+            if value not in NEUTRAL_VALUES[key] or isinstance(value, bool):
+                expected = " or ".join(repr(v) for v in NEUTRAL_VALUES[key])
+                problems.append(f"`{key}` = {value!r} is not supported (expected {expected})")
+        elif key not in known and key not in _UNREAD_KEYS:
+            problems.append(f"`{key}` = {value!r} is unknown")
+    activation = given.get("hidden_act")
+    activations = ACTIVATIONS[family]
+    if activation is not None and str(activation).lower() not in activations:
+        problems.append(
+            f"`hidden_act` = {activation!r} is not one of Google's: {', '.join(activations)}"
+        )
+    if problems:
+        raise ConfigError(f"{path} is no config of Google's {family}: {'; '.join(problems)}.")
+    config: dict[str, Any] = {"model_type": family}
+    config |= {key: given[key] for key in known}
+    config["hidden_act"] = activations[str(activation).lower()]
+    config["layer_norm_eps"] = LAYER_NORM_EPSILON
+    return config
+
+
+def electra_config(source: TensorSource) -> dict[str, Any]:
+    """Reads an ELECTRA's config off its tensors.
+
+    Args:
+        source: an open checkpoint.
+
+    Returns:
+        dict, as of a config.json.
+
+    Raises:
+        CheckpointError: the tensors are not those of an ELECTRA.
+    """
+    layer = "electra.encoder.layer.{}.intermediate.dense.weight"
+    try:
+        vocabulary, embedding_size = source.shape(WORD_EMBEDDINGS["electra"])
+        positions, _ = source.shape("electra.embeddings.position_embeddings.weight")
+        segments, _ = source.shape("electra.embeddings.token_type_embeddings.weight")
+        intermediate, hidden = source.shape(layer.format(0))
+    except ValueError as error:  # a CheckpointError is one, and says which is missing
+        raise CheckpointError(f"{source.path} is no ELECTRA: {error}") from None
+    layers = 0
+    while layer.format(layers) in source:
+        layers += 1
+    return {
+        "model_type": "electra",
+        "vocab_size": vocabulary,
+        "embedding_size": embedding_size,
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": max(1, hidden // 64),
+        "intermediate_size": intermediate,
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.1,
+        "attention_probs_dropout_prob": 0.1,
+        "max_position_embeddings": positions,
+        "type_vocab_size": segments,
+        "initializer_range": 0.02,
+        "layer_norm_eps": LAYER_NORM_EPSILON,
+    }
+
+
+def describe_heads(source: TensorSource, family: str) -> dict[str, Any]:
+    """Tells what a config.json says of the heads that are there.
+
+    Args:
+        source: an open checkpoint.
+        family: "bert", "albert" or "electra".
+
+    Returns:
+        dict: `architectures`, and the labels of a classifier.
+    """
+
+    def has(*names: str) -> bool:
+        return all(name in source for name in names)
+
+    if family == "electra":
+        heads = {"ForPreTraining": "discriminator_predictions.dense.weight"}
+        if "discriminator_predictions.dense.weight" not in source:
+            heads = {"ForMaskedLM": "generator_lm_head.bias"}
+    elif family == "albert":
+        heads = {
+            "ForPreTraining": "sop_classifier.classifier.weight",
+            "ForMaskedLM": "predictions.bias",
+            "ForSequenceClassification": "classifier.weight",
+        }
+    else:
+        heads = {
+            "ForMaskedLM": "cls.predictions.bias",
+            "ForNextSentencePrediction": "cls.seq_relationship.weight",
+            "ForSequenceClassification": "classifier.weight",
+            "ForQuestionAnswering": "qa_outputs.weight",
+        }
+        if has("cls.predictions.bias", "cls.seq_relationship.weight"):
+            heads = {"ForPreTraining": "cls.predictions.bias"}
+    head = next((head for head, name in heads.items() if has(name)), "Model")
+    name = {"bert": "Bert", "albert": "Albert", "electra": "Electra"}[family]
+    described: dict[str, Any] = {"architectures": [name + head]}
+    if head == "ForSequenceClassification":
+        labels = [f"LABEL_{i}" for i in range(source.shape("classifier.weight")[0])]
+        described["id2label"] = {str(i): label for i, label in enumerate(labels)}
+        described["label2id"] = {label: i for i, label in enumerate(labels)}
+    return described
+
+
+def to_google_config(
+    config: Mapping[str, Any], family: str, *, ignore: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Translates a Hugging Face config into Google's.
+
+    Args:
+        config: dict, as of a config.json.
+        family: "bert", "albert" or "electra".
+        ignore: keys to leave out although Google's format cannot say what they say.
+
+    Returns:
+        dict, as of a bert_config.json.
+
+    Raises:
+        ConfigError: listing what Google's format cannot say, by name.
+    """
+    ignored = frozenset(ignore)
+    known = (*SHARED_KEYS, *FAMILY_KEYS[family])
+    problems = [f"`{key}` is missing" for key in known if key not in config]
+    for key, value in config.items():
+        if key in known or key in ignored or key in _SILENT_KEYS:
+            continue
+        expected = _FIXED_VALUES.get(key)
+        if expected is None:
+            problems.append(f"`{key}` = {value!r} is unknown")
+        elif value not in expected:
+            values = " or ".join(repr(v) for v in expected)
+            problems.append(f"`{key}` = {value!r} (Google's has {values})")
+    labels = config.get("id2label")
+    if labels and "id2label" not in ignored:
+        named = [v for k, v in labels.items() if v != f"LABEL_{k}"]
+        if named:
+            problems.append(f"`id2label`, the names of labels ({list_some(list(map(str, named)))})")
+    back = {theirs: ours for ours, theirs in ACTIVATIONS[family].items()}
+    if config.get("hidden_act") not in back:
+        problems.append(
+            f"`hidden_act` = {config.get('hidden_act')!r} (Google's {family} has {', '.join(back)})"
+        )
+    if problems:
+        raise ConfigError(
+            f"Google's format of {family} cannot say all of this config: {'; '.join(problems)}. To "
+            "leave a key out, name it in `ignore_config_keys`."
+        )
+    return {key: config[key] for key in known} | {"hidden_act": back[config["hidden_act"]]}
+
+
+# Values that Google's code has built in.
+_FIXED_VALUES: dict[str, tuple[Any, ...]] = {
+    "layer_norm_eps": (LAYER_NORM_EPSILON,),
+    "position_embedding_type": ("absolute",),
+    "is_decoder": (False,),
+    "is_encoder_decoder": (False,),
+    "add_cross_attention": (False,),
+    "cross_attention_hidden_size": (None,),
+    "pruned_heads": ({}, None),
+    "quantization_config": (None,),
+    "classifier_dropout": (None, 0.1),  # of run_classifier.py
+    "classifier_dropout_prob": (0.1,),
+    "pad_token_id": (0, None),
+    "problem_type": (None, "single_label_classification"),
+    "summary_type": ("first",),
+    "summary_use_proj": (True,),
+    "summary_activation": ("gelu", None),
+    "summary_last_dropout": (0.1,),
+    "tie_word_embeddings": (True,),
+    "pooler_type": ("first_token_transform",),
+    "directionality": ("bidi",),
+    "chunk_size_feed_forward": (0,),
+    "net_structure_type": (0,),
+    "gap_size": (0,),
+    "num_memory_blocks": (0,),
+    "down_scale_factor": (1,),
+}
+# What says nothing of the model: for other software, or for the record.
+_SILENT_KEYS = frozenset(
+    """model_type architectures id2label label2id num_labels _name_or_path transformers_version
+    dtype torch_dtype use_cache gradient_checkpointing output_attentions output_hidden_states
+    return_dict bos_token_id eos_token_id cls_token_id sep_token_id mask_token_id unk_token_id
+    tokenizer_class finetuning_task task_specific_params torchscript use_bfloat16
+    _attn_implementation attn_implementation language license name output_past
+    pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head""".split()
+)
