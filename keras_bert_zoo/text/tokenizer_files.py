@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 NAMED = ("unk_token", "cls_token", "sep_token", "pad_token", "mask_token")
 ALL_NAMED = ("bos_token", "eos_token", *NAMED)
+# How Google's checkpoints call their configurations.
+GOOGLE_CONFIGS = ("bert_config.json", "albert_config.json", "electra_config.json")
 # transformers writes int(1e30) where a model has no limit.
 _NO_LIMIT = 10**9
 

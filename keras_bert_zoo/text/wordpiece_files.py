@@ -211,8 +211,17 @@ def _kind(name: str | None, fast: Mapping[str, Any], folder: pathlib.Path) -> _K
     """What the class takes for granted; None if the files have to say it all."""
     if name in REFUSED:
         raise ConfigError(f"tokenizer_class {name!r} in {folder} is not supported: {REFUSED[name]}")
-    if name is None or name in KINDS:
-        return KINDS.get(name or "")
+    if name in KINDS:
+        return KINDS[name]
+    if name is None:
+        model_type = tokenizer_files.read_json(folder / "config.json").get("model_type")
+        if model_type is not None and not fast:
+            raise ConfigError(
+                f"expected a tokenizer_class in {folder / 'tokenizer_config.json'}, as models of "
+                f"model_type {model_type!r:.80} have other tokenizers than WordPiece; write "
+                '"BertTokenizer" if this one splits texts as BERT does'
+            )
+        return None
     if not fast:
         known = "its own class" if name in _GENERIC else f"tokenizer_class {name!r}"
         raise ConfigError(
@@ -326,7 +335,7 @@ def _inferred(
         for piece in vocabulary
         if not (piece[:1] in "[<" and piece[-1:] in "]>")
     )
-    if (folder / "bert_config.json").exists():
+    if any((folder / name).exists() for name in tokenizer_files.GOOGLE_CONFIGS):
         return {"lowercase": cased == 0}
     if cased < _PLAINLY_CASED:
         return {}

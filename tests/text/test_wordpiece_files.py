@@ -1,12 +1,14 @@
 """Hugging Face directories, read and written."""
 
+import io
 import json
 
 import pytest
 
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.text import WordPieceTokenizer
-from tests.text.test_wordpiece import GOLDENS
+from keras_bert_zoo.text.special_tokens import AddedToken
+from tests.text.test_wordpiece import GOLDENS, assert_same
 
 VOCABULARY = GOLDENS["vocabulary"]
 
@@ -182,3 +184,334 @@ def test_transformers_loads_what_is_saved(tmp_path, vocabulary_file, lowercase):
     theirs.save_pretrained(tmp_path / "again")
     again = WordPieceTokenizer.from_directory(tmp_path / "again")
     assert again.tokenize(texts).to_list() == ours.tokenize(texts).to_list()
+
+
+MPNET = [
+    "<s>", "<pad>", "</s>", "<unk>", "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "<", ">", "[",
+    "]", "un", "k", "##k", "the", "x", "##x", "mask", "中", "é", "<mask>",
+]  # fmt: skip
+MPNET_FLAGS = {
+    "0": added("<s>"), "1": added("<pad>"), "2": added("</s>"),
+    "3": added("<unk>", normalized=True, special=True), "5": added("[UNK]"),
+    "22": added("<mask>", lstrip=True, special=True),
+}  # fmt: skip
+MPNET_TEXTS = [
+    "the \u3000<mask> x", "<UNK> <unk>\u00ad [UNK]</s>", "[MASK] [CLS]", "x<mask><mask>  <mask>",
+    "", "中<mask>é", "xx",
+]  # fmt: skip
+
+
+def mpnet_fast(**changes):
+    tokens = [
+        {"id": int(i), "single_word": False, "special": True, **t} for i, t in MPNET_FLAGS.items()
+    ]
+    return fast(
+        model={
+            "type": "WordPiece", "vocab": {t: i for i, t in enumerate(MPNET)}, "unk_token": "[UNK]",
+            "continuing_subword_prefix": "##", "max_input_chars_per_word": 100,
+        },
+        normalizer={
+            "type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True,
+            "strip_accents": None, "lowercase": True,
+        },
+        added_tokens=tokens,
+        post_processor={
+            "type": "RobertaProcessing", "sep": ["</s>", 2], "cls": ["<s>", 0],
+            "trim_offsets": True, "add_prefix_space": False,
+        },
+        version="1.0",
+        **changes,
+    )  # fmt: skip
+
+
+def template(cls, sep, separators=1, second=1, first=0):
+    """A post-processor as `tokenizers` writes it."""
+
+    def special(token, segment):
+        return {"SpecialToken": {"id": token, "type_id": segment}}
+
+    def sequence(name, segment):
+        return {"Sequence": {"id": name, "type_id": segment}}
+
+    single = [special(cls[0], first), sequence("A", 0), special(sep[0], 0)]
+    between = [special(sep[0], 0)] * (separators - 1)
+    return {
+        "type": "TemplateProcessing",
+        "single": single,
+        "pair": [*single, *between, sequence("B", second), special(sep[0], second)],
+        "special_tokens": {t: {"id": t, "ids": [i], "tokens": [t]} for t, i in (cls, sep)},
+    }
+
+
+MPNET_DIRECTORIES = {
+    "tokenizer.json": {"tokenizer__json": mpnet_fast()},
+    "tokenizer.json and class": {
+        "tokenizer__json": mpnet_fast(),
+        "tokenizer_config__json": {"tokenizer_class": "MPNetTokenizer"},
+    },
+    "generic": {
+        "tokenizer__json": mpnet_fast(),
+        "tokenizer_config__json": {
+            "tokenizer_class": "PreTrainedTokenizerFast", "mask_token": "<mask>",
+            "pad_token": "<pad>",
+        },
+    },
+    "vocab.txt": {
+        "vocab__txt": lines(MPNET),
+        "tokenizer_config__json": {
+            "tokenizer_class": "MPNetTokenizer", "added_tokens_decoder": MPNET_FLAGS,
+        },
+    },
+    "model type": {
+        "vocab__txt": lines(MPNET), "config__json": {"model_type": "mpnet"},
+        "added_tokens__json": {"<unk>": 3},
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MPNET_DIRECTORIES)
+def test_mpnet(tmp_path, name):
+    tokenizer = WordPieceTokenizer.from_directory(write(tmp_path, **MPNET_DIRECTORIES[name]))
+    assert tokenizer.vocabulary == MPNET
+    assert (tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id) == (0, 2, 1)
+    assert (tokenizer.unk_token_id, tokenizer.mask_token_id) == (5, 22)
+    assert (tokenizer.separators_between, tokenizer.second_segment_id) == (2, 0)
+    found = tokenizer.tokenize_with_offsets("the  <mask>x")
+    assert [part.numpy().tolist() for part in found] == [[16, 22, 17], [0, 5, 11], [3, 11, 12]]
+    ids = tokenizer(("the", "x [MASK]"))["token_ids"].numpy().tolist()
+    assert ids == [[0, 16, 2, 2, 17, 11, 19, 12, 2]]
+    assert tokenizer.tokenize("<UNK>").numpy().tolist() == [3]
+    tokenizer.save(tmp_path / "saved")
+    assert not (tmp_path / "saved" / "tokenizer.json").exists()
+    again = WordPieceTokenizer.from_directory(tmp_path / "saved")
+    assert again.added_tokens == tokenizer.added_tokens
+    assert again.tokenizer_class == "MPNetTokenizer"
+    assert again(("the", "x"))["token_ids"].numpy().tolist() == [[0, 16, 2, 2, 17, 2]]
+
+
+OTHERS = {
+    "ElectraTokenizerFast": (VOCABULARY, {}),
+    "DistilBertTokenizer": (VOCABULARY, {"do_lower_case": False}),
+    "MobileBertTokenizer": (VOCABULARY, {"tokenize_chinese_chars": False}),
+    "FunnelTokenizer": (
+        ["<pad>", "<unk>", "<cls>", "<sep>", "<mask>", "<s>", "</s>", "un", "x"],
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_classes(tmp_path, name):
+    vocabulary, options = OTHERS[name]
+    config = {"tokenizer_class": name, **options}
+    write(tmp_path, vocab__txt=lines(vocabulary), tokenizer_config__json=config)
+    tokenizer = WordPieceTokenizer.from_directory(tmp_path)
+    assert tokenizer.tokenizer_class == name.removesuffix("Fast")
+    assert tokenizer.cls_segment_id == (2 if "Funnel" in name else 0)
+    assert tokenizer.cls_token == ("<cls>" if "Funnel" in name else "[CLS]")
+    assert ("<s>" in tokenizer.special_tokens) == ("Funnel" in name)
+    tokenizer.save(tmp_path)
+    again = WordPieceTokenizer.from_directory(tmp_path)
+    assert again.tokenizer_class == tokenizer.tokenizer_class
+    assert again.special_tokens == tokenizer.special_tokens
+    assert (again.lowercase, again.handle_chinese_chars) == (
+        tokenizer.lowercase,
+        tokenizer.handle_chinese_chars,
+    )
+
+
+def test_templates_of_tokenizer_json(tmp_path):
+    for options in ({}, {"second": 0}, {"first": 2}, {"separators": 2}):
+        processor = template(("[CLS]", 2), ("[SEP]", 3), **options)
+        names = (
+            {} if "separators" not in options else {"pad_token": "[PAD]", "mask_token": "[MASK]"}
+        )
+        write(
+            tmp_path, tokenizer__json=fast(post_processor=processor), tokenizer_config__json=names
+        )
+        ours = WordPieceTokenizer.from_directory(tmp_path)
+        assert ours.separators_between == options.get("separators", 1)
+        assert ours.second_segment_id == options.get("second", 1)
+        assert ours.cls_segment_id == options.get("first", 0)
+        ours.save(tmp_path / "saved")
+        again = WordPieceTokenizer.from_directory(tmp_path / "saved")
+        for name in ("separators_between", "second_segment_id", "cls_segment_id", "vocabulary"):
+            assert getattr(again, name) == getattr(ours, name)
+
+
+def test_save_where_no_class_does_the_same(tmp_path):
+    write(tmp_path, vocab__txt="stale", special_tokens_map__json={"cls_token": "stale"})
+    ours = WordPieceTokenizer(
+        [*VOCABULARY, "a\nb"], max_characters_per_word=9, second_segment_id=0, lowercase=False,
+        added_tokens=[AddedToken("The", normalized=True, special=False)], max_length=9,
+    )  # fmt: skip
+    ours.save(tmp_path)
+    assert not (tmp_path / "vocab.txt").exists()
+    again = WordPieceTokenizer.from_directory(tmp_path)
+    for name in (
+        "vocabulary", "pieces", "max_characters_per_word", "second_segment_id", "added_tokens",
+        "lowercase", "max_length",
+    ):  # fmt: skip
+        assert getattr(again, name) == getattr(ours, name), name
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"tokenizer_class": "RoFormerTokenizerFast"}, 'checkpoints name "BertTokenizer"'),
+        ({"tokenizer_class": "SplinterTokenizer"}, "packs a [QUESTION] token"),
+        ({"tokenizer_class": "MyTokenizer"}, "tokenizer_class 'MyTokenizer' is told by, or a"),
+        ({"tokenizer_class": "PreTrainedTokenizerFast"}, "its own class is told by, or a"),
+        ({"wordpieces_prefix": "@@"}, 'wordpieces_prefix="@@" in'),
+        ({"clean_text": False}, "clean_text=false in"),
+        ({"cls_token": None}, "expected cls_token in"),
+        ({"cls_token": 3}, "expected a token as a string, got 3"),
+        ({"cls_token": "[NEW]"}, "holds cls_token '[NEW]', got"),
+        ({"model_max_length": "512"}, "expected model_max_length of at least 1 in"),
+        ({"model_max_length": -1}, "expected model_max_length of at least 1 in"),
+        ({"model_max_length": True}, "expected model_max_length of at least 1 in"),
+        ({"additional_special_tokens": "<x>"}, "expected special tokens as a list or an object"),
+        ({"added_tokens_decoder": [3]}, "expected added_tokens_decoder as an object in"),
+        ({"added_tokens_decoder": {"-1": added("<x>")}}, "as the keys of added_tokens_decoder"),
+        ({"added_tokens_decoder": {"²": added("<x>")}}, "as the keys of added_tokens_decoder"),
+        ({"added_tokens_decoder": {"9" * 5000: added("<x>")}}, "as the keys of added_tokens_decod"),
+        (
+            {"added_tokens_decoder": {"9" * 18: added("<x>")}},
+            "expected the added token '<x>' to have the id",
+        ),
+        ({"added_tokens_decoder": {"3": added("[MASK]")}}, "'[MASK]' to have the id 4, got 3"),
+        ({"added_tokens_decoder": {"4": added("[MASK]", nested=[])}}, "got ['nested']"),
+    ],
+)
+def test_refused_configs(tmp_path, files, message):
+    write(tmp_path, vocab__txt=lines(VOCABULARY), tokenizer_config__json=files)
+    with pytest.raises(ConfigError) as raised:
+        WordPieceTokenizer.from_directory(tmp_path)
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"vocab__txt": lines([*VOCABULARY, "the"])}, "1 duplicates, among them ['the']"),
+        ({"vocab__txt": lines(MPNET)}, "says whether <s> or [CLS] begins a text"),
+        ({"vocab__txt": lines(VOCABULARY), "config__json": {"model_type": "roformer"}}, "jieba"),
+        ({"vocab__txt": lines(VOCABULARY), "config__json": {"model_type": "roberta"}}, "'roberta'"),
+        ({"tokenizer__json": "[" * 100_000}, "expected a JSON object in UTF-8 at"),
+        ({"tokenizer__json": fast(truncation={"direction": "Left"})}, "truncation with direction="),
+        ({"tokenizer__json": fast(padding={"direction": "Left"})}, "padding with direction='Left'"),
+        (
+            {"tokenizer__json": fast(post_processor=template(("[CLS]", 3), ("[SEP]", 3)))},
+            "to have the vocabulary's id of '[CLS]', 2, got 3",
+        ),
+        (
+            {"tokenizer__json": fast(post_processor={"type": "TemplateProcessing", "pair": []})},
+            "expected a post_processor that gives",
+        ),
+        (
+            {
+                "tokenizer__json": mpnet_fast(),
+                "tokenizer_config__json": {"tokenizer_class": "BertTokenizer"},
+            },
+            "expected cls_token '[CLS]' in the post_processor",
+        ),
+        (
+            {
+                "tokenizer__json": fast(post_processor=template(("[CLS]", 2), ("[SEP]", 3), 2)),
+                "tokenizer_config__json": {"tokenizer_class": "BertTokenizer"},
+            },
+            "with 1 separators between segments, as BertTokenizer has it, got 2",
+        ),
+        (
+            {"tokenizer__json": fast(added_tokens=[{"id": 10**30, **added("<x>")}])},
+            "'<x>' to have the id",
+        ),
+    ],
+)  # fmt: skip
+def test_refused_files(tmp_path, files, message):
+    with pytest.raises(ConfigError) as raised:
+        WordPieceTokenizer.from_directory(write(tmp_path, **files))
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_paths_in_files_are_never_opened(tmp_path, monkeypatch):
+    folder, secret = tmp_path / "model", tmp_path / "secret.txt"
+    folder.mkdir()
+    secret.write_text(lines(["secret", *VOCABULARY]), "utf-8")
+    paths = dict.fromkeys(
+        ("vocab_file", "tokenizer_file", "special_tokens_map_file", "name_or_path"), str(secret)
+    )
+    write(folder, vocab__txt=lines(VOCABULARY), tokenizer_config__json=paths)
+    opened = []
+    original = io.open
+    monkeypatch.setattr(io, "open", lambda *a, **k: opened.append(str(a[0])) or original(*a, **k))
+    assert WordPieceTokenizer.from_directory(folder).vocabulary == VOCABULARY
+    assert any(name.endswith("vocab.txt") for name in opened)
+    assert str(secret) not in opened
+    (folder / "vocab.txt").unlink()
+    with pytest.raises(ConfigError, match="expected vocab.txt or tokenizer.json in"):
+        WordPieceTokenizer.from_directory(folder)
+    assert str(secret) not in opened
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "generic"])
+def test_mpnet_as_tokenizers_does_it(tmp_path, name):
+    tokenizers = pytest.importorskip("tokenizers")
+    write(tmp_path, **MPNET_DIRECTORIES[name])
+    theirs = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    ours = WordPieceTokenizer.from_directory(tmp_path)
+    assert_same(ours, theirs, MPNET_TEXTS)
+    for a, b in zip(MPNET_TEXTS, reversed(MPNET_TEXTS), strict=True):
+        packed = ours((a, b))
+        encoding = theirs.encode(a, b)
+        assert packed["token_ids"].numpy()[0].tolist() == encoding.ids
+        assert packed["segment_ids"].numpy()[0].tolist() == encoding.type_ids
+
+
+def transformers_agrees(transformers, ours, folder, texts):
+    """Whether transformers' own tokenizer of a folder gives what ours gives."""
+    theirs = transformers.AutoTokenizer.from_pretrained(folder)
+    pairs = list(zip(texts, reversed(texts), strict=True))
+    for options, text in (
+        [{}, texts],
+        [{"text_pair": [b for _, b in pairs]}, [a for a, _ in pairs]],
+    ):
+        found = theirs(text, **options, return_token_type_ids=True, padding=True)
+        packed = ours((text, options["text_pair"]) if options else text)
+        assert found["input_ids"] == packed["token_ids"].numpy().tolist()
+        assert found["token_type_ids"] == packed["segment_ids"].numpy().tolist()
+        assert found["attention_mask"] == packed["padding_mask"].numpy().tolist()
+    theirs.backend_tokenizer.no_padding()
+    assert_same(ours, theirs.backend_tokenizer, texts)
+    assert theirs.mask_token == ours.mask_token
+    return theirs
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("name", [*MPNET_DIRECTORIES, *OTHERS, "no class"])
+def test_transformers_reads_the_same(tmp_path, name):
+    transformers = pytest.importorskip("transformers")
+    texts = [*MPNET_TEXTS, "un the ÉCOLE 中", "<S> <s> </s>[SEP]"]
+    if name in MPNET_DIRECTORIES:
+        write(tmp_path, **MPNET_DIRECTORIES[name])
+    elif name in OTHERS:
+        vocabulary, options = OTHERS[name]
+        write(tmp_path, vocab__txt=lines(vocabulary))
+        write(tmp_path, tokenizer_config__json={"tokenizer_class": name, **options})
+    else:
+        WordPieceTokenizer(
+            [*VOCABULARY, "a\nb"], max_characters_per_word=2, second_segment_id=0,
+            added_tokens=[AddedToken("[MASK]", lstrip=True)],
+        ).save(tmp_path)  # fmt: skip
+    ours = WordPieceTokenizer.from_directory(tmp_path)
+    if name == "tokenizer.json":
+        # AutoTokenizer needs a class, or a config.json.
+        write(tmp_path, config__json={"model_type": "mpnet"})
+    theirs = transformers_agrees(transformers, ours, tmp_path, texts)
+    ours.save(tmp_path / "saved")
+    transformers_agrees(transformers, ours, tmp_path / "saved", texts)
+    theirs.save_pretrained(tmp_path / "theirs")
+    again = WordPieceTokenizer.from_directory(tmp_path / "theirs")
+    transformers_agrees(transformers, again, tmp_path, texts)

@@ -1,0 +1,162 @@
+"""Which tokenizer a directory is taken to hold."""
+
+import json
+import logging
+
+import pytest
+
+from keras_bert_zoo import presets
+from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.text import WordPieceTokenizer, registry
+from tests.text.test_wordpiece_files import VOCABULARY, fast, lines, write
+
+CASED = [*VOCABULARY, *(f"Word{i}" for i in range(20))]
+
+
+def json_with(model, **others):
+    return {"model": model, "added_tokens": [], **others}
+
+
+@pytest.mark.parametrize(
+    ("files", "kind"),
+    [
+        ({"vocab__txt": lines(VOCABULARY)}, "WordPiece"),
+        ({"tokenizer__json": fast()}, "WordPiece"),
+        ({"tokenizer__json": json_with({"vocab": {"a": 0}})}, "WordPiece"),
+        ({"tokenizer__json": json_with({"type": "Unigram", "vocab": []})}, "SentencePiece"),
+        ({"tokenizer__json": json_with({"vocab": [["a", 0.0]]})}, "SentencePiece"),
+        (
+            {"tokenizer__json": json_with({"type": "BPE"}, pre_tokenizer={"type": "ByteLevel"})},
+            "byte-level BPE",
+        ),
+        (
+            {
+                "tokenizer__json": json_with(
+                    {"vocab": {}, "merges": []},
+                    pre_tokenizer={"type": "Sequence", "pretokenizers": [{"type": "ByteLevel"}]},
+                )
+            },
+            "byte-level BPE",
+        ),
+        ({"vocab__json": {}, "merges__txt": ""}, "byte-level BPE"),
+        ({"spiece__model": ""}, "SentencePiece"),
+        ({"spm__model": ""}, "SentencePiece"),
+        ({"tokenizer__model": ""}, "SentencePiece"),
+        ({"my-own__model": ""}, "SentencePiece"),
+        ({"vocab__txt": lines(VOCABULARY), "my-own__model": ""}, "WordPiece"),
+    ],
+)
+def test_kinds(tmp_path, files, kind):
+    assert registry.tokenizer_kind(write(tmp_path, **files)) == kind
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "vocab.json with merges.txt (byte-level BPE)"),
+        ({"vocab__json": {}}, "found none of them"),
+        ({"tokenizer__json": json_with({"type": "WordLevel"})}, "or Unigram in"),
+        (
+            {"tokenizer__json": json_with({"type": "BPE"}, pre_tokenizer={"type": "Metaspace"})},
+            "got 'BPE' without a ByteLevel pre_tokenizer",
+        ),
+        ({"tokenizer__json": {"model": 3}}, "expected a model in"),
+        ({"spiece__model": "", "spm__model": ""}, "one vocabulary in"),
+        ({"spiece__model": "", "vocab__txt": "a\n"}, "got ['spiece.model', 'vocab.txt']"),
+        (
+            {"spiece__model": "", "tokenizer_config__json": {"tokenizer_class": "XLNetTokenizer"}},
+            "tokenizer_class 'XLNetTokenizer' in",
+        ),
+        ({"spiece__model": "", "config__json": {"model_type": "xlnet"}}, "pads on the left"),
+        ({"tokenizer_config__json": {"tokenizer_class": 3}}, "tokenizer_class as a string in"),
+    ],
+)
+def test_refused_kinds(tmp_path, files, message):
+    with pytest.raises(ConfigError) as raised:
+        registry.load_tokenizer_directory(write(tmp_path, **files))
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "files"),
+    [
+        ("byte-level BPE", {"vocab__json": {}, "merges__txt": ""}),
+        ("SentencePiece", {"spiece__model": ""}),
+    ],
+)
+def test_other_classes_are_called(tmp_path, monkeypatch, kind, files):
+    called = []
+
+    class Other:
+        vocabulary_size = 7
+
+        @classmethod
+        def from_directory(cls, directory):
+            called.append(directory)
+            return cls()
+
+    class Module:
+        ByteBpeTokenizer = SentencePieceTokenizer = Other
+
+    modules = []
+    monkeypatch.setattr(
+        registry.importlib, "import_module", lambda name: modules.append(name) or Module
+    )
+    write(tmp_path, config__json={"vocab_size": 7}, **files)
+    assert isinstance(registry.load_tokenizer_directory(tmp_path), Other)
+    assert called == [tmp_path]
+    assert modules == [registry._CLASSES[kind].split(":")[0]]
+
+
+def test_presets_load_through_it(tmp_path):
+    write(tmp_path, vocab__txt=lines(VOCABULARY))
+    tokenizer = presets.load_tokenizer(tmp_path)
+    assert isinstance(tokenizer, WordPieceTokenizer)
+    (tmp_path / "vocab.txt").unlink()
+    with pytest.raises(ConfigError, match="expected a tokenizer in"):
+        presets.load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "bert_config.json", "electra_config.json"])
+def test_vocabulary_larger_than_the_embedding(tmp_path, name):
+    write(tmp_path, vocab__txt=lines(VOCABULARY))
+    (tmp_path / name).write_text(json.dumps({"vocab_size": len(VOCABULARY)}), "utf-8")
+    assert registry.load_tokenizer_directory(tmp_path).vocabulary_size == len(VOCABULARY)
+    (tmp_path / name).write_text(json.dumps({"vocab_size": len(VOCABULARY) - 1}), "utf-8")
+    with pytest.raises(ConfigError, match=f"at most {len(VOCABULARY) - 1} tokens in .*, as {name}"):
+        registry.load_tokenizer_directory(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("files", "lowercase", "warns"),
+    [
+        # Google's: any piece with a capital letter, beside the bracketed ones.
+        ({"vocab__txt": lines(VOCABULARY), "bert_config__json": {}}, False, False),
+        ({"vocab__txt": lines([*"ab", "<S>", "[X]"]), "bert_config__json": {}}, True, False),
+        ({"vocab__txt": lines([*"ab", "É"]), "electra_config__json": {}}, False, False),
+        # Others: transformers' default, unless that is plainly wrong.
+        ({"vocab__txt": lines(VOCABULARY)}, True, False),
+        ({"vocab__txt": lines(CASED)}, False, True),
+        ({"vocab__txt": lines(CASED), "config__json": {"model_type": "electra"}}, False, True),
+        # Whatever the files say holds.
+        ({"vocab__txt": lines(CASED), "tokenizer_config__json": {"verbose": True}}, True, False),
+        (
+            {
+                "vocab__txt": lines(CASED), "bert_config__json": {},
+                "tokenizer_config__json": {"do_lower_case": True},
+            },
+            True, False,
+        ),
+        ({"tokenizer__json": fast(normalizer={"type": "BertNormalizer"})}, True, False),
+    ],
+)  # fmt: skip
+def test_case(tmp_path, caplog, files, lowercase, warns):
+    if "vocab__txt" in files and "[UNK]" not in files["vocab__txt"]:
+        files = {**files, "vocab__txt": lines(VOCABULARY[:5]) + files["vocab__txt"]}
+    with caplog.at_level(logging.WARNING, "keras_bert_zoo"):
+        tokenizer = registry.load_tokenizer_directory(write(tmp_path, **files))
+    assert tokenizer.lowercase is lowercase
+    assert [record.levelno for record in caplog.records] == [logging.WARNING] * warns
+    if warns:
+        assert "pieces of its vocabulary hold capital letters" in caplog.records[0].getMessage()
