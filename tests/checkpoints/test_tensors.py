@@ -1,0 +1,194 @@
+"""The one interface: which file is taken, what a config may hold, what paths in it do (nothing)."""
+
+import json
+import shutil
+import sys
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from keras_bert_zoo.checkpoints.tensors import (
+    FLOAT_DTYPES,
+    TensorInfo,
+    TensorSource,
+    detect_format,
+    list_some,
+    open_checkpoint,
+    parse_json,
+    read_config,
+    read_json,
+)
+from keras_bert_zoo.errors import CheckpointError, ConfigError
+from tests.helpers import ASSETS
+
+_opened: list[str] | None = None
+
+
+def _note_opened(event, arguments):
+    if event == "open" and _opened is not None:
+        _opened.append(str(arguments[0]))
+
+
+sys.addaudithook(_note_opened)  # cannot be taken away again; it notes only while a test asks
+
+
+@pytest.fixture
+def opened():
+    """Lists the files that anything opens from Python."""
+    global _opened
+    _opened = []
+    yield _opened
+    _opened = None
+
+
+class Source(TensorSource):
+    """Announces what it is told and holds zeros of another kind where asked to."""
+
+    held = np.zeros((2, 3), np.float32)
+
+    def _read(self, stored_name):
+        return self.held
+
+
+def test_a_source_that_holds_something_else_is_refused():
+    info = TensorInfo((2, 3), np.dtype(np.float32))
+    source = Source("file", {"x.LayerNorm.gamma": info})
+    assert source.read("x.LayerNorm.weight").shape == (2, 3)
+    out = np.ones((3, 2))
+    source.read_into("x.LayerNorm.weight", out.T)
+    assert not out.any()
+    source.held = np.zeros((3, 2), np.float32)
+    with pytest.raises(CheckpointError, match=r"announced as float32 \(2, 3\) but holds float32"):
+        source.read("x.LayerNorm.weight")
+    source.held = np.zeros((2, 3), np.float16)
+    with pytest.raises(CheckpointError, match=r"but holds float16 \(2, 3\)"):
+        source.read("x.LayerNorm.weight")
+
+
+def test_a_source_knows_its_tensors():
+    with Source("file", {"x": TensorInfo((2, 3), np.dtype(np.float32))}) as source:
+        assert "x" in source
+        assert "y" not in source
+        assert 3 not in source
+        assert (source.names(), len(source)) == (["x"], 1)
+        assert source.dtype("x") in FLOAT_DTYPES
+        for ask in (source.shape, source.dtype, source.read):
+            with pytest.raises(CheckpointError, match="file has no tensor named 'y'"):
+                ask("y")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("bert_gelu", "huggingface"),
+        ("keras_h5_bert", "huggingface"),
+        ("pytorch_zip", "huggingface"),
+        ("google_bert", "google"),
+        ("google_electra", "google"),
+    ],
+)
+def test_detects_formats(name, kind):
+    assert detect_format(ASSETS / name) == kind
+
+
+def test_says_what_it_looks_for(tmp_path):
+    for ask in (open_checkpoint, detect_format):
+        with pytest.raises(CheckpointError) as caught:
+            ask(tmp_path)
+        for name in ("model.safetensors", "tf_model.h5", "*.ckpt.index", "pytorch_model.bin"):
+            assert name in str(caught.value)
+        with pytest.raises(CheckpointError, match="none' is not a directory"):
+            ask(tmp_path / "none")
+    with pytest.raises(CheckpointError, match="is not a directory"):
+        read_config(tmp_path / "none")
+    with pytest.raises(ConfigError, match=r"No config\.json in .* A preset directory holds"):
+        read_config(tmp_path)
+
+
+def test_takes_the_safest_file_of_several(tmp_path):
+    order = ["google_bert", "keras_h5_bert", "bert_gelu"]  # each goes before those on its left
+    shutil.copy(ASSETS / "pytorch_zip" / "pytorch_model.bin", tmp_path)
+    for name in order:
+        shutil.copytree(ASSETS / name, tmp_path, dirs_exist_ok=True)
+        with open_checkpoint(tmp_path, allow_pickle=True) as source:
+            assert sorted(source.names()) == sorted(open_checkpoint(ASSETS / name).names())
+
+
+def test_paths_in_a_config_are_never_opened(tmp_path, opened):
+    shutil.copytree(ASSETS / "bert_gelu", tmp_path, dirs_exist_ok=True)
+    secret = tmp_path / "secret.py"
+    secret.write_text("raise SystemExit")
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text()) | {
+        "_name_or_path": str(secret),
+        "auto_map": {"AutoConfig": f"{secret}--secret.Config", "AutoModel": "secret.Model"},
+        "custom_pipelines": {"x": {"impl": str(secret)}},
+        "tokenizer_class": str(secret),
+    }
+    path.write_text(json.dumps(config))
+    opened.clear()
+    assert read_config(tmp_path) == config
+    with open_checkpoint(tmp_path) as source:
+        source.read(source.names()[0])
+    assert str(path) in opened
+    assert not [name for name in opened if "secret" in name]
+    assert "secret" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"", "cannot be read as JSON"),
+        (b"{", "cannot be read as JSON"),
+        (b"[]", "must hold a JSON object, got list"),
+        (b"3", "must hold a JSON object, got int"),
+        (b'{"a": NaN}', "NaN is not JSON"),
+        (b'{"a": -Infinity}', "-Infinity is not JSON"),
+        (b'{"a": 1e999}', "1e999 is beyond a float"),
+        (b'{"a": 1, "a": 2}', "the key 'a' stands there twice"),
+        (b'{"a": {"b": [{"c": 1, "c": 2}]}}', "the key 'c' stands there twice"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "cannot be read as JSON"),
+        (b'{"a": ' + b"[" * 70 + b"]" * 70 + b"}", "nested deeper than 64 levels"),
+        (b'{"a": ' + b'{"a": ' * 200_000 + b"1" + b"}" * 200_001, "nested"),
+        (b'\xff{"a": 1}', "can't decode byte 0xff"),
+        (b'{"a": "\xed\xa0\x80"}', "can't decode byte"),
+    ],
+)
+def test_refuses_hostile_json(tmp_path, text, message):
+    path = tmp_path / "config.json"
+    path.write_bytes(text)
+    for read in (read_json, lambda path: read_config(path.parent)):
+        with pytest.raises(ConfigError, match=message) as caught:
+            read(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_refuses_large_json_before_reading_it_all(tmp_path):
+    path = tmp_path / "config.json"
+    with open(path, "wb") as file:
+        file.truncate(1 << 33)  # sparse
+    tracemalloc.start()
+    with pytest.raises(ConfigError, match="is larger than 10,000,000 bytes"):
+        read_json(path)
+    assert tracemalloc.get_traced_memory()[1] < 25_000_000
+    tracemalloc.stop()
+
+
+def test_reads_json_up_to_its_limits():
+    text = b'{"a": ' + b"[" * 62 + b"1.5" + b"]" * 62 + b"}"
+    assert isinstance(parse_json(text, "x")["a"], list)
+    assert parse_json(b'{"a": 1e308, "b": -0.0, "c": null}', "x")["a"] == 1e308
+    with pytest.raises(ConfigError, match="is larger than 3 bytes"):
+        parse_json(b'{"a": 1}', "x", limit=3)
+
+
+def test_reports_a_config_that_cannot_be_opened(tmp_path):
+    (tmp_path / "config.json").mkdir()
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        read_json(tmp_path / "config.json")
+
+
+def test_lists_some():
+    assert list_some(["a"]) == "a"
+    assert list_some([str(i) for i in range(20)]).endswith("10, 11 and 8 more")
