@@ -4,6 +4,10 @@ Every code point (inside a word, alone, doubled), the naughty strings, 100,000 r
 mixed scripts, and every text of a folder, for each vocabulary of a folder. Prints a table of
 differing texts and exits with 1 if any difference is not explained.
 
+Each vocabulary is also used as MPNet uses BERT's: with <s>, <pad>, </s> and <unk> before it and
+<mask> behind, of which <mask> takes the whitespace on its left, <unk> is found in the normalized
+text, and offsets are trimmed. The texts then hold these instead of BERT's special tokens.
+
 The one difference that is explained is canonical reordering: with strip_accents, Hugging Face
 sorts combining marks (NFD), which no table of single characters can do. It is claimed only where
 a mark that is kept changes its place, and it is checked: the sorted text must give Hugging Face's
@@ -31,11 +35,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import tokenizers
-from tokenizers import models, normalizers, pre_tokenizers
+from tokenizers import models, normalizers, pre_tokenizers, processors
 
 from keras_bert_zoo.text import WordPieceTokenizer
+from keras_bert_zoo.text.special_tokens import AddedToken
+from keras_bert_zoo.text.wordpiece_files import read_vocabulary
 
 SPECIAL = ("[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]")
+MPNET = {
+    "[UNK]": "[UNK]", "[CLS]": "<s>", "[SEP]": "<unk>", "[PAD]": "<UNK>", "[MASK]": "<mask>",
+}  # fmt: skip
 BATCH = 16384
 SEED = 20181011
 
@@ -60,7 +69,9 @@ class Flags:
         return self.lowercase if self.strip_accents is None else self.strip_accents
 
 
-def reference(vocabulary: list[str], flags: Flags) -> tokenizers.Tokenizer:
+def reference(
+    vocabulary: list[str], flags: Flags, special: Iterable[str] = SPECIAL
+) -> tokenizers.Tokenizer:
     """Hugging Face's fast BERT tokenizer."""
     pieces = {piece: i for i, piece in enumerate(vocabulary)}
     tokenizer = tokenizers.Tokenizer(
@@ -73,8 +84,39 @@ def reference(vocabulary: list[str], flags: Flags) -> tokenizers.Tokenizer:
         lowercase=flags.lowercase,
     )
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.add_special_tokens([token for token in SPECIAL if token in pieces])
+    tokenizer.add_special_tokens([token for token in special if token in pieces])
     return tokenizer
+
+
+def mpnet(vocabulary: list[str], flags: Flags) -> tuple[WordPieceTokenizer, tokenizers.Tokenizer]:
+    """A tokenizer like MPNet's, of ours and of Hugging Face's."""
+    vocabulary = ["<s>", "<pad>", "</s>", "<unk>", *vocabulary, "<mask>"]
+    added = [
+        AddedToken("<s>"), AddedToken("<pad>"), AddedToken("</s>"), AddedToken("[UNK]"),
+        AddedToken("<unk>", normalized=True), AddedToken("<mask>", lstrip=True),
+    ]  # fmt: skip
+    ours = WordPieceTokenizer(
+        vocabulary, lowercase=flags.lowercase, strip_accents=flags.strip_accents,
+        handle_chinese_chars=flags.handle_chinese_chars, cls_token="<s>", sep_token="</s>",
+        pad_token="<pad>", mask_token="<mask>", added_tokens=added, separators_between=2,
+        second_segment_id=0, trim_offsets=True,
+    )  # fmt: skip
+    theirs = reference(vocabulary, flags, special=())
+    theirs.post_processor = processors.RobertaProcessing(
+        ("</s>", 2), ("<s>", 0), trim_offsets=True, add_prefix_space=False
+    )
+    for token in added:
+        theirs.add_special_tokens(
+            [tokenizers.AddedToken(token.content, lstrip=token.lstrip, normalized=token.normalized)]
+        )
+    return ours, theirs
+
+
+def as_mpnet(text: str) -> str:
+    """A text with MPNet's special tokens in the place of BERT's."""
+    for token, other in MPNET.items():
+        text = text.replace(token, other)
+    return text
 
 
 # The texts.
@@ -243,7 +285,7 @@ def expected(
     return ids, offsets, np.concatenate([[0], np.cumsum(counts)])
 
 
-def reordered(text: str, flags: Flags) -> str | None:
+def reordered(text: str, flags: Flags, special: Iterable[str] = SPECIAL) -> str | None:
     """The text with its marks sorted, if sorting moves a mark that is kept; otherwise None."""
     if not flags.strips:
         return None
@@ -257,14 +299,15 @@ def reordered(text: str, flags: Flags) -> str | None:
     moved = False
     parts = []
     pieces = [text]
-    for token in SPECIAL:
+    special = tuple(special)
+    for token in special:
         pieces = [
             part
             for piece in pieces
-            for part in ([piece] if piece in SPECIAL else _split(piece, token))
+            for part in ([piece] if piece in special else _split(piece, token))
         ]
     for piece in pieces:
-        if piece in SPECIAL:
+        if piece in special:
             parts.append(piece)
             continue
         cleaned = keep.normalize_str(piece)
@@ -285,7 +328,11 @@ def _split(piece: str, token: str) -> list[str]:
 
 
 def compare(
-    ours: WordPieceTokenizer, theirs: tokenizers.Tokenizer, flags: Flags, texts: Iterable[str]
+    ours: WordPieceTokenizer,
+    theirs: tokenizers.Tokenizer,
+    flags: Flags,
+    texts: Iterable[str],
+    special: Iterable[str] = SPECIAL,
 ) -> Result:
     """Counts the texts whose ids or offsets differ."""
     result = Result()
@@ -309,7 +356,7 @@ def compare(
             same_ids = np.array_equal(ids[want], found_ids[have])
             if same_ids and np.array_equal(offsets[want], spans[have]):
                 continue
-            canonical = reordered(text, flags)
+            canonical = reordered(text, flags, special)
             if canonical is not None and (
                 ours.tokenize(canonical).numpy().tolist() == ids[want].tolist()
             ):
@@ -331,6 +378,32 @@ def _batched(texts: Iterable[str]) -> Iterator[tuple[str, ...]]:
     iterator = iter(texts)
     while batch := tuple(itertools.islice(iterator, BATCH)):
         yield batch
+
+
+def report(
+    title: str,
+    ours: WordPieceTokenizer,
+    theirs: tokenizers.Tokenizer,
+    flags: Flags,
+    sets: dict[str, list[str]],
+    special: Iterable[str] = SPECIAL,
+) -> bool:
+    """Compares sets of texts and prints a table's rows; returns whether a difference is left."""
+    print(title)
+    failed = False
+    for name, texts in sets.items():
+        begin = time.perf_counter()
+        result = compare(ours, theirs, flags, texts, special)
+        moved = f"{result.reordered_ids} + {result.reordered_offsets}"
+        print(
+            f"{'':30} {name:24} {result.texts:9,} {result.ids:6,} {result.offsets:8,} "
+            f"{moved:>16} {time.perf_counter() - begin:8.1f}",
+            flush=True,
+        )
+        for example in result.examples:
+            print(f"    {example}")
+        failed = failed or bool(result.ids or result.offsets)
+    return failed
 
 
 def main() -> None:
@@ -392,22 +465,14 @@ def main() -> None:
                 handle_chinese_chars=flags.handle_chinese_chars,
             )
             theirs = reference(ours.vocabulary, flags)
-            if flags == default:
-                print(f"{folder.name} ({flags})")
-            else:
-                print(f"{folder.name} with {flags}")
-            for name, texts in (sets if flags == default else flagged).items():
-                begin = time.perf_counter()
-                result = compare(ours, theirs, flags, texts)
-                moved = f"{result.reordered_ids} + {result.reordered_offsets}"
-                print(
-                    f"{'':30} {name:24} {result.texts:9,} {result.ids:6,} {result.offsets:8,} "
-                    f"{moved:>16} {time.perf_counter() - begin:8.1f}",
-                    flush=True,
-                )
-                for example in result.examples:
-                    print(f"    {example}")
-                failed = failed or bool(result.ids or result.offsets)
+            title = (
+                f"{folder.name} ({flags})" if flags == default else f"{folder.name} with {flags}"
+            )
+            failed |= report(title, ours, theirs, flags, sets if flags == default else flagged)
+        ours, theirs = mpnet(read_vocabulary(folder / "vocab.txt"), default)
+        texts = {name: list(map(as_mpnet, some)) for name, some in flagged.items()}
+        special = [token for token in MPNET.values() if token in ours.vocabulary]
+        failed |= report(f"{folder.name} as MPNet's", ours, theirs, default, texts, special)
     print(
         "ids: texts with other ids. offsets: texts with the same ids and other offsets. "
         "reordered marks: texts with other ids + other offsets\nonly because Hugging Face sorts "
