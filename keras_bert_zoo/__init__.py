@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from keras_bert_zoo.presets.catalog import list_presets
     from keras_bert_zoo.tasks.text_classifier import TextClassifier
     from keras_bert_zoo.tasks.text_regressor import TextRegressor
+    from keras_bert_zoo.text.byte_bpe import ByteBpeTokenizer
     from keras_bert_zoo.text.sentencepiece import SentencePieceTokenizer
     from keras_bert_zoo.text.tokenizer import Tokenizer
     from keras_bert_zoo.text.wordpiece import WordPieceTokenizer
@@ -22,6 +23,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BertZooError",
+    "ByteBpeTokenizer",
     "Encoder",
     "EncoderConfig",
     "HeadedModel",
@@ -38,6 +40,7 @@ __all__ = [
 # in the block above.
 _MODULES = {
     "BertZooError": "keras_bert_zoo.errors",
+    "ByteBpeTokenizer": "keras_bert_zoo.text.byte_bpe",
     "Encoder": "keras_bert_zoo.encoders.encoder",
     "EncoderConfig": "keras_bert_zoo.config",
     "HeadedModel": "keras_bert_zoo.heads.model",

@@ -1,0 +1,117 @@
+"""Write keras_bert_zoo/text/byte_bpe_rules.json, the per-character rules of byte-level BPE.
+
+The rules must not follow the Unicode version of whichever Python, RE2 or ICU runs, so they are read
+off Hugging Face's `tokenizers`: which code points its byte-level pre-tokenizer takes for letters,
+numbers and spaces, and what its NFC decomposes, reorders and composes.
+
+Example:
+    python tools/make_byte_bpe_tables.py --output keras_bert_zoo/text/byte_bpe_rules.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import unicodedata
+from collections.abc import Iterable
+
+import tokenizers
+from tokenizers import normalizers, pre_tokenizers
+
+LAST = 0x10FFFF
+HANGUL = range(0xAC00, 0xD7A4)
+
+
+def code_points() -> list[int]:
+    """Every code point that can stand in UTF-8 text."""
+    return [c for c in range(LAST + 1) if not 0xD800 <= c <= 0xDFFF]
+
+
+def to_ranges(values: Iterable[int]) -> list[list[int]]:
+    """[1, 2, 3, 7] -> [[1, 3], [7, 7]]."""
+    ranges: list[list[int]] = []
+    for value in sorted(values):
+        if ranges and value == ranges[-1][1] + 1:
+            ranges[-1][1] = value
+        else:
+            ranges.append([value, value])
+    return ranges
+
+
+def probe_classes() -> dict[str, object]:
+    """Which run of characters each code point lengthens."""
+    split = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    found: dict[str, list[int]] = {"a": [], "1": [], "!": [], "\n": []}
+    for c in code_points():
+        joined = [first for first in found if len(split.pre_tokenize_str(first + chr(c))) == 1]
+        if len(joined) != 1:
+            raise SystemExit(f"U+{c:04X} goes with {joined!r}, expected one of them")
+        found[joined[0]].append(c)
+    return {
+        "letters": to_ranges(found["a"]),
+        "numbers": to_ranges(found["1"]),
+        "spaces": to_ranges(found["\n"]),
+    }
+
+
+def probe_nfc() -> dict[str, object]:
+    """Decompositions, combining classes, and what is not composed again."""
+    nfc, nfd = normalizers.NFC(), normalizers.NFD()
+    decomposed = {
+        c: text
+        for c in code_points()
+        if c not in HANGUL and (text := nfd.normalize_str(chr(c))) != chr(c)
+    }
+    for c in HANGUL:
+        if nfd.normalize_str(chr(c)) != unicodedata.normalize("NFD", chr(c)):
+            raise SystemExit(f"Hangul syllable U+{c:04X} decomposes in another way")
+    excluded = [c for c in decomposed if nfc.normalize_str(chr(c)) != chr(c)]
+
+    def sorts(first: int, second: int) -> bool:
+        return nfd.normalize_str(chr(first) + chr(second)) == chr(second) + chr(first)
+
+    # U+0345 has the highest class, 240: whatever has one of its own is sorted before it.
+    marks = [c for c in code_points() if c not in decomposed and sorts(0x345, c)] + [0x345]
+    classes: dict[int, list[int]] = {}
+    for c in marks:
+        classes.setdefault(unicodedata.combining(chr(c)), []).append(c)
+    if 0 in classes:
+        raise SystemExit(f"this Python knows no class of {classes[0][:5]}; use a later one")
+    examples = {number: members[0] for number, members in classes.items()}
+    for number, members in classes.items():
+        for other, example in examples.items():
+            for c in set(members) - {example}:
+                if sorts(c, example) != (other < number) or sorts(example, c) != (number < other):
+                    raise SystemExit(f"U+{c:04X} is not of class {number}")
+    return {
+        "combining_classes": {
+            str(number): to_ranges(members) for number, members in sorted(classes.items())
+        },
+        "decomposed": {f"{c:X}": text for c, text in decomposed.items()},
+        "not_composed": to_ranges(excluded),
+    }
+
+
+def main() -> None:
+    """Probe and write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--output", required=True, type=pathlib.Path)
+    arguments = parser.parse_args()
+    rules = {
+        "source": f"tokenizers {tokenizers.__version__}",
+        **probe_classes(),
+        **probe_nfc(),
+    }
+    text = ",\n".join(
+        f" {json.dumps(key)}: {json.dumps(value, separators=(',', ':'))}"
+        for key, value in rules.items()
+    )
+    arguments.output.write_text("{\n" + text + "\n}\n", "utf-8")
+    print(f"wrote {arguments.output}: {arguments.output.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    main()
