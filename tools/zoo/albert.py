@@ -24,7 +24,7 @@ SMALL = {
 VARIANTS = {
     "plain": {},
     "groups": {"num_hidden_layers": 5, "num_hidden_groups": 2, "hidden_act": "relu"},
-    "inner": {"num_hidden_layers": 3, "inner_group_num": 2, "layer_norm_eps": 1e-3},
+    "inner": {"inner_group_num": 2, "layer_norm_eps": 1e-3},
     "all": {
         "num_hidden_layers": 4,
         "num_hidden_groups": 3,

@@ -31,6 +31,7 @@ VARIANTS = {
     "no_summary": {"summary_use_proj": False, "summary_activation": ""},
 }
 GOLDENS = [
+    ("", "plain"),
     ("classification", "unprojected"),
     ("multiple_choice", "summary"),
     ("masked_lm", "wide"),

@@ -33,6 +33,7 @@ VARIANTS = {
     "untied": {"tie_word_embeddings": False, "num_hidden_layers": 3, "pad_token_id": 5},
 }
 GOLDENS = [
+    ("", "tasks"),
     ("classification", "plain"),
     ("question_answering", "one_head"),
     ("next_sentence", "tasks"),
