@@ -24,6 +24,7 @@ OK, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 0, 2, 130, 141
 # `EXAMPLES`, `add_arguments(parser)` and `run(args)`, which returns an exit status.
 COMMANDS = {
     "presets": "list the pretrained models that `train` can start from",
+    "convert": "write a checkpoint in another format, and compare the two",
     "train": "fine-tune a model on a file of texts",
     "evaluate": "measure a trained model on a file of texts with labels",
     "predict": "answer texts from a file or standard input, as JSON Lines",

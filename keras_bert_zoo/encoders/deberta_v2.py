@@ -291,7 +291,7 @@ class TokenConvolution(keras.layers.Layer):
         )
         self.dropout = keras.layers.Dropout(config.dropout, dtype=self.dtype_policy)
 
-    def build(self, embedded_shape: tuple[int | None, ...], x_shape: Any = None) -> None:
+    def build(self, embedded_shape: tuple[Any, ...], x_shape: Any = None) -> None:
         """Creates `kernel` (width, H / groups, H) and `bias` (H,)."""
         hidden = embedded_shape[-1]
         self.kernel = self.add_weight(

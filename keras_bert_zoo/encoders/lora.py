@@ -81,8 +81,7 @@ def merge_lora(encoder: Encoder) -> None:
     if not layers:
         raise ConfigError("This encoder has no LoRA to merge.")
     for layer in layers:
-        layer.kernel.assign(_merged_kernel(layer))
-        layer.disable_lora()
+        _merge(layer)
     for variable in encoder.weights:
         variable.trainable = True
 
@@ -94,19 +93,27 @@ def merged_lora(encoder: Encoder) -> Iterator[None]:
     Args:
         encoder: Encoder, with LoRA or without.
     """
-    kept: list[tuple[Dense, np.ndarray, Any, Any]] = []
+    kept: list[tuple[Dense, np.ndarray, Any, Any, np.ndarray]] = []
     try:
         for layer in lora_layers(encoder):
-            kept.append((layer, layer.kernel.numpy(), layer.lora_a, layer.lora_b))
-            layer.kernel.assign(_merged_kernel(layer))
-            layer.disable_lora()
+            lora_a, lora_b = layer.lora_a, layer.lora_b
+            kept.append((layer, layer.kernel.numpy(), lora_a, lora_b, lora_b.numpy()))
+            _merge(layer)
         yield
     finally:
-        for layer, kernel, lora_a, lora_b in kept:
+        for layer, kernel, lora_a, lora_b, value in kept:
             layer.kernel.assign(kernel)
+            lora_b.assign(value)
             layer._tracker.unlock()
             layer.lora_a, layer.lora_b = lora_a, lora_b
             layer._tracker.lock()
+
+
+def _merge(layer: Dense) -> None:
+    layer.kernel.assign(_merged_kernel(layer))
+    # Functions that were traced with the update go on reading it.
+    layer.lora_b.assign(np.zeros(layer.lora_b.shape, np.float32))
+    layer.disable_lora()
 
 
 def _merged_kernel(layer: Dense) -> np.ndarray:

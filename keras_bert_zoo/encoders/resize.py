@@ -49,8 +49,8 @@ def extend_positions(
     def extend(table: np.ndarray) -> np.ndarray:
         head, body = table[:first], table[first:]
         if initialization == "repeat":
-            places = np.arange(positions - first) % len(body)
-            return np.concatenate([head, body[places]])
+            again = np.arange(positions - first) % len(body)
+            return np.concatenate([head, body[again]])
         places = np.linspace(0, len(body) - 1, positions - first)
         low = np.floor(places).astype(int)
         high = np.minimum(low + 1, len(body) - 1)

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import functools
 from importlib import resources
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,15 +59,9 @@ def list_presets() -> list[Preset]:
 @functools.cache
 def _presets() -> tuple[Preset, ...]:
     text = resources.files(__package__).joinpath("catalog.csv").read_text("utf-8")
-    rows = csv.DictReader(text.splitlines())
-    presets = [
-        Preset(
-            **{
-                **row,
-                "parameters": int(row["parameters"]),
-                "verified": row["verified"] == "yes",
-            }
-        )
-        for row in rows
-    ]
+    presets = []
+    for row in csv.DictReader(text.splitlines()):
+        values: dict[str, Any] = {**row, "parameters": int(row["parameters"])}
+        values["verified"] = row["verified"] == "yes"
+        presets.append(Preset(**values))
     return tuple(sorted(presets, key=lambda preset: preset.name))

@@ -1,0 +1,84 @@
+"""keras-bert-zoo convert: writes a checkpoint in another format, and compares the two."""
+
+from __future__ import annotations
+
+import argparse
+
+from keras_bert_zoo.cli import options
+from keras_bert_zoo.cli.options import Parser
+
+DESCRIPTION = """\
+Write a checkpoint in another format. SRC is a directory in Hugging Face's format (safetensors,
+sharded or not, tf_model.h5, or pytorch_model.bin with --allow-pickle), Google's TF1 checkpoint, a
+KerasHub preset, a catalogued name or hf://owner/name. What was written is loaded again and
+compared, tensor by tensor and output by output, before it appears as DST."""
+
+EXAMPLES = """
+  keras-bert-zoo convert uncased_L-12_H-768_A-12 bert-base --to huggingface
+  keras-bert-zoo convert minilm_l6_en_uncased minilm-tf1 --to google
+"""
+
+
+def add_arguments(parser: Parser) -> None:
+    """Adds the command's options."""
+    parser.add_argument("source", metavar="SRC", help="directory, catalogued name or handle")
+    parser.add_argument("destination", metavar="DST", help="directory to write, missing or empty")
+    parser.add_argument(
+        "--to",
+        required=True,
+        choices=("huggingface", "google", "keras-hub", "preset"),
+        help="huggingface: every tensor in its dtype; preset: as this package saves, float32; "
+        "google: TF1 checkpoint (BERT, ALBERT, ELECTRA); keras-hub: preset directory",
+    )
+    parser.add_argument(
+        "--allow-pickle",
+        action="store_true",
+        help="read a pytorch_model.bin, with a closed list of allowed contents; runs nothing",
+    )
+    parser.add_argument(
+        "--approximate-gelu",
+        action="store_true",
+        help="to keras-hub: write a model with erf-GELU although KerasHub computes the tanh "
+        "approximation; its outputs then differ",
+    )
+    parser.add_argument(
+        "--ignore-config-keys",
+        metavar="NAMES",
+        type=options.comma_separated,
+        default=[],
+        help="keys of the config.json to leave unread; default: none",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command; returns the exit status."""
+    from keras_bert_zoo.cli.runtime import start_tensorflow
+
+    start_tensorflow(verbose=args.verbose)
+
+    from keras_bert_zoo.presets.convert import convert_checkpoint, describe
+
+    done = convert_checkpoint(
+        args.source,
+        args.destination,
+        args.to,
+        allow_pickle=args.allow_pickle,
+        ignore_config_keys=args.ignore_config_keys,
+        approximate_gelu=args.approximate_gelu,
+    )
+    if args.json:
+        print(describe(done))
+        return 0
+    heads = ", ".join(done.heads) or "no head"
+    print(
+        f"converted {done.family} ({heads}): {done.source_format} -> {done.format}, in {done.path}"
+    )
+    print(f"tensors: {done.tensors} identical, {len(done.differing)} differ")
+    if done.left_out:
+        print(f"  not in the result: {', '.join(done.left_out)}")
+    print(f"tokenizer: {'converted' if done.tokenizer else 'none'}")
+    for name, difference in done.outputs.items():
+        print(f"  {name:<24} {difference:.1e}")
+    print(f"largest difference: {done.largest_difference:.1e}")
+    return 0

@@ -1,0 +1,356 @@
+"""Converting a checkpoint from any format that is read to any that is written."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from keras_bert_zoo.checkpoints.names import FamilyNames, names_of
+from keras_bert_zoo.checkpoints.safetensors_files import LazyTensor, write_safetensors
+from keras_bert_zoo.checkpoints.tensors import (
+    FLOAT_DTYPES,
+    TensorSource,
+    detect_format,
+    open_checkpoint,
+    read_config,
+)
+from keras_bert_zoo.config import EncoderConfig
+from keras_bert_zoo.encoders.encoder import Encoder
+from keras_bert_zoo.errors import CheckpointError, ConfigError
+from keras_bert_zoo.files import SIDE_FILE, replace_directory, write_json
+from keras_bert_zoo.heads.model import HeadedModel
+from keras_bert_zoo.presets.io import find_preset, load_encoder, load_tokenizer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from keras_bert_zoo.text.tokenizer import Tokenizer
+
+_logger = logging.getLogger(__name__)
+
+FORMATS = ("huggingface", "google", "keras-hub", "preset")
+
+# Rows and tokens of the random batch on which both sides are asked; half of the second row and
+# single tokens elsewhere are masked.
+_ROWS, _TOKENS = 3, 24
+
+# What two runs of one model may differ by in float32: other kernels, other orders of sums.
+_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What was converted and how it was checked.
+
+    Attributes:
+        path: Path of what was written.
+        source_format: "huggingface", "google" or "keras-hub".
+        format: one of `FORMATS`.
+        family: str.
+        heads: names of the heads.
+        tensors: int. Tensors of the source that stand in the result, bit for bit the same.
+        differing: names of tensors of the source whose values are others in the result.
+        left_out: names of tensors of the source that the result has not (tied ones among them).
+        tokenizer: bool. Whether a tokenizer was converted.
+        outputs: dict, output -> largest absolute difference between source and result.
+    """
+
+    path: Path
+    source_format: str
+    format: str
+    family: str
+    heads: tuple[str, ...]
+    tensors: int
+    differing: tuple[str, ...]
+    left_out: tuple[str, ...]
+    tokenizer: bool
+    outputs: dict[str, float]
+
+    @property
+    def largest_difference(self) -> float:
+        """The largest of `outputs`."""
+        return max(self.outputs.values())
+
+
+def convert_checkpoint(
+    source: str | os.PathLike[str],
+    destination: str | os.PathLike[str],
+    to: str,
+    *,
+    allow_pickle: bool = False,
+    ignore_config_keys: Iterable[str] = (),
+    approximate_gelu: bool = False,
+) -> Conversion:
+    """Writes a checkpoint in another format and compares what it computes.
+
+    "huggingface" keeps every tensor and its dtype, under today's names; "preset" is what this
+    package saves: the heads it knows, in float32; "google" and "keras-hub" refuse, by name, what
+    their formats cannot say. The result takes its place only when it loads and computes the same.
+
+    Args:
+        source: see `find_preset`.
+        destination: path of a directory that is missing or empty.
+        to: one of `FORMATS`.
+        allow_pickle: bool. Whether a pytorch_model.bin may be read; see `open_checkpoint`.
+        ignore_config_keys: config.json keys to leave unread although they are unknown.
+        approximate_gelu: bool. For "keras-hub": see `write_keras_hub_preset`. Outputs then
+            differ, and are told but not held against the result.
+
+    Returns:
+        Conversion.
+
+    Raises:
+        ConfigError: an unknown format, or the config asks for something unsupported.
+        CheckpointError: the source is not there or does not fit; the format cannot say what it
+            holds; the result cannot be written, or computes something else.
+    """
+    if to not in FORMATS:
+        raise ConfigError(f"`to` must be one of {', '.join(FORMATS)}, got {to!r}.")
+    target = Path(destination)
+    if target.is_dir() and any(target.iterdir()):
+        raise CheckpointError(f"Will not write to {target}: it is not empty.")
+    ignored = tuple(ignore_config_keys)
+    directory = find_preset(source, allow_pickle=allow_pickle)
+    model = _load(directory, ignored, allow_pickle)
+    tokenizer = _tokenizer(directory)
+    with replace_directory(target, CheckpointError, marker=SIDE_FILE) as aside:
+        with open_checkpoint(directory, allow_pickle=allow_pickle) as tensors:
+            config = read_config(directory)
+            with _tokenizer_files(tokenizer) as files:
+                if to == "preset":
+                    _write_preset(aside, model, tokenizer)
+                elif to == "huggingface":
+                    _write_huggingface(aside, config, tensors, files)
+                elif to == "google":
+                    _write_google(aside, config, tensors, files, ignored)
+                else:
+                    _write_keras_hub(aside, config, tensors, files, approximate_gelu)
+            same, differing, left_out = _compare_tensors(tensors, aside, model.encoder)
+        outputs = _compare_outputs(model, _load(aside, ignored))
+        worst = max(outputs.values())
+        if not worst <= _TOLERANCE and not approximate_gelu:
+            raise CheckpointError(
+                f"What was written computes something else: the largest difference is {worst:.1e} "
+                f"({max(outputs, key=lambda name: outputs[name])}). Nothing was kept."
+            )
+    return Conversion(
+        path=target,
+        source_format=detect_format(directory),
+        format=to,
+        family=model.encoder.config.family,
+        heads=tuple(model.heads),
+        tensors=same,
+        differing=tuple(differing),
+        left_out=tuple(left_out),
+        tokenizer=tokenizer is not None,
+        outputs=outputs,
+    )
+
+
+@dataclass
+class _Model:
+    """An encoder, alone or under heads."""
+
+    encoder: Encoder
+    heads: tuple[str, ...]
+    call: keras.Model
+
+
+def _load(directory: Path, ignored: tuple[str, ...], allow_pickle: bool = False) -> _Model:
+    """A checkpoint with its heads; the encoder alone where it has none that is known."""
+    options: dict[str, Any] = {"allow_pickle": allow_pickle, "ignore_config_keys": ignored}
+    if _has_heads(directory, ignored, allow_pickle):
+        model = HeadedModel.from_preset(directory, **options)
+        return _Model(model.encoder, tuple(model.heads), model)
+    encoder = load_encoder(directory, **options)
+    return _Model(encoder, (), encoder)
+
+
+def _has_heads(directory: Path, ignored: Iterable[str], allow_pickle: bool) -> bool:
+    raw = read_config(directory)
+    family = names_of(EncoderConfig.from_huggingface(raw, ignore=ignored).family)
+    classes = {name: kinds for kinds, name in family.architectures.items()}
+    told = [classes[name] for name in raw.get("architectures") or () if name in classes]
+    if told:
+        return bool(told[0])
+    with open_checkpoint(directory, allow_pickle=allow_pickle) as tensors:
+        return any(
+            all(name in tensors for name in table.values() if name not in family.tied)
+            for table in family.heads.values()
+        )
+
+
+def _tokenizer(directory: Path) -> Tokenizer | None:
+    try:
+        return load_tokenizer(directory)
+    except ConfigError as error:
+        _logger.warning("no tokenizer is converted: %s", error)
+        return None
+
+
+@contextmanager
+def _tokenizer_files(tokenizer: Tokenizer | None) -> Iterator[Path | None]:
+    """A temporary directory with a tokenizer's files in Hugging Face's format."""
+    if tokenizer is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="keras_bert_zoo_") as folder:
+        tokenizer.save(folder)
+        yield Path(folder)
+
+
+def _write_preset(aside: Path, model: _Model, tokenizer: Tokenizer | None) -> None:
+    from keras_bert_zoo.presets.headed import save_headed
+
+    if isinstance(model.call, HeadedModel):
+        model.call.tokenizer = tokenizer
+        model.call.save(aside)
+    else:
+        save_headed(aside, model.encoder, {}, config={}, tokenizer=tokenizer)
+
+
+def _write_huggingface(
+    aside: Path, config: Mapping[str, Any], tensors: TensorSource, files: Path | None
+) -> None:
+    write_json(aside / "config.json", dict(config))
+    if files is not None:
+        for file in files.iterdir():
+            (aside / file.name).write_bytes(file.read_bytes())
+    write_safetensors(
+        aside,
+        (
+            (
+                name,
+                LazyTensor(tensors.shape(name), tensors.dtype(name), partial(tensors.read, name)),
+            )
+            for name in tensors.names()
+            if tensors.dtype(name) in FLOAT_DTYPES
+        ),
+    )
+
+
+def _write_google(
+    aside: Path,
+    config: Mapping[str, Any],
+    tensors: TensorSource,
+    files: Path | None,
+    ignored: Iterable[str],
+) -> None:
+    from keras_bert_zoo.checkpoints.google_writer import write_google_checkpoint
+
+    vocabulary = None
+    if files is not None:
+        found = [*files.glob("vocab.txt"), *files.glob("*.model")]
+        vocabulary = found[0] if found else None
+    write_google_checkpoint(aside, config, tensors, vocabulary, ignore_config_keys=ignored)
+
+
+def _write_keras_hub(
+    aside: Path,
+    config: Mapping[str, Any],
+    tensors: TensorSource,
+    files: Path | None,
+    approximate_gelu: bool,
+) -> None:
+    from keras_bert_zoo.checkpoints.keras_hub_writer import write_keras_hub_preset
+
+    write_keras_hub_preset(aside, config, tensors, files, approximate_gelu=approximate_gelu)
+
+
+def _compare_tensors(
+    tensors: TensorSource, written: Path, encoder: Encoder
+) -> tuple[int, list[str], list[str]]:
+    """Counts the tensors that are the same, and names those that differ or are not there."""
+    family = names_of(encoder.config.family)
+    same, differing, left_out = 0, [], []
+    with open_checkpoint(written) as found:
+        theirs = family.prefix_of(found.names())
+        ours = family.prefix_of(tensors.names())
+        for name in tensors.names():
+            if tensors.dtype(name) not in FLOAT_DTYPES or _is_buffer(family, name):
+                continue
+            other = _in_prefix(family, name, ours, theirs)
+            if other not in found or found.shape(other) != tensors.shape(name):
+                left_out.append(name)
+            elif np.array_equal(
+                tensors.read(name).astype(np.float32), found.read(other).astype(np.float32)
+            ):
+                same += 1
+            else:
+                differing.append(name)
+    return same, differing, left_out
+
+
+def _is_buffer(family: FamilyNames, name: str) -> bool:
+    return any(re.fullmatch(pattern, name) for pattern in family.ignored)
+
+
+def _in_prefix(family: FamilyNames, name: str, ours: str, theirs: str) -> str:
+    if ours == theirs:
+        return name
+    if ours:  # a bare encoder was written: its names have no prefix
+        return name.removeprefix(ours)
+    return theirs + name
+
+
+def _compare_outputs(one: _Model, other: _Model) -> dict[str, float]:
+    """The largest absolute difference of each output that both have, on random tokens."""
+    config = one.encoder.config
+    random = np.random.default_rng(0)
+    shape = (_ROWS, min(_TOKENS, config.max_tokens))
+    mask = random.random(shape) < 0.8
+    mask[1, shape[1] // 2 :] = False
+    mask[:, 0] = True
+    inputs = {
+        "token_ids": random.integers(0, config.vocabulary_size, shape).astype(np.int32),
+        "segment_ids": random.integers(0, max(1, config.num_segments), shape).astype(np.int32),
+        "padding_mask": mask.astype(np.int32),
+    }
+    # One segment is all that some formats have.
+    if other.encoder.config.num_segments != config.num_segments:
+        inputs["segment_ids"][:] = 0
+    ours, theirs = ({**_asked(model, inputs)} for model in (one, other))
+    differences = {}
+    for name in ours.keys() & theirs.keys():
+        left, right = (np.asarray(side[name], np.float64) for side in (ours, theirs))
+        if left.shape[:2] == shape:  # outputs at padding mean nothing
+            left, right = left[mask], right[mask]
+        differences[name] = float(np.abs(left - right).max())
+    return dict(sorted(differences.items()))
+
+
+def _asked(model: _Model, inputs: dict[str, np.ndarray]) -> dict[str, Any]:
+    outputs = dict(model.encoder(inputs))
+    if model.heads:
+        outputs |= model.call(inputs)
+    return outputs
+
+
+def describe(conversion: Conversion) -> str:
+    """The conversion as one JSON object."""
+    values = {
+        "path": str(conversion.path),
+        "from": conversion.source_format,
+        "to": conversion.format,
+        "family": conversion.family,
+        "heads": list(conversion.heads),
+        "tensors": conversion.tensors,
+        "differing": list(conversion.differing),
+        "left_out": list(conversion.left_out),
+        "tokenizer": conversion.tokenizer,
+        "outputs": conversion.outputs,
+        "largest_difference": conversion.largest_difference,
+    }
+    return json.dumps(values)

@@ -1,0 +1,154 @@
+"""LoRA, freezing by depth, and encoders made larger."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_bert_zoo as kbz
+from keras_bert_zoo.encoders.lora import add_lora, lora_layers, merge_lora, merged_lora
+from keras_bert_zoo.encoders.registry import build_encoder
+from keras_bert_zoo.encoders.resize import extend_positions, extend_token_table
+from keras_bert_zoo.errors import ConfigError
+from tests.helpers import ASSETS, random_inputs
+
+INPUTS = random_inputs(3, 9, vocabulary_size=61)
+
+
+@pytest.fixture
+def encoder():
+    return kbz.Encoder.from_preset(ASSETS / "bert_gelu")
+
+
+def pooled(encoder):
+    return encoder(INPUTS)["pooled_output"].numpy()
+
+
+def train(encoder, steps=3):
+    """A few steps of plain gradient descent on what is trainable."""
+    for _ in range(steps):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(tf.square(encoder(INPUTS, training=True)["pooled_output"] - 1))
+        variables = encoder.trainable_variables
+        for variable, gradient in zip(variables, tape.gradient(loss, variables), strict=True):
+            variable.assign_sub(0.1 * tf.convert_to_tensor(gradient))
+
+
+def test_lora_changes_nothing_before_training_and_little_is_trained(encoder):
+    before = pooled(encoder)
+    weights = encoder.count_params()
+    add_lora(encoder, rank=2)
+    np.testing.assert_array_equal(pooled(encoder), before)
+    trained = sum(int(np.prod(v.shape)) for v in encoder.trainable_variables)
+    assert trained == encoder.count_params() - weights == 2 * 2 * (16 * 2 + 2 * 16)
+
+
+def test_lora_trains_its_updates_alone(encoder):
+    original = {v.path: v.numpy() for v in encoder.weights}
+    before = pooled(encoder)
+    add_lora(encoder, rank=2, targets=("query", "key", "value", "intermediate"))
+    train(encoder)
+    assert np.abs(pooled(encoder) - before).max() > 1e-3
+    for variable in encoder.weights:
+        if variable.path in original:
+            np.testing.assert_array_equal(variable.numpy(), original[variable.path])
+
+
+def test_merging_keeps_the_outputs_and_the_names(encoder):
+    names = [v.path for v in encoder.weights]
+    add_lora(encoder, rank=2, alpha=3.0)
+    train(encoder)
+    trained = pooled(encoder)
+    with merged_lora(encoder):
+        assert [v.path for v in encoder.weights] == names
+        np.testing.assert_allclose(pooled(encoder), trained, atol=1e-6)
+    assert len(lora_layers(encoder)) == 4
+    np.testing.assert_array_equal(pooled(encoder), trained)
+    merge_lora(encoder)
+    assert [v.path for v in encoder.weights] == names
+    assert len(encoder.trainable_variables) == len(names)
+    np.testing.assert_allclose(pooled(encoder), trained, atol=1e-6)
+
+
+def test_a_saved_model_has_the_updates_merged(tmp_path):
+    model = kbz.TextClassifier.load(ASSETS / "bert_classifier")
+    add_lora(model.encoder, rank=2)
+    train(model.encoder)
+    model.save(tmp_path / "saved")
+    found = kbz.TextClassifier.load(tmp_path / "saved").predict(["ab", "c"])["scores"]
+    np.testing.assert_allclose(found, model.predict(["ab", "c"])["scores"], atol=1e-6)
+    assert lora_layers(model.encoder)
+
+
+def test_lora_refuses_what_it_cannot_do(encoder):
+    with pytest.raises(ConfigError, match=r"`targets` must be some of .*key.*got \['querry'\]"):
+        add_lora(encoder, targets=["querry"])
+    with pytest.raises(ConfigError, match="`rank` must be between 1 and 16, got 17"):
+        add_lora(encoder, rank=17)
+    with pytest.raises(ConfigError, match="no LoRA to merge"):
+        merge_lora(encoder)
+    add_lora(encoder, rank=1)
+    with pytest.raises(ConfigError, match="has LoRA already"):
+        add_lora(encoder)
+
+
+def test_freezing_by_depth(encoder):
+    encoder.freeze(1)
+    frozen = {v.path: v.numpy() for v in encoder.weights if not v.trainable}
+    assert {path.split("/")[0] for path in frozen} == {"embeddings", "block_0"}
+    train(encoder)
+    for variable in encoder.weights:
+        if variable.path in frozen:
+            np.testing.assert_array_equal(variable.numpy(), frozen[variable.path])
+    encoder.freeze()
+    assert encoder.trainable_variables == []
+    encoder.freeze(0, embeddings=False)
+    assert len(encoder.trainable_variables) == len(encoder.weights)
+    with pytest.raises(ConfigError, match="between 0 and 2 or None, got 3"):
+        encoder.freeze(3)
+
+
+def test_blocks_that_share_weights_are_frozen_together():
+    config = kbz.EncoderConfig.from_huggingface(
+        {
+            "model_type": "albert",
+            "vocab_size": 20,
+            "hidden_size": 8,
+            "embedding_size": 4,
+            "num_attention_heads": 2,
+            "num_hidden_layers": 3,
+            "intermediate_size": 8,
+            "max_position_embeddings": 16,
+        }
+    )
+    encoder = build_encoder(config)
+    with pytest.raises(ConfigError, match="share weights with later ones"):
+        encoder.freeze(1)
+    encoder.freeze()
+    assert encoder.trainable_variables == []
+
+
+def test_more_positions(encoder):
+    before = pooled(encoder)
+    longer = extend_positions(encoder, 50)
+    np.testing.assert_array_equal(pooled(longer), before)
+    table = longer.embeddings.position_table.numpy()
+    np.testing.assert_array_equal(table[24:48], table[:24])
+    longer(random_inputs(2, 50, vocabulary_size=61))
+    stretched = extend_positions(encoder, 47, initialization="interpolate")
+    old, new = (e.embeddings.position_table.numpy() for e in (encoder, stretched))
+    np.testing.assert_allclose(new[::2], old, atol=1e-6)
+    np.testing.assert_allclose(new[1::2], (old[:-1] + old[1:]) / 2, atol=1e-6)
+    with pytest.raises(ConfigError, match="must be more than the encoder's 24, got 24"):
+        extend_positions(encoder, 24)
+
+
+def test_more_tokens(encoder):
+    before = pooled(encoder)
+    larger = extend_token_table(encoder, [[3, 5], []])
+    assert larger.config.vocabulary_size == 63
+    np.testing.assert_array_equal(pooled(larger), before)
+    table = larger.embeddings.token_table.numpy()
+    np.testing.assert_allclose(table[61], (table[3] + table[5]) / 2, atol=1e-6)
+    np.testing.assert_allclose(table[62], table[:61].mean(0), atol=1e-6)
+    with pytest.raises(ConfigError, match="ids from 0 to 60, got 61"):
+        extend_token_table(encoder, [[61]])

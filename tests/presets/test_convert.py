@@ -1,0 +1,91 @@
+"""Conversion between formats: nothing is lost, and what cannot be said is refused."""
+
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import keras_bert_zoo as kbz
+from keras_bert_zoo.checkpoints.tensors import open_checkpoint, read_config
+from keras_bert_zoo.errors import CheckpointError, ConfigError
+from keras_bert_zoo.presets import convert
+from keras_bert_zoo.presets.convert import convert_checkpoint
+from tests.helpers import ASSETS
+
+GOOGLE = ASSETS / "google_bert"
+
+
+def tensors_of(directory):
+    with open_checkpoint(directory) as tensors:
+        return {name: np.array(tensors.read(name)) for name in tensors.names()}
+
+
+def test_a_tf1_checkpoint_returns_from_every_format_as_it_was(tmp_path):
+    """Google's, with its masked-LM and next-sentence heads: there and back, in a chain."""
+    expected = tensors_of(GOOGLE)
+    steps = [("preset", "preset"), ("huggingface", "huggingface"), ("google", "google")]
+    source = GOOGLE
+    for name, to in steps:
+        done = convert_checkpoint(source, tmp_path / name, to)
+        assert done.largest_difference == 0.0
+        assert done.heads == ("masked_lm", "next_sentence")
+        assert not done.differing
+        source = tmp_path / name
+    found = tensors_of(source)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, strict=True)
+    kept = {"vocab_size", "hidden_size", "num_hidden_layers", "max_position_embeddings"}
+    ours, theirs = read_config(source), read_config(GOOGLE)
+    assert {key: ours[key] for key in kept} == {key: theirs[key] for key in kept}
+    assert (source / "vocab.txt").read_bytes() == (GOOGLE / "vocab.txt").read_bytes()
+
+
+def test_huggingface_keeps_dtypes_labels_and_the_tokenizer(tmp_path):
+    source = tmp_path / "half"
+    source.mkdir()
+    for file in (ASSETS / "bert_classifier").iterdir():
+        if file.suffix in (".json", ".txt"):
+            (source / file.name).write_bytes(file.read_bytes())
+    tensors = load_file(ASSETS / "bert_classifier" / "model.safetensors")
+    half = {name: value.astype(np.float16) for name, value in tensors.items()}
+    save_file(half, source / "model.safetensors", metadata={"format": "pt"})
+    done = convert_checkpoint(source, tmp_path / "out", "huggingface")
+    assert (done.heads, done.tensors, done.tokenizer) == (("classification",), len(half), True)
+    assert {value.dtype for value in tensors_of(tmp_path / "out").values()} == {np.dtype("float16")}
+    labels = json.loads((tmp_path / "out" / "config.json").read_text())["id2label"]
+    assert list(labels.values()) == ["no", "maybe", "yes"]
+    assert kbz.Tokenizer.from_preset(tmp_path / "out").tokenize("abc").shape == (3,)
+
+
+def test_what_a_format_cannot_say_is_refused_and_leaves_nothing(tmp_path):
+    with pytest.raises(ConfigError, match="`hidden_act` = 'gelu_new'"):
+        convert_checkpoint(ASSETS / "bert_tanh_gelu", tmp_path / "out", "google")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_result_that_computes_something_else_is_not_kept(tmp_path, monkeypatch):
+    def spoil(aside, config, tensors, files):
+        real(aside, config, tensors, files)
+        path = aside / "model.safetensors"
+        changed = load_file(path)
+        changed["pooler.dense.bias"] = changed["pooler.dense.bias"] + 1
+        save_file(changed, path)
+
+    real = convert._write_huggingface
+    monkeypatch.setattr(convert, "_write_huggingface", spoil)
+    with pytest.raises(CheckpointError, match=r"computes something else: .*pooled_output"):
+        convert_checkpoint(ASSETS / "bert_gelu", tmp_path / "out", "huggingface")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_does_not_write_over_what_is_there(tmp_path):
+    (tmp_path / "mine.txt").write_text("x")
+    with pytest.raises(CheckpointError, match="it is not empty"):
+        convert_checkpoint(ASSETS / "bert_gelu", tmp_path, "preset")
+
+
+def test_refuses_an_unknown_format(tmp_path):
+    with pytest.raises(ConfigError, match=r"`to` must be one of huggingface, google, keras-hub"):
+        convert_checkpoint(ASSETS / "bert_gelu", tmp_path / "out", "onnx")
