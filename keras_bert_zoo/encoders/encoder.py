@@ -225,8 +225,8 @@ class Encoder(keras.Model):
 
             - `tied`: bool, whether the last kernel is the token embedding, whose width is then
               `transform_units` less `extra_units`;
-            - `extra_units`: int, by how much the last kernel is wider than the token embedding
-              (MobileBERT's);
+            - `extra_units`: int or None, by how much the last kernel is wider than the token
+              embedding (MobileBERT's);
             - `decoder_bias`: bool, whether a bias is added to the logits.
 
         Source: Hugging Face's modeling_bert.py: BertLMPredictionHead and the Bert...For... classes.
@@ -250,7 +250,7 @@ class Encoder(keras.Model):
                 "transform_units": config.hidden_dim,
                 "norm_epsilon": config.layer_norm_epsilon,
                 "tied": config.tie_word_embeddings,
-                "extra_units": 0,
+                "extra_units": None,
                 "decoder_bias": True,
             }
         return options

@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.heads.classifier import apply_transform, build_transform, make_transform
 from keras_bert_zoo.layers.dense import Dense
+from keras_bert_zoo.layers.initializers import TruncatedNormal
 from keras_bert_zoo.layers.token_layout import Layout, take_positions, to_batch
 
 
@@ -26,8 +27,9 @@ class MaskedLMHead(keras.layers.Layer):
         transform_bias: bool. Whether that layer has a bias.
         norm_epsilon: float or None. Of the LayerNorm; None: there is none.
         norm_bias: bool. Whether the norm has a bias.
-        extra_units: int. The last so many columns of the transformed states are multiplied with a
-            table of their own, `extra_table` (extra_units, V), the others with the embedding.
+        extra_units: int or None. The last so many columns of the transformed states are multiplied
+            with a table of their own, `extra_table` (extra_units, V), the others with the
+            embedding. None: there is no such table; 0: there is one, empty.
         decoder_bias: bool. Whether a bias is added to the logits.
         initializer_range: float. See `Dense`.
         embeddings: layer whose `token_table` (V, transform_units - extra_units) is the last
@@ -59,7 +61,7 @@ class MaskedLMHead(keras.layers.Layer):
         transform_bias: bool = True,
         norm_epsilon: float | None,
         norm_bias: bool = True,
-        extra_units: int = 0,
+        extra_units: int | None = None,
         decoder_bias: bool = True,
         initializer_range: float = 0.02,
         embeddings: Any = None,
@@ -67,7 +69,7 @@ class MaskedLMHead(keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         self.vocabulary_size = vocabulary_size
-        self.width = transform_units - extra_units
+        self.width = transform_units - (extra_units or 0)
         self.extra_units = extra_units
         self.decoder_bias = decoder_bias
         self.tied = embeddings is not None
@@ -80,7 +82,7 @@ class MaskedLMHead(keras.layers.Layer):
                 )
         # A function, for a layer would be tracked, and its weights be taken for this one's.
         self._table = lambda: embeddings.token_table
-        self._initializer = keras.initializers.TruncatedNormal(stddev=initializer_range)
+        self._initializer = TruncatedNormal(stddev=initializer_range)
         self.extra_table: Any = None
         self.transform, self.norm = make_transform(
             transform_units=transform_units,
@@ -106,7 +108,7 @@ class MaskedLMHead(keras.layers.Layer):
         build_transform(self.transform, self.norm, input_shape)
         if self.decoder is not None:
             self.decoder.build((None, self.width))
-        if self.extra_units:
+        if self.extra_units is not None:
             self.extra_table = self.add_weight(
                 name="extra_table",
                 shape=(self.extra_units, self.vocabulary_size),

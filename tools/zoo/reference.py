@@ -79,10 +79,12 @@ def make_model(case: Case) -> Any:
     config = case.module.CONFIG(**case.module.SMALL | case.module.VARIANTS[case.variant])
     config._attn_implementation = "eager"
     model = case.module.MODELS[case.head](config)
+    scale = getattr(case.module, "SCALE", 1.0)
     with torch.no_grad():
         for name, parameter in model.named_parameters():  # biases and norms too
             # So that outputs are of the order of 1, whatever the width.
-            parameter.normal_(std=0.3 if parameter.ndim == 1 else parameter.shape[-1] ** -0.5)
+            std = 0.3 if parameter.ndim == 1 else scale * parameter.shape[-1] ** -0.5
+            parameter.normal_(std=std)
             if parameter.ndim == 1 and name.endswith("weight"):  # a norm's
                 parameter += 1
     return model.eval()
