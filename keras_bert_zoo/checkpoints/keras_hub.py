@@ -33,7 +33,6 @@ from keras_bert_zoo.checkpoints.keras_hub_h5 import WeightsFile, check_float, op
 from keras_bert_zoo.checkpoints.keras_hub_layout import (
     Variable,
     backbone_layers,
-    block_names,
     layer_sizes,
     layer_variables,
     pooler_layer,
@@ -113,7 +112,6 @@ class KerasHubSource(TensorSource):
         variables = [part for layer in layers for part in layer_variables(layer, sizes)]
         pooled = layer_variables(pooler, sizes) if pooler else []
         _check(weights, [*variables, *pooled], ())
-        _check_order(weights, preset)
         if pooler:
             empty = not preset.head and not any(weights.read(part.path).any() for part in pooled)
             if pooler.name and not empty:
@@ -195,22 +193,6 @@ def _check(weights: WeightsFile, parts: Iterable[Variable], beside: tuple[str, .
         raise CheckpointError(
             f"{weights.path} does not fit the preset's config.json. {'; '.join(problems)}."
         )
-
-
-def _check_order(weights: WeightsFile, preset: KerasHubPreset) -> None:
-    """Raises CheckpointError if Keras noted other blocks than those that the paths stand for."""
-    for at, (path, _) in enumerate(block_names(preset.family, preset.config)):
-        noted = weights.layer_names.get(path.rstrip("/"), "")
-        digits = [int(part) for part in noted.split("_") if part.isdigit()]
-        if preset.family.model_type == "albert":
-            expected = [*divmod(at, preset.config["num_inner_repetitions"])]
-        else:
-            expected = [at]
-        if digits and digits != expected:
-            raise CheckpointError(
-                f"{weights.path}: {path.rstrip('/')} holds the block {noted!r}, expected number "
-                f"{at}. It was saved by a version of Keras that counts otherwise."
-            )
 
 
 def _snake(name: str) -> str:

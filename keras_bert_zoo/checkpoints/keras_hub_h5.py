@@ -26,6 +26,9 @@ from keras_bert_zoo.checkpoints.tensors import (
 )
 from keras_bert_zoo.errors import CheckpointError
 
+# What h5py raises where a file's structure is broken.
+_DAMAGE = (OSError, RuntimeError, KeyError, TypeError, ValueError, OverflowError, MemoryError)
+
 # What Keras writes is four or five groups deep and has some thousand arrays.
 _DEPTH_LIMIT = 32
 _OBJECT_LIMIT = 1_000_000
@@ -40,7 +43,6 @@ class WeightsFile:
 
     Attributes:
         infos: path inside the files -> TensorInfo.
-        layer_names: path of a layer -> the name that Keras noted there, if it noted one.
 
     Raises:
         CheckpointError: a file is missing, damaged or hostile.
@@ -49,14 +51,18 @@ class WeightsFile:
     def __init__(self, *paths: Path) -> None:
         self.path = ", ".join(map(str, paths))
         self.infos: dict[str, TensorInfo] = {}
-        self.layer_names: dict[str, str] = {}
         self._datasets: dict[str, Any] = {}
         self._files: list[Any] = []
         try:
             for path in paths:
                 file = _open(path)
                 self._files.append(file)
-                self._collect(path, file)
+                try:
+                    self._collect(path, file)
+                except CheckpointError:
+                    raise
+                except _DAMAGE as error:
+                    raise _damaged(path, error) from None
         except BaseException:
             self.close()
             raise
@@ -86,9 +92,8 @@ class WeightsFile:
         """
         try:
             value = np.asarray(self._datasets[path][()])
-        except (OSError, RuntimeError) as error:
-            raise CheckpointError(f"{self.path}: {path} cannot be read: {error}.") from None
-        # Keras stores bfloat16 as two opaque bytes and says so in an attribute.
+        except _DAMAGE as error:
+            raise CheckpointError(f"{self.path}: {path} cannot be read: {_line(error)}.") from None
         dtype = self.infos[path].dtype
         return value.view(dtype) if value.dtype.kind == "V" else value
 
@@ -111,7 +116,6 @@ class WeightsFile:
                         )
                     seen.add(address)
                     if isinstance(child, h5py.Group):
-                        self._note_name(child_path, child)
                         below.append((f"{child_path}/", child))
                     else:
                         self._add(path, child_path, child)
@@ -120,16 +124,13 @@ class WeightsFile:
             level = below
         raise CheckpointError(f"{path} is nested deeper than {_DEPTH_LIMIT} groups.")
 
-    def _note_name(self, path: str, group: Any) -> None:
-        name = group.attrs.get("name")
-        if isinstance(name, str) and path.endswith("/vars"):
-            self.layer_names[path.removesuffix("/vars")] = name
-
     def _add(self, file: Path, path: str, dataset: Any) -> None:
         if path in self.infos:
             raise CheckpointError(f"{self.path} hold {path} twice.")
         dtype = dataset.dtype
-        if dtype.kind == "V" and dtype.itemsize == 2 and dataset.attrs.get("dtype") == "bfloat16":
+        if dtype.kind == "V" and dtype.itemsize == 2 and dtype.names is None:
+            # How Keras stores bfloat16. It says so in an attribute, which is not read: HDF5's
+            # library crashes on damaged attributes.
             dtype = np.dtype(ml_dtypes.bfloat16)
         properties = dataset.id.get_create_plist()
         if dataset.external or dataset.is_virtual or properties.get_external_count():
@@ -201,12 +202,20 @@ def _open(path: Path) -> Any:
         raise CheckpointError(f"No {path.name} in {str(path.parent)!r}.")
     try:
         return h5py.File(path, "r", locking=False)
-    except OSError as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(
-            f"{path} ({os.path.getsize(path):,} bytes) is not a whole HDF5 file: {reason}. Fetch "
-            "or write it again."
-        ) from None
+    except _DAMAGE as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: BaseException) -> CheckpointError:
+    return CheckpointError(
+        f"{path} ({os.path.getsize(path):,} bytes) is not a whole HDF5 file: {_line(error)}. Fetch "
+        "or write it again."
+    )
+
+
+def _line(error: BaseException) -> str:
+    """Returns what an error says, in one line."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _child(path: Path, group: Any, name: str, child_path: str) -> Any:
@@ -214,10 +223,7 @@ def _child(path: Path, group: Any, name: str, child_path: str) -> Any:
         raise CheckpointError(
             f"{path}: {child_path!r} is a link to somewhere else, which is never followed."
         )
-    try:
-        child = group[name]
-    except (KeyError, OSError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: {child_path!r} cannot be read: {error}.") from None
+    child = group[name]
     if not isinstance(child, h5py.Group | h5py.Dataset):
         raise CheckpointError(f"{path}: {child_path!r} is neither a group nor an array.")
     return child
