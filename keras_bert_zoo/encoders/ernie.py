@@ -34,8 +34,13 @@ class ErnieConfig(EncoderConfig):
         "task_type_vocab_size": "num_task_types",
         "use_task_id": "has_task_types",
     }
-    fixed: ClassVar[Mapping[str, tuple[Any, ...]]] = {**EncoderConfig.fixed, "pool_act": ("tanh",)}
-    neutral: ClassVar[frozenset[str]] = frozenset({"enable_recompute"})  # PaddleNLP's checkpointing
+    fixed: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        **EncoderConfig.fixed,
+        # Written by PaddleNLP.
+        "pool_act": ("tanh",),
+        "task_id": (0,),
+    }
+    neutral: ClassVar[frozenset[str]] = frozenset({"enable_recompute", "fuse", "paddlenlp_version"})
 
     def problems(self) -> list[str]:
         """Adds what is wrong with the family's own fields."""

@@ -111,6 +111,47 @@ def test_configs_go_to_hugging_face_and_back(family):
     assert defaults.family == family
 
 
+# What only older software wrote into config.json, as it stands in published checkpoints.
+PUBLISHED = {
+    "albert": {
+        "attention_probs_dropout_prob": 0,
+        "down_scale_factor": 1,
+        "gap_size": 0,
+        "layers_to_keep": [],
+        "net_structure_type": 0,
+        "num_memory_blocks": 0,
+        "position_embedding_type": "absolute",
+    },
+    "camembert": {"output_past": True, "gradient_checkpointing": False},
+    "distilbert": {"tie_weights_": True, "output_past": True, "finetuning_task": "sst-2"},
+    "electra": {"position_embedding_type": "absolute", "summary_type": "first"},
+    "ernie": {"pool_act": "tanh", "task_id": 0, "fuse": False, "paddlenlp_version": None},
+    "xlm-roberta": {"language": "english", "name": "XLMRoberta", "output_past": True},
+}
+
+
+@pytest.mark.parametrize("family", PUBLISHED)
+def test_configs_of_published_checkpoints_are_read(family):
+    read = kbz.EncoderConfig.from_huggingface({"model_type": family, **PUBLISHED[family]})
+    assert read == type(CONFIGS[family])()
+
+
+@pytest.mark.parametrize(
+    ("family", "key", "value"),
+    [
+        ("albert", "num_memory_blocks", 2),
+        ("camembert", "position_embedding_type", "relative_key"),
+        ("distilbert", "is_decoder", True),
+        ("electra", "summary_proj_to_labels", True),
+        ("ernie", "task_id", 1),
+        ("roberta", "adapter_layers", 3),
+    ],
+)
+def test_refuses_by_name_what_it_does_not_do(family, key, value):
+    with pytest.raises(ConfigError, match=f"`{key}` = {value!r} is"):
+        kbz.EncoderConfig.from_huggingface({"model_type": family, key: value})
+
+
 def test_roberta_counts_positions_from_the_ids_alone():
     config = CONFIGS["roberta"]
     encoder = make_encoder(config, token_layout="padded")
