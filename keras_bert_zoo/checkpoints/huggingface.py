@@ -7,13 +7,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import keras
-import ml_dtypes
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import save_file
 
+from keras_bert_zoo.checkpoints.loading import load_values
 from keras_bert_zoo.checkpoints.names import is_transposed
-from keras_bert_zoo.checkpoints.tensors import FLOAT_DTYPES, SAFETENSORS_FILE, TensorSource
+from keras_bert_zoo.checkpoints.safetensors_files import LazyTensor, write_safetensors
+from keras_bert_zoo.checkpoints.tensors import FLOAT_DTYPES, TensorSource
 from keras_bert_zoo.errors import CheckpointError
 
 _LISTED = 12  # mismatches named in one error; the rest are counted
@@ -41,13 +40,13 @@ def assign_tensors(
     wanted = {}
     for variable in variables:
         name = names[variable.path]
-        if name not in tensors:
-            missing.append(f"{name} {tuple(variable.shape)}")
-            continue
-        wanted[name] = variable
         expected = tuple(variable.shape)
         if is_transposed(variable.path):
             expected = expected[::-1]
+        if name not in tensors:
+            missing.append(f"{name} {expected}")
+            continue
+        wanted[name] = variable
         found = tensors.shape(name)
         if found != expected:
             misshapen.append(f"{name} (expected {expected}, found {found})")
@@ -75,11 +74,9 @@ def assign_tensors(
             + "; ".join(problems)
             + "."
         )
-    for name, variable in wanted.items():
-        value = tensors.read(name)
-        if value.dtype == ml_dtypes.bfloat16 or value.dtype == np.float64:
-            value = value.astype(np.float32)
-        variable.assign(value.T if is_transposed(variable.path) else value)
+    orders = [(name, is_transposed(variable.path)) for name, variable in wanted.items()]
+    for variable, value in zip(wanted.values(), load_values(tensors, orders), strict=True):
+        variable.assign(value)
 
 
 def write_tensors(
@@ -89,7 +86,7 @@ def write_tensors(
     *,
     copies: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes variables as `directory`/model.safetensors, in float32.
+    """Writes variables as `directory`/model.safetensors, in float32; in shards if they are many.
 
     Args:
         directory: path of an existing directory.
@@ -98,21 +95,24 @@ def write_tensors(
         copies: tensor name -> another one, under which the same tensor is written again.
 
     Raises:
-        OSError: the file cannot be written.
+        CheckpointError: two variables of one name.
+        OSError: a file cannot be written.
     """
-    tensors = {}
-    for variable in variables:
-        value = keras.ops.convert_to_numpy(variable.value)
-        if is_transposed(variable.path):
-            value = value.T
-        tensors[names[variable.path]] = np.ascontiguousarray(value, dtype=np.float32)
+    tensors = {names[variable.path]: _lazily(variable) for variable in variables}
     for name, other in (copies or {}).items():
         tensors[other] = tensors[name]
-    try:
-        # transformers refuses a file without this entry.
-        save_file(tensors, os.path.join(directory, SAFETENSORS_FILE), metadata={"format": "pt"})
-    except SafetensorError as error:  # what the library makes of a full disk
-        raise OSError(str(error)) from error
+    write_safetensors(directory, tensors.items())
+
+
+def _lazily(variable: keras.Variable) -> LazyTensor:
+    shape = tuple(variable.shape)
+    transposed = is_transposed(variable.path)
+
+    def read() -> np.ndarray:
+        value = np.asarray(keras.ops.convert_to_numpy(variable.value), np.float32)
+        return np.ascontiguousarray(value.T if transposed else value)
+
+    return LazyTensor(shape[::-1] if transposed else shape, np.dtype(np.float32), read)
 
 
 def _enumerate(items: list[str]) -> str:

@@ -19,6 +19,7 @@ from keras_bert_zoo.layers.disentangled_attention import (
     RelativeDistances,
 )
 from keras_bert_zoo.layers.encoder_block import EncoderBlock
+from keras_bert_zoo.layers.initializers import TruncatedNormal
 from keras_bert_zoo.layers.normalization import LayerNormalization
 from keras_bert_zoo.layers.pooler import Pooler
 from keras_bert_zoo.layers.token_layout import Layout, from_batch, to_batch
@@ -216,7 +217,7 @@ class DebertaEmbeddings(keras.layers.Layer):
     def __init__(self, config: DebertaV2Config, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         width = config.embedding_dim or config.hidden_dim
-        initializer = keras.initializers.TruncatedNormal(stddev=config.initializer_range)
+        initializer = TruncatedNormal(stddev=config.initializer_range)
 
         def table(name: str, rows: int) -> Any:
             return self.add_weight(
@@ -297,7 +298,7 @@ class TokenConvolution(keras.layers.Layer):
         self.kernel = self.add_weight(
             name="kernel",
             shape=(self.width, hidden // self.groups, hidden),
-            initializer=keras.initializers.TruncatedNormal(stddev=self.initializer_range),
+            initializer=TruncatedNormal(stddev=self.initializer_range),
         )
         self.bias = self.add_weight(name="bias", shape=(hidden,), initializer="zeros")
 

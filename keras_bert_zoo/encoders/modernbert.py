@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras_bert_zoo.config import EncoderConfig, check_flags, check_integers, check_rates
 from keras_bert_zoo.encoders.encoder import Encoder, Parts
 from keras_bert_zoo.layers.dense import Dense
+from keras_bert_zoo.layers.initializers import TruncatedNormal
 from keras_bert_zoo.layers.normalization import LayerNormalization
 from keras_bert_zoo.layers.pre_norm_block import (
     FusedRotarySelfAttention,
@@ -246,7 +247,7 @@ class ModernBertEmbeddings(keras.layers.Layer):
         self.token_table = self.add_weight(
             name="token_table",
             shape=(config.vocabulary_size, config.hidden_dim),
-            initializer=keras.initializers.TruncatedNormal(stddev=config.initializer_range),
+            initializer=TruncatedNormal(stddev=config.initializer_range),
             autocast=False,
         )
         self.norm = LayerNormalization(

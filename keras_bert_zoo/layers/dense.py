@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from keras_bert_zoo.layers.activations import gelu, get_activation, trained_gelu
+from keras_bert_zoo.layers.initializers import TruncatedNormal
 
 
 class Dense(keras.layers.Layer):
@@ -63,7 +64,7 @@ class Dense(keras.layers.Layer):
         self.kernel = self.add_weight(
             name="kernel",
             shape=(input_shape[-1], self.units),
-            initializer=keras.initializers.TruncatedNormal(stddev=self.initializer_range),
+            initializer=TruncatedNormal(stddev=self.initializer_range),
         )
         if self.use_bias:
             self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from keras_bert_zoo.layers.attention import SelfAttention
 from keras_bert_zoo.layers.dense import Dense
+from keras_bert_zoo.layers.initializers import TruncatedNormal
 from keras_bert_zoo.layers.normalization import LayerNormalization
 from keras_bert_zoo.layers.token_layout import Layout, group_positions
 
@@ -64,7 +65,7 @@ class RelativeDistances(keras.layers.Layer):
         self.table = self.add_weight(
             name="table",
             shape=(2 * span, hidden_dim),
-            initializer=keras.initializers.TruncatedNormal(stddev=initializer_range),
+            initializer=TruncatedNormal(stddev=initializer_range),
             autocast=False,
         )
         self.norm = (

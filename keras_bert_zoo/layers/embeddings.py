@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_bert_zoo.config import EncoderConfig
 from keras_bert_zoo.layers.dense import Dense
+from keras_bert_zoo.layers.initializers import TruncatedNormal
 from keras_bert_zoo.layers.normalization import LayerNormalization
 from keras_bert_zoo.layers.token_layout import Layout
 
@@ -81,7 +82,7 @@ class Embeddings(keras.layers.Layer):
     def add_table(self, name: str, rows: int, *, initializer: Any = None) -> Any:
         """Creates a table, float32 (rows, width) whatever the compute dtype."""
         if initializer is None:
-            initializer = keras.initializers.TruncatedNormal(stddev=self.config.initializer_range)
+            initializer = TruncatedNormal(stddev=self.config.initializer_range)
         return self.add_weight(
             name=name, shape=(rows, self.width), initializer=initializer, autocast=False
         )

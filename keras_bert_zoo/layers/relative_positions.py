@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_bert_zoo.layers.initializers import TruncatedNormal
 from keras_bert_zoo.layers.token_layout import Layout, group_positions
 
 # MPNet computes its buckets with T5's defaults, whatever its config says.
@@ -51,7 +52,7 @@ class RelativePositionBias(keras.layers.Layer):
         self.table = self.add_weight(
             name="table",
             shape=(rows, num_heads),
-            initializer=keras.initializers.TruncatedNormal(stddev=initializer_range),
+            initializer=TruncatedNormal(stddev=initializer_range),
             autocast=False,
         )
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_bert_zoo.config import EncoderConfig
 from keras_bert_zoo.layers.dense import Dense
+from keras_bert_zoo.layers.initializers import TruncatedNormal
 from keras_bert_zoo.layers.normalization import make_norm
 from keras_bert_zoo.layers.token_layout import Layout
 from keras_bert_zoo.layers.unused_weights import UnusedWeights
@@ -60,7 +61,7 @@ class TrigramEmbeddings(keras.layers.Layer):
         # torch.nn.LayerNorm's own epsilon: this norm is not given the configured one.
         self.norm = make_norm(norm, epsilon=1e-5, dtype="float32", name="norm")
         self.dropout = keras.layers.Dropout(config.dropout, dtype=self.dtype_policy)
-        initializer = keras.initializers.TruncatedNormal(stddev=config.initializer_range)
+        initializer = TruncatedNormal(stddev=config.initializer_range)
 
         def table(name: str, rows: int, columns: int) -> Any:
             return self.add_weight(

@@ -131,6 +131,7 @@ def load_encoder(
     from keras_bert_zoo.checkpoints.names import names_of
     from keras_bert_zoo.checkpoints.tensors import open_checkpoint, read_config
     from keras_bert_zoo.encoders.registry import build_encoder
+    from keras_bert_zoo.layers.initializers import untouched_weights
 
     directory = find_preset(preset, allow_pickle=allow_pickle)
     config = EncoderConfig.from_huggingface(read_config(directory), ignore=ignore_config_keys)
@@ -146,7 +147,8 @@ def load_encoder(
             )
         if pooler is None:
             pooler = found is not None
-        encoder = build_encoder(config, pooler=pooler, **kwargs)
+        with untouched_weights():  # every one of them is assigned below
+            encoder = build_encoder(config, pooler=pooler, **kwargs)
         assign_encoder(encoder, tensors, head=found or "")
     return encoder
 
