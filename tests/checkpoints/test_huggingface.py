@@ -1,8 +1,6 @@
-"""Reading safetensors: strictly, all mismatches in one error, nothing from broken files."""
+"""Assigning a checkpoint's tensors: strictly, all mismatches in one error."""
 
-import json
 import shutil
-import struct
 
 import ml_dtypes
 import numpy as np
@@ -69,47 +67,6 @@ def test_refuses_integers_where_weights_belong(preset):
     name = "pooler.dense.bias"
     rewrite(preset, lambda tensors: tensors.update({name: np.zeros(16, np.int32)}))
     with pytest.raises(CheckpointError, match=r"not floating-point: pooler\.dense\.bias \(int32\)"):
-        kbz.Encoder.from_preset(preset)
-
-
-@pytest.mark.parametrize("keep", [0, 5, 200, -1])
-def test_refuses_a_truncated_file(preset, keep):
-    path = preset / "model.safetensors"
-    path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(CheckpointError, match="is not a whole safetensors file") as caught:
-        kbz.Encoder.from_preset(preset)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "header",
-    [
-        {"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 64]}},  # beyond the end
-        {"a": {"dtype": "F32", "shape": [4], "data_offsets": [16, 0]}},  # backwards
-        {"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 16]}},  # more bytes than numbers
-        {  # overlapping
-            "a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]},
-            "b": {"dtype": "F32", "shape": [2], "data_offsets": [8, 16]},
-        },
-        {"a": {"dtype": "F32", "shape": [2**40, 2**40], "data_offsets": [0, 16]}},  # overflow
-    ],
-)
-def test_refuses_hostile_offsets(preset, header):
-    text = json.dumps(header).encode()
-    (preset / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + bytes(16))
-    with pytest.raises(CheckpointError, match="is not a whole safetensors file"):
-        kbz.Encoder.from_preset(preset)
-
-
-def test_refuses_a_header_length_beyond_the_file(preset):
-    (preset / "model.safetensors").write_bytes(struct.pack("<Q", 2**62) + b"{}")
-    with pytest.raises(CheckpointError, match="is not a whole safetensors file"):
-        kbz.Encoder.from_preset(preset)
-
-
-def test_says_which_file_is_missing(preset):
-    (preset / "model.safetensors").unlink()
-    with pytest.raises(CheckpointError, match=r"No model\.safetensors in .*Only safetensors are"):
         kbz.Encoder.from_preset(preset)
 
 
