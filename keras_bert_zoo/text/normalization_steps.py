@@ -302,8 +302,9 @@ class Replace(Step):
         ) or (kind == "Regex" and text in self._EXPRESSIONS)
         if not supported:
             raise ConfigError(
-                f"the Replace normalizer of {kind} {text!r:.80} is not supported; only a "
-                f"character, a character twice, or the expressions {', '.join(map(repr, self._EXPRESSIONS))}"
+                f"the Replace normalizer of {kind} {text!r:.80} is not supported; only of a "
+                "character, of a character twice, or of the expressions "
+                + ", ".join(map(repr, self._EXPRESSIONS))
             )
         self._kind, self._text, self._content = kind, text, content
         if kind == "String":

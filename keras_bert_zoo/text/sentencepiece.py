@@ -18,6 +18,7 @@ Legend: B texts, U different parts of texts, N characters, W words, T tokens.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
@@ -46,6 +47,9 @@ _SPACE = 0x20
 # What a text, or what stands between special tokens, begins with: the very first character, or
 # another.
 _INSIDE, _BEGINS = 1, 2
+# Stands for an added token found in a normalized text: surrogates are in no text.
+_LATE = 0xD800
+_BEYOND = 1 << 31  # more than all characters of a batch
 
 
 class SentencePieceTokenizer(Tokenizer):
@@ -130,12 +134,6 @@ class SentencePieceTokenizer(Tokenizer):
             raise ConfigError(f"expected unk_token among the pieces, got {unk_token!r}")
         if prefix not in get_args(Prefix):
             raise ConfigError(f"expected prefix of {', '.join(get_args(Prefix))}, got {prefix!r}")
-        normalized = [token.content for token in self.added_tokens if token.normalized]
-        if normalized:
-            raise ConfigError(
-                f"normalized=true of the added token {normalized[0]!r} is not supported; only "
-                "tokens found in the text as it is"
-            )
         self.pieces = tuple((piece, float(score)) for piece, score in pieces)
         self.normalizer = normalizer
         self.split_at_whitespace = split_at_whitespace
@@ -159,7 +157,10 @@ class SentencePieceTokenizer(Tokenizer):
             plain_characters(self._image) if may_cut else None,
             with_kinds=self.prefix == "first" or any(step.knows_first for step in self._steps),
         )
-        self._finder = special_tokens.SpecialTokenFinder(self.added_tokens)
+        self._finder = special_tokens.SpecialTokenFinder(
+            token for token in self.added_tokens if not token.normalized
+        )
+        self._late_tokens = self._normalized_tokens()
         self._whitespace = CodePointTable.of_set(map(ord, WHITESPACE))
         self._punctuation = CodePointTable.of_set(unicode_rules().punctuation)
         self._sign = CharacterMap({}, [SPACE_SIGN])
@@ -171,6 +172,43 @@ class SentencePieceTokenizer(Tokenizer):
             firsts = texts
         with tf.init_scope():
             self._texts, self._first_texts = tf.constant(texts), tf.constant(firsts)
+
+    def _normalized_tokens(self) -> list[tuple[list[int], int]]:
+        """The code points and ids of added tokens that are found in normalized texts."""
+        found: list[tuple[list[int], int]] = []
+        for token in self.added_tokens:
+            if not token.normalized:
+                continue
+            with tf.init_scope():
+                points = tf.strings.unicode_decode([token.content], "UTF-8").values
+                zeros = tf.zeros_like(points, tf.int64)
+                characters = Characters(points, zeros, zeros, tf.constant(1, tf.int64))
+                for step in self._steps:
+                    characters = step(characters, tf.constant([True]))
+                content = characters.points.numpy().tolist()
+            text = "".join(map(chr, content))
+            if (
+                not text
+                or token.lstrip
+                or token.rstrip
+                or self.byte_fallback
+                or any(char in WHITESPACE for char in text)
+            ):
+                raise ConfigError(
+                    f"normalized=true of the added token {token.content!r} is not supported; only "
+                    "of tokens without whitespace and other flags, and without byte_fallback"
+                )
+            if token.id is not None:
+                found.append((content, token.id))
+        texts = ["".join(map(chr, content)) for content, _ in found]
+        for one, other in itertools.product(texts, texts):
+            for at in range(one is other, len(one)):
+                if other.startswith(one[at:]) or one[at:].startswith(other):
+                    raise ConfigError(
+                        "expected added tokens with normalized=true that cannot overlap in a text, "
+                        f"got {one!r} and {other!r}"
+                    )
+        return found
 
     def _image(self, text: str) -> str:
         """What becomes of a character by itself."""
@@ -208,14 +246,21 @@ class SentencePieceTokenizer(Tokenizer):
         self, strings: tf.Tensor, *, with_offsets: bool
     ) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, ...]]:
         """Tokens of all texts in one row; see `Tokenizer.tokenize_flat`."""
+        # Offsets take little, so that both kinds of calls share one function.
+        ids, splits, *spans = self._compiled(("flat",), self._tokenize_all, strings)
+        return ids, splits, tuple(spans) if with_offsets else ()
+
+    def _tokenize_all(self, strings: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """Ids, row splits, starts and ends."""
         cut = special_tokens.TextCut(self._finder, strings)
         kinds = tf.where(tf.equal(cut.piece_starts, 0), _BEGINS, _INSIDE)
         parts = self._cutter(cut.pieces, kinds)
-        return cut.join(*self._tokenize_parts(parts, with_offsets))
+        ids, splits, spans = cut.join(*self._tokenize_parts(parts))
+        return ids, splits, *spans
 
     def _tokenize_parts(
-        self, parts: Parts, with_offsets: bool
-    ) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, ...]]:
+        self, parts: Parts
+    ) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
         """Tokens of texts in which special tokens are nothing special."""
         decoded, starts = tf.strings.unicode_decode_with_offsets(parts.texts, "UTF-8")
         count = ragged_ops.size64(parts.texts)
@@ -224,28 +269,65 @@ class SentencePieceTokenizer(Tokenizer):
         characters = Characters(decoded.values, tf.range(size), rows, count)
         for step in self._steps:
             characters = step(characters, parts.kinds > 0)
+        characters = self._take_late_tokens(characters)
         characters, words = self._words(characters, starts.values, parts.kinds)
         pieces = self._model(characters.points, words)
+        ids = pieces.ids
+        if self._late_tokens:
+            number = tf.gather(characters.points, pieces.first) - _LATE
+            is_late = tf.logical_and(number >= 0, number < len(self._late_tokens))
+            late_ids = tf.constant([token_id for _, token_id in self._late_tokens])
+            ids = tf.where(is_late, tf.gather(late_ids, tf.where(is_late, number, 0)), ids)
         own = Characters(
-            pieces.ids, pieces.first, tf.gather(characters.rows, pieces.first), count
+            ids, pieces.first, tf.gather(characters.rows, pieces.first), count
         ).splits()  # of the tokens of each different part
+        ends = tf.concat([starts.values[1:], tf.zeros([1], tf.int64)], axis=0)[:size]
+        last = tf.concat([rows[1:] > rows[:-1], tf.fill([1], True)], axis=0)[:size]
+        bytes_of_row = tf.cast(tf.strings.length(parts.texts), tf.int64)
+        ends = tf.where(last, tf.gather(bytes_of_row, rows), ends)
+        first, end = (tf.gather(characters.source, at) for at in (pieces.first, pieces.last))
+        if self._late_tokens:
+            first, end = first % _BEYOND, end // _BEYOND
+        first, end = tf.gather(starts.values, first), tf.gather(ends, end)
         # The tokens of all parts.
         lengths = own[1:] - own[:-1]
         splits = ragged_ops.splits_from_lengths(tf.gather(lengths, parts.which))
         part = ragged_ops.row_ids(splits, splits[-1])
         shift = tf.gather(own[:-1], parts.which) - splits[:-1]
         at = tf.gather(shift, part) + tf.range(splits[-1])
-        spans: tuple[tf.Tensor, ...] = ()
-        if with_offsets:
-            ends = tf.concat([starts.values[1:], tf.zeros([1], tf.int64)], axis=0)[:size]
-            last = tf.concat([rows[1:] > rows[:-1], tf.fill([1], True)], axis=0)[:size]
-            bytes_of_row = tf.cast(tf.strings.length(parts.texts), tf.int64)
-            ends = tf.where(last, tf.gather(bytes_of_row, rows), ends)
-            first = tf.gather(starts.values, tf.gather(characters.source, pieces.first))
-            end = tf.gather(ends, tf.gather(characters.source, pieces.last))
-            base = tf.gather(parts.starts, part)
-            spans = (tf.gather(first, at) + base, tf.gather(end, at) + base)
-        return tf.gather(pieces.ids, at), tf.gather(splits, parts.splits), spans
+        base = tf.gather(parts.starts, part)
+        spans = tf.gather(first, at) + base, tf.gather(end, at) + base
+        return tf.gather(ids, at), tf.gather(splits, parts.splits), spans
+
+    def _take_late_tokens(self, characters: Characters) -> Characters:
+        """Puts one character, which no text has, in the place of each token of normalized texts.
+
+        If there are such tokens at all, `source` then tells two places, of the first and the last
+        character that it stands for: first + _BEYOND * last.
+        """
+        if not self._late_tokens:
+            return characters
+        points, source, rows = characters.flat()
+        size = tf.size(points)
+        last_source = source
+        inside = tf.zeros_like(points)
+        for number, (content, _) in enumerate(self._late_tokens):
+            length = len(content)
+            padded = tf.pad(points, [[0, length]])
+            last = tf.slice(tf.pad(rows, [[0, length]], constant_values=-1), [length - 1], [size])
+            found = tf.equal(last, rows)
+            for place, point in enumerate(content):
+                found = tf.logical_and(found, tf.equal(padded[place : place + size], point))
+            last = tf.slice(tf.pad(source, [[0, length]]), [length - 1], [size])
+            last_source = tf.where(found, last, last_source)
+            at = ragged_ops.indices(found)[:, tf.newaxis]
+            for place in range(1, length):
+                inside = tf.tensor_scatter_nd_update(
+                    inside, at + place, tf.ones_like(at[:, 0], tf.int32)
+                )
+            points = tf.where(found, _LATE + number, points)
+        source += _BEYOND * last_source
+        return Characters(points, source, rows, characters.count).keep(tf.equal(inside, 0))
 
     def _words(
         self, characters: Characters, starts: tf.Tensor, kinds: tf.Tensor
@@ -258,12 +340,19 @@ class SentencePieceTokenizer(Tokenizer):
             kinds: int32 (U,).
         """
         begins = characters.first()
+        late = tf.zeros_like(begins)
+        if self._late_tokens:
+            late = tf.logical_and(
+                characters.points >= _LATE, characters.points < _LATE + len(self._late_tokens)
+            )
+            begins = tf.logical_or(begins, tf.logical_or(late, shifted(late, False)))
         if self.split_at_whitespace:
             space = self._whitespace.contains(characters.points)
             begins = tf.logical_or(begins, shifted(space, False))
             kept = tf.logical_not(space)
             characters = characters.keep(kept)
-            begins = tf.gather(begins, ragged_ops.indices(kept))
+            kept = ragged_ops.indices(kept)
+            begins, late = tf.gather(begins, kept), tf.gather(late, kept)
         if self.split_at_punctuation:
             mark = self._punctuation.contains(characters.points)
             begins = tf.logical_or(begins, tf.logical_or(mark, shifted(mark, False)))
@@ -272,10 +361,11 @@ class SentencePieceTokenizer(Tokenizer):
         is_sign = tf.equal(points, sign)
         rows, source = characters.rows, characters.source
         if self.prefix != "never":
-            lacks = tf.logical_and(begins, tf.logical_not(is_sign))
+            lacks = tf.logical_and(begins, tf.logical_not(tf.logical_or(is_sign, late)))
             if self.prefix == "first":
+                places = source % _BEYOND if self._late_tokens else source
                 very_first = tf.logical_and(
-                    tf.equal(tf.gather(starts, source), 0),
+                    tf.equal(tf.gather(starts, places), 0),
                     tf.equal(tf.gather(kinds, rows), _BEGINS),
                 )
                 lacks = tf.logical_and(lacks, very_first)

@@ -138,7 +138,9 @@ def _from_fast(
             token = names[key]
             options[key] = None if token is None else token.content
         else:
-            found = [name for name in usual if name in added or name in ids]
+            # Among the pieces alone, it is found in no text; but no batch is without padding.
+            known = [*added, *ids] if key == "pad_token" else [*added]
+            found = [name for name in usual if name in known]
             options[key] = found[0] if found else None
     if options["pad_token"] is None:
         raise ConfigError(f"expected a pad_token in {folder / 'tokenizer_config.json'}, got none")
