@@ -28,7 +28,6 @@ from keras_bert_zoo.errors import CheckpointError
 # Scheme -> what it looks like, and the package that KerasHub fetches it with.
 SCHEMES = {
     "kaggle": ("kaggle://OWNER/MODEL/keras/VARIATION[/VERSION]", "kagglehub"),
-    "hf": ("hf://OWNER/MODEL", "huggingface_hub"),
     "gs": ("gs://BUCKET/PATH", "tensorflow"),
 }
 

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from keras_bert_zoo.encoders.registry import build_encoder
 from keras_bert_zoo.errors import CheckpointError, ConfigError
 from keras_bert_zoo.files import SIDE_FILE, replace_directory, write_json
 from keras_bert_zoo.heads.kinds import HEADS, head_kind, make_head
+from keras_bert_zoo.layers.initializers import untouched_weights
 from keras_bert_zoo.presets.io import find_pooler, find_preset
 
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ def load_headed(
     labels: Sequence[str] | None = None,
     units: int | None = None,
     new_head: bool = False,
+    user: str | None = None,
+    new_head_hint: str = "`labels=[...]` or `new_head=True`",
     allow_pickle: bool = False,
     ignore_config_keys: Iterable[str] = (),
     **options: Any,
@@ -56,6 +60,8 @@ def load_headed(
         labels: names for a new head.
         units: int. Number of labels of a new head, where there are no names.
         new_head: bool. Whether the heads start from fresh weights.
+        user: str. Who the head is for, in messages; None: the kind.
+        new_head_hint: str. What would start a new head, in messages.
         allow_pickle: bool. See `open_checkpoint`.
         ignore_config_keys: config.json keys to leave unread although they are unknown.
         **options: of the encoder.
@@ -90,10 +96,14 @@ def load_headed(
             pooler = find_pooler(family, tensors)
             if pooler is None and config.pooler_is_learned(pooled_for):
                 _logger.warning("%s has no pooler: a new one starts from random weights", directory)
-        encoder = build_encoder(config, pooler=bool(pooled), pooled_for=pooled_for, **options)
+        # Without random weights, unless a part of it is not in the file.
+        untouched = untouched_weights() if pooler is not None or not pooled else nullcontext()
+        with untouched:
+            encoder = build_encoder(config, pooler=bool(pooled), pooled_for=pooled_for, **options)
         heads = {}
         for kind in kinds:
             if not new_head:
+                _check_presence(family, kind, tensors, user or kind, new_head_hint)
                 units = _units(family, kind, raw, tensors)
             elif labels is not None:
                 units = len(labels)
@@ -109,9 +119,11 @@ def load_headed(
                 names |= family.heads[kind]
                 variables += head.weights
         names = family.in_file(names, prefix)
+        unread = set(family.head_names(prefix))
         if "masked_lm" in kinds and not new_head:
+            unread |= set(names.values())  # of what is there twice, one is read
             names = _follow_ties(family, prefix, names, variables, tensors)
-        others = [re.escape(name) for name in family.head_names(prefix)]
+        others = [re.escape(name) for name in sorted(unread)]
         assign_tensors(tensors, variables, names, allow_unread=[*family.ignored, *others])
     if new_head:
         for key in _OF_LABELS:
@@ -266,6 +278,18 @@ def _kinds_of(
     return tuple(sorted(complete))
 
 
+def _check_presence(
+    family: FamilyNames, kind: str, tensors: TensorSource, user: str, hint: str
+) -> None:
+    """Raises where a file lacks a head; half of one is reported tensor by tensor, later."""
+    names = sorted(set(family.heads[kind].values()) - set(family.tied))
+    if not any(name in tensors for name in names):
+        raise CheckpointError(
+            f"{tensors.path} has no head for {user} ({', '.join(names)}). To train one, say what "
+            f"it is for: {hint}."
+        )
+
+
 def _units(
     family: FamilyNames, kind: str, raw: Mapping[str, Any], tensors: TensorSource
 ) -> int | None:
@@ -275,7 +299,7 @@ def _units(
         return None
     kernel = family.heads[kind][f"{found.name}/kernel"]
     if kernel not in tensors:
-        raise CheckpointError(f"{tensors.path} has no head for {kind}: {kernel} is missing.")
+        return 1  # and it is reported as missing
     shape = tensors.shape(kernel)
     told = _label_count(raw)
     if len(shape) != 2 or shape[0] < 1:

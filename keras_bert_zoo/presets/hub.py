@@ -46,7 +46,14 @@ _FILES = (
 _WEIGHTS: tuple[tuple[str, ...], ...] = (
     ("model.safetensors",),
     ("model.safetensors.index.json", "model-*-of-*.safetensors"),
-    ("model.weights.h5", "task.json", "task.weights.h5", "preprocessor.json", "assets/*"),
+    (
+        "model.weights.h5",
+        "task.json",
+        "task.weights.h5",
+        "metadata.json",
+        "preprocessor.json",
+        "assets/tokenizer/*",
+    ),
     ("tf_model.h5",),
     ("bert_model.ckpt.index", "bert_model.ckpt.data-*"),
 )

@@ -5,10 +5,12 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import os
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from keras_bert_zoo.checkpoints import keras_hub_handles
 from keras_bert_zoo.config import EncoderConfig
 from keras_bert_zoo.errors import CheckpointError
 from keras_bert_zoo.presets import hub
@@ -44,6 +46,8 @@ def find_preset(preset: str | os.PathLike[str], *, allow_pickle: bool = False) -
     if hub.is_handle(name):
         repository, revision = hub.parse_handle(name)
         return hub.fetch(repository, revision, allow_pickle=allow_pickle)
+    if keras_hub_handles.is_handle(name):
+        return keras_hub_handles.fetch_keras_hub_preset(name)
     catalog = {row.name: row for row in list_presets()}
     if name in catalog:
         return _find_catalogued(catalog[name], allow_pickle)
@@ -99,9 +103,17 @@ def load_tokenizer(preset: str | os.PathLike[str]) -> Tokenizer:
         CheckpointError: there is no such preset.
         ConfigError: a kind of tokenizer or an option that is not supported.
     """
+    from keras_bert_zoo.checkpoints import keras_hub_tokenizers
+    from keras_bert_zoo.checkpoints.tensors import CONFIG_FILE, is_keras_hub_config, read_json
     from keras_bert_zoo.text.registry import load_tokenizer_directory
 
-    return load_tokenizer_directory(find_preset(preset))
+    directory = find_preset(preset)
+    config = directory / CONFIG_FILE
+    if not config.is_file() or not is_keras_hub_config(read_json(config)):
+        return load_tokenizer_directory(directory)
+    with tempfile.TemporaryDirectory(prefix="keras_bert_zoo_") as folder:
+        keras_hub_tokenizers.materialise_tokenizer(directory, folder)
+        return load_tokenizer_directory(folder)
 
 
 def load_encoder(

@@ -840,9 +840,7 @@ def test_refuses_handles_that_cannot_be_fetched(presets, served, tmp_path):
         fetch_keras_hub_preset("gs://google/bert")
 
 
-@pytest.mark.parametrize(
-    ("scheme", "package"), [("kaggle", "kagglehub"), ("hf", "huggingface_hub")]
-)
+@pytest.mark.parametrize(("scheme", "package"), [("kaggle", "kagglehub")])
 def test_a_missing_package_is_named(monkeypatch, scheme, package):
     found = importlib.util.find_spec
     monkeypatch.setattr(
