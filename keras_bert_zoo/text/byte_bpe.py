@@ -77,8 +77,8 @@ class ByteBpeTokenizer(Tokenizer):
         >>> tokenizer = ByteBpeTokenizer(
         ...     ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *byte_by_character(), "Ġh", "Ġhi"],
         ...     [("Ġ", "h"), ("Ġh", "i")])
-        >>> tokenizer.tokenize([" hi", "<mask>"])
-        <tf.RaggedTensor [[262], [4]]>
+        >>> tokenizer.tokenize([" hi", "<mask>"]).to_list()
+        [[262], [4]]
 
     Source: GPT-2's src/encoder.py; tokenizers' ByteLevel, BPE and RobertaProcessing; arXiv
     1907.11692.

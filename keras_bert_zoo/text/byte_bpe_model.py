@@ -21,6 +21,7 @@ import functools
 import heapq
 import itertools
 import struct
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -128,7 +129,7 @@ def final_merge(token: str, ranks: Mapping[tuple[str, str], int]) -> tuple[str, 
     if len(token) > _SHORT:
         return _final_merge_of_long(token, ranks)
     parts = list(token)
-    never = len(ranks)
+    never = sys.maxsize
     while True:
         found = [ranks.get(pair, never) for pair in itertools.pairwise(parts)]
         lowest = min(found)
