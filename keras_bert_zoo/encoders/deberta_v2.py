@@ -437,6 +437,8 @@ class DebertaV2Encoder(Encoder):
         options = super().head_options(kind)
         if kind == "masked_lm" and config.legacy:
             options["transform_units"] = config.embedding_dim or config.hidden_dim
+        elif kind == "masked_lm":
+            options["tied"] = True  # whatever the config says
         if kind == "token_classification":
             options["dropout"] = config.dropout  # `cls_dropout` is the sequence classifier's
         return options

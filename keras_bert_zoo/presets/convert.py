@@ -180,7 +180,7 @@ def _load(directory: Path, ignored: tuple[str, ...], allow_pickle: bool = False)
 
 def _has_heads(directory: Path, ignored: Iterable[str], allow_pickle: bool) -> bool:
     raw = read_config(directory)
-    family = names_of(EncoderConfig.from_huggingface(raw, ignore=ignored).family)
+    family = names_of(EncoderConfig.from_huggingface(raw, ignore=ignored))
     classes = {name: kinds for kinds, name in family.architectures.items()}
     told = [classes[name] for name in raw.get("architectures") or () if name in classes]
     if told:
@@ -273,7 +273,7 @@ def _compare_tensors(
     tensors: TensorSource, written: Path, encoder: Encoder
 ) -> tuple[int, list[str], list[str]]:
     """Counts the tensors that are the same, and names those that differ or are not there."""
-    family = names_of(encoder.config.family)
+    family = names_of(encoder.config)
     same, differing, left_out = 0, [], []
     with open_checkpoint(written) as found:
         theirs = family.prefix_of(found.names())

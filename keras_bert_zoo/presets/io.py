@@ -147,7 +147,7 @@ def load_encoder(
 
     directory = find_preset(preset, allow_pickle=allow_pickle)
     config = EncoderConfig.from_huggingface(read_config(directory), ignore=ignore_config_keys)
-    family = names_of(config.family)
+    family = names_of(config)
     with open_checkpoint(directory, allow_pickle=allow_pickle) as tensors:
         found = find_pooler(family, tensors)
         if found is None and not config.pooler_is_learned(kwargs.get("pooled_for", "")):
@@ -197,7 +197,7 @@ def assign_encoder(encoder: Encoder, tensors: TensorSource, *, head: str = "") -
     from keras_bert_zoo.checkpoints.huggingface import assign_tensors
     from keras_bert_zoo.checkpoints.names import names_of
 
-    family = names_of(encoder.config.family)
+    family = names_of(encoder.config)
     prefix = family.prefix_of(tensors.names())
     table = family.encoder(encoder.config)
     unread = [*family.ignored, *family.head_patterns(prefix)]

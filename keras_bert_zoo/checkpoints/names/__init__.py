@@ -74,9 +74,21 @@ class FamilyNames:
         return prefix + name.removeprefix(self.prefix) if name.startswith(self.prefix) else name
 
 
-def names_of(family: str) -> FamilyNames:
-    """Returns the tables of a family, one of `encoders.registry.families()`."""
-    module = importlib.import_module(f"{__name__}.{_MODULES.get(family, family)}")
+def names_of(family: str | EncoderConfig) -> FamilyNames:
+    """Returns the tables of a family.
+
+    Args:
+        family: one of `encoders.registry.families()`; or a config, where names hang on more than
+            the family (DeBERTa's two masked-language-model heads).
+
+    Returns:
+        FamilyNames.
+    """
+    name = family if isinstance(family, str) else family.family
+    module = importlib.import_module(f"{__name__}.{_MODULES.get(name, name)}")
+    if isinstance(family, EncoderConfig) and hasattr(module, "names_for"):
+        special: FamilyNames = module.names_for(family)
+        return special
     found: FamilyNames = module.NAMES
     return found
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from keras_bert_zoo.checkpoints.names import FamilyNames
 from keras_bert_zoo.checkpoints.names.bert import (
     BLOCK,
@@ -93,3 +95,20 @@ NAMES = FamilyNames(
     ),
     other_heads=(r"cls\..*", r"lm_predictions\..*", r"mask_predictions\..*"),
 )
+
+# transformers' second head, which stands in DeBERTa v3's own checkpoints; it has no decoder but the
+# token embedding.
+_LM_HEAD = {
+    "masked_lm/transform/kernel": "lm_predictions.lm_head.dense.weight",
+    "masked_lm/transform/bias": "lm_predictions.lm_head.dense.bias",
+    "masked_lm/norm/gamma": "lm_predictions.lm_head.LayerNorm.weight",
+    "masked_lm/norm/beta": "lm_predictions.lm_head.LayerNorm.bias",
+    "masked_lm/bias": "lm_predictions.lm_head.bias",
+}
+
+
+def names_for(config: EncoderConfig) -> FamilyNames:
+    """The tables of a model, with whichever of the two masked-language-model heads it has."""
+    if getattr(config, "legacy", True):
+        return NAMES
+    return dataclasses.replace(NAMES, heads={**NAMES.heads, "masked_lm": _LM_HEAD}, tied={})
