@@ -5,11 +5,10 @@ from pathlib import Path
 import numpy as np
 
 ASSETS = Path(__file__).resolve().parent / "assets"
-BERT_VARIANTS = sorted(folder.name for folder in ASSETS.glob("bert_*"))
 
 
 def load_golden(name: str) -> dict[str, np.ndarray]:
-    """The arrays that tools/make_goldens.py wrote for a model."""
+    """The arrays that tools/make_goldens.py or tools/zoo/goldens.py wrote for a model."""
     with np.load(ASSETS / name / "golden.npz") as golden:
         return dict(golden)
 

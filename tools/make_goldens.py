@@ -1,12 +1,13 @@
-"""Writes the small references that the default tests compare encoders with.
+"""Writes the small presets that tests of files and tasks start from, and one real reference.
 
     python tools/make_goldens.py            needs the extra `parity` (torch, transformers)
 
-Everything is computed by transformers (torch, float32) and goes to tests/assets/:
+What encoders and heads are compared with is written by tools/zoo/goldens.py. Everything here is
+computed by transformers (torch, float32) and goes to tests/assets/:
 
-- bert_*/: random BERT models of unusual configurations as transformers saves them, with
-  golden.npz: inputs with random segments and padding masks, all hidden states, attention
-  probabilities, pooled output, and logits where there is a head.
+- bert_*/: random BERT models of unusual configurations as transformers saves them, each with a
+  tokenizer, and with golden.npz: inputs with random segments and padding masks, all hidden states,
+  attention probabilities, pooled output, and logits where there is a head.
 - minilm_l6/golden.npz: real texts of mixed length and the outputs of the preset for them.
 """
 

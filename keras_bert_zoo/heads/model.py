@@ -9,6 +9,7 @@ from typing import Any, Self
 import keras
 
 from keras_bert_zoo.encoders.encoder import Encoder, encoder_inputs
+from keras_bert_zoo.encoders.lora import merged_lora
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.heads.kinds import head_kind, make_head
 
@@ -165,11 +166,12 @@ class HeadedModel(keras.Model):
         """
         from keras_bert_zoo.presets.headed import save_headed
 
-        save_headed(
-            directory,
-            self.encoder,
-            self.heads,
-            config=self._config,
-            tokenizer=self.tokenizer,
-            overwrite=overwrite,
-        )
+        with merged_lora(self.encoder):
+            save_headed(
+                directory,
+                self.encoder,
+                self.heads,
+                config=self._config,
+                tokenizer=self.tokenizer,
+                overwrite=overwrite,
+            )

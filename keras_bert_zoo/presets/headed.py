@@ -78,7 +78,7 @@ def load_headed(
     directory = find_preset(preset)
     raw = read_config(directory)
     config = EncoderConfig.from_huggingface(raw, ignore=ignored)
-    family = names_of(config.family)
+    family = names_of(config)
     kept = _other_keys(raw, config, ignored)
     _check_request(family, kinds, labels, new_head)
     with open_checkpoint(directory, allow_pickle=allow_pickle) as tensors:
@@ -168,7 +168,7 @@ def save_headed(
     """
     if not overwrite and os.path.exists(directory):
         raise CheckpointError(f"{os.fspath(directory)!r} exists, and `overwrite` is False.")
-    family = names_of(encoder.config.family)
+    family = names_of(encoder.config)
     kinds = "+".join(sorted(heads))
     if kinds not in family.architectures:
         known = ", ".join(repr(key) for key in family.architectures if key)

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterable
 from typing import Any, ClassVar, Self
 
-from keras_bert_zoo.checkpoints.huggingface import assign_tensors, write_tensors
-from keras_bert_zoo.checkpoints.names import names_of
-from keras_bert_zoo.checkpoints.tensors import open_checkpoint, read_config
-from keras_bert_zoo.config import EncoderConfig
 from keras_bert_zoo.encoders.encoder import Encoder
-from keras_bert_zoo.encoders.registry import build_encoder
+from keras_bert_zoo.encoders.lora import merged_lora
 from keras_bert_zoo.errors import CheckpointError
-from keras_bert_zoo.files import SIDE_FILE, replace_directory, write_json
-from keras_bert_zoo.heads.classifier import ClassificationHead
-from keras_bert_zoo.presets.io import find_preset, load_encoder, load_tokenizer
+from keras_bert_zoo.presets.headed import load_headed, save_headed
+from keras_bert_zoo.presets.io import find_preset, load_tokenizer
 from keras_bert_zoo.tasks.files import read_side_file
 from keras_bert_zoo.tasks.text_model import TextModel
 from keras_bert_zoo.text.tokenizer import Tokenizer
-
-_logger = logging.getLogger(__name__)
 
 
 class Task(TextModel):
@@ -68,50 +60,19 @@ class Task(TextModel):
         Returns the encoder, the tokenizer, the head's layer and what `SIDE_FILE` holds.
         """
         directory = find_preset(preset)
-        raw = read_config(directory)
-        config = EncoderConfig.from_huggingface(raw, ignore=ignore_config_keys)
         tokenizer = load_tokenizer(directory)
-        if head_width is not None:
-            # A head for new labels is trained from scratch, and a missing pooler with it.
-            encoder = load_encoder(directory, ignore_config_keys=ignore_config_keys, dtype=dtype)
-            if not encoder.has_pooler:
-                _logger.warning("%s has no pooler: a new one starts from random weights", directory)
-                weights = {v.path: v.numpy() for v in encoder.weights}
-                encoder = build_encoder(config, pooler=True, dtype=dtype)
-                for variable in encoder.weights:
-                    if variable.path in weights:
-                        variable.assign(weights[variable.path])
-            return encoder, tokenizer, cls._make_head(config, head_width), {}
-        family = names_of(config.family)
-        head_names = family.heads[cls.head_kind]
-        with open_checkpoint(directory) as tensors:
-            kernel, bias = head_names.values()
-            if kernel not in tensors or bias not in tensors:
-                raise CheckpointError(
-                    f"{tensors.path} has no head for {cls.__name__} ({kernel}, {bias}). "
-                    f"To train one, say what it is for: {cls._head_hint()}."
-                )
-            encoder = build_encoder(config, pooler=True, dtype=dtype)
-            head = cls._make_head(config, tensors.shape(kernel)[0])
-            head.build((None, config.hidden_dim))
-            names = family.encoder(config) | family.pooler(cls.head_kind) | head_names
-            assign_tensors(
-                tensors,
-                [*encoder.weights, *head.weights],
-                family.in_file(names, family.prefix_of(tensors.names())),
-                allow_unread=family.ignored,
-            )
-        return encoder, tokenizer, head, read_side_file(directory)
-
-    @classmethod
-    def _make_head(cls, config: EncoderConfig, width: int) -> ClassificationHead:
-        dropout = config.dropout if config.classifier_dropout is None else config.classifier_dropout
-        return ClassificationHead(
-            width,
-            dropout=dropout,
-            initializer_range=config.initializer_range,
-            name="classifier",
+        encoder, heads, _ = load_headed(
+            directory,
+            (cls.head_kind,),
+            units=head_width,
+            new_head=head_width is not None,
+            user=cls.__name__,
+            new_head_hint=cls._head_hint(),
+            ignore_config_keys=ignore_config_keys,
+            dtype=dtype,
         )
+        side = read_side_file(directory) if head_width is None else {}
+        return encoder, tokenizer, heads[cls.head_kind], side
 
     @classmethod
     def _head_hint(cls) -> str:
@@ -148,24 +109,16 @@ class Task(TextModel):
         Raises:
             CheckpointError: it cannot be written, or is there and not to be replaced.
         """
-        if not overwrite and os.path.exists(directory):
-            raise CheckpointError(f"{os.fspath(directory)!r} exists, and `overwrite` is False.")
-        family = names_of(self.encoder.config.family)
-        config = {
-            "architectures": [family.architectures[self.head_kind]],
-            **self.encoder.config.to_huggingface(),
-            **self._task_config(),
-        }
-        names = (
-            family.encoder(self.encoder.config)
-            | family.pooler(self.head_kind)
-            | family.heads[self.head_kind]
-        )
-        with replace_directory(directory, CheckpointError, marker=SIDE_FILE) as aside:
-            write_json(aside / "config.json", config)
-            write_json(aside / SIDE_FILE, self._side_config())
-            self.tokenizer.save(aside)
-            write_tensors(aside, [*self.encoder.weights, *self.head.weights], names)
+        with merged_lora(self.encoder):
+            save_headed(
+                directory,
+                self.encoder,
+                {self.head_kind: self.head},
+                config=self._task_config(),
+                tokenizer=self.tokenizer,
+                side=self._side_config(),
+                overwrite=overwrite,
+            )
 
     def export(
         self, path: str | os.PathLike[str], format: str = "saved_model", **kwargs: Any
@@ -187,4 +140,5 @@ class Task(TextModel):
         # Exports know about tasks, not the other way round.
         from keras_bert_zoo.export import export_task
 
-        return export_task(self, path, format, **kwargs)
+        with merged_lora(self.encoder):
+            return export_task(self, path, format, **kwargs)

@@ -17,6 +17,7 @@ from keras_bert_zoo.data.labels import LabelMap
 from keras_bert_zoo.encoders.encoder import Encoder
 from keras_bert_zoo.errors import CheckpointError, ConfigError, DataError
 from keras_bert_zoo.heads.classifier import ClassificationHead
+from keras_bert_zoo.heads.kinds import make_head
 from keras_bert_zoo.presets.io import find_preset
 from keras_bert_zoo.tasks.task import Task
 from keras_bert_zoo.text.tokenizer import Tokenizer
@@ -84,7 +85,7 @@ class TextClassifier(Task):
         super().__init__(
             encoder,
             tokenizer,
-            head or self._make_head(encoder.config, len(label_map)),
+            head or make_head(self.head_kind, encoder, len(label_map)),
             max_length=max_length,
             token_layout=token_layout,
             **kwargs,

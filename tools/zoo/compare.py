@@ -29,6 +29,7 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import keras
 import numpy as np
 import tensorflow as tf
 import torch
@@ -86,6 +87,7 @@ def compare(case: Case) -> Result:
     except Exception as error:  # one broken case should not hide the others
         result.problems.append(f"{type(error).__name__}: {error}")
         traceback.print_exc()
+    keras.backend.clear_session()  # graphs of earlier cases would fill the memory
     result.seconds = time.perf_counter() - begin
     return result
 
