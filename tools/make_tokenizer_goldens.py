@@ -42,6 +42,29 @@ TEXTS = [
     "\u0301 \u0301a \u00ad\u0301", "q\u0323\u0307 \u0958 \u09cb \U0001d15e",
 ]  # fmt: skip
 
+# Added tokens with flags, and texts for them: lists of (content, flags).
+ADDED = [
+    [("<mask>", {"lstrip": True}), ("<unk>", {"normalized": True}), ("the", {"rstrip": True})],
+    [("ab", {}), ("aba", {"lstrip": True}), ("bab", {}), ("b ", {}), ("Éa", {"normalized": True})],
+]
+ADDED_TEXTS = [
+    "a \u3000\t<mask> b", "<mask><mask>  <mask>the  <mask>", "<UNK> <u\u0301nk>\u00ad <unk",
+    "中<mask>the", "ababab aba bab b b", "  ababa \u2028aba", "e\u0301a ÉA \u00c9\u00ada eab", "",
+    " ", "THE the\u1680 x",
+]  # fmt: skip
+
+
+def bert(vocabulary: list[str], lowercase: bool, **options: bool | None) -> tokenizers.Tokenizer:
+    """Hugging Face's tokenizer, without added tokens."""
+    tokenizer = tokenizers.Tokenizer(
+        models.WordPiece({token: i for i, token in enumerate(vocabulary)}, unk_token="[UNK]")
+    )
+    tokenizer.normalizer = normalizers.BertNormalizer(
+        clean_text=True, lowercase=lowercase, **options
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return tokenizer
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(
@@ -54,13 +77,7 @@ def main() -> None:
     for lower, strip, chinese in itertools.product(
         (True, False), (None, True, False), (True, False)
     ):
-        tokenizer = tokenizers.Tokenizer(
-            models.WordPiece({token: i for i, token in enumerate(vocabulary)}, unk_token="[UNK]")
-        )
-        tokenizer.normalizer = normalizers.BertNormalizer(
-            clean_text=True, handle_chinese_chars=chinese, strip_accents=strip, lowercase=lower
-        )
-        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        tokenizer = bert(vocabulary, lower, handle_chinese_chars=chinese, strip_accents=strip)
         tokenizer.add_special_tokens(SPECIAL)
         found = tokenizer.encode_batch(TEXTS, add_special_tokens=False)
         cases.append(
@@ -72,15 +89,33 @@ def main() -> None:
                 "offsets": [encoding.offsets for encoding in found],
             }
         )
+    added_cases = []
+    for lower, added in itertools.product((True, False), ADDED):
+        tokenizer = bert(vocabulary, lower)
+        tokenizer.add_special_tokens(SPECIAL)
+        for content, flags in added:
+            tokenizer.add_special_tokens([tokenizers.AddedToken(content, **flags)])
+        found = tokenizer.encode_batch(ADDED_TEXTS, add_special_tokens=False)
+        added_cases.append(
+            {
+                "lowercase": lower,
+                "added_tokens": [{"content": content, **flags} for content, flags in added],
+                "ids": [encoding.ids for encoding in found],
+                "offsets": [encoding.offsets for encoding in found],
+            }
+        )
     head = {
         "made_by": f"tools/make_tokenizer_goldens.py, tokenizers {tokenizers.__version__}",
         "vocabulary": vocabulary,
         "texts": TEXTS,
+        "added_texts": ADDED_TEXTS,
     }
     lines = [f" {json.dumps(key)}: {json.dumps(value)}" for key, value in head.items()]
-    rows = ",\n  ".join(json.dumps(case, separators=(",", ":")) for case in cases)
+    for key, rows in (("added_cases", added_cases), ("cases", cases)):
+        text = ",\n  ".join(json.dumps(row, separators=(",", ":")) for row in rows)
+        lines.append(f" {json.dumps(key)}: [\n  {text}\n ]")
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text("{\n" + ",\n".join(lines) + f',\n "cases": [\n  {rows}\n ]\n}}\n', "utf-8")
+    output.write_text("{\n" + ",\n".join(lines) + "\n}\n", "utf-8")
     print(f"wrote {output}: {output.stat().st_size:,} bytes")
 
 

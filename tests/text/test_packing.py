@@ -120,7 +120,7 @@ def test_families(kind):
     ours, theirs = tokenizer_and_reference(kind)
     pairs = [(words(a), words(b, "b")) for a in range(6) for b in range(6)]
     first, second = (list(side) for side in zip(*pairs, strict=True))
-    for max_length in (4, 5, 6, 7, 8, 30):
+    for max_length in (4, 5, 8, 30):
         theirs.enable_truncation(max_length)
         found = unpadded(ours(first, max_length=max_length))
         assert found == [(e.ids, e.type_ids) for e in theirs.encode_batch(first)]
