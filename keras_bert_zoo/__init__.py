@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from keras_bert_zoo.config import EncoderConfig
     from keras_bert_zoo.encoders.encoder import Encoder
+    from keras_bert_zoo.encoders.lora import add_lora, merge_lora
+    from keras_bert_zoo.encoders.resize import extend_positions
     from keras_bert_zoo.errors import BertZooError
     from keras_bert_zoo.heads.model import HeadedModel
     from keras_bert_zoo.presets.catalog import list_presets
+    from keras_bert_zoo.presets.convert import convert_checkpoint
+    from keras_bert_zoo.presets.vocabulary import extend_vocabulary
     from keras_bert_zoo.tasks.text_classifier import TextClassifier
     from keras_bert_zoo.tasks.text_regressor import TextRegressor
     from keras_bert_zoo.text.byte_bpe import ByteBpeTokenizer
@@ -33,7 +37,12 @@ __all__ = [
     "Tokenizer",
     "WordPieceTokenizer",
     "__version__",
+    "add_lora",
+    "convert_checkpoint",
+    "extend_positions",
+    "extend_vocabulary",
     "list_presets",
+    "merge_lora",
 ]
 
 # Public name -> the module that defines it. A new public name is added here, in `__all__`, and
@@ -49,7 +58,12 @@ _MODULES = {
     "TextRegressor": "keras_bert_zoo.tasks.text_regressor",
     "Tokenizer": "keras_bert_zoo.text.tokenizer",
     "WordPieceTokenizer": "keras_bert_zoo.text.wordpiece",
+    "add_lora": "keras_bert_zoo.encoders.lora",
+    "convert_checkpoint": "keras_bert_zoo.presets.convert",
+    "extend_positions": "keras_bert_zoo.encoders.resize",
+    "extend_vocabulary": "keras_bert_zoo.presets.vocabulary",
     "list_presets": "keras_bert_zoo.presets.catalog",
+    "merge_lora": "keras_bert_zoo.encoders.lora",
 }
 
 

@@ -61,8 +61,10 @@ def extend_positions(
     return _rebuilt(encoder, larger, {"position_table": extend})
 
 
-def extend_token_table(encoder: Encoder, pieces: Sequence[Sequence[int]]) -> Encoder:
-    """Returns a copy of an encoder with rows for new tokens behind its token table.
+def extend_token_table(
+    encoder: Encoder, pieces: Sequence[Sequence[int]], *, first_id: int | None = None
+) -> Encoder:
+    """Returns a copy of an encoder with rows for new tokens in its token table.
 
     A new row is the mean of the rows of its pieces: of those tokens into which the old vocabulary
     cut the new token (arXiv 1911.03894 uses the same start for new words). A token without pieces
@@ -71,15 +73,19 @@ def extend_token_table(encoder: Encoder, pieces: Sequence[Sequence[int]]) -> Enc
     Args:
         encoder: Encoder.
         pieces: ids of the old vocabulary, a sequence for each new token.
+        first_id: int or None. The id of the first new token. Less than the table's rows where
+            some at its end belong to no token, which are then used up first. None: behind them.
 
     Returns:
-        Encoder, of the same family, built with the same options; token ids from
-        `config.vocabulary_size` on are the new ones.
+        Encoder, of the same family, built with the same options.
 
     Raises:
-        ConfigError: no new token, or an id outside the old vocabulary.
+        ConfigError: no new token, or an id outside the table.
     """
     size = encoder.config.vocabulary_size
+    first = size if first_id is None else first_id
+    if not 0 < first <= size:
+        raise ConfigError(f"`first_id` must be between 1 and {size}, got {first_id!r}.")
     if not pieces:
         raise ConfigError("`pieces` must hold a sequence of ids for at least one new token.")
     outside = [i for ids in pieces for i in ids if not 0 <= i < size]
@@ -88,9 +94,10 @@ def extend_token_table(encoder: Encoder, pieces: Sequence[Sequence[int]]) -> Enc
 
     def extend(table: np.ndarray) -> np.ndarray:
         rows = [table[list(ids)].mean(0) if len(ids) else table.mean(0) for ids in pieces]
-        return np.concatenate([table, np.stack(rows)])
+        return np.concatenate([table[:first], np.stack(rows), table[first + len(rows) :]])
 
-    larger = dataclasses.replace(encoder.config, vocabulary_size=size + len(pieces))
+    rows = max(size, first + len(pieces))
+    larger = dataclasses.replace(encoder.config, vocabulary_size=rows)
     return _rebuilt(encoder, larger, {"token_table": extend})
 
 

@@ -152,3 +152,29 @@ def test_more_tokens(encoder):
     np.testing.assert_allclose(table[62], table[:61].mean(0), atol=1e-6)
     with pytest.raises(ConfigError, match="ids from 0 to 60, got 61"):
         extend_token_table(encoder, [[61]])
+
+
+def test_unused_rows_are_taken_first(encoder):
+    larger = extend_token_table(encoder, [[3], [4], [5]], first_id=59)
+    table, old = (e.embeddings.token_table.numpy() for e in (larger, encoder))
+    assert larger.config.vocabulary_size == 62
+    np.testing.assert_allclose(table[59:], old[3:6], atol=1e-7)
+
+
+def test_a_vocabulary_grows_with_its_encoder(encoder, tmp_path):
+    tokenizer = kbz.Tokenizer.from_preset(ASSETS / "bert_gelu")
+    pieces = tokenizer.tokenize("covid").numpy()
+    larger, longer = kbz.extend_vocabulary(encoder, tokenizer, ["covid", "zoom"])
+    size = tokenizer.vocabulary_size
+    assert longer.tokenize("a Covid zoom").numpy().tolist() == [
+        tokenizer.token_to_id("a"), size, size + 1,
+    ]  # fmt: skip
+    row = larger.embeddings.token_table.numpy()[size]
+    expected = encoder.embeddings.token_table.numpy()[pieces].mean(0)
+    np.testing.assert_allclose(row, expected, atol=1e-6)
+    model = kbz.TextClassifier(larger, longer, ["no", "yes"])
+    model.save(tmp_path / "saved")
+    same = kbz.TextClassifier.load(tmp_path / "saved")
+    assert same.tokenizer.tokenize("zoom").numpy().tolist() == [size + 1]
+    with pytest.raises(ConfigError, match="has 'covid' already"):
+        kbz.extend_vocabulary(larger, longer, ["covid"])
