@@ -146,6 +146,10 @@ class _Block(EncoderBlock):
 
     config: RoFormerConfig
 
+    def __init__(self, config: RoFormerConfig, **kwargs: Any) -> None:
+        # Keras would cast the rotary tables to the compute dtype.
+        super().__init__(config, autocast=False, **kwargs)
+
     def make_attention(self, config: EncoderConfig, **options: Any) -> SelfAttention:
         """Builds the attention; see `EncoderBlock.make_attention`."""
         return RotarySelfAttention(

@@ -48,7 +48,8 @@ class RelativePositionBias(keras.layers.Layer):
         initializer_range: float = 0.02,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        # Keras would cast the layout's masks to the compute dtype; biases are summed in float32.
+        super().__init__(autocast=False, **kwargs)
         self.table = self.add_weight(
             name="table",
             shape=(rows, num_heads),

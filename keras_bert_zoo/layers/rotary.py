@@ -100,6 +100,8 @@ def rotate(
     cosines, sines = tables
     if first_token_only:
         cosines, sines = cosines[:, :, :1], sines[:, :, :1]
+    # A layer that Keras casts the inputs of gets tables of its compute dtype.
+    cosines, sines = tf.cast(cosines, tf.float32), tf.cast(sines, tf.float32)
     wide = tf.cast(x, tf.float32)
     return tf.cast(wide * cosines + _swap(wide, interleaved) * sines, x.dtype)
 
@@ -190,7 +192,8 @@ class RotarySelfAttention(SelfAttention):
         tables: str = "rotary",
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        # Keras would cast the tables to the compute dtype. The block around it must not, either.
+        super().__init__(autocast=False, **kwargs)
         self.interleaved = interleaved
         self.rotate_values = rotate_values
         self.tables = tables

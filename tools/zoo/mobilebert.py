@@ -15,18 +15,18 @@ MODELS = {
 }
 SMALL = {
     "vocab_size": 61,
-    "embedding_size": 12,
+    "embedding_size": 8,
     # Heads need not divide it: they share the bottleneck's width.
-    "hidden_size": 18,
-    "intra_bottleneck_size": 16,
+    "hidden_size": 14,
+    "intra_bottleneck_size": 12,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
-    "intermediate_size": 24,
+    "intermediate_size": 12,
     "num_feedforward_networks": 2,
-    "max_position_embeddings": 24,
+    "max_position_embeddings": 18,
 }
 # Nothing normalizes: with weights as large as other families', states would grow to 20 and more.
-SCALE = 0.85
+SCALE = 0.8
 VARIANTS = {
     "plain": {},
     # Two of a block's norms, and the embeddings', have an epsilon of their own.
@@ -35,6 +35,7 @@ VARIANTS = {
         "layer_norm_eps": 1e-2,
         "hidden_act": "gelu",
         "num_feedforward_networks": 3,
+        "num_hidden_layers": 1,
     },
     # No key is as usual: the weights of the query's and key's bottleneck are there, and not used.
     "narrow_attention": {
@@ -52,7 +53,7 @@ VARIANTS = {
     },
     # Queries and keys read the block's input.
     "square": {
-        "hidden_size": 16,
+        "hidden_size": 12,
         "key_query_shared_bottleneck": False,
         "classifier_dropout": 0.2,
         "tie_word_embeddings": False,
@@ -60,8 +61,8 @@ VARIANTS = {
     # The weights of the embeddings' projection are there, and not used.
     "no_bottleneck": {
         "use_bottleneck": False,
-        "hidden_size": 16,
-        "embedding_size": 16,
+        "hidden_size": 12,
+        "embedding_size": 12,
         "trigram_input": False,
         "normalization_type": "layer_norm",
     },
