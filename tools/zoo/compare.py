@@ -36,7 +36,7 @@ import torch
 
 import keras_bert_zoo as kbz
 from keras_bert_zoo.checkpoints.tensors import read_config
-from keras_bert_zoo.encoders.registry import build_encoder, encoder_class
+from keras_bert_zoo.encoders.registry import build_encoder
 from tools.zoo.reference import (
     LENGTH,
     ROWS,
@@ -192,7 +192,7 @@ def check_defaults(family: str) -> list[str]:
     """Whether what a config.json leaves out means here what it means in transformers."""
     module = Case(family, "", "").module
     defaults = module.CONFIG()
-    own = encoder_class(defaults.model_type).config_class()
+    own = kbz.EncoderConfig.from_huggingface({"model_type": defaults.model_type})
     theirs = kbz.EncoderConfig.from_huggingface(defaults.to_dict())
     problems = [
         f"default of {field.name} is {getattr(own, field.name)!r}, transformers' is "
