@@ -373,6 +373,22 @@ class Encoder(keras.Model):
         return layout
 
 
+class _SharedContext(keras.layers.Layer):
+    """Calls a context layer again, with another number of attention groups.
+
+    A layer of its own each time: Keras takes the number of a layer's outputs from its first call.
+    """
+
+    def __init__(self, context: keras.layers.Layer) -> None:
+        super().__init__(autocast=False, dtype=context.dtype_policy)
+        self.context = context
+        self.built = True
+
+    def call(self, layout: Layout) -> Any:
+        """Computes the context."""
+        return self.context(layout)
+
+
 def _run(
     parts: Parts, layout: Layout, *, first_token_only: bool = False
 ) -> tuple[Any, list[Any], list[Any]]:
@@ -382,7 +398,8 @@ def _run(
     """
     x = parts.embeddings(layout)
     if parts.context is not None:
-        layout = layout | parts.context(layout)
+        context = _SharedContext(parts.context) if parts.context.built else parts.context
+        layout = layout | context(layout)
     states, scores = [x], []
     last = len(parts.blocks) - 1
     for i, block in enumerate(parts.blocks):

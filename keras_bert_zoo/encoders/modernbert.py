@@ -280,7 +280,7 @@ class LocalAndGlobal(keras.layers.Layer):
     """
 
     def __init__(self, config: ModernBertConfig, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)
         self.reach = config.local_attention // 2
         self.frequencies = {
             _GLOBAL: rotary_frequencies(config.head_dim, base=config.global_theta)

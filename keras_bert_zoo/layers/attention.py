@@ -56,14 +56,9 @@ class SelfAttention(keras.layers.Layer):
         self.num_heads = num_heads
         self.head_dim = hidden_dim // num_heads
         self.scale = 1 / math.sqrt(self.head_dim)
-        projection: dict[str, Any] = {
-            "units": hidden_dim,
-            "initializer_range": initializer_range,
-            "dtype": self.dtype_policy,
-        }
-        self.query = Dense(name="query", **projection)
-        self.key = Dense(name="key", **projection)
-        self.value = Dense(name="value", **projection)
+        self.make_projections(
+            units=hidden_dim, initializer_range=initializer_range, dtype=self.dtype_policy
+        )
         self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
 
     def call(
@@ -95,6 +90,16 @@ class SelfAttention(keras.layers.Layer):
         if "restore" in layout:
             first = tf.gather(first, layout["restore"])
         return first, probabilities
+
+    def make_projections(self, **options: Any) -> None:
+        """Builds the layers that `project` needs; a family may have others.
+
+        Args:
+            **options: of `Dense`.
+        """
+        self.query = Dense(name="query", **options)
+        self.key = Dense(name="key", **options)
+        self.value = Dense(name="value", **options)
 
     def project(
         self, x: tf.Tensor, layout: Layout, *, first_token_only: bool

@@ -26,15 +26,14 @@ class FusedRotarySelfAttention(RotarySelfAttention):
     """
 
     def __init__(self, *, use_bias: bool, bias: str = "", **kwargs: Any) -> None:
+        self._use_bias = use_bias
         super().__init__(**kwargs)
         self.bias = bias
-        self.projection = Dense(
-            3 * self.num_heads * self.head_dim,
-            use_bias=use_bias,
-            initializer_range=self.query.initializer_range,
-            dtype=self.dtype_policy,
-            name="projection",
-        )
+
+    def make_projections(self, **options: Any) -> None:
+        """Builds the one projection; see `SelfAttention.make_projections`."""
+        units = 3 * options.pop("units")
+        self.projection = Dense(units, use_bias=self._use_bias, name="projection", **options)
 
     def project(
         self, x: tf.Tensor, layout: Layout, *, first_token_only: bool
@@ -141,7 +140,8 @@ class PreNormBlock(keras.layers.Layer):
         initializer_range: float = 0.02,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        # The rotary tables in the layout stay float32.
+        super().__init__(autocast=False, **kwargs)
         norm: dict[str, Any] = {
             "epsilon": epsilon,
             "use_bias": norm_bias,
