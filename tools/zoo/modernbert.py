@@ -26,7 +26,7 @@ SMALL = {
     "sep_token_id": 2,
 }
 VARIANTS = {
-    "plain": {},
+    "plain": {"num_hidden_layers": 3},
     "biases": {
         "attention_bias": True,
         "mlp_bias": True,
