@@ -147,7 +147,7 @@ def graphemes() -> dict[str, list[list[int]]]:
             "hangul_lv", "hangul_lvt",
         )
     }  # fmt: skip
-    for c in POINTS[1:]:
+    for c in POINTS:
         char = chr(c)
         size = len(char.encode())
         joins = pieces("a" + char) == 1
@@ -156,7 +156,10 @@ def graphemes() -> dict[str, list[list[int]]]:
         prepend = pieces(f"{char}b{ACUTE}") == (1 if size == 2 else 3)
         if prepend and not joins and size > 1:
             found["prepend"].append(c)
-        separate = pieces(char + ACUTE) == 2 if size < 4 else pieces(char + ACUTE + GRAVE) == 2
+        # With two marks where one leaves it open: beyond five bytes, and for NUL, which no map
+        # changes.
+        marks = ACUTE if 0 < c and size < 4 else ACUTE + GRAVE
+        separate = pieces(char + marks) == 2
         if separate:
             found["control"].append(c)
         if pieces(f"{char}{ZWJ}\u2122{ACUTE}") == 4:

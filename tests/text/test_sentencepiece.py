@@ -144,7 +144,7 @@ SPECIAL_TEXTS = [
     "\U0001f469\u200d\u2122\u0301", "\u2122\u200d\u2122", "\u0600\ufb01", "\u1100\uac00\u0301",
     "\uac01\u11a8", "\u1112\u1161\u11ab", "a\u0323\u0301\u0302", "\u0301\u0323a", "\u212b",
     "\u0130\u0049", f"{S}the {S}", f"a{S}{S}{S}b", "a,b, the,", ",", "\u00bd un\u200b un",
-    "\u3000the\u3000\u3000un\u3000", "\ufdfa\xad\xad the", "\0a", "a\0 the", "\x01", "\x01\x01",
+    "\u3000the\u3000\u3000un\u3000", "\ufdfa\xad\xad the", "\0a", "a\0 the", "\0\u0344\u0301", "\x01", "\x01\x01",
     "x" * 300, "ab" * 200, "the " * 50, "aba" * 30, "\u0345\u0301e\u0301\u0323",
 ]  # fmt: skip
 
