@@ -158,7 +158,7 @@ def graphemes() -> dict[str, list[list[int]]]:
             found["prepend"].append(c)
         # With two marks where one leaves it open: beyond five bytes, and for NUL, which no map
         # changes.
-        marks = ACUTE if 0 < c and size < 4 else ACUTE + GRAVE
+        marks = ACUTE if c > 0 and size < 4 else ACUTE + GRAVE
         separate = pieces(char + marks) == 2
         if separate:
             found["control"].append(c)
