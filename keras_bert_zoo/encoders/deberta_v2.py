@@ -26,6 +26,16 @@ from keras_bert_zoo.layers.token_layout import Layout, from_batch, to_batch
 
 _POSITION_ATTENTION = ("c2p", "p2c")
 
+# Options outside transformers' config class, and what their absence means.
+_ABSENT = {
+    "position_buckets": -1,
+    "share_att_key": False,
+    "norm_rel_ebd": "none",
+    "conv_kernel_size": 0,
+    "conv_act": "tanh",
+    "conv_groups": 1,
+}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DebertaV2Config(EncoderConfig):
@@ -124,7 +134,7 @@ class DebertaV2Config(EncoderConfig):
                 f"`pos_att_type` = {values['position_attention']!r} is not supported (expected "
                 f"some of {', '.join(_POSITION_ATTENTION)})"
             )
-        values["position_attention"] = tuple(k for k in _POSITION_ATTENTION if k in kinds)
+        values["position_attention"] = tuple(dict.fromkeys(map(str, kinds)))
         norms = values.get("normalize_distances", "none")
         parts = (
             [part.strip() for part in norms.lower().split("|")] if isinstance(norms, str) else []
@@ -194,7 +204,12 @@ class DebertaV2Config(EncoderConfig):
         config["pos_att_type"] = list(self.position_attention)
         config["norm_rel_ebd"] = "layer_norm" if self.normalize_distances else "none"
         config["pooler_hidden_size"] = self.hidden_dim
-        # transformers tells the width of the hidden states by the absence of these.
+        # transformers' class has no fields for these: what is not said is off.
+        for key, absent in _ABSENT.items():
+            if config[key] == absent:
+                del config[key]
+        if not self.position_attention:
+            del config["pos_att_type"]
         return {key: value for key, value in config.items() if value is not None}
 
 

@@ -80,6 +80,8 @@ class Encoder(keras.Model):
         token_layout, attention_groups: the constructor's.
         pooled_for: str. The argument.
         embeddings, blocks, pooler: the layers, see `Parts`.
+        other_config: dict. What the checkpoint's config.json said beyond the encoder, ids of
+            special tokens for one. `save` writes it again.
         build_options: dict. The constructor's options, to build another like this.
     """
 
@@ -115,6 +117,7 @@ class Encoder(keras.Model):
         self.config = config
         self.has_pooler = pooler
         self.pooled_for = pooled_for
+        self.other_config: dict[str, Any] = {}
         self.build_options: dict[str, Any] = {
             "token_layout": token_layout,
             "attention_groups": attention_groups,
@@ -182,9 +185,11 @@ class Encoder(keras.Model):
         Raises:
             CheckpointError: it cannot be written, or is there and not to be replaced.
         """
+        from keras_bert_zoo.encoders.lora import merged_lora
         from keras_bert_zoo.presets.headed import save_headed
 
-        save_headed(directory, self, {}, config={}, overwrite=overwrite)
+        with merged_lora(self):
+            save_headed(directory, self, {}, config=self.other_config, overwrite=overwrite)
 
     def make_parts(self, config: EncoderConfig, *, pooler: bool, dtype: Any) -> Parts:
         """Builds the family's layers; called once, by the constructor.

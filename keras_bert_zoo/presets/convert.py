@@ -218,7 +218,8 @@ def _write_preset(aside: Path, model: _Model, tokenizer: Tokenizer | None) -> No
         model.call.tokenizer = tokenizer
         model.call.save(aside)
     else:
-        save_headed(aside, model.encoder, {}, config={}, tokenizer=tokenizer)
+        kept = model.encoder.other_config
+        save_headed(aside, model.encoder, {}, config=kept, tokenizer=tokenizer)
 
 
 def _write_huggingface(

@@ -22,7 +22,7 @@ from keras_bert_zoo.errors import CheckpointError, ConfigError
 from keras_bert_zoo.files import SIDE_FILE, replace_directory, write_json
 from keras_bert_zoo.heads.kinds import HEADS, head_kind, make_head
 from keras_bert_zoo.layers.initializers import untouched_weights
-from keras_bert_zoo.presets.io import find_pooler, find_preset
+from keras_bert_zoo.presets.io import LABEL_KEYS, find_pooler, find_preset, other_keys
 
 if TYPE_CHECKING:
     import keras
@@ -30,13 +30,6 @@ if TYPE_CHECKING:
     from keras_bert_zoo.text.tokenizer import Tokenizer
 
 _logger = logging.getLogger(__name__)
-
-# Of config.json: what describes the file it came from, not the one that is written.
-_OF_THE_FILE = frozenset(
-    """_name_or_path architectures auto_map custom_pipelines dtype torch_dtype transformers_version
-    _attn_implementation attn_implementation""".split()
-)
-_OF_LABELS = ("id2label", "label2id", "num_labels", "_num_labels", "problem_type")
 
 
 def load_headed(
@@ -79,7 +72,7 @@ def load_headed(
     raw = read_config(directory)
     config = EncoderConfig.from_huggingface(raw, ignore=ignored)
     family = names_of(config)
-    kept = _other_keys(raw, config, ignored)
+    kept = other_keys(raw, config, ignored)
     _check_request(family, kinds, labels, new_head)
     with open_checkpoint(directory, allow_pickle=allow_pickle) as tensors:
         prefix = family.prefix_of(tensors.names())
@@ -126,7 +119,7 @@ def load_headed(
         others = [re.escape(name) for name in sorted(unread)]
         assign_tensors(tensors, variables, names, allow_unread=[*family.ignored, *others])
     if new_head:
-        for key in _OF_LABELS:
+        for key in LABEL_KEYS:
             kept.pop(key, None)
         if labels is not None:
             kept |= label_config(labels)
@@ -235,14 +228,6 @@ def _check_request(
         if key not in family.architectures or not key:
             known = ", ".join(repr(name) for name in family.architectures if name)
             raise ConfigError(f"This family has no model with {key!r}. Expected one of: {known}.")
-
-
-def _other_keys(
-    raw: Mapping[str, Any], config: EncoderConfig, ignored: frozenset[str]
-) -> dict[str, Any]:
-    """What config.json says beyond the encoder and beyond the file it came with."""
-    skipped = ignored | _OF_THE_FILE | set(config.to_huggingface()) | set(config.names)
-    return {key: value for key, value in raw.items() if key not in skipped}
 
 
 def _kinds_of(

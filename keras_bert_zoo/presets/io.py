@@ -6,7 +6,7 @@ import difflib
 import importlib.util
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     from keras_bert_zoo.checkpoints.tensors import TensorSource
     from keras_bert_zoo.encoders.encoder import Encoder
     from keras_bert_zoo.text.tokenizer import Tokenizer
+
+
+# Of config.json: what describes the file it came from, not the one that is written.
+_OF_THE_FILE = frozenset(
+    """_name_or_path architectures auto_map custom_pipelines dtype torch_dtype transformers_version
+    _attn_implementation attn_implementation""".split()
+)
+LABEL_KEYS = ("id2label", "label2id", "num_labels", "_num_labels", "problem_type")
 
 
 def find_preset(preset: str | os.PathLike[str], *, allow_pickle: bool = False) -> Path:
@@ -146,7 +154,9 @@ def load_encoder(
     from keras_bert_zoo.layers.initializers import untouched_weights
 
     directory = find_preset(preset, allow_pickle=allow_pickle)
-    config = EncoderConfig.from_huggingface(read_config(directory), ignore=ignore_config_keys)
+    ignored = tuple(ignore_config_keys)
+    raw = read_config(directory)
+    config = EncoderConfig.from_huggingface(raw, ignore=ignored)
     family = names_of(config)
     with open_checkpoint(directory, allow_pickle=allow_pickle) as tensors:
         found = find_pooler(family, tensors)
@@ -162,6 +172,8 @@ def load_encoder(
         with untouched_weights():  # every one of them is assigned below
             encoder = build_encoder(config, pooler=pooler, **kwargs)
         assign_encoder(encoder, tensors, head=found or "")
+    kept = other_keys(raw, config, ignored)
+    encoder.other_config = {key: kept[key] for key in kept if key not in LABEL_KEYS}
     return encoder
 
 
@@ -204,3 +216,20 @@ def assign_encoder(encoder: Encoder, tensors: TensorSource, *, head: str = "") -
     if encoder.has_pooler:
         table |= family.pooler(head)
     assign_tensors(tensors, encoder.weights, family.in_file(table, prefix), allow_unread=unread)
+
+
+def other_keys(
+    raw: Mapping[str, Any], config: EncoderConfig, ignored: Iterable[str] = ()
+) -> dict[str, Any]:
+    """What a config.json says beyond the encoder and beyond the file it came with.
+
+    Args:
+        raw: dict, the contents of config.json.
+        config: EncoderConfig, what was read of it.
+        ignored: keys that were not to be read.
+
+    Returns:
+        dict: labels, ids of special tokens, ...; to be written with the encoder's part again.
+    """
+    skipped = {*ignored, *_OF_THE_FILE, *config.to_huggingface(), *config.names}
+    return {key: value for key, value in raw.items() if key not in skipped}
