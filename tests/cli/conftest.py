@@ -97,7 +97,7 @@ def preset(tmp_path_factory) -> Path:
     import keras
 
     from keras_bert_zoo.config import EncoderConfig
-    from keras_bert_zoo.presets.io import build_encoder
+    from keras_bert_zoo.encoders.registry import build_encoder
     from keras_bert_zoo.tasks.text_classifier import TextClassifier
     from keras_bert_zoo.text.wordpiece import WordPieceTokenizer
 

@@ -9,7 +9,8 @@ A module here that is named after a family says what is compared:
 - `SMALL`: arguments of `CONFIG` that make a tiny model; `VARIANTS`: name -> further arguments;
 - `ONLY`, optional: variant -> heads that it is for; the others are for all heads;
 - `GOLDENS`: (head, variant) pairs whose goldens the repository keeps;
-- `FILES`, optional: (head, variant) -> {name: contents} of further files beside a golden;
 - `inputs(config, random)`, optional: other inputs than `reference.random_inputs` makes;
+- `FIRST_COLUMN_ATTENDED`, optional: heads whose inputs keep every row's first token, because
+  transformers computes it from padding where it is masked;
 - `ATTENTIONS`, optional: False where transformers returns no attention scores.
 """

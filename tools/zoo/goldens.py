@@ -42,10 +42,6 @@ def make_golden(case: Case) -> int:
     config.pop("transformers_version", None)
     text = json.dumps(config, indent=1, ensure_ascii=False)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
-    for name, contents in (
-        getattr(case.module, "FILES", {}).get((case.head, case.variant), {}).items()
-    ):
-        (folder / name).write_text(contents, encoding="utf-8")
     np.savez_compressed(folder / "golden.npz", **inputs, **outputs)
     return sum(path.stat().st_size for path in folder.iterdir())
 
