@@ -14,3 +14,13 @@ import pytest
 def repository() -> Path:
     """The root of the repository, for tests that need more than the installed package."""
     return Path(__file__).resolve().parent.parent
+
+
+def pytest_collection_modifyitems(config, items):
+    """Under pytest-xdist (`-n 2 --dist loadgroup`) keeps together what shares costly fixtures."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    for item in items:
+        shared = item.path.parent.name in ("cli", "export")
+        group = item.path.parent if shared else item.path
+        item.add_marker(pytest.mark.xdist_group(str(group)))
