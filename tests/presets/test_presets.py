@@ -39,7 +39,7 @@ def test_rows_are_of_known_families_and_complete():
 
 
 def test_an_unknown_name_suggests_the_nearest():
-    with pytest.raises(CheckpointError, match=r"Did you mean 'minilm_l6_en_uncased'\?"):
+    with pytest.raises(CheckpointError, match=r"Did you mean 'minilm_l6_en_uncased'"):
         io.find_preset("minilm_l6_uncased")
 
 
