@@ -27,8 +27,9 @@ needs_minilm = pytest.mark.skipif(
 
 @pytest.fixture
 def newcomer(tmp_path, monkeypatch, repository):
-    """A folder of one's own, with the repository's tools where the README has them."""
-    (tmp_path / "tools").symlink_to(repository / "tools")
+    """A folder of one's own, with the repository's tools and tests where the README has them."""
+    for name in ("tools", "tests"):
+        (tmp_path / name).symlink_to(repository / name)
     monkeypatch.chdir(tmp_path)
 
 
@@ -46,7 +47,7 @@ def test_the_python_prints_what_it_says(newcomer):
         if following == "":
             assert printed.getvalue() == expected
             compared += 1
-    assert compared == 4
+    assert compared == 6
 
 
 def transcripts():
