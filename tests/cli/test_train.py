@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from keras_bert_zoo.cli import train as command
+from keras_bert_zoo.files import SIDE_FILE
 from keras_bert_zoo.tasks.registry import load_task
-from keras_bert_zoo.tasks.task import SIDE_FILE, Task
+from keras_bert_zoo.tasks.task import Task
 from keras_bert_zoo.tasks.text_classifier import TextClassifier
 from tests.cli.conftest import fast, snapshot, texts
 
