@@ -445,8 +445,9 @@ def run(strategy):
                        global_clipnorm=None, validation_data=(texts, labels))
     return history.history["loss"], task.predict(texts)["scores"]
 one, mirrored = run("default"), run("mirrored")
-np.testing.assert_allclose(mirrored[0], one[0], rtol=1e-4)
-np.testing.assert_allclose(mirrored[1], one[1], atol=1e-4)
+# The weights agree to the last bits; the loss that is shown is a mean over unlike shares of rows.
+np.testing.assert_allclose(mirrored[0], one[0], rtol=1e-3)
+np.testing.assert_allclose(mirrored[1], one[1], atol=1e-5)
 print("equal on", len(tf.config.list_logical_devices("CPU")), "devices")
 """
 
