@@ -1,5 +1,7 @@
 """keras-bert-zoo convert."""
 
+import shutil
+
 import pytest
 
 from tests.helpers import ASSETS
@@ -21,10 +23,15 @@ def test_json(run, tmp_path):
     assert found["tensors"] == 39
 
 
-def test_a_pickle_needs_leave(refused, run, tmp_path):
-    arguments = ("convert", str(ASSETS / "pytorch_zip"), str(tmp_path / "out"), "--to", "preset")
-    assert "allow_pickle=True" in refused(*arguments)
-    assert run(*arguments, "--allow-pickle").status == 0
+def test_a_pickle_needs_leave(refused, tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    shutil.copy(ASSETS / "bert_gelu" / "config.json", source)
+    shutil.copy(ASSETS / "pytorch_zip" / "pytorch_model.bin", source)
+    arguments = ("convert", str(source), str(tmp_path / "out"), "--to", "preset")
+    assert "a pickle, which is not read unless asked for" in refused(*arguments)
+    # With leave it is read; it is not this config's.
+    assert "does not fit the model" in refused(*arguments, "--allow-pickle")
 
 
 @pytest.mark.parametrize("to", ["onnx", ""])
