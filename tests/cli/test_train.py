@@ -415,6 +415,8 @@ def test_interrupt_keeps_the_best_weights(run, preset, data, tmp_path, monkeypat
 
 
 def in_a_process(code: str, *argv) -> subprocess.Popen:
+    # Tests that are started in the background pass on an interrupt that is ignored.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); " + code
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, argv)],
         stdout=subprocess.PIPE,
