@@ -330,8 +330,9 @@ def _inferred(
     """
     if configured:
         return {}
+    # Not `isupper`: lower-casing keeps ℝ, and BERT's uncased vocabulary holds it.
     cased = sum(
-        any(char.isupper() for char in piece)
+        piece != piece.lower()
         for piece in vocabulary
         if not (piece[:1] in "[<" and piece[-1:] in "]>")
     )

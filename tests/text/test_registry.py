@@ -134,6 +134,8 @@ def test_vocabulary_larger_than_the_embedding(tmp_path, name):
         # Google's: any piece with a capital letter, beside the bracketed ones.
         ({"vocab__txt": lines(VOCABULARY), "bert_config__json": {}}, False, False),
         ({"vocab__txt": lines([*"ab", "<S>", "[X]"]), "bert_config__json": {}}, True, False),
+        # Uncased BERT has this letter, which lower-casing keeps.
+        ({"vocab__txt": lines([*"ab", "ℝ"]), "bert_config__json": {}}, True, False),
         ({"vocab__txt": lines([*"ab", "É"]), "electra_config__json": {}}, False, False),
         # Others: transformers' default, unless that is plainly wrong.
         ({"vocab__txt": lines(VOCABULARY)}, True, False),
