@@ -46,6 +46,9 @@ FORMATS = ("huggingface", "google", "keras-hub", "preset")
 # single tokens elsewhere are masked.
 _ROWS, _TOKENS = 3, 24
 
+# Case, accents, ideographs, punctuation, numbers and controls: what tokenizers treat differently.
+_TEXTS = ("Hello World, it's CRÈME brûlée!", "我的卡 arrived 2 weeks ago.", "naïve\tZürich\n ﬁ ½")
+
 # What two runs of one model may differ by in float32: other kernels, other orders of sums.
 _TOLERANCE = 1e-4
 
@@ -138,6 +141,8 @@ def convert_checkpoint(
                 else:
                     _write_keras_hub(aside, config, tensors, files, approximate_gelu)
             same, differing, left_out = _compare_tensors(tensors, aside, model.encoder)
+        if tokenizer is not None:
+            _compare_tokens(tokenizer, load_tokenizer(aside))
         outputs = _compare_outputs(model, _load(aside, ignored))
         worst = max(outputs.values())
         if not worst <= _TOLERANCE and not approximate_gelu:
@@ -304,6 +309,17 @@ def _in_prefix(family: FamilyNames, name: str, ours: str, theirs: str) -> str:
     if ours:  # a bare encoder was written: its names have no prefix
         return name.removeprefix(ours)
     return theirs + name
+
+
+def _compare_tokens(ours: Tokenizer, theirs: Tokenizer) -> None:
+    """Raises CheckpointError unless both cut some telling texts alike."""
+    for text in _TEXTS:
+        one, other = (tokenizer.tokenize(text).numpy().tolist() for tokenizer in (ours, theirs))
+        if one != other:
+            raise CheckpointError(
+                f"The tokenizer that was written reads {text!r} as {other[:8]}, not as {one[:8]}: "
+                "the format cannot say all of its options. Nothing was kept."
+            )
 
 
 def _compare_outputs(one: _Model, other: _Model) -> dict[str, float]:

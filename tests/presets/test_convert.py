@@ -1,6 +1,7 @@
 """Conversion between formats: nothing is lost, and what cannot be said is refused."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -64,6 +65,16 @@ def test_what_a_format_cannot_say_is_refused_and_leaves_nothing(tmp_path):
     with pytest.raises(ConfigError, match="`hidden_act` = 'gelu_new'"):
         convert_checkpoint(ASSETS / "bert_tanh_gelu", tmp_path / "out", "google")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tokenizer_that_the_format_cannot_say_is_refused(tmp_path):
+    """A cased tokenizer without capital letters: Google's directories do not say what it is."""
+    source = tmp_path / "cased"
+    shutil.copytree(ASSETS / "bert_gelu", source)
+    (source / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+    with pytest.raises(CheckpointError, match="tokenizer that was written reads 'Hello World"):
+        convert_checkpoint(source, tmp_path / "out", "google")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_result_that_computes_something_else_is_not_kept(tmp_path, monkeypatch):
