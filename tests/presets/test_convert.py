@@ -72,7 +72,7 @@ def test_a_tokenizer_that_the_format_cannot_say_is_refused(tmp_path):
     source = tmp_path / "cased"
     shutil.copytree(ASSETS / "bert_gelu", source)
     (source / "tokenizer_config.json").write_text('{"do_lower_case": false}')
-    with pytest.raises(CheckpointError, match="tokenizer that was written reads 'Hello World"):
+    with pytest.raises(CheckpointError, match="tokenizer that was written reads .*Hello World"):
         convert_checkpoint(source, tmp_path / "out", "google")
     assert not (tmp_path / "out").exists()
 
