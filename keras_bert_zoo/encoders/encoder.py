@@ -294,27 +294,6 @@ class Encoder(keras.Model):
         first, _, _ = _run(self.parts, layout, first_token_only=True)
         return self.pooler(first)
 
-    def sequence_outputs(
-        self,
-        inputs: dict[str, keras.KerasTensor],
-        *,
-        token_layout: str = "packed",
-        attention_groups: int = 1,
-    ) -> keras.KerasTensor:
-        """Connects this encoder's layers to `inputs`, without the pooler.
-
-        Args:
-            inputs: what `encoder_inputs` returned.
-            token_layout: "padded" or "packed".
-            attention_groups: int. See `TokenLayout`.
-
-        Returns:
-            float (B, S, H), symbolic.
-        """
-        layout = self._lay_out(inputs, token_layout, attention_groups)
-        x, _, _ = _run(self.parts, layout)
-        return TokensToBatch(dtype=x.dtype)(x, layout)
-
     def token_outputs(
         self, *, token_layout: str | None = None, attention_groups: int | None = None
     ) -> tuple[dict[str, keras.KerasTensor], keras.KerasTensor, Layout]:
