@@ -316,6 +316,7 @@ class TokenConvolution(keras.layers.Layer):
             initializer=TruncatedNormal(stddev=self.initializer_range),
         )
         self.bias = self.add_weight(name="bias", shape=(hidden,), initializer="zeros")
+        self.norm.build(embedded_shape)
 
     def call(
         self, embedded: tf.Tensor, x: tf.Tensor, layout: Layout, training: bool = False
@@ -362,6 +363,12 @@ class DebertaBlock(EncoderBlock):
         self.convolution = None
         if convolution:
             self.convolution = TokenConvolution(config, dtype=self.dtype_policy, name="convolution")
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Creates the layers' weights, for an input (T, H)."""
+        super().build(input_shape)
+        if self.convolution is not None:
+            self.convolution.build(input_shape)
 
     def make_attention(self, config: EncoderConfig, **options: Any) -> SelfAttention:
         """Builds the attention; see `EncoderBlock.make_attention`."""

@@ -61,6 +61,12 @@ class SelfAttention(keras.layers.Layer):
         )
         self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
 
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Creates the projections' weights, for an input (T, H)."""
+        for layer in self._layers:
+            if isinstance(layer, Dense) and not layer.built:
+                layer.build(input_shape)
+
     def call(
         self,
         x: tf.Tensor,

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from keras_bert_zoo.layers.attention import SelfAttention
+from keras_bert_zoo.layers.block import Block
 from keras_bert_zoo.layers.dense import Dense
 from keras_bert_zoo.layers.normalization import make_norm
 from keras_bert_zoo.layers.token_layout import Layout, to_groups
@@ -17,7 +18,7 @@ from keras_bert_zoo.layers.unused_weights import UnusedWeights
 _DEFAULT_EPSILON = 1e-5
 
 
-class BottleneckBlock(keras.layers.Layer):
+class BottleneckBlock(Block):
     """Attention and several feed-forward networks, all of them in the width of a bottleneck.
 
     Legend: H width of input and output, W width inside (H without a bottleneck), T tokens, B rows.
@@ -39,15 +40,7 @@ class BottleneckBlock(keras.layers.Layer):
             bottleneck of their own, and values from the block's input. Else all three from it.
         initializer_range: float. See `Dense`.
 
-    Call arguments:
-        x: float (T, H).
-        layout: what `TokenLayout` returned for the batch.
-        training: bool.
-        first_token_only: bool. See `EncoderBlock`.
-
-    Returns:
-        (output, probabilities): float (T, H), or (B, H) with `first_token_only`; and the
-        attention probabilities as `SelfAttention` returns them.
+    Call arguments and result: see `Block`.
 
     Source: arXiv 2004.02984, section 3; Hugging Face's MobileBertLayer.
     """
@@ -70,7 +63,7 @@ class BottleneckBlock(keras.layers.Layer):
         initializer_range: float = 0.02,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(hidden_dim=hidden_dim, num_heads=num_heads, **kwargs)
         shared: dict[str, Any] = {"dtype": self.dtype_policy}
         dense = shared | {"initializer_range": initializer_range}
         feed_forward = dense | {
@@ -78,7 +71,7 @@ class BottleneckBlock(keras.layers.Layer):
             "activation": activation,
             "norm": norm,
         }
-        width = hidden_dim if bottleneck_dim is None else bottleneck_dim
+        self.width = width = hidden_dim if bottleneck_dim is None else bottleneck_dim
         self.attend_bottleneck = attend_bottleneck
         self.input_bottleneck = self.query_key_bottleneck = self.output_bottleneck = None
         self.unused: _UnusedBottleneck | None = None
@@ -98,6 +91,7 @@ class BottleneckBlock(keras.layers.Layer):
             hidden_dim=width,
             num_heads=num_heads,
             dropout=attention_dropout,
+            values_dim=width if attend_bottleneck else hidden_dim,
             name="attention",
             **dense,
         )
@@ -118,10 +112,23 @@ class BottleneckBlock(keras.layers.Layer):
         if bottleneck_dim is None:
             self.dropout = keras.layers.Dropout(dropout, **shared)
 
-    def build(self, *_: Any) -> None:
-        """Creates the weights that are not used; the others follow at the call."""
-        if self.unused is not None:
-            self.unused.build()
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Creates the layers' weights, used or not, for an input (T, H)."""
+        inside = (None, self.width)
+        for layer in (self.input_bottleneck, self.query_key_bottleneck, self.unused):
+            if layer is not None:
+                layer.build(input_shape)
+        narrow = self.attend_bottleneck or self.query_key_bottleneck is not None
+        self.attention.build(inside if narrow else input_shape)
+        for layer in (
+            self.attention_output,
+            self.attention_norm,
+            *self.feed_forwards,
+            self.last_feed_forward,
+            self.output_bottleneck,
+        ):
+            if layer is not None:
+                layer.build(inside)
 
     def call(
         self,
@@ -205,6 +212,12 @@ class FeedForward(keras.layers.Layer):
         self.output_norm = make_norm(norm, epsilon=epsilon, name="output_norm", **shared)
         self.dropout = keras.layers.Dropout(dropout, **shared) if dropout else None
 
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Creates the layers' weights."""
+        self.intermediate.build(input_shape)
+        self.output_dense.build((None, self.intermediate.units))
+        self.output_norm.build(input_shape)
+
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Transforms the tokens; see the class."""
         transformed = self.output_dense(self.intermediate(x, training=training))
@@ -231,6 +244,11 @@ class _Bottleneck(keras.layers.Layer):
         self.dense = Dense(units, initializer_range=initializer_range, name="dense", **shared)
         self.norm = make_norm(norm, epsilon=epsilon, name="norm", **shared)
         self.dropout = keras.layers.Dropout(dropout, **shared) if dropout else None
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Creates the layers' weights."""
+        self.dense.build(input_shape)
+        self.norm.build((None, self.dense.units))
 
     def call(
         self, x: tf.Tensor, residual: tf.Tensor | None = None, training: bool = False
@@ -261,6 +279,15 @@ class _UnusedBottleneck(keras.layers.Layer):
 
 class _Attention(SelfAttention):
     """Self-attention whose values are computed from `layout["values_from"]`, float (T, any)."""
+
+    def __init__(self, *, values_dim: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.values_dim = values_dim
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Creates the projections' weights; values may have another input than the rest."""
+        self.value.build((None, self.values_dim))
+        super().build(input_shape)
 
     def project(
         self, x: tf.Tensor, layout: Layout, *, first_token_only: bool

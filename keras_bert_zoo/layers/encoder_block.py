@@ -9,33 +9,25 @@ import tensorflow as tf
 
 from keras_bert_zoo.config import EncoderConfig
 from keras_bert_zoo.layers.attention import SelfAttention
+from keras_bert_zoo.layers.block import Block
 from keras_bert_zoo.layers.dense import Dense
 from keras_bert_zoo.layers.normalization import LayerNormalization
 from keras_bert_zoo.layers.token_layout import Layout
 
 
-class EncoderBlock(keras.layers.Layer):
+class EncoderBlock(Block):
     """Self-attention and feed-forward, each followed by a residual sum and LayerNorm.
 
     Args:
         config: EncoderConfig.
 
-    Call arguments:
-        x: float (T, H).
-        layout: what `TokenLayout` returned for the batch.
-        training: bool.
-        first_token_only: bool. Compute the output of each row's first token alone: all that a
-            pooled output needs of the last block.
-
-    Returns:
-        (output, probabilities): float (T, H), or (B, H) with `first_token_only`; and the
-        attention probabilities as `SelfAttention` returns them.
+    Call arguments and result: see `Block`.
 
     Source: arXiv 1810.04805; arXiv 1706.03762, section 3.1.
     """
 
     def __init__(self, config: EncoderConfig, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(hidden_dim=config.hidden_dim, num_heads=config.num_heads, **kwargs)
         self.config = config
         shared: dict[str, Any] = {"dtype": self.dtype_policy}
         dense = shared | {"initializer_range": config.initializer_range}
@@ -70,6 +62,18 @@ class EncoderBlock(keras.layers.Layer):
             name="attention",
             **options,
         )
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Creates the layers' weights, for an input (T, H)."""
+        for layer in (
+            self.attention,
+            self.attention_output,
+            self.attention_norm,
+            self.intermediate,
+            self.output_norm,
+        ):
+            layer.build(input_shape)
+        self.output_dense.build((None, self.config.intermediate_dim))
 
     def call(
         self,

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from keras_bert_zoo.layers.activations import get_activation
+from keras_bert_zoo.layers.block import Block
 from keras_bert_zoo.layers.dense import Dense
 from keras_bert_zoo.layers.normalization import LayerNormalization
 from keras_bert_zoo.layers.rotary import RotarySelfAttention
@@ -97,8 +98,14 @@ class GatedFeedForward(keras.layers.Layer):
         }
         self.expansion = Dense(2 * intermediate_dim, name="expansion", **shared)
         self.contraction = Dense(output_dim, name="contraction", **shared)
+        self.intermediate_dim = intermediate_dim
         self.activate = get_activation(activation)
         self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Creates the weights of both layers."""
+        self.expansion.build(input_shape)
+        self.contraction.build((None, self.intermediate_dim))
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Transforms the tokens; see the class."""
@@ -106,7 +113,7 @@ class GatedFeedForward(keras.layers.Layer):
         return self.contraction(self.dropout(self.activate(content) * gate, training=training))
 
 
-class PreNormBlock(keras.layers.Layer):
+class PreNormBlock(Block):
     """Self-attention and feed-forward, each of a normalized input and added to it.
 
     Args:
@@ -121,7 +128,7 @@ class PreNormBlock(keras.layers.Layer):
         dropout: float in [0, 1). Behind that layer.
         initializer_range: float. See `Dense`.
 
-    Call arguments and result: see `EncoderBlock`.
+    Call arguments and result: see `Block`.
 
     Source: arXiv 2412.13663, section 2.1; arXiv 2002.04745.
     """
@@ -141,7 +148,9 @@ class PreNormBlock(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         # The rotary tables in the layout stay float32.
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(
+            hidden_dim=hidden_dim, num_heads=attention.num_heads, autocast=False, **kwargs
+        )
         norm: dict[str, Any] = {
             "epsilon": epsilon,
             "use_bias": norm_bias,
@@ -161,6 +170,13 @@ class PreNormBlock(keras.layers.Layer):
             name="attention_output",
         )
         self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Creates the layers' weights, for an input (T, H)."""
+        norms = (self.attention_norm, self.feed_forward_norm)
+        for layer in (self.attention, self.attention_output, self.feed_forward, *norms):
+            if layer is not None:
+                layer.build(input_shape)
 
     def call(
         self,

@@ -15,6 +15,7 @@ go there and back, and their defaults are transformers'.
 
 import argparse
 import dataclasses
+import itertools
 import json
 import multiprocessing
 import os
@@ -87,9 +88,15 @@ def compare(case: Case) -> Result:
     except Exception as error:  # one broken case should not hide the others
         result.problems.append(f"{type(error).__name__}: {error}")
         traceback.print_exc()
-    keras.backend.clear_session()  # graphs of earlier cases would fill the memory
+    _clear_session()
     result.seconds = time.perf_counter() - begin
     return result
+
+
+def _clear_session(interval: int = 8, *, _calls: Any = itertools.count(1)) -> None:
+    """Every few cases, drops the graphs of earlier ones, which would fill the memory."""
+    if next(_calls) % interval == 0:
+        keras.backend.clear_session()
 
 
 def _compare(case: Case, folder: Path, result: Result) -> None:
