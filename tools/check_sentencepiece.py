@@ -1,20 +1,23 @@
 """Compare SentencePieceTokenizer with Hugging Face's tokenizers: ids and byte offsets.
 
 Every code point (inside a word, alone, doubled, after a space), the naughty strings, random strings
-of mixed scripts and of grapheme clusters, and every text of a folder. For each
-SentencePiece model of a folder, a directory is made for a tokenizer class of transformers, which
-loads it with AutoTokenizer; models of other algorithms than unigram have their pieces taken for a
-unigram model. Prints a table of differing texts and exits with 1 if there are any.
+of mixed scripts and of grapheme clusters, and every text of a folder. Of each SentencePiece model
+in MODELS, and with --train of models trained on the spot from the texts of DATA, a directory is
+made for a tokenizer class of transformers, which loads it with AutoTokenizer. Prints a table of
+differing texts and exits with 1 if there are any.
+
+What transformers cannot load has to be refused here; it is printed, with both messages. What only
+this package refuses counts as a difference.
 
 With --speed, times both on the movie reviews of DATA/mr, on one thread each.
 
 Examples:
-    python tools/check_sentencepiece.py --models MODELS --data DATA
-    python tools/check_sentencepiece.py --models MODELS --data DATA --sample --only xlmr
+    python tools/check_sentencepiece.py --models VOCABS/spm_test --train --data DATA
+    python tools/check_sentencepiece.py --models MODELS --data DATA --sample --only xlm
     taskset -c 0 python tools/check_sentencepiece.py --models MODELS --data DATA --speed
 
 MODELS holds files NAME.model or NAME.spm; the class is known by the beginning of the name (albert,
-camembert, deberta, xlmr; others are done as each of them that the pieces allow).
+camembert, deberta, xlm; others are done as each of them, and put together in ways of their own).
 """
 
 from __future__ import annotations
@@ -29,12 +32,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import check_tokenizer
 import tensorflow as tf
 import tokenizers
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors
 
+from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.text import sentencepiece_model
 from keras_bert_zoo.text.sentencepiece import SentencePieceTokenizer
 
@@ -42,14 +48,40 @@ CLASSES = {
     "albert": ("AlbertTokenizer", "spiece.model"),
     "camembert": ("CamembertTokenizer", "sentencepiece.bpe.model"),
     "deberta": ("DebertaV2Tokenizer", "spm.model"),
-    "xlmr": ("XLMRobertaTokenizer", "sentencepiece.bpe.model"),
+    "xlm": ("XLMRobertaTokenizer", "sentencepiece.bpe.model"),
 }
 OPTIONS: dict[str, list[dict[str, object]]] = {
     "albert": [{}, {"do_lower_case": False, "keep_accents": True}],
     "deberta": [{}, {"do_lower_case": True, "split_by_punct": True}],
 }
 MASK = {"content": "<mask>", "lstrip": True, "rstrip": False, "single_word": False}
-OPTIONS["xlmr"] = [{}, {"mask_token": {"__type": "AddedToken", "normalized": False, **MASK}}]
+OPTIONS["xlm"] = [{}, {"mask_token": {"__type": "AddedToken", "normalized": False, **MASK}}]
+# What models are trained with: the pieces that a class expects.
+FAIRSEQ = {"unk_id": 0, "bos_id": 1, "eos_id": 2, "pad_id": -1}
+GOOGLE = {
+    "pad_id": 0, "unk_id": 1, "bos_id": -1, "eos_id": -1,
+    "control_symbols": ["[CLS]", "[SEP]"], "user_defined_symbols": ["[MASK]"],
+}  # fmt: skip
+MICROSOFT = {
+    "pad_id": 0, "bos_id": 1, "eos_id": 2, "unk_id": 3, "pad_piece": "[PAD]",
+    "bos_piece": "[CLS]", "eos_piece": "[SEP]", "unk_piece": "[UNK]",
+}  # fmt: skip
+FEW = {"character_coverage": 0.98}  # not all characters, as the vocabulary is small
+NMT, CF = "nmt_nfkc", "nmt_nfkc_cf"
+TRAINED: dict[str, dict[str, Any]] = {
+    "albert_8k": {"vocab_size": 8000, "normalization_rule_name": CF, **GOOGLE},
+    "xlm_8k": {"vocab_size": 8000, "normalization_rule_name": NMT, **FAIRSEQ},
+    "camembert_16k": {"vocab_size": 16000, "normalization_rule_name": "nfkc", **FAIRSEQ},
+    "deberta_6k": {"vocab_size": 6000, "normalization_rule_name": "identity", **FEW, **MICROSOFT},
+    "bytes_3k": {"vocab_size": 3000, "byte_fallback": True, **FEW, **FAIRSEQ},
+    "xlm_bpe_4k": {"vocab_size": 4000, "model_type": "bpe", **FEW, **FAIRSEQ},
+    "albert_word_9k": {"vocab_size": 9000, "model_type": "word", **FEW, **GOOGLE},
+    "deberta_char": {"vocab_size": 3000, "model_type": "char", **FEW, **MICROSOFT},
+}
+# Left out of the further ways to wrap a model.
+FULL_ONLY = (
+    "code points alone", "code points doubled", "code points after a space", "texts of the folder",
+)  # fmt: skip
 # Bases, marks and joiners, of which clusters of few bytes are made.
 CLUSTERS = (
     "aeX1`' \r\n\t\u00a0\u00a9\u00ae\u00bd\u0301\u0308\u0323\u0340\u0344\u034f\u0600\u0645\u0650"
@@ -65,55 +97,60 @@ def cluster_texts(count: int) -> list[str]:
     return ["".join(rng.choices(CLUSTERS, k=rng.randint(1, 14))) for _ in range(count)]
 
 
-def generic(pieces: list[tuple[str, float]], unk_id: int, charsmap: bytes) -> Iterator[tuple]:
+@dataclass(frozen=True)
+class Case:
+    """A directory, and Hugging Face's tokenizer of it, or why there is none."""
+
+    name: str
+    directory: pathlib.Path
+    theirs: tokenizers.Tokenizer | None
+    full: bool = False  # whether to compare on everything
+    refusal: str = ""
+
+
+def train(texts: list[str], folder: pathlib.Path) -> None:
+    """Trains models on texts."""
+    import sentencepiece
+
+    rng = random.Random(check_tokenizer.SEED)
+    lines = rng.sample([text for text in texts if 0 < len(text) < 1000], 30_000)
+    for name, options in TRAINED.items():
+        with (folder / f"{name}.model").open("wb") as file:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=iter(lines), model_writer=file, hard_vocab_limit=False,
+                minloglevel=2, num_threads=2, **options,
+            )  # fmt: skip
+
+
+def generic(
+    parsed: sentencepiece_model.SentencePieceModel,
+) -> Iterator[tuple[str, tokenizers.Tokenizer]]:
     """Tokenizers as older versions of transformers wrote them, and odder ones."""
-    steps = normalizers
-    mapped = [steps.Precompiled(charsmap)] if charsmap else []
+    steps, metaspace = normalizers, pre_tokenizers.Metaspace
+    mapped = [steps.Precompiled(parsed.charsmap)] if parsed.charsmap else []
     spaces = Regex(" {2,}")
-    metaspace = pre_tokenizers.Metaspace
-    yield (
-        "strip, map, one space",
-        [steps.Strip(), *mapped, steps.Replace(spaces, " ")],
-        [metaspace()],
-    )
-    yield (
-        "map, strip right, sign",
-        [*mapped, steps.Strip(left=False, right=True), steps.Replace(spaces, "\u2581")],
-        [metaspace(prepend_scheme="first")],
-    )
-    yield "NFKC, never, no split", [steps.NFKC()], [metaspace(prepend_scheme="never", split=False)]
-    yield (
-        "NFD, punctuation, first",
-        [steps.NFD(), steps.Lowercase()],
-        [pre_tokenizers.Punctuation("isolated"), metaspace(prepend_scheme="first")],
-    )
-
-
-def made(model: pathlib.Path, folder: pathlib.Path) -> Iterator[tuple[str, pathlib.Path, object]]:
-    """Name, directory and Hugging Face's tokenizer, for all ways to wrap a model."""
-    import transformers
-
-    parsed = sentencepiece_model.read_model(model)
-    names = [name for name in CLASSES if model.name.startswith(name)]
-    for family in names if parsed.algorithm == "unigram" else []:
-        name, file = CLASSES[family]
-        for number, options in enumerate(OPTIONS.get(family, [{}])):
-            directory = folder / f"{model.stem}-{number}"
-            directory.mkdir()
-            shutil.copy(model, directory / file)
-            config = {"tokenizer_class": name, **options}
-            (directory / "tokenizer_config.json").write_text(json.dumps(config))
-            loaded = transformers.AutoTokenizer.from_pretrained(directory)
-            yield f"{name} {options or ''}"[:48], directory, loaded._tokenizer
+    ways = {
+        "strip, map, one space": (
+            [steps.Strip(), *mapped, steps.Replace(spaces, " ")],
+            [metaspace()],
+        ),
+        "map, strip right, sign": (
+            [*mapped, steps.Strip(left=False, right=True), steps.Replace(spaces, "\u2581")],
+            [metaspace(prepend_scheme="first")],
+        ),
+        "NFKC, never, no split": ([steps.NFKC()], [metaspace(prepend_scheme="never", split=False)]),
+        "NFD, punctuation, first": (
+            [steps.NFD(), steps.Lowercase()],
+            [pre_tokenizers.Punctuation("isolated"), metaspace(prepend_scheme="first")],
+        ),
+    }
     pieces = [(piece.text, piece.score) for piece in parsed.pieces]
     unk = pieces[parsed.unk_id][0]
-    for number, (name, steps, splitters) in enumerate(
-        generic(pieces, parsed.unk_id, parsed.charsmap)
-    ):
+    for name, (steps_of_way, splitters) in ways.items():
         tokenizer = tokenizers.Tokenizer(
             models.Unigram(pieces, parsed.unk_id, parsed.byte_fallback)
         )
-        tokenizer.normalizer = normalizers.Sequence(steps)
+        tokenizer.normalizer = normalizers.Sequence(steps_of_way)
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence(splitters)
         tokenizer.decoder = decoders.Metaspace(
             prepend_scheme="never" if "never" in name else "always"
@@ -122,10 +159,42 @@ def made(model: pathlib.Path, folder: pathlib.Path) -> Iterator[tuple[str, pathl
         tokenizer.post_processor = processors.BertProcessing(
             ("</s>", tokenizer.token_to_id("</s>")), ("<s>", tokenizer.token_to_id("<s>"))
         )
+        yield name, tokenizer
+
+
+def cases(model: pathlib.Path, folder: pathlib.Path) -> Iterator[Case]:
+    """All ways to wrap a model."""
+    import transformers
+
+    parsed = sentencepiece_model.read_model(model)
+    named = [family for family in CLASSES if model.name.startswith(family)]
+    for family in named or CLASSES:
+        name, file = CLASSES[family]
+        for number, options in enumerate(OPTIONS.get(family, [{}])):
+            if family == "deberta":
+                # Its own default, [UNK], is refused where the model has another.
+                options = {**options, "unk_token": parsed.pieces[parsed.unk_id].text}
+            directory = folder / f"{model.stem}-{family}-{number}"
+            directory.mkdir()
+            shutil.copy(model, directory / file)
+            config = {"tokenizer_class": name, **options}
+            (directory / "tokenizer_config.json").write_text(json.dumps(config))
+            title = f"{name} {options or ''}"[:60]
+            try:
+                loaded = transformers.AutoTokenizer.from_pretrained(directory)
+            except Exception as error:  # whatever it fails with
+                yield Case(title, directory, None, refusal=f"{type(error).__name__}: {error}")
+                continue
+            # All is compared on one way of each class.
+            full = number == 0 and parsed.algorithm in ("unigram", "word")
+            yield Case(
+                title, directory, loaded._tokenizer, full=full and bool(named or family == "xlm")
+            )
+    for number, (name, tokenizer) in enumerate([] if named else generic(parsed)):
         directory = folder / f"{model.stem}-generic-{number}"
         directory.mkdir()
         tokenizer.save(str(directory / "tokenizer.json"))
-        yield name, directory, tokenizer
+        yield Case(name, directory, tokenizer)
 
 
 def speed(data: pathlib.Path, ours: SentencePieceTokenizer, theirs: object) -> None:
@@ -154,23 +223,56 @@ def speed(data: pathlib.Path, ours: SentencePieceTokenizer, theirs: object) -> N
     print(f"    {'ours, one sentence':24} {(time.perf_counter() - begin) * 10:6.2f} ms")
 
 
+def run(case: Case, sets: dict[str, list[str]]) -> bool:
+    """Compares one way to wrap a model, prints; whether there is a difference."""
+    try:
+        ours = SentencePieceTokenizer.from_directory(case.directory)
+    except ConfigError as error:
+        print(f"  refused here: {error}\n  by Hugging Face: {case.refusal or 'not'}")
+        return case.theirs is not None
+    if case.theirs is None:
+        print(f"  not refused here; by Hugging Face: {case.refusal}")
+        return True
+    failed = False
+    for label, texts in sets.items():
+        if not case.full and label in FULL_ONLY:
+            continue
+        begin = time.perf_counter()
+        flags = check_tokenizer.Flags(lowercase=False)
+        # Ids alone come from the same graph as ids with offsets.
+        result = check_tokenizer.compare(ours, case.theirs, flags, texts, ids_alone_every=16)
+        print(
+            f"  {label:26} {result.texts:9,} {result.ids:6,} {result.offsets:8,} "
+            f"{time.perf_counter() - begin:8.1f}",
+            flush=True,
+        )
+        for example in result.examples:
+            print(f"    {example}")
+        failed = failed or bool(result.ids or result.offsets)
+    return failed
+
+
 def main() -> None:
     """Compare, print, exit."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--models", required=True, type=pathlib.Path, metavar="DIR")
+    parser.add_argument("--models", type=pathlib.Path, metavar="DIR")
+    parser.add_argument("--train", action="store_true", help="train models on DATA, too")
     parser.add_argument("--data", required=True, type=pathlib.Path, metavar="DIR")
     parser.add_argument("--sample", action="store_true", help="a part of everything")
     parser.add_argument("--only", default="", metavar="PREFIX", help="models of these names")
     parser.add_argument("--speed", action="store_true", help="time instead of comparing")
     arguments = parser.parse_args()
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    if arguments.models is None and not arguments.train:
+        parser.error("expected --models, --train or both")
     if arguments.speed:
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(1)
     step = 37 if arguments.sample else 1
     points = list(check_tokenizer.code_points())[::step]
+    folder_texts = check_tokenizer.folder_texts(arguments.data)
     sets = {
         "code points in a word": [f"a{c}b hello" for c in points],
         "code points alone": points,
@@ -181,34 +283,30 @@ def main() -> None:
         ),
         "random strings": check_tokenizer.random_texts(1_000 if arguments.sample else 20_000),
         "random clusters": cluster_texts(1_000 if arguments.sample else 50_000),
-        "texts of the folder": check_tokenizer.folder_texts(arguments.data)[::step],
+        "texts of the folder": folder_texts[::step],
     }
     failed = False
-    print(f"{'':28} {'texts':>9} {'ids':>6} {'offsets':>8} {'seconds':>8}")
-    found = [*arguments.models.glob("*.model"), *arguments.models.glob("*.spm")]
-    for model in sorted(path for path in found if path.name.startswith(arguments.only)):
-        if sentencepiece_model.read_model(model).algorithm == "bpe":
-            print(f"{model.name}: skipped, a BPE model")
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            for name, directory, theirs in made(model, pathlib.Path(folder)):
-                print(f"{model.name} {name}", flush=True)
-                ours = SentencePieceTokenizer.from_directory(directory)
+    with tempfile.TemporaryDirectory() as made:
+        found: list[pathlib.Path] = []
+        if arguments.models is not None:
+            found += sorted(arguments.models.glob("*.model")) + sorted(
+                arguments.models.glob("*.spm")
+            )
+        if arguments.train:
+            train(folder_texts, pathlib.Path(made))
+            found += sorted(pathlib.Path(made).glob("*.model"))
+        print(f"{'':28} {'texts':>9} {'ids':>6} {'offsets':>8} {'seconds':>8}")
+        for model in found:
+            if not model.name.startswith(arguments.only):
+                continue
+            for case in cases(model, pathlib.Path(made)):
+                print(f"{model.name} {case.name}", flush=True)
                 if arguments.speed:
-                    speed(arguments.data, ours, theirs)
+                    if case.theirs is not None:
+                        ours = SentencePieceTokenizer.from_directory(case.directory)
+                        speed(arguments.data, ours, case.theirs)
                     continue
-                for label, texts in sets.items():
-                    begin = time.perf_counter()
-                    flags = check_tokenizer.Flags(lowercase=False)
-                    result = check_tokenizer.compare(ours, theirs, flags, texts)
-                    print(
-                        f"  {label:26} {result.texts:9,} {result.ids:6,} {result.offsets:8,} "
-                        f"{time.perf_counter() - begin:8.1f}",
-                        flush=True,
-                    )
-                    for example in result.examples:
-                        print(f"    {example}")
-                    failed = failed or bool(result.ids or result.offsets)
+                failed |= run(case, sets)
     sys.exit(1 if failed else 0)
 
 

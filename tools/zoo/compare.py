@@ -2,7 +2,6 @@
 
     python -m tools.zoo.compare                         all; exits 1 above the bar
     python -m tools.zoo.compare --family bert roberta   some families
-    python -m tools.zoo.compare --sample                fewer variants of heads, as tools/test does
     python -m tools.zoo.compare --markdown              a table for the README
     python -m tools.zoo.compare --json results.json     every case
 
@@ -55,6 +54,8 @@ SAVED_BAR = 1e-6
 # Keys of config.json that describe the file.
 NOT_COMPARED = ("_name_or_path", "dtype")
 
+_compared = itertools.count(1)
+
 
 @dataclasses.dataclass
 class Result:
@@ -88,15 +89,10 @@ def compare(case: Case) -> Result:
     except Exception as error:  # one broken case should not hide the others
         result.problems.append(f"{type(error).__name__}: {error}")
         traceback.print_exc()
-    _clear_session()
+    if next(_compared) % 8 == 0:  # graphs of earlier cases would fill the memory
+        keras.backend.clear_session()
     result.seconds = time.perf_counter() - begin
     return result
-
-
-def _clear_session(interval: int = 8, *, _calls: Any = itertools.count(1)) -> None:
-    """Every few cases, drops the graphs of earlier ones, which would fill the memory."""
-    if next(_calls) % interval == 0:
-        keras.backend.clear_session()
 
 
 def _compare(case: Case, folder: Path, result: Result) -> None:
@@ -224,24 +220,6 @@ def check_defaults(family: str) -> list[str]:
     return problems
 
 
-def sample(family: str) -> list[Case]:
-    """Every variant of the bare encoder, and of each head one variant in turn.
-
-    And the variants that are for some heads alone, and masked_lm with untied embeddings.
-    """
-    module = Case(family, "", "").module
-    only = getattr(module, "ONLY", {})
-    chosen = []
-    for number, head in enumerate(module.MODELS):
-        common = [case for case in cases(family) if case.head == head and case.variant not in only]
-        for index, case in enumerate(common):
-            untied = module.VARIANTS[case.variant].get("tie_word_embeddings") is False
-            if not head or index == number % len(common) or (untied and "masked_lm" in head):
-                chosen.append(case)
-    special = {(heads[0], variant) for variant, heads in only.items()}
-    return chosen + [case for case in cases(family) if (case.head, case.variant) in special]
-
-
 def compare_all(chosen: list[Case], jobs: int) -> Iterator[Result]:
     """Compares cases in several processes; most of the time is Python's."""
     if jobs < 2 or len(chosen) < 2:
@@ -288,7 +266,6 @@ def main() -> int:
     parser.add_argument("--family", nargs="+", choices=families(), default=families())
     parser.add_argument("--head", nargs="+", help='kinds of heads, "" for the bare encoder')
     parser.add_argument("--variant", nargs="+", help="names of variants")
-    parser.add_argument("--sample", action="store_true", help="one variant a head, in turn")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     parser.add_argument("--json", type=Path, help="write every case to this file")
@@ -296,7 +273,7 @@ def main() -> int:
     chosen = [
         case
         for family in options.family
-        for case in (sample(family) if options.sample else cases(family))
+        for case in cases(family)
         if options.head is None or case.head in options.head
         if options.variant is None or case.variant in options.variant
     ]
