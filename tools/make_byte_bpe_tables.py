@@ -2,7 +2,7 @@
 
 The rules must not follow the Unicode version of whichever Python, RE2 or ICU runs, so they are read
 off Hugging Face's `tokenizers`: which code points its byte-level pre-tokenizer takes for letters,
-numbers and spaces, and what its NFC decomposes, reorders and composes.
+numbers and spaces. (NFC's tables are in character_tables.json.)
 
 Example:
     python tools/make_byte_bpe_tables.py --output keras_bert_zoo/text/byte_bpe_rules.json
@@ -13,14 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
-import unicodedata
 from collections.abc import Iterable
 
 import tokenizers
-from tokenizers import normalizers, pre_tokenizers
+from tokenizers import pre_tokenizers
 
 LAST = 0x10FFFF
-HANGUL = range(0xAC00, 0xD7A4)
 
 
 def code_points() -> list[int]:
@@ -55,44 +53,6 @@ def probe_classes() -> dict[str, object]:
     }
 
 
-def probe_nfc() -> dict[str, object]:
-    """Decompositions, combining classes, and what is not composed again."""
-    nfc, nfd = normalizers.NFC(), normalizers.NFD()
-    decomposed = {
-        c: text
-        for c in code_points()
-        if c not in HANGUL and (text := nfd.normalize_str(chr(c))) != chr(c)
-    }
-    for c in HANGUL:
-        if nfd.normalize_str(chr(c)) != unicodedata.normalize("NFD", chr(c)):
-            raise SystemExit(f"Hangul syllable U+{c:04X} decomposes in another way")
-    excluded = [c for c in decomposed if nfc.normalize_str(chr(c)) != chr(c)]
-
-    def sorts(first: int, second: int) -> bool:
-        return nfd.normalize_str(chr(first) + chr(second)) == chr(second) + chr(first)
-
-    # U+0345 has the highest class, 240: whatever has one of its own is sorted before it.
-    marks = [c for c in code_points() if c not in decomposed and sorts(0x345, c)] + [0x345]
-    classes: dict[int, list[int]] = {}
-    for c in marks:
-        classes.setdefault(unicodedata.combining(chr(c)), []).append(c)
-    if 0 in classes:
-        raise SystemExit(f"this Python knows no class of {classes[0][:5]}; use a later one")
-    examples = {number: members[0] for number, members in classes.items()}
-    for number, members in classes.items():
-        for other, example in examples.items():
-            for c in set(members) - {example}:
-                if sorts(c, example) != (other < number) or sorts(example, c) != (number < other):
-                    raise SystemExit(f"U+{c:04X} is not of class {number}")
-    return {
-        "combining_classes": {
-            str(number): to_ranges(members) for number, members in sorted(classes.items())
-        },
-        "decomposed": {f"{c:X}": text for c, text in decomposed.items()},
-        "not_composed": to_ranges(excluded),
-    }
-
-
 def main() -> None:
     """Probe and write."""
     parser = argparse.ArgumentParser(
@@ -103,7 +63,6 @@ def main() -> None:
     rules = {
         "source": f"tokenizers {tokenizers.__version__}",
         **probe_classes(),
-        **probe_nfc(),
     }
     text = ",\n".join(
         f" {json.dumps(key)}: {json.dumps(value, separators=(',', ':'))}"

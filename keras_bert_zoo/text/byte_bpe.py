@@ -5,7 +5,7 @@ SentencePiece op (byte_bpe_model.py), and its tokens are put where the word stan
 text without gaps, so that their lengths are all that offsets need.
 
 Before that come, where the text has them: added tokens (special_tokens.py), bytes that are not
-UTF-8, which are passed over, and NFC (nfc.py).
+UTF-8, which are passed over, and NFC (unicode_forms.py).
 
 Legend: B texts, N bytes of all of them, W words, U distinct words, P pieces of them, T tokens.
 """
@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import tensorflow as tf
 
@@ -31,10 +30,11 @@ from keras_bert_zoo.text import (
     byte_bpe_model,
     byte_bpe_words,
     code_points,
-    nfc,
     offsets,
     ragged_ops,
     special_tokens,
+    text_cut,
+    unicode_forms,
 )
 from keras_bert_zoo.text.special_tokens import AddedToken
 from keras_bert_zoo.text.tokenizer import Tokenizer
@@ -151,7 +151,7 @@ class ByteBpeTokenizer(Tokenizer):
             special_tokens.SpecialTokenFinder(normalized) if normalized else None
         )
         self._first_pairs = {"clean": _first_pairs(raw), "words": _first_pairs(normalized)}
-        self._composer = nfc.composer() if self.nfc else None
+        self._form = unicode_forms.unicode_form("NFC") if self.nfc else None
         contents = [byte_bpe_model.token_bytes(token) for token in self.vocabulary]
         added = {self._ids[token.content] for token in self.added_tokens}
         # Spaces at both ends, which trimming takes off. Those of added tokens are their own.
@@ -219,8 +219,8 @@ class ByteBpeTokenizer(Tokenizer):
         """Tokens of all texts in one row; see `Tokenizer.tokenize_flat`."""
         raw, splits = offsets.text_bytes(strings)
 
-        def clean(strings: tf.Tensor, raw: tf.Tensor, splits: tf.Tensor) -> special_tokens.Tokens:
-            cleaned, changed, sources = byte_bpe_words.clean(strings, raw, splits, self._composer)
+        def clean(strings: tf.Tensor, raw: tf.Tensor, splits: tf.Tensor) -> text_cut.Tokens:
+            cleaned, changed, sources = byte_bpe_words.clean(strings, raw, splits, self._form)
             ids, token_splits, spans = self._around(
                 self._normalized_finder, "words", words, with_offsets, *cleaned
             )
@@ -228,7 +228,7 @@ class ByteBpeTokenizer(Tokenizer):
                 spans = tf.cond(changed, lambda: sources(token_splits, *spans), lambda: spans)
             return ids, token_splits, spans
 
-        def words(strings: tf.Tensor, raw: tf.Tensor, splits: tf.Tensor) -> special_tokens.Tokens:
+        def words(strings: tf.Tensor, raw: tf.Tensor, splits: tf.Tensor) -> text_cut.Tokens:
             return self._tokenize_words(strings, raw, splits, with_offsets)
 
         ids, token_splits, spans = self._around(
@@ -242,11 +242,11 @@ class ByteBpeTokenizer(Tokenizer):
         self,
         finder: special_tokens.SpecialTokenFinder | None,
         name: str,
-        tokenize: Callable[..., special_tokens.Tokens],
+        tokenize: Callable[..., text_cut.Tokens],
         with_offsets: bool,
         *texts: tf.Tensor,
-    ) -> special_tokens.Tokens:
-        """`special_tokens.tokenize_around`, skipped where no text can hold an added token.
+    ) -> text_cut.Tokens:
+        """`text_cut.tokenize_around`, skipped where no text can hold an added token.
 
         Args:
             finder: of the added tokens, or None if there are none.
@@ -266,7 +266,7 @@ class ByteBpeTokenizer(Tokenizer):
         ids, splits, *spans = tf.cond(
             _any_pair(texts[1], self._first_pairs[name]),
             lambda: _flat(
-                special_tokens.tokenize_around(
+                text_cut.tokenize_around(
                     finder,
                     texts[0],
                     lambda pieces: compiled(pieces, *offsets.text_bytes(pieces)),
@@ -279,7 +279,7 @@ class ByteBpeTokenizer(Tokenizer):
 
     def _tokenize_words(
         self, strings: tf.Tensor, raw: tf.Tensor, splits: tf.Tensor, with_offsets: bool
-    ) -> special_tokens.Tokens:
+    ) -> text_cut.Tokens:
         """Tokens of texts in valid UTF-8, in which no added token is anything special."""
         prefixed = None
         if self.add_prefix_space:
@@ -380,39 +380,18 @@ class ByteBpeTokenizer(Tokenizer):
         starts = tf.minimum(starts + taken, ends)
         return starts, tf.maximum(ends - behind, starts)
 
-    def detokenize(self, ids: Any, *, skip_special_tokens: bool = False) -> tf.Tensor:
-        """Text for token ids: their bytes in a row, and U+FFFD for what is not UTF-8.
+    def _join(self, ids: tf.Tensor, splits: tf.Tensor) -> tf.Tensor:
+        """The bytes of tokens in a row, and U+FFFD for what is not UTF-8.
 
-        As `tokenizers.decoders.ByteLevel`. Ids outside the vocabulary are passed over.
-
-        Args:
-            ids: int (B, tokens), ragged or dense, or int (tokens,).
-            skip_special_tokens: bool. Leave special tokens out.
-
-        Returns:
-            string (B,), or string () for one row.
+        As `tokenizers.decoders.ByteLevel`.
         """
-        if isinstance(ids, list | tuple):
-            ids = tf.ragged.constant(ids, tf.int32)
-        if not isinstance(ids, tf.RaggedTensor):
-            ids = tf.convert_to_tensor(ids)
-            if ids.shape.rank == 1:
-                row = self.detokenize(ids[tf.newaxis], skip_special_tokens=skip_special_tokens)
-                return row[0]
-            ids = tf.RaggedTensor.from_tensor(ids)
-        values = tf.cast(ids.values, tf.int32)
-        kept = tf.logical_and(values >= 0, values < self.vocabulary_size)
-        if skip_special_tokens:
-            for token in self.special_tokens:
-                kept = tf.logical_and(kept, values != self.token_to_id(token))
-        splits = tf.gather(ragged_ops.counts_before(kept), tf.cast(ids.row_splits, tf.int64))
-        texts = tf.gather(self._token_texts, tf.boolean_mask(values, kept))
+        texts = tf.gather(self._token_texts, ids)
         pieces = tf.RaggedTensor.from_row_splits(texts, splits, validate=False)
         joined = tf.strings.reduce_join(pieces, axis=-1)
         return tf.strings.unicode_transcode(joined, "UTF-8", "UTF-8", errors="replace")
 
 
-def _flat(tokens: special_tokens.Tokens) -> tuple[tf.Tensor, ...]:
+def _flat(tokens: text_cut.Tokens) -> tuple[tf.Tensor, ...]:
     """Ids, splits and spans in one tuple."""
     ids, splits, spans = tokens
     return (ids, splits, *spans)

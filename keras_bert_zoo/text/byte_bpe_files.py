@@ -205,10 +205,8 @@ def _name_tokens(
                 "token that the model was trained with"
             )
         options[name] = token
-    mask = options["mask_token"]
-    if not (folder / "tokenizer.json").exists() and mask is not None:
-        # As RoBERTa was trained, and as the tokenizer.json of its checkpoints has it.
-        added.setdefault(mask, AddedToken(mask, lstrip=True))
+    # Where no file says that the mask token takes the space before it, it does not, as in
+    # transformers 5. (RoBERTa's own tokenizer.json says it; transformers 4 took it for granted.)
     options["added_tokens"] = list(added.values())
 
 

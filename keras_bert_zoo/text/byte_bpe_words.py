@@ -25,8 +25,9 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from keras_bert_zoo.text import code_points, offsets, ragged_ops, special_tokens
-from keras_bert_zoo.text.nfc import Composer
+from keras_bert_zoo.text import code_points, offsets, ragged_ops
+from keras_bert_zoo.text.characters import Characters
+from keras_bert_zoo.text.unicode_forms import UnicodeForm
 
 _OTHER, _LETTER, _NUMBER, _SPACE, _PLAIN_SPACE, _APOSTROPHE, _EDGE = range(7)
 _KINDS = 7
@@ -160,7 +161,7 @@ Sources = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor
 
 
 def clean(
-    strings: tf.Tensor, raw: tf.Tensor, splits: tf.Tensor, composer: Composer | None
+    strings: tf.Tensor, raw: tf.Tensor, splits: tf.Tensor, form: UnicodeForm | None
 ) -> tuple[tuple[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor, Sources]:
     """Texts without bytes that are not UTF-8, and in NFC.
 
@@ -168,7 +169,7 @@ def clean(
         strings: string (B,).
         raw: uint8 (N,). Their bytes.
         splits: int64 (B + 1,). Where each text begins.
-        composer: of NFC; None: nothing is composed.
+        form: NFC; None: characters stay as they are.
 
     Returns:
         the same three; bool (): whether any text is another now; and if so, what gives the offsets
@@ -184,16 +185,16 @@ def clean(
         long = code_points.long_characters(raw, splits)
         lengths = tf.cast(long.lengths, tf.int64)
         suspect = tf.equal(lengths, 0)
-        if composer is not None:
+        if form is not None:
             # That one may follow on the other across texts does no harm.
             follows = tf.equal(tf.pad(long.at + lengths, [[1, 0]])[:-1], long.at)
-            suspect = tf.logical_or(suspect, composer.may_change(long.points, follows))
+            suspect = tf.logical_or(suspect, form.may_change(long.points, follows))
         covered = tf.reduce_sum(lengths)
         high = tf.math.count_nonzero(raw >= 0x80)
         doubtful = tf.logical_or(tf.reduce_any(suspect), tf.not_equal(covered, high))
         return tf.cond(
             doubtful,
-            lambda: _rewrite(strings, raw, splits, long, suspect, composer),
+            lambda: _rewrite(strings, raw, splits, long, suspect, form),
             same,
         )
 
@@ -216,7 +217,7 @@ def _rewrite(
     splits: tf.Tensor,
     long: code_points.Leads,
     suspect: tf.Tensor,
-    composer: Composer | None,
+    form: UnicodeForm | None,
 ) -> tuple[tf.Tensor, ...]:
     """Cleans the texts that need it.
 
@@ -236,13 +237,16 @@ def _rewrite(
 
     texts = tf.gather(strings, rows)
     points, character_splits, begins, ends = _characters(texts)
-    if composer is not None:
-        points, character_splits, source = composer.compose(points, character_splits)
-        begins, ends = tf.gather(begins, source), tf.gather(ends, source)
+    if form is not None:
+        size = ragged_ops.size64(points)
+        owner = ragged_ops.row_ids(character_splits, size)
+        composed = form(Characters(points, tf.range(size), owner, ragged_ops.size64(texts)))
+        points, character_splits = composed.points, composed.splits()
+        begins, ends = (tf.gather(values, composed.source) for values in (begins, ends))
     byte_splits = ragged_ops.splits_from_lengths(code_points.utf8_lengths(points))
     owner = ragged_ops.row_ids(byte_splits, byte_splits[-1])
     own = tf.range(splits[-1]) - tf.gather(splits, ragged_ops.row_ids(splits, splits[-1]))
-    merged, values = special_tokens.replace_rows(
+    merged, values = ragged_ops.replace_rows(
         rows,
         wanted,
         splits,

@@ -1,4 +1,4 @@
-"""Rows of characters as vectors of code points, and tables over all code points, in core ops.
+"""Rows of characters as vectors of code points, in core ops.
 
 Hugging Face's normalizers work on a text that knows for each of its characters which character of
 the original it stands for. So do these: `source` is that character's place, and every step says
@@ -20,9 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_bert_zoo.text import ragged_ops
-
-CODE_POINTS = 0x110000
-_PAGE = 128
+from keras_bert_zoo.text.code_points import CodePointTable
 
 
 @dataclass(frozen=True)
@@ -123,50 +121,6 @@ def transform(
     return Characters(points, source, rows, characters.count)
 
 
-def utf8_lengths(points: tf.Tensor) -> tf.Tensor:
-    """Bytes of code points in UTF-8: int32 (N,) to int64 (N,)."""
-    return (
-        1
-        + tf.cast(points >= 0x80, tf.int64)
-        + tf.cast(points >= 0x800, tf.int64)
-        + tf.cast(points >= 0x10000, tf.int64)
-    )
-
-
-class CodePointTable:
-    """An int32 for every code point, in which equal pages are stored once.
-
-    Args:
-        values: int32 (0x110000,).
-    """
-
-    def __init__(self, values: np.ndarray) -> None:
-        pages = np.ascontiguousarray(values, np.int32).reshape(-1, _PAGE)
-        places: dict[bytes, int] = {}
-        which = [places.setdefault(page.tobytes(), len(places)) for page in pages]
-        kept = np.frombuffer(b"".join(places), np.int32)
-        # Eager tensors, which all graphs share: an array would be written into each function.
-        with tf.init_scope():
-            self._pages = tf.constant(np.array(which, np.int32) * _PAGE)
-            self._values = tf.constant(kept)
-
-    @classmethod
-    def of_set(cls, points: Iterable[int]) -> CodePointTable:
-        """1 for the points of a set, 0 for all others."""
-        values = np.zeros(CODE_POINTS, np.int32)
-        values[np.fromiter(points, np.int64)] = 1
-        return cls(values)
-
-    def __call__(self, points: tf.Tensor) -> tf.Tensor:
-        """int32 (N,) code points to int32 (N,) values."""
-        page = tf.gather(self._pages, tf.bitwise.right_shift(points, 7))
-        return tf.gather(self._values, page + tf.bitwise.bitwise_and(points, _PAGE - 1))
-
-    def contains(self, points: tf.Tensor) -> tf.Tensor:
-        """Where the value is not 0: bool (N,)."""
-        return tf.not_equal(self(points), 0)
-
-
 class CharacterMap:
     """A text for each of some characters.
 
@@ -183,14 +137,11 @@ class CharacterMap:
         more = list(more)
         self.texts = dict(texts)
         distinct = {text: i + 1 for i, text in enumerate(dict.fromkeys(self.texts.values()))}
-        values = np.zeros(CODE_POINTS, np.int32)
-        for point, text in self.texts.items():
-            values[point] = distinct[text]
         self.first_of_more = len(distinct) + 1
         all_texts = ["?", *distinct, *more]
         lengths = np.array([len(text) for text in all_texts], np.int64)
         pool = np.frombuffer("".join(all_texts).encode("utf-32-le", "surrogatepass"), np.int32)
-        self.entries = CodePointTable(values)
+        self.entries = CodePointTable({c: distinct[text] for c, text in self.texts.items()})
         with tf.init_scope():
             self._lengths = tf.constant(lengths)
             self._starts = tf.constant(np.cumsum(lengths) - lengths)

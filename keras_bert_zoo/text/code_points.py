@@ -21,7 +21,7 @@ import tensorflow as tf
 from keras_bert_zoo.text import ragged_ops
 
 CODE_POINTS = 0x110000
-_PAGE_BITS = 8
+_PAGE_BITS = 7
 
 
 @functools.cache
@@ -38,26 +38,41 @@ def from_ranges(ranges: Iterable[tuple[int, int]]) -> list[int]:
 
 
 class CodePointTable:
-    """A small number for every code point.
+    """A number for every code point; equal pages of them are stored once.
 
     Args:
-        values: code point -> number; all others have 0.
+        values: code point -> number, all others have 0; or int32 (0x110000,).
     """
 
-    def __init__(self, values: Mapping[int, int]) -> None:
-        flat = np.zeros(CODE_POINTS, np.int32)
-        if values:
-            flat[np.fromiter(values.keys(), np.int64)] = np.fromiter(values.values(), np.int32)
-        # Equal pages of 256 code points are stored once.
-        pages, which = np.unique(flat.reshape(-1, 1 << _PAGE_BITS), axis=0, return_inverse=True)
+    def __init__(self, values: Mapping[int, int] | np.ndarray) -> None:
+        if isinstance(values, Mapping):
+            flat = np.zeros(CODE_POINTS, np.int32)
+            if values:
+                flat[np.fromiter(values, np.int64)] = np.fromiter(values.values(), np.int32)
+        else:
+            flat = np.ascontiguousarray(values, np.int32)
+        places: dict[bytes, int] = {}
+        pages = flat.reshape(-1, 1 << _PAGE_BITS)
+        which = [places.setdefault(page.tobytes(), len(places)) for page in pages]
+        # Eager tensors, which all graphs share: an array would be written into each function.
         with tf.init_scope():
-            self._pages = tf.constant(pages.reshape(-1))
-            self._which = tf.constant(which.reshape(-1).astype(np.int32) << _PAGE_BITS)
+            self._which = tf.constant(np.array(which, np.int32) << _PAGE_BITS)
+            self._values = tf.constant(np.frombuffer(b"".join(places), np.int32))
+
+    @classmethod
+    def of_set(cls, points: Iterable[int]) -> CodePointTable:
+        """1 for the points of a set, 0 for all others."""
+        return cls(dict.fromkeys(points, 1))
 
     def __call__(self, points: tf.Tensor) -> tf.Tensor:
         """int32 (...) code points to their numbers, int32 (...)."""
         page = tf.gather(self._which, tf.bitwise.right_shift(points, _PAGE_BITS))
-        return tf.gather(self._pages, page + tf.bitwise.bitwise_and(points, 0xFF))
+        at = page + tf.bitwise.bitwise_and(points, (1 << _PAGE_BITS) - 1)
+        return tf.gather(self._values, at)
+
+    def contains(self, points: tf.Tensor) -> tf.Tensor:
+        """Where the number is not 0: bool (...)."""
+        return tf.not_equal(self(points), 0)
 
 
 @dataclass(frozen=True)

@@ -12,24 +12,21 @@ import binascii
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.text import ragged_ops
 from keras_bert_zoo.text.characters import (
-    CODE_POINTS,
     CharacterMap,
     Characters,
-    CodePointTable,
-    first_of,
     shifted,
     tables,
-    transform,
     unless_absent,
 )
+from keras_bert_zoo.text.code_points import CodePointTable
 from keras_bert_zoo.text.precompiled_charsmap import PrecompiledCharsmap
 from keras_bert_zoo.text.special_tokens import WHITESPACE
+from keras_bert_zoo.text.unicode_forms import unicode_form
 
 SPACE = 0x20
 
@@ -87,157 +84,22 @@ class StripAccents(Step):
         return "".join(char for char in text if ord(char) not in tables().accents)
 
 
-class UnicodeForm(Step):
-    """NFC, NFD, NFKC or NFKD.
-
-    Source: The Unicode Standard, section 3.11, with what each character then stands for as in the
-    crate unicode-normalization-alignments.
-    """
+class Form(Step):
+    """NFC, NFD, NFKC or NFKD."""
 
     def __init__(self, form: str) -> None:
-        self._form = form
-        data = tables()
-        self._map = CharacterMap(data.nfkd if "K" in form else data.nfd)
-        classes = np.zeros(CODE_POINTS, np.int32)
-        classes[list(data.combining_classes)] = list(data.combining_classes.values())
-        self._classes = CodePointTable(classes)
-        # What can compose with a character before it, besides what is not a starter.
-        seconds = {second for _, second in data.compositions}
-        self._second = CodePointTable.of_set(seconds)
-        doubtful = set(data.combining_classes) | seconds
-        for point, text in self._map.texts.items():
-            # Unchanged by composition: what is its own composite.
-            if not form.endswith("C") or self._compose_text(text) != chr(point):
-                doubtful.add(point)
-        self._doubtful = CodePointTable.of_set(doubtful)
-        pairs = sorted(data.compositions.items())
-        with tf.init_scope():
-            self._pairs = tf.constant(np.array([a << 21 | b for (a, b), _ in pairs], np.int64))
-            self._composites = tf.constant(np.array([whole for _, whole in pairs], np.int32))
-
-    @staticmethod
-    def _compose_text(text: str) -> str:
-        """A decomposed single character composed again; only for what is in order."""
-        pairs = tables().compositions
-        whole = ord(text[0])
-        for char in text[1:]:
-            if (whole, ord(char)) not in pairs:
-                return ""
-            whole = pairs[whole, ord(char)]
-        return chr(whole)
-
-    def image(self, text: str) -> str:
-        """See `Step`."""
-        if self._form.endswith("C"):
-            return "".join(
-                self._compose_text(whole) or whole
-                for whole in (self._map.texts.get(ord(char), char) for char in text)
-            )
-        return "".join(self._map.texts.get(ord(char), char) for char in text)
+        self._form = unicode_form(form)
 
     def __call__(self, characters: Characters, begins_text: tf.Tensor) -> Characters:
         """See `Step`."""
+        follows = tf.logical_not(characters.first())
         return unless_absent(
-            self._doubtful.contains(characters.points), self._normalize, characters
+            self._form.may_change(characters.points, follows), self._form, characters
         )
 
-    def _normalize(self, characters: Characters) -> Characters:
-        """The form of rows that are not in it."""
-        entries = self._map.entries(characters.points)
-        points, origin, within, _ = self._map.expand(characters.points, entries)
-        rows = tf.gather(characters.rows, origin)
-        change = tf.cast(within > 0, tf.int64)
-        classes = self._classes(points)
-        points, change, classes = self._reorder(points, rows, change, classes)
-        if self._form.endswith("C"):
-            points, rows, change = self._compose(points, rows, change, classes)
-        return transform(characters, points, rows, change)
-
-    @staticmethod
-    def _reorder(
-        points: tf.Tensor, rows: tf.Tensor, change: tf.Tensor, classes: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Sorts marks by their combining classes; rows stay as they are."""
-        starter = tf.logical_or(tf.equal(classes, 0), first_of(rows))
-        run = tf.cumsum(tf.cast(starter, tf.int64))
-        # A row may begin with marks: its first one is no starter, and may change its place.
-        key = run * 256 + tf.cast(classes, tf.int64)
-        disorder = tf.reduce_any(key[1:] < key[:-1])
-
-        def sort() -> tuple[tf.Tensor, ...]:
-            size = ragged_ops.size64(key)
-            # All keys differ, so that any sorting leaves equal classes in their order.
-            order = tf.argsort(key * size + tf.range(size))
-            return tuple(tf.gather(values, order) for values in (points, change, classes))
-
-        found: tuple[tf.Tensor, tf.Tensor, tf.Tensor] = tf.cond(
-            disorder, sort, lambda: (points, change, classes)
-        )
-        return found
-
-    def _compose(
-        self, points: tf.Tensor, rows: tf.Tensor, change: tf.Tensor, classes: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Composes what was decomposed.
-
-        A group is a character that nothing before it can take, with those that it may take. All
-        groups advance at the same time, one character a step.
-        """
-        size = ragged_ops.size64(points)
-        alone = tf.logical_and(tf.equal(classes, 0), tf.logical_not(self._second.contains(points)))
-        begins = ragged_ops.indices(tf.logical_or(alone, first_of(rows)))
-        lengths = tf.concat([begins[1:], size[tf.newaxis]], axis=0) - begins
-        # Of each group: its next character, how many are left, the character that takes others
-        # (its place and what it is by now) and the class of the last mark it did not take.
-        starts = tf.equal(tf.gather(classes, begins), 0)
-        state = (
-            begins,
-            lengths,
-            tf.where(starts, begins, tf.fill(tf.shape(begins), tf.constant(-1, tf.int64))),
-            tf.gather(points, begins),
-            tf.zeros_like(begins, tf.int32),
-        )
-        taken = tf.zeros_like(change)  # 1: composed with one before
-
-        def step(
-            at: tf.Tensor, left: tf.Tensor, taker: tf.Tensor, whole: tf.Tensor, last: tf.Tensor,
-            points: tf.Tensor, change: tf.Tensor, taken: tf.Tensor,
-        ) -> tuple[tf.Tensor, ...]:  # fmt: skip
-            more = ragged_ops.indices(left > 1)
-            at, left, taker, whole, last = (
-                tf.gather(values, more) for values in (at, left, taker, whole, last)
-            )
-            at, left = at + 1, left - 1
-            point, mark = tf.gather(points, at), tf.gather(classes, at)
-            pair = tf.cast(whole, tf.int64) * (1 << 21) + tf.cast(point, tf.int64)
-            place = tf.minimum(tf.searchsorted(self._pairs, pair), self._pairs.shape[0] - 1)
-            free = tf.logical_and(
-                taker >= 0, tf.logical_or(tf.equal(last, 0), tf.logical_and(last < mark, mark > 0))
-            )
-            takes = tf.logical_and(free, tf.equal(tf.gather(self._pairs, place), pair))
-            composite = tf.gather(self._composites, place)
-            # What was composed: the taker becomes the composite, and stands for both.
-            which = ragged_ops.indices(takes)
-            places = tf.gather(taker, which)[:, tf.newaxis]
-            gone = tf.gather(at, which)[:, tf.newaxis]
-            points = tf.tensor_scatter_nd_update(points, places, tf.gather(composite, which))
-            change = tf.tensor_scatter_nd_add(change, places, tf.gather(change, gone[:, 0]) - 1)
-            taken = tf.tensor_scatter_nd_update(taken, gone, tf.ones_like(which))
-            starter = tf.logical_and(tf.equal(mark, 0), tf.logical_not(takes))
-            whole = tf.where(takes, composite, tf.where(starter, point, whole))
-            last = tf.where(takes, last, mark)
-            taker = tf.where(starter, at, taker)
-            return at, left, taker, whole, last, points, change, taken
-
-        vector = tf.TensorShape([None])
-        *_, points, change, taken = tf.while_loop(
-            lambda at, left, *_: tf.reduce_any(left > 1),
-            step,
-            (*state, points, change, taken),
-            shape_invariants=(vector,) * 8,
-        )
-        kept = ragged_ops.indices(tf.equal(taken, 0))
-        return tf.gather(points, kept), tf.gather(rows, kept), tf.gather(change, kept)
+    def image(self, text: str) -> str:
+        """See `Step`."""
+        return self._form.image(text)
 
 
 class Strip(Step):
@@ -405,7 +267,7 @@ def steps_from_json(normalizer: Any) -> list[Step]:
         return [step for entry in inner for step in steps_from_json(entry)]
     if kind in ("NFC", "NFD", "NFKC", "NFKD"):
         _options(normalizer)
-        return [UnicodeForm(kind)]
+        return [Form(kind)]
     if kind == "Lowercase":
         _options(normalizer)
         return [Lowercase()]

@@ -21,16 +21,14 @@ import tensorflow as tf
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.text import ragged_ops
 from keras_bert_zoo.text.characters import (
-    CODE_POINTS,
     CharacterMap,
     Characters,
-    CodePointTable,
     shifted,
     tables,
     transform,
     unless_absent,
-    utf8_lengths,
 )
+from keras_bert_zoo.text.code_points import CODE_POINTS, CodePointTable, utf8_lengths
 
 _CLUSTER_BYTES = 5
 _MAXIMUM_KEYS = 1 << 21

@@ -44,3 +44,42 @@ def size64(values: tf.Tensor) -> tf.Tensor:
 def indices(mask: tf.Tensor) -> tf.Tensor:
     """Where a rank-1 mask is true: int64 (marked,)."""
     return tf.reshape(tf.where(mask), [-1])
+
+
+def replace_rows(
+    rows: tf.Tensor,
+    replaced: tf.Tensor,
+    splits: tf.Tensor,
+    values: tuple[tf.Tensor, ...],
+    new_splits: tf.Tensor,
+    new_values: tuple[tf.Tensor, ...],
+) -> tuple[tf.Tensor, tuple[tf.Tensor, ...]]:
+    """Puts other values in the place of some rows.
+
+    Args:
+        rows: int64 (R,). Which rows.
+        replaced: bool (B,). The same as a mask.
+        splits: int64 (B + 1,).
+        values: of (T,) each.
+        new_splits: int64 (R + 1,).
+        new_values: of (new T,) each.
+
+    Returns:
+        The splits and values of all rows.
+    """
+    shape = tf.shape(replaced, out_type=tf.int64)
+    at = rows[:, tf.newaxis]
+    old_total = splits[-1]
+    lengths = tf.where(
+        replaced,
+        tf.scatter_nd(at, new_splits[1:] - new_splits[:-1], shape),
+        splits[1:] - splits[:-1],
+    )
+    begin = tf.where(replaced, tf.scatter_nd(at, new_splits[:-1] + old_total, shape), splits[:-1])
+    merged = splits_from_lengths(lengths)
+    row = row_ids(merged, merged[-1])
+    source = tf.range(merged[-1]) + tf.gather(begin - merged[:-1], row)
+    return merged, tuple(
+        tf.gather(tf.concat([old, new], axis=0), source)
+        for old, new in zip(values, new_values, strict=True)
+    )

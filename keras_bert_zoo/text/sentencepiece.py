@@ -26,13 +26,18 @@ from typing import Any, Literal, get_args
 import tensorflow as tf
 
 from keras_bert_zoo.errors import ConfigError
-from keras_bert_zoo.text import ragged_ops, sentencepiece_files, special_tokens
+from keras_bert_zoo.text import (
+    ragged_ops,
+    sentencepiece_files,
+    special_tokens,
+    text_cut,
+)
 from keras_bert_zoo.text.characters import (
     CharacterMap,
     Characters,
-    CodePointTable,
     shifted,
 )
+from keras_bert_zoo.text.code_points import CodePointTable
 from keras_bert_zoo.text.normalization_steps import steps_from_json
 from keras_bert_zoo.text.normalizer import unicode_rules
 from keras_bert_zoo.text.special_tokens import WHITESPACE, AddedToken
@@ -252,7 +257,7 @@ class SentencePieceTokenizer(Tokenizer):
 
     def _tokenize_all(self, strings: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """Ids, row splits, starts and ends."""
-        cut = special_tokens.TextCut(self._finder, strings)
+        cut = text_cut.TextCut(self._finder, strings)
         kinds = tf.where(tf.equal(cut.piece_starts, 0), _BEGINS, _INSIDE)
         parts = self._cutter(cut.pieces, kinds)
         ids, splits, spans = cut.join(*self._tokenize_parts(parts))
@@ -383,38 +388,13 @@ class SentencePieceTokenizer(Tokenizer):
         words = tf.cumsum(tf.cast(begins, tf.int64)) - 1
         return Characters(points, source, rows, characters.count), words
 
-    def detokenize(self, ids: Any, *, skip_special_tokens: bool = False) -> tf.Tensor:
-        """Text for token ids: pieces joined, with spaces for the signs that stand for them.
+    def _join(self, ids: tf.Tensor, splits: tf.Tensor) -> tf.Tensor:
+        """Pieces joined, with spaces for the signs that stand for them.
 
-        As `tokenizers.decoders.Metaspace`: the space before the first piece is left out. Ids
-        outside the vocabulary are passed over.
-
-        Args:
-            ids: int (B, tokens), ragged or dense, or int (tokens,).
-            skip_special_tokens: bool. Leave special tokens out.
-
-        Returns:
-            string (B,), or string () for one row.
+        As `tokenizers.decoders.Metaspace`: the space before the first piece is left out.
         """
-        if isinstance(ids, list | tuple):
-            ids = tf.ragged.constant(ids, tf.int32)
-        if not isinstance(ids, tf.RaggedTensor):
-            ids = tf.convert_to_tensor(ids)
-            if ids.shape.rank == 1:
-                row = self.detokenize(ids[tf.newaxis], skip_special_tokens=skip_special_tokens)
-                return row[0]
-            ids = tf.RaggedTensor.from_tensor(ids)
-        values = tf.cast(ids.values, tf.int32)
-        kept = tf.logical_and(values >= 0, values < self.vocabulary_size)
-        if skip_special_tokens:
-            for token in self.special_tokens:
-                kept = tf.logical_and(kept, values != self.token_to_id(token))
-        splits = tf.gather(ragged_ops.counts_before(kept), tf.cast(ids.row_splits, tf.int64))
-        values = tf.boolean_mask(values, kept)
-        size = ragged_ops.size64(values)
+        size = ragged_ops.size64(ids)
         first = tf.equal(tf.gather(splits, ragged_ops.row_ids(splits, size)), tf.range(size))
-        texts = tf.where(
-            first, tf.gather(self._first_texts, values), tf.gather(self._texts, values)
-        )
+        texts = tf.where(first, tf.gather(self._first_texts, ids), tf.gather(self._texts, ids))
         pieces = tf.RaggedTensor.from_row_splits(texts, splits, validate=False)
         return tf.strings.reduce_join(pieces, axis=-1)

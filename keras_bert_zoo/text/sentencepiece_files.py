@@ -10,7 +10,6 @@ What a file asks for and `SentencePieceTokenizer` does not do is refused by name
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import json
 import os
@@ -19,7 +18,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from keras_bert_zoo.errors import ConfigError
-from keras_bert_zoo.text import sentencepiece_model, tokenizer_files
+from keras_bert_zoo.text import sentencepiece_families, tokenizer_files
 from keras_bert_zoo.text.special_tokens import AddedToken
 from keras_bert_zoo.text.tokenizer_files import NAMED, Packing, Template
 
@@ -31,13 +30,6 @@ MODEL_FILES = (
     "sentencepiece.bpe.model", "spiece.model", "spm.model", "tokenizer.model",
     "sentencepiece.model",
 )  # fmt: skip
-_BY_MODEL_TYPE = {
-    "albert": "AlbertTokenizer",
-    "camembert": "CamembertTokenizer",
-    "deberta-v2": "DebertaV2Tokenizer",
-    "xlm-roberta": "XLMRobertaTokenizer",
-    "xlm-roberta-xl": "XLMRobertaTokenizer",
-}
 # Fields of tokenizer_config.json that decide nothing about ids and offsets of texts, or are read
 # elsewhere. Among them are paths, of which none is opened.
 _KNOWN_FIELDS = frozenset(
@@ -84,7 +76,7 @@ def read_directory(directory: str | os.PathLike[str]) -> dict[str, Any]:
     if fast:
         options = _from_fast(folder, fast, config)
     elif models:
-        options = _from_model(folder, folder / models[0], config)
+        options = sentencepiece_families.from_model(folder, folder / models[0], config)
     else:
         raise ConfigError(
             f"expected tokenizer.json or one of {', '.join(MODEL_FILES)} in {folder}, found none"
@@ -144,7 +136,7 @@ def _from_fast(
             options[key] = found[0] if found else None
     if options["pad_token"] is None:
         raise ConfigError(f"expected a pad_token in {folder / 'tokenizer_config.json'}, got none")
-    options["added_tokens"] = _with_flags(added, names, ids)
+    options["added_tokens"] = tokenizer_files.with_flags(added, names, ids)
     ids |= {token.content: token.id for token in options["added_tokens"] if token.id is not None}
     template.check_ids(ids, path)
     return options
@@ -247,173 +239,6 @@ def _check_decoder(decoder: Any, prefix: str, path: pathlib.Path) -> None:
             f"expected a decoder that takes away the prefix that the pre_tokenizer puts in {path}, "
             f"got {decoder!r:.200}"
         )
-
-
-def _with_flags(
-    added: Mapping[str, AddedToken],
-    named: Mapping[str, AddedToken | None],
-    ids: Mapping[str, int],
-) -> list[AddedToken]:
-    """The added tokens in the order of their ids; those that have none yet come last."""
-    tokens = dict(added)
-    for token in named.values():
-        if token is not None:
-            tokens.setdefault(token.content, token)
-            tokens[token.content] = dataclasses.replace(tokens[token.content], special=True)
-    placed = {
-        content: token if token.id is not None else dataclasses.replace(token, id=ids.get(content))
-        for content, token in tokens.items()
-    }
-    return sorted(placed.values(), key=lambda token: 1 << 40 if token.id is None else token.id)
-
-
-# SentencePiece's model file
-
-
-def _from_model(
-    folder: pathlib.Path, path: pathlib.Path, config: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The arguments for a model file."""
-    name = tokenizer_files.class_name(folder, _BY_MODEL_TYPE)
-    if name not in _FAMILIES:
-        raise ConfigError(
-            f"expected tokenizer_class of {', '.join(_FAMILIES)} for {path}, got {name!r}; name it "
-            f"in {folder / 'tokenizer_config.json'}, or save a tokenizer.json"
-        )
-    model = sentencepiece_model.read_model(path)
-    if model.algorithm != "unigram":
-        raise ConfigError(
-            f"the {model.algorithm} model in {path} is not supported; only unigram models"
-        )
-    defaults, bools = _FAMILIES[name]
-    flags = dict(bools)
-    for key in flags:
-        if key in config:
-            if not isinstance(config[key], bool):
-                raise ConfigError(
-                    f"expected {key} of true or false in {folder / 'tokenizer_config.json'}, got "
-                    f"{config[key]!r:.80}"
-                )
-            flags[key] = config[key]
-    named = {**defaults, **tokenizer_files.named_tokens(folder, config, defaults)}
-    names: dict[str, AddedToken | None] = {
-        key: AddedToken(token, lstrip=name == "CamembertTokenizer" and key == "mask_token")
-        if isinstance(token, str)
-        else token
-        for key, token in named.items()
-    }
-    tokens = {key: token.content for key, token in names.items() if token is not None}
-    missing = [key for key in defaults if key not in tokens and key != "mask_token"]
-    if missing:
-        raise ConfigError(f"expected {', '.join(missing)} in {folder}, got none")
-    options: dict[str, Any] = {key: tokens.get(key) for key in NAMED}
-    pieces = [(piece.text, piece.score) for piece in model.pieces]
-    if name in ("XLMRobertaTokenizer", "CamembertTokenizer"):
-        # What fairseq did: its special tokens before SentencePiece's own.
-        heads = {piece.text for piece in model.pieces[:3]}
-        if heads != {"<unk>", "<s>", "</s>"} or model.pieces[0].text != "<unk>":
-            raise ConfigError(
-                f"expected <unk>, <s>, </s> as the first pieces of {path}, got {heads}"
-            )
-        if name == "XLMRobertaTokenizer":
-            first = [tokens[key] for key in ("bos_token", "pad_token", "eos_token", "unk_token")]
-            pieces = [*((token, 0.0) for token in first), *pieces[3:]]
-        else:
-            pieces = [
-                ("<s>NOTUSED", 0.0), (tokens["pad_token"], 0.0), ("</s>NOTUSED", 0.0),
-                (tokens["unk_token"], 0.0), ("<unk>NOTUSED", -100.0), *pieces[1:],
-            ]  # fmt: skip
-        if "mask_token" in tokens:
-            pieces.append((tokens["mask_token"], 0.0))
-        options.update(separators_between=2, second_segment_id=0)
-        options["cls_token"], options["sep_token"] = tokens["bos_token"], tokens["eos_token"]
-    unk_id = {"AlbertTokenizer": 1, "DebertaV2Tokenizer": model.unk_id}.get(name, 3)
-    if name == "DebertaV2Tokenizer" and (tokens["unk_token"], 0.0) in pieces:
-        unk_id = pieces.index((tokens["unk_token"], 0.0))
-    if unk_id >= len(pieces) or pieces[unk_id][0] != tokens["unk_token"]:
-        raise ConfigError(
-            f"expected unk_token {tokens['unk_token']!r} as piece {unk_id} of {path}, got "
-            f"{pieces[unk_id][0] if unk_id < len(pieces) else None!r}"
-        )
-    options["pieces"] = pieces
-    options["prefix"] = "always"
-    if not flags["add_prefix_space"]:
-        options["prefix"] = "first" if name == "DebertaV2Tokenizer" else "never"
-    options["split_at_whitespace"] = name != "DebertaV2Tokenizer"
-    options["split_at_punctuation"] = flags.get("split_by_punct", False)
-    options["normalizer"] = _family_normalizer(name, flags, model.charsmap)
-    ids = {piece: i for i, (piece, _) in enumerate(pieces)}
-    own = {
-        piece.text: AddedToken(
-            piece.text, special=piece.kind == sentencepiece_model.CONTROL, normalized=False
-        )
-        for piece in model.pieces
-        if piece.kind in (sentencepiece_model.CONTROL, sentencepiece_model.USER_DEFINED)
-    }
-    own.update(tokenizer_files.added_tokens(folder, config, {}))
-    behind = [token for token in own if token not in ids and token not in tokens.values()]
-    if behind and any(token not in ids for token in tokens.values()):
-        raise ConfigError(
-            f"expected all added tokens among the pieces of {path}, got {behind[:3]}; save the "
-            "tokenizer with transformers, which writes a tokenizer.json"
-        )
-    options["added_tokens"] = _with_flags(own, names, ids)
-    return options
-
-
-def _family_normalizer(
-    name: str, flags: Mapping[str, bool], charsmap: bytes
-) -> dict[str, Any] | None:
-    """The normalizer that transformers 5 gives a class."""
-    steps: list[dict[str, Any]] = []
-    lowercase = {"type": "Lowercase"}
-    encoded = base64.b64encode(charsmap).decode("ascii")
-    precompiled = {"type": "Precompiled", "precompiled_charsmap": encoded}
-    if name == "AlbertTokenizer":
-        steps += [
-            {"type": "Replace", "pattern": {"String": quotes}, "content": '"'}
-            for quotes in ("``", "''")
-        ]
-        if not flags["keep_accents"]:
-            steps += [{"type": "NFKD"}, {"type": "StripAccents"}]
-        steps += [lowercase] if flags["do_lower_case"] else []
-        steps += [precompiled] if charsmap else []
-        return {"type": "Sequence", "normalizers": steps}
-    if name == "DebertaV2Tokenizer":
-        # It leaves the model's own map out.
-        steps += [lowercase] if flags["do_lower_case"] else []
-        steps += [
-            {"type": "Replace", "pattern": {"Regex": r"\s{2,}|[\n\r\t]"}, "content": " "},
-            {"type": "NFC"},
-            {"type": "Strip", "strip_left": False, "strip_right": True},
-        ]
-        return {"type": "Sequence", "normalizers": steps}
-    return precompiled if charsmap else None
-
-
-_FAIRSEQ = {
-    "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "cls_token": "<s>",
-    "sep_token": "</s>", "pad_token": "<pad>", "mask_token": "<mask>",
-}  # fmt: skip
-# The named tokens and the options that a class has unless a directory says otherwise.
-_FAMILIES: dict[str, tuple[dict[str, str], dict[str, bool]]] = {
-    "AlbertTokenizer": (
-        {
-            "bos_token": "[CLS]", "eos_token": "[SEP]", "unk_token": "<unk>", "cls_token": "[CLS]",
-            "sep_token": "[SEP]", "pad_token": "<pad>", "mask_token": "[MASK]",
-        },
-        {"do_lower_case": True, "keep_accents": False, "add_prefix_space": True},
-    ),
-    "CamembertTokenizer": (_FAIRSEQ, {"add_prefix_space": True}),
-    "DebertaV2Tokenizer": (
-        {
-            "bos_token": "[CLS]", "eos_token": "[SEP]", "unk_token": "[UNK]", "cls_token": "[CLS]",
-            "sep_token": "[SEP]", "pad_token": "[PAD]", "mask_token": "[MASK]",
-        },
-        {"do_lower_case": False, "split_by_punct": False, "add_prefix_space": True},
-    ),
-    "XLMRobertaTokenizer": (_FAIRSEQ, {"add_prefix_space": True}),
-}  # fmt: skip
 
 
 # Writing

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_bert_zoo.errors import ConfigError, DataError
-from keras_bert_zoo.text import packing, windows
+from keras_bert_zoo.text import packing, ragged_ops, windows
 from keras_bert_zoo.text.special_tokens import AddedToken
 
 Texts: TypeAlias = str | bytes | Sequence[str | bytes] | np.ndarray[Any, Any] | tf.Tensor
@@ -154,9 +154,37 @@ class Tokenizer(abc.ABC):
             ids int32 (T,), row splits int64 (B + 1,), and () or (starts, ends), int64 (T,) each.
         """
 
-    @abc.abstractmethod
     def detokenize(self, ids: Any, *, skip_special_tokens: bool = False) -> tf.Tensor:
-        """Text for token ids: int (B, tokens), ragged or dense, to string (B,)."""
+        """Text for token ids, as Hugging Face's decoder of the same tokenizer gives it.
+
+        Ids outside the vocabulary are passed over.
+
+        Args:
+            ids: int (B, tokens), ragged or dense, or int (tokens,).
+            skip_special_tokens: bool. Leave special tokens out.
+
+        Returns:
+            string (B,), or string () for one row.
+        """
+        if isinstance(ids, list | tuple):
+            ids = tf.ragged.constant(ids, tf.int32)
+        if not isinstance(ids, tf.RaggedTensor):
+            ids = tf.convert_to_tensor(ids)
+            if ids.shape.rank == 1:
+                row = self.detokenize(ids[tf.newaxis], skip_special_tokens=skip_special_tokens)
+                return row[0]
+            ids = tf.RaggedTensor.from_tensor(ids)
+        values = tf.cast(ids.values, tf.int32)
+        kept = tf.logical_and(values >= 0, values < self.vocabulary_size)
+        if skip_special_tokens:
+            for token in self.special_tokens:
+                kept = tf.logical_and(kept, values != self.token_to_id(token))
+        splits = tf.gather(ragged_ops.counts_before(kept), tf.cast(ids.row_splits, tf.int64))
+        return self._join(tf.boolean_mask(values, kept), splits)
+
+    @abc.abstractmethod
+    def _join(self, ids: tf.Tensor, splits: tf.Tensor) -> tf.Tensor:
+        """Text for ids of the vocabulary: int32 (T,), row splits int64 (B + 1,) to string (B,)."""
 
     @abc.abstractmethod
     def save(self, directory: str | os.PathLike[str]) -> None:

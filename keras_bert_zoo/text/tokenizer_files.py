@@ -175,6 +175,24 @@ def added_tokens(
     return tokens
 
 
+def with_flags(
+    added: Mapping[str, AddedToken],
+    named: Mapping[str, AddedToken | None],
+    ids: Mapping[str, int],
+) -> list[AddedToken]:
+    """The added tokens in the order of their ids; those that have none yet come last."""
+    tokens = dict(added)
+    for token in named.values():
+        if token is not None:
+            tokens.setdefault(token.content, token)
+            tokens[token.content] = dataclasses.replace(tokens[token.content], special=True)
+    placed = {
+        content: token if token.id is not None else dataclasses.replace(token, id=ids.get(content))
+        for content, token in tokens.items()
+    }
+    return sorted(placed.values(), key=lambda token: 1 << 40 if token.id is None else token.id)
+
+
 def _listed(value: Any) -> list[Any]:
     """The tokens of a list, or of an object that names them."""
     if isinstance(value, Mapping):

@@ -14,7 +14,6 @@ import dataclasses
 import os
 import unicodedata
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -22,7 +21,13 @@ import tensorflow_text as tf_text
 from tensorflow_text.core.pybinds import pywrap_fast_wordpiece_tokenizer_model_builder
 
 from keras_bert_zoo.errors import ConfigError
-from keras_bert_zoo.text import offsets, ragged_ops, special_tokens, wordpiece_files
+from keras_bert_zoo.text import (
+    offsets,
+    ragged_ops,
+    special_tokens,
+    text_cut,
+    wordpiece_files,
+)
 from keras_bert_zoo.text.normalizer import BertNormalizer, unicode_rules
 from keras_bert_zoo.text.special_tokens import AddedToken
 from keras_bert_zoo.text.tokenizer import Tokenizer
@@ -263,7 +268,7 @@ class WordPieceTokenizer(Tokenizer):
             new_ids, new_splits, new_spans = self._tokenize_cut(
                 tf.gather(strings, rows), with_offsets
             )
-            merged, values = special_tokens.replace_rows(
+            merged, values = ragged_ops.replace_rows(
                 rows, hinted, splits, (ids, *spans), new_splits, (new_ids, *new_spans)
             )
             return (merged, *values)
@@ -275,7 +280,7 @@ class WordPieceTokenizer(Tokenizer):
         self, strings: tf.Tensor, with_offsets: bool
     ) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, ...]]:
         """Tokens of texts that may hold special tokens."""
-        return special_tokens.tokenize_around(
+        return text_cut.tokenize_around(
             self._finder,
             strings,
             lambda pieces: (
@@ -291,7 +296,7 @@ class WordPieceTokenizer(Tokenizer):
     ) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, ...]]:
         """Tokens of texts that may hold added tokens once they are normalized."""
 
-        def pieces_of(texts: tf.Tensor) -> special_tokens.Tokens:
+        def pieces_of(texts: tf.Tensor) -> text_cut.Tokens:
             if not with_offsets:
                 found = self._wordpiece.tokenize(texts)
                 return self._limit_words(found.values, found.row_splits, ())
@@ -299,11 +304,11 @@ class WordPieceTokenizer(Tokenizer):
             return self._limit_words(found.values, found.row_splits, (starts.values, ends.values))
 
         if not with_offsets:
-            return special_tokens.tokenize_around(
+            return text_cut.tokenize_around(
                 self._normalized_finder, self._normalizer.normalize(strings), pieces_of
             )
         normalized, source = self._normalizer.normalize_with_offsets(strings)
-        ids, splits, spans = special_tokens.tokenize_around(
+        ids, splits, spans = text_cut.tokenize_around(
             self._normalized_finder, normalized, pieces_of
         )
         return ids, splits, offsets.source_offsets(strings, source, splits, *spans)
@@ -365,36 +370,14 @@ class WordPieceTokenizer(Tokenizer):
 
         return tf.cond(tf.reduce_any(too_long), shorten, lambda: (splits, ids, *spans))
 
-    def detokenize(self, ids: Any, *, skip_special_tokens: bool = False) -> tf.Tensor:
-        """Text for token ids: pieces joined, words set apart by one space.
+    def _join(self, ids: tf.Tensor, splits: tf.Tensor) -> tf.Tensor:
+        """Pieces joined, words set apart by one space.
 
-        As `tokenizers.decoders.WordPiece(cleanup=False)`: no space before punctuation is
-        taken away. Ids outside the vocabulary are passed over.
-
-        Args:
-            ids: int (B, tokens), ragged or dense, or int (tokens,).
-            skip_special_tokens: bool. Leave special tokens out.
-
-        Returns:
-            string (B,), or string () for one row.
+        As `tokenizers.decoders.WordPiece(cleanup=False)`: no space before punctuation is taken
+        away.
         """
-        if isinstance(ids, list | tuple):
-            ids = tf.ragged.constant(ids, tf.int32)
-        if not isinstance(ids, tf.RaggedTensor):
-            ids = tf.convert_to_tensor(ids)
-            if ids.shape.rank == 1:
-                row = self.detokenize(ids[tf.newaxis], skip_special_tokens=skip_special_tokens)
-                return row[0]
-            ids = tf.RaggedTensor.from_tensor(ids)
-        values = tf.cast(ids.values, tf.int32)
-        kept = tf.logical_and(values >= 0, values < self.vocabulary_size)
-        if skip_special_tokens:
-            for token in self.special_tokens:
-                kept = tf.logical_and(kept, values != self.token_to_id(token))
-        splits = tf.gather(ragged_ops.counts_before(kept), tf.cast(ids.row_splits, tf.int64))
-        values = tf.boolean_mask(values, kept)
-        rows = ragged_ops.row_ids(splits, ragged_ops.size64(values))
-        first = tf.equal(tf.gather(splits, rows), tf.range(ragged_ops.size64(values)))
-        words = tf.where(first, tf.gather(self._words, values), tf.gather(self._continued, values))
+        rows = ragged_ops.row_ids(splits, ragged_ops.size64(ids))
+        first = tf.equal(tf.gather(splits, rows), tf.range(ragged_ops.size64(ids)))
+        words = tf.where(first, tf.gather(self._words, ids), tf.gather(self._continued, ids))
         pieces = tf.RaggedTensor.from_row_splits(words, splits, validate=False)
         return tf.strings.reduce_join(pieces, axis=-1)

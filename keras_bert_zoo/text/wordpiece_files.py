@@ -11,13 +11,21 @@ import logging
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.text import tokenizer_files
 from keras_bert_zoo.text.special_tokens import AddedToken
 from keras_bert_zoo.text.tokenizer_files import ALL_NAMED, NAMED, Packing, Template
+from keras_bert_zoo.text.wordpiece_classes import (
+    BERT,
+    BY_MODEL_TYPE,
+    GENERIC,
+    KINDS,
+    MPNET,
+    REFUSED,
+    Kind,
+)
 
 if TYPE_CHECKING:
     from keras_bert_zoo.text.wordpiece import WordPieceTokenizer
@@ -25,94 +33,6 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class _Kind:
-    """What a tokenizer class of transformers takes for granted.
-
-    Attributes:
-        names: the named tokens.
-        packing: Packing.
-        trim_offsets: bool. See `WordPieceTokenizer`.
-        mask_lstrip: bool. Whether the mask token takes the space before it.
-    """
-
-    names: Mapping[str, str]
-    packing: Packing = Packing()  # noqa: RUF009
-    trim_offsets: bool = False
-    mask_lstrip: bool = False
-
-    def fits(self, tokenizer: WordPieceTokenizer) -> bool:
-        """Whether a tokenizer packs segments in this way."""
-        return (Packing.of(tokenizer), tokenizer.trim_offsets) == (self.packing, self.trim_offsets)
-
-
-_BERT = _Kind(
-    {
-        "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]",
-        "mask_token": "[MASK]",
-    }
-)  # fmt: skip
-_MPNET = _Kind(
-    {
-        "bos_token": "<s>", "eos_token": "</s>", "unk_token": "[UNK]", "cls_token": "<s>",
-        "sep_token": "</s>", "pad_token": "<pad>", "mask_token": "<mask>",
-    },
-    packing=Packing(separators_between=2, second_segment_id=0),
-    trim_offsets=True,
-    mask_lstrip=True,
-)  # fmt: skip
-_FUNNEL = _Kind(
-    {
-        "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "cls_token": "<cls>",
-        "sep_token": "<sep>", "pad_token": "<pad>", "mask_token": "<mask>",
-    },
-    packing=Packing(cls_segment_id=2),
-)  # fmt: skip
-KINDS = {
-    **dict.fromkeys(
-        (
-            "BertTokenizer", "ConvBertTokenizer", "DistilBertTokenizer",
-            "DPRContextEncoderTokenizer", "DPRQuestionEncoderTokenizer", "ElectraTokenizer",
-            "ErnieTokenizer", "LayoutLMTokenizer", "LxmertTokenizer", "MegatronBertTokenizer",
-            "MobileBertTokenizer", "NezhaTokenizer", "RetriBertTokenizer", "SqueezeBertTokenizer",
-        ),
-        _BERT,
-    ),
-    "FunnelTokenizer": _FUNNEL,
-    "MPNetTokenizer": _MPNET,
-}  # fmt: skip
-# With these, transformers takes tokenizer.json as it is.
-_GENERIC = ("PreTrainedTokenizerFast", "TokenizersBackend")
-# Their files look like BERT's, but they do more than a WordPiece tokenizer does.
-REFUSED = {
-    "RoFormerTokenizer": (
-        "it segments Chinese with jieba first, which no graph can; RoFormer's character-based "
-        'checkpoints name "BertTokenizer" (write that if this is one); for the others, segment the '
-        "texts beforehand"
-    ),
-    "BertJapaneseTokenizer": "it segments Japanese with MeCab and the like, which no graph can",
-    "ProphetNetTokenizer": "it packs no [CLS] before a text",
-    "RoCBertTokenizer": "it gives shapes and pronunciations beside the token ids",
-    "SplinterTokenizer": "it packs a [QUESTION] token behind the question",
-    "TapasTokenizer": "it takes tables, not texts",
-}
-BY_MODEL_TYPE = {
-    **dict.fromkeys(
-        (
-            "bert", "convbert", "distilbert", "electra", "ernie", "layoutlm", "lxmert",
-            "megatron-bert", "mobilebert", "nezha", "nomic_bert", "retribert", "squeezebert",
-        ),
-        "BertTokenizer",
-    ),
-    "dpr": "DPRQuestionEncoderTokenizer",
-    "funnel": "FunnelTokenizer",
-    "mpnet": "MPNetTokenizer",
-    "prophetnet": "ProphetNetTokenizer",
-    "roc_bert": "RoCBertTokenizer",
-    "roformer": "RoFormerTokenizer",
-    "splinter": "SplinterTokenizer",
-    "tapas": "TapasTokenizer",
-}  # fmt: skip
 # An uncased vocabulary may hold oddities such as <S>, but not this many pieces of capital letters.
 _PLAINLY_CASED = 20
 # Fields of tokenizer_config.json that decide nothing about ids and offsets of texts, or are read
@@ -207,7 +127,7 @@ def read_directory(directory: str | os.PathLike[str]) -> dict[str, Any]:
     return options
 
 
-def _kind(name: str | None, fast: Mapping[str, Any], folder: pathlib.Path) -> _Kind | None:
+def _kind(name: str | None, fast: Mapping[str, Any], folder: pathlib.Path) -> Kind | None:
     """What the class takes for granted; None if the files have to say it all."""
     if name in REFUSED:
         raise ConfigError(f"tokenizer_class {name!r} in {folder} is not supported: {REFUSED[name]}")
@@ -223,7 +143,7 @@ def _kind(name: str | None, fast: Mapping[str, Any], folder: pathlib.Path) -> _K
             )
         return None
     if not fast:
-        known = "its own class" if name in _GENERIC else f"tokenizer_class {name!r}"
+        known = "its own class" if name in GENERIC else f"tokenizer_class {name!r}"
         raise ConfigError(
             f"expected tokenizer.json in {folder}, which {known} is told by, or a tokenizer_class "
             f"of {', '.join(KINDS)}; write the one that splits texts as this one does"
@@ -231,12 +151,16 @@ def _kind(name: str | None, fast: Mapping[str, Any], folder: pathlib.Path) -> _K
     return None
 
 
-def _assumed(template: Template | None) -> _Kind:
+def _assumed(template: Template | None) -> Kind:
     """What is assumed where no class is named: BERT's tokens, or RoBERTa's if packed like it."""
     if template is None or template.packing.separators_between == 1:
-        return _BERT
-    names = {**_MPNET.names, "cls_token": template.cls_token, "sep_token": template.sep_token}
-    return _Kind({key: names[key] for key in NAMED})
+        return BERT
+    names = {
+        **MPNET.names,
+        "cls_token": template.cls_token,
+        "sep_token": template.sep_token,
+    }
+    return Kind({key: names[key] for key in NAMED})
 
 
 def _vocabulary(folder: pathlib.Path, fast: list[str] | None) -> list[str]:
@@ -259,7 +183,7 @@ def _vocabulary(folder: pathlib.Path, fast: list[str] | None) -> list[str]:
 def _names(
     folder: pathlib.Path,
     config: Mapping[str, Any],
-    kind: _Kind,
+    kind: Kind,
     added: dict[str, AddedToken],
     template: Template | None,
 ) -> dict[str, str | None]:
@@ -487,7 +411,7 @@ def _fast(tokenizer: WordPieceTokenizer) -> dict[str, Any]:
         ),
         tokenizer.trim_offsets,
     )
-    if tokenizer.trim_offsets and not _MPNET.fits(tokenizer):
+    if tokenizer.trim_offsets and not MPNET.fits(tokenizer):
         raise ConfigError(
             "expected trim_offsets=False to save, or separators_between=2 and "
             "second_segment_id=0: no post-processor of `tokenizers` does one without the other"

@@ -136,10 +136,7 @@ def test_the_class_may_be_known_by_the_model(tmp_path):
         (chunk(1, number(1, 5)), "a number where a message or text belongs"),
         (chunk(1, chunk(1, b"a") + b"\x10\x01"), "a score that is no float"),
         (make_model(FAIRSEQ, 99), "an unk_id below 7, got 99"),
-        (make_model(FAIRSEQ, 0, algorithm=2), "the bpe model .* is not supported"),
-        (make_model(FAIRSEQ, 0, algorithm=3), "the word model .* is not supported"),
         (make_model(FAIRSEQ, 0, algorithm=9), "a model_type of 1 to 4"),
-        (make_model(ALBERT, 1), "expected <unk>, <s>, </s> as the first pieces"),
         (make_model([*FAIRSEQ, ("a", -1.0, NORMAL)], 0), "distinct tokens"),
     ],
 )
@@ -148,6 +145,51 @@ def test_refuses_damaged_models(tmp_path, content, message):
     (made / "sentencepiece.bpe.model").write_bytes(content)
     with pytest.raises(ConfigError, match=message):
         SentencePieceTokenizer.from_directory(made)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        # transformers fails on these, too.
+        ("CamembertTokenizer", make_model(FAIRSEQ, 0, algorithm=2), "the bpe model .* unigram"),
+        ("CamembertTokenizer", make_model(FAIRSEQ, 0, algorithm=3), "the word model .* unigram"),
+        ("AlbertTokenizer", make_model(FAIRSEQ, 0), "expected unk_token '<unk>' as piece 1"),
+        # And these are refused here alone: unk_token would be a token that no text gets, and the
+        # first pieces would be lost.
+        ("DebertaV2Tokenizer", make_model(FAIRSEQ, 0), r"expected unk_token '\[UNK\]' as piece 0"),
+        ("CamembertTokenizer", make_model(ALBERT, 1), "expected .*<unk>.* as the first pieces"),
+    ],
+)
+def test_refuses_models_that_a_class_makes_nothing_of(tmp_path, name, content, message):
+    made = make_directory(tmp_path / "made", name)
+    (made / FAMILIES[name][0]).write_bytes(content)
+    with pytest.raises(ConfigError, match=message):
+        SentencePieceTokenizer.from_directory(made)
+
+
+def test_any_algorithm_is_taken_for_unigram_with_a_warning(tmp_path, caplog):
+    made = make_directory(tmp_path / "made", "AlbertTokenizer")
+    unigram = SentencePieceTokenizer.from_directory(made)
+    assert not caplog.records
+    for algorithm, name in ((2, "bpe"), (3, "word"), (4, "char")):
+        (made / "spiece.model").write_bytes(make_model(ALBERT, 1, algorithm=algorithm))
+        caplog.clear()
+        assert describe(SentencePieceTokenizer.from_directory(made)) == describe(unigram)
+        assert f"holds a {name} model" in caplog.text
+    # SentencePiece's word model makes one unknown word of it.
+    the, a, b = (unigram.token_to_id(piece) for piece in (f"{S}the", "a", "b"))
+    assert unigram.tokenize("theab").numpy().tolist() == [the, a, b]
+
+
+def test_xlm_roberta_loses_the_first_three_pieces_with_a_warning(tmp_path, caplog):
+    made = make_directory(tmp_path / "made", "XLMRobertaTokenizer")
+    (made / "sentencepiece.bpe.model").write_bytes(make_model(ALBERT, 1, algorithm=3))
+    tokenizer = SentencePieceTokenizer.from_directory(made)
+    assert "begins with the pieces ('<pad>', '<unk>', '[CLS]')" in caplog.text
+    assert tokenizer.vocabulary == [
+        "<s>", "<pad>", "</s>", "<unk>", "[SEP]", "[MASK]", S, f"{S}the", "a", "b", "<mask>",
+        "[CLS]",
+    ]  # fmt: skip
 
 
 def test_every_cut_of_a_model_is_refused_or_read():
@@ -255,14 +297,25 @@ def test_nothing_to_read(tmp_path):
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize("name", FAMILIES)
-def test_transformers_gives_the_same(tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        *((name, None) for name in FAMILIES),
+        ("AlbertTokenizer", make_model(ALBERT, 1, algorithm=3)),
+        ("DebertaV2Tokenizer", make_model(DEBERTA, 3, algorithm=4)),
+        ("XLMRobertaTokenizer", make_model(FAIRSEQ, 0, algorithm=2)),
+        ("XLMRobertaTokenizer", make_model(ALBERT, 1, algorithm=3)),
+    ],
+)
+def test_transformers_gives_the_same(tmp_path, name, model):
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("sentencepiece")
     made = make_directory(tmp_path / "made", name)
+    if model is not None:
+        (made / FAMILIES[name][0]).write_bytes(model)
     ours = SentencePieceTokenizer.from_directory(made)
     ours.save(tmp_path / "saved")
-    texts = ["the a b", "", "a  \u00c9a <mask>[MASK] b", "\ufb01 the\u3000a<s>"]
+    texts = ["the a b", "", "a  \u00c9a <mask>[MASK] b", "\ufb01 thea\u3000a<s>[CLS]"]
     want = [ids.tolist() for ids in ours.tokenize(texts).numpy()]
     for folder in (made, tmp_path / "saved"):
         theirs = transformers.AutoTokenizer.from_pretrained(folder)
