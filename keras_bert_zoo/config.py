@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from keras_bert_zoo.errors import ConfigError
 
@@ -172,6 +172,16 @@ class EncoderConfig:
     def max_tokens(self) -> int:
         """The longest input, in tokens."""
         return self.max_sequence_length
+
+    def with_positions(self, positions: int) -> Self:
+        """The same configuration with a longer table of absolute positions.
+
+        A family whose relative positions hang on the table's length keeps them as they are.
+
+        Args:
+            positions: int. The new `max_sequence_length`.
+        """
+        return dataclasses.replace(self, max_sequence_length=positions)
 
     def head_problems(self) -> list[str]:
         """Says what is wrong with the attention heads' width, where all else is right."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Self, cast
 
 import keras
 import tensorflow as tf
@@ -194,6 +194,12 @@ class DebertaV2Config(EncoderConfig):
         """The largest relative distance."""
         limit = self.max_relative_positions
         return limit if limit >= 1 else self.max_sequence_length
+
+    def with_positions(self, positions: int) -> Self:
+        """Keeps the largest distance, which may be said by the table's length alone."""
+        return dataclasses.replace(
+            self, max_sequence_length=positions, max_relative_positions=self.distance_limit
+        )
 
     def to_huggingface(self) -> dict[str, Any]:
         """Returns the encoder's part of a Hugging Face config.json as a dict."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -23,19 +24,21 @@ def add_lora(
 ) -> None:
     """Freezes an encoder and gives some of its dense layers a trainable low-rank update.
 
-    Outputs do not change before training. Heads are not touched: they are trained as before. Call
-    it before the model is compiled. What is saved or exported has the updates merged.
+    Outputs do not change before training. Heads are not touched: they are trained as before. Blocks
+    that `Encoder.freeze` froze get no update. Call it before the model is compiled. What is saved
+    or exported has the updates merged.
 
     Args:
         encoder: Encoder.
         rank: int. Rank of the updates.
-        alpha: float or None. Updates are scaled by `alpha / rank`; None: `2 * rank`.
+        alpha: float or None. Positive: updates are scaled by `alpha / rank`; None: `2 * rank`.
         dropout: float in [0, 1). On the updates' inputs.
         targets: names of dense layers in the blocks; None: "query" and "value", or the fused
             "projection" of all three where the family has that.
 
     Raises:
-        ConfigError: a rank that no target can have, an unknown target, or LoRA is there already.
+        ConfigError: a rank that no target can have, an unknown target, a number out of range, all
+            targets are frozen, or LoRA is there already.
 
     Source: arXiv 2106.09685.
     """
@@ -48,12 +51,20 @@ def add_lora(
     unknown = [target for target in targets if target not in names]
     if unknown or not targets:
         raise ConfigError(f"`targets` must be some of {', '.join(names)}, got {list(targets)!r}.")
-    chosen = [layer for layer in layers if layer.name in targets]
+    chosen = [layer for layer in layers if layer.name in targets and layer.kernel.trainable]
+    if not chosen:
+        raise ConfigError(
+            "All layers that `targets` names are frozen, so nothing would be trained. Thaw the "
+            "encoder first (`encoder.freeze(0, embeddings=False)`): LoRA freezes it itself."
+        )
     widest = min(min(layer.kernel.shape) for layer in chosen)
     if isinstance(rank, bool) or not isinstance(rank, int) or not 1 <= rank <= widest:
         raise ConfigError(f"`rank` must be between 1 and {widest}, got {rank!r}.")
-    if not 0 <= dropout < 1:
-        raise ConfigError(f"`dropout` must be in [0, 1), got {dropout!r}.")
+    if not _is_number(dropout) or not 0 <= dropout < 1:
+        raise ConfigError(f"`dropout` must be a number in [0, 1), got {dropout!r}.")
+    if alpha is not None and not (_is_number(alpha) and alpha > 0):
+        raise ConfigError(f"`alpha` must be a positive number or None, got {alpha!r}.")
+    _remember_trainability(encoder)
     for layer in chosen:
         layer.enable_lora(rank, alpha=2 * rank if alpha is None else alpha, dropout=dropout)
     encoder.trainable = True  # the updates would be born frozen in a frozen layer
@@ -69,7 +80,9 @@ def lora_layers(encoder: Encoder) -> list[Dense]:
 
 
 def merge_lora(encoder: Encoder) -> None:
-    """Adds the updates to the kernels and takes them away; all weights are trainable again.
+    """Adds the updates to the kernels and takes them away.
+
+    What was trainable before `add_lora` is trainable again, and what was frozen is frozen.
 
     Args:
         encoder: Encoder.
@@ -82,8 +95,7 @@ def merge_lora(encoder: Encoder) -> None:
         raise ConfigError("This encoder has no LoRA to merge.")
     for layer in layers:
         _merge(layer)
-    for variable in encoder.weights:
-        variable.trainable = True
+    encoder.lora_undo()
 
 
 @contextmanager
@@ -107,6 +119,25 @@ def merged_lora(encoder: Encoder) -> Iterator[None]:
             layer._tracker.unlock()
             layer.lora_a, layer.lora_b = lora_a, lora_b
             layer._tracker.lock()
+
+
+def _remember_trainability(encoder: Encoder) -> None:
+    """Gives the encoder `lora_undo`, which makes trainable what is trainable now, and no more."""
+    layers = [(layer, layer.trainable) for layer in encoder._flatten_layers()]
+    variables = [(variable, variable.trainable) for variable in encoder.weights]
+
+    def undo() -> None:
+        for layer, flag in layers:  # from the outside to the inside: a layer sets those in it
+            layer.trainable = flag
+        for variable, flag in variables:
+            variable.trainable = flag
+
+    # A function, for Keras would track the layers in a list as the encoder's own.
+    encoder.lora_undo = undo
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _merge(layer: Dense) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from keras_bert_zoo.encoders.encoder import Encoder
+from keras_bert_zoo.encoders.lora import merged_lora
 from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.layers.initializers import untouched_weights
 
 INITIALIZATIONS = ("repeat", "interpolate")
 
@@ -18,6 +20,10 @@ def extend_positions(
     encoder: Encoder, positions: int, *, initialization: str = "repeat"
 ) -> Encoder:
     """Returns a copy of an encoder whose position table has more rows.
+
+    Relative positions, where the encoder has them too (DeBERTa), stay as they are: distances beyond
+    the largest that it knows count as that one. LoRA is merged into the copy, all of which is
+    trainable; the encoder itself keeps its updates.
 
     Args:
         encoder: Encoder with a table of absolute positions.
@@ -57,7 +63,7 @@ def extend_positions(
         share = (places - low)[:, np.newaxis]
         return np.concatenate([head, body[low] * (1 - share) + body[high] * share])
 
-    larger = dataclasses.replace(config, max_sequence_length=positions)
+    larger = config.with_positions(positions)
     return _rebuilt(encoder, larger, {"position_table": extend})
 
 
@@ -68,7 +74,8 @@ def extend_token_table(
 
     A new row is the mean of the rows of its pieces: of those tokens into which the old vocabulary
     cut the new token (arXiv 1911.03894 uses the same start for new words). A token without pieces
-    gets the mean of all rows.
+    gets the mean of all rows. LoRA is merged into the copy, all of which is trainable; the encoder
+    itself keeps its updates.
 
     Args:
         encoder: Encoder.
@@ -105,10 +112,13 @@ def _rebuilt(
     encoder: Encoder, config: Any, tables: dict[str, Callable[[np.ndarray], np.ndarray]]
 ) -> Encoder:
     """A new encoder of another config, with the old one's weights, some tables of them changed."""
-    rebuilt = type(encoder)(config, **encoder.build_options)
-    old = {variable.path: variable for variable in encoder.weights}
-    for variable in rebuilt.weights:
-        value = old[variable.path].numpy()
-        change = tables.get(variable.path.removeprefix("embeddings/"))
-        variable.assign(value if change is None else change(value).astype(value.dtype))
+    with untouched_weights():  # every one of them is assigned below
+        rebuilt = type(encoder)(config, **encoder.build_options)
+    rebuilt.other_config = dict(encoder.other_config)
+    with merged_lora(encoder):
+        old = {variable.path: variable for variable in encoder.weights}
+        for variable in rebuilt.weights:
+            value = old[variable.path].numpy()
+            change = tables.get(variable.path.removeprefix("embeddings/"))
+            variable.assign(value if change is None else change(value).astype(value.dtype))
     return rebuilt

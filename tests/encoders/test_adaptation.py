@@ -69,6 +69,39 @@ def test_merging_keeps_the_outputs_and_the_names(encoder):
     np.testing.assert_allclose(pooled(encoder), trained, atol=1e-6)
 
 
+def test_lora_leaves_frozen_what_was_frozen(encoder):
+    encoder.freeze(1)
+    frozen = {v.path: v.numpy() for v in encoder.weights if not v.trainable}
+    trainable = [v.path for v in encoder.trainable_variables]
+    add_lora(encoder, rank=2)
+    assert len(lora_layers(encoder)) == 2  # none in the frozen block
+    assert len(encoder.trainable_variables) == 4
+    train(encoder)
+    for variable in encoder.weights:
+        if variable.path in frozen:
+            np.testing.assert_array_equal(variable.numpy(), frozen[variable.path])
+    merge_lora(encoder)
+    assert [v.path for v in encoder.trainable_variables] == trainable
+    assert [v.path for v in encoder.weights if not v.trainable] == list(frozen)
+    encoder.freeze()
+    with pytest.raises(ConfigError, match="All layers that `targets` names are frozen"):
+        add_lora(encoder)
+    encoder.freeze(0, embeddings=False)
+    assert len(encoder.trainable_variables) == len(encoder.weights)
+
+
+def test_a_larger_copy_has_the_updates_merged(encoder):
+    add_lora(encoder, rank=2)
+    train(encoder)
+    trained = pooled(encoder)
+    for larger in (extend_positions(encoder, 30), extend_token_table(encoder, [[3]])):
+        np.testing.assert_allclose(pooled(larger), trained, atol=1e-6)
+        assert not lora_layers(larger)
+        assert len(larger.trainable_variables) == len(larger.weights)
+    assert len(lora_layers(encoder)) == 4
+    np.testing.assert_array_equal(pooled(encoder), trained)
+
+
 def test_a_saved_model_has_the_updates_merged(tmp_path):
     model = kbz.TextClassifier.load(ASSETS / "bert_classifier")
     add_lora(model.encoder, rank=2)
@@ -84,6 +117,12 @@ def test_lora_refuses_what_it_cannot_do(encoder):
         add_lora(encoder, targets=["querry"])
     with pytest.raises(ConfigError, match="`rank` must be between 1 and 16, got 17"):
         add_lora(encoder, rank=17)
+    for alpha in (float("nan"), float("inf"), 0, -1.0, "16", True):
+        with pytest.raises(ConfigError, match="`alpha` must be a positive number or None, got "):
+            add_lora(encoder, rank=2, alpha=alpha)
+    for dropout in ("0.1", float("nan"), 1.0, None):
+        with pytest.raises(ConfigError, match=r"`dropout` must be a number in \[0, 1\), got "):
+            add_lora(encoder, rank=2, dropout=dropout)
     with pytest.raises(ConfigError, match="no LoRA to merge"):
         merge_lora(encoder)
     add_lora(encoder, rank=1)
@@ -140,6 +179,36 @@ def test_more_positions(encoder):
     np.testing.assert_allclose(new[1::2], (old[:-1] + old[1:]) / 2, atol=1e-6)
     with pytest.raises(ConfigError, match="must be more than the encoder's 24, got 24"):
         extend_positions(encoder, 24)
+
+
+@pytest.mark.parametrize("buckets", [-1, 8], ids=["distances", "buckets"])
+def test_more_positions_leave_relative_ones_as_they_are(buckets):
+    config = kbz.EncoderConfig.from_huggingface(
+        {
+            "model_type": "deberta-v2",
+            "vocab_size": 61,
+            "hidden_size": 8,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "intermediate_size": 16,
+            "max_position_embeddings": 32,
+            "relative_attention": True,
+            "pos_att_type": ["c2p", "p2c"],
+            "max_relative_positions": -1,
+            "position_buckets": buckets,
+        }
+    )
+    encoder = build_encoder(config)
+    random = np.random.default_rng(0)
+    for variable in encoder.weights:
+        variable.assign(random.normal(size=variable.shape) * 0.5)
+    inputs = random_inputs(2, 30, vocabulary_size=61)
+    longer = extend_positions(encoder, 64)
+    assert longer.config.distance_limit == 32
+    np.testing.assert_array_equal(
+        longer(inputs)["sequence_output"], encoder(inputs)["sequence_output"]
+    )
+    longer(random_inputs(2, 64, vocabulary_size=61))
 
 
 def test_more_tokens(encoder):
