@@ -1,10 +1,11 @@
 """Compare ByteBpeTokenizer with Hugging Face `tokenizers`: ids and byte offsets.
 
 Every code point (inside a word, alone, doubled, after a space, between contractions), the naughty
-strings, random strings of mixed scripts, and every text of a folder, for RoBERTa's vocabulary with
-each of its options, for vocabularies trained on the spot in ModernBERT's structure (NFC, runs of
-spaces as added tokens) on English and on Chinese, and for merge tables drawn at random, which no
-training would give. Prints a table of differing texts and exits with 1 if there is one.
+strings, random strings of mixed scripts, and every text of a folder, for RoBERTa's vocabulary as
+transformers loads it, and for vocabularies trained on the spot in ModernBERT's structure (NFC, runs
+of spaces as added tokens) on English and on Chinese. Naughty and random strings for RoBERTa's
+vocabulary with each of the options, and for merge tables drawn at random, which no training would
+give. Prints a table of differing texts and exits with 1 if there is one.
 
 Examples:
     python tools/check_byte_bpe.py --roberta ROBERTA --data DATA
@@ -20,9 +21,11 @@ import itertools
 import json
 import pathlib
 import random
+import shutil
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import tokenizers
@@ -181,6 +184,19 @@ def random_english(count: int) -> list[str]:
     return ["".join(rng.choice(parts)() for _ in range(rng.randint(0, 9))) for _ in range(count)]
 
 
+def loaded(files: Iterable[pathlib.Path]) -> Case:
+    """A directory of these files alone, as both load it."""
+    import transformers
+
+    with tempfile.TemporaryDirectory() as folder:
+        for file in files:
+            shutil.copy(file, folder)
+        config = {"tokenizer_class": "RobertaTokenizer"}
+        pathlib.Path(folder, "tokenizer_config.json").write_text(json.dumps(config))
+        theirs = transformers.AutoTokenizer.from_pretrained(folder)._tokenizer
+        return Case("roberta", ByteBpeTokenizer.from_directory(folder), theirs, full=True)
+
+
 def cases(arguments: argparse.Namespace, texts: list[str]) -> Iterator[Case]:
     """The tokenizers."""
 
@@ -189,17 +205,15 @@ def cases(arguments: argparse.Namespace, texts: list[str]) -> Iterator[Case]:
 
     if arguments.roberta is not None:
         files = arguments.roberta / "vocab.json", arguments.roberta / "merges.txt"
-        yield case("roberta", ByteBpeTokenizer(*files), full=True)
+        yield loaded(files)
         for prefix, trim, nfc in itertools.product((False, True), repeat=3):
             options = {"add_prefix_space": prefix, "trim_offsets": trim, "nfc": nfc}
-            if any((prefix, not trim, nfc)):
-                yield case(
-                    f"roberta {prefix:d}{trim:d}{nfc:d}", ByteBpeTokenizer(*files, **options)
-                )
+            # The mask token takes the space before it, as in RoBERTa's own tokenizer.json.
+            yield case(f"roberta {prefix:d}{trim:d}{nfc:d}", ByteBpeTokenizer(*files, **options))
     english = [text for text in texts if text.isascii()][:20_000]
     yield case("modern, English", modern(*train(english, 3_000, ())), full=True)
     chinese = [text for text in texts if any("一" <= char <= "鿿" for char in text)][:20_000]
-    yield case("modern, Chinese", modern(*train(chinese, 3_000, ())))
+    yield case("modern, Chinese", modern(*train(chinese, 3_000, ())), full=True)
     rng = random.Random(SEED)
     for number in range(3 if arguments.sample else 12):
         vocabulary, merges = drawn(rng, "Ġabehinorst'"[: 4 + number], 40 * 2 ** (number % 5))

@@ -9,12 +9,9 @@ differing texts and exits with 1 if there are any.
 What transformers cannot load has to be refused here; it is printed, with both messages. What only
 this package refuses counts as a difference.
 
-With --speed, times both on the movie reviews of DATA/mr, on one thread each.
-
 Examples:
     python tools/check_sentencepiece.py --models VOCABS/spm_test --train --data DATA
     python tools/check_sentencepiece.py --models MODELS --data DATA --sample --only xlm
-    taskset -c 0 python tools/check_sentencepiece.py --models MODELS --data DATA --speed
 
 MODELS holds files NAME.model or NAME.spm; the class is known by the beginning of the name (albert,
 camembert, deberta, xlm; others are done as each of them, and put together in ways of their own).
@@ -24,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import pathlib
 import random
 import shutil
@@ -36,7 +32,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import check_tokenizer
-import tensorflow as tf
 import tokenizers
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors
 
@@ -197,32 +192,6 @@ def cases(model: pathlib.Path, folder: pathlib.Path) -> Iterator[Case]:
         yield Case(name, directory, tokenizer)
 
 
-def speed(data: pathlib.Path, ours: SentencePieceTokenizer, theirs: object) -> None:
-    """Times 20,000 sentences, three times each; prints the best."""
-    lines: list[str] = []
-    for path in sorted((data / "mr").glob("rt-polarity.*")):
-        lines += path.read_text("latin-1").splitlines()
-    texts = (lines * 2)[:20_000]
-    tensor = tf.constant(texts)
-    for name, function in (
-        ("ours, ids", lambda: ours.tokenize(tensor)),
-        ("ours, ids and offsets", lambda: ours.tokenize_with_offsets(tensor)),
-        ("tokenizers.encode_batch", lambda: theirs.encode_batch(texts)),
-    ):
-        function()
-        seconds = []
-        for _ in range(3):
-            begin = time.perf_counter()
-            function()
-            seconds.append(time.perf_counter() - begin)
-        print(f"    {name:24} {min(seconds):6.2f} s", flush=True)
-    one = tf.constant(texts[:1])
-    begin = time.perf_counter()
-    for _ in range(100):
-        ours.tokenize(one)
-    print(f"    {'ours, one sentence':24} {(time.perf_counter() - begin) * 10:6.2f} ms")
-
-
 def run(case: Case, sets: dict[str, list[str]]) -> bool:
     """Compares one way to wrap a model, prints; whether there is a difference."""
     try:
@@ -262,14 +231,9 @@ def main() -> None:
     parser.add_argument("--data", required=True, type=pathlib.Path, metavar="DIR")
     parser.add_argument("--sample", action="store_true", help="a part of everything")
     parser.add_argument("--only", default="", metavar="PREFIX", help="models of these names")
-    parser.add_argument("--speed", action="store_true", help="time instead of comparing")
     arguments = parser.parse_args()
     if arguments.models is None and not arguments.train:
         parser.error("expected --models, --train or both")
-    if arguments.speed:
-        os.environ["TOKENIZERS_PARALLELISM"] = "false"
-        tf.config.threading.set_intra_op_parallelism_threads(1)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
     step = 37 if arguments.sample else 1
     points = list(check_tokenizer.code_points())[::step]
     folder_texts = check_tokenizer.folder_texts(arguments.data)
@@ -301,11 +265,6 @@ def main() -> None:
                 continue
             for case in cases(model, pathlib.Path(made)):
                 print(f"{model.name} {case.name}", flush=True)
-                if arguments.speed:
-                    if case.theirs is not None:
-                        ours = SentencePieceTokenizer.from_directory(case.directory)
-                        speed(arguments.data, ours, case.theirs)
-                    continue
                 failed |= run(case, sets)
     sys.exit(1 if failed else 0)
 

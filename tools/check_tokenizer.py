@@ -17,7 +17,8 @@ Examples:
     python tools/check_tokenizer.py --vocabs VOCABS --data DATA
     python tools/check_tokenizer.py --vocabs VOCABS --sample    (under a minute, for CI)
 
-VOCABS holds a folder with vocab.txt for each vocabulary; DATA holds text files, gzipped or not.
+VOCABS holds, for each vocabulary, a folder with a file that is called or ends in vocab.txt; DATA
+holds text files, gzipped or not.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import tokenizers
@@ -43,6 +45,8 @@ from keras_bert_zoo.text.tokenizer import Tokenizer
 from keras_bert_zoo.text.wordpiece_files import read_vocabulary
 
 SPECIAL = ("[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]")
+# Of TensorFlow Text's vocabularies.
+START_END: dict[str, Any] = {"cls_token": "[START]", "sep_token": "[END]", "mask_token": None}
 MPNET = {
     "[UNK]": "[UNK]", "[CLS]": "<s>", "[SEP]": "<unk>", "[PAD]": "<UNK>", "[MASK]": "<mask>",
 }  # fmt: skip
@@ -113,11 +117,15 @@ def mpnet(vocabulary: list[str], flags: Flags) -> tuple[WordPieceTokenizer, toke
     return ours, theirs
 
 
-def as_mpnet(text: str) -> str:
-    """A text with MPNet's special tokens in the place of BERT's."""
-    for token, other in MPNET.items():
-        text = text.replace(token, other)
-    return text
+def renamed(sets: dict[str, list[str]], names: dict[str, str]) -> dict[str, list[str]]:
+    """The texts with other special tokens in the place of BERT's."""
+
+    def rename(text: str) -> str:
+        for token, other in names.items():
+            text = text.replace(token, other)
+        return text
+
+    return {name: list(map(rename, texts)) for name, texts in sets.items()}
 
 
 # The texts.
@@ -454,9 +462,12 @@ def main() -> None:
         f"{'reordered marks':>16} {'seconds':>8}"
     )
     failed = False
-    for folder in sorted(path.parent for path in arguments.vocabs.glob("bert-*/vocab.txt")):
+    for file in sorted(arguments.vocabs.glob("*/*vocab.txt")):
+        folder = file.parent
         if arguments.only and folder.name != arguments.only:
             continue
+        pieces = read_vocabulary(file)
+        named = {} if "[CLS]" in pieces else START_END
         default = Flags(lowercase="cased" not in folder.name or "uncased" in folder.name)
         others = [
             flags
@@ -468,19 +479,25 @@ def main() -> None:
         ]  # fmt: skip
         for flags in [default] if arguments.sample else [default, *others]:
             ours = WordPieceTokenizer(
-                folder / "vocab.txt",
+                pieces,
                 lowercase=flags.lowercase,
                 strip_accents=flags.strip_accents,
                 handle_chinese_chars=flags.handle_chinese_chars,
+                **named,
             )
-            theirs = reference(ours.vocabulary, flags)
+            theirs = reference(pieces, flags, special=ours.special_tokens)
             title = (
                 f"{folder.name} ({flags})" if flags == default else f"{folder.name} with {flags}"
             )
-            failed |= report(title, ours, theirs, flags, sets if flags == default else flagged)
-        ours, theirs = mpnet(read_vocabulary(folder / "vocab.txt"), default)
-        texts = {name: list(map(as_mpnet, some)) for name, some in flagged.items()}
+            texts = sets if flags == default else flagged
+            if named:
+                texts = renamed(texts, {"[CLS]": "[START]", "[SEP]": "[END]"})
+            failed |= report(title, ours, theirs, flags, texts, ours.special_tokens)
+        if named:
+            continue
+        ours, theirs = mpnet(pieces, default)
         special = [token for token in MPNET.values() if token in ours.vocabulary]
+        texts = renamed(flagged, MPNET)
         failed |= report(f"{folder.name} as MPNet's", ours, theirs, default, texts, special)
     print(
         "ids: texts with other ids. offsets: texts with the same ids and other offsets. "

@@ -1,12 +1,17 @@
-"""Time WordPieceTokenizer beside Hugging Face `tokenizers` and TensorFlow Text, one thread each.
+"""Time a tokenizer beside Hugging Face's of the same vocabulary, one thread each.
 
 All in one process and one run, on the same texts, each the best of several rounds taken in turn.
-Prints texts per second, and how many times as fast as Hugging Face's encode_batch each is.
+Prints texts per second, and how many times as fast as Hugging Face's encode_batch each is. For a
+WordPiece vocabulary, TensorFlow Text's tokenizers are timed as well.
 
-Example:
-    python tools/bench/tokenizer.py --vocab vocab.txt --texts texts.txt
+Examples:
+    python tools/bench/tokenizer.py --vocab bert-base-uncased/vocab.txt --texts texts.txt
+    python tools/bench/tokenizer.py --vocab roberta-base/vocab.json --texts texts.txt
+    python tools/bench/tokenizer.py --vocab xlmr.model --texts texts.txt
 
---texts takes text files, gzipped or not, one text a line, or JSON files (all their strings).
+--vocab takes a vocab.txt, a vocab.json beside its merges.txt (as RoBERTa's), a SentencePiece model
+(as XLM-RoBERTa's), or a directory that AutoTokenizer loads. --texts takes text files, gzipped or
+not, one text a line, or JSON files (all their strings).
 """
 
 from __future__ import annotations
@@ -22,6 +27,8 @@ import gzip
 import json
 import pathlib
 import platform
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -34,9 +41,10 @@ tf.config.threading.set_inter_op_parallelism_threads(1)
 
 import tensorflow_text as tf_text  # noqa: E402
 import tokenizers  # noqa: E402
-from tokenizers import models, normalizers, pre_tokenizers  # noqa: E402
 
 from keras_bert_zoo.text import WordPieceTokenizer  # noqa: E402
+from keras_bert_zoo.text.registry import load_tokenizer_directory  # noqa: E402
+from keras_bert_zoo.text.tokenizer import Tokenizer  # noqa: E402
 
 
 def read_texts(paths: list[pathlib.Path], limit: int) -> list[str]:
@@ -59,7 +67,55 @@ def read_texts(paths: list[pathlib.Path], limit: int) -> list[str]:
     return (texts * (limit // len(texts) + 1))[:limit]
 
 
+def load(vocabulary: pathlib.Path, *, cased: bool) -> tuple[Tokenizer, tokenizers.Tokenizer, float]:
+    """Our tokenizer, Hugging Face's, and the seconds that it took to build ours."""
+    import transformers
+
+    with tempfile.TemporaryDirectory() as folder:
+        directory = vocabulary
+        if not vocabulary.is_dir():
+            directory = pathlib.Path(folder)
+            config: dict[str, Any] = {"tokenizer_class": "XLMRobertaTokenizer"}
+            files = {vocabulary: "sentencepiece.bpe.model"}
+            if vocabulary.suffix == ".txt":
+                config = {"tokenizer_class": "BertTokenizer", "do_lower_case": not cased}
+                files = {vocabulary: "vocab.txt"}
+            elif vocabulary.suffix == ".json":
+                config = {"tokenizer_class": "RobertaTokenizer"}
+                files = {vocabulary: "vocab.json", vocabulary.parent / "merges.txt": "merges.txt"}
+            for path, name in files.items():
+                shutil.copy(path, directory / name)
+            (directory / "tokenizer_config.json").write_text(json.dumps(config))
+        theirs = transformers.AutoTokenizer.from_pretrained(directory)._tokenizer
+        begin = time.perf_counter()
+        ours = load_tokenizer_directory(directory)
+        return ours, theirs, time.perf_counter() - begin
+
+
+def tf_text_runs(ours: WordPieceTokenizer, batch: tf.Tensor) -> dict[str, Callable[[], Any]]:
+    """TensorFlow Text's tokenizers of the same vocabulary."""
+    pieces = list(ours.pieces)
+    fast = tf_text.FastBertTokenizer(
+        pieces, token_out_type=tf.int32, lower_case_nfd_strip_accents=ours.lowercase
+    )
+    table = tf.lookup.StaticVocabularyTable(
+        tf.lookup.KeyValueTensorInitializer(pieces, np.arange(len(pieces))), 1
+    )
+    classic = tf_text.BertTokenizer(table, lower_case=ours.lowercase, token_out_type=tf.int64)
+
+    def compiled(function: Callable[..., Any]) -> Callable[[], Any]:
+        graph = tf.function(function, input_signature=[tf.TensorSpec([None], tf.string)])
+        return lambda: graph(batch)
+
+    return {
+        "tf.text BertTokenizer": compiled(classic.tokenize),
+        "tf.text FastBertTokenizer": compiled(fast.tokenize),
+        "tf.text FastBertTokenizer, offsets": compiled(fast.tokenize_with_offsets),
+    }
+
+
 def main() -> None:
+    """Time and print."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -67,69 +123,52 @@ def main() -> None:
     parser.add_argument("--texts", required=True, type=pathlib.Path, nargs="+")
     parser.add_argument("--count", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--cased", action="store_true")
+    parser.add_argument("--cased", action="store_true", help="of a vocab.txt")
     arguments = parser.parse_args()
 
     texts = read_texts(arguments.texts, arguments.count)
     batch = tf.constant([text.encode() for text in texts])
-    lower = not arguments.cased
-    ours = WordPieceTokenizer(arguments.vocab, lowercase=lower)
-
-    theirs = tokenizers.Tokenizer(
-        models.WordPiece({token: i for i, token in enumerate(ours.pieces)}, unk_token="[UNK]")
-    )
-    theirs.normalizer = normalizers.BertNormalizer(lowercase=lower)
-    theirs.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    theirs.add_special_tokens(list(ours.special_tokens))
-
-    fast = tf_text.FastBertTokenizer(
-        ours.pieces, token_out_type=tf.int32, lower_case_nfd_strip_accents=lower
-    )
-    table = tf.lookup.StaticVocabularyTable(
-        tf.lookup.KeyValueTensorInitializer(ours.pieces, np.arange(len(ours.pieces))), 1
-    )
-    classic = tf_text.BertTokenizer(table, lower_case=lower, token_out_type=tf.int64)
-
-    def compiled(function: Callable[..., Any]) -> Callable[[], Any]:
-        graph = tf.function(function, input_signature=[tf.TensorSpec([None], tf.string)])
-        return lambda: graph(batch)
-
+    one = batch[:1]
+    ours, theirs, built = load(arguments.vocab, cased=arguments.cased)
+    name = type(ours).__name__
     runs: dict[str, Callable[[], Any]] = {
         "tokenizers encode_batch": lambda: theirs.encode_batch(texts, add_special_tokens=False),
         "tokenizers encode_batch_fast": lambda: theirs.encode_batch_fast(
             texts, add_special_tokens=False
         ),
-        "tf.text BertTokenizer": compiled(classic.tokenize),
-        "tf.text FastBertTokenizer": compiled(fast.tokenize),
-        "tf.text FastBertTokenizer, offsets": compiled(fast.tokenize_with_offsets),
-        "WordPieceTokenizer.tokenize": lambda: ours.tokenize(batch),
-        "WordPieceTokenizer.tokenize_with_offsets": lambda: ours.tokenize_with_offsets(batch),
-        "WordPieceTokenizer(), packed to 128": lambda: ours(batch, max_length=128),
+        **(tf_text_runs(ours, batch) if isinstance(ours, WordPieceTokenizer) else {}),
+        f"{name}.tokenize": lambda: ours.tokenize(batch),
+        f"{name}.tokenize_with_offsets": lambda: ours.tokenize_with_offsets(batch),
+        f"{name}(), packed to 128": lambda: ours(batch, max_length=128),
+        "tokenizers encode, one text": lambda: theirs.encode(texts[0]),
+        f"{name}.tokenize, one text": lambda: ours.tokenize(one),
     }
     best = dict.fromkeys(runs, float("inf"))
     for round_number in range(arguments.rounds + 1):
-        for name, run in runs.items():
+        for name_of_run, run in runs.items():
             begin = time.perf_counter()
             run()
             if round_number:  # the first round traces and warms up
-                best[name] = min(best[name], time.perf_counter() - begin)
+                best[name_of_run] = min(best[name_of_run], time.perf_counter() - begin)
 
     tokens = ours.tokenize(batch).values.shape[0]
     size = sum(len(text.encode()) for text in texts)
     print(
         f"{len(texts):,} texts, {size:,} bytes, {tokens:,} tokens; one thread each; "
-        f"best of {arguments.rounds}"
+        f"best of {arguments.rounds}; built in {built:.2f} s"
     )
     print(
         f"tensorflow {tf.__version__}, tensorflow_text {tf_text.__version__}, "
         f"tokenizers {tokenizers.__version__}, Python {platform.python_version()}"
     )
     slowest = best["tokenizers encode_batch"]
-    print(f"{'':42} {'seconds':>8} {'texts/s':>10} {'times HF':>9}")
-    for name, seconds in best.items():
-        print(f"{name:42} {seconds:8.3f} {len(texts) / seconds:10,.0f} {slowest / seconds:9.1f}")
+    print(f"{'':46} {'seconds':>9} {'texts/s':>10} {'times HF':>9}")
+    for name_of_run, seconds in best.items():
+        count = 1 if name_of_run.endswith("one text") else len(texts)
+        ratio = "" if count == 1 else f"{slowest / seconds:9.1f}"
+        print(f"{name_of_run:46} {seconds:9.5f} {count / seconds:10,.0f} {ratio:>9}")
     fastest = min(slowest, best["tokenizers encode_batch_fast"])
-    ratio = fastest / best["WordPieceTokenizer.tokenize"]
+    ratio = fastest / best[f"{name}.tokenize"]
     print(f"tokenize against the faster of Hugging Face's two: {ratio:.1f} times")
 
 
