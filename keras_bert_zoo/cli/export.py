@@ -69,23 +69,20 @@ def run(args: argparse.Namespace) -> int:
         f"verified without this package: {export.texts} texts answered as the model does, scores "
         f"within {export.largest_difference:.1e}; signatures {', '.join(export.signatures)}"
     )
-    print(_how_to_serve(export.path.parent, text_names=_text_names(task)))
+    print(_how_to_serve(export.path.parent, task.text_specs()))
     return 0
 
 
-def _text_names(task: Any) -> tuple[str, ...]:
-    from keras_bert_zoo.export.signatures import text_names
-
-    return tuple(text_names(task))
-
-
-def _how_to_serve(base: Path, text_names: tuple[str, ...]) -> str:
+def _how_to_serve(base: Path, specs: dict[str, Any]) -> str:
     """Shows the commands that serve an export and ask it."""
     name = base.name
     # With one input TensorFlow Serving takes its values as they are.
-    example: Any = "your text"
-    if len(text_names) > 1:
-        example = {text: f"your {text.replace('_', ' ')}" for text in text_names}
+    example: Any = {}
+    for input_name, spec in specs.items():
+        yours = f"your {input_name.replace('_', ' ')}"
+        example[input_name] = yours if spec.shape.rank == 1 else [yours] * spec.shape[1]
+    if len(specs) == 1:
+        (example,) = example.values()
     request = json.dumps({"instances": [example]})
     return f"""\
 serve it:

@@ -14,6 +14,8 @@ import tensorflow as tf
 from keras_bert_zoo.errors import ConfigError, DataError
 
 __all__ = [
+    "NO_LABEL",
+    "LabelledRows",
     "TokenRows",
     "bucketed_batches",
     "length_order",
@@ -82,6 +84,57 @@ class TokenRows:
             token_ids.row_splits.numpy().astype(np.int64),
             None if segment_ids is None else segment_ids.flat_values.numpy().astype(np.int32),
         )
+
+
+NO_LABEL = -1
+"""What stands for the label of a token that has none: a special token, or padding."""
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """Tokenized examples with what a loss needs of each.
+
+    Args:
+        rows: TokenRows, `group` of them an example, one behind the other.
+        labels: (E, ...), one entry an example; or None.
+        token_labels: int32 (tokens of all rows,), one a token, `NO_LABEL` where there is none; in
+            the place of `labels`, for a task that labels tokens.
+        weights: float32 (E,) or None. How much each example counts.
+        group: int. Rows an example: the choices of a question, the texts of a triplet.
+
+    Raises:
+        DataError: the numbers of rows, labels and weights do not fit each other.
+    """
+
+    rows: TokenRows
+    labels: np.ndarray | None = None
+    token_labels: np.ndarray | None = None
+    weights: np.ndarray | None = None
+    group: int = 1
+
+    def __post_init__(self) -> None:
+        """Checks that all is there once for each example."""
+        if self.group < 1 or len(self.rows) % self.group:
+            raise DataError(
+                f"expected rows in groups of {self.group}, got {len(self.rows)} of them"
+            )
+        for name, values in (("labels", self.labels), ("weights", self.weights)):
+            if values is not None and len(values) != len(self):
+                raise DataError(f"expected {len(self)} {name}, one per example, got {len(values)}")
+        if self.token_labels is not None and len(self.token_labels) != len(self.rows.token_ids):
+            raise DataError(
+                f"expected {len(self.rows.token_ids)} token labels, one per token, "
+                f"got {len(self.token_labels)}"
+            )
+
+    def __len__(self) -> int:
+        """Counts the examples."""
+        return len(self.rows) // self.group
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """int64 (E,). The tokens of each example's longest row."""
+        return self.rows.lengths.reshape(-1, self.group).max(axis=1)
 
 
 def length_order(row_lengths: np.ndarray) -> np.ndarray:
@@ -192,49 +245,46 @@ def bucketed_batches(
 
 
 def token_batches(
-    rows: TokenRows,
-    batches: tf.data.Dataset,
-    *,
-    labels: np.ndarray | None = None,
-    sample_weight: np.ndarray | None = None,
-    pad_id: int = 0,
+    data: LabelledRows, batches: tf.data.Dataset, *, pad_id: int = 0
 ) -> tf.data.Dataset:
-    """Turns batches of row indices into what an encoder takes, padded to the batch's longest row.
+    """Turns batches of examples' indices into what a model takes, padded to the longest row.
 
     Args:
-        rows: the tokenized rows.
+        data: the tokenized examples.
         batches: a dataset of int64 (B,), from `bucketed_batches`.
-        labels: (R, ...) or None.
-        sample_weight: float (R,) or None; needs labels.
         pad_id: int. The token id of padding.
 
     Returns:
         A dataset of `(inputs,)`, `(inputs, labels)` or `(inputs, labels, sample_weight)`, as Keras
         takes them. The inputs are `token_ids`, `segment_ids` and `padding_mask` (1 = token,
-        0 = padding), each int32 (B, S).
+        0 = padding), each int32 (B, S), or (B, group, S) where a group is more than one row. Token
+        labels are int32 (B, S), `NO_LABEL` at padding.
 
     Raises:
         ConfigError: weights without labels.
-        DataError: labels or weights are not one per row.
     """
-    if sample_weight is not None and labels is None:
-        raise ConfigError("expected labels beside sample_weight, got none")
-    for name, values in (("labels", labels), ("sample_weight", sample_weight)):
-        if values is not None and len(values) != len(rows):
-            raise DataError(f"expected {len(rows)} {name}, one per row, got {len(values)}")
+    if data.weights is not None and data.labels is None and data.token_labels is None:
+        raise ConfigError("expected labels beside weights, got none")
+    rows, group = data.rows, data.group
     # On the host: an int32 constant would otherwise go to the accelerator, batch by batch back.
     with tf.device("CPU:0"):
         token_ids = tf.constant(rows.token_ids, tf.int32)
         row_splits = tf.constant(rows.row_splits, tf.int64)
         segment_ids = None if rows.segment_ids is None else tf.constant(rows.segment_ids, tf.int32)
-        targets = [tf.constant(value) for value in (labels, sample_weight) if value is not None]
+        labels = None if data.labels is None else tf.constant(data.labels)
+        token_labels = None
+        if data.token_labels is not None:
+            token_labels = tf.constant(data.token_labels, tf.int32)
+        weights = None if data.weights is None else tf.constant(data.weights)
 
     def batch(indices: tf.Tensor) -> tuple[object, ...]:
-        starts = tf.gather(row_splits, indices)  # (B,)
-        lengths = tf.gather(row_splits, indices + 1) - starts  # (B,)
-        mask = tf.sequence_mask(lengths)  # (B, S)
-        places = starts[:, tf.newaxis] + tf.range(tf.shape(mask)[1], dtype=tf.int64)  # (B, S)
-        places = tf.where(mask, places, 0)
+        if group > 1:
+            indices = indices[:, tf.newaxis] * group + tf.range(group, dtype=tf.int64)  # (B, G)
+        starts = tf.gather(row_splits, indices)  # (B,) or (B, G), as all that follows
+        lengths = tf.gather(row_splits, indices + 1) - starts
+        mask = tf.sequence_mask(lengths, tf.reduce_max(lengths))  # (B, S)
+        columns = tf.range(tf.shape(mask)[-1], dtype=tf.int64)
+        places = tf.where(mask, starts[..., tf.newaxis] + columns, 0)  # (B, S)
 
         def padded(flat: tf.Tensor, value: int) -> tf.Tensor:
             return tf.where(mask, tf.gather(flat, places), value)
@@ -246,7 +296,15 @@ def token_batches(
             ),
             "padding_mask": tf.cast(mask, tf.int32),
         }
-        return (inputs, *(tf.gather(target, indices) for target in targets))
+        examples = indices[:, 0] // group if group > 1 else indices
+        targets: list[tf.Tensor] = []
+        if token_labels is not None:
+            targets.append(padded(token_labels, NO_LABEL))
+        elif labels is not None:
+            targets.append(tf.gather(labels, examples))
+        if weights is not None:
+            targets.append(tf.gather(weights, examples))
+        return (inputs, *targets)
 
     return prefetched_map(batches, batch)
 

@@ -312,9 +312,25 @@ class Encoder(keras.Model):
         if wanted == own:
             return self._tokens()  # which saves building the graph again
         inputs = encoder_inputs()
-        layout = self._lay_out(inputs, *wanted)
-        x, _, _ = _run(self.parts, layout)
+        x, layout = self.token_states(inputs, token_layout=wanted[0], attention_groups=wanted[1])
         return inputs, x, layout
+
+    def token_states(
+        self, inputs: dict[str, Any], *, token_layout: str = "packed", attention_groups: int = 1
+    ) -> tuple[Any, Layout]:
+        """Connects this encoder's layers to `inputs`, up to the last states.
+
+        Args:
+            inputs: what `encoder_inputs` returned, or tensors like it.
+            token_layout: "padded" or "packed".
+            attention_groups: int. See `TokenLayout`.
+
+        Returns:
+            float (T, H), one row a token; and the layout that leads back to the batch.
+        """
+        layout = self._lay_out(inputs, token_layout, attention_groups)
+        x, _, _ = _run(self.parts, layout)
+        return x, layout
 
     def freeze(self, blocks: int | None = None, *, embeddings: bool = True) -> None:
         """Keeps the lower part of the encoder as it is in training; the rest is trained.

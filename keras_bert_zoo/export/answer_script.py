@@ -2,7 +2,7 @@
 
 `verify` runs this file in an interpreter of its own, which imports TensorFlow and TensorFlow Text
 alone, as whoever serves the export does. A request is one line of JSON on standard input, with
-texts in base64, as they need not be UTF-8:
+texts in base64, as they need not be UTF-8 (one a row, or a list of them):
 
     {"model": PATH, "alone": [0, ...],
      "texts": {"text": [...], ...}, "tokens": {"token_ids": [[...]], ...}}
@@ -21,20 +21,30 @@ import tensorflow as tf
 import tensorflow_text  # noqa: F401  (registers the ops)
 
 
-def plain(outputs: dict[str, Any]) -> dict[str, list[Any]]:
-    """Tensors as lists, strings as str."""
+def plain(outputs: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Tensors as their shape and a flat list of values, strings in base64."""
     return {
-        name: [text.decode("utf-8") for text in value.numpy().ravel()]
-        if value.dtype == tf.string
-        else value.numpy().tolist()
+        name: {
+            "shape": value.shape.as_list(),
+            "values": [base64.b64encode(text).decode() for text in value.numpy().ravel()]
+            if value.dtype == tf.string
+            else value.numpy().ravel().tolist(),
+        }
         for name, value in outputs.items()
     }
 
 
-def example(texts: dict[str, bytes]) -> bytes:
-    """A serialized tf.Example of one string each."""
+def decoded(text: Any) -> Any:
+    """The bytes of a text in base64, or of a list of them."""
+    return [decoded(part) for part in text] if isinstance(text, list) else base64.b64decode(text)
+
+
+def example(texts: dict[str, Any]) -> bytes:
+    """A serialized tf.Example of one string each, or of a list of them."""
     features = {
-        name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[text]))
+        name: tf.train.Feature(
+            bytes_list=tf.train.BytesList(value=text if isinstance(text, list) else [text])
+        )
         for name, text in texts.items()
     }
     row = tf.train.Example(features=tf.train.Features(feature=features))
@@ -44,7 +54,7 @@ def example(texts: dict[str, bytes]) -> bytes:
 def main() -> None:
     """Answers the one request."""
     request = json.loads(sys.stdin.readline())
-    texts = {name: [base64.b64decode(x) for x in row] for name, row in request["texts"].items()}
+    texts = {name: decoded(rows) for name, rows in request["texts"].items()}
     rows = [dict(zip(texts, row, strict=True)) for row in zip(*texts.values(), strict=True)]
     signatures = tf.saved_model.load(request["model"]).signatures
     serve = signatures["serving_default"]
@@ -52,7 +62,7 @@ def main() -> None:
     for i in request["alone"]:
         alone = serve(**{name: tf.constant([text]) for name, text in rows[i].items()})
         answers[f"serving_default, text {i} alone"] = plain(alone)
-    none = serve(**{name: tf.constant([], tf.string) for name in texts})
+    none = serve(**{name: tf.constant(column)[:0] for name, column in texts.items()})
     answers["serving_default, no texts"] = plain(none)
     serialized = tf.constant([example(row) for row in rows])
     answers["examples"] = plain(signatures["examples"](examples=serialized))

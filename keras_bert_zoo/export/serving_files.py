@@ -9,7 +9,6 @@ import numpy as np
 import tensorflow as tf
 
 from keras_bert_zoo.encoders.encoder import INPUT_NAMES
-from keras_bert_zoo.export.signatures import text_names
 from keras_bert_zoo.tasks.task import Task
 
 WARMUP_FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
@@ -82,12 +81,20 @@ def _requests(task: Task) -> list[tuple[str, dict[str, np.ndarray]]]:
         longest = max(1, task.max_length // 16)
         for repeats in (1, longest):
             texts = [_SENTENCE * (1 + i * (repeats - 1) // size) for i in range(size)]
-            array = np.array([text.encode() for text in texts], dtype=object)
-            requests.append(("serving_default", dict.fromkeys(text_names(task), array)))
-    pair = ([_SENTENCE], [_SENTENCE]) if task.pair else [_SENTENCE]
-    tokens = task.tokenizer(pair, max_length=task.max_length)
+            requests.append(("serving_default", _inputs(task, texts)))
+    tokens, _ = task.encode_texts(*map(tf.constant, _inputs(task, [_SENTENCE]).values()))
     requests.append(("tokens", {name: tokens[name].numpy() for name in INPUT_NAMES}))
     return requests
+
+
+def _inputs(task: Task, texts: list[str]) -> dict[str, np.ndarray]:
+    """The same texts for every input, as often in a row as it takes."""
+    array = np.array([text.encode() for text in texts], dtype=object)
+    inputs = {}
+    for name, spec in task.text_specs().items():
+        wider = array.reshape(-1, *[1] * (spec.shape.rank - 1))
+        inputs[name] = np.tile(wider, [1, *spec.shape[1:]])
+    return inputs
 
 
 def _prediction_log(model_name: str, signature: str, inputs: dict[str, np.ndarray]) -> bytes:

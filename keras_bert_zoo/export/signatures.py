@@ -63,51 +63,53 @@ def build_serving_graph(
     if dtype not in DTYPES:
         raise ConfigError(f"`dtype` must be one of {', '.join(DTYPES)} or None, got {dtype!r}.")
     encoder = _encoder_in(task, dtype)
-    weights = _Weights([*encoder.weights, *task.head.weights], freeze=freeze)
+    own = {id(variable) for variable in task.encoder.weights}
+    others = [variable for variable in task.weights if id(variable) not in own]
+    weights = _Weights([*encoder.weights, *others], freeze=freeze)
 
-    def answer(batch: dict[str, tf.Tensor]) -> Answers:
+    def run(batch: dict[str, tf.Tensor]) -> Any:
         with weights:
-            pooled = encoder.pooled_outputs(
-                batch, token_layout="packed", attention_groups=attention_groups
+            outputs = task.connect(
+                encoder,
+                task.head,
+                batch,
+                token_layout="packed",
+                attention_groups=attention_groups,
             )
-            answers = task.answers(task.head(pooled, training=False))
         _forget_gradients(tf.compat.v1.get_default_graph())
-        return answers
+        return outputs
 
+    model_specs = _token_specs(task)
     if not freeze:
-        _concrete(answer, [_token_specs()])  # shows which weights are read, and in which dtypes
+        _concrete(run, [model_specs])  # shows which weights are read, and in which dtypes
         weights.create_variables()
-    answer_ids = _concrete(answer, [_token_specs()])
+    run_on_ids = _concrete(run, [model_specs])
 
     def from_texts(*texts: tf.Tensor) -> Answers:
-        packed = task.tokenizer(texts if task.pair else texts[0], max_length=task.max_length)
-        return answer_ids(**packed)
+        inputs, context = task.encode_texts(*texts)
+        return task.decode(run_on_ids(**inputs), context)
 
-    names = text_names(task)
-    texts = [tf.TensorSpec([None], tf.string, name=name) for name in names]
+    specs = task.text_specs()
+    features = {
+        name: tf.io.FixedLenFeature(spec.shape[1:], tf.string) for name, spec in specs.items()
+    }
     examples = tf.TensorSpec([None], tf.string, name="examples")
-    features = {name: tf.io.FixedLenFeature([], tf.string) for name in names}
 
     def from_examples(serialized: tf.Tensor) -> Answers:
         parsed = tf.io.parse_example(serialized, features)
-        return from_texts(*(parsed[name] for name in names))
+        return from_texts(*(parsed[name] for name in specs))
 
     def from_tokens(*arrays: tf.Tensor) -> Answers:
-        return answer_ids(**dict(zip(INPUT_NAMES, arrays, strict=True)))
+        return task.answers(run_on_ids(**dict(zip(INPUT_NAMES, arrays, strict=True))))
 
     module = tf.Module()
     module.weights = weights.variables  # saved because the module holds them
     signatures = {
-        "serving_default": _concrete(from_texts, texts),
-        "tokens": _concrete(from_tokens, list(_token_specs().values())),
+        "serving_default": _concrete(from_texts, list(specs.values())),
+        "tokens": _concrete(from_tokens, list(model_specs.values())),
         "examples": _concrete(from_examples, [examples]),
     }
     return ServingGraph(module, signatures, weights.bytes)
-
-
-def text_names(task: Task) -> tuple[str, ...]:
-    """The names under which an export of this task takes its texts."""
-    return ("text", "text_pair") if task.pair else ("text",)
 
 
 def weight_bytes(task: Task, dtype: str) -> int:
@@ -119,7 +121,7 @@ def weight_bytes(task: Task, dtype: str) -> int:
     return elsewhere + sum(int(np.prod(v.shape)) for v in tables) * (4 - size)
 
 
-def _concrete(body: Callable[..., Answers], specs: list[tf.TensorSpec]) -> Any:
+def _concrete(body: Callable[..., Any], specs: list[tf.TensorSpec]) -> Any:
     # Autograph is off: there is no Python control flow to convert.
     return tf.function(body, input_signature=specs, autograph=False).get_concrete_function()
 
@@ -134,8 +136,11 @@ def _forget_gradients(graph: tf.Graph) -> None:
             operation._clear_attr("_gradient_op_type")
 
 
-def _token_specs() -> dict[str, tf.TensorSpec]:
-    return {name: tf.TensorSpec([None, None], tf.int32, name=name) for name in INPUT_NAMES}
+def _token_specs(task: Task) -> dict[str, tf.TensorSpec]:
+    return {
+        name: tf.TensorSpec(tensor.shape, tf.int32, name=name)
+        for name, tensor in task.model_inputs().items()
+    }
 
 
 def _encoder_in(task: Task, dtype: str) -> Encoder:
@@ -143,7 +148,8 @@ def _encoder_in(task: Task, dtype: str) -> Encoder:
     if compute_dtype(task) == dtype:
         return task.encoder
     policy = "mixed_bfloat16" if dtype == "bfloat16" else dtype
-    encoder = build_encoder(task.encoder.config, pooler=True, dtype=policy)
+    options = task.encoder.build_options | {"dtype": policy}
+    encoder = build_encoder(task.encoder.config, **options)
     weights = {variable.path: variable for variable in task.encoder.weights}
     for variable in encoder.weights:
         variable.assign(weights[variable.path])

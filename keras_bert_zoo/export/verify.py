@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import tensorflow as tf
 
 from keras_bert_zoo.encoders.encoder import INPUT_NAMES
 from keras_bert_zoo.errors import ExportError
-from keras_bert_zoo.export.signatures import text_names
+from keras_bert_zoo.tasks.answering import joined_widths
 from keras_bert_zoo.tasks.task import Task
 
 # Largest difference of a score that is rounding. Batches of other sizes and groups of other widths
@@ -110,33 +111,34 @@ class Verifier:
         Raises:
             ExportError: it could not be loaded or asked, or answers otherwise.
         """
-        texts = hostile_texts(task)
-        columns = list(zip(*texts, strict=True))
-        x: Any = tuple(list(column) for column in columns) if task.pair else list(columns[0])
-        tokens = task.tokenizer(x, max_length=task.max_length)
+        rows = hostile_rows(task)
+        columns = dict(zip(task.text_specs(), map(list, zip(*rows, strict=True)), strict=True))
+        tensors = [tf.constant(_as_bytes(column), tf.string) for column in columns.values()]
+        tokens, _ = task.encode_texts(*tensors)
         request = {
             "model": str(directory),
-            "texts": {
-                name: [base64.b64encode(_as_bytes(text)).decode() for text in column]
-                for name, column in zip(text_names(task), columns, strict=True)
-            },
+            "texts": {name: _in_base64(column) for name, column in columns.items()},
             "tokens": {name: tokens[name].numpy().tolist() for name in INPUT_NAMES},
-            "alone": list(range(0, len(texts), 5)),
+            "alone": list(range(0, len(rows), 5)),
         }
         answers = self._ask(request)
-        expected = task.predict(x)
+        expected = task.answer_rows(*columns.values())
+        on_ids = _arrays(task.answers(task(tokens, training=False)))
         largest = 0.0
         for name, answer in answers.items():
-            rows = list(range(len(texts)))
+            if name == "tokens":
+                largest = max(largest, compare_answers(task, name, on_ids, answer, tolerance))
+                continue
+            chosen = list(range(len(rows)))
             if "alone" in name:
-                rows = [int(name.split()[-2])]
+                chosen = [int(name.split()[-2])]
             elif "no texts" in name:
-                rows = []
-            part = {key: value[rows] for key, value in expected.items()}
-            largest = max(largest, _compare(name, part, answer, task, tolerance))
-        return Verification(len(texts), largest)
+                chosen = []
+            part = {key: value[chosen] for key, value in expected.items()}
+            largest = max(largest, compare_answers(task, name, part, answer, tolerance))
+        return Verification(len(rows), largest)
 
-    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _ask(self, request: dict[str, Any]) -> dict[str, dict[str, np.ndarray]]:
         out, err = self._process.communicate(json.dumps(request) + "\n")
         if self._process.returncode:
             lines = [line for line in err.splitlines() if line.strip()]
@@ -144,71 +146,111 @@ class Verifier:
                 "The export cannot be loaded and asked without keras_bert_zoo: "
                 f"{lines[-1] if lines else f'exit code {self._process.returncode}'}"
             )
-        return dict(json.loads(out.splitlines()[-1])["answers"])
+        answers = json.loads(out.splitlines()[-1])["answers"]
+        return {
+            where: {name: _array(value) for name, value in outputs.items()}
+            for where, outputs in answers.items()
+        }
 
 
-def hostile_texts(task: Task) -> list[tuple[str | bytes, ...]]:
-    """The texts that an export is asked, one tuple of one or two of them a row."""
+def hostile_rows(task: Task) -> list[tuple[Any, ...]]:
+    """What an export is asked: a tuple a row, of a text, or a tuple of texts, for each input."""
     special = " in the text ".join(task.tokenizer.special_tokens)
     texts = [*_HOSTILE, special]
-    if not task.pair:
-        return [(text,) for text in texts]
-    return list(zip(texts, texts[5:] + texts[:5], strict=True))
+    columns: list[list[Any]] = []
+    shift = 0
+    for spec in task.text_specs().values():
+        parts = []
+        for _ in range(int(np.prod(spec.shape[1:]))):  # 1 for an input of one text a row
+            parts.append(texts[shift:] + texts[:shift])
+            shift = (shift + 5) % len(texts)
+        columns.append(parts[0] if spec.shape.rank == 1 else list(zip(*parts, strict=True)))
+    return list(zip(*columns, strict=True))
 
 
-def _compare(
-    where: str, expected: dict[str, Any], answer: dict[str, Any], task: Task, tolerance: float
+def compare_answers(
+    task: Task,
+    where: str,
+    expected: dict[str, np.ndarray],
+    answer: dict[str, np.ndarray],
+    tolerance: float,
 ) -> float:
+    """Compares answers of an export with those of its task.
+
+    Args:
+        task: Task, which knows when two answers are one but for rounding.
+        where: str. Names the way of asking, in messages.
+        expected: name -> array (B, ...), of the task. Strings are bytes.
+        answer: the same, of the export. It may be padded to another width.
+        tolerance: float. Largest difference of numbers, relative where they are beyond 1.
+
+    Returns:
+        float. The largest difference of numbers, in the rows whose answers are the same.
+
+    Raises:
+        ExportError: the two differ.
+    """
     if set(answer) != set(expected):
         raise ExportError(
             f"The export answers with {sorted(answer)}, the model with {sorted(expected)}."
         )
-    largest = 0.0
+    expected, answer = dict(expected), dict(answer)
     for name, wanted in expected.items():
-        if wanted.dtype.kind not in "fiu":
-            continue
-        got = np.asarray(answer[name], np.float32).reshape((-1, *wanted.shape[1:]))
-        if got.shape != wanted.shape:
+        got = answer[name]
+        if got.ndim != wanted.ndim or len(got) != len(wanted):
             raise ExportError(
                 f"`{name}` of the export ({where}) has shape {got.shape}, expected {wanted.shape}."
             )
-        if wanted.size:
-            # Written so that NaN, of either, is a difference.
-            difference = np.abs(got - wanted) / np.maximum(1, np.abs(wanted))
-            largest = max(largest, float(np.max(np.where(difference >= 0, difference, np.inf))))
-    if largest > tolerance:
-        raise ExportError(
-            f"The export ({where}) answers otherwise than the model: scores differ by "
-            f"{largest:.2g}, beyond the tolerance of {tolerance:g}."
-        )
-    if "label" in expected:
-        _compare_labels(where, expected, answer, task, tolerance)
+        expected[name], answer[name] = joined_widths(wanted, got)
+    largest = 0.0
+    for row in range(len(next(iter(expected.values())))):
+        ours = {name: _row(values, row) for name, values in expected.items()}
+        theirs = {name: _row(values, row) for name, values in answer.items()}
+        difference = task.answer_difference(ours, theirs, tolerance)
+        if difference is None:
+            raise ExportError(
+                f"The export ({where}) answers text {row} with {_strings(theirs)}, the model with "
+                f"{_strings(ours)}."
+            )
+        if not difference <= tolerance:
+            raise ExportError(
+                f"The export ({where}) answers otherwise than the model: scores differ by "
+                f"{difference:.2g}, beyond the tolerance of {tolerance:g}."
+            )
+        largest = max(largest, difference)
     return largest
 
 
-def _compare_labels(
-    where: str, expected: dict[str, Any], answer: dict[str, Any], task: Any, tolerance: float
-) -> None:
-    wanted = expected["label"]
-    got = np.array(answer["label"], dtype=object).reshape(wanted.shape)
-    ids = {label: i for i, label in enumerate(task.labels)}
-    for row in range(len(wanted)):
-        scores = expected["scores"][row]
-        if wanted.ndim == 1:  # another label may win where the two were as good as equal
-            other = scores[ids[got[row]]] if got[row] in ids else -np.inf
-            same = got[row] == wanted[row] or scores.max() - other <= 2 * tolerance
-        else:  # labels at the threshold may come and go
-            changed = (set(got[row]) ^ set(wanted[row])) - {""}
-            same = all(
-                label in ids and abs(scores[ids[label]] - task.threshold) <= tolerance
-                for label in changed
-            )
-        if not same:
-            raise ExportError(
-                f"The export ({where}) answers text {row} with {got[row]!r}, the model with "
-                f"{wanted[row]!r}."
-            )
+def _row(values: np.ndarray, row: int) -> np.ndarray:
+    """A row as an array, of no dimensions where there is one value a row."""
+    return values[row : row + 1].reshape(values.shape[1:])
 
 
-def _as_bytes(text: str | bytes) -> bytes:
+def _strings(answer: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: value for name, value in answer.items() if value.dtype == object}
+
+
+def _arrays(outputs: dict[str, tf.Tensor]) -> dict[str, np.ndarray]:
+    return {name: value.numpy() for name, value in outputs.items()}
+
+
+def _array(value: dict[str, Any]) -> np.ndarray:
+    """What the other interpreter printed of a tensor."""
+    values = value["values"]
+    if values and isinstance(values[0], str):
+        array = np.empty(len(values), dtype=object)
+        array[:] = [base64.b64decode(text) for text in values]
+        return array.reshape(value["shape"])
+    return np.asarray(values).reshape(value["shape"])
+
+
+def _as_bytes(text: Any) -> Any:
+    if isinstance(text, list | tuple):
+        return [_as_bytes(part) for part in text]
     return text if isinstance(text, bytes) else text.encode("utf-8")
+
+
+def _in_base64(text: Any) -> Any:
+    if isinstance(text, list | tuple):
+        return [_in_base64(part) for part in text]
+    return base64.b64encode(_as_bytes(text)).decode()

@@ -1,87 +1,51 @@
-"""Text in, numbers out: a Keras model that tokenizes, trains, measures and answers."""
+"""What tasks share in training and measuring."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_bert_zoo.data.examples import Examples
 from keras_bert_zoo.data.pipeline import (
+    LabelledRows,
     TokenRows,
     bucketed_batches,
     length_order,
     restore_order,
     token_batches,
 )
-from keras_bert_zoo.encoders.encoder import Encoder, encoder_inputs
+from keras_bert_zoo.encoders.encoder import encoder_inputs
 from keras_bert_zoo.errors import ConfigError, DataError
+from keras_bert_zoo.tasks.answering import AnsweringModel
 from keras_bert_zoo.tasks.inputs import as_examples, tokenized_dataset
-from keras_bert_zoo.text.tokenizer import Tokenizer
 from keras_bert_zoo.training.loop import default_optimizer, run_fit
 from keras_bert_zoo.training.optimizers import AdamW
 from keras_bert_zoo.training.probe import probe_head
 
-_DEFAULT_MAX_LENGTH = 128
 _TOKENIZED_AT_ONCE = 2048  # texts; bounds the memory that padding takes while tokenizing
 _FEATURE_BATCH = 256
 
 
-class TextModel(keras.Model):
-    """A functional Keras model on token ids, with methods that take text.
+class TextModel(AnsweringModel):
+    """A model that is trained and measured on text.
 
-    Calling the model maps `{"token_ids", "segment_ids", "padding_mask"}`, int32 (B, S), to float32
-    logits. `fit`, `evaluate` and `predict` take strings.
+    For training a task says how examples become rows of tokens with labels (`_prepared`,
+    `_labelled_rows`), and what is minimized.
 
     Attributes:
-        encoder: Encoder.
-        tokenizer: Tokenizer.
-        head: layer from the pooled output to logits.
-        max_length: int, tokens. Longer texts are truncated to it.
-        pair: bool. Whether it was trained on pairs of texts, which the export then takes.
         training_record: dict. How the weights came about, kept in the saved directory.
     """
 
-    encoder: Encoder
-    tokenizer: Tokenizer
-    max_length: int
-    pair: bool
+    takes_datasets: ClassVar[bool] = True
+    """Whether `fit`, `evaluate` and `predict` take a tf.data.Dataset of texts and labels."""
+    can_probe: ClassVar[bool] = True
+    """Whether `fit` can train the head alone first: it reads the pooled output and no more."""
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        tokenizer: Tokenizer,
-        head: keras.layers.Layer,
-        *,
-        max_length: int | None = None,
-        token_layout: str = "packed",
-        **kwargs: Any,
-    ) -> None:
-        config = encoder.config
-        if max_length is None:
-            max_length = min(_DEFAULT_MAX_LENGTH, config.max_tokens)
-        if not isinstance(max_length, int) or not 3 <= max_length <= config.max_tokens:
-            raise ConfigError(
-                f"`max_length` must be between 3 and the encoder's {config.max_tokens} "
-                f"positions, got {max_length!r}."
-            )
-        if tokenizer.vocabulary_size > config.vocabulary_size:
-            raise ConfigError(
-                f"The tokenizer has {tokenizer.vocabulary_size} tokens, the encoder's table only "
-                f"{config.vocabulary_size} rows. Use the vocabulary the encoder was trained with."
-            )
-        inputs = encoder_inputs()
-        pooled = encoder.pooled_outputs(inputs, token_layout=token_layout)
-        super().__init__(inputs=inputs, outputs=head(pooled), **kwargs)
-        self.encoder = encoder
-        self.tokenizer = tokenizer
-        self.head = head
-        self.max_length = max_length
-        self.token_layout = token_layout
-        self.pair = False
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.training_record: dict[str, Any] = {}
         self._compiled_by_caller = False
         self._measures_default = True
@@ -119,43 +83,45 @@ class TextModel(keras.Model):
         )
 
     def _batches(
-        self,
-        rows: TokenRows,
-        targets: np.ndarray | None,
-        *,
-        batch_size: int,
-        shuffle: bool = True,
-        seed: int = 0,
-        sample_weight: np.ndarray | None = None,
+        self, data: LabelledRows, *, batch_size: int, shuffle: bool = True, seed: int = 0
     ) -> tf.data.Dataset:
-        indices = bucketed_batches(rows.lengths, batch_size=batch_size, seed=seed, shuffle=shuffle)
-        return token_batches(
-            rows,
-            indices,
-            labels=targets,
-            sample_weight=sample_weight,
-            pad_id=self.tokenizer.pad_token_id,
-        )
+        """Batches of tokenized examples, as the model and its loss take them."""
+        indices = bucketed_batches(data.lengths, batch_size=batch_size, seed=seed, shuffle=shuffle)
+        return token_batches(data, indices, pad_id=self.tokenizer.pad_token_id)
 
     def _labelled_batches(self, x: Any, y: Any, batch_size: int) -> tf.data.Dataset:
         """Batches to measure on, in order of length."""
         if isinstance(x, tf.data.Dataset):
             return self._tokenized(x)
-        examples, targets = self._prepared(x, y)
-        rows = self.tokenize_rows(examples.texts, examples.text_pairs)
-        return self._batches(rows, targets, batch_size=batch_size, shuffle=False)
+        data = self._labelled_rows(*self._prepared(x, y))
+        return self._batches(data, batch_size=batch_size, shuffle=False)
 
-    def _targets(self, y: Any, examples: Examples) -> np.ndarray:
-        """Labels of examples as the loss takes them."""
+    def _targets(self, y: Any, examples: Any) -> Any:
+        """Labels of examples as `_labelled_rows` takes them, checked."""
         raise NotImplementedError(f"{type(self).__name__} must define `_targets`.")
 
-    def _prepared(self, x: Any, y: Any) -> tuple[Examples, np.ndarray]:
-        examples = as_examples(x)
+    def _prepared(self, x: Any, y: Any) -> tuple[Any, Any]:
+        examples = self._examples(x)
         if not len(examples):
             raise DataError("There are no examples: expected at least one text.")
         return examples, self._targets(y, examples)
 
+    def _labelled_rows(
+        self, examples: Any, targets: Any, weights: np.ndarray | None = None
+    ) -> LabelledRows:
+        """Tokenizes examples and sets their labels beside the tokens."""
+        rows = self.tokenize_rows(examples.texts, examples.text_pairs)
+        return LabelledRows(rows, targets, weights=weights)
+
+    def _adopt(self, examples: Any) -> None:
+        """Takes over what the training data says about the task."""
+        self.pair = examples.text_pairs is not None
+
     def _tokenized(self, dataset: tf.data.Dataset, *, labelled: bool = True) -> tf.data.Dataset:
+        if not self.takes_datasets:
+            raise DataError(
+                f"{type(self).__name__} takes examples in memory, not a dataset; see the class."
+            )
         return tokenized_dataset(
             dataset,
             self.tokenizer,
@@ -270,16 +236,16 @@ class TextModel(keras.Model):
         else:
             examples, targets = self._prepared(x, y)
             weights = self._sample_weights(targets, class_weight, sample_weight)
-            self.pair = examples.text_pairs is not None
-            rows = self.tokenize_rows(examples.texts, examples.text_pairs)
+            self._adopt(examples)
+            data = self._labelled_rows(examples, targets, weights)
             if probe_epochs:
-                self._probe(rows, targets, weights, probe_epochs)
-            batches = self._batches(
-                rows, targets, batch_size=batch_size, seed=seed, sample_weight=weights
-            )
+                self._probe(data, probe_epochs)
+            batches = self._batches(data, batch_size=batch_size, seed=seed)
         validation = None
         if validation_data is not None:
             validation = self._validation_batches(validation_data, batch_size)
+            if self._measures_default:
+                callbacks = [*self._dev_callbacks(validation_data, batch_size), *callbacks]
         if not self._compiled_by_caller:
             # Anew for every call: the schedule of an earlier one has run out.
             with self._scope():  # where the optimizer's variables must be created, too
@@ -313,22 +279,23 @@ class TextModel(keras.Model):
         }
         return history
 
-    def _probe(
-        self, rows: TokenRows, targets: np.ndarray, weights: np.ndarray | None, epochs: int
-    ) -> None:
+    def _probe(self, data: LabelledRows, epochs: int) -> None:
+        if not self.can_probe:
+            raise ConfigError(f"`probe_epochs` is not possible for a {type(self).__name__}.")
         with self._scope():
             inputs = encoder_inputs()
             pooled = self.encoder.pooled_outputs(inputs, token_layout=self.token_layout)
-            batches = self._batches(rows, None, batch_size=_FEATURE_BATCH, shuffle=False)
+            unlabelled = LabelledRows(data.rows)
+            batches = self._batches(unlabelled, batch_size=_FEATURE_BATCH, shuffle=False)
             features = keras.Model(inputs, pooled).predict(batches, verbose=0)
-            features = restore_order(features, length_order(rows.lengths)).astype(np.float32)
+            features = restore_order(features, length_order(data.lengths)).astype(np.float32)
             probe_head(
                 self.head,
                 features,
-                targets,
+                cast(np.ndarray, data.labels),
                 self.loss if self._compiled_by_caller else self._default_loss(),
                 epochs=epochs,
-                sample_weight=weights,
+                sample_weight=data.weights,
             )
 
     def evaluate(
@@ -387,51 +354,26 @@ class TextModel(keras.Model):
                     "(For pairs of texts on a model that was not trained here, set `task.pair`.)"
                 )
             batches = self._tokenized(x, labelled=False)
-            return np.asarray(super().predict(batches, verbose=verbose))
+            return np.asarray(keras.Model.predict(self, batches, verbose=verbose))
         examples = as_examples(x)
         if not len(examples):
             return np.zeros((0, self.output_shape[-1]), np.float32)
         rows = self.tokenize_rows(examples.texts, examples.text_pairs)
-        batches = self._batches(rows, None, batch_size=batch_size, shuffle=False)
-        logits = super().predict(batches, verbose=verbose)
+        batches = self._batches(LabelledRows(rows), batch_size=batch_size, shuffle=False)
+        logits = keras.Model.predict(self, batches, verbose=verbose)
         return restore_order(logits, length_order(rows.lengths))
-
-    def predict(self, x: Any, *, batch_size: int = 64, verbose: Any = 0) -> dict[str, np.ndarray]:
-        """Answers texts; the exported model gives the same answers.
-
-        Args:
-            x: as in `fit`; a dataset is of batches of texts, without labels.
-            batch_size: int.
-            verbose: as in Keras.
-
-        Returns:
-            dict of arrays with one row per text; see the subclass.
-
-        Raises:
-            DataError: `x` is not of texts.
-        """
-        logits = tf.constant(self.predict_logits(x, batch_size=batch_size, verbose=verbose))
-        return {
-            name: _text_array(value.numpy()) if value.dtype == tf.string else value.numpy()
-            for name, value in self.answers(logits).items()
-        }
-
-    def answers(self, logits: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Turns logits into answers, in TensorFlow ops; the export contains these.
-
-        Args:
-            logits: float32 (B, labels).
-
-        Returns:
-            dict of tensors (B, ...); see the subclass.
-        """
-        raise NotImplementedError(f"{type(self).__name__} must define `answers`.")
 
     def _validation_batches(self, validation_data: Any, batch_size: int) -> tf.data.Dataset:
         if isinstance(validation_data, tuple):
             x, y = validation_data
             return self._labelled_batches(x, y, batch_size)
         return self._labelled_batches(validation_data, None, batch_size)
+
+    def _dev_callbacks(
+        self, validation_data: Any, batch_size: int
+    ) -> list[keras.callbacks.Callback]:
+        """Callbacks that measure more of the held-out data than Keras metrics can."""
+        return []
 
     def _monitor(self) -> tuple[str, str]:
         """The metric that tells epochs apart, and "max" or "min"."""
@@ -455,8 +397,3 @@ class TextModel(keras.Model):
     def _scope(self) -> Any:
         """The scope of the strategy that this model's variables were created under."""
         return self.distribute_strategy.scope()
-
-
-def _text_array(values: np.ndarray) -> np.ndarray:
-    decoded = [value.decode("utf-8", "replace") for value in values.reshape(-1)]
-    return np.array(decoded, dtype=object).reshape(values.shape)

@@ -11,6 +11,8 @@ import pytest
 import tensorflow as tf
 
 from keras_bert_zoo.data.pipeline import (
+    NO_LABEL,
+    LabelledRows,
     TokenRows,
     bucketed_batches,
     length_order,
@@ -77,7 +79,9 @@ def test_a_run_resumes_at_its_epoch():
 def test_keras_fit_takes_one_epoch_of_the_order_per_epoch():
     lengths = np.full(40, 4)
     batches = bucketed_batches(lengths, batch_size=8, seed=0)
-    dataset = token_batches(make_rows(lengths), batches, labels=np.zeros((40, 1), np.float32))
+    dataset = token_batches(
+        LabelledRows(make_rows(lengths), np.zeros((40, 1), np.float32)), batches
+    )
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
     history = model.fit(
@@ -136,7 +140,7 @@ def test_token_batches_pad_to_the_longest_of_the_batch():
     )
     labels = np.array([10, 11, 12, 13], np.int32)
     weights = np.array([0.5, 1.5, 2.5, 3.5], np.float32)
-    dataset = token_batches(rows, batches, labels=labels, sample_weight=weights, pad_id=-7)
+    dataset = token_batches(LabelledRows(rows, labels, weights=weights), batches, pad_id=-7)
     (first, first_labels, first_weights), (second, _, _) = list(dataset.as_numpy_iterator())
     assert first["token_ids"].tolist() == [[101, -7, -7], [1, 2, 3]]
     assert first["segment_ids"].tolist() == [[0, 0, 0], [0, 1, 0]]
@@ -148,9 +152,32 @@ def test_token_batches_pad_to_the_longest_of_the_batch():
     assert set(first) == {"token_ids", "segment_ids", "padding_mask"}
 
 
+def test_token_labels_are_padded_beside_their_tokens():
+    rows = make_rows([3, 1])
+    batches = bucketed_batches(rows.lengths, batch_size=2, shuffle=False)
+    data = LabelledRows(rows, token_labels=np.array([5, NO_LABEL, 7, 8], np.int32))
+    ((inputs, labels),) = token_batches(data, batches).as_numpy_iterator()
+    assert inputs["token_ids"].shape == (2, 3)
+    assert labels.tolist() == [[5, NO_LABEL, 7], [8, NO_LABEL, NO_LABEL]]
+
+
+def test_groups_of_rows_stay_together():
+    rows = make_rows([3, 1, 2, 5, 1, 1], with_segments=True)
+    data = LabelledRows(rows, np.array([10, 11, 12]), weights=np.ones(3, np.float32), group=2)
+    assert len(data) == 3
+    assert data.lengths.tolist() == [3, 5, 1]
+    batches = bucketed_batches(data.lengths, batch_size=2, shuffle=False)
+    (inputs, labels, _), (last, _, _) = token_batches(data, batches).as_numpy_iterator()
+    assert labels.tolist() == [11, 10]
+    assert inputs["padding_mask"].sum(axis=-1).tolist() == [[2, 5], [3, 1]]
+    assert inputs["token_ids"][:, :, 0].tolist() == [[201, 301], [1, 101]]
+    assert last["token_ids"].shape == (1, 2, 1)
+
+
 def test_without_labels_or_segments_or_tokens():
     rows = make_rows([0, 0, 2])
-    dataset = token_batches(rows, bucketed_batches(rows.lengths, batch_size=1, shuffle=False))
+    batches = bucketed_batches(rows.lengths, batch_size=1, shuffle=False)
+    dataset = token_batches(LabelledRows(rows), batches)
     assert dataset.cardinality().numpy() == 3
     elements = list(dataset.as_numpy_iterator())
     assert all(len(element) == 1 for element in elements)
@@ -169,7 +196,7 @@ def test_token_rows_from_ragged_tensors():
 def test_the_graphs_hold_no_python():
     """A py_function or generator would stop at a process's border and hold the interpreter lock."""
     rows = make_rows(LENGTHS)
-    dataset = token_batches(rows, bucketed_batches(LENGTHS, batch_size=16), labels=LENGTHS)
+    dataset = token_batches(LabelledRows(rows, LENGTHS), bucketed_batches(LENGTHS, batch_size=16))
     functions, waiting = [], [dataset]
     while waiting:
         current = waiting.pop()
@@ -192,14 +219,14 @@ import tensorflow as tf
 
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from keras_bert_zoo.data.pipeline import TokenRows, bucketed_batches, token_batches
+from keras_bert_zoo.data.pipeline import LabelledRows, TokenRows, bucketed_batches, token_batches
 
 lengths = np.random.default_rng(0).integers(1, 30, 37)
 rows = TokenRows(np.arange(lengths.sum(), dtype=np.int32), np.concatenate([[0], lengths.cumsum()]))
 
 def make():
     batches = bucketed_batches(lengths, batch_size=8, seed=3)
-    return token_batches(rows, batches, labels=np.arange(37))
+    return token_batches(LabelledRows(rows, np.arange(37)), batches)
 
 plain = make()
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
@@ -239,10 +266,14 @@ def test_errors():
         bucketed_batches(LENGTHS, batch_size=0)
     with pytest.raises(DataError, match="expected at least one row to batch, got none"):
         bucketed_batches(np.array([], np.int64), batch_size=2)
-    with pytest.raises(DataError, match="expected 2 labels, one per row, got 3"):
-        token_batches(rows, batches, labels=np.zeros(3))
-    with pytest.raises(ConfigError, match="expected labels beside sample_weight, got none"):
-        token_batches(rows, batches, sample_weight=np.zeros(2))
+    with pytest.raises(DataError, match="expected 2 labels, one per example, got 3"):
+        LabelledRows(rows, np.zeros(3))
+    with pytest.raises(DataError, match="expected rows in groups of 3, got 2 of them"):
+        LabelledRows(rows, group=3)
+    with pytest.raises(DataError, match="expected 3 token labels, one per token, got 2"):
+        LabelledRows(rows, token_labels=np.zeros(2, np.int32))
+    with pytest.raises(ConfigError, match="expected labels beside weights, got none"):
+        token_batches(LabelledRows(rows, weights=np.zeros(2)), batches)
     with pytest.raises(DataError, match="expected row_splits to rise from 0 to the number of tok"):
         TokenRows(np.zeros(3, np.int32), np.array([0, 2]))
     with pytest.raises(DataError, match=r"expected segment_ids of shape \(3,\), as token_ids, got"):

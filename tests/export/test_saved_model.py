@@ -11,7 +11,7 @@ from keras_bert_zoo.encoders.encoder import INPUT_NAMES
 from keras_bert_zoo.errors import ConfigError, ExportError
 from keras_bert_zoo.export import saved_model
 from keras_bert_zoo.export.signatures import ServingGraph
-from keras_bert_zoo.export.verify import Verification, Verifier, hostile_texts
+from keras_bert_zoo.export.verify import Verification, Verifier, hostile_rows
 from tests.export.conftest import LABELS, make_task
 
 
@@ -53,7 +53,7 @@ def test_signatures_of_a_regressor(regressor):
 
 
 def test_answers_are_pythons(single):
-    texts = [text for (text,) in hostile_texts(single.task)]
+    texts = [text for (text,) in hostile_rows(single.task)]
     wanted, got = single.task.predict(texts), single.ask(text=texts)
     np.testing.assert_allclose(got["scores"], wanted["scores"], atol=1e-5)
     assert [label.decode() for label in got["label"]] == list(wanted["label"])
@@ -61,7 +61,7 @@ def test_answers_are_pythons(single):
 
 
 def test_answers_to_pairs_are_pythons(pairs):
-    first, second = zip(*hostile_texts(pairs.task), strict=True)
+    first, second = zip(*hostile_rows(pairs.task), strict=True)
     wanted = pairs.task.predict((list(first), list(second)))
     got = pairs.ask(text=first, text_pair=second)
     np.testing.assert_allclose(got["scores"], wanted["scores"], atol=1e-5)

@@ -21,7 +21,7 @@ import tensorflow as tf
 
 import keras_bert_zoo as kbz
 from keras_bert_zoo.data.labels import LabelMap
-from keras_bert_zoo.data.pipeline import bucketed_batches, token_batches
+from keras_bert_zoo.data.pipeline import LabelledRows, bucketed_batches, token_batches
 from keras_bert_zoo.data.tables import read_table
 from keras_bert_zoo.presets.io import find_preset
 from keras_bert_zoo.training.optimizers import AdamW, WarmupLinearDecay
@@ -54,9 +54,8 @@ def main():
         task.compile(AdamW(schedule))
         rows = task.tokenize_rows(examples.texts)
         batches = token_batches(
-            rows,
+            LabelledRows(rows, targets),
             bucketed_batches(rows.lengths, batch_size=options.batch_size),
-            labels=targets,
             pad_id=task.tokenizer.pad_token_id,
         )
         return lambda: keras.Model.fit(task, batches, epochs=1, verbose=0, shuffle=False)
