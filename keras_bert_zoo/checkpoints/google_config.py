@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from keras_bert_zoo.checkpoints.tensors import TensorSource, list_some
+from keras_bert_zoo.checkpoints.tensors import TensorSource, list_some, show_name
 from keras_bert_zoo.errors import CheckpointError, ConfigError
 
 # Of tf.contrib.layers.layer_norm, which all three use (google-research/bert, modeling.py).
@@ -43,6 +43,10 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "electra": {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1},
 }
+# The kinds of values, by key; what is in neither must be a positive integer.
+_RATES = frozenset({"hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range"})
+_MOST = dict.fromkeys(("num_hidden_layers", "num_hidden_groups", "inner_group_num"), 1_000)
+_LARGEST = 2**31 - 1
 # Options with one value that means nothing; any other asks for what nobody's code does.
 NEUTRAL_VALUES: dict[str, tuple[Any, ...]] = {
     "directionality": ("bidi",),
@@ -94,22 +98,40 @@ def from_google_config(found: Mapping[str, Any], family: str, path: Path) -> dic
         if key in NEUTRAL_VALUES:
             if value not in NEUTRAL_VALUES[key] or isinstance(value, bool):
                 expected = " or ".join(repr(v) for v in NEUTRAL_VALUES[key])
-                problems.append(f"`{key}` = {value!r} is not supported (expected {expected})")
+                problems.append(f"`{key}` = {value!r:.80} is not supported (expected {expected})")
         elif key not in known and key not in _UNREAD_KEYS:
-            problems.append(f"`{key}` = {value!r} is unknown")
-    activation = given.get("hidden_act")
+            problems.append(f"`{show_name(key)}` = {value!r:.80} is unknown")
+    problems += _wrong_values({key: given[key] for key in known if key in given})
+    activation = given.get("hidden_act", "gelu")
     activations = ACTIVATIONS[family]
-    if activation is not None and str(activation).lower() not in activations:
+    if not isinstance(activation, str) or activation.lower() not in activations:
         problems.append(
-            f"`hidden_act` = {activation!r} is not one of Google's: {', '.join(activations)}"
+            f"`hidden_act` = {activation!r:.80} is not one of Google's: {', '.join(activations)}"
         )
     if problems:
         raise ConfigError(f"{path} is no config of Google's {family}: {'; '.join(problems)}.")
     config: dict[str, Any] = {"model_type": family}
     config |= {key: given[key] for key in known}
-    config["hidden_act"] = activations[str(activation).lower()]
+    config["hidden_act"] = activations[activation.lower()]
     config["layer_norm_eps"] = LAYER_NORM_EPSILON
     return config
+
+
+def _wrong_values(config: Mapping[str, Any]) -> list[str]:
+    """Says which of the keys of a model have values of a wrong kind, a clause each."""
+    problems = []
+    for key, value in config.items():
+        if key == "hidden_act":
+            continue
+        if key in _RATES:
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not is_number or not 0 <= value < 1:
+                problems.append(f"`{key}` must be a number in [0, 1), got {value!r:.80}")
+        else:
+            most = _MOST.get(key, _LARGEST)
+            if type(value) is not int or not 1 <= value <= most:
+                problems.append(f"`{key}` must be an integer of 1 to {most:,}, got {value!r:.80}")
+    return problems
 
 
 def electra_config(source: TensorSource) -> dict[str, Any]:
@@ -215,31 +237,33 @@ def to_google_config(
     ignored = frozenset(ignore)
     known = (*SHARED_KEYS, *FAMILY_KEYS[family])
     problems = [f"`{key}` is missing" for key in known if key not in config]
+    problems += _wrong_values({key: config[key] for key in known if key in config})
     for key, value in config.items():
         if key in known or key in ignored or key in _SILENT_KEYS:
             continue
         expected = _FIXED_VALUES.get(key)
         if expected is None:
-            problems.append(f"`{key}` = {value!r} is unknown")
+            problems.append(f"`{show_name(key)}` = {value!r:.80} is unknown")
         elif value not in expected:
             values = " or ".join(repr(v) for v in expected)
-            problems.append(f"`{key}` = {value!r} (Google's has {values})")
+            problems.append(f"`{key}` = {value!r:.80} (Google's has {values})")
     labels = config.get("id2label")
     if labels and "id2label" not in ignored:
         named = [v for k, v in labels.items() if v != f"LABEL_{k}"]
         if named:
             problems.append(f"`id2label`, the names of labels ({list_some(list(map(str, named)))})")
     back = {theirs: ours for ours, theirs in ACTIVATIONS[family].items()}
-    if config.get("hidden_act") not in back:
+    activation = config.get("hidden_act")
+    if not isinstance(activation, str) or activation not in back:
         problems.append(
-            f"`hidden_act` = {config.get('hidden_act')!r} (Google's {family} has {', '.join(back)})"
+            f"`hidden_act` = {activation!r:.80} (Google's {family} has {', '.join(back)})"
         )
     if problems:
         raise ConfigError(
             f"Google's format of {family} cannot say all of this config: {'; '.join(problems)}. To "
             "leave a key out, name it in `ignore_config_keys`."
         )
-    return {key: config[key] for key in known} | {"hidden_act": back[config["hidden_act"]]}
+    return {key: config[key] for key in known} | {"hidden_act": back[str(activation)]}
 
 
 # Values that Google's code has built in.

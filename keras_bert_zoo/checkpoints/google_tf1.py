@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from pathlib import Path
@@ -24,8 +23,10 @@ from keras_bert_zoo.checkpoints.tensors import (
     TensorInfo,
     TensorSource,
     list_some,
+    one_line,
     read_json,
 )
+from keras_bert_zoo.checkpoints.tf1_index import check_entries, read_index
 from keras_bert_zoo.errors import CheckpointError, ConfigError
 
 _DATA_FILE = re.compile(r"\.data-(\d{5})-of-(\d{5})")
@@ -81,12 +82,12 @@ def find_prefix(directory: str | os.PathLike[str]) -> Path:
     return prefixes[0]
 
 
-def _data_bytes(prefix: Path) -> int:
-    """Returns the size of a checkpoint's data, having checked that all its files are there."""
+def _shard_bytes(prefix: Path) -> list[int]:
+    """Returns the sizes of a checkpoint's data files, having checked that all are there."""
     sizes: dict[tuple[int, int], int] = {}
     for path in prefix.parent.iterdir():
         found = _DATA_FILE.fullmatch(path.name.removeprefix(prefix.name))
-        if path.name.startswith(prefix.name) and found:
+        if path.name.startswith(prefix.name) and found and path.is_file():
             sizes[int(found[1]), int(found[2])] = path.stat().st_size
     counts = {count for _, count in sizes}
     if len(counts) != 1 or {i for i, _ in sizes} != set(range(*counts)):
@@ -94,39 +95,34 @@ def _data_bytes(prefix: Path) -> int:
             f"{prefix}.index is there, but not all of its data files "
             f"({prefix.name}.data-?????-of-?????). Fetch them again."
         )
-    return sum(sizes.values())
+    return [sizes[shard] for shard in sorted(sizes)]
 
 
 class _GoogleSource(TensorSource):
     def __init__(self, prefix: Path, *, generator: bool) -> None:
-        data_bytes = _data_bytes(prefix)
-        try:
-            self._reader = tf.train.load_checkpoint(str(prefix))
-            shapes = self._reader.get_variable_to_shape_map()
-            dtypes = self._reader.get_variable_to_dtype_map()
-        except Exception as error:  # TensorFlow's reader raises errors of many kinds
-            raise CheckpointError(
-                f"{prefix}.index is not a whole TF1 checkpoint: {_line(error)}. Fetch or write it "
-                "again."
-            ) from None
-        family = find_family(list(shapes))
+        index = prefix.with_name(f"{prefix.name}.index")
+        shard_bytes = _shard_bytes(prefix)
+        entries = read_index(index)
+        stored = [name for name in entries if name]
+        family = find_family(stored)
         if family is None:
             kind = (
                 "an object-based checkpoint of TF2"
-                if any(name.startswith("_CHECKPOINTABLE_OBJECT_GRAPH") for name in shapes)
+                if any(name.startswith("_CHECKPOINTABLE_OBJECT_GRAPH") for name in stored)
                 else "a checkpoint of something else"
             )
             raise CheckpointError(
                 f"{prefix}.index is {kind}; expected the variables of {_FAMILIES}. It holds: "
-                f"{list_some(sorted(shapes))!a}."
+                f"{list_some(sorted(stored))[:500]!a}."
             )
         if generator and family != "electra":
             raise CheckpointError(f"{prefix}.index is of {family}, which has no generator.")
         self.family: str = family
+        found = check_entries(index, entries, shard_bytes)
         table = NameTable(family)
         self._variables: dict[str, tuple[str, bool]] = {}
         infos: dict[str, TensorInfo] = {}
-        for variable in sorted(shapes):
+        for variable, (shape, dtype) in sorted(found.items()):
             if NOT_WEIGHTS.fullmatch(variable):
                 continue
             name, transposed = table.to_huggingface(variable) or (variable, False)
@@ -135,14 +131,6 @@ class _GoogleSource(TensorSource):
                 if chosen is None:
                     continue
                 name = chosen
-            shape = tuple(int(n) for n in shapes[variable])
-            dtype = np.dtype(tf.as_dtype(dtypes[variable]).as_numpy_dtype)
-            # TensorFlow would take the memory before it looks whether there is so much data.
-            if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize > data_bytes:
-                raise CheckpointError(
-                    f"{prefix}: {variable[:200]!a} has the shape {shape}, but there are only "
-                    f"{data_bytes:,} bytes of data."
-                )
             if transposed and len(shape) != 2:
                 raise CheckpointError(
                     f"{prefix}: {variable} has the shape {shape}, expected a matrix."
@@ -152,6 +140,14 @@ class _GoogleSource(TensorSource):
             infos[name] = TensorInfo(shape[::-1] if transposed else shape, dtype)
             self._variables[name] = (variable, transposed)
         super().__init__(str(prefix), infos)
+        try:
+            # Not `load_checkpoint`, which follows the paths in a file if the prefix is a directory.
+            self._reader = tf.compat.v1.train.NewCheckpointReader(os.path.abspath(prefix))
+        except Exception as error:  # TensorFlow's reader raises errors of many kinds
+            raise CheckpointError(
+                f"{index} is not a whole TF1 checkpoint: {one_line(error)}. Fetch or write it "
+                "again."
+            ) from None
 
     def close(self) -> None:
         """Lets go of the files. Arrays that were read stay usable."""
@@ -165,7 +161,8 @@ class _GoogleSource(TensorSource):
             value = np.asarray(self._reader.get_tensor(variable))
         except Exception as error:  # TensorFlow's reader raises errors of many kinds
             raise CheckpointError(
-                f"{self.path}: {variable} cannot be read: {_line(error)}. Fetch or write it again."
+                f"{self.path}: {variable} cannot be read: {one_line(error)}. Fetch or write it "
+                "again."
             ) from None
         return value.T if transposed else value
 
@@ -224,7 +221,3 @@ def read_google_config(
                 found.setdefault("embedding_size", source.shape(WORD_EMBEDDINGS[family])[1])
             config = from_google_config(found, family, directory / names[0])
         return config | describe_heads(source, family)
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200].rstrip(".")

@@ -22,7 +22,7 @@ from keras_bert_zoo.checkpoints.google_names import (
     Row,
     expand,
 )
-from keras_bert_zoo.checkpoints.tensors import FLOAT_DTYPES, TensorSource, list_some
+from keras_bert_zoo.checkpoints.tensors import FLOAT_DTYPES, TensorSource, list_some, one_line
 from keras_bert_zoo.errors import CheckpointError, ConfigError
 
 # As in Google's own archives.
@@ -81,9 +81,9 @@ def write_google_checkpoint(
     """
     directory = Path(directory)
     family = config.get("model_type")
-    if family not in _FILES:
+    if not isinstance(family, str) or family not in _FILES:
         raise ConfigError(
-            f"`model_type` = {family!r} has no format of Google's. Expected one of: "
+            f"`model_type` = {family!r:.80} has no format of Google's. Expected one of: "
             f"{', '.join(_FILES)}."
         )
     google_config = to_google_config(config, family, ignore=ignore_config_keys)
@@ -106,8 +106,9 @@ def write_google_checkpoint(
             shutil.copyfile(source, directory / name)
             written.append(name)
     except (tf.errors.OpError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"Cannot write {directory / checkpoint}: {reason}.") from None
+        raise CheckpointError(
+            f"Cannot write {directory / checkpoint}: {one_line(error)}."
+        ) from None
     return written
 
 

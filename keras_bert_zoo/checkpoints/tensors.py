@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import abc
 import importlib
-import json
-import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -21,6 +19,8 @@ import numpy as np
 
 from keras_bert_zoo.checkpoints.arrays import copy_array
 from keras_bert_zoo.errors import CheckpointError, ConfigError
+from keras_bert_zoo.files import parse_json as parse_json
+from keras_bert_zoo.files import read_json as read_json
 
 CONFIG_FILE = "config.json"
 SAFETENSORS_FILE = "model.safetensors"
@@ -43,12 +43,8 @@ FLOAT_DTYPES = frozenset(
 _NAME_LIMIT = 512
 _RANK_LIMIT = 16
 _SIZE_LIMIT = 1 << 40  # elements, dimensions of 0 not counted
+_LABEL_LIMIT = 1_000_000
 _LISTED = 12  # items named in one error; the rest are counted
-
-# JSON that describes a checkpoint is small: the largest config.json of the field (its label
-# tables) has some hundred kilobytes.
-JSON_LIMIT_BYTES = 10_000_000
-_JSON_DEPTH_LIMIT = 64
 
 # LayerNorm's tensors in checkpoints that Google's TF1 names reached unchanged.
 _LEGACY_SUFFIXES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
@@ -256,7 +252,7 @@ def read_config(directory: str | os.PathLike[str]) -> dict[str, Any]:
             return translated
         # Some copied Google's bert_config.json to config.json; it has no `model_type`.
         if "model_type" in config or not _is_google(directory):
-            return config
+            return _check_config(config, path)
     if _is_google(directory):
         module = importlib.import_module("keras_bert_zoo.checkpoints.google_tf1")
         translated = module.read_google_config(directory)
@@ -264,6 +260,53 @@ def read_config(directory: str | os.PathLike[str]) -> dict[str, Any]:
     raise ConfigError(
         f"No config.json in {str(directory)!r}. A preset directory holds config.json, "
         "model.safetensors and vocab.txt."
+    )
+
+
+def _check_config(config: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Checks the keys that every reader relies on, whatever the family.
+
+    Labels that are integers become strings: transformers reads both.
+
+    Raises:
+        ConfigError: listing what is not as transformers writes it.
+    """
+    problems = [
+        f"`{key}` must be a string, got {config[key]!r:.80}"
+        for key in ("model_type", "problem_type")
+        if not isinstance(config.get(key), str | None)
+    ]
+    names = config.get("architectures")
+    if names is not None and not (
+        isinstance(names, list) and all(isinstance(name, str) for name in names)
+    ):
+        problems.append(f"`architectures` must be a list of names, got {names!r:.80}")
+    for key in ("num_labels", "_num_labels"):
+        count = config.get(key)
+        if count is not None and (type(count) is not int or not 0 <= count <= _LABEL_LIMIT):
+            problems.append(
+                f"`{key}` must be an integer of 0 to {_LABEL_LIMIT:,}, got {count!r:.80}"
+            )
+    labels = config.get("id2label")
+    if labels is not None:
+        if _are_labels(labels):
+            config = config | {"id2label": {key: str(name) for key, name in labels.items()}}
+        else:
+            problems.append(
+                "`id2label` must be an object of the ids 0 to n - 1 and their names, got "
+                f"{labels!r:.80}"
+            )
+    if problems:
+        raise ConfigError(f"{path} is no config of a model: {'; '.join(problems)}.")
+    return config
+
+
+def _are_labels(labels: Any) -> bool:
+    return (
+        isinstance(labels, dict)
+        and len(labels) <= _LABEL_LIMIT
+        and labels.keys() == {str(i) for i in range(len(labels))}
+        and all(isinstance(name, str) or type(name) is int for name in labels.values())
     )
 
 
@@ -328,97 +371,6 @@ def is_keras_hub_config(config: Mapping[str, Any]) -> bool:
     return "registered_name" in config and "class_name" in config
 
 
-def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Reads a small JSON object, strictly.
-
-    Args:
-        path: of the file.
-
-    Returns:
-        dict.
-
-    Raises:
-        ConfigError: it is not a JSON object, larger than 10 MB, nested deeply, or holds NaN, an
-            infinity or a key twice.
-    """
-    path = Path(path)
-    try:
-        with open(path, "rb") as file:
-            data = file.read(JSON_LIMIT_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror or error}.") from None
-    return parse_json(data, str(path))
-
-
-def parse_json(data: bytes, path: str, *, limit: int = JSON_LIMIT_BYTES) -> dict[str, Any]:
-    """Parses a JSON object as `read_json` does.
-
-    Args:
-        data: the file's bytes.
-        path: for messages.
-        limit: int, bytes.
-
-    Returns:
-        dict.
-
-    Raises:
-        ConfigError: see `read_json`.
-    """
-    if len(data) > limit:
-        raise ConfigError(f"{path} is larger than {limit:,} bytes, which no such file is.")
-    try:
-        value = json.loads(
-            data.decode("utf-8"),
-            parse_constant=_refuse_constant,
-            parse_float=_finite,
-            object_pairs_hook=_unique,
-        )
-        if _depth_exceeds(value, _JSON_DEPTH_LIMIT):
-            raise ValueError(f"nested deeper than {_JSON_DEPTH_LIMIT} levels")
-    except RecursionError:
-        raise ConfigError(f"{path} cannot be read as JSON: nested too deeply.") from None
-    except ValueError as error:
-        raise ConfigError(f"{path} cannot be read as JSON: {error}.") from None
-    if not isinstance(value, dict):
-        raise ConfigError(f"{path} must hold a JSON object, got {type(value).__name__}.")
-    return value
-
-
-def _refuse_constant(text: str) -> Any:
-    raise ValueError(f"{text} is not JSON")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text[:32]} is beyond a float")
-    return value
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"the key {twice[:_NAME_LIMIT]!r} stands there twice")
-    return found
-
-
-def _depth_exceeds(value: Any, limit: int) -> bool:
-    level = [value]
-    for _ in range(limit):
-        children: list[Any] = []
-        for item in level:
-            if isinstance(item, dict):
-                children += item.values()
-            elif isinstance(item, list):
-                children += item
-        if not children:
-            return False
-        level = children
-    return True
-
-
 def _existing(directory: str | os.PathLike[str]) -> Path:
     path = Path(directory)
     if not path.is_dir():
@@ -427,15 +379,72 @@ def _existing(directory: str | os.PathLike[str]) -> Path:
 
 
 def _check_tensor(path: str, name: str, info: TensorInfo) -> None:
-    if not isinstance(name, str) or not name or len(name) > _NAME_LIMIT or not name.isprintable():
+    if not is_name(name):
         raise CheckpointError(
             f"{path} holds a tensor whose name is none: {str(name)[:_NAME_LIMIT]!a}. Expected 1 to "
             f"{_NAME_LIMIT} printable characters."
         )
-    if len(info.shape) > _RANK_LIMIT or math.prod(max(n, 1) for n in info.shape) > _SIZE_LIMIT:
+    if count_elements(info.shape) is None:
         raise CheckpointError(
-            f"{path}: {name} has the shape {str(info.shape)[:256]}, which no variable has."
+            f"{path}: {name} has the shape {show_shape(info.shape)}, which no variable has."
         )
+
+
+def is_name(name: Any) -> bool:
+    r"""Whether a name is one that a variable may have: short, and on one line.
+
+    >>> is_name("bert.pooler.dense.bias"), is_name("a\nb"), is_name("")
+    (True, False, False)
+    """
+    return isinstance(name, str) and 0 < len(name) <= _NAME_LIMIT and name.isprintable()
+
+
+def count_elements(shape: Sequence[int]) -> int | None:
+    """Returns the number of elements of a shape that a file claims, None if no variable has it.
+
+    Nothing large is multiplied: a rank above 16 and a product beyond 2 ** 40 are known before.
+
+    Args:
+        shape: int, of any number and size.
+
+    Returns:
+        int or None.
+
+    >>> count_elements((3, 4)), count_elements((0, 1 << 62)), count_elements([1] * 17)
+    (12, None, None)
+    """
+    if len(shape) > _RANK_LIMIT or any(not 0 <= n <= _SIZE_LIMIT for n in shape):
+        return None
+    product = 1
+    for n in shape:
+        product *= max(n, 1)
+    if product > _SIZE_LIMIT:
+        return None
+    return 0 if 0 in shape else product
+
+
+def show_shape(shape: Sequence[int]) -> str:
+    """Returns a shape for a message, cut short if no variable has it."""
+    return str(tuple(shape[: _RANK_LIMIT + 1]))[:256]
+
+
+def show_name(name: str) -> str:
+    r"""Returns a name from a file for a message, on one line and cut short.
+
+    >>> show_name("hidden_size"), show_name("a\nb")
+    ('hidden_size', 'a\\nb')
+    """
+    name = name[:200]
+    return name if name.isprintable() else ascii(name)[1:-1]
+
+
+def one_line(error: BaseException) -> str:
+    r"""Returns what an error says, in one line and cut short.
+
+    >>> one_line(ValueError("no\n  file. "))
+    'no file'
+    """
+    return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
 
 
 def list_some(items: list[str]) -> str:

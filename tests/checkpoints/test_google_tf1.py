@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -343,7 +341,7 @@ def test_refuses_missing_data(folder):
 def test_refuses_truncated_data(folder):
     path = folder / "bert_model.ckpt.data-00000-of-00001"
     os.truncate(path, 2000)
-    with pytest.raises(CheckpointError, match="cannot be read"):
+    with pytest.raises(CheckpointError, match="but there are only 2,000 bytes of data"):
         tensors_of(folder)
 
 
@@ -369,7 +367,7 @@ def test_refuses_shapes_beyond_the_data_before_taking_memory(folder):
     save(folder, {"bert/encoder/layer_0/x": np.zeros((4096, 4), np.float32)})
     os.truncate(folder / "bert_model.ckpt.data-00000-of-00001", 1000)
     with pytest.raises(
-        CheckpointError, match=r"has the shape \(4096, 4\), but there are only 1,000"
+        CheckpointError, match=r"has the shape \(4096, 4\), 65,536 bytes at 0, but there are only 1"
     ):
         open_checkpoint(folder)
 
@@ -393,42 +391,34 @@ def test_refuses_two_variables_for_one_tensor(tmp_path):
         open_checkpoint(tmp_path)
 
 
-def test_damaged_indexes_do_not_crash(folder):
-    """In a process of its own, since it is C++ that parses them."""
-    code = f"""
-import numpy as np, pathlib
-from keras_bert_zoo.checkpoints.tensors import open_checkpoint
-from keras_bert_zoo.errors import CheckpointError
-folder = pathlib.Path({str(folder)!r})
-path = folder / "bert_model.ckpt.index"
-content = path.read_bytes()
-random = np.random.default_rng(0)
-outcomes = []
-for _ in range(60):
-    damaged = bytearray(content)
-    for position in random.integers(0, len(content), 3):
-        damaged[position] = random.integers(256)
-    path.write_bytes(damaged)
-    try:
-        with open_checkpoint(folder) as source:
-            for name in source.names():
-                source.read(name)
-    except CheckpointError:
-        outcomes.append("refused")
-    else:
-        outcomes.append("read")
-print(outcomes.count("refused"), len(outcomes))
-"""
-    finished = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+def test_a_directory_named_as_the_checkpoint_is_not_followed(folder, tmp_path):
+    # `tf.train.load_checkpoint` would look into it, and go where its `checkpoint` file says.
+    other = tmp_path / "other"
+    shutil.copytree(ASSETS / "google_electra", other)
+    prefix = next(other.glob("*.index")).with_suffix("")
+    (folder / "bert_model.ckpt").mkdir()
+    (folder / "bert_model.ckpt" / "checkpoint").write_text(f'model_checkpoint_path: "{prefix}"\n')
+    expected = tensors_of(ASSETS / "google_bert")
+    found = tensors_of(folder)
+    assert found.keys() == expected.keys()
+    np.testing.assert_array_equal(
+        found["bert.pooler.dense.bias"], expected["bert.pooler.dense.bias"]
     )
-    refused, all_of_them = map(int, finished.stdout.split()[-2:])
-    assert all_of_them == 60
-    assert refused > 30
+
+
+def test_pipes_are_not_waited_for(folder):
+    data = folder / "bert_model.ckpt.data-00000-of-00001"
+    data.unlink()
+    os.mkfifo(data)
+    with pytest.raises(CheckpointError, match="not all of its data files"):
+        open_checkpoint(folder)
+    index = folder / "bert_model.ckpt.index"
+    index.unlink()
+    os.mkfifo(index)
+    data.unlink()
+    data.write_bytes(b"x")
+    with pytest.raises(CheckpointError, match="is not a regular file"):
+        open_checkpoint(folder)
 
 
 @pytest.mark.parametrize(
@@ -451,6 +441,42 @@ def test_refuses_configs_of_other_models(tmp_path, change, message):
     path.write_text(json.dumps({k: v for k, v in config.items() if v is not None}))
     with pytest.raises(ConfigError, match=message):
         read_config(tmp_path / "albert")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hidden_act": None}, "`hidden_act` = None is not one of Google's"),
+        ({"hidden_act": ["gelu"]}, "`hidden_act` = .'gelu'. is not one of Google's"),
+        (
+            {"num_attention_heads": "2"},
+            "`num_attention_heads` must be an integer of 1 to .*, got '2",
+        ),
+        ({"num_attention_heads": None}, "`num_attention_heads` must be an integer"),
+        ({"hidden_size": True}, "`hidden_size` must be an integer of 1 to 2,147,483,647, got True"),
+        ({"hidden_size": 4.0}, "`hidden_size` must be an integer"),
+        ({"vocab_size": -1}, "`vocab_size` must be an integer"),
+        ({"vocab_size": 10**30}, "`vocab_size` must be an integer"),
+        ({"num_hidden_layers": 10**9}, "`num_hidden_layers` must be an integer of 1 to 1,000, got"),
+        ({"hidden_dropout_prob": "0.1"}, "`hidden_dropout_prob` must be a number in .0, 1., got"),
+        ({"hidden_dropout_prob": 1}, "`hidden_dropout_prob` must be a number in"),
+        ({"initializer_range": None}, "`initializer_range` must be a number in"),
+        ({"directionality": ["bidi"]}, "`directionality` = .'bidi'. is not supported"),
+        ({"mystery": "x" * 10_000}, "`mystery` = 'xxx.* is unknown"),
+        ({"mystery\n" * 100: 1}, r"`mystery.nmystery.* = 1 is unknown"),
+    ],
+)
+def test_refuses_values_of_a_wrong_kind(folder, change, message):
+    path = folder / "bert_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ConfigError, match=message) as caught:
+        read_config(folder)
+    assert len(str(caught.value)) < 600
+    assert str(caught.value).isprintable()
+    if "mystery" not in next(iter(change)) and "directionality" not in change:
+        config = read_config(ASSETS / "google_bert") | change
+        with pytest.raises(ConfigError, match=next(iter(change))):
+            write_google_checkpoint(folder, config, {})
 
 
 def test_configs_must_be_there_and_single(folder):

@@ -1,6 +1,7 @@
 """The one interface: which file is taken, what a config may hold, what paths in it do (nothing)."""
 
 import json
+import os
 import shutil
 import sys
 import tracemalloc
@@ -12,12 +13,14 @@ from keras_bert_zoo.checkpoints.tensors import (
     FLOAT_DTYPES,
     TensorInfo,
     TensorSource,
+    count_elements,
     detect_format,
     list_some,
     open_checkpoint,
     parse_json,
     read_config,
     read_json,
+    show_shape,
 )
 from keras_bert_zoo.errors import CheckpointError, ConfigError
 from tests.helpers import ASSETS
@@ -153,6 +156,10 @@ def test_paths_in_a_config_are_never_opened(tmp_path, opened):
         (b'{"a": ' + b'{"a": ' * 200_000 + b"1" + b"}" * 200_001, "nested"),
         (b'\xff{"a": 1}', "can't decode byte 0xff"),
         (b'{"a": "\xed\xa0\x80"}', "can't decode byte"),
+        (b'{"a": ' + b"9" * 65 + b"}", "an integer of 65 digits"),
+        (b'{"a": ["\\ud800"]}', "surrogates not allowed"),
+        (b'{"a": {"\\uDFFF": 1}}', "surrogates not allowed"),
+        (b'{"a": [' + b"[]," * 1_000_000 + b"1]}", "more than 1,000,000 lists and objects"),
     ],
 )
 def test_refuses_hostile_json(tmp_path, text, message):
@@ -187,6 +194,70 @@ def test_reports_a_config_that_cannot_be_opened(tmp_path):
     (tmp_path / "config.json").mkdir()
     with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
         read_json(tmp_path / "config.json")
+
+
+def test_reads_what_transformers_writes():
+    text = b'{"a": 1000000000000000019884624838656, "b": "\\ud83d\\ude00", "c": "\\u00e9\\\\ud8"}'
+    assert parse_json(text, "x") == {"a": int(1e30), "b": "\U0001f600", "c": "\xe9\\ud8"}
+
+
+def test_pipes_are_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "config.json")
+    with pytest.raises(ConfigError, match="is not a regular file"):
+        read_json(tmp_path / "config.json")
+    with pytest.raises(ConfigError, match="cannot be read: embedded null byte"):
+        read_json(f"{tmp_path}/a\0b")
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        read_json(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"architectures": 5}, "`architectures` must be a list of names, got 5"),
+        ({"architectures": "Bert"}, "`architectures` must be a list of names, got 'Bert'"),
+        ({"architectures": [["x"]]}, "`architectures` must be a list of names"),
+        ({"id2label": 5}, "`id2label` must be an object of the ids 0 to n - 1 and their names"),
+        ({"id2label": ["a"]}, "`id2label` must be an object"),
+        ({"id2label": {"0": None, "1": "b"}}, "`id2label` must be an object"),
+        ({"id2label": {"0": True, "1": "b"}}, "`id2label` must be an object"),
+        ({"id2label": {"x": "a", "y": "b"}}, "`id2label` must be an object"),
+        ({"id2label": {"1": "a", "2": "b"}}, "`id2label` must be an object"),
+        ({"id2label": {"00": "a", "1": "b"}}, "`id2label` must be an object"),
+        ({"num_labels": "3"}, "`num_labels` must be an integer of 0 to 1,000,000, got '3'"),
+        ({"num_labels": True}, "`num_labels` must be an integer"),
+        ({"num_labels": 10**30}, "`num_labels` must be an integer"),
+        ({"_num_labels": -1}, "`_num_labels` must be an integer"),
+        ({"problem_type": 7}, "`problem_type` must be a string, got 7"),
+        ({"problem_type": ["regression"]}, "`problem_type` must be a string"),
+        ({"model_type": ["bert"]}, "`model_type` must be a string"),
+    ],
+)
+def test_checks_the_keys_that_all_rely_on(tmp_path, change, message):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"model_type": "bert"} | change))
+    with pytest.raises(ConfigError, match=message) as caught:
+        read_config(tmp_path)
+    assert str(path) in str(caught.value)
+
+
+def test_reads_labels_as_transformers_does(tmp_path):
+    path = tmp_path / "config.json"
+    keys = ("architectures", "id2label", "num_labels", "problem_type")
+    path.write_text(json.dumps({"model_type": "bert"} | dict.fromkeys(keys)))
+    assert read_config(tmp_path) == {"model_type": "bert"} | dict.fromkeys(keys)
+    path.write_text('{"model_type": "bert", "id2label": {"1": 7, "0": "a"}, "num_labels": 2}')
+    assert read_config(tmp_path)["id2label"] == {"0": "a", "1": "7"}
+
+
+def test_shapes_are_counted_before_they_are_multiplied():
+    assert count_elements(()) == 1
+    assert count_elements((3, 0, 5)) == 0
+    assert count_elements((1 << 40,)) == 1 << 40
+    for shape in ((-1,), (1 << 41,), (1 << 20, 1 << 21), (0, 1 << 41), [1] * 17):
+        assert count_elements(shape) is None
+    assert count_elements([1 << 62] * 1_000_000) is None
+    assert len(show_shape([1 << 62] * 1_000_000)) < 300
 
 
 def test_lists_some():
