@@ -21,6 +21,10 @@ _MARK = object()
 _OPCODE_LIMIT = 2_000_000
 _LINE_LIMIT = 512  # of a global name
 
+# What a state dict needs: the sizes of a tensor are a tuple in the tuple of its arguments, and no
+# tuple is deeper. Otherwise a few shared ones are a tree that takes for ever to print or compare.
+_TUPLE_LIMIT = 32  # items
+
 # Opcode -> its kind. What is not here is refused, INST, OBJ, NEWOBJ, EXT*, PERSID and the text
 # opcodes of protocol 0 among them.
 _PUSH = {
@@ -139,7 +143,7 @@ class _Machine:
         elif opcode in _TUPLES:
             count = _TUPLES[opcode]
             items = [self._pop() for _ in range(count)]
-            self._stack.append(tuple(reversed(items)))
+            self._push_tuple(tuple(reversed(items)))
         elif opcode == "FRAME":
             pass  # says how much to read at once
         else:
@@ -167,8 +171,14 @@ class _Machine:
         pass
 
     def _tuple(self, argument: None) -> None:
-        items = self._pop_to_mark()
-        self._stack.append(tuple(items))
+        self._push_tuple(tuple(self._pop_to_mark()))
+
+    def _push_tuple(self, value: tuple[Any, ...]) -> None:
+        if len(value) > _TUPLE_LIMIT:
+            raise PickleError(f"it has a tuple of {len(value):,} items")
+        if any(type(part) is tuple for item in value if type(item) is tuple for part in item):
+            raise PickleError("it nests tuples deeper than a state dict")
+        self._stack.append(value)
 
     def _put(self, argument: int) -> None:
         value = self._pop()
@@ -191,9 +201,12 @@ class _Machine:
         self._push_symbol(module, name)
 
     def _push_symbol(self, module: Any, name: Any) -> None:
-        symbol = Symbol(str(module), str(name))
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise PickleError("it makes a global name of what is not a string")
+        symbol = Symbol(module, name)
         if symbol not in self._functions and symbol not in self._symbols:
-            raise PickleError(f"it names {f'{module}.{name}'[:200]!a}, which no state dict needs")
+            shown = f"{module[:100]}.{name[:100]}"
+            raise PickleError(f"it names {shown!a}, which no state dict needs")
         self._stack.append(symbol)
 
     def _reduce(self, argument: None) -> None:

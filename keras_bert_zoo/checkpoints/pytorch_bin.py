@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,12 +20,16 @@ import numpy as np
 from keras_bert_zoo.checkpoints.pickles import PickleError, Symbol, load_pickle
 from keras_bert_zoo.checkpoints.raw_files import RawFile, RawTensor, RawTensorSource
 from keras_bert_zoo.checkpoints.shards import open_files
-from keras_bert_zoo.checkpoints.tensors import TensorInfo
+from keras_bert_zoo.checkpoints.tensors import TensorInfo, count_elements
 from keras_bert_zoo.checkpoints.torch_archive import MAGIC, ArchiveError, Record, read_records
 from keras_bert_zoo.errors import CheckpointError
 
 # The pickle of a state dict has some hundred bytes a tensor.
 _PICKLE_LIMIT_BYTES = 16_000_000
+
+# How often a storage may be seen as tensors. Tied and shared layers stand there again and again,
+# but a small file must not become a huge model.
+_MOST_SHARED = 64
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PREFIX = b"\x80\x02\x8a\x0a" + _LEGACY_MAGIC.to_bytes(10, "little") + b"."
@@ -172,8 +177,15 @@ def _locate(
 ) -> dict[str, RawTensor]:
     """Turns what the pickle says into places in the file; sizes have been checked."""
     tensors = {}
+    seen: Counter[str] = Counter()
     for name, (storage, offset, shape, strides) in state.items():
         record = find(storage)
+        seen[storage.key] += math.prod(shape)
+        if seen[storage.key] > _MOST_SHARED * storage.elements:
+            raise PickleError(
+                f"its storage {storage.key[:64]!a} is used by tensors of more than {_MOST_SHARED} "
+                "times its size"
+            )
         start = record.start + offset * storage.dtype.itemsize
         info = TensorInfo(shape, storage.dtype)
         contiguous = _is_contiguous(shape, strides)
@@ -225,12 +237,15 @@ def _make_tensor(
         raise PickleError("it has a tensor with malformed sizes or strides")
     if type(hooks) is not dict or hooks:
         raise PickleError("it has a tensor with hooks")
-    if 0 in shape:
+    elements = count_elements(shape)
+    if elements is None:
+        raise PickleError(f"it has a tensor of sizes {str(shape)[:200]}, which no variable has")
+    if not elements:
         reach = 0
     else:
         reach = 1 + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
     # A stride of 0 would make much of a little data: no weight is like that.
-    if offset + reach > storage.elements or math.prod(shape) > storage.elements:
+    if offset + reach > storage.elements or elements > storage.elements:
         raise PickleError(
             f"it has a tensor of sizes {str(shape)[:200]} and strides {str(strides)[:200]} at "
             f"offset {offset}, beyond its storage of {storage.elements:,} elements"

@@ -23,7 +23,9 @@ from keras_bert_zoo.checkpoints.tensors import (
     SAFETENSORS_FILE,
     SAFETENSORS_INDEX,
     TensorInfo,
+    count_elements,
     parse_json,
+    show_shape,
 )
 from keras_bert_zoo.errors import CheckpointError, ConfigError
 
@@ -130,7 +132,7 @@ def _read_header(file: RawFile) -> dict[str, RawTensor]:
     for start, size, name in sorted(extents):
         if start != end:
             what = "overlaps another tensor" if start < end else "follows a hole"
-            raise _Malformed(f"{name!a} {what}")
+            raise _Malformed(f"{name[:200]!a} {what}")
         end += size
     if data_start + end != file.size:
         raise _Malformed(f"its header describes {data_start + end:,} bytes")
@@ -140,22 +142,23 @@ def _read_header(file: RawFile) -> dict[str, RawTensor]:
 def _check_entry(name: str, fields: Any, data_size: int) -> tuple[TensorInfo, int, int]:
     """Returns what a header says of a tensor: info, start and size in bytes."""
     if not isinstance(fields, dict) or fields.keys() != {"dtype", "shape", "data_offsets"}:
-        raise _Malformed(f"{name!a} is not described by dtype, shape and data_offsets")
-    shape, offsets = fields["shape"], fields["data_offsets"]
+        raise _Malformed(f"{name[:200]!a} is not described by dtype, shape and data_offsets")
+    shape, offsets, kind = fields["shape"], fields["data_offsets"], fields["dtype"]
+    shown = f"{name[:200]!a}"
     if not _are_sizes(shape) or not _are_sizes(offsets) or len(offsets) != 2:
-        raise _Malformed(f"{name!a} has a shape or offsets that are not sizes")
-    if not isinstance(fields["dtype"], str) or fields["dtype"] not in DTYPES:
-        raise _Malformed(
-            f"{name!a} has the dtype {str(fields['dtype'])[:32]!a}, expected one of "
-            + ", ".join(DTYPES)
-        )
-    dtype = DTYPES[fields["dtype"]]
+        raise _Malformed(f"{shown} has a shape or offsets that are not sizes")
+    if not isinstance(kind, str) or kind not in DTYPES:
+        raise _Malformed(f"{shown} has the dtype {kind!r:.32}, expected one of {', '.join(DTYPES)}")
+    dtype = DTYPES[kind]
     start, stop = offsets
     if not start <= stop <= data_size:
-        raise _Malformed(f"{name!a} has the offsets {start} and {stop}, beyond the file")
-    size = math.prod(shape) * dtype.itemsize
+        raise _Malformed(f"{shown} has the offsets {start} and {stop}, beyond the file")
+    elements = count_elements(shape)
+    if elements is None:
+        raise _Malformed(f"{shown} has the shape {show_shape(shape)}, which no variable has")
+    size = elements * dtype.itemsize
     if stop - start != size:
-        raise _Malformed(f"{name!a} takes {stop - start:,} bytes, its shape and dtype {size:,}")
+        raise _Malformed(f"{shown} takes {stop - start:,} bytes, its shape and dtype {size:,}")
     return TensorInfo(tuple(shape), dtype), start, size
 
 

@@ -69,7 +69,9 @@ def read_index(path: Path) -> dict[str, set[str]]:
     shards: dict[str, set[str]] = {}
     for name, shard in weight_map.items():
         if not isinstance(shard, str):
-            raise CheckpointError(f"{path}: the file of {name!a} must be a string, got {shard!a}.")
+            raise CheckpointError(
+                f"{path}: the file of {name[:200]!a} must be a string, got {shard!r:.80}."
+            )
         shards.setdefault(shard, set()).add(name)
     if len(shards) > _SHARD_LIMIT:
         raise CheckpointError(f"{path} names {len(shards)} files; {_SHARD_LIMIT} at most are read.")
@@ -119,9 +121,9 @@ def check_index(
     twice, missing, unannounced = [], [], []
     for shard, announced in shards.items():
         names = set(found[shard])
-        twice += [f"{name!a} in {seen[name]} and {shard}" for name in names if name in seen]
-        missing += [f"{name!a} in {shard}" for name in announced - names]
-        unannounced += [f"{name!a} in {shard}" for name in names - announced - seen.keys()]
+        twice += [f"{name[:200]!a} in {seen[name]} and {shard}" for name in names if name in seen]
+        missing += [f"{name[:200]!a} in {shard}" for name in announced - names]
+        unannounced += [f"{name[:200]!a} in {shard}" for name in names - announced - seen.keys()]
         seen |= dict.fromkeys(names, shard)
     problems = [
         f"{label}: {list_some(sorted(items))}"

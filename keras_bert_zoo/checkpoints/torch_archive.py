@@ -12,7 +12,8 @@ from typing import NamedTuple
 from keras_bert_zoo.checkpoints.raw_files import RawFile
 
 MAGIC = b"PK\x03\x04"
-_DIRECTORY_LIMIT_BYTES = 64_000_000
+# A state dict has a record a storage, each of some hundred bytes here.
+_DIRECTORY_LIMIT_BYTES = 16_000_000
 _END = struct.Struct("<4s4H2LH")  # end of central directory
 _LOCATOR = struct.Struct("<4sLQL")  # of the zip64 end of central directory
 _END_64 = struct.Struct("<4sQ2H2L4Q")

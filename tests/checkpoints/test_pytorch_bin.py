@@ -288,6 +288,11 @@ HOSTILE_PROGRAMS = {
     "a view of a storage": dumps(
         {"a": tensor((4,), (1,), held=Storage((*storage(), ("1", 0, 4))))}
     ),
+    "shared tuples as a name": b"\x80\x04)q\x00" + b"h\x00h\x00\x86q\x00" * 40 + b"\x8c\x01x\x93.",
+    "nested tuples as a name": b"\x80\x04)" + b"\x85" * 200_000 + b"\x8c\x01x\x93.",
+    "a number as a name": b"\x80\x04K\x01\x8c\x01x\x93.",
+    "a huge tuple": b"\x80\x04(" + b"K\x01" * 33 + b"t.",
+    "sizes that no variable has": dumps({"a": tensor((0, 1 << 47, 1 << 47), (1, 1, 1))}),
     "a persistent id of another kind": dumps({"a": Storage(("module", 1))}),
 }
 
@@ -311,17 +316,31 @@ def test_the_harmless_twin_of_those_is_read(tmp_path):
         np.testing.assert_array_equal(source.read("b"), [3])
 
 
-def test_a_memo_bomb_stays_small():
+def test_a_memo_bomb_is_refused():
     # Each tuple holds the one before twice: 2 ** 200 leaves if anybody walked them.
-    program = b"\x80\x02)" + b"q\x00h\x00\x86" * 200 + b"."
-    tracemalloc.start()
-    value, size = load_pickle(program)
-    assert size == len(program)
-    assert len(value) == 2
-    assert tracemalloc.get_traced_memory()[1] < 1 << 20
-    tracemalloc.stop()
+    program = b"\x80\x02)" + b"q\x00h\x00\x86" * 200
+    for end in (b".", b"K\x01s.", b"\x8c\x01x\x93."):
+        with pytest.raises(PickleError, match="nests tuples deeper than a state dict"):
+            load_pickle(program + end)
     with pytest.raises(PickleError, match="key that is not a string"):
-        load_pickle(b"\x80\x02})" + b"q\x00h\x00\x86" * 200 + b"K\x01s.")
+        load_pickle(b"\x80\x02}K\x01K\x01s.")
+
+
+def test_only_strings_name_globals():
+    with pytest.raises(PickleError, match="a global name of what is not a string"):
+        load_pickle(b"\x80\x04\x8c\x01xK\x01\x93.")
+    with pytest.raises(PickleError, match="a global name of what is not a string"):
+        load_pickle(b"\x80\x04]\x8c\x01x\x93.")
+
+
+def test_a_small_storage_does_not_become_a_huge_model(tmp_path):
+    data = np.arange(4, dtype="<f4").tobytes()
+    save_zip(tmp_path, dumps({str(i): tensor((2, 2), (2, 1)) for i in range(64)}), data=data)
+    with open_with_pickle(tmp_path) as source:
+        assert len(source) == 64
+    save_zip(tmp_path, dumps({str(i): tensor((2, 2), (2, 1)) for i in range(65)}), data=data)
+    with pytest.raises(CheckpointError, match="tensors of more than 64 times its size"):
+        open_with_pickle(tmp_path)
 
 
 def test_opcodes_are_counted(monkeypatch):

@@ -248,12 +248,36 @@ def test_refuses_a_header_beyond_the_limit_before_reading_it(tmp_path):
     tracemalloc.stop()
 
 
-@pytest.mark.parametrize("shape", [[0, 1 << 62], [0, 1 << 40, 1 << 40], [1] * 40])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        [0, 1 << 62],
+        [0, 1 << 40, 1 << 40],
+        [1] * 40,
+        [1 << 62] * 300,
+        [(1 << 63) - 1] * 60_000,
+    ],
+    ids=lambda shape: f"{len(shape)} of {max(shape)}",
+)
 def test_refuses_shapes_that_no_variable_has(tmp_path, shape):
-    size = 0 if 0 in shape else 4
+    size = 4 if set(shape) == {1} else 0
     raw_file(tmp_path / "model.safetensors", {"a": entry(shape, 0, size)}, bytes(size))
-    with pytest.raises(CheckpointError, match="which no variable has"):
+    with pytest.raises(CheckpointError, match="which no variable has") as caught:
         open_checkpoint(tmp_path)
+    assert len(str(caught.value)) < 1000
+
+
+def test_messages_stay_short(tmp_path):
+    for header in (
+        {"x" * 100_000: 1},
+        {"x" * 100_000: entry([1], 0, 4, "x" * 100_000)},
+        {"x" * 100_000: entry([1], 0, 4, [["x" * 100_000]])},
+        {"x" * 100_000: entry([1], 0, 8)},
+    ):
+        raw_file(tmp_path / "model.safetensors", header, bytes(4))
+        with pytest.raises(CheckpointError, match="is not a whole safetensors file") as caught:
+            open_checkpoint(tmp_path)
+        assert len(str(caught.value)) < 1000
 
 
 @pytest.mark.parametrize("name", ["", "a\nb", "\x1b[2J", "x" * 600])
@@ -387,6 +411,14 @@ def test_refuses_shards_that_are_no_names(shards):
     index.write_text('{"weight_map": {}}')
     with pytest.raises(CheckpointError, match="has no `weight_map`"):
         open_checkpoint(folder)
+
+
+def test_messages_of_an_index_stay_short(shards):
+    folder, _, _, index = shards
+    change_index(index, lambda weight_map: weight_map.update({"x" * 100_000: ["x" * 100_000]}))
+    with pytest.raises(CheckpointError, match="must be a string") as caught:
+        open_checkpoint(folder)
+    assert len(str(caught.value)) < 1000
 
 
 def test_refuses_links_that_leave_the_directory(shards):
