@@ -228,6 +228,8 @@ class SentencePieceTokenizer(Tokenizer):
         Args:
             directory: holds tokenizer.json, or spiece.model, sentencepiece.bpe.model, spm.model or
                 tokenizer.model.
+                A model file is read as transformers 5 reads it for the class that the directory
+                names: as a unigram model, whichever algorithm it was trained for.
 
         Raises:
             ConfigError: a file is missing or damaged, or asks for what this class does not do; the

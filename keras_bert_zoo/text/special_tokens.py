@@ -5,7 +5,7 @@ exact case, whatever stands beside them), and tokenizes what lies between as sep
 with `normalized=true` it cuts out of what is left, once that is normalized.
 The same is done here with the texts' bytes.
 
-Legend: B texts, S added tokens found in all of them, T tokens between them.
+Legend: B texts, S added tokens found in all of them.
 """
 
 from __future__ import annotations
