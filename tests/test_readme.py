@@ -13,7 +13,7 @@ import keras
 import pytest
 
 from keras_bert_zoo.cli import options
-from keras_bert_zoo.cli.main import COMMANDS, main
+from keras_bert_zoo.cli.main import COMMANDS, command_parser, main
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -79,10 +79,7 @@ def command_lines():
 def test_the_commands_take_these_options(line):
     _, name, *arguments = shlex.split(line)
     assert name in COMMANDS
-    command = importlib.import_module(f"keras_bert_zoo.cli.{name}")
-    parser = options.Parser()
-    command.add_arguments(parser)
-    options.parse(parser, arguments)
+    options.parse(command_parser(name, arguments), arguments)
 
 
 def test_the_files_it_names_are_there(repository):
@@ -94,8 +91,7 @@ def test_the_files_it_names_are_there(repository):
 
 def test_the_options_of_train_are_options(repository):
     section = README.read_text("utf-8").split("## Train")[1].split("## Evaluate")[0]
-    parser = options.Parser()
-    importlib.import_module("keras_bert_zoo.cli.train").add_arguments(parser)
+    parser = command_parser("train", [])
     known = {flag for action in parser._actions for flag in action.option_strings}
     known.add("--config")
     assert not set(re.findall(r"--[a-z-]+[a-z]", section)) - known

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
 
 from keras_bert_zoo.cli import options
 from keras_bert_zoo.cli.options import Parser
-
-if TYPE_CHECKING:
-    from keras_bert_zoo.data.examples import Examples
 
 DESCRIPTION = """\
 Measure a trained model: accuracy, precision, recall and F1 by label and what is confused with
@@ -34,70 +31,34 @@ def add_arguments(parser: Parser) -> None:
         metavar="FILE",
         help="write the texts told wrong here as JSON Lines, the worst first",
     )
-    options.add_table_options(parser)
     parser.add_argument("--batch-size", type=options.positive_int, default=64, help="texts at once")
     options.add_dtype_option(parser, default="float32")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
+def add_task_options(parser: Parser, argv: Sequence[str]) -> None:
+    """Adds the options of the task that --model names."""
+    from keras_bert_zoo.cli.saved_task import peek_command
+
+    peek_command(argv).add_data_options(parser, labelled=True)
+
+
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
     from keras_bert_zoo.cli.output import written_file
-    from keras_bert_zoo.cli.saved_task import check_saved_task, load_saved_task
-    from keras_bert_zoo.data.tables import read_table
+    from keras_bert_zoo.cli.saved_task import load_saved_task, saved_command
     from keras_bert_zoo.training.metrics import format_report
 
-    kind = check_saved_task(args.model)
-    examples = read_table(
-        args.data,
-        label=args.label,
-        label_kind=kind,
-        label_separator=args.label_separator,
-        **options.table_options(args),
-    )
-
-    task = load_saved_task(
-        args.model, dtype=args.dtype, text_pair=args.text_pair, verbose=args.verbose
-    )
+    command = saved_command(args.model)
+    examples = command.read(args.data, args)
+    task = load_saved_task(args, command)
     report = task.report(examples, batch_size=args.batch_size)
     if args.errors:
         with written_file(args.errors) as file:
-            for row in _errors(task, examples, args.batch_size):
+            for row in command.errors(task, examples, args):
                 file.write(json.dumps(row, ensure_ascii=False).encode("utf-8") + b"\n")
     if args.json:
         print(json.dumps({"rows": len(examples), **report.to_dict()}, ensure_ascii=False))
     else:
         print(format_report(report))
     return 0
-
-
-def _errors(task: Any, examples: Examples, batch_size: int) -> list[dict[str, Any]]:
-    """Lists what was told wrong: the surer the model was, the earlier; all rows of a regression."""
-    from keras_bert_zoo.cli.predict import answer_rows
-
-    wrong = []
-    answers = answer_rows(task, examples, batch_size=batch_size)
-    for index, answer in enumerate(answers):
-        true: Any = (examples.labels or [])[index]
-        score = answer.pop("score")
-        if isinstance(true, float):
-            badness = abs(score - true)
-            found = {"predicted": score, "error": badness}
-        else:
-            label = answer.pop("label")
-            if isinstance(label, list):
-                if set(label) == set(true):
-                    continue
-                # How many labels are wrong, and then how sure the model was of one it named.
-                sureness = max((s for n, s in zip(label, score, strict=True) if n not in true),
-                               default=0.0)  # fmt: skip
-                badness = len(set(label) ^ set(true)) + sureness
-            else:
-                if label == true:
-                    continue
-                badness = score
-            found = {"predicted": label, "score": score}
-        row = answer | {"label": true, **found, "row": examples.rows[index]}
-        wrong.append((badness, row))
-    wrong.sort(key=lambda pair: -pair[0])
-    return [row for _, row in wrong]

@@ -48,9 +48,9 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
-    from keras_bert_zoo.cli.saved_task import check_saved_task
+    from keras_bert_zoo.cli.saved_task import saved_command
 
-    check_saved_task(args.model)
+    saved_command(args.model)
 
     from keras_bert_zoo.cli.runtime import start_tensorflow
 

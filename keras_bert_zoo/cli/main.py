@@ -21,7 +21,8 @@ PROGRAM = "keras-bert-zoo"
 OK, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 0, 2, 130, 141
 
 # Subcommand -> what it does. Each is the module keras_bert_zoo.cli.NAME with `DESCRIPTION`,
-# `EXAMPLES`, `add_arguments(parser)` and `run(args)`, which returns an exit status.
+# `EXAMPLES`, `add_arguments(parser)` and `run(args)`, which returns an exit status; some have
+# `add_task_options(parser, argv)`, too, for options that hang on the task.
 COMMANDS = {
     "presets": "list the pretrained models that `train` can start from",
     "convert": "write a checkpoint in another format, and compare the two",
@@ -82,13 +83,30 @@ def _dispatch(argv: list[str]) -> int:
         top.parse_args(argv)
         raise ConfigError(f"expected a command before {name!r}: {', '.join(COMMANDS)}")
     command = importlib.import_module(f"keras_bert_zoo.cli.{name}")
+    parser = command_parser(name, argv[1:])
+    return int(command.run(parse(parser, argv[1:])))
+
+
+def command_parser(name: str, argv: Sequence[str]) -> Parser:
+    """The parser of a subcommand.
+
+    Args:
+        name: one of `COMMANDS`.
+        argv: the arguments after the name; some options are there for some tasks only.
+
+    Returns:
+        Parser, for `options.parse`.
+    """
+    command = importlib.import_module(f"keras_bert_zoo.cli.{name}")
     parser = Parser(
         prog=f"{PROGRAM} {name}",
         description=command.DESCRIPTION,
         epilog="examples:\n" + command.EXAMPLES.strip("\n"),
     )
     command.add_arguments(parser)
-    return int(command.run(parse(parser, argv[1:])))
+    if hasattr(command, "add_task_options"):
+        command.add_task_options(parser, argv)
+    return parser
 
 
 def _top_parser() -> argparse.ArgumentParser:

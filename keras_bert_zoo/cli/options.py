@@ -79,6 +79,28 @@ def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
     return args
 
 
+def peek(argv: Sequence[str], name: str) -> str | None:
+    """Reads one option before the rest is known, from the flags or from --config.
+
+    Args:
+        argv: the arguments after the command's name.
+        name: str. The option, without its dashes.
+
+    Returns:
+        its value as it stands there; None where it is not given, or wrong, which `parse` will say.
+    """
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    early.add_argument(f"--{name}", dest="value")
+    early.add_argument("--config")
+    try:
+        found = early.parse_known_args(argv)[0]
+        if found.value is None and found.config is not None:
+            found.value = _read(found.config).get(name)
+    except (argparse.ArgumentError, ConfigError, OSError):
+        return None
+    return found.value if isinstance(found.value, str) else None
+
+
 def _set_defaults(parser: Parser, path: str) -> None:
     """Makes what a file says the parser's defaults."""
     actions = {

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from keras_bert_zoo.checkpoints.tensors import read_config
-from keras_bert_zoo.errors import CheckpointError, ConfigError
+from keras_bert_zoo.cli.options import peek
+from keras_bert_zoo.cli.tasks import TASKS, task_command
+from keras_bert_zoo.cli.tasks.base import TaskCommand
+from keras_bert_zoo.errors import BertZooError, CheckpointError
+from keras_bert_zoo.tasks.files import saved_task_name
 
-if TYPE_CHECKING:
-    from keras_bert_zoo.data.examples import LabelKind
-    from keras_bert_zoo.tasks.text_classifier import TextClassifier
-    from keras_bert_zoo.tasks.text_regressor import TextRegressor
 
-
-def check_saved_task(directory: str) -> LabelKind:
-    """Looks whether a directory can be a saved task, before TensorFlow is imported for it.
+def saved_command(directory: str) -> TaskCommand:
+    """Finds the task of a saved directory, before TensorFlow is imported for it.
 
     Args:
         directory: path.
 
     Returns:
-        the kind of its labels.
+        TaskCommand.
 
     Raises:
         CheckpointError: it is missing, or an export.
@@ -39,38 +40,50 @@ def check_saved_task(directory: str) -> LabelKind:
             f"{directory} is an exported SavedModel, for TensorFlow to load; expected the "
             "directory that `keras-bert-zoo train` wrote and it was exported from"
         )
-    kinds: dict[str, LabelKind] = {"regression": "float", "multi_label_classification": "multi"}
-    return kinds.get(read_config(directory).get("problem_type", ""), "single")
+    config = read_config(directory)
+    name = saved_task_name(directory, config)
+    if name == "classification" and config.get("problem_type") == "multi_label_classification":
+        name = "multi-label"
+    return task_command(name)
 
 
-def load_saved_task(
-    directory: str, *, dtype: str, text_pair: str | None, verbose: bool
-) -> TextClassifier | TextRegressor:
+def peek_command(argv: Sequence[str]) -> TaskCommand:
+    """Finds the task of the directory that --model names, for the options that it takes.
+
+    Args:
+        argv: the arguments after the command's name.
+
+    Returns:
+        TaskCommand; the first of all tasks where there is no such directory, which `saved_command`
+        will say.
+    """
+    directory = peek(argv, "model")
+    try:
+        return saved_command(directory or "")
+    except BertZooError:
+        return task_command(next(iter(TASKS)))
+
+
+def load_saved_task(args: argparse.Namespace, command: TaskCommand) -> Any:
     """Starts TensorFlow and loads a saved task.
 
     Args:
-        directory: path, checked.
-        dtype: str. The value of --dtype.
-        text_pair: str or None. The value of --text-pair.
-        verbose: bool. Whether TensorFlow's messages are shown.
+        args: `model`, `dtype`, `verbose`, and the task's own.
+        command: what `saved_command` returned.
 
     Returns:
         the task.
 
     Raises:
-        ConfigError: the task is on pairs of texts, and there is no second text.
+        ConfigError: the options do not fit the task.
         CheckpointError: the directory does not fit.
     """
     from keras_bert_zoo.cli.runtime import keras_dtype, start_tensorflow
 
-    tf = start_tensorflow(verbose=verbose)
+    tf = start_tensorflow(verbose=args.verbose)
 
     from keras_bert_zoo.tasks.registry import load_task
 
-    task = load_task(directory, dtype=keras_dtype(dtype, tf))
-    if task.pair and text_pair is None:
-        raise ConfigError(
-            f"{directory} was trained on pairs of texts: name the second text's column with "
-            "--text-pair"
-        )
+    task = load_task(args.model, dtype=keras_dtype(args.dtype, tf))
+    command.check_loaded(task, args)
     return task

@@ -11,17 +11,17 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_bert_zoo.cli import options
 from keras_bert_zoo.cli.options import Parser
+from keras_bert_zoo.cli.tasks import TASKS, task_command
 from keras_bert_zoo.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
-    from keras_bert_zoo.data.examples import Examples, LabelKind
-    from keras_bert_zoo.data.labels import LabelMap
+    from keras_bert_zoo.cli.tasks.base import TaskCommand
     from keras_bert_zoo.tasks.task import Task
 
 DESCRIPTION = """\
@@ -47,11 +47,7 @@ train.toml:
 # it is replaced: a config.json alone may stand among files that somebody else put there.
 _SIDE_FILE = "keras_bert_zoo.json"
 
-_LABEL_KINDS: dict[str, LabelKind] = {
-    "classification": "single",
-    "multi-label": "multi",
-    "regression": "float",
-}
+_DEFAULT = next(iter(TASKS))
 
 
 def add_arguments(parser: Parser) -> None:
@@ -74,15 +70,12 @@ def add_arguments(parser: Parser) -> None:
         type=options.open_share,
         help="share of --train to hold out for that instead, by label",
     )
-    parser.add_argument(
-        "--task", choices=tuple(_LABEL_KINDS), default="classification", help="what is learned"
-    )
+    parser.add_argument("--task", choices=tuple(TASKS), default=_DEFAULT, help="what is learned")
     parser.add_argument(
         "--keep-head",
         action=argparse.BooleanOptionalAction,
         help="go on with the labels and the head of the preset instead of a new head",
     )
-    options.add_table_options(parser)
     group = parser.add_argument_group("training")
     group.add_argument("--epochs", type=options.positive_int, default=3, help="passes over --train")
     group.add_argument(
@@ -120,12 +113,6 @@ def add_arguments(parser: Parser) -> None:
         type=options.positive_int,
         help="epochs without improvement on the held-out data after which to stop; default: never",
     )
-    group.add_argument(
-        "--class-weight",
-        choices=("balanced", "none"),
-        default="none",
-        help="balanced: every label weighs the same in total",
-    )
     options.add_dtype_option(group, default="auto")
     group.add_argument(
         "--seed",
@@ -154,17 +141,26 @@ def add_arguments(parser: Parser) -> None:
     )
 
 
+def add_task_options(parser: Parser, argv: Sequence[str]) -> None:
+    """Adds the options of the task that --task names."""
+    name = options.peek(argv, "task")
+    command = task_command(name if name in TASKS else _DEFAULT)
+    command.add_data_options(parser, labelled=True)
+    command.add_train_options(parser.add_argument_group(f"--task {command.name}"))
+
+
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
     # All that can be wrong with the input is found before TensorFlow is even imported.
+    command = task_command(args.task)
     _check_options(args)
+    command.check_options(args)
     if args.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ConfigError("--tensorboard needs the package tensorboard: pip install tensorboard")
-    labels = _check_preset(args)
+    _check_preset(args, command)
     _check_output(args.output)
-    train, dev = _read(args)
-    if args.task != "regression":
-        labels = _check_labels(labels, train, dev)
+    train, dev = _read(args, command)
+    command.check_data(train, dev)
 
     from keras_bert_zoo.cli.runtime import keras_dtype, start_tensorflow
 
@@ -177,16 +173,22 @@ def run(args: argparse.Namespace) -> int:
     keras.utils.set_random_seed(args.seed)
     dtype = keras_dtype(args.dtype, tf)
     with make_strategy(args.strategy).scope():
-        task = _build(args, labels, dtype)
+        task = command.build(
+            args,
+            max_length=args.max_length,
+            dtype=dtype,
+            ignore_config_keys=args.ignore_config_keys,
+        )
     _check_space(args.output, task)
     held_out = f"{len(dev):,} held out, " if dev is not None else ""
     print(
-        f"training on {len(train):,} texts, {held_out}{task.count_params():,} parameters, {dtype}",
+        f"training on {len(train):,} {command.unit}, {held_out}"
+        f"{task.count_params():,} parameters, {dtype}",
         file=out,
         flush=True,
     )
     with contextlib.redirect_stdout(out):
-        interrupted = not _fit(args, task, train, dev)
+        interrupted = not _fit(args, task, train, dev, command.fit_options(args))
     if interrupted and not (task.compiled and task.optimizer.iterations.numpy()):
         # An untrained model must not take the place of an earlier, trained one.
         print(
@@ -206,7 +208,7 @@ def run(args: argparse.Namespace) -> int:
             flush=True,
         )
         return 130
-    _report(args, task, dev)
+    _report(args, command, task, dev)
     return 0
 
 
@@ -215,15 +217,12 @@ def _check_options(args: argparse.Namespace) -> None:
         raise ConfigError("expected --dev or --dev-fraction, got both")
     if args.patience and not (args.dev or args.dev_fraction):
         raise ConfigError("--patience needs --dev or --dev-fraction to see improvement on")
-    if args.class_weight != "none" and args.task != "classification":
-        raise ConfigError(f"--class-weight does not apply to --task {args.task}")
 
 
-def _check_preset(args: argparse.Namespace) -> LabelMap | None:
-    """Checks the preset's config; returns the labels to keep, where there are any."""
+def _check_preset(args: argparse.Namespace, command: TaskCommand) -> None:
+    """Checks the preset's config, and the options that hang on it."""
     from keras_bert_zoo.checkpoints.tensors import read_config
-    from keras_bert_zoo.config import EncoderConfig, is_regression
-    from keras_bert_zoo.data.labels import LabelMap
+    from keras_bert_zoo.config import EncoderConfig
     from keras_bert_zoo.presets.io import find_preset
 
     raw = read_config(find_preset(args.preset))
@@ -233,16 +232,7 @@ def _check_preset(args: argparse.Namespace) -> LabelMap | None:
             f"expected --max-length from 3 to {config.max_sequence_length}, the positions of "
             f"{args.preset}, got {args.max_length}"
         )
-    if not args.keep_head:
-        return None
-    multi_label = raw.get("problem_type") == "multi_label_classification"
-    task = "multi-label" if multi_label else "classification"
-    task = "regression" if is_regression(raw) else task
-    if task != args.task:
-        raise ConfigError(
-            f"--keep-head and --task {args.task}, but {args.preset} was saved for --task {task}"
-        )
-    return LabelMap.from_id2label(raw["id2label"]) if "id2label" in raw else None
+    command.check_preset(args, raw)
 
 
 class _Undo(Exception):
@@ -271,51 +261,14 @@ def _check_space(output: str, task: Task) -> None:
         )
 
 
-def _read(args: argparse.Namespace) -> tuple[Examples, Examples | None]:
-    from keras_bert_zoo.data.tables import read_table
-
-    table = options.table_options(args) | {
-        "label": args.label,
-        "label_kind": _LABEL_KINDS[args.task],
-        "label_separator": args.label_separator,
-    }
-    train = read_table(args.train, **table)
+def _read(args: argparse.Namespace, command: TaskCommand) -> tuple[Any, Any]:
+    train = command.read(args.train, args)
     if args.dev_fraction:
-        return train.split(args.dev_fraction, args.seed)
-    return train, read_table(args.dev, **table) if args.dev else None
+        return command.split(train, args.dev_fraction, args.seed)
+    return train, command.read(args.dev, args) if args.dev else None
 
 
-def _check_labels(kept: LabelMap | None, train: Examples, dev: Examples | None) -> LabelMap:
-    """Returns the labels to learn; names those of the data that are not among them."""
-    from keras_bert_zoo.data.labels import LabelMap
-
-    if kept is not None:
-        kept.to_ids(train)
-    labels = kept or LabelMap.learn(train)
-    if dev is not None:
-        labels.to_ids(dev)
-    return labels
-
-
-def _build(args: argparse.Namespace, labels: LabelMap | None, dtype: str) -> Task:
-    from keras_bert_zoo.tasks.text_classifier import TextClassifier
-    from keras_bert_zoo.tasks.text_regressor import TextRegressor
-
-    common: dict[str, Any] = {
-        "max_length": args.max_length,
-        "dtype": dtype,
-        "ignore_config_keys": args.ignore_config_keys,
-    }
-    if args.task == "regression":
-        return TextRegressor.from_preset(args.preset, new_head=not args.keep_head, **common)
-    if args.keep_head or labels is None:
-        return TextClassifier.from_preset(args.preset, **common)
-    return TextClassifier.from_preset(
-        args.preset, labels=labels.names, multi_label=args.task == "multi-label", **common
-    )
-
-
-def _fit(args: argparse.Namespace, task: Task, train: Examples, dev: Examples | None) -> bool:
+def _fit(args: argparse.Namespace, task: Task, train: Any, dev: Any, extra: dict[str, Any]) -> bool:
     """Trains; returns False where Ctrl-C ended it."""
     import keras
 
@@ -337,7 +290,7 @@ def _fit(args: argparse.Namespace, task: Task, train: Examples, dev: Examples | 
             seed=args.seed,
             callbacks=callbacks,
             verbose=1 if sys.stdout.isatty() else 2,  # a progress bar, or a line an epoch
-            **({} if args.class_weight == "none" else {"class_weight": args.class_weight}),
+            **extra,
         )
     except KeyboardInterrupt:
         if sys.stdout.isatty():
@@ -352,7 +305,7 @@ def _record(args: argparse.Namespace, task: Task, dtype: str, interrupted: bool)
     names = ("preset", "train", "dev", "dev_fraction", "task", "learning_rate", "warmup_fraction",
              "weight_decay", "probe_epochs", "clip_norm", "class_weight", "seed",
              "batch_size")  # fmt: skip
-    return {name: getattr(args, name) for name in names} | {
+    return {name: getattr(args, name) for name in names if hasattr(args, name)} | {
         "dtype": dtype,
         "interrupted": interrupted,
         **fitted,
@@ -386,7 +339,7 @@ def _save(task: Task, output: str) -> None:
         raise CheckpointError(f"{error} The trained model is saved in {refuge}") from None
 
 
-def _report(args: argparse.Namespace, task: Task, dev: Examples | None) -> None:
+def _report(args: argparse.Namespace, command: TaskCommand, task: Task, dev: Any) -> None:
     report = None if dev is None else task.report(dev)
     if args.json:
         values = None
@@ -394,13 +347,13 @@ def _report(args: argparse.Namespace, task: Task, dev: Examples | None) -> None:
             values = {k: v for k, v in report.to_dict().items() if isinstance(v, int | float)}
         print(json.dumps({"output": args.output, "dev": values, "training": task.training_record}))
         return
-    if report is not None and dev is not None:
+    if report is not None:
         numbers = ", ".join(
             f"{name.replace('_', ' ')} {value:.4f}"
             for name, value in report.to_dict().items()
             if isinstance(value, float)
         )
-        print(f"held-out data ({len(dev):,} texts): {numbers}")
+        print(f"held-out data ({len(dev):,} {command.unit}): {numbers}")
     name = Path(args.output).absolute().name
     print(f"saved in {args.output}; next:")
     print(f"  keras-bert-zoo evaluate --model {args.output} --data FILE")

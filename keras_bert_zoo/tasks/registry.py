@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from typing import Any
 
 from keras_bert_zoo.checkpoints.tensors import read_config
-from keras_bert_zoo.config import is_regression
 from keras_bert_zoo.errors import CheckpointError
-from keras_bert_zoo.tasks.text_classifier import TextClassifier
-from keras_bert_zoo.tasks.text_regressor import TextRegressor
+from keras_bert_zoo.tasks.files import saved_task_name
+from keras_bert_zoo.tasks.task import Task
+
+# `Task.name` -> its module and class.
+TASKS = {
+    "classification": ("text_classifier", "TextClassifier"),
+    "regression": ("text_regressor", "TextRegressor"),
+}
 
 
-def load_task(directory: str | os.PathLike[str], **kwargs: Any) -> TextClassifier | TextRegressor:
-    """Loads a saved task as the class that its config.json names.
+def load_task(directory: str | os.PathLike[str], **kwargs: Any) -> Task:
+    """Loads a saved task as the class that the directory names.
 
     Args:
         directory: path of what a task's `save` wrote, or of a Hugging Face directory with a head.
         **kwargs: `token_layout`, `dtype`, `ignore_config_keys`; see `Task.load`.
 
     Returns:
-        TextRegressor where the config says regression (`config.is_regression`); else
-        TextClassifier.
+        the task: of the side file, or else by the config's `architectures` and `problem_type`.
 
     Raises:
         ConfigError: the config asks for something unsupported.
@@ -29,5 +34,13 @@ def load_task(directory: str | os.PathLike[str], **kwargs: Any) -> TextClassifie
     """
     if not os.path.isdir(directory):
         raise CheckpointError(f"No directory {os.fspath(directory)!r} to load a model from.")
-    regression = is_regression(read_config(directory))
-    return (TextRegressor if regression else TextClassifier).load(directory, **kwargs)
+    name = saved_task_name(directory, read_config(directory))
+    if name not in TASKS:
+        raise CheckpointError(
+            f"{os.fspath(directory)!r} holds the task {name!r}; this version knows "
+            f"{', '.join(TASKS)}."
+        )
+    module, class_name = TASKS[name]
+    found = getattr(importlib.import_module(f"keras_bert_zoo.tasks.{module}"), class_name)
+    task: Task = found.load(directory, **kwargs)
+    return task

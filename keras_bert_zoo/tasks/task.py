@@ -19,6 +19,8 @@ from keras_bert_zoo.text.tokenizer import Tokenizer
 class Task(TextModel):
     """Base of the tasks: a `TextModel` that comes from a preset and goes to a directory."""
 
+    task_name: ClassVar[str]
+    """The task's name in the side file; see `tasks.registry.TASKS`."""
     head_kind: ClassVar[str]
     """Which of a family's heads the task has; see `FamilyNames.heads`."""
 
@@ -90,6 +92,7 @@ class Task(TextModel):
     def _side_config(self) -> dict[str, Any]:
         """What `SIDE_FILE` holds."""
         return {
+            "task": self.task_name,
             "max_length": self.max_length,
             "pair": self.pair,
             "training": self.training_record,

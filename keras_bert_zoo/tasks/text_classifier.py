@@ -63,6 +63,7 @@ class TextClassifier(Task):
             outside (0, 1), or a `max_length` beyond the encoder's positions.
     """
 
+    task_name: ClassVar[str] = "classification"
     head_kind: ClassVar[str] = "classification"
 
     def __init__(

@@ -35,6 +35,7 @@ class TextRegressor(Task):
         ConfigError: a `max_length` beyond the encoder's positions.
     """
 
+    task_name: ClassVar[str] = "regression"
     head_kind: ClassVar[str] = "classification"
 
     @classmethod

@@ -50,7 +50,8 @@ def test_examples_are_command_lines_that_parse(name):
     import importlib
     import shlex
 
-    from keras_bert_zoo.cli.options import Parser, parse
+    from keras_bert_zoo.cli.main import command_parser
+    from keras_bert_zoo.cli.options import parse
 
     command = importlib.import_module(f"keras_bert_zoo.cli.{name}")
     lines = command.EXAMPLES.replace("\\\n", " ").split("\n")
@@ -60,9 +61,7 @@ def test_examples_are_command_lines_that_parse(name):
         words = shlex.split(example.partition("keras-bert-zoo ")[2].split(" | ")[0])
         if "--config" in words:
             continue  # tests/cli/test_options.py runs it
-        parser = Parser(prog=name)
-        command.add_arguments(parser)
-        parse(parser, words[1:])
+        parse(command_parser(name, words[1:]), words[1:])
 
 
 def test_version(run):

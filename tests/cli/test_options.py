@@ -5,7 +5,8 @@ import json
 import pytest
 
 from keras_bert_zoo.cli import train
-from keras_bert_zoo.cli.options import Parser, parse
+from keras_bert_zoo.cli.main import command_parser
+from keras_bert_zoo.cli.options import parse
 from keras_bert_zoo.errors import ConfigError
 
 NEEDED = {"preset": "p", "train": "t.csv", "output": "o"}
@@ -18,9 +19,8 @@ def read(tmp_path):
     def read(values, *argv, name="config.json"):
         path = tmp_path / name
         path.write_text(values if isinstance(values, str) else json.dumps(values), "utf-8")
-        parser = Parser(prog="train")
-        train.add_arguments(parser)
-        return parse(parser, ["--config", str(path), *argv])
+        words = ["--config", str(path), *argv]
+        return parse(command_parser("train", words), words)
 
     return read
 

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_bert_zoo.cli import predict
-from keras_bert_zoo.data.examples import Examples
+from keras_bert_zoo.cli.tasks.text import TextCommand
 from keras_bert_zoo.tasks.registry import load_task
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -145,13 +144,13 @@ def test_a_line_of_a_megabyte(run, model, stdin):
 
 def test_texts_are_read_and_answered_in_parts(run, model, stdin, monkeypatch):
     sizes = []
-    answer_rows = predict.answer_rows
+    answer_rows = TextCommand.answer_rows
 
-    def counted(task, examples: Examples, **options):
+    def counted(self, task, examples, args):
         sizes.append(len(examples))
-        return answer_rows(task, examples, **options)
+        return answer_rows(self, task, examples, args)
 
-    monkeypatch.setattr(predict, "answer_rows", counted)
+    monkeypatch.setattr(TextCommand, "answer_rows", counted)
     stdin(b"a rose\n" * 9000)
     assert len(run("predict", "--model", model).rows) == 9000
     assert sizes == [4096, 4096, 808]

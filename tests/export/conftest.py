@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras_bert_zoo import EncoderConfig, TextClassifier, TextRegressor, WordPieceTokenizer
 from keras_bert_zoo.encoders.bert import BertEncoder
 from keras_bert_zoo.export.saved_model import SavedModelExport
+from keras_bert_zoo.export.verify import hostile_rows
 from keras_bert_zoo.heads.classifier import ClassificationHead
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -27,6 +28,11 @@ def make_task(kind: str, *, dtype: str = "float32") -> Any:
     for variable in task.weights:
         noise = keras.random.normal(variable.shape, stddev=0.1)
         variable.assign_add(noise)
+    if isinstance(task, TextClassifier):
+        # So that the labels differ from text to text, whatever the weights happen to be.
+        columns = [list(column) for column in zip(*hostile_rows(task), strict=True)]
+        logits = task.predict_logits(tuple(columns) if task.pair else columns[0])
+        task.head.bias.assign_sub(logits.mean(axis=0))
     return task
 
 

@@ -242,13 +242,13 @@ def test_a_full_disk_leaves_nothing_behind(quick, single, tmp_path, monkeypatch,
 
 def test_an_export_that_answers_otherwise_is_not_put_in_place(single, tmp_path, monkeypatch):
     task = make_task("single_label")
-    predict = task.predict
+    answer_rows = task.answer_rows
 
-    def otherwise(x):
-        answers = predict(x)
+    def otherwise(*columns):
+        answers = answer_rows(*columns)
         return answers | {"scores": answers["scores"] + 1e-3}
 
-    monkeypatch.setattr(task, "predict", otherwise)
+    monkeypatch.setattr(task, "answer_rows", otherwise)
     with pytest.raises(ExportError, match=r"answers otherwise than the model: scores differ by"):
         task.export(tmp_path / "model")
     assert not (tmp_path / "model").exists()
