@@ -193,12 +193,22 @@ class DisentangledSelfAttention(SelfAttention):
         if first_token_only:
             distances, of_keys = distances[:, :1], of_keys[:, :, :1]
         if "position_keys" in layout:
-            terms = tf.matmul(queries, layout["position_keys"], transpose_b=True)  # (n, N, s, P)
+            terms = self._against(layout["position_keys"], queries)  # (n, N, s, P)
             scores += _pick(terms, distances)
         if "position_queries" in layout:
-            terms = tf.matmul(keys, layout["position_queries"], transpose_b=True)
+            terms = self._against(layout["position_queries"], keys)
             scores += tf.transpose(_pick(terms, of_keys), [0, 1, 3, 2])
         return scores
+
+    def _against(self, table: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+        """Multiplies x (n, N, s, D) with a table (1, N, P, D) -> (n, N, s, P)."""
+        if self.num_heads > 1:
+            return tf.matmul(x, table, transpose_b=True)
+        # Where every batch dimension of one side is broadcast, TensorFlow 2.21's oneDNN kernel
+        # writes beyond its buffers: wrong numbers, or the end of the process.
+        shape = tf.shape(x)
+        terms = tf.matmul(tf.reshape(x, [-1, self.head_dim]), table[0, 0], transpose_b=True)
+        return tf.reshape(terms, [shape[0], 1, shape[2], -1])
 
     def _heads(self, table: tf.Tensor) -> tf.Tensor:
         rows = tf.reshape(table, [-1, self.num_heads, self.head_dim])  # (P, N, D)
