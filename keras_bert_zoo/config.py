@@ -29,6 +29,18 @@ _NEUTRAL_KEYS = frozenset(
     begin_suppress_tokens tf_legacy_loss""".split()
 )
 
+MOST = 1 << 24
+"""The largest integer in a configuration: no model has so many rows, or is so wide."""
+MOST_LAYERS = 256
+"""The most layers. DeBERTa's largest has 48; Keras' graphs end between this and 1,000."""
+
+# Why an option that some checkpoints have is not here.
+_REASONS = {
+    "position_embedding_type": "transformers 5 dropped the relative positions of BERT's relatives"
+}
+
+_SHOWN = 80  # characters of a value in a message
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
@@ -132,11 +144,11 @@ class EncoderConfig:
                 self,
                 "vocabulary_size",
                 "hidden_dim",
-                "num_layers",
                 "num_heads",
                 "intermediate_dim",
                 "max_sequence_length",
             ),
+            *check_integers(self, "num_layers", most=MOST_LAYERS),
             *check_integers(self, "num_segments", least=self.least_segments),
             *check_rates(self, "dropout", "attention_dropout"),
         ]
@@ -144,14 +156,13 @@ class EncoderConfig:
             problems += check_rates(self, "classifier_dropout")
         for name in ("layer_norm_epsilon", "initializer_range"):
             value = getattr(self, name)
-            if not _is_number(value) or not 0 < value < 1:
-                problems.append(f"`{name}` must be a number in (0, 1), got {value!r}")
-        if not isinstance(self.activation, str):
-            problems.append(f"`activation` must be a string, got {self.activation!r}")
+            if not is_number(value) or not 0 < value < 1:
+                problems.append(f"`{name}` must be a number in (0, 1), got {short(value)}")
+        problems += check_strings(self, "activation")
         problems += check_flags(self, "tie_word_embeddings")
         pad = self.pad_token_id
-        if isinstance(pad, bool) or not isinstance(pad, int):
-            problems.append(f"`pad_token_id` must be an integer, got {pad!r}")
+        if not is_integer(pad):
+            problems.append(f"`pad_token_id` must be an integer, got {short(pad)}")
         elif not problems and not 0 <= pad < self.vocabulary_size:
             problems.append(f"`pad_token_id` must be in [0, {self.vocabulary_size}), got {pad}")
         if not problems:
@@ -229,7 +240,7 @@ class EncoderConfig:
         if family is None and "model_type" not in ignored:
             problems.append(f"`model_type` is missing (expected {cls.family!r})")
         elif family not in (None, cls.family) and "model_type" not in ignored:
-            problems.append(f"`model_type` = {family!r} is not {cls.family!r}")
+            problems.append(f"`model_type` = {short(family)} is not {cls.family!r}")
         values: dict[str, Any] = {}
         for key, value in config.items():
             if key in ignored or key == "model_type":
@@ -239,9 +250,12 @@ class EncoderConfig:
             elif key in cls.fixed:
                 if value not in cls.fixed[key]:
                     expected = " or ".join(repr(v) for v in cls.fixed[key])
-                    problems.append(f"`{key}` = {value!r} is not supported (expected {expected})")
+                    reason = f"; {_REASONS[key]}" if key in _REASONS else ""
+                    problems.append(
+                        f"`{key}` = {short(value)} is not supported (expected {expected}{reason})"
+                    )
             elif key not in _NEUTRAL_KEYS and key not in cls.neutral:
-                problems.append(f"`{key}` = {value!r} is unknown")
+                problems.append(f"`{key}` = {short(value)} is unknown")
         if values.get("pad_token_id", 0) is None:
             values["pad_token_id"] = 0  # may be null; the id is unused in arithmetic
         problems += cls.adapt(values)
@@ -287,28 +301,33 @@ def is_regression(config: Mapping[str, Any]) -> bool:
         bool. `problem_type` is regression; or it is not given and there is a single label.
     """
     problem = config.get("problem_type")
-    count = len(config["id2label"]) if config.get("id2label") else config.get("num_labels", 2)
+    names = config.get("id2label")
+    count = len(names) if isinstance(names, Mapping) and names else config.get("num_labels", 2)
     return bool(problem == "regression" or (problem is None and count == 1))
 
 
-def check_integers(config: EncoderConfig, *names: str, least: int = 1) -> list[str]:
-    """Clauses for the fields that are not integers of at least `least`."""
+def check_integers(
+    config: EncoderConfig, *names: str, least: int = 1, most: int = MOST
+) -> list[str]:
+    """Clauses for the fields that are not integers from `least` to `most`."""
     expected = "a positive integer" if least == 1 else f"an integer of at least {least}"
-    found = {name: getattr(config, name) for name in names}
-    return [
-        f"`{name}` must be {expected}, got {value!r}"
-        for name, value in found.items()
-        if isinstance(value, bool) or not isinstance(value, int) or value < least
-    ]
+    problems = []
+    for name in names:
+        value = getattr(config, name)
+        if not is_integer(value) or value < least:
+            problems.append(f"`{name}` must be {expected}, got {short(value)}")
+        elif value > most:
+            problems.append(f"`{name}` must be at most {most:,}, got {short(value)}")
+    return problems
 
 
 def check_rates(config: EncoderConfig, *names: str) -> list[str]:
     """Clauses for the fields that are not numbers in [0, 1)."""
     found = {name: getattr(config, name) for name in names}
     return [
-        f"`{name}` must be a number in [0, 1), got {value!r}"
+        f"`{name}` must be a number in [0, 1), got {short(value)}"
         for name, value in found.items()
-        if not _is_number(value) or not 0 <= value < 1
+        if not is_number(value) or not 0 <= value < 1
     ]
 
 
@@ -316,11 +335,55 @@ def check_flags(config: EncoderConfig, *names: str) -> list[str]:
     """Clauses for the fields that are not booleans."""
     found = {name: getattr(config, name) for name in names}
     return [
-        f"`{name}` must be true or false, got {value!r}"
+        f"`{name}` must be true or false, got {short(value)}"
         for name, value in found.items()
         if not isinstance(value, bool)
     ]
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def check_strings(config: EncoderConfig, *names: str) -> list[str]:
+    """Clauses for the fields that are not strings."""
+    found = {name: getattr(config, name) for name in names}
+    return [
+        f"`{name}` must be a string, got {short(value)}"
+        for name, value in found.items()
+        if not isinstance(value, str)
+    ]
+
+
+def check_positive(config: EncoderConfig, *names: str) -> list[str]:
+    """Clauses for the fields that are not positive numbers."""
+    found = {name: getattr(config, name) for name in names}
+    return [
+        f"`{name}` must be a positive number, got {short(value)}"
+        for name, value in found.items()
+        if not is_number(value) or not value > 0
+    ]
+
+
+def short(value: Any) -> str:
+    """A value's repr for a message, cut where it is long.
+
+    >>> short("a" * 90)[-4:]
+    'a...'
+    """
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integer of more than some thousand digits
+        return f"a number of {value.bit_length():,} bits"
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+
+
+def is_integer(value: Any) -> bool:
+    """Whether a value is an integer, as true and false are not."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number, as true and false are not."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond every float
+        return False

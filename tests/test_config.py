@@ -1,8 +1,11 @@
 """Every field of Hugging Face's BertConfig is honoured or refused by name."""
 
+import contextlib
+
 import pytest
 
-from keras_bert_zoo.config import EncoderConfig
+from keras_bert_zoo.config import EncoderConfig, is_regression
+from keras_bert_zoo.encoders.registry import encoder_class, families
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.layers.activations import get_activation
 
@@ -100,6 +103,65 @@ def test_needs_the_model_type():
 def test_refuses_values_out_of_range(field, value, message):
     with pytest.raises(ConfigError, match=message):
         EncoderConfig(**{field: value})
+
+
+HOSTILE = [
+    None, True, 5, 0, -1, 0.5, 10**400, "linear", "768", [], [1], ["x"], [["x"]], {}, {"a": 1},
+    {"full_attention": [1]}, {"full_attention": {"rope_type": ["x"]}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("family", families())
+def test_no_value_is_a_traceback(family):
+    """Of every key of every family: taken, or refused on purpose."""
+    cls = encoder_class(family).config_class
+    for key in [*cls.names, *cls.fixed, "model_type", "frobnicate"]:
+        for value in HOSTILE:
+            with contextlib.suppress(ConfigError):
+                EncoderConfig.from_huggingface({"model_type": family} | {key: value})
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"model_type": "modernbert", "rope_scaling": "linear"}, "`rope_scaling` = 'linear' is no"),
+        (
+            {"model_type": "modernbert", "rope_parameters": {"full_attention": [1]}},
+            r"`rope_parameters` = \[1\] for full_attention is not supported \(expected an object",
+        ),
+        ({"model_type": "deberta-v2", "hidden_size": "768"}, "`hidden_dim` must be a positive int"),
+        ({"model_type": "deberta-v2", "num_attention_heads": "8"}, "`num_heads` must be a positi"),
+        ({"model_type": "deberta-v2", "pos_att_type": 5}, "`pos_att_type` = 5 is not supported"),
+        (
+            {"model_type": "deberta-v2", "pos_att_type": {"c2p": 1}},
+            "`pos_att_type` = {'c2p': 1} is",
+        ),
+        (
+            {"model_type": "bert", "layer_norm_eps": 10**400},
+            "`layer_norm_epsilon` must be a number",
+        ),
+        ({"model_type": "mobilebert", "normalization_type": []}, "`normalization` must be one of"),
+        ({"model_type": "modernbert", "num_hidden_layers": 10**9}, "`num_layers` must be at most"),
+        ({"model_type": "albert", "inner_group_num": 100}, "must be at most 256, got 12"),
+        ({"model_type": "roformer", "summary_first_dropout": 0.1}, "`summary_first_dropout` = 0.1"),
+        ({"model_type": "roformer", "summary_last_dropout": 0.1}, "`summary_last_dropout` = 0.1"),
+        (
+            {"model_type": "electra", "position_embedding_type": "relative_key"},
+            "expected 'absolute'; transformers 5 dropped the relative positions",
+        ),
+    ],
+)
+def test_malformed_values_are_named(config, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        EncoderConfig.from_huggingface(config)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("names", [5, ["a"], None, {}])
+def test_regression_is_told_by_labels_that_can_be_counted(names):
+    assert is_regression({"id2label": names, "num_labels": 1})
+    assert not is_regression({"id2label": names})
 
 
 def test_refuses_an_unknown_activation():

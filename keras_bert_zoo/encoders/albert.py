@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from keras_bert_zoo.config import EncoderConfig, check_integers
+from keras_bert_zoo.config import MOST_LAYERS, EncoderConfig, check_integers
 from keras_bert_zoo.encoders.encoder import Encoder, Parts
 from keras_bert_zoo.layers.embeddings import Embeddings
 from keras_bert_zoo.layers.encoder_block import EncoderBlock
@@ -70,6 +70,11 @@ class AlbertConfig(EncoderConfig):
             problems.append(
                 f"`num_groups` must be at most `num_layers` = {self.num_layers}, got "
                 f"{self.num_groups}"
+            )
+        if not problems and self.num_layers * self.blocks_per_group > MOST_LAYERS:
+            problems.append(
+                f"`num_layers` * `blocks_per_group` must be at most {MOST_LAYERS}, got "
+                f"{self.num_layers} * {self.blocks_per_group}"
             )
         return problems
 

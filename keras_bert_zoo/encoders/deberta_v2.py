@@ -9,7 +9,15 @@ from typing import Any, ClassVar, Self, cast
 import keras
 import tensorflow as tf
 
-from keras_bert_zoo.config import EncoderConfig, check_flags, check_integers, check_rates
+from keras_bert_zoo.config import (
+    EncoderConfig,
+    check_flags,
+    check_integers,
+    check_rates,
+    check_strings,
+    is_integer,
+    short,
+)
 from keras_bert_zoo.encoders.encoder import Encoder, Parts
 from keras_bert_zoo.layers.activations import get_activation
 from keras_bert_zoo.layers.attention import SelfAttention
@@ -125,14 +133,15 @@ class DebertaV2Config(EncoderConfig):
     def adapt(cls, values: dict[str, Any]) -> list[str]:
         """Reads lists written as "p2c|c2p", and sizes that must be what they are here."""
         problems = []
-        kinds = values.get("position_attention") or ()
-        kinds = kinds.lower().split("|") if isinstance(kinds, str) else kinds
+        told = values.get("position_attention")
+        kinds = told.lower().split("|") if isinstance(told, str) else told or ()
+        kinds = list(kinds) if isinstance(kinds, list | tuple) else [kinds]
         kinds = [kind.strip() if isinstance(kind, str) else kind for kind in kinds]
         kinds = [kind for kind in kinds if kind not in ("", "none")]
         if any(kind not in _POSITION_ATTENTION for kind in kinds):
             problems.append(
-                f"`pos_att_type` = {values['position_attention']!r} is not supported (expected "
-                f"some of {', '.join(_POSITION_ATTENTION)})"
+                f"`pos_att_type` = {short(told)} is not supported (expected some of "
+                f"{', '.join(_POSITION_ATTENTION)})"
             )
         values["position_attention"] = tuple(dict.fromkeys(map(str, kinds)))
         norms = values.get("normalize_distances", "none")
@@ -142,18 +151,22 @@ class DebertaV2Config(EncoderConfig):
         if not isinstance(norms, bool):
             if any(part not in ("none", "layer_norm", "") for part in parts) or not parts:
                 problems.append(
-                    f"`norm_rel_ebd` = {norms!r} is not supported (expected layer_norm)"
+                    f"`norm_rel_ebd` = {short(norms)} is not supported (expected layer_norm)"
                 )
             values["normalize_distances"] = "layer_norm" in parts
         hidden = values.get("hidden_dim", cls.hidden_dim)
         heads = values.get("num_heads", cls.num_heads)
-        for field, key, expected in (
-            ("pooler_hidden_size", "pooler_hidden_size", hidden),
-            ("attention_head_size", "attention_head_size", heads and hidden // heads),
-        ):
-            found = values.pop(field, None)
-            if found is not None and found != expected:
-                problems.append(f"`{key}` = {found!r} is not supported (expected {expected})")
+        told_sizes = {
+            key: values.pop(key, None) for key in ("pooler_hidden_size", "attention_head_size")
+        }
+        if not (is_integer(hidden) and is_integer(heads) and heads > 0):
+            return problems  # which `problems` says of the fields themselves
+        expected = {"pooler_hidden_size": hidden, "attention_head_size": hidden // heads}
+        for key, found in told_sizes.items():
+            if found is not None and found != expected[key]:
+                problems.append(
+                    f"`{key}` = {short(found)} is not supported (expected {expected[key]})"
+                )
         return problems
 
     def problems(self) -> list[str]:
@@ -172,6 +185,7 @@ class DebertaV2Config(EncoderConfig):
             *check_integers(self, "max_relative_positions", "position_buckets", least=-1),
             *check_integers(self, "conv_groups"),
             *check_rates(self, "pooler_dropout"),
+            *check_strings(self, "conv_activation", "pooler_activation"),
         ]
         if self.embedding_dim is not None:
             problems += check_integers(self, "embedding_dim")

@@ -8,7 +8,13 @@ from typing import Any, ClassVar
 
 import keras
 
-from keras_bert_zoo.config import EncoderConfig, check_flags, check_integers, check_rates
+from keras_bert_zoo.config import (
+    EncoderConfig,
+    check_flags,
+    check_integers,
+    check_rates,
+    check_strings,
+)
 from keras_bert_zoo.encoders.encoder import Encoder, Parts
 from keras_bert_zoo.layers.embeddings import Embeddings
 from keras_bert_zoo.layers.encoder_block import EncoderBlock
@@ -55,17 +61,13 @@ class ElectraConfig(EncoderConfig):
 
     def problems(self) -> list[str]:
         """Adds what is wrong with the family's own fields."""
-        problems = [
+        return [
             *super().problems(),
             *check_integers(self, "embedding_dim"),
             *check_flags(self, "summary_projected"),
             *check_rates(self, "summary_dropout"),
+            *check_strings(self, "summary_activation"),
         ]
-        if not isinstance(self.summary_activation, str):
-            problems.append(
-                f"`summary_activation` must be a string, got {self.summary_activation!r}"
-            )
-        return problems
 
     def pooler_is_learned(self, pooled_for: str = "") -> bool:
         """Whether the pooler has weights; see `EncoderConfig.pooler_is_learned`."""

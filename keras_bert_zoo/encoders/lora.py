@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from keras_bert_zoo.config import is_number
 from keras_bert_zoo.encoders.encoder import Encoder
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.layers.dense import Dense
@@ -60,9 +60,9 @@ def add_lora(
     widest = min(min(layer.kernel.shape) for layer in chosen)
     if isinstance(rank, bool) or not isinstance(rank, int) or not 1 <= rank <= widest:
         raise ConfigError(f"`rank` must be between 1 and {widest}, got {rank!r}.")
-    if not _is_number(dropout) or not 0 <= dropout < 1:
+    if not is_number(dropout) or not 0 <= dropout < 1:
         raise ConfigError(f"`dropout` must be a number in [0, 1), got {dropout!r}.")
-    if alpha is not None and not (_is_number(alpha) and alpha > 0):
+    if alpha is not None and not (is_number(alpha) and alpha > 0):
         raise ConfigError(f"`alpha` must be a positive number or None, got {alpha!r}.")
     _remember_trainability(encoder)
     for layer in chosen:
@@ -134,10 +134,6 @@ def _remember_trainability(encoder: Encoder) -> None:
 
     # A function, for Keras would track the layers in a list as the encoder's own.
     encoder.lora_undo = undo
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _merge(layer: Dense) -> None:

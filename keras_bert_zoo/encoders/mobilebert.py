@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import keras
 
-from keras_bert_zoo.config import EncoderConfig, check_flags, check_integers
+from keras_bert_zoo.config import MOST_LAYERS, EncoderConfig, check_flags, check_integers, short
 from keras_bert_zoo.encoders.encoder import Encoder, Parts
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.layers.bottleneck_block import BottleneckBlock
@@ -83,7 +83,8 @@ class MobileBertConfig(EncoderConfig):
         """Adds what is wrong with the family's own fields."""
         problems = [
             *super().problems(),
-            *check_integers(self, "embedding_dim", "bottleneck_dim", "num_feedforward"),
+            *check_integers(self, "embedding_dim", "bottleneck_dim"),
+            *check_integers(self, "num_feedforward", most=MOST_LAYERS),
             *check_flags(
                 self,
                 "trigram_input",
@@ -93,9 +94,10 @@ class MobileBertConfig(EncoderConfig):
                 "classifier_activation",
             ),
         ]
-        if self.normalization not in NORMS:
+        if self.normalization not in tuple(NORMS):
             problems.append(
-                f"`normalization` must be one of {', '.join(NORMS)}, got {self.normalization!r}"
+                f"`normalization` must be one of {', '.join(NORMS)}, got "
+                f"{short(self.normalization)}"
             )
         if problems:
             return problems
@@ -126,7 +128,9 @@ class MobileBertConfig(EncoderConfig):
         expected = values_or_defaults[key]
         if told is None or told == expected:
             return []
-        return [f"`true_hidden_size` = {told!r} contradicts other keys, which make it {expected}"]
+        return [
+            f"`true_hidden_size` = {short(told)} contradicts other keys, which make it {expected}"
+        ]
 
     def pooler_is_learned(self, pooled_for: str = "") -> bool:
         """Whether the pooler has weights; see `EncoderConfig.pooler_is_learned`."""

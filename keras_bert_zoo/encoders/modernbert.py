@@ -9,7 +9,17 @@ from typing import Any, ClassVar, cast
 import keras
 import tensorflow as tf
 
-from keras_bert_zoo.config import EncoderConfig, check_flags, check_integers, check_rates
+from keras_bert_zoo.config import (
+    MOST_LAYERS,
+    EncoderConfig,
+    check_flags,
+    check_integers,
+    check_positive,
+    check_rates,
+    check_strings,
+    is_integer,
+    short,
+)
 from keras_bert_zoo.encoders.encoder import Encoder, Parts
 from keras_bert_zoo.layers.dense import Dense
 from keras_bert_zoo.layers.initializers import TruncatedNormal
@@ -130,34 +140,48 @@ class ModernBertConfig(EncoderConfig):
     @classmethod
     def adapt(cls, values: dict[str, Any]) -> list[str]:
         """Reads the pattern of layers and the rotary parameters in either spelling."""
-        problems = []
         every = values.pop("global_attn_every_n_layers", None)
+        scaling = values.pop("rope_scaling", None)
+        parameters = values.pop("rope_parameters", None)
         types = values.get("attention_types")
+        problems = [
+            f"`{key}` = {short(value)} is not supported (expected {expected})"
+            for key, value, kind, expected in (
+                ("rope_scaling", scaling, Mapping, "an object"),
+                ("rope_parameters", parameters, Mapping, "an object"),
+                ("layer_types", types, list, "a list"),
+            )
+            if value is not None and not isinstance(value, kind)
+        ]
+        if problems:
+            return problems
         if types is None:
             every = 3 if every is None else every
             count = values.get("num_layers", cls.num_layers)
-            if not isinstance(every, int) or isinstance(every, bool) or every < 1:
-                problems.append(f"`global_attn_every_n_layers` = {every!r} is not supported")
-            elif isinstance(count, int):
+            if not is_integer(every) or every < 1:
+                problems.append(f"`global_attn_every_n_layers` = {short(every)} is not supported")
+            elif is_integer(count) and count <= MOST_LAYERS:
                 types = [_LOCAL if i % every else _GLOBAL for i in range(count)]
-        values["attention_types"] = tuple(types) if isinstance(types, list) else ()
-        if types is not None and not isinstance(types, list):
-            problems.append(f"`layer_types` = {types!r} is not supported (expected a list)")
-        scaling = values.pop("rope_scaling", None)
-        parameters = values.pop("rope_parameters", None) or {}
-        if not isinstance(parameters, Mapping):
-            return [*problems, f"`rope_parameters` = {parameters!r} is not supported"]
-        unknown = sorted(set(parameters) - {_GLOBAL, _LOCAL})
+        values["attention_types"] = tuple(types or ())
+        parameters = parameters or {}
+        unknown = sorted(set(map(str, parameters)) - {_GLOBAL, _LOCAL})
         if unknown:
-            problems.append(f"`rope_parameters` has the unknown keys {', '.join(unknown)}")
+            problems.append(f"`rope_parameters` has the unknown keys {', '.join(unknown):.80}")
         for kind, side in ((_GLOBAL, "global"), (_LOCAL, "local")):
-            found = {**(parameters.get(kind) or {}), **(scaling or {})}
+            own = parameters.get(kind)
+            if own is not None and not isinstance(own, Mapping):
+                problems.append(
+                    f"`rope_parameters` = {short(own)} for {kind} is not supported (expected an "
+                    "object)"
+                )
+                continue
+            found = {**(own or {}), **(scaling or {})}
             rope = found.pop("rope_type", found.pop("type", "default"))
             found.pop("type", None)
             if rope not in ("default", "linear"):
                 problems.append(
-                    f"`rope_parameters` = {rope!r} for {kind} is not supported (expected default "
-                    "or linear)"
+                    f"`rope_parameters` = {short(rope)} for {kind} is not supported (expected "
+                    "default or linear)"
                 )
                 continue
             if "rope_theta" in found:
@@ -165,7 +189,9 @@ class ModernBertConfig(EncoderConfig):
             if rope == "linear":
                 values[f"{side}_factor"] = found.pop("factor", 1.0)
             if found:
-                problems.append(f"`rope_parameters` has the unknown keys {', '.join(found)}")
+                problems.append(
+                    f"`rope_parameters` has the unknown keys {', '.join(map(str, found)):.80}"
+                )
         return problems
 
     def problems(self) -> list[str]:
@@ -182,18 +208,17 @@ class ModernBertConfig(EncoderConfig):
             ),
             *check_rates(self, "feed_forward_dropout"),
             *check_integers(self, "local_attention"),
+            *check_positive(self, "global_theta", "local_theta", "global_factor", "local_factor"),
+            *check_strings(self, "classifier_activation"),
         ]
-        for name in ("global_theta", "local_theta", "global_factor", "local_factor"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-                problems.append(f"`{name}` must be a positive number, got {value!r}")
         if self.classifier_pooling not in _POOLINGS:
             problems.append(
-                f"`classifier_pooling` must be one of {_POOLINGS}, got {self.classifier_pooling!r}"
+                f"`classifier_pooling` must be one of {_POOLINGS}, got "
+                f"{short(self.classifier_pooling)}"
             )
         unknown = [kind for kind in self.attention_types if kind not in (_GLOBAL, _LOCAL)]
         if unknown:
-            problems.append(f"`layer_types` must be {_GLOBAL} or {_LOCAL}, got {unknown[0]!r}")
+            problems.append(f"`layer_types` must be {_GLOBAL} or {_LOCAL}, got {short(unknown[0])}")
         if not problems and len(self.types) != self.num_layers:
             problems.append(
                 f"`layer_types` must name {self.num_layers} blocks, got {len(self.types)}"

@@ -50,10 +50,11 @@ class RoFormerConfig(EncoderConfig):
         "summary_type": ("last", "cls_index"),
         "summary_use_proj": (False, None),
         "summary_activation": ("", None),
+        # There is one dropout before the last layer, and it is off (`head_options`).
+        "summary_first_dropout": (0, None),
+        "summary_last_dropout": (0, None),
     }
-    neutral: ClassVar[frozenset[str]] = frozenset(
-        {"summary_proj_to_labels", "summary_first_dropout", "summary_last_dropout"}
-    )
+    neutral: ClassVar[frozenset[str]] = frozenset({"summary_proj_to_labels"})
 
     def __post_init__(self) -> None:
         if self.embedding_dim is None:

@@ -31,6 +31,7 @@ from keras_bert_zoo.encoders.encoder import Encoder
 from keras_bert_zoo.errors import CheckpointError, ConfigError
 from keras_bert_zoo.files import SIDE_FILE, replace_directory, write_json
 from keras_bert_zoo.heads.model import HeadedModel
+from keras_bert_zoo.presets.headed import architectures_of, save_headed
 from keras_bert_zoo.presets.io import find_preset, load_encoder, load_tokenizer
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Conversion:
     @property
     def largest_difference(self) -> float:
         """The largest of `outputs`."""
-        return max(self.outputs.values())
+        return largest(self.outputs)
 
 
 def convert_checkpoint(
@@ -144,7 +145,7 @@ def convert_checkpoint(
         if tokenizer is not None:
             _compare_tokens(tokenizer, load_tokenizer(aside))
         outputs = _compare_outputs(model, _load(aside, ignored))
-        worst = max(outputs.values())
+        worst = largest(outputs)
         if not worst <= _TOLERANCE and not approximate_gelu:
             raise CheckpointError(
                 f"What was written computes something else: the largest difference is {worst:.1e} "
@@ -187,7 +188,7 @@ def _has_heads(directory: Path, ignored: Iterable[str], allow_pickle: bool) -> b
     raw = read_config(directory)
     family = names_of(EncoderConfig.from_huggingface(raw, ignore=ignored))
     classes = {name: kinds for kinds, name in family.architectures.items()}
-    told = [classes[name] for name in raw.get("architectures") or () if name in classes]
+    told = [classes[name] for name in architectures_of(raw) if name in classes]
     if told:
         return bool(told[0])
     with open_checkpoint(directory, allow_pickle=allow_pickle) as tensors:
@@ -217,8 +218,6 @@ def _tokenizer_files(tokenizer: Tokenizer | None) -> Iterator[Path | None]:
 
 
 def _write_preset(aside: Path, model: _Model, tokenizer: Tokenizer | None) -> None:
-    from keras_bert_zoo.presets.headed import save_headed
-
     if isinstance(model.call, HeadedModel):
         model.call.tokenizer = tokenizer
         model.call.save(aside)
@@ -291,7 +290,9 @@ def _compare_tensors(
             if other not in found or found.shape(other) != tensors.shape(name):
                 left_out.append(name)
             elif np.array_equal(
-                tensors.read(name).astype(np.float32), found.read(other).astype(np.float32)
+                tensors.read(name).astype(np.float32),
+                found.read(other).astype(np.float32),
+                equal_nan=True,
             ):
                 same += 1
             else:
@@ -344,8 +345,30 @@ def _compare_outputs(one: _Model, other: _Model) -> dict[str, float]:
         left, right = (np.asarray(side[name], np.float64) for side in (ours, theirs))
         if left.shape[:2] == shape:  # outputs at padding mean nothing
             left, right = left[mask], right[mask]
-        differences[name] = float(np.abs(left - right).max())
+        differences[name] = difference(left, right)
     return dict(sorted(differences.items()))
+
+
+def difference(left: np.ndarray, right: np.ndarray) -> float:
+    """The largest absolute difference of two arrays of one shape.
+
+    Places where both hold the same, NaN or an infinity among it, do not differ; where only one is
+    NaN the difference is infinite.
+
+    >>> difference(np.array([1.0, np.nan]), np.array([1.5, np.nan]))
+    0.5
+    >>> difference(np.array([1.0]), np.array([np.nan]))
+    inf
+    """
+    same = (left == right) | (np.isnan(left) & np.isnan(right))
+    with np.errstate(invalid="ignore"):
+        apart = np.where(same, 0.0, np.abs(left - right))
+    return float(np.max(np.where(np.isnan(apart), np.inf, apart), initial=0.0))
+
+
+def largest(differences: Mapping[str, float]) -> float:
+    """The largest of some differences; NaN if one of them is."""
+    return float(np.max([*differences.values()], initial=0.0))
 
 
 def _asked(model: _Model, inputs: dict[str, np.ndarray]) -> dict[str, Any]:

@@ -15,13 +15,14 @@ import numpy as np
 from keras_bert_zoo.checkpoints.huggingface import assign_tensors, write_tensors
 from keras_bert_zoo.checkpoints.names import FamilyNames, names_of
 from keras_bert_zoo.checkpoints.tensors import TensorSource, open_checkpoint, read_config
-from keras_bert_zoo.config import EncoderConfig
+from keras_bert_zoo.config import EncoderConfig, is_integer
 from keras_bert_zoo.encoders.encoder import Encoder
 from keras_bert_zoo.encoders.registry import build_encoder
 from keras_bert_zoo.errors import CheckpointError, ConfigError
 from keras_bert_zoo.files import SIDE_FILE, replace_directory, write_json
 from keras_bert_zoo.heads.kinds import HEADS, head_kind, make_head
 from keras_bert_zoo.layers.initializers import untouched_weights
+from keras_bert_zoo.presets.fit import Shapes, check_fit, encoder_shapes, head_shapes, pooler_shapes
 from keras_bert_zoo.presets.io import LABEL_KEYS, find_pooler, find_preset, other_keys
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def load_headed(
         CheckpointError: see `HeadedModel.from_preset`.
     """
     ignored = frozenset(ignore_config_keys)
-    directory = find_preset(preset)
+    directory = find_preset(preset, allow_pickle=allow_pickle)
     raw = read_config(directory)
     config = EncoderConfig.from_huggingface(raw, ignore=ignored)
     family = names_of(config)
@@ -89,41 +90,49 @@ def load_headed(
             pooler = find_pooler(family, tensors)
             if pooler is None and config.pooler_is_learned(pooled_for):
                 _logger.warning("%s has no pooler: a new one starts from random weights", directory)
-        # Without random weights, unless a part of it is not in the file.
-        untouched = untouched_weights() if pooler is not None or not pooled else nullcontext()
-        with untouched:
-            encoder = build_encoder(config, pooler=bool(pooled), pooled_for=pooled_for, **options)
-        heads = {}
-        for kind in kinds:
-            if not new_head:
-                _check_presence(family, kind, tensors, user or kind, new_head_hint)
-                units = _units(family, kind, raw, tensors)
-            elif labels is not None:
-                units = len(labels)
-            heads[kind] = make_head(kind, encoder, units)
-        names = family.encoder(config)
-        variables = list(encoder.weights)
+        # === What is read, and whether the file has it ===
+        names, shapes = family.encoder(config), encoder_shapes(config)
         if pooler is not None:
             names |= family.pooler(pooler)
-        elif pooled:
-            variables = _without_pooler(encoder)
-        if not new_head:
-            for kind, head in heads.items():
-                names |= family.heads[kind]
-                variables += head.weights
+            shapes |= pooler_shapes(config, pooled_for)
+        counts: dict[str, int | None] = {}
+        for kind in kinds:
+            if new_head:
+                counts[kind] = units if labels is None else len(labels)
+                continue
+            _check_presence(family, kind, tensors, user or kind, new_head_hint)
+            counts[kind] = _units(family, kind, raw, tensors)
+            names |= family.heads[kind]
+            shapes |= head_shapes(config, kind, counts[kind])
         names = family.in_file(names, prefix)
         unread = set(family.head_names(prefix))
         if "masked_lm" in kinds and not new_head:
             unread |= set(names.values())  # of what is there twice, one is read
-            names = _follow_ties(family, prefix, names, variables, tensors)
-        others = [re.escape(name) for name in sorted(unread)]
-        assign_tensors(tensors, variables, names, allow_unread=[*family.ignored, *others])
+            names = _follow_ties(family, prefix, names, shapes, tensors)
+        others = [*family.ignored, *(re.escape(name) for name in sorted(unread))]
+        check_fit(tensors, shapes, names, allow_unread=others)
+        # === The model ===
+        # Without random weights, unless a part of it is not in the file.
+        untouched = untouched_weights() if pooler is not None or not pooled else nullcontext()
+        with untouched:
+            encoder = build_encoder(config, pooler=bool(pooled), pooled_for=pooled_for, **options)
+        heads = {kind: make_head(kind, encoder, count) for kind, count in counts.items()}
+        variables = _without_pooler(encoder) if pooled and pooler is None else encoder.weights
+        if not new_head:
+            variables = [*variables, *(weight for h in heads.values() for weight in h.weights)]
+        assign_tensors(tensors, variables, names, allow_unread=others)
     if new_head:
         for key in LABEL_KEYS:
             kept.pop(key, None)
         if labels is not None:
             kept |= label_config(labels)
     return encoder, heads, kept
+
+
+def architectures_of(raw: Mapping[str, Any]) -> list[str]:
+    """The classes that a config.json names; what is no name is left out."""
+    found = raw.get("architectures")
+    return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
 
 
 def label_config(labels: Sequence[str]) -> dict[str, Any]:
@@ -235,7 +244,7 @@ def _kinds_of(
 ) -> tuple[str, ...]:
     """Which heads a checkpoint has."""
     classes = {name: key for key, name in family.architectures.items()}
-    for name in raw.get("architectures") or ():
+    for name in architectures_of(raw):
         if classes.get(name):
             return tuple(classes[name].split("+"))
     tied = set(family.tied)
@@ -301,10 +310,10 @@ def _units(
 
 def _label_count(config: Mapping[str, Any]) -> int | None:
     """How many labels a config.json tells of; None: it does not say."""
-    if isinstance(config.get("id2label"), dict):
+    if isinstance(config.get("id2label"), Mapping):
         return len(config["id2label"])
     count = config.get("num_labels")
-    return count if isinstance(count, int) else None
+    return count if is_integer(count) else None
 
 
 def _is_tied(family: FamilyNames, prefix: str, tensors: TensorSource) -> bool:
@@ -333,7 +342,7 @@ def _follow_ties(
     family: FamilyNames,
     prefix: str,
     names: Mapping[str, str],
-    variables: Iterable[keras.Variable],
+    shapes: Shapes,
     tensors: TensorSource,
 ) -> dict[str, str]:
     """Reads a tensor that a file has under two names from the one that transformers computes with.
@@ -341,7 +350,7 @@ def _follow_ties(
     That is the repeating one where it is there (`cls.predictions.decoder.bias`), unless a variable
     of its own is read from it.
     """
-    wanted = {names[variable.path] for variable in variables}
+    wanted = {names[path] for path in shapes}
     instead = {
         source: name
         for name, source in family.in_file(family.tied, prefix).items()

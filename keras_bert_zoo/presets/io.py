@@ -148,10 +148,12 @@ def load_encoder(
         ConfigError: the config asks for something unsupported.
         CheckpointError: the preset is not there, or its tensors do not fit the model.
     """
+    from keras_bert_zoo.checkpoints.huggingface import assign_tensors
     from keras_bert_zoo.checkpoints.names import names_of
     from keras_bert_zoo.checkpoints.tensors import open_checkpoint, read_config
     from keras_bert_zoo.encoders.registry import build_encoder
     from keras_bert_zoo.layers.initializers import untouched_weights
+    from keras_bert_zoo.presets.fit import check_fit, encoder_shapes, pooler_shapes
 
     directory = find_preset(preset, allow_pickle=allow_pickle)
     ignored = tuple(ignore_config_keys)
@@ -169,9 +171,14 @@ def load_encoder(
             )
         if pooler is None:
             pooler = found is not None
+        names, unread = encoder_names(family, config, tensors, pooler=pooler, head=found or "")
+        shapes = encoder_shapes(config)
+        if pooler:
+            shapes |= pooler_shapes(config, kwargs.get("pooled_for", ""))
+        check_fit(tensors, shapes, names, allow_unread=unread)
         with untouched_weights():  # every one of them is assigned below
             encoder = build_encoder(config, pooler=pooler, **kwargs)
-        assign_encoder(encoder, tensors, head=found or "")
+        assign_tensors(tensors, encoder.weights, names, allow_unread=unread)
     kept = other_keys(raw, config, ignored)
     encoder.other_config = {key: kept[key] for key in kept if key not in LABEL_KEYS}
     return encoder
@@ -195,27 +202,26 @@ def _pooler_hint(family: FamilyNames) -> str:
     return " or ".join(names) or "the family has none"
 
 
-def assign_encoder(encoder: Encoder, tensors: TensorSource, *, head: str = "") -> None:
-    """Loads an encoder's weights from an open file; tensors of heads are left unread.
+def encoder_names(
+    family: FamilyNames, config: EncoderConfig, tensors: TensorSource, *, pooler: bool, head: str
+) -> tuple[dict[str, str], list[str]]:
+    """Where an open file has an encoder's weights; tensors of heads are left unread.
 
     Args:
-        encoder: to be assigned.
+        family: the family's names.
+        config: EncoderConfig.
         tensors: an open file.
+        pooler: bool. Whether the encoder has a pooler.
         head: whose pooler to read; see `FamilyNames.poolers`.
 
-    Raises:
-        CheckpointError: listing all tensors that do not fit.
+    Returns:
+        dict, variable path -> tensor name; and patterns of the tensors that may be left over.
     """
-    from keras_bert_zoo.checkpoints.huggingface import assign_tensors
-    from keras_bert_zoo.checkpoints.names import names_of
-
-    family = names_of(encoder.config)
     prefix = family.prefix_of(tensors.names())
-    table = family.encoder(encoder.config)
-    unread = [*family.ignored, *family.head_patterns(prefix)]
-    if encoder.has_pooler:
+    table = family.encoder(config)
+    if pooler:
         table |= family.pooler(head)
-    assign_tensors(tensors, encoder.weights, family.in_file(table, prefix), allow_unread=unread)
+    return family.in_file(table, prefix), [*family.ignored, *family.head_patterns(prefix)]
 
 
 def other_keys(

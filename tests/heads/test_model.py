@@ -128,6 +128,24 @@ def test_the_labels_must_be_as_many_as_the_logits(tmp_path):
         kbz.HeadedModel.from_preset(folder)
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"architectures": 5},
+        {"architectures": [["x"]]},
+        {"id2label": 5},
+        {"id2label": ["a", "b", "c"]},
+        {"id2label": {"x": "a", "y": "b", "z": "c"}},
+        {"id2label": None, "num_labels": "3"},
+    ],
+)
+def test_malformed_labels_and_classes_are_refused_in_one_line(tmp_path, config):
+    folder = changed(tmp_path, CLASSIFIER, config=config)
+    *_, key = config
+    with pytest.raises(ConfigError, match=f"^[^\\n]*`{key}` must be [^\\n]*, got [^\\n]*$"):
+        kbz.HeadedModel.from_preset(folder)
+
+
 def test_a_flat_kernel_is_refused(tmp_path):
     folder = changed(tmp_path, CLASSIFIER, tensors={"classifier.weight": np.zeros(3, np.float32)})
     with pytest.raises(CheckpointError, match=r"classifier.weight has the shape \(3,\)"):

@@ -92,6 +92,43 @@ def test_a_result_that_computes_something_else_is_not_kept(tmp_path, monkeypatch
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("both", [True, False])
+def test_nan_is_equal_to_nan_alone(tmp_path, monkeypatch, both):
+    """One of two outputs is NaN; a bit-identical NaN tensor does not differ."""
+    source = tmp_path / "source"
+    shutil.copytree(ASSETS / "zoo" / "bert-masked_lm+next_sentence-relu", source)
+    name = "bert.pooler.dense.bias"
+    tensors = load_file(source / "model.safetensors")
+    tensors[name][0] = np.nan
+    save_file(tensors, source / "model.safetensors", metadata={"format": "pt"})
+    if both:
+        done = convert_checkpoint(source, tmp_path / "out", "huggingface")
+        assert not done.differing
+        assert done.largest_difference == 0.0
+        return
+
+    def mend(aside, config, tensors, files):
+        real(aside, config, tensors, files)
+        path = aside / "model.safetensors"
+        changed = load_file(path)
+        changed[name][0] = 0
+        save_file(changed, path)
+
+    real = convert._write_huggingface
+    monkeypatch.setattr(convert, "_write_huggingface", mend)
+    with pytest.raises(CheckpointError, match=r"the largest difference is inf \(next_sentence\)"):
+        convert_checkpoint(source, tmp_path / "out", "huggingface")
+
+
+def test_the_largest_difference_does_not_hide_nan():
+    assert np.isnan(convert.largest({"a": 1.0, "b": float("nan"), "c": 0.0}))
+    one = np.array([np.nan, np.inf, 1.0, 2.0])
+    assert convert.difference(one, one) == 0.0
+    assert convert.difference(one, np.array([np.nan, np.inf, 1.0, 2.5])) == 0.5
+    assert convert.difference(one, np.array([np.nan, -np.inf, 1.0, 2.0])) == np.inf
+    assert convert.difference(one, np.array([0.0, np.inf, 1.0, 2.0])) == np.inf
+
+
 def test_does_not_write_over_what_is_there(tmp_path):
     (tmp_path / "mine.txt").write_text("x")
     with pytest.raises(CheckpointError, match="it is not empty"):
