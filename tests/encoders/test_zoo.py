@@ -1,4 +1,7 @@
-"""Every family and head against transformers' outputs, kept by tools/zoo/goldens.py."""
+"""Every family and head against transformers' outputs, kept by tools/zoo/goldens.py.
+
+Also their variables' shapes, which `presets.fit` computes from a config.json alone.
+"""
 
 import json
 
@@ -7,7 +10,9 @@ import pytest
 import tensorflow as tf
 
 import keras_bert_zoo as kbz
+from keras_bert_zoo.checkpoints.names import names_of
 from keras_bert_zoo.encoders.registry import build_encoder, families
+from keras_bert_zoo.presets.fit import encoder_shapes, head_shapes, pooler_shapes
 from tests.helpers import ASSETS, golden_inputs, load_golden
 
 ZOO = ASSETS / "zoo"
@@ -48,6 +53,10 @@ def test_encoders_equal_transformers(name):
         assert apart(outputs["sequence_output"], golden["hidden_states"][-1], mask) < 1e-5
         if encoder.has_pooler:
             assert apart(outputs["pooled_output"], golden["pooled_output"], mask) < 1e-5
+    shapes = encoder_shapes(padded.config)
+    if padded.has_pooler:
+        shapes |= pooler_shapes(padded.config)
+    assert shapes == {variable.path: tuple(variable.shape) for variable in padded.weights}
     if "attention_scores" in golden:
         scores = np.swapaxes(padded(inputs)["attention_scores"][-1], 1, 2)  # (B, S, N, S)
         assert apart(scores, np.swapaxes(golden["attention_scores"], 1, 2), mask) < 1e-5
@@ -66,12 +75,30 @@ def test_heads_equal_transformers(name):
         for kind in kinds:
             assert outputs[kind].dtype == tf.float32
             assert apart(outputs[kind], golden[kind], mask) < 1e-5
+    encoder = padded.encoder
+    shapes = encoder_shapes(encoder.config)
+    if encoder.has_pooler:
+        shapes |= pooler_shapes(encoder.config, encoder.pooled_for)
+    variables = list(encoder.weights)
+    for kind, head in padded.heads.items():
+        shapes |= head_shapes(encoder.config, kind, getattr(head, "units", None))
+        variables += head.weights
+    assert shapes == {variable.path: tuple(variable.shape) for variable in variables}
 
 
 def test_goldens_are_of_every_family_and_every_head():
-    made = {json.loads((ZOO / name / "config.json").read_text())["model_type"] for name in GOLDENS}
-    assert made == set(families())
-    assert set(ONE_EACH) <= set(ENCODERS)
+    made = set()
+    for name in GOLDENS:
+        config = json.loads((ZOO / name / "config.json").read_text())
+        family, head = config["model_type"], name.split("-")[1].removesuffix("encoder")
+        assert config["architectures"] == [names_of(family).architectures[head]]
+        made.add((family, head))
+    known = {(family, head) for family in families() for head in names_of(family).architectures}
+    assert made == known
+    trained = {
+        json.loads((ZOO / name / "config.json").read_text())["model_type"] for name in ONE_EACH
+    }
+    assert trained == set(families())
 
 
 @pytest.mark.parametrize("name", ONE_EACH)

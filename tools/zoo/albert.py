@@ -38,4 +38,8 @@ GOLDENS = [
     ("", "inner"),
     ("token_classification", "groups"),
     ("masked_lm+sentence_order", "plain"),
+    ("classification", "groups"),
+    ("question_answering", "untied"),
+    ("multiple_choice", "inner"),
+    ("masked_lm", "untied"),
 ]

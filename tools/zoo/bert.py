@@ -55,4 +55,5 @@ GOLDENS = [
     ("multiple_choice", "plain"),
     ("masked_lm", "untied"),
     ("masked_lm+next_sentence", "relu"),
+    ("next_sentence", "untied"),
 ]

@@ -11,4 +11,11 @@ MODELS = {
 }
 SMALL = roberta.SMALL
 VARIANTS = {name: roberta.VARIANTS[name] for name in ("plain", "padding_5", "untied")}
-GOLDENS = [("classification", "plain")]
+GOLDENS = [
+    ("", "padding_5"),
+    ("classification", "plain"),
+    ("token_classification", "untied"),
+    ("question_answering", "padding_5"),
+    ("multiple_choice", "padding_5"),
+    ("masked_lm", "plain"),
+]

@@ -70,4 +70,6 @@ GOLDENS = [
     ("token_classification", "v2"),
     ("classification", "own_projections"),
     ("masked_lm", "no_positions"),
+    ("question_answering", "one_direction"),
+    ("multiple_choice", "v3"),
 ]

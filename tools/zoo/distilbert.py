@@ -25,4 +25,11 @@ VARIANTS = {
     "one_head": {"n_heads": 1, "n_layers": 3, "activation": "gelu_new", "pad_token_id": 5},
     "untied": {"tie_word_embeddings": False, "n_heads": 2, "activation": "silu"},
 }
-GOLDENS = [("", "one_head"), ("classification", "plain"), ("masked_lm", "untied")]
+GOLDENS = [
+    ("", "one_head"),
+    ("classification", "plain"),
+    ("masked_lm", "untied"),
+    ("token_classification", "sinusoidal"),
+    ("question_answering", "untied"),
+    ("multiple_choice", "one_head"),
+]

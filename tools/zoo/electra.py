@@ -36,4 +36,6 @@ GOLDENS = [
     ("multiple_choice", "summary"),
     ("masked_lm", "wide"),
     ("replaced_token_detection", "plain"),
+    ("token_classification", "untied"),
+    ("question_answering", "wide"),
 ]

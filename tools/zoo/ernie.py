@@ -37,4 +37,8 @@ GOLDENS = [
     ("classification", "plain"),
     ("question_answering", "one_head"),
     ("next_sentence", "tasks"),
+    ("token_classification", "untied"),
+    ("multiple_choice", "tasks"),
+    ("masked_lm", "one_head"),
+    ("masked_lm+next_sentence", "plain"),
 ]

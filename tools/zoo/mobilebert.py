@@ -72,4 +72,8 @@ GOLDENS = [
     ("classification", "narrow_attention"),
     ("next_sentence", "one_bottleneck"),
     ("masked_lm+next_sentence", "plain"),
+    ("token_classification", "square"),
+    ("question_answering", "layer_norm"),
+    ("multiple_choice", "no_bottleneck"),
+    ("masked_lm", "square"),
 ]

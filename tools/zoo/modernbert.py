@@ -62,4 +62,6 @@ GOLDENS = [
     ("classification", "mean_pooling"),
     ("question_answering", "biases"),
     ("masked_lm", "all_local"),
+    ("token_classification", "all_local"),
+    ("multiple_choice", "plain"),
 ]

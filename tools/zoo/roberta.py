@@ -35,4 +35,6 @@ GOLDENS = [
     ("classification", "relu"),
     ("multiple_choice", "plain"),
     ("masked_lm", "relu"),
+    ("token_classification", "padding_0"),
+    ("question_answering", "untied"),
 ]

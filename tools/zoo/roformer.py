@@ -31,4 +31,6 @@ GOLDENS = [
     ("classification", "narrow"),
     ("multiple_choice", "plain"),
     ("masked_lm", "wide"),
+    ("token_classification", "values"),
+    ("question_answering", "untied"),
 ]

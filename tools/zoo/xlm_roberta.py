@@ -11,4 +11,11 @@ MODELS = {
 }
 SMALL = roberta.SMALL
 VARIANTS = {name: roberta.VARIANTS[name] for name in ("plain", "padding_5", "untied")}
-GOLDENS = [("classification", "plain")]
+GOLDENS = [
+    ("", "plain"),
+    ("classification", "plain"),
+    ("token_classification", "padding_5"),
+    ("question_answering", "plain"),
+    ("multiple_choice", "untied"),
+    ("masked_lm", "untied"),
+]
