@@ -51,15 +51,15 @@ def read_small_file(
     name = os.fspath(path)
     try:
         with open(name, "rb", opener=_open_at_once) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
                 raise error(f"{name} cannot be read: it is not a regular file.")
-            data = file.read(limit + 1)
+            if status.st_size > limit:
+                raise error(f"{name} is larger than {limit:,} bytes, which no such file is.")
+            return file.read(status.st_size)
     except (OSError, ValueError) as failure:  # ValueError: a path with a NUL in it
         reason = getattr(failure, "strerror", None) or failure
         raise error(f"{name} cannot be read: {reason}.") from None
-    if len(data) > limit:
-        raise error(f"{name} is larger than {limit:,} bytes, which no such file is.")
-    return data
 
 
 def _open_at_once(path: str, flags: int) -> int:

@@ -12,10 +12,8 @@ import numpy as np
 from keras_bert_zoo.checkpoints.loading import load_values
 from keras_bert_zoo.checkpoints.names import is_transposed
 from keras_bert_zoo.checkpoints.safetensors_files import LazyTensor, write_safetensors
-from keras_bert_zoo.checkpoints.tensors import FLOAT_DTYPES, TensorSource
+from keras_bert_zoo.checkpoints.tensors import FLOAT_DTYPES, TensorSource, list_some
 from keras_bert_zoo.errors import CheckpointError
-
-_LISTED = 12  # mismatches named in one error; the rest are counted
 
 
 def assign_tensors(
@@ -59,7 +57,7 @@ def assign_tensors(
         if name not in wanted and not left_over.fullmatch(name)
     ]
     problems = [
-        f"{label}: {_enumerate(found)}"
+        f"{label}: {list_some(found)}"
         for label, found in (
             ("missing", missing),
             ("unexpected", unexpected),
@@ -113,8 +111,3 @@ def _lazily(variable: keras.Variable) -> LazyTensor:
         return np.ascontiguousarray(value.T if transposed else value)
 
     return LazyTensor(shape[::-1] if transposed else shape, np.dtype(np.float32), read)
-
-
-def _enumerate(items: list[str]) -> str:
-    rest = len(items) - _LISTED
-    return ", ".join(items[:_LISTED]) + (f" and {rest} more" if rest > 0 else "")

@@ -13,18 +13,18 @@ import os
 import re
 from typing import Any
 
-import h5py
 import numpy as np
 
-from keras_bert_zoo.checkpoints.tensors import FLOAT_DTYPES, TensorInfo, TensorSource
+from keras_bert_zoo.checkpoints.hdf5_files import (
+    DAMAGE,
+    Space,
+    damaged,
+    open_hdf5,
+    read_array,
+    walk_arrays,
+)
+from keras_bert_zoo.checkpoints.tensors import FLOAT_DTYPES, TensorInfo, TensorSource, one_line
 from keras_bert_zoo.errors import CheckpointError
-
-_DEPTH_LIMIT = 24  # groups inside one another
-_OBJECT_LIMIT = 50_000
-_ALLOWED_FILTERS = {h5py.h5z.FILTER_DEFLATE: "gzip", h5py.h5z.FILTER_SHUFFLE: "shuffle"}
-# Weights do not shrink much; what claims to have shrunk more would fill the memory when read.
-_MOST_COMPRESSION = 16
-_SMALL_BYTES = 1 << 20
 
 
 def open_keras_h5(path: str | os.PathLike[str]) -> TensorSource:
@@ -41,21 +41,15 @@ def open_keras_h5(path: str | os.PathLike[str]) -> TensorSource:
             data, unusual filters, or anything else that weights are not. No data is read then.
     """
     path = os.fspath(path)
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise CheckpointError(
-            f"{path} ({os.path.getsize(path):,} bytes) is not a whole HDF5 file: {_line(error)}. "
-            "Fetch or write it again."
-        ) from None
+    file = open_hdf5(path)
     try:
         return _KerasSource(path, file)
     except CheckpointError:
         file.close()
         raise
-    except Exception as error:  # h5py raises what the C library reports, of any kind
+    except DAMAGE as error:
         file.close()
-        raise CheckpointError(f"{path} cannot be read as HDF5: {_line(error)}.") from None
+        raise damaged(path, error) from None
 
 
 class _KerasSource(TensorSource):
@@ -86,11 +80,11 @@ class _KerasSource(TensorSource):
         # as well.
         first, *others = self._datasets[stored_name]
         try:
-            value = np.asarray(first[()])
-            same = all(np.array_equal(value, other[()], equal_nan=True) for other in others)
-        except Exception as error:  # h5py raises what the C library reports, of any kind
+            value = read_array(first)
+            same = all(np.array_equal(value, read_array(o), equal_nan=True) for o in others)
+        except DAMAGE as error:
             raise CheckpointError(
-                f"{self.path}: {stored_name} cannot be read: {_line(error)}."
+                f"{self.path}: {stored_name} cannot be read: {one_line(error)}."
             ) from None
         if not same:
             raise CheckpointError(f"{self.path} holds {stored_name} twice, with different values.")
@@ -147,77 +141,28 @@ def weight_orientation(stored_path: str, rank: int) -> tuple[int, ...]:
 
 
 def _walk(path: str, file: Any) -> dict[str, Any]:
-    """Returns all datasets by path, having checked every object on the way."""
+    """Returns all arrays by path, checked."""
     datasets: dict[str, Any] = {}
-    seen: set[int] = set()
-    groups = [("", file["/"], 0)]
-    while groups:
-        prefix, group, depth = groups.pop()
-        if depth > _DEPTH_LIMIT or len(seen) + len(group) > _OBJECT_LIMIT:
+    space = Space(path)
+    for stored, dataset in walk_arrays(path, file):
+        name = f"{path}: {stored!a}"
+        if not stored.rpartition("/")[2].endswith(":0"):
+            raise CheckpointError(f"{name} is not a weight of a Keras model.")
+        if dataset.dtype not in FLOAT_DTYPES:
             raise CheckpointError(
-                f"{path} nests groups deeper or holds more objects than weights need."
+                f"{name} has the dtype {str(dataset.dtype)[:100]}, expected float16, float32 or "
+                "float64."
             )
-        for name in group:
-            stored = prefix + name
-            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                raise CheckpointError(
-                    f"{path}: {stored[:200]!a} is a link to another place or file; such files are "
-                    "refused."
-                )
-            child = group[name]
-            address = h5py.h5o.get_info(child.id).addr
-            if address in seen:
-                raise CheckpointError(
-                    f"{path}: {stored[:200]!a} is the same object as another; such files are "
-                    "refused."
-                )
-            seen.add(address)
-            if isinstance(child, h5py.Group):
-                groups.append((stored + "/", child, depth + 1))
-            elif isinstance(child, h5py.Dataset) and stored.rpartition("/")[2].endswith(":0"):
-                _check_dataset(path, stored, child)
-                datasets[stored] = child
-            else:
-                raise CheckpointError(f"{path}: {stored[:200]!a} is not a weight of a Keras model.")
+        space.check(stored, dataset, chunks=True)
+        if len(dataset.shape) > 3:
+            raise CheckpointError(f"{name} has no shape that a weight has.")
+        if stored.endswith("wise_kernel:0"):
+            raise CheckpointError(
+                f"{name} is of a separable convolution, which no family here has."
+            )
+        datasets[stored] = dataset
     if not datasets:
         raise CheckpointError(
             f"{path} holds no weights as transformers 4 stores them (LAYER/MODEL/.../kernel:0)."
         )
     return dict(sorted(datasets.items()))
-
-
-def _check_dataset(path: str, stored: str, dataset: Any) -> None:
-    name = f"{path}: {stored[:200]!a}"
-    dtype = dataset.dtype
-    if dtype not in FLOAT_DTYPES:
-        raise CheckpointError(
-            f"{name} has the dtype {str(dtype)[:100]}, expected float16, float32 or float64."
-        )
-    properties = dataset.id.get_create_plist()
-    if dataset.is_virtual or properties.get_external_count():
-        raise CheckpointError(f"{name} has its data in another file; such files are refused.")
-    if dataset.shape is None or len(dataset.shape) > 3:
-        raise CheckpointError(f"{name} has no shape that a weight has.")
-    if stored.endswith("wise_kernel:0"):
-        raise CheckpointError(f"{name} is of a separable convolution, which no family here has.")
-    for i in range(properties.get_nfilters()):
-        code = properties.get_filter(i)[0]
-        if code not in _ALLOWED_FILTERS:
-            raise CheckpointError(
-                f"{name} is stored through the filter {code}; only "
-                f"{' and '.join(_ALLOWED_FILTERS.values())} are read."
-            )
-    stored_bytes = dataset.id.get_storage_size()
-    if properties.get_layout() == h5py.h5d.CHUNKED:
-        enough = dataset.nbytes <= max(_SMALL_BYTES, _MOST_COMPRESSION * stored_bytes)
-    else:
-        enough = dataset.nbytes == stored_bytes
-    if not enough or stored_bytes > os.path.getsize(path):
-        raise CheckpointError(
-            f"{name} has the shape {dataset.shape}, {dataset.nbytes:,} bytes, but {stored_bytes:,} "
-            "are in the file."
-        )
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200].rstrip(".")

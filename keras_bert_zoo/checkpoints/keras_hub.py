@@ -37,12 +37,10 @@ from keras_bert_zoo.checkpoints.keras_hub_layout import (
     layer_variables,
     pooler_layer,
 )
-from keras_bert_zoo.checkpoints.tensors import TensorInfo, TensorSource
+from keras_bert_zoo.checkpoints.tensors import TensorInfo, TensorSource, list_some
 from keras_bert_zoo.errors import CheckpointError
 
 __all__ = ["KerasHubSource", "open_keras_hub", "read_keras_hub_config"]
-
-_LISTED = 12  # mismatches named in one error; the rest are counted
 
 _logger = logging.getLogger(__name__)
 
@@ -180,7 +178,7 @@ def _check(weights: WeightsFile, parts: Iterable[Variable], beside: tuple[str, .
     ]
     wrong = [check_float(weights, path) for path in wanted if path in weights.infos]
     problems = [
-        f"{label}: {_enumerate(found)}"
+        f"{label}: {list_some(found)}"
         for label, found in (
             ("missing", missing),
             ("unexpected", unexpected),
@@ -203,8 +201,3 @@ def _snake(name: str) -> str:
     """
     parts = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", parts).lower()
-
-
-def _enumerate(items: list[str]) -> str:
-    rest = len(items) - _LISTED
-    return ", ".join(items[:_LISTED]) + (f" and {rest} more" if rest > 0 else "")

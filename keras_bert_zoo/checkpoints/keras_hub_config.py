@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from keras_bert_zoo.checkpoints.keras_hub_layout import Family, Head
+from keras_bert_zoo.checkpoints.keras_hub_layout import Family, Head, layer_sizes
 from keras_bert_zoo.checkpoints.keras_hub_names import FAMILIES, UNSUPPORTED
 from keras_bert_zoo.checkpoints.keras_hub_tokenizers import find_pad_token_id
-from keras_bert_zoo.checkpoints.tensors import CONFIG_FILE, read_json
+from keras_bert_zoo.checkpoints.tensors import CONFIG_FILE, list_some, read_json, show_name
 from keras_bert_zoo.errors import CheckpointError, ConfigError
 
 TASK_FILE = "task.json"
@@ -21,7 +21,8 @@ OUR_METADATA = "keras_bert_zoo"
 
 # What a file may claim, lest reading its claims takes the memory; far above any model.
 _SIZE_LIMIT = 2**31 - 1
-_LIMITS = dict.fromkeys(("num_layers", "num_groups", "num_inner_repetitions"), 10_000)
+_LAYER_LIMIT = 1_000
+_COUNTS = ("num_layers", "num_groups", "num_inner_repetitions")
 _LABEL_LIMIT = 1_000_000
 
 _PACKAGES = ("keras_hub", "keras_nlp")
@@ -162,6 +163,14 @@ def read_preset(directory: str | os.PathLike[str], *, head: bool | None = None) 
             f"The head of {str(directory)!r} cannot be read: {reason}. Pass `head=False` to read "
             "the encoder alone."
         )
+    pad_token_id = find_pad_token_id(directory)
+    vocabulary_size = layer_sizes(family, config)["vocabulary"]
+    # Its position table has rows before the first, up to that id.
+    if pad_token_id is not None and pad_token_id >= vocabulary_size:
+        raise ConfigError(
+            f"The vocabulary in {str(directory)!r} has the padding token at {pad_token_id}, beyond "
+            f"the {vocabulary_size} tokens of {path.name}."
+        )
     return KerasHubPreset(
         directory=directory,
         family=family,
@@ -169,7 +178,7 @@ def read_preset(directory: str | os.PathLike[str], *, head: bool | None = None) 
         head=found,
         head_config=head_config,
         left_out=tuple(left_out),
-        pad_token_id=find_pad_token_id(directory),
+        pad_token_id=pad_token_id,
     )
 
 
@@ -177,14 +186,14 @@ def _class_name(serialized: Mapping[str, Any], path: Path) -> str:
     """Returns the class that a serialized object says it is of, without its package."""
     unknown = sorted(set(serialized) - _SERIALIZED)
     if unknown or not isinstance(serialized.get("config"), dict):
-        what = f"the unknown keys {unknown[:12]}" if unknown else "no `config`"
+        what = f"the unknown keys {list_some(unknown)[:300]!a}" if unknown else "no `config`"
         raise ConfigError(f"{path} is not a serialized KerasHub object: it has {what}.")
     registered = serialized.get("registered_name")
     package, _, name = str(registered).partition(">")
     if package not in _PACKAGES or not name or serialized.get("class_name") != name:
         raise ConfigError(
-            f"{path} is of {registered!r} (class {serialized.get('class_name')!r}). Expected "
-            "keras_hub>NAME or keras_nlp>NAME, of the class NAME."
+            f"{path} is of {registered!r:.80} (class {serialized.get('class_name')!r:.80}). "
+            "Expected keras_hub>NAME or keras_nlp>NAME, of the class NAME."
         )
     return name
 
@@ -192,7 +201,7 @@ def _class_name(serialized: Mapping[str, Any], path: Path) -> str:
 def _check_config(family: Family, config: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """Returns a backbone's options, or raises ConfigError with all that is wrong."""
     problems = [
-        f"`{key}` = {value!r} is unknown"
+        f"`{show_name(key)}` = {value!r:.80} is unknown"
         for key, value in config.items()
         if key not in family.config and key not in _COMMON
     ]
@@ -201,11 +210,10 @@ def _check_config(family: Family, config: Mapping[str, Any], path: Path) -> dict
         value = config.get(key)
         if key == "dropout":
             if not _is_rate(value):
-                problems.append(f"`{key}` must be a number in [0, 1), got {value!r}")
-        elif key in config and not _is_size(value, _LIMITS.get(key, _SIZE_LIMIT)):
-            limit = _LIMITS.get(key, _SIZE_LIMIT)
+                problems.append(f"`{key}` must be a number in [0, 1), got {value!r:.80}")
+        elif key in config and not is_size(key, value):
             problems.append(
-                f"`{key}` must be a positive integer up to {limit:,}, got {value!r:.80}"
+                f"`{key}` must be a positive integer up to {_limit(key):,}, got {value!r:.80}"
             )
     if _dtype_name(config.get("dtype")) not in (None, *_DTYPES):
         problems.append(
@@ -213,9 +221,7 @@ def _check_config(family: Family, config: Mapping[str, Any], path: Path) -> dict
             f"{', '.join(_DTYPES)}; quantized presets are not read)"
         )
     if not problems:
-        for part, whole in (("num_heads", "hidden_dim"), ("num_groups", "num_layers")):
-            if part in config and config[whole] % config[part]:
-                problems.append(f"`{part}` must divide `{whole}`")
+        problems += mismatched_counts(config)
     if problems:
         raise ConfigError(
             f"{path} asks for something that {family.backbone} here does not do: "
@@ -223,6 +229,27 @@ def _check_config(family: Family, config: Mapping[str, Any], path: Path) -> dict
             + "."
         )
     return dict(config)
+
+
+def mismatched_counts(config: Mapping[str, Any]) -> list[str]:
+    """Says which of a backbone's sizes do not go together, a clause each."""
+    problems = [
+        f"`{part}` must divide `{whole}`"
+        for part, whole in (("num_heads", "hidden_dim"), ("num_groups", "num_layers"))
+        if part in config and config[whole] % config[part]
+    ]
+    if config.get("num_groups", 1) * config.get("num_inner_repetitions", 1) > _LAYER_LIMIT:
+        problems.append(f"`num_groups` x `num_inner_repetitions` must be up to {_LAYER_LIMIT:,}")
+    return problems
+
+
+def is_size(key: str, value: Any) -> bool:
+    """Whether a value is one that a size or a count of a backbone can have."""
+    return _is_size(value, _limit(key))
+
+
+def _limit(key: str) -> int:
+    return _LAYER_LIMIT if key in _COUNTS else _SIZE_LIMIT
 
 
 def _dtype_name(dtype: Any) -> Any:
@@ -285,7 +312,7 @@ def _task_problems(
     known = _COMMON | {"preprocessor"}
     if kind == "TextClassifier":
         known |= {"num_classes", "activation", "dropout", "hidden_dim"}
-    problems = [f"`{key}` is unknown" for key in options if key not in known]
+    problems = [f"`{show_name(key)}` is unknown" for key in options if key not in known]
     if kind != "TextClassifier":
         return problems
     count = options.get("num_classes")
@@ -297,7 +324,7 @@ def _task_problems(
     if not (activation is None or isinstance(activation, str)) or activation not in _PROBLEMS:
         problems.append(f"`activation` = {activation!r:.200} (expected linear, softmax or sigmoid)")
     if not _is_rate(options.get("dropout")):
-        problems.append(f"`dropout` must be a number in [0, 1), got {options.get('dropout')!r}")
+        problems.append(f"`dropout` must be a number in [0, 1), got {options.get('dropout')!r:.80}")
     elif family.model_type == "fnet" and options["dropout"] != config["dropout"]:
         problems.append("`dropout` must be the encoder's: FNetForSequenceClassification has none")
     if options.get("hidden_dim") not in (None, config["hidden_dim"]):

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from keras_bert_zoo.checkpoints.keras_hub_config import METADATA_FILE, TASK_FILE
+from keras_bert_zoo.checkpoints.keras_hub_h5 import read_shards
 from keras_bert_zoo.checkpoints.keras_hub_tokenizers import (
     ASSETS,
     BPE_MERGES,
@@ -91,13 +92,7 @@ def fetch_keras_hub_preset(handle: str) -> Path:
     files.append(weights)
     if weights is None:
         index = fetch(KERAS_HUB_INDEX)
-        shards: set[str] = set()
-        for value in dict(read_json(index).get("weight_map") or {}).values():
-            shards.update(map(str, value if isinstance(value, list) else [value]))
-        for name in sorted(shards):
-            if Path(name).name != name:
-                raise CheckpointError(f"{index} names a shard outside the preset: {name!r}.")
-            files.append(fetch(name))
+        files += [fetch(name) for name in read_shards(index)]
     fetch.check()
     astray = [str(path) for path in files if path is not None and root not in path.parents]
     if astray:

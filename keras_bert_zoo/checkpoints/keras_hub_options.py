@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from keras_bert_zoo.checkpoints.keras_hub_config import is_size, mismatched_counts
 from keras_bert_zoo.checkpoints.keras_hub_layout import Family, Head
 from keras_bert_zoo.checkpoints.keras_hub_names import FAMILIES, TANH_GELU
+from keras_bert_zoo.checkpoints.tensors import show_name
 from keras_bert_zoo.config import _NEUTRAL_KEYS
 from keras_bert_zoo.errors import ConfigError
 
@@ -16,10 +18,10 @@ _OURS = frozenset({"model_type", "initializer_range", "pad_token_id", "tie_word_
 def find_family(config: Mapping[str, Any]) -> Family:
     """Returns the family of a Hugging Face config, or raises ConfigError."""
     families = {family.model_type: family for family in FAMILIES.values()}
-    if config.get("model_type") not in families:
+    if not isinstance(config.get("model_type"), str) or config["model_type"] not in families:
         raise ConfigError(
-            f"KerasHub has no encoder for `model_type` = {config.get('model_type')!r}. Expected "
-            f"one of: {', '.join(sorted(families))}."
+            f"KerasHub has no encoder for `model_type` = {config.get('model_type')!r:.80}. "
+            f"Expected one of: {', '.join(sorted(families))}."
         )
     return families[config["model_type"]]
 
@@ -28,7 +30,7 @@ def read_architecture(config: Mapping[str, Any]) -> str:
     """Returns the one name in `architectures`, "" if there is none."""
     given = config.get("architectures") or [""]
     if not isinstance(given, Sequence) or isinstance(given, str) or len(given) != 1:
-        raise ConfigError(f"`architectures` must be a list of one name, got {given!r}.")
+        raise ConfigError(f"`architectures` must be a list of one name, got {given!r:.80}.")
     return str(given[0])
 
 
@@ -83,7 +85,9 @@ def backbone_options(
     known |= {*family.fixed, *family.neutral, *_OURS, *_NEUTRAL_KEYS}
     known |= {key for other in heads for key in (*other.config.values(), *other.fixed)}
     problems = [
-        f"`{key}` = {value!r:.80} is unknown" for key, value in config.items() if key not in known
+        f"`{show_name(key)}` = {value!r:.80} is unknown"
+        for key, value in config.items()
+        if key not in known
     ]
     fixed = {**family.fixed, **(head.fixed if head else {})}
     for key, values in fixed.items():
@@ -110,16 +114,14 @@ def backbone_options(
         if len(set(map(repr, given))) > 1:
             named = " and ".join(f"`{key}` = {v!r}" for key, v in zip(keys, given, strict=True))
             problems.append(f"{named}, where KerasHub has one `{ours}`")
-        elif not (_is_rate(given[0]) if ours == "dropout" else _is_size(given[0])):
+        elif not (_is_rate(given[0]) if ours == "dropout" else is_size(ours, given[0])):
             problems.append(f"`{keys[0]}` = {given[0]!r:.80}")
     if family.position_offset is not None and not problems:
         options["max_sequence_length"] -= family.position_offset + pad_token_id(family, config)
         if options["max_sequence_length"] < 1:
             problems.append("`max_position_embeddings` leaves no position")
     if not problems:
-        for part, whole in (("num_heads", "hidden_dim"), ("num_groups", "num_layers")):
-            if part in options and options[whole] % options[part]:
-                problems.append(f"`{part}` must divide `{whole}`")
+        problems += mismatched_counts(options)
     if problems:
         raise ConfigError(
             f"KerasHub's {family.backbone} cannot be this {family.model_type} model: "
@@ -143,7 +145,7 @@ def head_options(
     hidden = _value(family, config, next(iter(family.config["dropout"])))
     dropout = _value(family, config, head.config["dropout"])
     options = {"num_classes": count, "dropout": hidden if dropout is None else dropout}
-    problems = [] if _is_size(count) else [f"`num_labels` = {count!r:.80}"]
+    problems = [] if is_size("num_classes", count) else [f"`num_labels` = {count!r:.80}"]
     if not _is_rate(options["dropout"]):
         problems.append(f"`{head.config['dropout']}` = {options['dropout']!r:.80}")
     if family.model_type == "deberta-v2":
@@ -162,7 +164,3 @@ def head_options(
 
 def _is_rate(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1
-
-
-def _is_size(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0

@@ -6,14 +6,22 @@ KerasHub's own tokenizers cut a rare string otherwise than the model's authors d
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from keras_bert_zoo.checkpoints.tensors import is_keras_hub_config, read_json
+from keras_bert_zoo.checkpoints.tensors import (
+    is_keras_hub_config,
+    one_line,
+    parse_json,
+    read_json,
+    show_name,
+)
 from keras_bert_zoo.errors import CheckpointError, ConfigError
+from keras_bert_zoo.files import read_small_file
 
 TOKENIZER_FILE = "tokenizer.json"
 PREPROCESSOR_FILE = "preprocessor.json"
@@ -22,8 +30,8 @@ WORDPIECE, BPE_VOCABULARY, BPE_MERGES = "vocabulary.txt", "vocabulary.json", "me
 SENTENCEPIECE = "vocabulary.spm"
 
 _MERGES_HEADER = b"#version: 0.2\n"
-# Larger than any vocabulary that is in use (mT5's is 4 MB).
-_ASSET_LIMIT_BYTES = 256_000_000
+# Larger than any vocabulary that is in use (XLM-V's of 900 thousand tokens has 18 MB).
+_ASSET_LIMIT_BYTES = 64_000_000
 
 _BERT_TOKENS = {
     "unk_token": "[UNK]",
@@ -147,8 +155,9 @@ def find_pad_token_id(directory: str | os.PathLike[str]) -> int | None:
     assets = Path(directory) / ASSETS
     if (assets / WORDPIECE).is_file():
         path, token = assets / WORDPIECE, "[PAD]"
-        lines = _read_asset(path).decode("utf-8", "replace").split("\n")
-        found = next((i for i, line in enumerate(lines) if line.rstrip() == token), None)
+        # A line at a time: a list of all could be eight times as large as the file.
+        lines = io.BytesIO(_read_asset(path))
+        found = next((i for i, line in enumerate(lines) if line.rstrip() == token.encode()), None)
     elif (assets / BPE_VOCABULARY).is_file():
         path, token = assets / BPE_VOCABULARY, "<pad>"
         found = _vocabulary(path).get(token)
@@ -191,7 +200,7 @@ def materialise_tokenizer(
     package, _, name = registered.partition(">")
     if package not in ("keras_hub", "keras_nlp") or name not in KINDS:
         raise ConfigError(
-            f"{path} is of {registered!r}, which is not supported. Expected one of: "
+            f"{path} is of {registered!r:.80}, which is not supported. Expected one of: "
             f"{', '.join(sorted(KINDS))}."
         )
     kind, options = KINDS[name], serialized.get("config")
@@ -309,25 +318,42 @@ def _wordpiece_options(directory: Path) -> dict[str, Any]:
 def _bpe_files(directory: Path) -> tuple[dict[str, int], list[str]]:
     """Returns the ids of tokens, and the merges, of a Hugging Face directory."""
     if (directory / "vocab.json").is_file():
-        lines = _read_asset(directory / "merges.txt").decode("utf-8").split("\n")
+        lines = _text(directory / "merges.txt").split("\n")
         merges = [line.rstrip() for line in lines[lines[0].startswith("#version") :]]
         return _vocabulary(directory / "vocab.json"), [line for line in merges if line]
     path = directory / TOKENIZER_FILE
     if not path.is_file():
         raise CheckpointError(f"No vocab.json with merges.txt, nor {path.name}, in {directory}.")
-    fast = json.loads(_read_asset(path))
-    model = fast.get("model") if isinstance(fast, dict) else None
+    model = parse_json(_read_asset(path), str(path), limit=_ASSET_LIMIT_BYTES).get("model")
     if not isinstance(model, dict) or model.get("type") != "BPE":
         raise ConfigError(f"{path} has no BPE model.")
-    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
-    return model["vocab"], merges
+    vocabulary, pairs = model.get("vocab"), model.get("merges")
+    if not isinstance(vocabulary, dict) or not isinstance(pairs, list):
+        raise ConfigError(f"{path} has no BPE model: its `vocab` or `merges` is missing.")
+    _check_ids(vocabulary, path)
+    merges = [" ".join(pair) if _is_pair(pair) else pair for pair in pairs]
+    wrong = next((merge for merge in merges if not isinstance(merge, str)), None)
+    if wrong is not None:
+        raise ConfigError(f"{path}: `merges` must hold pairs of tokens, got {wrong!r:.80}.")
+    return vocabulary, merges
+
+
+def _text(path: Path) -> str:
+    try:
+        return _read_asset(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8: {one_line(error)}.") from None
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(part, str) for part in value)
 
 
 def _check_options(kind: Kind, options: Mapping[str, Any], path: Path) -> None:
     problems = []
     for key, value in options.items():
         if key not in kind.allowed:
-            problems.append(f"`{key}` = {value!r:.80} is unknown")
+            problems.append(f"`{show_name(key)}` = {value!r:.80} is unknown")
         elif kind.allowed[key] and value not in kind.allowed[key]:
             expected = " or ".join(map(repr, kind.allowed[key]))
             problems.append(f"`{key}` = {value!r:.80} is not supported (expected {expected})")
@@ -352,20 +378,17 @@ def _find(directory: Path) -> tuple[Path, Mapping[str, Any]]:
 
 
 def _vocabulary(path: Path) -> dict[str, int]:
-    try:
-        vocabulary = json.loads(_read_asset(path))
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} cannot be read as JSON: {error}.") from None
-    if not isinstance(vocabulary, dict) or not all(
-        isinstance(value, int) and not isinstance(value, bool) for value in vocabulary.values()
-    ):
-        raise ConfigError(f"{path} must hold an object of tokens and their ids.")
+    vocabulary = parse_json(_read_asset(path), str(path), limit=_ASSET_LIMIT_BYTES)
+    _check_ids(vocabulary, path)
     return vocabulary
+
+
+def _check_ids(vocabulary: Mapping[str, Any], path: Path) -> None:
+    if not all(type(value) is int and 0 <= value < 2**31 for value in vocabulary.values()):
+        raise ConfigError(f"{path} must hold an object of tokens and their ids.")
 
 
 def _read_asset(path: Path) -> bytes:
     if not path.is_file():
         raise CheckpointError(f"No {path.name} in {str(path.parent)!r}.")
-    if path.stat().st_size > _ASSET_LIMIT_BYTES:
-        raise CheckpointError(f"{path} is larger than any vocabulary.")
-    return path.read_bytes()
+    return read_small_file(path, _ASSET_LIMIT_BYTES, CheckpointError)

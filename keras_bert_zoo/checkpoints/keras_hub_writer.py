@@ -36,11 +36,15 @@ from keras_bert_zoo.checkpoints.keras_hub_options import (
     read_architecture,
 )
 from keras_bert_zoo.checkpoints.keras_hub_tokenizers import build_tokenizer
-from keras_bert_zoo.checkpoints.tensors import FLOAT_DTYPES, KERAS_HUB_FILE, TensorSource
+from keras_bert_zoo.checkpoints.tensors import (
+    FLOAT_DTYPES,
+    KERAS_HUB_FILE,
+    TensorSource,
+    list_some,
+)
 from keras_bert_zoo.errors import CheckpointError
 from keras_bert_zoo.files import replace_directory
 
-_LISTED = 12
 # Buffers that older transformers wrote beside the weights.
 _BUFFERS = re.compile(r"embeddings\.(position_ids|token_type_ids)")
 # What other heads' tensors are called, for a message that says what they are.
@@ -244,7 +248,7 @@ def _check(
         if name in found and _dtype(tensors, found[name]) not in FLOAT_DTYPES
     ]
     problems = [
-        f"{label}: {_enumerate(names)}"
+        f"{label}: {list_some(names)}"
         for label, names in (
             ("missing", missing),
             ("not floating-point", wrong_dtype),
@@ -296,7 +300,7 @@ def _fill(path: Path, parts: Iterable[Variable], zeros: Iterable[Variable], read
         file.visititems(note)
         expected = {name: part.shape for name, part in (wanted | empty).items()}
         if held != expected:
-            odd = sorted(set(held.items()) ^ set(expected.items()))[:_LISTED]
+            odd = list_some([f"{n} {s}" for n, s in sorted(held.items() ^ expected.items())])
             raise CheckpointError(
                 f"This version of KerasHub lays out {path.name} otherwise than 0.32 does: {odd}."
             )
@@ -318,8 +322,3 @@ def _note_labels(path: Path, config: Mapping[str, Any], task_options: Mapping[st
     if noted:
         metadata = json.loads(path.read_text("utf-8")) | {OUR_METADATA: noted}
         path.write_text(json.dumps(metadata, indent=4, ensure_ascii=False) + "\n", "utf-8")
-
-
-def _enumerate(items: list[str]) -> str:
-    rest = len(items) - _LISTED
-    return ", ".join(items[:_LISTED]) + (f" and {rest} more" if rest > 0 else "")
