@@ -49,17 +49,21 @@ def read_small_file(
         BertZooError: of the kind `error`: it cannot be read, is not a regular file, or is larger.
     """
     name = os.fspath(path)
+    data, reason = b"", ""
     try:
         with open(name, "rb", opener=_open_at_once) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise error(f"{name} cannot be read: it is not a regular file.")
-            if status.st_size > limit:
-                raise error(f"{name} is larger than {limit:,} bytes, which no such file is.")
-            return file.read(status.st_size)
+                reason = f"{name} cannot be read: it is not a regular file."
+            elif status.st_size > limit:
+                reason = f"{name} is larger than {limit:,} bytes, which no such file is."
+            else:
+                data = file.read(status.st_size)
     except (OSError, ValueError) as failure:  # ValueError: a path with a NUL in it
-        reason = getattr(failure, "strerror", None) or failure
-        raise error(f"{name} cannot be read: {reason}.") from None
+        reason = f"{name} cannot be read: {getattr(failure, 'strerror', None) or failure}."
+    if reason:
+        raise error(reason)
+    return data
 
 
 def _open_at_once(path: str, flags: int) -> int:
