@@ -12,7 +12,8 @@ from keras_bert_zoo.cli.options import Parser
 DESCRIPTION = """\
 List the pretrained models that have a name. Any other checkpoint is given to `train --preset` by
 its path, or as hf://owner/name. "verified": loaded and compared with transformers here, down to
-its sha256; "catalogued": its family and configuration were."""
+its sha256; "unpinned": its family and configuration were, but neither commit nor sha256 is known:
+what is fetched is what its source holds that day."""
 
 EXAMPLES = """
   keras-bert-zoo presets
@@ -40,7 +41,11 @@ def run(args: argparse.Namespace) -> int:
         directory = installed_directory(preset)
         rows.append(
             dataclasses.asdict(preset)
-            | {"installed": directory is not None, "directory": str(directory or "")}
+            | {
+                "pinned": preset.pinned,
+                "installed": directory is not None,
+                "directory": str(directory or ""),
+            }
         )
     if args.json:
         print(json.dumps(rows, indent=2))
@@ -55,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
                 f"{row['parameters']:,}",
                 row["license"],
                 row["source"],
-                "yes" if row["verified"] else "catalogued",
+                _verified(row),
             ]
         )
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
@@ -63,3 +68,9 @@ def run(args: argparse.Namespace) -> int:
         cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         print("  ".join(cells).rstrip())
     return 0
+
+
+def _verified(row: dict[str, Any]) -> str:
+    if row["verified"]:
+        return "yes"
+    return "catalogued" if row["pinned"] else "unpinned"

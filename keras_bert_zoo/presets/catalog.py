@@ -22,7 +22,8 @@ class Preset:
         source: str. Repository on the Hugging Face hub.
         revision: str. Its commit; "" follows the repository's main branch.
         sha256: str. Of model.safetensors; "" where the file was never held here: a download is
-            then compared with the checksum that the hub announces.
+            then compared with the checksum that the hub announces, which says that it arrived
+            whole, not that it is the original.
         verified: bool. Whether this checkpoint was loaded and compared here; the others are of
             families and configurations that were.
         package: str. Python package that carries the files, or "".
@@ -42,6 +43,14 @@ class Preset:
     package: str
     package_directory: str
     distribution: str
+
+    @property
+    def pinned(self) -> bool:
+        """Whether it is known which files it stands for: by a sha256 or a commit.
+
+        An unpinned preset is whatever its source holds on the day it is fetched.
+        """
+        return bool(self.sha256 or self.revision)
 
     @property
     def install(self) -> str:

@@ -9,15 +9,17 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from keras_bert_zoo.checkpoints.tensors import one_line
 from keras_bert_zoo.errors import CheckpointError, ConfigError
 
 _logger = logging.getLogger(__name__)
 
 PREFIX = "hf://"
 _HANDLE = re.compile(r"(?P<repository>[\w][\w.-]*/[\w][\w.-]*)(?:@(?P<revision>[\w][\w./-]*))?")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 # What belongs to a checkpoint beside its weights. No code (*.py) is ever fetched.
 _FILES = (
@@ -42,18 +44,26 @@ _FILES = (
     "keras_bert_zoo.json",
 )
 
+# What KerasHub keeps of a tokenizer, and what says which one it is.
+_KERAS_HUB_FILES = ("task.json", "metadata.json", "preprocessor.json", "assets/tokenizer/*")
+
+# One of these, at least, a tokenizer has.
+_TOKENIZERS = (
+    "vocab.txt",
+    "vocab.json",
+    "tokenizer.json",
+    "spiece.model",
+    "spm.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.model",
+    "assets/tokenizer/*",
+)
+
 # Formats of weights, the best first: of a repository that holds several, one is fetched.
 _WEIGHTS: tuple[tuple[str, ...], ...] = (
     ("model.safetensors",),
     ("model.safetensors.index.json", "model-*-of-*.safetensors"),
-    (
-        "model.weights.h5",
-        "task.json",
-        "task.weights.h5",
-        "metadata.json",
-        "preprocessor.json",
-        "assets/tokenizer/*",
-    ),
+    ("model.weights.h5", "task.weights.h5", *_KERAS_HUB_FILES),
     ("tf_model.h5",),
     ("bert_model.ckpt.index", "bert_model.ckpt.data-*"),
 )
@@ -91,18 +101,21 @@ def fetch(
     *,
     sha256: str = "",
     allow_pickle: bool = False,
+    weights: bool = True,
 ) -> Path:
     """Returns the directory of a repository's checkpoint, fetching what is not there.
 
     What was fetched is compared with the checksums that the hub announces, and the weights with
     `sha256`, before anything reads it. It stays in the hub's own cache (HF_HOME, HF_HUB_CACHE), in
-    which it is found without a network; HF_HUB_OFFLINE=1 keeps from trying one.
+    which it is found without a network, and compared with the checksums again by which the cache
+    names large files; HF_HUB_OFFLINE=1 keeps from trying a network.
 
     Args:
         repository: str, owner/name.
         revision: str or None. Branch, tag or commit; None: main.
-        sha256: str. Of model.safetensors, where it is known.
+        sha256: str. Of model.safetensors, where it is known: no other weights are then taken.
         allow_pickle: bool. Whether a pytorch_model.bin is fetched where there is nothing better.
+        weights: bool. False fetches the config and the tokenizer alone.
 
     Returns:
         Path.
@@ -120,9 +133,10 @@ def fetch(
     import huggingface_hub
     from huggingface_hub import constants, errors
 
+    wish = _Wish(sha256, allow_pickle, weights)
     known = (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled)
     if constants.HF_HUB_OFFLINE:
-        return _from_cache(repository, revision, sha256, allow_pickle, "HF_HUB_OFFLINE is set")
+        return _from_cache(repository, revision, wish, "HF_HUB_OFFLINE is set")
     api = huggingface_hub.HfApi()
     try:
         info = api.model_info(repository, revision=revision, files_metadata=True)
@@ -134,14 +148,14 @@ def fetch(
     except errors.RevisionNotFoundError:
         raise CheckpointError(f"{repository} has no revision {revision!r}.") from None
     except (*known, OSError) as error:
-        return _from_cache(repository, revision, sha256, allow_pickle, _one_line(error))
+        return _from_cache(repository, revision, wish, one_line(error))
     except Exception as error:
         # The library's transport raises kinds of its own, which differ between its versions.
         if not type(error).__module__.startswith(("httpx", "httpcore", "requests", "urllib3")):
             raise
-        return _from_cache(repository, revision, sha256, allow_pickle, _one_line(error))
+        return _from_cache(repository, revision, wish, one_line(error))
     siblings = {file.rfilename: file for file in info.siblings or ()}
-    wanted = _choose(repository, siblings, allow_pickle)
+    wanted = _choose(repository, siblings, wish)
     _logger.info("fetching %s at %s: %s", repository, info.sha, ", ".join(wanted))
     try:
         # By the name of the revision, so that the cache remembers which commit it stood for.
@@ -150,7 +164,7 @@ def fetch(
         )
     except (*known, OSError) as error:
         raise CheckpointError(
-            f"{repository} cannot be fetched: {_one_line(error)}. Try again: what is complete "
+            f"{repository} cannot be fetched: {one_line(error)}. Try again: what is complete "
             "stays in the cache."
         ) from None
     directory = Path(found)
@@ -158,17 +172,33 @@ def fetch(
         announced = siblings[name].lfs
         if announced is not None:
             _check_sum(directory / name, announced.sha256, "the hub announces")
-    _check_pinned(directory, sha256)
+    _check_pinned(directory, wish)
     return directory
 
 
-def _from_cache(
-    repository: str, revision: str | None, sha256: str, allow_pickle: bool, reason: str
-) -> Path:
+@dataclass(frozen=True)
+class _Wish:
+    """What of a repository is wanted; see `fetch`."""
+
+    sha256: str
+    allow_pickle: bool
+    weights: bool
+
+    @property
+    def formats(self) -> tuple[tuple[str, ...], ...]:
+        """Patterns of the formats that will do, the best first; the first pattern must be there."""
+        if not self.weights:
+            return tuple((name, *_KERAS_HUB_FILES) for name in _TOKENIZERS)
+        if self.sha256:
+            return _WEIGHTS[:1]
+        return _WEIGHTS + (_PICKLES if self.allow_pickle else ())
+
+
+def _from_cache(repository: str, revision: str | None, wish: _Wish, reason: str) -> Path:
     import huggingface_hub
     from huggingface_hub import errors
 
-    for patterns in _WEIGHTS + (_PICKLES if allow_pickle else ()):
+    for patterns in wish.formats:
         try:  # whether all that was fetched of this format is there
             found = huggingface_hub.snapshot_download(
                 repository,
@@ -180,7 +210,8 @@ def _from_cache(
             continue
         directory = Path(found)
         if any(directory.glob(patterns[0])):
-            _check_pinned(directory, sha256)
+            _check_cached(directory, [*patterns, *_FILES])
+            _check_pinned(directory, wish)
             return directory
     at = f" --revision {revision}" if revision else ""
     raise CheckpointError(
@@ -190,14 +221,23 @@ def _from_cache(
     )
 
 
-def _choose(repository: str, names: Iterable[str], allow_pickle: bool) -> list[str]:
+def _choose(repository: str, names: Iterable[str], wish: _Wish) -> list[str]:
     """Which files to fetch: one format of weights, then what goes with it."""
     names = list(names)
-    formats = _WEIGHTS + (_PICKLES if allow_pickle else ())
-    for patterns in formats:
+    for patterns in wish.formats:
         if any(fnmatch.fnmatchcase(name, patterns[0]) for name in names):
             weights = _matching(names, patterns)
             return weights + [name for name in _matching(names, _FILES) if name not in weights]
+    if not wish.weights:
+        raise CheckpointError(
+            f"{repository} holds no tokenizer: expected one of {', '.join(_TOKENIZERS)}."
+        )
+    if wish.sha256:
+        raise CheckpointError(
+            f"{repository} holds no model.safetensors, which the catalogue knows by its sha256 "
+            f"{wish.sha256}; other weights are not taken in its place. Fetch what you trust "
+            f"yourself and give its directory, or name the repository: {PREFIX}{repository}."
+        )
     if _matching(names, [pattern for patterns in _PICKLES for pattern in patterns]):
         raise CheckpointError(
             f"{repository} holds its weights in pytorch_model.bin alone, a pickle, which is not "
@@ -215,10 +255,18 @@ def _matching(names: Sequence[str], patterns: Iterable[str]) -> list[str]:
     return [n for n in names if any(fnmatch.fnmatchcase(n, pattern) for pattern in patterns)]
 
 
-def _check_pinned(directory: Path, sha256: str) -> None:
-    weights = directory / "model.safetensors"
-    if sha256 and weights.is_file():
-        _check_sum(weights, sha256, "the catalogue has")
+def _check_pinned(directory: Path, wish: _Wish) -> None:
+    if wish.sha256 and wish.weights:
+        _check_sum(directory / "model.safetensors", wish.sha256, "the catalogue has")
+
+
+def _check_cached(directory: Path, patterns: Iterable[str]) -> None:
+    """Compares cached files with their names: the cache calls a large file by its sha256."""
+    for pattern in patterns:
+        for path in directory.glob(pattern):
+            name = path.resolve().name
+            if path.is_symlink() and _SHA256.fullmatch(name):
+                _check_sum(path, name, "the cache calls it")
 
 
 def _check_sum(path: Path, expected: str, who: str) -> None:
@@ -229,8 +277,3 @@ def _check_sum(path: Path, expected: str, who: str) -> None:
             f"{path} has the sha256 {found}, but {who} {expected}: it is damaged or not the "
             "original. Delete it, and fetch it again."
         )
-
-
-def _one_line(error: Any) -> str:
-    text = " ".join(str(error).split())
-    return text[:200] or type(error).__name__

@@ -31,7 +31,9 @@ _OF_THE_FILE = frozenset(
 LABEL_KEYS = ("id2label", "label2id", "num_labels", "_num_labels", "problem_type")
 
 
-def find_preset(preset: str | os.PathLike[str], *, allow_pickle: bool = False) -> Path:
+def find_preset(
+    preset: str | os.PathLike[str], *, allow_pickle: bool = False, weights: bool = True
+) -> Path:
     """Returns the directory of a preset, fetching it from the hub where it is not here.
 
     Args:
@@ -39,6 +41,8 @@ def find_preset(preset: str | os.PathLike[str], *, allow_pickle: bool = False) -
             hf://owner/name@revision; or a handle of KerasHub's (kaggle://...). A directory wins
             over a name that is spelled the same.
         allow_pickle: bool. Whether a repository may be fetched that has a pytorch_model.bin alone.
+        weights: bool. False will do without weights: of the Hugging Face hub's repositories the
+            config and the tokenizer alone are fetched.
 
     Returns:
         Path of an existing directory.
@@ -53,12 +57,12 @@ def find_preset(preset: str | os.PathLike[str], *, allow_pickle: bool = False) -
     name = os.fspath(preset)
     if hub.is_handle(name):
         repository, revision = hub.parse_handle(name)
-        return hub.fetch(repository, revision, allow_pickle=allow_pickle)
+        return hub.fetch(repository, revision, allow_pickle=allow_pickle, weights=weights)
     if keras_hub_handles.is_handle(name):
         return keras_hub_handles.fetch_keras_hub_preset(name)
     catalog = {row.name: row for row in list_presets()}
     if name in catalog:
-        return _find_catalogued(catalog[name], allow_pickle)
+        return _find_catalogued(catalog[name], allow_pickle, weights)
     close = difflib.get_close_matches(name, catalog, n=3)
     hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
     raise CheckpointError(
@@ -78,7 +82,7 @@ def installed_directory(preset: Preset) -> Path | None:
     return Path(next(iter(spec.submodule_search_locations))) / preset.package_directory
 
 
-def _find_catalogued(preset: Preset, allow_pickle: bool) -> Path:
+def _find_catalogued(preset: Preset, allow_pickle: bool, weights: bool) -> Path:
     directory = installed_directory(preset)
     if directory is not None:
         return directory
@@ -88,6 +92,7 @@ def _find_catalogued(preset: Preset, allow_pickle: bool) -> Path:
             preset.revision or None,
             sha256=preset.sha256,
             allow_pickle=allow_pickle,
+            weights=weights,
         )
     except CheckpointError as error:
         if not preset.package:
@@ -99,7 +104,7 @@ def _find_catalogued(preset: Preset, allow_pickle: bool) -> Path:
 
 
 def load_tokenizer(preset: str | os.PathLike[str]) -> Tokenizer:
-    """Loads the tokenizer of a preset.
+    """Loads the tokenizer of a preset; of a repository on the hub no weights are fetched.
 
     Args:
         preset: see `find_preset`.
@@ -115,7 +120,7 @@ def load_tokenizer(preset: str | os.PathLike[str]) -> Tokenizer:
     from keras_bert_zoo.checkpoints.tensors import CONFIG_FILE, is_keras_hub_config, read_json
     from keras_bert_zoo.text.registry import load_tokenizer_directory
 
-    directory = find_preset(preset)
+    directory = find_preset(preset, weights=False)
     config = directory / CONFIG_FILE
     if not config.is_file() or not is_keras_hub_config(read_json(config)):
         return load_tokenizer_directory(directory)

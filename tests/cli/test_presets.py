@@ -32,4 +32,4 @@ def test_says_what_was_verified(run):
     lines = run("presets", "--family", "bert").out.splitlines()[1:]
     kinds = {line.split()[0]: line.split()[-1] for line in lines}
     assert kinds["minilm_l6_en_uncased"] == "yes"
-    assert kinds["bert_base_zh"] == "catalogued"
+    assert kinds["bert_base_zh"] == "unpinned"

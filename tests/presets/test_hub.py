@@ -149,6 +149,67 @@ def test_refuses_a_file_that_is_not_the_catalogued_one(served):
         hub.fetch("owner/bert", sha256="1" * 64)
 
 
+def test_a_pinned_checkpoint_is_not_replaced_by_other_weights(served, monkeypatch):
+    """The catalogue's sha256 is of model.safetensors: nothing else can be compared with it."""
+    files = served.repositories["owner/bert"]
+    del files["model.safetensors"]
+    files["tf_model.h5"] = b"whatever somebody put there"
+    with pytest.raises(CheckpointError, match="holds no model.safetensors, which the catalogue kn"):
+        hub.fetch("owner/bert", sha256="1" * 64)
+    hub.fetch("owner/bert")  # by its own name it is taken as it is
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    hub.fetch("owner/bert")
+    with pytest.raises(CheckpointError, match="not in the cache"):
+        hub.fetch("owner/bert", sha256="1" * 64)
+
+
+def test_what_was_changed_in_the_cache_is_refused(served, monkeypatch):
+    weights = io.find_preset("hf://owner/bert") / "model.safetensors"
+    blob = weights.resolve()
+    blob.chmod(0o644)
+    blob.write_bytes(blob.read_bytes()[:-1] + b"\x01")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(CheckpointError, match=r"model.safetensors has the sha256 .* the cache cal"):
+        io.find_preset("hf://owner/bert")
+
+
+def test_a_tokenizer_needs_no_weights(served, monkeypatch):
+    files = served.repositories["owner/bert"]
+    del files["model.safetensors"]
+    files["pytorch_model.bin"] = b"not read here"
+    expected = kbz.Tokenizer.from_preset(ASSETS / "bert_gelu").tokenize("ab c").numpy()
+    for offline in (False, True):
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline)
+        tokenizer = kbz.Tokenizer.from_preset("hf://owner/bert")
+        np.testing.assert_array_equal(tokenizer.tokenize("ab c"), expected)
+    directory = io.find_preset("hf://owner/bert", weights=False)
+    assert not (directory / "pytorch_model.bin").exists()
+    with pytest.raises(CheckpointError, match="is not in the cache"):
+        io.find_preset("hf://owner/bert")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    del files["vocab.txt"]
+    with pytest.raises(CheckpointError, match="holds no tokenizer: expected one of vocab.txt"):
+        io.find_preset("hf://owner/bert", weights=False)
+
+
+@pytest.mark.parametrize(
+    "load",
+    [kbz.Encoder.from_preset, kbz.HeadedModel.from_preset],
+    ids=["encoder", "headed"],
+)
+@pytest.mark.parametrize("allow_pickle", [False, True])
+def test_whether_a_pickle_may_be_fetched_is_passed_on(monkeypatch, load, allow_pickle):
+    asked = []
+
+    def fetch(repository, revision, **options):
+        asked.append(options)
+        return ASSETS / "bert_classifier"
+
+    monkeypatch.setattr(hub, "fetch", fetch)
+    load("hf://owner/bert", allow_pickle=allow_pickle)
+    assert {options["allow_pickle"] for options in asked} == {allow_pickle}
+
+
 def test_an_unknown_repository(served):
     with pytest.raises(CheckpointError, match="has no repository 'owner/none', or it is private"):
         io.find_preset("hf://owner/none")

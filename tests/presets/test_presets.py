@@ -36,6 +36,7 @@ def test_rows_are_of_known_families_and_complete():
         assert preset.license in ("Apache-2.0", "MIT")
         assert hub.parse_handle(hub.PREFIX + preset.source)
         assert bool(preset.sha256) == preset.verified == bool(preset.package)
+        assert preset.pinned == bool(preset.sha256 or preset.revision)
 
 
 def test_an_unknown_name_suggests_the_nearest():
