@@ -19,7 +19,7 @@ from keras_bert_zoo.data.examples import Examples, LabelKind, Labels, clipped
 from keras_bert_zoo.data.lines import Lines
 from keras_bert_zoo.errors import ConfigError, DataError
 
-__all__ = ["TableFormat", "read_table", "read_table_in_parts"]
+__all__ = ["Field", "TableFormat", "read_table", "read_table_in_parts", "table_records"]
 
 TableFormat = Literal["csv", "tsv", "jsonl", "text"]
 
@@ -145,36 +145,27 @@ def read_table_in_parts(
         ConfigError: an option is unknown or contradicts another.
         DataError: as soon as a row is reached that cannot be used.
     """
-    name, format = _name_and_format(path, format)
     if label_kind not in _LABEL_KINDS:
         raise ConfigError(f"expected label_kind to be one of {_LABEL_KINDS}, got {label_kind!r}")
     if label_kind == "multi" and not label_separator:
         raise ConfigError("expected a label_separator of at least one character, got none")
     wanted = [column for column in (text, text_pair, label) if column is not None]
-    lines = Lines(path, name, encoding, replace_invalid=replace_invalid)
-    if format in ("jsonl", "text"):
-        if delimiter is not None or quoting is not None or columns is not None:
-            raise ConfigError(
-                "delimiter, quoting and columns are for CSV and TSV, not for "
-                + ("JSON Lines" if format == "jsonl" else "plain text")
-            )
-        if format == "text" and len(wanted) > 1:
-            raise ConfigError(
-                f"{name}: plain text has one text a line and no column {wanted[1]!r}; "
-                "give the format csv, tsv or jsonl"
-            )
-        records = _json_records(lines, wanted) if format == "jsonl" else _text_records(lines)
-    else:
-        delimiter = _DELIMITERS[format] if delimiter is None else delimiter
-        if len(delimiter) != 1 or delimiter in '"\r\n':
-            raise ConfigError(f"expected a delimiter of one character, got {delimiter!r}")
-        quoting = format == "csv" if quoting is None else quoting
-        records = _delimited_records(lines, wanted, delimiter, quoting, columns)
+    lines, records = table_records(
+        path,
+        wanted,
+        format=format,
+        delimiter=delimiter,
+        quoting=quoting,
+        columns=columns,
+        encoding=encoding,
+        replace_invalid=replace_invalid,
+    )
+    name = lines.name
 
     empty = _EmptyTexts(name)
     part = _Part(name, text_pair is not None, label is not None)
     for row, values in records:
-        where = _Place(name, row)
+        where = Field(name, row)
         fields = iter(zip(wanted, values, strict=True))
         part.rows.append(row)
         part.texts.append(empty.checked(where.text(*next(fields)), row))
@@ -195,6 +186,59 @@ def read_table_in_parts(
     empty.report()
     if part.rows:
         yield part.examples()
+
+
+def table_records(
+    path: str | os.PathLike[str] | BinaryIO,
+    wanted: Sequence[str],
+    *,
+    format: TableFormat | None = None,
+    delimiter: str | None = None,
+    quoting: bool | None = None,
+    columns: Sequence[str] | None = None,
+    encoding: str = "utf-8",
+    replace_invalid: bool = False,
+) -> tuple[Lines, Iterator[tuple[int, list[Any]]]]:
+    """Opens a file as `read_table` does, for readers of other columns; see `Field`.
+
+    Args:
+        path: see `read_table`, as all that is not named here.
+        wanted: names of the columns (in JSON Lines: of the keys).
+        format: likewise.
+        delimiter: likewise.
+        quoting: likewise.
+        columns: likewise.
+        encoding: likewise.
+        replace_invalid: bool. Bytes that are not of the encoding become U+FFFD instead of an error.
+
+    Returns:
+        the lines, which know the file's name and the line read last; and the rows: the line on
+        which each starts, and its values in the order of `wanted`, strings unless from JSON.
+
+    Raises:
+        ConfigError: an option is unknown or contradicts another.
+        DataError: while iterating.
+    """
+    wanted = list(wanted)
+    name, format = _name_and_format(path, format)
+    lines = Lines(path, name, encoding, replace_invalid=replace_invalid)
+    if format in ("jsonl", "text"):
+        if delimiter is not None or quoting is not None or columns is not None:
+            raise ConfigError(
+                "delimiter, quoting and columns are for CSV and TSV, not for "
+                + ("JSON Lines" if format == "jsonl" else "plain text")
+            )
+        if format == "text" and len(wanted) > 1:
+            raise ConfigError(
+                f"{name}: plain text has one text a line and no column {wanted[1]!r}; "
+                "give the format csv, tsv or jsonl"
+            )
+        return lines, _json_records(lines, wanted) if format == "jsonl" else _text_records(lines)
+    delimiter = _DELIMITERS[format] if delimiter is None else delimiter
+    if len(delimiter) != 1 or delimiter in '"\r\n':
+        raise ConfigError(f"expected a delimiter of one character, got {delimiter!r}")
+    quoting = format == "csv" if quoting is None else quoting
+    return lines, _delimited_records(lines, wanted, delimiter, quoting, columns)
 
 
 class _Part:
@@ -401,56 +445,66 @@ def _json_type(value: Any) -> str:
 
 
 @dataclass(frozen=True)
-class _Place:
-    """One row of a file: turns its fields into texts and labels, or says why not."""
+class Field:
+    """One row of a file: turns its fields into texts and labels, or says why not.
+
+    Args:
+        name: str. The file's, for messages.
+        row: int. The line on which the row starts.
+    """
 
     name: str
     row: int
 
-    def _error(self, message: str) -> DataError:
+    def error(self, message: str) -> DataError:
+        """Says what is wrong with the row."""
         return DataError(f"{self.name}:{self.row}: {message}")
 
     def text(self, column: str, value: Any) -> str:
+        """Takes a string."""
         if not isinstance(value, str):
-            raise self._error(f"expected {column!r} to be a string, got {_json_type(value)}")
+            raise self.error(f"expected {column!r} to be a string, got {_json_type(value)}")
         return value
 
     def label(self, column: str, value: Any, kind: LabelKind, separator: str) -> Any:
+        """Takes a label of a kind; see `read_table`."""
         if kind == "float":
-            return self._number(column, value)
+            return self.number(column, value)
         if kind == "single":
-            return self._label_name(column, value)
+            return self.label_name(column, value)
         if isinstance(value, str):
             value = [part for part in value.split(separator) if part.strip()]
         if not isinstance(value, list):
-            raise self._error(f"expected {column!r} to be a list, got {_json_type(value)}")
-        names = [self._label_name(column, part) for part in value]
+            raise self.error(f"expected {column!r} to be a list, got {_json_type(value)}")
+        names = [self.label_name(column, part) for part in value]
         return list(dict.fromkeys(names))  # a label named twice is given once
 
-    def _label_name(self, column: str, value: Any) -> str:
+    def label_name(self, column: str, value: Any) -> str:
+        """Takes a name: surrounding spaces dropped; JSON's integers and booleans are names, too."""
         if value is None or (isinstance(value, str) and not value.strip()):
-            raise self._error(f"expected a label in {column!r}, but it is empty")
+            raise self.error(f"expected a label in {column!r}, but it is empty")
         if isinstance(value, str):
             return value.strip()
         if isinstance(value, bool):
             return str(value).lower()
         if isinstance(value, int):
             return str(value)
-        raise self._error(
+        raise self.error(
             f"expected the label in {column!r} to be a string or an integer, "
             f"got {_json_type(value)}"
         )
 
-    def _number(self, column: str, value: Any) -> float:
+    def number(self, column: str, value: Any) -> float:
+        """Takes a finite number, or a string of one."""
         if value is None or (isinstance(value, str) and not value.strip()):
-            raise self._error(f"expected a number in {column!r}, but it is empty")
+            raise self.error(f"expected a number in {column!r}, but it is empty")
         try:
             if isinstance(value, bool):
                 raise TypeError
             number = float(value)
         except (TypeError, ValueError, OverflowError):
             shown = repr(clipped(value)) if isinstance(value, str) else _json_type(value)
-            raise self._error(f"expected a number in {column!r}, got {shown}") from None
+            raise self.error(f"expected a number in {column!r}, got {shown}") from None
         if not math.isfinite(number):
-            raise self._error(f"expected a finite number in {column!r}, got {number}")
+            raise self.error(f"expected a finite number in {column!r}, got {number}")
         return number
