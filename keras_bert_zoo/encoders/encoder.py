@@ -104,6 +104,13 @@ class Encoder(keras.Model):
         dtype: Any = None,
         **kwargs: Any,
     ) -> None:
+        unknown = sorted(set(kwargs) - {"name", "trainable"})
+        if unknown:
+            raise ConfigError(
+                f"{type(self).__name__} has no option {', '.join(map(repr, unknown))}. It has "
+                "token_layout, attention_groups, pooler, pooled_for, hidden_states, "
+                "attention_scores, dtype, name and trainable."
+            )
         if type(config) is not self.config_class:
             raise ConfigError(
                 f"{type(self).__name__} expects a {self.config_class.__name__}, got a "
@@ -316,7 +323,12 @@ class Encoder(keras.Model):
         return inputs, x, layout
 
     def token_states(
-        self, inputs: dict[str, Any], *, token_layout: str = "packed", attention_groups: int = 1
+        self,
+        inputs: dict[str, Any],
+        *,
+        token_layout: str = "packed",
+        attention_groups: int = 1,
+        first_token_only: bool = False,
     ) -> tuple[Any, Layout]:
         """Connects this encoder's layers to `inputs`, up to the last states.
 
@@ -324,13 +336,31 @@ class Encoder(keras.Model):
             inputs: what `encoder_inputs` returned, or tensors like it.
             token_layout: "padded" or "packed".
             attention_groups: int. See `TokenLayout`.
+            first_token_only: bool. Whether to leave out of the last block what only other tokens'
+                states need.
 
         Returns:
-            float (T, H), one row a token; and the layout that leads back to the batch.
+            float (T, H), one row a token, or (B, H), the first tokens; and the layout that leads
+            back to the batch.
         """
         layout = self._lay_out(inputs, token_layout, attention_groups)
-        x, _, _ = _run(self.parts, layout)
+        x, _, _ = _run(self.parts, layout, first_token_only=first_token_only)
         return x, layout
+
+    def layer_states(
+        self, inputs: dict[str, Any], *, token_layout: str = "packed", attention_groups: int = 1
+    ) -> tuple[list[Any], Layout]:
+        """Connects this encoder's layers to `inputs`, for heads that read several of them.
+
+        Args: as `token_states`.
+
+        Returns:
+            list of `num_layers + 1` float (T, H), one row a token: the embeddings' output and
+            every block's, as `hidden_states`; and the layout that leads back to the batch.
+        """
+        layout = self._lay_out(inputs, token_layout, attention_groups)
+        x, states, _ = _run(self.parts, layout)
+        return [*states[:-1], x], layout
 
     def freeze(self, blocks: int | None = None, *, embeddings: bool = True) -> None:
         """Keeps the lower part of the encoder as it is in training; the rest is trained.
