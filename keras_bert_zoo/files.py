@@ -88,13 +88,20 @@ def read_json(path: str | os.PathLike[str], *, limit: int = JSON_LIMIT_BYTES) ->
     return parse_json(read_small_file(path, limit), os.fspath(path), limit=limit)
 
 
-def parse_json(data: bytes, path: str, *, limit: int = JSON_LIMIT_BYTES) -> dict[str, Any]:
+def parse_json(
+    data: bytes,
+    path: str,
+    *,
+    limit: int = JSON_LIMIT_BYTES,
+    containers: int = _JSON_CONTAINER_LIMIT,
+) -> dict[str, Any]:
     """Parses a JSON object as `read_json` does.
 
     Args:
         data: the file's bytes.
         path: for messages.
         limit: int, bytes.
+        containers: int. How many lists and objects it may hold; brackets in texts count, too.
 
     Returns:
         dict.
@@ -104,9 +111,9 @@ def parse_json(data: bytes, path: str, *, limit: int = JSON_LIMIT_BYTES) -> dict
     """
     if len(data) > limit:
         raise ConfigError(f"{path} is larger than {limit:,} bytes, which no such file is.")
-    if data.count(b"[") + data.count(b"{") > _JSON_CONTAINER_LIMIT:
+    if data.count(b"[") + data.count(b"{") > containers:
         raise ConfigError(
-            f"{path} cannot be read as JSON: more than {_JSON_CONTAINER_LIMIT:,} lists and objects."
+            f"{path} cannot be read as JSON: more than {containers:,} lists and objects."
         )
     try:
         value = json.loads(

@@ -1,0 +1,197 @@
+"""SQuAD's JSON: what is read, and what is refused, with its place."""
+
+import gzip
+import json
+
+import numpy as np
+import pytest
+
+from keras_bert_zoo.data import squad
+from keras_bert_zoo.data.squad import Answer, QuestionExamples, misplaced_answers, read_squad
+from keras_bert_zoo.errors import ConfigError, DataError
+
+CONTEXT = "Zoë sailed to 南京 in 1912."
+
+
+def question(text="When?", *answers, id="q1", **more):
+    listed = [{"text": found, "answer_start": start} for found, start in answers]
+    return {"id": id, "question": text, "answers": listed, **more}
+
+
+def contents(*questions, context=CONTEXT):
+    paragraph = {"context": context, "qas": list(questions)}
+    return {"version": "1.1", "data": [{"title": "a", "paragraphs": [paragraph]}]}
+
+
+def write(path, value, indent=None):
+    text = json.dumps(value, ensure_ascii=False, indent=indent).encode()
+    path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
+    return path
+
+
+def test_reads_both_versions_plain_and_gzipped(tmp_path):
+    value = contents(
+        question("Where?", ("南京", 14), ("to 南京", 11), id=7),
+        question("Who flew?", id="b", is_impossible=True, plausible_answers=[{"text": "Zoë"}]),
+    )
+    for name in ("a.json", "a.json.gz"):
+        examples = read_squad(write(tmp_path / name, value))
+        assert examples.questions == ["Where?", "Who flew?"]
+        assert examples.contexts == [CONTEXT] * 2
+        assert examples.answers == [[Answer("南京", 14), Answer("to 南京", 11)], []]
+        assert (examples.ids, examples.rows) == (["7", "b"], [1, 2])
+        assert examples.has_unanswerable
+        assert examples.misplaced == ()
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path):
+    path = write(tmp_path / "a.json", contents(question("When?", ("1912", 20))))
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert len(read_squad(path)) == 1
+
+
+def test_says_where_a_question_stands(tmp_path):
+    value = contents(
+        question('Is "question": a key?', ("1912", 20), id="q1"), question("x", ("Zoë", 0), id="q2")
+    )
+    path = write(tmp_path / "a.json", value, indent=1)
+    examples = read_squad(path)
+    lines = path.read_text().split("\n")
+    assert [('"question"' in lines[line - 1]) for line in examples.lines] == [True, True]
+    assert examples.where(1) == f"{path}:{examples.lines[1]}: question 2 (id 'q2')"
+    assert QuestionExamples(["a"], ["b"]).where(0) == "question 1 (id '1')"
+
+
+def test_misplaced_answers_are_refused_or_listed_and_skipped(tmp_path, caplog):
+    value = contents(
+        question("a", ("1912", 20), ("1912", 19), id="good and bad"),
+        question("b", ("1913", 20), id="bad"),
+        question("c", ("", 0), id="empty"),
+        question("d", ("1912", -7), id="before"),
+        question("e", ("1912", 10**9), id="behind"),
+        question("f", id="none"),
+        question("g", id="impossible", is_impossible=True),
+    )
+    path = write(tmp_path / "a.json", value)
+    expected = (
+        f"{path}: 6 of 7 answers are not where they say they are: "
+        "1: question 1 (id 'good and bad'): expected '1912' at character 19, found ' 191'; "
+        "1: question 2 (id 'bad'): expected '1913' at character 20, found '1912'; "
+        "1: question 3 (id 'empty'): the answer is empty; ..."
+    )
+    with pytest.raises(DataError) as caught:
+        read_squad(path)
+    assert str(caught.value) == f"{expected}; correct them, or skip them (--skip-misplaced)"
+    examples = read_squad(path, skip_misplaced=True)
+    assert caplog.messages == [f"{expected}; skipped, 5 of 7 questions with them"]
+    assert examples.ids == ["good and bad", "impossible"]
+    assert examples.rows == [1, 7]
+    assert examples.answers == [[Answer("1912", 20)], []]
+    assert len(examples.misplaced) == 6
+    assert examples.misplaced[-1] == (
+        f"{path}:1: question 6 (id 'none'): there is no answer, and `is_impossible` is not true"
+    )
+    assert misplaced_answers(examples) == []
+    only_bad = write(tmp_path / "b.json", contents(question("b", ("1913", 20))))
+    with pytest.raises(DataError, match="no question would be left"):
+        read_squad(only_bad, skip_misplaced=True)
+
+
+def test_answers_need_not_be_there_for_prediction(tmp_path):
+    value = contents(question("a", ("elsewhere", 3)), {"id": "b", "question": "b"})
+    examples = read_squad(write(tmp_path / "a.json", value), answers=False)
+    assert examples.answers is None
+    assert examples.ids == ["q1", "b"]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ([], "must hold a JSON object, got list"),
+        ({"a": 1}, ": the file: expected the key 'data' of SQuAD's format, found 'a'"),
+        ({"data": {}}, ": expected 'data' to be a list, got an object"),
+        ({"data": [3]}, ": data[0]: expected an object with 'paragraphs', got the number 3"),
+        ({"data": []}, ": expected at least one question, but the file has none"),
+        (contents(question(None)), "qas[0]: expected 'question' to be a string, got null"),
+        (contents(question(id=[1])), "expected 'id' to be a string or an integer, got a list"),
+        (contents({"question": "a"}), "expected the key 'id' of SQuAD's format, found 'question'"),
+        (contents({"id": "7", "question": "a"}), "qas[0] (id '7'): expected the key 'answers'"),
+        (
+            contents(question("a", ("b", 1.0))),
+            "'answer_start' to be an integer, got the number 1.0",
+        ),
+        (contents(question("a", (7, 1))), "answers[0]: expected 'text' to be a string, got the"),
+        (contents(question("a", is_impossible=1)), "'is_impossible' to be true or false, got the"),
+        (
+            contents(question("a", ("Zoë", 0), is_impossible=True)),
+            "`is_impossible` is true, and there are 1 answers; expected none",
+        ),
+        (contents(question(), context=None), "expected 'context' to be a string, got null"),
+    ],
+)
+def test_other_forms_are_refused(tmp_path, value, message):
+    path = write(tmp_path / "a.json", value)
+    with pytest.raises(DataError) as caught:
+        read_squad(path)
+    assert message in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("a.json", b"", "cannot be read as JSON"),
+        ("a.json", b'{"data": [}', "cannot be read as JSON"),
+        ("a.json", b'{"data": [], "data": []}', "stands there twice"),
+        ("a.json", b'{"data": NaN}', "NaN is not JSON"),
+        ("a.json", b'{"data": "\xff"}', "codec can't decode"),
+        ("a.json", b'{"data": "\\ud800"}', "surrogates not allowed"),
+        ("a.json", b"[" * 100_000, "nested too deeply"),
+        ("a.json.gz", b"{}", "cut off, damaged, or not gzipped"),
+        ("a.json.gz", gzip.compress(b"{}" * 100)[:-9], "cut off, damaged, or not gzipped"),
+    ],
+)
+def test_damaged_files_are_refused(tmp_path, name, data, message):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(DataError) as caught:
+        read_squad(tmp_path / name)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_file_or_too_large_is_refused(tmp_path, monkeypatch):
+    with pytest.raises(DataError, match="there is no such file"):
+        read_squad(tmp_path / "a.json")
+    with pytest.raises(DataError, match="expected a file"):
+        read_squad(tmp_path)
+    monkeypatch.setattr(squad, "LIMIT_BYTES", 1000)
+    bomb = tmp_path / "a.json.gz"
+    bomb.write_bytes(gzip.compress(b" " * 10_000_000))
+    with pytest.raises(DataError, match="longer than 1,000 bytes"):
+        read_squad(bomb)
+
+
+def test_contexts_stay_together_when_examples_are_split():
+    contexts = [f"text {i // 5}" for i in range(100)]
+    examples = QuestionExamples([str(i) for i in range(100)], contexts, [[]] * 100)
+    rest, held_out = examples.split(0.2, seed=3)
+    assert len(held_out) == 20
+    assert not set(rest.contexts) & set(held_out.contexts)
+    assert sorted(rest.rows + held_out.rows) == list(range(1, 101))
+    assert rest.rows == sorted(rest.rows)
+    again, _ = examples.split(0.2, seed=3)
+    other, _ = examples.split(0.2, seed=4)
+    assert again.rows == rest.rows != other.rows
+    assert examples[3:5].questions == ["3", "4"]
+    assert len(examples.subset(np.array([], int))) == 0
+    with pytest.raises(DataError, match="one part would be empty"):
+        examples[:5].split(0.5, seed=0)
+    with pytest.raises(ConfigError, match="between 0 and 1"):
+        examples.split(1.0, seed=0)
+    with pytest.raises(TypeError, match="take a slice"):
+        examples[3]
+
+
+def test_lists_of_other_lengths_are_refused():
+    with pytest.raises(DataError, match="expected as many contexts as questions, which are 1"):
+        QuestionExamples(["a"], [])
