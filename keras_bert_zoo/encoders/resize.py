@@ -100,12 +100,27 @@ def extend_token_table(
         raise ConfigError(f"`pieces` must hold ids from 0 to {size - 1}, got {outside[0]}.")
 
     def extend(table: np.ndarray) -> np.ndarray:
-        rows = [table[list(ids)].mean(0) if len(ids) else table.mean(0) for ids in pieces]
-        return np.concatenate([table[:first], np.stack(rows), table[first + len(rows) :]])
+        return extend_rows(table, pieces, first)
 
     rows = max(size, first + len(pieces))
     larger = dataclasses.replace(encoder.config, vocabulary_size=rows)
     return _rebuilt(encoder, larger, {"token_table": extend})
+
+
+def extend_rows(table: np.ndarray, pieces: Sequence[Sequence[int]], first: int) -> np.ndarray:
+    """A table, one row a token, with rows for new tokens: each the mean of its pieces' rows.
+
+    Args:
+        table: array (V, ...).
+        pieces: see `extend_token_table`.
+        first: int. The new tokens' first id, at most V.
+
+    Returns:
+        array (at least V, ...) of the same dtype.
+    """
+    rows = [table[list(ids)].mean(0) if len(ids) else table.mean(0) for ids in pieces]
+    extended = [table[:first], np.stack(rows), table[first + len(rows) :]]
+    return np.concatenate(extended).astype(table.dtype)
 
 
 def _rebuilt(

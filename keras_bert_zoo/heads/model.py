@@ -48,7 +48,9 @@ class HeadedModel(keras.Model):
     Attributes:
         encoder: Encoder.
         heads: dict, kind -> layer.
+        token_layout, attention_groups: what was chosen.
         tokenizer: Tokenizer or None.
+        other_config: dict. The argument `config`.
     """
 
     encoder: Encoder
@@ -95,8 +97,9 @@ class HeadedModel(keras.Model):
         self.encoder = encoder
         self.heads = layers
         self.token_layout = token_layout
+        self.attention_groups = attention_groups
         self.tokenizer = tokenizer
-        self._config = dict(config or {})
+        self.other_config: dict[str, Any] = dict(config or {})
 
     @classmethod
     def from_preset(
@@ -171,7 +174,7 @@ class HeadedModel(keras.Model):
                 directory,
                 self.encoder,
                 self.heads,
-                config=self._config,
+                config=self.other_config,
                 tokenizer=self.tokenizer,
                 overwrite=overwrite,
             )
