@@ -7,7 +7,7 @@ Where a ratio has no denominator it is 0, as in scikit-learn. R rows, L labels.
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -18,8 +18,11 @@ __all__ = [
     "LabelScores",
     "MultiLabelReport",
     "RegressionReport",
+    "TextReport",
     "classification_report",
     "format_report",
+    "format_table",
+    "format_values",
     "multi_label_report",
     "regression_report",
 ]
@@ -278,12 +281,22 @@ def regression_report(true: np.ndarray, predicted: np.ndarray) -> RegressionRepo
     )
 
 
+@runtime_checkable
+class TextReport(Protocol):
+    """A report of another module, which knows how to show itself."""
+
+    def to_text(self) -> str:
+        """Sets the report as a text table of several lines."""
+
+
 def format_report(
-    report: ClassificationReport | MultiLabelReport | RegressionReport,
+    report: ClassificationReport | MultiLabelReport | RegressionReport | TextReport,
 ) -> str:
     """Sets a report as a text table of several lines, for a terminal."""
+    if isinstance(report, TextReport):
+        return report.to_text()
     if isinstance(report, RegressionReport):
-        return _format_values(
+        return format_values(
             [
                 ("pearson", f"{report.pearson:.4f}"),
                 ("spearman", f"{report.spearman:.4f}"),
@@ -306,7 +319,7 @@ def format_report(
         head = ("accuracy", f"{report.accuracy:.4f}")
     table.append([])
     table += [[name, *(f"{score:.4f}" for score in scores), total] for name, *scores in averages]
-    parts = [_format_values([head]), _format_table(table)]
+    parts = [format_values([head]), format_table(table)]
     if isinstance(report, ClassificationReport):
         parts.append(_format_confusion(report))
     return "\n\n".join(part for part in parts if part)
@@ -368,12 +381,13 @@ def _width(text: str) -> int:
     )
 
 
-def _format_values(values: list[tuple[str, str]]) -> str:
+def format_values(values: list[tuple[str, str]]) -> str:
+    """Sets names and values below each other, in two columns."""
     width = max(_width(name) for name, _ in values)
     return "\n".join(f"{name}{' ' * (width - _width(name))}  {value}" for name, value in values)
 
 
-def _format_table(table: list[list[str]]) -> str:
+def format_table(table: list[list[str]]) -> str:
     """Sets rows in columns: the first to the left, numbers to the right; [] is an empty line."""
     full = [row for row in table if row]
     widths = [max(_width(row[column]) for row in full) for column in range(len(full[0]))]
@@ -392,7 +406,7 @@ def _format_confusion(report: ClassificationReport) -> str:
     if len(names) <= _MATRIX_LABELS:
         header = ["true \\ predicted", *names]
         rows = [[name, *map(str, confusion[index])] for index, name in enumerate(names)]
-        return _format_table([header, *rows])
+        return format_table([header, *rows])
     wrong = confusion.copy()
     np.fill_diagonal(wrong, 0)
     order = np.argsort(-wrong, axis=None, kind="stable")[:_LISTED_CONFUSIONS]
@@ -403,4 +417,4 @@ def _format_confusion(report: ClassificationReport) -> str:
             rows.append([names[true], names[predicted], str(wrong[true, predicted])])
     if not rows:
         return ""
-    return "most often confused\n" + _format_table([["true", "predicted", "rows"], *rows])
+    return "most often confused\n" + format_table([["true", "predicted", "rows"], *rows])
