@@ -18,7 +18,7 @@ PACKAGE = Path(keras_bert_zoo.__file__).parent
 # on one line know nothing of each other. Imports inside functions and under TYPE_CHECKING are free.
 ORDER = (
     ("errors",),
-    ("files",),
+    ("files", "arrays"),
     ("config",),
     ("text", "layers"),
     ("data",),

@@ -1,4 +1,4 @@
-"""Allocating and copying arrays as fast as the memory allows.
+"""Copying arrays as fast as the memory allows.
 
 Dense kernels lie in checkpoints as the transpose of what Keras wants. NumPy copies a transpose
 element by element across the whole matrix, at a fraction of the memory's speed; here it is done
@@ -7,43 +7,14 @@ block by block, each block staying in the processor's cache.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+
+from keras_bert_zoo.arrays import aligned_empty, aligned_zeros
+
+__all__ = ["aligned_empty", "aligned_zeros", "copy_array"]
 
 # Rows and columns of a block: 256 KiB of float32, which fits second-level caches.
 BLOCK = 256
-
-# TensorFlow takes over a buffer without copying it if it is aligned so (Eigen with AVX-512).
-_ALIGNMENT = 64
-
-
-def aligned_empty(shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
-    """Returns an uninitialized C-contiguous array whose buffer TensorFlow can take over.
-
-    Args:
-        shape: tuple of int.
-        dtype: of the array.
-
-    Returns:
-        np.ndarray.
-    """
-    dtype = np.dtype(dtype)
-    return _aligned(np.empty(_padded(shape, dtype), np.uint8), shape, dtype)
-
-
-def aligned_zeros(shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
-    """Returns zeros as `aligned_empty` does; untouched, a large array takes no memory.
-
-    Args:
-        shape: tuple of int.
-        dtype: of the array.
-
-    Returns:
-        np.ndarray.
-    """
-    dtype = np.dtype(dtype)
-    return _aligned(np.zeros(_padded(shape, dtype), np.uint8), shape, dtype)
 
 
 def copy_array(target: np.ndarray, source: np.ndarray) -> None:
@@ -71,13 +42,3 @@ def copy_array(target: np.ndarray, source: np.ndarray) -> None:
 def _runs_along(array: np.ndarray) -> int:
     """Returns the axis along which neighbours in memory lie."""
     return int(np.argmin(np.abs(array.strides)))
-
-
-def _padded(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
-    return int(np.prod(shape, dtype=np.int64)) * dtype.itemsize + _ALIGNMENT
-
-
-def _aligned(buffer: np.ndarray, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
-    start = -buffer.ctypes.data % _ALIGNMENT
-    size = buffer.size - _ALIGNMENT
-    return buffer[start : start + size].view(dtype).reshape(shape)

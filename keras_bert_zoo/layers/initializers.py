@@ -15,8 +15,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_bert_zoo.arrays import aligned_zeros
+
 _untouched: ContextVar[bool] = ContextVar("untouched", default=False)
-_ALIGNMENT = 64  # bytes; a buffer aligned so is taken over by TensorFlow without a copy
 
 
 @contextmanager
@@ -54,8 +55,5 @@ class TruncatedNormal(keras.initializers.TruncatedNormal):
         if not tf.executing_eagerly():  # Keras looks at shapes; nothing is computed
             return tf.zeros(shape, dtype or keras.config.floatx())
         kind = np.dtype(tf.as_dtype(dtype or keras.config.floatx()).as_numpy_dtype)
-        size = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
         # The system gives zeroed pages when they are first written; here none is written.
-        buffer = np.zeros(size + _ALIGNMENT, np.uint8)
-        start = -buffer.ctypes.data % _ALIGNMENT
-        return tf.raw_ops.Identity(input=buffer[start : start + size].view(kind).reshape(shape))
+        return tf.raw_ops.Identity(input=aligned_zeros(tuple(shape), kind))

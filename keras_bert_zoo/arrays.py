@@ -1,0 +1,48 @@
+"""Arrays in memory that TensorFlow takes over without copying it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+# TensorFlow takes over a buffer without copying it if it is aligned so (Eigen with AVX-512).
+_ALIGNMENT = 64
+
+
+def aligned_empty(shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
+    """Returns an uninitialized C-contiguous array whose buffer TensorFlow can take over.
+
+    Args:
+        shape: tuple of int.
+        dtype: of the array.
+
+    Returns:
+        np.ndarray.
+    """
+    dtype = np.dtype(dtype)
+    return _aligned(np.empty(_padded(shape, dtype), np.uint8), shape, dtype)
+
+
+def aligned_zeros(shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
+    """Returns zeros as `aligned_empty` does; untouched, a large array takes no memory.
+
+    Args:
+        shape: tuple of int.
+        dtype: of the array.
+
+    Returns:
+        np.ndarray.
+    """
+    dtype = np.dtype(dtype)
+    return _aligned(np.zeros(_padded(shape, dtype), np.uint8), shape, dtype)
+
+
+def _padded(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+    return int(np.prod(shape, dtype=np.int64)) * dtype.itemsize + _ALIGNMENT
+
+
+def _aligned(buffer: np.ndarray, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    start = -buffer.ctypes.data % _ALIGNMENT
+    size = buffer.size - _ALIGNMENT
+    return buffer[start : start + size].view(dtype).reshape(shape)
