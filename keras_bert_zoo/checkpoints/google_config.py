@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from keras_bert_zoo.checkpoints.tensors import TensorSource, list_some, show_name
+from keras_bert_zoo.checkpoints.tensors import LABEL_LIMIT, TensorSource, list_some, show_name
 from keras_bert_zoo.errors import CheckpointError, ConfigError
 
 # Of tf.contrib.layers.layer_norm, which all three use (google-research/bert, modeling.py).
@@ -184,6 +184,9 @@ def describe_heads(source: TensorSource, family: str) -> dict[str, Any]:
 
     Returns:
         dict: `architectures`, and the labels of a classifier.
+
+    Raises:
+        CheckpointError: the classifier has no labels.
     """
 
     def has(*names: str) -> bool:
@@ -212,7 +215,12 @@ def describe_heads(source: TensorSource, family: str) -> dict[str, Any]:
     name = {"bert": "Bert", "albert": "Albert", "electra": "Electra"}[family]
     described: dict[str, Any] = {"architectures": [name + head]}
     if head == "ForSequenceClassification":
-        labels = [f"LABEL_{i}" for i in range(source.shape("classifier.weight")[0])]
+        shape = source.shape("classifier.weight")
+        if len(shape) != 2 or not 1 <= shape[0] <= LABEL_LIMIT:
+            raise CheckpointError(
+                f"{source.path}: the classifier has the shape {shape}; expected (labels, width)."
+            )
+        labels = [f"LABEL_{i}" for i in range(shape[0])]
         described["id2label"] = {str(i): label for i, label in enumerate(labels)}
         described["label2id"] = {label: i for i, label in enumerate(labels)}
     return described

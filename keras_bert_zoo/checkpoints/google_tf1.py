@@ -11,7 +11,6 @@ import numpy as np
 import tensorflow as tf
 
 from keras_bert_zoo.checkpoints.google_config import (
-    WORD_EMBEDDINGS,
     describe_heads,
     electra_config,
     from_google_config,
@@ -218,6 +217,6 @@ def read_google_config(
             )
         else:
             if family == "electra":
-                found.setdefault("embedding_size", source.shape(WORD_EMBEDDINGS[family])[1])
+                found.setdefault("embedding_size", electra_config(source)["embedding_size"])
             config = from_google_config(found, family, directory / names[0])
         return config | describe_heads(source, family)

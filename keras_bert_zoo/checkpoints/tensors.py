@@ -43,7 +43,8 @@ FLOAT_DTYPES = frozenset(
 _NAME_LIMIT = 512
 _RANK_LIMIT = 16
 _SIZE_LIMIT = 1 << 40  # elements, dimensions of 0 not counted
-_LABEL_LIMIT = 1_000_000
+_EMPTY_LIMIT = 1 << 16  # the same where one is 0: sizes without data are claims alone
+LABEL_LIMIT = 1_000_000
 _LISTED = 12  # items named in one error; the rest are counted
 
 # LayerNorm's tensors in checkpoints that Google's TF1 names reached unchanged.
@@ -283,9 +284,9 @@ def _check_config(config: dict[str, Any], path: Path) -> dict[str, Any]:
         problems.append(f"`architectures` must be a list of names, got {names!r:.80}")
     for key in ("num_labels", "_num_labels"):
         count = config.get(key)
-        if count is not None and (type(count) is not int or not 0 <= count <= _LABEL_LIMIT):
+        if count is not None and (type(count) is not int or not 0 <= count <= LABEL_LIMIT):
             problems.append(
-                f"`{key}` must be an integer of 0 to {_LABEL_LIMIT:,}, got {count!r:.80}"
+                f"`{key}` must be an integer of 0 to {LABEL_LIMIT:,}, got {count!r:.80}"
             )
     labels = config.get("id2label")
     if labels is not None:
@@ -304,7 +305,7 @@ def _check_config(config: dict[str, Any], path: Path) -> dict[str, Any]:
 def _are_labels(labels: Any) -> bool:
     return (
         isinstance(labels, dict)
-        and len(labels) <= _LABEL_LIMIT
+        and len(labels) <= LABEL_LIMIT
         and labels.keys() == {str(i) for i in range(len(labels))}
         and all(isinstance(name, str) or type(name) is int for name in labels.values())
     )
@@ -418,9 +419,9 @@ def count_elements(shape: Sequence[int]) -> int | None:
     product = 1
     for n in shape:
         product *= max(n, 1)
-    if product > _SIZE_LIMIT:
-        return None
-    return 0 if 0 in shape else product
+    if 0 in shape:
+        return 0 if product <= _EMPTY_LIMIT else None
+    return product if product <= _SIZE_LIMIT else None
 
 
 def show_shape(shape: Sequence[int]) -> str:

@@ -208,6 +208,25 @@ def test_fine_tuned_heads(tmp_path, scope, head, architecture):
     np.testing.assert_array_equal(variables_of(again)[f"{scope}output_weights"], weights)
 
 
+@pytest.mark.parametrize("shape", [(), (3,), (0, 4), (2, 4, 1)])
+def test_refuses_a_classifier_without_labels(folder, shape):
+    encoder = {n: v for n, v in variables_of(folder).items() if n.startswith("bert/")}
+    save(folder, encoder | {"output_weights": np.zeros(shape, np.float32)})
+    with pytest.raises(CheckpointError, match=r"the classifier has the shape .* \(labels, width\)"):
+        read_config(folder)
+
+
+def test_refuses_an_electra_without_a_table(tmp_path):
+    shutil.copytree(ASSETS / "google_electra", tmp_path / "electra")
+    folder = tmp_path / "electra"
+    variables = variables_of(folder)
+    variables["electra/embeddings/word_embeddings"] = np.zeros(3, np.float32)
+    save(folder, variables, next(folder.glob("*.index")).stem)
+    (folder / "electra_config.json").write_text('{"hidden_act": "gelu"}')
+    with pytest.raises(CheckpointError, match="is no ELECTRA"):
+        read_config(folder)
+
+
 def test_variables_without_a_name_keep_theirs(folder):
     save(folder, variables_of(folder) | {"crf_loss/transition": np.zeros((2, 2), np.float32)})
     with open_checkpoint(folder) as source:

@@ -254,7 +254,16 @@ def test_shapes_are_counted_before_they_are_multiplied():
     assert count_elements(()) == 1
     assert count_elements((3, 0, 5)) == 0
     assert count_elements((1 << 40,)) == 1 << 40
-    for shape in ((-1,), (1 << 41,), (1 << 20, 1 << 21), (0, 1 << 41), [1] * 17):
+    assert count_elements((0, 768)) == 0
+    for shape in (
+        (1 << 40, 0),
+        (0, 1 << 17),
+        (-1,),
+        (1 << 41,),
+        (1 << 20, 1 << 21),
+        (0, 1 << 41),
+        [1] * 17,
+    ):
         assert count_elements(shape) is None
     assert count_elements([1 << 62] * 1_000_000) is None
     assert len(show_shape([1 << 62] * 1_000_000)) < 300
