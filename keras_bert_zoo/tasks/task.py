@@ -30,7 +30,7 @@ class Task(TextModel):
 
         Args:
             directory: path.
-            **kwargs: `token_layout`, `dtype`, `ignore_config_keys`.
+            **kwargs: `token_layout`, `dtype`, `allow_pickle`, `ignore_config_keys`.
 
         Returns:
             the task.
@@ -56,12 +56,13 @@ class Task(TextModel):
         head_width: int | None,
         ignore_config_keys: Iterable[str],
         dtype: Any,
+        allow_pickle: bool = False,
     ) -> tuple[Encoder, Tokenizer, Any, dict[str, Any]]:
         """Loads an encoder and a tokenizer, and the head where `head_width` is None.
 
         Returns the encoder, the tokenizer, the head's layer and what `SIDE_FILE` holds.
         """
-        directory = find_preset(preset)
+        directory = find_preset(preset, allow_pickle=allow_pickle)
         tokenizer = load_tokenizer(directory)
         encoder, heads, _ = load_headed(
             directory,
@@ -70,6 +71,7 @@ class Task(TextModel):
             new_head=head_width is not None,
             user=cls.__name__,
             new_head_hint=cls._head_hint(),
+            allow_pickle=allow_pickle,
             ignore_config_keys=ignore_config_keys,
             dtype=dtype,
         )

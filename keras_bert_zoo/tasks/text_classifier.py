@@ -112,6 +112,7 @@ class TextClassifier(Task):
         max_length: int | None = None,
         token_layout: str = "packed",
         dtype: Any = None,
+        allow_pickle: bool = False,
         ignore_config_keys: Iterable[str] = (),
     ) -> Self:
         """Builds a classifier on a preset.
@@ -125,6 +126,8 @@ class TextClassifier(Task):
             max_length: int, tokens. None: as saved with the head that is loaded, otherwise 128.
             token_layout: "packed" or "padded".
             dtype: Keras dtype policy of the encoder, "mixed_bfloat16" for one.
+            allow_pickle: bool. Whether a pytorch_model.bin may be fetched and read; see
+                `open_checkpoint`.
             ignore_config_keys: config.json keys to leave unread although they are unknown.
 
         Returns:
@@ -139,9 +142,10 @@ class TextClassifier(Task):
             head_width=None if labels is None else len(labels),
             ignore_config_keys=ignore_config_keys,
             dtype=dtype,
+            allow_pickle=allow_pickle,
         )
         if labels is None:
-            raw = read_config(find_preset(preset))
+            raw = read_config(find_preset(preset, allow_pickle=allow_pickle))
             if is_regression(raw):
                 raise CheckpointError(
                     f"{os.fspath(preset)!r} holds a regression model: load it as TextRegressor."

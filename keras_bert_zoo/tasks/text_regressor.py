@@ -64,6 +64,7 @@ class TextRegressor(Task):
         max_length: int | None = None,
         token_layout: str = "packed",
         dtype: Any = None,
+        allow_pickle: bool = False,
         ignore_config_keys: Iterable[str] = (),
     ) -> Self:
         """Builds a regressor on a preset.
@@ -76,6 +77,8 @@ class TextRegressor(Task):
             max_length: int, tokens. None: as saved with the head that is loaded, otherwise 128.
             token_layout: "packed" or "padded".
             dtype: Keras dtype policy of the encoder, "mixed_bfloat16" for one.
+            allow_pickle: bool. Whether a pytorch_model.bin may be fetched and read; see
+                `open_checkpoint`.
             ignore_config_keys: config.json keys to leave unread although they are unknown.
 
         Returns:
@@ -86,12 +89,14 @@ class TextRegressor(Task):
             CheckpointError: the preset is not there, does not fit, or has no head to load.
         """
         if new_head is None:
-            new_head = not is_regression(read_config(find_preset(preset)))
+            raw = read_config(find_preset(preset, allow_pickle=allow_pickle))
+            new_head = not is_regression(raw)
         encoder, tokenizer, head, side = cls._load_parts(
             preset,
             head_width=1 if new_head else None,
             ignore_config_keys=ignore_config_keys,
             dtype=dtype,
+            allow_pickle=allow_pickle,
         )
         if head.units != 1:
             raise CheckpointError(
