@@ -6,8 +6,9 @@ import dataclasses
 import logging
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -151,6 +152,7 @@ def save_headed(
     config: Mapping[str, Any],
     tokenizer: Tokenizer | None = None,
     side: Mapping[str, Any] | None = None,
+    write_more: Callable[[Path], None] | None = None,
     overwrite: bool = True,
 ) -> None:
     """Writes an encoder and its heads as a Hugging Face directory, aside and renamed.
@@ -162,6 +164,7 @@ def save_headed(
         config: dict. What config.json holds beside the encoder's part.
         tokenizer: Tokenizer or None.
         side: dict. Contents of `SIDE_FILE`, by which an earlier save is known.
+        write_more: writes further files into the directory that it is given.
         overwrite: bool. Whether to replace an earlier save.
 
     Raises:
@@ -214,6 +217,8 @@ def save_headed(
         if tokenizer is not None:
             tokenizer.save(aside)
         write_tensors(aside, variables, names, copies=copies)
+        if write_more is not None:
+            write_more(aside)
 
 
 def _without_pooler(encoder: Encoder) -> list[keras.Variable]:
