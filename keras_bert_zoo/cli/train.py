@@ -199,6 +199,7 @@ def run(args: argparse.Namespace) -> int:
         return 130
     task.training_record = _record(args, task, dtype, interrupted)
     with _no_interrupt():
+        command.tune(task, dev, args)
         _save(task, args.output)
     if interrupted:
         kept = "the best weights so far" if dev is not None else "the weights so far"
@@ -303,7 +304,7 @@ def _record(args: argparse.Namespace, task: Task, dtype: str, interrupted: bool)
     """What the saved directory tells of its training."""
     fitted = {} if interrupted else task.training_record
     names = ("preset", "train", "dev", "dev_fraction", "task", "learning_rate", "warmup_fraction",
-             "weight_decay", "probe_epochs", "clip_norm", "class_weight", "seed",
+             "weight_decay", "probe_epochs", "clip_norm", "class_weight", "tune_thresholds", "seed",
              "batch_size")  # fmt: skip
     return {name: getattr(args, name) for name in names if hasattr(args, name)} | {
         "dtype": dtype,

@@ -28,6 +28,7 @@ from keras_bert_zoo.training.metrics import (
     classification_report,
     multi_label_report,
 )
+from keras_bert_zoo.training.thresholds import check_thresholds, tune_thresholds
 
 MULTI_LABEL = "multi_label_classification"
 SINGLE_LABEL = "single_label_classification"
@@ -40,10 +41,10 @@ class TextClassifier(Task):
 
     - single-label: `label` (texts,) str, `score` (texts,) float32, its probability, and `scores`
       (texts, labels) float32, all probabilities in the order of `labels`;
-    - multi-label: `label` (texts, labels) str, the labels whose probability is at least
+    - multi-label: `label` (texts, labels) str, the labels whose probability is at least their
       `threshold`, from the most to the least probable and then empty strings; `score` (texts,
-      labels) float32, all probabilities in falling order, so that it stands beside `label`; and
-      `scores` as above.
+      labels) float32, the probabilities of these labels and then, falling too, those of the
+      others, so that it stands beside `label`; and `scores` as above.
 
     `fit` takes labels as names, or as ids: integers, for several labels a text rows of 0 and 1.
     Where the names are themselves numbers other than 0, 1, ..., integers are taken as names.
@@ -53,7 +54,7 @@ class TextClassifier(Task):
         tokenizer: Tokenizer.
         labels: label names, in the order of their ids.
         multi_label: bool. Whether a text may have any number of labels.
-        threshold: float in (0, 1). Multi-label only.
+        threshold: float in (0, 1), or one a label; see `tune_thresholds`. Multi-label only.
         head: ClassificationHead with one unit a label.
         max_length: int, tokens. Longer texts are truncated; default 128.
         token_layout: "packed" or "padded"; see `Encoder`.
@@ -73,7 +74,7 @@ class TextClassifier(Task):
         labels: Sequence[str],
         *,
         multi_label: bool = False,
-        threshold: float = 0.5,
+        threshold: float | Sequence[float] = 0.5,
         head: ClassificationHead | None = None,
         max_length: int | None = None,
         token_layout: str = "packed",
@@ -82,8 +83,7 @@ class TextClassifier(Task):
         label_map = LabelMap(tuple(str(label) for label in labels))
         if len(label_map) < (1 if multi_label else 2):
             raise ConfigError(f"A classifier needs at least two labels, got {list(labels)!r}.")
-        if not isinstance(threshold, int | float) or not 0 < threshold < 1:
-            raise ConfigError(f"`threshold` must be in (0, 1), got {threshold!r}.")
+        threshold = check_thresholds(threshold, label_map.names)
         super().__init__(
             encoder,
             tokenizer,
@@ -94,7 +94,16 @@ class TextClassifier(Task):
         )
         self.label_map = label_map
         self.multi_label = multi_label
-        self.threshold = threshold
+        self._threshold = threshold
+
+    @property
+    def threshold(self) -> float | tuple[float, ...]:
+        """The probability from which a label applies: one for all, or one a label."""
+        return self._threshold
+
+    @threshold.setter
+    def threshold(self, value: float | Sequence[float]) -> None:
+        self._threshold = check_thresholds(value, self.labels)
 
     @property
     def labels(self) -> list[str]:
@@ -108,7 +117,7 @@ class TextClassifier(Task):
         *,
         labels: Sequence[str] | None = None,
         multi_label: bool | None = None,
-        threshold: float | None = None,
+        threshold: float | Sequence[float] | None = None,
         max_length: int | None = None,
         token_layout: str = "packed",
         dtype: Any = None,
@@ -122,7 +131,8 @@ class TextClassifier(Task):
             labels: names for a new head, to be trained; None loads the preset's own head.
             multi_label: bool. None: as the config says of the head that is loaded; False for a
                 new one.
-            threshold: float. None: as saved with the head that is loaded, otherwise 0.5.
+            threshold: float, or one a label. None: as saved with the head that is loaded,
+                otherwise 0.5.
             max_length: int, tokens. None: as saved with the head that is loaded, otherwise 128.
             token_layout: "packed" or "padded".
             dtype: Keras dtype policy of the encoder, "mixed_bfloat16" for one.
@@ -278,8 +288,14 @@ class TextClassifier(Task):
         names = tf.constant(self.labels)
         if self.multi_label:
             scores = tf.sigmoid(logits)
-            score, order = tf.math.top_k(scores, k=len(self.label_map))
-            label = tf.where(score >= self.threshold, tf.gather(names, order), "")
+            _, order = tf.math.top_k(scores, k=len(self.label_map))
+            applies = tf.gather(scores >= tf.constant(self.threshold), order, batch_dims=1)
+            # Thresholds of its own may rule out a label that is likelier than one that applies.
+            first = tf.argsort(tf.cast(~applies, tf.int32), stable=True)
+            order = tf.gather(order, first, batch_dims=1)
+            applies = tf.gather(applies, first, batch_dims=1)
+            score = tf.gather(scores, order, batch_dims=1)
+            label = tf.where(applies, tf.gather(names, order), "")
             return {"label": label, "score": score, "scores": scores}
         scores = tf.nn.softmax(logits)
         return {
@@ -299,14 +315,40 @@ class TextClassifier(Task):
             index = ids.get(found.item())
             other = -np.inf if index is None else scores[index]
             same = found == wanted or scores.max() - other <= 2 * tolerance
-        else:  # labels at the threshold may come and go, and neighbours swap
+        else:  # labels at their threshold may come and go, and neighbours swap
             changed = (set(wanted) ^ set(found)) - {b""}
-            same = all(
-                label in ids and abs(scores[ids[label]] - self.threshold) <= tolerance
-                for label in changed
-            )
+            margin = np.abs(scores - np.array(self.threshold))
+            same = all(label in ids and margin[ids[label]] <= tolerance for label in changed)
+            if same and changed:  # `score` then has another order
+                return largest_difference(scores, got["scores"])
         numbers = ("score", "scores")
         return max(largest_difference(expected[n], got[n]) for n in numbers) if same else None
+
+    def tune_thresholds(self, x: Any, y: Any = None, *, batch_size: int = 64) -> list[float]:
+        """Sets `threshold` to one a label, of the best F1 on data that was not trained on.
+
+        They are saved and exported with the model. Measure it on other data than these: for
+        these the thresholds were chosen. See `training.thresholds.tune_thresholds` for how rare
+        labels are kept from following chance.
+
+        Args:
+            x: as in `fit`, but for datasets.
+            y: as in `fit`.
+            batch_size: int.
+
+        Returns:
+            list of float, in the order of `labels`.
+
+        Raises:
+            ConfigError: the classifier is a single-label one.
+            DataError: labels that are unknown or do not fit the texts.
+        """
+        if not self.multi_label:
+            raise ConfigError("Only a classifier built with `multi_label=True` has thresholds.")
+        examples, targets = self._prepared(x, y)
+        scores = tf.sigmoid(self.predict_logits(examples, batch_size=batch_size)).numpy()
+        self.threshold = tune_thresholds(targets, scores).tolist()
+        return list(self._threshold)  # type: ignore[arg-type]
 
     def report(
         self, x: Any, y: Any = None, *, batch_size: int = 64
@@ -330,7 +372,8 @@ class TextClassifier(Task):
         logits = self.predict_logits(examples, batch_size=batch_size)
         if self.multi_label:
             scores = tf.sigmoid(logits).numpy()
-            return multi_label_report(targets, scores >= self.threshold, self.labels)
+            decided = scores >= np.array(self.threshold, np.float32)
+            return multi_label_report(targets, decided, self.labels)
         return classification_report(targets, logits.argmax(axis=-1), self.labels)
 
 

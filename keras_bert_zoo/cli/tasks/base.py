@@ -102,6 +102,9 @@ class TaskCommand(abc.ABC):
         """Arguments of `fit` that only this task has."""
         return {}
 
+    def tune(self, task: Any, dev: Any | None, args: argparse.Namespace) -> None:  # noqa: B027
+        """Sets what is tuned on the held-out data once the weights are trained: thresholds."""
+
     # === Answers ===
 
     def check_loaded(self, task: Any, args: argparse.Namespace) -> None:  # noqa: B027

@@ -50,11 +50,21 @@ class TextCommand(TaskCommand):
             default="none",
             help="balanced: every label weighs the same in total",
         )
+        group.add_argument(
+            "--tune-thresholds",
+            action=argparse.BooleanOptionalAction,
+            help="multi-label: tell what applies by a threshold a label, of the best F1 on the "
+            "held-out data, instead of by 0.5",
+        )
 
     def check_options(self, args: argparse.Namespace) -> None:
         """Refuses weights of labels where there is not one label a text."""
         if args.class_weight != "none" and self.name != "classification":
             raise ConfigError(f"--class-weight does not apply to --task {self.name}")
+        if args.tune_thresholds and self.name != "multi-label":
+            raise ConfigError(f"--tune-thresholds does not apply to --task {self.name}")
+        if args.tune_thresholds and not (args.dev or args.dev_fraction):
+            raise ConfigError("--tune-thresholds needs held-out data: give --dev or --dev-fraction")
 
     def read(self, path: str, args: argparse.Namespace) -> Examples:
         """Reads a table with labels."""
@@ -123,6 +133,11 @@ class TextCommand(TaskCommand):
     def fit_options(self, args: argparse.Namespace) -> dict[str, Any]:
         """Passes the weights of labels on."""
         return {} if args.class_weight == "none" else {"class_weight": args.class_weight}
+
+    def tune(self, task: Any, dev: Examples | None, args: argparse.Namespace) -> None:
+        """Tunes thresholds, if that was asked for."""
+        if args.tune_thresholds and dev is not None:
+            task.tune_thresholds(dev)
 
     def check_loaded(self, task: Any, args: argparse.Namespace) -> None:
         """Sees to the second text of a task on pairs."""
