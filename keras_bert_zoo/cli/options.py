@@ -75,7 +75,7 @@ def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
     args, unknown = parser.parse_known_args(argv)
     if unknown:
         flags = [flag for action in parser._actions for flag in action.option_strings]
-        raise ConfigError(f"unknown option {_with_hint(unknown[0].split('=')[0], flags)}")
+        raise ConfigError(f"unknown option {with_hint(unknown[0].split('=')[0], flags)}")
     return args
 
 
@@ -114,7 +114,7 @@ def _set_defaults(parser: Parser, path: str) -> None:
     for key, value in _read(path).items():
         name = key.replace("_", "-")
         if name not in actions:
-            unknown.append(_with_hint(key, list(actions)))
+            unknown.append(with_hint(key, list(actions)))
         elif value is not None:
             values[actions[name].dest] = _converted(actions[name], value, f"{path}: {key}")
             actions[name].required = False
@@ -164,7 +164,8 @@ def _converted(action: argparse.Action, value: Any, where: str) -> Any:
     return converted
 
 
-def _with_hint(name: str, known: list[str]) -> str:
+def with_hint(name: str, known: list[str]) -> str:
+    """A name that is not known, quoted, with the one that was probably meant."""
     close = difflib.get_close_matches(name.replace("_", "-"), known, n=1)
     return f"{name!r} (did you mean {close[0]!r}?)" if close else repr(name)
 

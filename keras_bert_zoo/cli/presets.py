@@ -7,7 +7,8 @@ import dataclasses
 import json
 from typing import Any
 
-from keras_bert_zoo.cli.options import Parser
+from keras_bert_zoo.cli.options import Parser, with_hint
+from keras_bert_zoo.errors import ConfigError
 
 DESCRIPTION = """\
 List the pretrained models that have a name. Any other checkpoint is given to `train --preset` by
@@ -34,8 +35,16 @@ def run(args: argparse.Namespace) -> int:
     from keras_bert_zoo.presets.catalog import list_presets
     from keras_bert_zoo.presets.io import installed_directory
 
+    presets = list_presets()
+    for option in ("family", "language"):
+        known = sorted({getattr(preset, option) for preset in presets})
+        if getattr(args, option) not in (None, *known):
+            raise ConfigError(
+                f"no preset has the {option} {with_hint(getattr(args, option), known)}; there are "
+                f"{', '.join(known)}"
+            )
     rows: list[dict[str, Any]] = []
-    for preset in list_presets():
+    for preset in presets:
         if args.family not in (None, preset.family) or args.language not in (None, preset.language):
             continue
         directory = installed_directory(preset)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_bert_zoo.checkpoints.tensors import read_config
 from keras_bert_zoo.cli.options import peek
 from keras_bert_zoo.cli.tasks import TASKS, task_command
 from keras_bert_zoo.cli.tasks.base import TaskCommand
 from keras_bert_zoo.errors import BertZooError, CheckpointError
-from keras_bert_zoo.tasks.files import saved_task_name
 
 
 def saved_command(directory: str) -> TaskCommand:
@@ -28,6 +27,10 @@ def saved_command(directory: str) -> TaskCommand:
         CheckpointError: it is missing, or an export.
         ConfigError: its config.json cannot be read.
     """
+    # Late, for the sake of --help: they import NumPy.
+    from keras_bert_zoo.checkpoints.tensors import read_config
+    from keras_bert_zoo.tasks.files import saved_task_name
+
     path = Path(directory)
     if not path.is_dir():
         raise CheckpointError(
@@ -58,10 +61,10 @@ def peek_command(argv: Sequence[str]) -> TaskCommand:
         will say.
     """
     directory = peek(argv, "model")
-    try:
-        return saved_command(directory or "")
-    except BertZooError:
-        return task_command(next(iter(TASKS)))
+    if directory is not None:
+        with contextlib.suppress(BertZooError):
+            return saved_command(directory)
+    return task_command(next(iter(TASKS)))
 
 
 def load_saved_task(args: argparse.Namespace, command: TaskCommand) -> Any:

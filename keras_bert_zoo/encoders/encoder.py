@@ -403,10 +403,12 @@ class Encoder(keras.Model):
         return layout
 
 
-class _SharedContext(keras.layers.Layer):
+class SharedContext(keras.layers.Layer):
     """Calls a context layer again, with another number of attention groups.
 
     A layer of its own each time: Keras takes the number of a layer's outputs from its first call.
+    (Its class has a plain name because Keras makes the layer's from it, and TensorFlow refuses
+    scopes that start with an underscore.)
     """
 
     def __init__(self, context: keras.layers.Layer) -> None:
@@ -428,7 +430,7 @@ def _run(
     """
     x = parts.embeddings(layout)
     if parts.context is not None:
-        context = _SharedContext(parts.context) if parts.context.built else parts.context
+        context = SharedContext(parts.context) if parts.context.built else parts.context
         layout = layout | context(layout)
     states, scores = [x], []
     last = len(parts.blocks) - 1

@@ -58,16 +58,27 @@ def main() -> None:
     rows = [dict(zip(texts, row, strict=True)) for row in zip(*texts.values(), strict=True)]
     signatures = tf.saved_model.load(request["model"]).signatures
     serve = signatures["serving_default"]
-    answers = {"serving_default": plain(serve(**{k: tf.constant(v) for k, v in texts.items()}))}
+    asked = {"serving_default": (serve, {k: tf.constant(v) for k, v in texts.items()})}
     for i in request["alone"]:
-        alone = serve(**{name: tf.constant([text]) for name, text in rows[i].items()})
-        answers[f"serving_default, text {i} alone"] = plain(alone)
-    none = serve(**{name: tf.constant(column)[:0] for name, column in texts.items()})
-    answers["serving_default, no texts"] = plain(none)
+        alone = {name: tf.constant([text]) for name, text in rows[i].items()}
+        asked[f"serving_default, text {i} alone"] = (serve, alone)
+    none = {name: tf.constant(column)[:0] for name, column in texts.items()}
+    asked["serving_default, no texts"] = (serve, none)
     serialized = tf.constant([example(row) for row in rows])
-    answers["examples"] = plain(signatures["examples"](examples=serialized))
+    asked["examples"] = (signatures["examples"], {"examples": serialized})
     tokens = {name: tf.constant(ids, tf.int32) for name, ids in request["tokens"].items()}
-    answers["tokens"] = plain(signatures["tokens"](**tokens))
+    asked["tokens"] = (signatures["tokens"], tokens)
+    answers = {}
+    for where, (signature, inputs) in asked.items():
+        try:
+            answers[where] = plain(signature(**inputs))
+        except tf.errors.OpError as error:
+            # TensorFlow's messages go through every layer first; what went wrong stands last,
+            # before the name of the node.
+            lines = [line.strip() for line in error.message.splitlines()]
+            told = [line for line in lines if line and not line.startswith("[[")]
+            print("\n" + json.dumps({"failed": where, "error": told[-1]}), flush=True)
+            return
     print("\n" + json.dumps({"tensorflow": tf.__version__, "answers": answers}), flush=True)
 
 

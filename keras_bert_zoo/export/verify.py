@@ -146,7 +146,13 @@ class Verifier:
                 "The export cannot be loaded and asked without keras_bert_zoo: "
                 f"{lines[-1] if lines else f'exit code {self._process.returncode}'}"
             )
-        answers = json.loads(out.splitlines()[-1])["answers"]
+        said = json.loads(out.splitlines()[-1])
+        if "failed" in said:
+            raise ExportError(
+                f"The export cannot be asked without keras_bert_zoo ({said['failed']}): "
+                f"{said['error']}"
+            )
+        answers = said["answers"]
         return {
             where: {name: _array(value) for name, value in outputs.items()}
             for where, outputs in answers.items()

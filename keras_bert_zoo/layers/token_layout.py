@@ -187,7 +187,8 @@ def _packed_layout(
         begin = rows - rows // 2**group
         end = rows if group == groups - 1 else rows - rows // 2 ** (group + 1)
         group_lengths, group_starts = lengths[begin:end], starts[begin:end]
-        longest = tf.reduce_max(tf.concat([group_lengths, [0]], axis=0))
+        # At least one column, for who takes the first one of a group without rows.
+        longest = tf.reduce_max(tf.concat([group_lengths, [1]], axis=0))
         width = -(-longest // _COLUMN_MULTIPLE) * _COLUMN_MULTIPLE
         within = tf.range(width)[tf.newaxis, :] < group_lengths[:, tf.newaxis]  # (n, s)
         index = tf.where(within, group_starts[:, tf.newaxis] + tf.range(width), tokens)
@@ -288,7 +289,7 @@ def from_batch(x: tf.Tensor, layout: Layout) -> tf.Tensor:
         float (T, H). Spare tokens of the packed layout repeat some token.
     """
     tokens = tf.reshape(x, [-1, x.shape[-1]])
-    return tokens if "shape_of" in layout else tf.gather(tokens, layout["cells"])
+    return tokens if "shape_of" in layout else _gather_cells(tokens, layout)
 
 
 def mean_of_tokens(x: tf.Tensor, layout: Layout) -> tf.Tensor:
@@ -310,7 +311,14 @@ def mean_of_tokens(x: tf.Tensor, layout: Layout) -> tf.Tensor:
 def pick_tokens(values: tf.Tensor, layout: Layout) -> tf.Tensor:
     """Takes the tokens' values out of a padded batch: (B, S) -> (T,), as `from_batch`."""
     flat = tf.reshape(values, [-1])
-    return flat if "shape_of" in layout else tf.gather(flat, layout["cells"])
+    return flat if "shape_of" in layout else _gather_cells(flat, layout)
+
+
+def _gather_cells(flat: tf.Tensor, layout: Layout) -> tf.Tensor:
+    # Spare tokens take the first cell; in a batch without any, there would be nothing to take.
+    more = tf.cast(tf.equal(tf.shape(flat)[0], 0), tf.int32)
+    paddings = [[0, more], *[[0, 0]] * (flat.shape.rank - 1)]
+    return tf.gather(tf.pad(flat, paddings), layout["cells"])
 
 
 def take_positions(x: tf.Tensor, layout: Layout, positions: tf.Tensor) -> tf.Tensor:

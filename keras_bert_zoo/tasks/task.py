@@ -15,6 +15,9 @@ from keras_bert_zoo.tasks.files import read_side_file
 from keras_bert_zoo.tasks.text_model import TextModel
 from keras_bert_zoo.text.tokenizer import Tokenizer
 
+# Tables of embeddings are padded to a multiple of 64, 128 or so, and leave room for new tokens.
+_SPARE_ROWS = 1024
+
 
 class Task(TextModel):
     """Base of the tasks: a `TextModel` that comes from a preset and goes to a directory."""
@@ -75,7 +78,20 @@ class Task(TextModel):
             ignore_config_keys=ignore_config_keys,
             dtype=dtype,
         )
-        side = read_side_file(directory) if head_width is None else {}
+        config = encoder.config
+        spare = config.vocabulary_size - tokenizer.vocabulary_size
+        if spare > max(_SPARE_ROWS, config.vocabulary_size // 50):
+            raise CheckpointError(
+                f"{os.fspath(preset)!r} has a tokenizer of {tokenizer.vocabulary_size} tokens, but "
+                f"its token embedding has {config.vocabulary_size} rows: this is another model's "
+                "vocabulary, or a part of one. If it is meant, build the task from an Encoder and "
+                "a Tokenizer."
+            )
+        side = {}
+        if head_width is None:
+            # A head from elsewhere answers texts as long as its model takes them.
+            longest = min(tokenizer.max_length or config.max_tokens, config.max_tokens)
+            side = {"max_length": longest} | read_side_file(directory)
         return encoder, tokenizer, heads[cls.head_kind], side
 
     @classmethod

@@ -158,3 +158,14 @@ def test_a_reader_that_goes_away_is_no_error(monkeypatch):
     )
     os.close(write)
     assert (finished.returncode, finished.stderr) == (141, b"")
+
+
+def test_as_a_module():
+    finished = subprocess.run(
+        [sys.executable, "-m", "keras_bert_zoo", "--version"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
+    )
+    assert finished.stdout.strip() == __version__

@@ -33,3 +33,10 @@ def test_says_what_was_verified(run):
     kinds = {line.split()[0]: line.split()[-1] for line in lines}
     assert kinds["minilm_l6_en_uncased"] == "yes"
     assert kinds["bert_base_zh"] == "unpinned"
+
+
+def test_a_family_or_language_that_there_is_not(refused):
+    assert refused("presets", "--family", "albrt").startswith(
+        "no preset has the family 'albrt' (did you mean 'albert'?); there are albert, bert"
+    )
+    assert "no preset has the language 'klingon'" in refused("presets", "--language", "klingon")

@@ -254,6 +254,19 @@ def test_an_export_that_answers_otherwise_is_not_put_in_place(single, tmp_path, 
     assert not (tmp_path / "model").exists()
 
 
+def test_a_request_that_fails_is_named(single, tmp_path, monkeypatch):
+    task = make_task("single_label")
+
+    def decode(outputs, context):
+        check = tf.debugging.Assert(tf.shape(outputs)[0] > 0, ["nobody there"])
+        with tf.control_dependencies([check]):
+            return task.answers(tf.identity(outputs))
+
+    monkeypatch.setattr(task, "decode", decode)
+    with pytest.raises(ExportError, match=r"\(serving_default, no texts\): .*nobody there"):
+        task.export(tmp_path / "model")
+
+
 def test_bfloat16(tmp_path):
     task = make_task("single_label", dtype="mixed_bfloat16")
     export = task.export(tmp_path / "model")

@@ -1,5 +1,6 @@
 """Tasks on strings: against transformers, through training, and through files."""
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -17,6 +18,7 @@ import tensorflow as tf
 import keras_bert_zoo as kbz
 from keras_bert_zoo.data.examples import Examples
 from keras_bert_zoo.data.tables import read_table
+from keras_bert_zoo.encoders.registry import build_encoder
 from keras_bert_zoo.errors import CheckpointError, ConfigError, DataError
 from tests.helpers import ASSETS, golden_inputs, load_golden
 
@@ -461,3 +463,25 @@ def test_mirrored_strategy_trains_like_one_device():
         check=False,
     )
     assert result.stdout.endswith("equal on 2 devices\n"), result.stderr[-3000:]
+
+
+def test_a_head_from_elsewhere_reads_as_much_as_its_model_takes():
+    task = kbz.TextClassifier.load(ASSETS / "bert_classifier")
+    assert task.max_length == min(
+        task.tokenizer.max_length or 10**9, task.encoder.config.max_tokens
+    )
+
+
+def test_the_vocabulary_of_another_model_is_refused(tmp_path):
+    encoder = kbz.Encoder.from_preset(TINY)
+    tokenizer = kbz.Tokenizer.from_preset(TINY)
+    config = dataclasses.replace(encoder.config, vocabulary_size=tokenizer.vocabulary_size + 1025)
+    build_encoder(config).save(tmp_path / "other")
+    tokenizer.save(tmp_path / "other")
+    with pytest.raises(CheckpointError, match="this is another model's vocabulary, or a part"):
+        kbz.TextClassifier.from_preset(tmp_path / "other", labels=["a", "b"])
+
+
+def test_unknown_options_of_an_encoder():
+    with pytest.raises(ConfigError, match="no option 'hidden_state'. It has token_layout"):
+        kbz.Encoder.from_preset(TINY, hidden_state=True)

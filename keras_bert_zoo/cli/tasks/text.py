@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from keras_bert_zoo.cli import options
 from keras_bert_zoo.cli.tasks.base import TaskCommand, number
-from keras_bert_zoo.data.labels import LabelMap
-from keras_bert_zoo.data.tables import read_table, read_table_in_parts
 from keras_bert_zoo.errors import ConfigError
 
+# What reads data is imported where it is used: NumPy, behind it, would slow --help down.
 if TYPE_CHECKING:
     from keras_bert_zoo.data.examples import Examples, LabelKind
+    from keras_bert_zoo.data.labels import LabelMap
 
 _LABEL_KINDS: dict[str, LabelKind] = {
     "classification": "single",
@@ -68,6 +68,8 @@ class TextCommand(TaskCommand):
 
     def read(self, path: str, args: argparse.Namespace) -> Examples:
         """Reads a table with labels."""
+        from keras_bert_zoo.data.tables import read_table
+
         return read_table(
             path,
             label=args.label,
@@ -78,6 +80,8 @@ class TextCommand(TaskCommand):
 
     def read_in_parts(self, source: Any, args: argparse.Namespace) -> Iterator[Examples]:
         """Reads a table without labels, or lines of text."""
+        from keras_bert_zoo.data.tables import read_table_in_parts
+
         table = options.table_options(args)
         plain = args.input == "-" or args.input.lower().removesuffix(".gz").endswith(".txt")
         if table["format"] is None and plain:
@@ -89,6 +93,7 @@ class TextCommand(TaskCommand):
     def check_preset(self, args: argparse.Namespace, config: Mapping[str, Any]) -> None:
         """Takes the labels over with --keep-head, if the preset is of the same task."""
         from keras_bert_zoo.config import is_regression
+        from keras_bert_zoo.data.labels import LabelMap
 
         if not args.keep_head:
             return
@@ -105,6 +110,8 @@ class TextCommand(TaskCommand):
 
     def check_data(self, train: Examples, dev: Examples | None) -> None:
         """Learns the labels; names those of the data that are not among them."""
+        from keras_bert_zoo.data.labels import LabelMap
+
         if self.name == "regression":
             return
         if self._labels is not None:
