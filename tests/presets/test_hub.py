@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import threading
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
@@ -194,8 +195,13 @@ def test_a_tokenizer_needs_no_weights(served, monkeypatch):
 
 @pytest.mark.parametrize(
     "load",
-    [kbz.Encoder.from_preset, kbz.HeadedModel.from_preset],
-    ids=["encoder", "headed"],
+    [
+        kbz.Encoder.from_preset,
+        kbz.HeadedModel.from_preset,
+        kbz.TextClassifier.from_preset,
+        partial(kbz.TextRegressor.from_preset, new_head=True),
+    ],
+    ids=["encoder", "headed", "classifier", "regressor"],
 )
 @pytest.mark.parametrize("allow_pickle", [False, True])
 def test_whether_a_pickle_may_be_fetched_is_passed_on(monkeypatch, load, allow_pickle):
