@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from keras_bert_zoo.presets.catalog import list_presets
     from keras_bert_zoo.presets.convert import convert_checkpoint
     from keras_bert_zoo.presets.vocabulary import extend_vocabulary
+    from keras_bert_zoo.tasks.multiple_choice import MultipleChoice
     from keras_bert_zoo.tasks.text_classifier import TextClassifier
     from keras_bert_zoo.tasks.text_regressor import TextRegressor
     from keras_bert_zoo.text.byte_bpe import ByteBpeTokenizer
@@ -31,6 +32,7 @@ __all__ = [
     "Encoder",
     "EncoderConfig",
     "HeadedModel",
+    "MultipleChoice",
     "SentencePieceTokenizer",
     "TextClassifier",
     "TextRegressor",
@@ -53,6 +55,7 @@ _MODULES = {
     "Encoder": "keras_bert_zoo.encoders.encoder",
     "EncoderConfig": "keras_bert_zoo.config",
     "HeadedModel": "keras_bert_zoo.heads.model",
+    "MultipleChoice": "keras_bert_zoo.tasks.multiple_choice",
     "SentencePieceTokenizer": "keras_bert_zoo.text.sentencepiece",
     "TextClassifier": "keras_bert_zoo.tasks.text_classifier",
     "TextRegressor": "keras_bert_zoo.tasks.text_regressor",

@@ -12,6 +12,7 @@ TASKS = {
     "classification": "text",
     "multi-label": "text",
     "regression": "text",
+    "multiple-choice": "multiple_choice",
 }
 
 
