@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from keras_bert_zoo.presets.vocabulary import extend_vocabulary
     from keras_bert_zoo.tasks.multiple_choice import MultipleChoice
     from keras_bert_zoo.tasks.text_classifier import TextClassifier
+    from keras_bert_zoo.tasks.text_embedder import TextEmbedder
     from keras_bert_zoo.tasks.text_regressor import TextRegressor
     from keras_bert_zoo.text.byte_bpe import ByteBpeTokenizer
     from keras_bert_zoo.text.sentencepiece import SentencePieceTokenizer
@@ -35,6 +36,7 @@ __all__ = [
     "MultipleChoice",
     "SentencePieceTokenizer",
     "TextClassifier",
+    "TextEmbedder",
     "TextRegressor",
     "Tokenizer",
     "WordPieceTokenizer",
@@ -58,6 +60,7 @@ _MODULES = {
     "MultipleChoice": "keras_bert_zoo.tasks.multiple_choice",
     "SentencePieceTokenizer": "keras_bert_zoo.text.sentencepiece",
     "TextClassifier": "keras_bert_zoo.tasks.text_classifier",
+    "TextEmbedder": "keras_bert_zoo.tasks.text_embedder",
     "TextRegressor": "keras_bert_zoo.tasks.text_regressor",
     "Tokenizer": "keras_bert_zoo.text.tokenizer",
     "WordPieceTokenizer": "keras_bert_zoo.text.wordpiece",

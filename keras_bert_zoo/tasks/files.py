@@ -39,6 +39,8 @@ def saved_task_name(directory: str | os.PathLike[str], config: Mapping[str, Any]
         for ending, task in _ARCHITECTURES.items():
             if str(architecture).endswith(ending) and task != "classification":
                 return task
+    if os.path.exists(os.path.join(directory, "modules.json")):  # of sentence-transformers
+        return "embedding"
     return "regression" if is_regression(config) else "classification"
 
 

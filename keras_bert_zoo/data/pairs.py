@@ -1,0 +1,239 @@
+"""Groups of texts that belong together: pairs, pairs with scores, triplets, hard negatives."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from keras_bert_zoo.data.examples import Examples, clipped
+from keras_bert_zoo.data.tables import Field, TableFormat, table_records
+from keras_bert_zoo.errors import ConfigError, DataError
+
+__all__ = ["TextGroups", "read_groups"]
+
+
+@dataclass(frozen=True)
+class TextGroups:
+    """Groups of as many texts each: anchor, positive, and any hard negatives.
+
+    Args:
+        columns: a list of str for each place in a group, all of one length. One column: texts
+            alone; two: anchors and positives, or the two texts of a pair with a score; more: the
+            further ones are hard negatives.
+        scores: float for each group, how alike the two texts of a pair are; or None.
+        labels: str for each group, or None. Positives of groups of one label are not taken for
+            each other's negatives.
+        rows: the line on which each group starts in `path`, counted from 1. Empty means 1, 2, ...
+        path: the file's name for messages; empty for groups that come from no file.
+
+    Raises:
+        DataError: the lists differ in length, or there are scores for other than pairs.
+    """
+
+    columns: tuple[list[str], ...]
+    scores: list[float] | None = None
+    labels: list[str] | None = None
+    rows: list[int] = field(default_factory=list)
+    path: str = ""
+
+    def __post_init__(self) -> None:
+        """Checks the lengths and fills in `rows`."""
+        if not self.columns:
+            raise DataError("expected at least one column of texts, got none")
+        count = len(self.columns[0])
+        if not self.rows:
+            object.__setattr__(self, "rows", list(range(1, count + 1)))
+        others = {f"texts in column {i}": column for i, column in enumerate(self.columns)}
+        others |= {"scores": self.scores, "labels": self.labels, "rows": self.rows}
+        for name, values in others.items():
+            if values is not None and len(values) != count:
+                raise DataError(f"expected {count} {name}, one a group, got {len(values)}")
+        if self.scores is not None and len(self.columns) != 2:
+            raise DataError(f"scores are for pairs of texts, got groups of {len(self.columns)}")
+
+    def __len__(self) -> int:
+        """Counts the groups."""
+        return len(self.columns[0])
+
+    def __getitem__(self, rows: slice) -> "TextGroups":
+        """Takes a slice, such as `groups[:100]`."""
+        if not isinstance(rows, slice):
+            raise TypeError(f"TextGroups take a slice, got {type(rows).__name__}; see subset()")
+        return self.subset(range(len(self))[rows])
+
+    @property
+    def size(self) -> int:
+        """Texts a group."""
+        return len(self.columns)
+
+    @property
+    def texts(self) -> list[str]:
+        """The first text of each group."""
+        return self.columns[0]
+
+    @classmethod
+    def from_examples(cls, examples: Examples) -> "TextGroups":
+        """Takes examples of texts or pairs; their float labels are scores, others labels."""
+        columns: tuple[list[str], ...] = (examples.texts,)
+        if examples.text_pairs is not None:
+            columns = (examples.texts, examples.text_pairs)
+        scores: Any = None
+        labels: Any = None
+        if examples.label_kind == "float":
+            scores = examples.labels
+        elif examples.label_kind == "single":
+            labels = examples.labels
+        return cls(columns, scores, labels, examples.rows, examples.path)
+
+    def where(self, index: int) -> str:
+        """Says where a group came from: `file:line`, or its number where there is no file."""
+        return f"{self.path}:{self.rows[index]}" if self.path else f"group {self.rows[index]}"
+
+    def subset(self, indices: Sequence[int] | np.ndarray) -> "TextGroups":
+        """Takes the groups at `indices`, in that order."""
+        chosen = [int(index) for index in indices]
+
+        def pick(values: Any) -> Any:
+            return None if values is None else [values[index] for index in chosen]
+
+        return TextGroups(
+            tuple(pick(column) for column in self.columns),
+            pick(self.scores),
+            pick(self.labels),
+            pick(self.rows),
+            self.path,
+        )
+
+    def split(self, fraction: float, seed: int) -> tuple["TextGroups", "TextGroups"]:
+        """Parts the groups in two at random; see `Examples.split`."""
+        numbered = Examples(self.columns[0]).split(fraction, seed, stratify=False)
+        rest, held_out = ([row - 1 for row in part.rows] for part in numbered)
+        return self.subset(rest), self.subset(held_out)
+
+    def kinship(self) -> np.ndarray:
+        """Groups that are not to be each other's negatives share a number.
+
+        They are those of one label, of one anchor or of one positive: what is the answer to a
+        question in one row is not a wrong one in another.
+
+        Returns:
+            int32 (groups,).
+        """
+        parent = list(range(len(self)))
+
+        def root(index: int) -> int:
+            while parent[index] != index:
+                parent[index] = parent[parent[index]]
+                index = parent[index]
+            return index
+
+        keys: list[Sequence[Any]] = list(self.columns[:2])
+        if self.labels is not None:
+            keys.append(self.labels)
+        for key in keys:
+            first: dict[Any, int] = {}
+            for index, value in enumerate(key):
+                parent[root(index)] = root(first.setdefault(value, index))
+        return np.array([root(index) for index in range(len(self))], np.int32)
+
+
+def read_groups(
+    path: str | os.PathLike[str] | BinaryIO,
+    texts: Sequence[str],
+    *,
+    negatives: str | None = None,
+    score: str | None = None,
+    label: str | None = None,
+    format: TableFormat | None = None,
+    delimiter: str | None = None,
+    quoting: bool | None = None,
+    columns: Sequence[str] | None = None,
+    encoding: str = "utf-8",
+) -> TextGroups:
+    """Reads groups of texts from a CSV, TSV or JSON Lines file, plain or gzipped.
+
+    Args:
+        path: the file's name, or a binary file object.
+        texts: names of the columns (in JSON Lines: of the keys), a text of the group in each.
+        negatives: str or None. JSON Lines: the key of a list of further texts, hard negatives; as
+            many in each row.
+        score: str or None. The column of the score of a pair.
+        label: str or None. The column of a label; see `TextGroups`.
+        format: as for `read_table`, like all that follows.
+        delimiter: likewise.
+        quoting: likewise.
+        columns: likewise.
+        encoding: likewise.
+
+    Returns:
+        TextGroups.
+
+    Raises:
+        ConfigError: an option is unknown or contradicts another.
+        DataError: the file cannot be read or a row cannot be used; the message is one line that
+            names the file and, where there is one, the line.
+    """
+    if not texts:
+        raise ConfigError("expected at least one column of texts, got none")
+    if score is not None and (len(texts) != 2 or negatives is not None):
+        raise ConfigError(
+            f"a score is for pairs: expected two columns of texts beside {score!r}, got "
+            f"{len(texts)}{'' if negatives is None else ' and negatives'}"
+        )
+    extra = [name for name in (negatives, score, label) if name is not None]
+    lines, records = table_records(
+        path,
+        [*texts, *extra],
+        format=format,
+        delimiter=delimiter,
+        quoting=quoting,
+        columns=columns,
+        encoding=encoding,
+    )
+    found: list[list[str]] = [[] for _ in texts]
+    scores: list[float] = []
+    labels: list[str] = []
+    rows: list[int] = []
+    width: int | None = None
+    for row, values in records:
+        line = Field(lines.name, row)
+        group = [line.text(n, v) for n, v in zip(texts, values, strict=False)]
+        rest = iter(values[len(texts) :])
+        if negatives is not None:
+            group += _negatives(line, negatives, next(rest))
+            if width is None:
+                width = len(group)
+                found += [[] for _ in range(width - len(texts))]
+            if len(group) != width:
+                raise line.error(
+                    f"expected {width - len(texts)} texts in {negatives!r}, as in the first row, "
+                    f"got {len(group) - len(texts)}; give as many in every row"
+                )
+        if score is not None:
+            scores.append(line.number(score, next(rest)))
+        if label is not None:
+            labels.append(line.label_name(label, next(rest)))
+        for column, text in zip(found, group, strict=True):
+            if not text.strip():
+                raise line.error("expected a text, but it is empty; leave the row out")
+            column.append(text)
+        rows.append(row)
+    if not rows:
+        what = "has a header and no rows" if lines.last else "is empty"
+        raise DataError(f"{lines.name}: expected at least one row, but the file {what}")
+    return TextGroups(
+        tuple(found),
+        scores if score is not None else None,
+        labels if label is not None else None,
+        rows,
+        lines.name,
+    )
+
+
+def _negatives(line: Field, column: str, value: Any) -> list[str]:
+    if not isinstance(value, list) or not value or not all(isinstance(v, str) for v in value):
+        shown = clipped(repr(value))
+        raise line.error(f"expected {column!r} to be a list of one text or more, got {shown}")
+    return value

@@ -1,0 +1,200 @@
+"""The head that makes one vector of a text: pooling, projections, length 1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.layers.dense import Dense
+from keras_bert_zoo.layers.token_layout import Layout, mean_of_tokens, to_batch
+
+POOLINGS = ("cls", "max", "mean", "mean_sqrt_len_tokens")
+"""Ways to pool, in the order in which sentence-transformers concatenates those it is given."""
+
+# torch.nn.functional.normalize's epsilon, by which a vector of zeros stays one.
+_SMALLEST_NORM = 1e-12
+
+
+class EmbeddingHead(keras.layers.Layer):
+    """Pools a text's tokens into one vector, and projects, cuts and normalizes it.
+
+    All of it is float32, whatever the encoder computes in: sums over tokens reach the answer.
+
+    Args:
+        pooling: str of `POOLINGS`, or several of them, whose vectors are concatenated. "cls" is
+            the first token's state; "mean", "max" and "mean_sqrt_len_tokens" (the sum over the
+            square root of the count) go over all attended tokens, [CLS] and [SEP] included.
+        layer_start: int or None. Pool a weighted mean of the layers from this one on instead of
+            the last (0 is the embeddings' output); one weight a layer is learned, from 1.
+        dense: sequence of dicts, `units`, `activation` and `use_bias` of the layers behind the
+            pooling, in their order; see `Dense`.
+        normalize: bool. Whether the result is scaled to length 1.
+        dimensions: int or None. Keep only so many of the first numbers (a Matryoshka size), before
+            they are scaled.
+
+    Call arguments:
+        states: float (T, H), one row a token; with `layer_start`, list of all layers' such, the
+            embeddings' output first; for "cls" alone, also float (B, H), the first tokens.
+        layout: what `TokenLayout` returned; None where `states` holds the first tokens alone.
+
+    Returns:
+        float32 (B, D).
+
+    Raises:
+        ConfigError: an unknown `pooling` or activation, or sizes that are not possible.
+
+    Source: arXiv 1908.10084, section 3; sentence-transformers' Pooling, WeightedLayerPooling,
+    Dense and Normalize; arXiv 2205.13147 for `dimensions`.
+    """
+
+    def __init__(
+        self,
+        pooling: str | Sequence[str] = "mean",
+        *,
+        layer_start: int | None = None,
+        dense: Sequence[Mapping[str, Any]] = (),
+        normalize: bool = True,
+        dimensions: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**{"dtype": "float32", "autocast": False} | kwargs)
+        modes = (pooling,) if isinstance(pooling, str) else tuple(pooling)
+        if not modes or any(mode not in POOLINGS for mode in modes):
+            raise ConfigError(
+                f"`pooling` must be one or several of {', '.join(POOLINGS)}, got {pooling!r}."
+            )
+        if dimensions is not None and (not _is_size(dimensions) or dimensions < 1):
+            raise ConfigError(
+                f"`dimensions` must be a positive integer or None, got {dimensions!r}."
+            )
+        if layer_start is not None and (not _is_size(layer_start) or layer_start < 0):
+            raise ConfigError(
+                f"`layer_start` must be an integer of at least 0 or None, got {layer_start!r}."
+            )
+        self.pooling = modes
+        self.layer_start = layer_start
+        self.normalize = normalize
+        self.dimensions = dimensions
+        self.dense = [
+            Dense(
+                options["units"],
+                activation=options.get("activation", "tanh"),
+                use_bias=options.get("use_bias", True),
+                dtype="float32",
+                name=f"dense_{index}",
+            )
+            for index, options in enumerate(dense)
+        ]
+        self.layer_weights: Any = None
+
+    @property
+    def reads_first_token(self) -> bool:
+        """Whether the first tokens' last states are all that this head reads."""
+        return self.pooling == ("cls",) and self.layer_start is None
+
+    def pooled_dim(self, hidden_dim: int) -> int:
+        """Width of what `dense` gives, before it is cut, on an encoder of a width."""
+        return self.dense[-1].units if self.dense else hidden_dim * len(self.pooling)
+
+    def connect_weights(self, num_layers: int, hidden_dim: int) -> None:
+        """Creates the variables; called once the encoder is known.
+
+        Args:
+            num_layers: int. The encoder's blocks.
+            hidden_dim: int. Their width.
+
+        Raises:
+            ConfigError: `layer_start` beyond the layers, or `dimensions` beyond the width.
+        """
+        if self.built:
+            return
+        if self.layer_start is not None:
+            if self.layer_start > num_layers:
+                raise ConfigError(
+                    f"`layer_start` must be at most {num_layers}, the encoder's layers, "
+                    f"got {self.layer_start}."
+                )
+            self.layer_weights = self.add_weight(
+                name="layer_weights",
+                shape=(num_layers + 1 - self.layer_start,),
+                initializer="ones",
+            )
+        width = hidden_dim * len(self.pooling)
+        for layer in self.dense:
+            layer.build((None, width))
+            width = layer.units
+        if self.dimensions is not None and self.dimensions > width:
+            raise ConfigError(
+                f"`dimensions` must be at most {width}, the width of the embeddings, "
+                f"got {self.dimensions}."
+            )
+        self.built = True
+
+    def build(self, *_: Any) -> None:
+        """Does nothing: `connect_weights` created the variables."""
+        if not self.built:
+            raise ConfigError("Call `connect_weights` with the encoder's sizes first.")
+
+    def call(self, states: Any, layout: Layout | None = None) -> tf.Tensor:
+        """Computes the embeddings; see the class."""
+        if self.layer_start is None:
+            x = tf.cast(states, tf.float32)
+        else:
+            weights = tf.convert_to_tensor(self.layer_weights)
+            x = tf.add_n(
+                [
+                    tf.cast(state, tf.float32) * weights[index]
+                    for index, state in enumerate(states[self.layer_start :])
+                ]
+            ) / tf.reduce_sum(weights)
+        pooled = [_pool(mode, x, layout) for mode in self.pooling]
+        x = pooled[0] if len(pooled) == 1 else tf.concat(pooled, axis=-1)  # (B, H * modes)
+        for layer in self.dense:
+            x = layer(x)
+        if self.dimensions is not None:
+            x = x[:, : self.dimensions]
+        return unit_length(x) if self.normalize else x
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return super().get_config() | {
+            "pooling": list(self.pooling),
+            "layer_start": self.layer_start,
+            "dense": [
+                {"units": d.units, "activation": d.activation, "use_bias": d.use_bias}
+                for d in self.dense
+            ],
+            "normalize": self.normalize,
+            "dimensions": self.dimensions,
+        }
+
+
+def unit_length(x: tf.Tensor) -> tf.Tensor:
+    """Scales float (..., D) to length 1 along the last axis; zeros stay zeros.
+
+    The gradient at zeros is zero, where that of a norm would be NaN.
+    """
+    squares = tf.reduce_sum(tf.square(x), axis=-1, keepdims=True)
+    return x * tf.math.rsqrt(tf.maximum(squares, _SMALLEST_NORM**2))
+
+
+def _pool(mode: str, x: tf.Tensor, layout: Layout | None) -> tf.Tensor:
+    """Pools float (T, H), or the first tokens (B, H) without a layout, to (B, H)."""
+    if mode == "cls":
+        return x if layout is None else tf.gather(x, layout["first_tokens"])
+    if mode == "mean":
+        return mean_of_tokens(x, layout)
+    attended = tf.cast(layout["attended"], tf.float32)[:, tf.newaxis]  # type: ignore[index]
+    if mode == "max":
+        batch, mask = to_batch(x, layout), to_batch(attended, layout)  # (B, S, H), (B, S, 1)
+        return tf.reduce_max(tf.where(mask > 0, batch, x.dtype.min), axis=1)
+    counts = tf.reduce_sum(to_batch(attended, layout), axis=1)  # (B, 1)
+    return mean_of_tokens(x, layout) * tf.sqrt(counts)
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,314 @@
+"""Losses of embeddings: which texts shall lie near each other.
+
+All of them take embeddings of groups of texts, (B, G, D): anchor, positive, hard negatives. What is
+not in a group is learned from the other groups of the batch, so larger batches teach more; under
+`tf.distribute` the batch is that of one device. B groups, G texts a group, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_bert_zoo.errors import ConfigError, DataError
+
+_MASKED_SCORE = -1e9  # exp of it is 0 in float32
+# torch.nn.functional.pairwise_distance adds it to every difference.
+_DISTANCE_EPSILON = 1e-6
+_SMALLEST_NORM = 1e-12  # torch.nn.functional.normalize's
+
+DISTANCES = ("euclidean", "cosine", "manhattan")
+
+
+class ContrastiveLoss(keras.losses.Loss):
+    """Base of the losses of groups of texts.
+
+    Call arguments:
+        y_true: (B,); see the subclass.
+        y_pred: float (B, G, D), embeddings.
+
+    Returns:
+        float32, scalar: the mean over the batch.
+    """
+
+    needs: ClassVar[str]
+    """Of what groups: "groups" (anchor, positive, any negatives), "negatives" (one at least) or
+    "scores" (pairs with a score)."""
+
+    def check_scores(self, scores: np.ndarray) -> None:
+        """Raises DataError for scores that the loss has no use for."""
+
+
+class MultipleNegativesRankingLoss(ContrastiveLoss):
+    """Cross-entropy of finding an anchor's positive among all texts of the batch.
+
+    Cosine similarities times `scale` are the logits; wrong answers are the other groups' positives
+    and all hard negatives. With texts alone, each its own positive under another dropout, this is
+    SimCSE (arXiv 2104.08821).
+
+    Args:
+        scale: float. The inverse of the temperature; 20 is sentence-transformers' and SimCSE's.
+        symmetric: bool. Average with the loss of finding the anchor of a positive among anchors.
+
+    Call arguments:
+        y_true: int (B,). Positives of groups with one number are not taken for wrong answers for
+            each other's anchors.
+        y_pred: float (B, G, D), G at least 2.
+
+    Source: arXiv 1705.00652, section 4.4; sentence-transformers' loss of this name, whose value
+    this is where no two numbers are equal.
+    """
+
+    needs = "groups"
+
+    def __init__(self, scale: float = 20.0, *, symmetric: bool = False, **kwargs: Any) -> None:
+        super().__init__(**{"name": "multiple_negatives_ranking"} | kwargs)
+        self.scale = _positive("scale", scale)
+        self.symmetric = symmetric
+
+    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+        """Computes the loss of each group, float32 (B,)."""
+        unit = _unit(y_pred)
+        anchors, positives = unit[:, 0], unit[:, 1]
+        groups = tf.shape(unit)[0]
+        labels = tf.range(groups)
+        # Kin but not the group itself, whose positive is the answer.
+        y_true = tf.reshape(y_true, [-1])
+        kin = tf.logical_and(
+            y_true[:, tf.newaxis] == y_true, tf.logical_not(tf.eye(groups, dtype=tf.bool))
+        )
+        masked = tf.where(kin, _MASKED_SCORE, 0.0)  # (B, B)
+        to_positives = self.scale * tf.matmul(anchors, positives, transpose_b=True) + masked
+        rest = tf.reshape(unit[:, 2:], [-1, unit.shape[-1]])  # (B * (G - 2), D)
+        to_negatives = self.scale * tf.matmul(anchors, rest, transpose_b=True)
+        logits = tf.concat([to_positives, to_negatives], axis=1)
+        loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        if not self.symmetric:
+            return loss
+        back = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, tf.transpose(to_positives))
+        return (loss + back) / 2
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return super().get_config() | {"scale": self.scale, "symmetric": self.symmetric}
+
+
+class CoSENTLoss(ContrastiveLoss):
+    """Penalizes pairs of pairs whose cosine similarities are in the wrong order.
+
+    Only the order of the scores matters: they may be of any range.
+
+    Args:
+        scale: float. The inverse of the temperature; 20 is sentence-transformers'.
+
+    Call arguments:
+        y_true: float (B,). How alike the two texts of a pair are.
+        y_pred: float (B, 2, D).
+
+    Source: kexue.fm/archives/8847; sentence-transformers' CoSENTLoss, whose value this is.
+    """
+
+    needs = "scores"
+
+    def __init__(self, scale: float = 20.0, **kwargs: Any) -> None:
+        super().__init__(**{"name": "cosent"} | kwargs)
+        self.scale = _positive("scale", scale)
+
+    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+        """Computes the loss of a batch, float32 scalar."""
+        scores = self.scale * _cosines(y_pred)
+        y_true = tf.reshape(y_true, [-1])
+        # [i, j]: by how much pair i lies above pair j, where j is the more alike.
+        differences = scores[:, tf.newaxis] - scores
+        wrong = tf.where(y_true[:, tf.newaxis] < y_true, differences, _MASKED_SCORE)
+        return tf.reduce_logsumexp(tf.concat([[0.0], tf.reshape(wrong, [-1])], axis=0))
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return super().get_config() | {"scale": self.scale}
+
+
+class CosineSimilarityLoss(ContrastiveLoss):
+    """The squared error of pairs' cosine similarities.
+
+    Call arguments:
+        y_true: float (B,) in [-1, 1]. What each pair's cosine shall be.
+        y_pred: float (B, 2, D).
+
+    Source: arXiv 1908.10084, section 3; sentence-transformers' loss of this name.
+    """
+
+    needs = "scores"
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"name": "cosine_similarity"} | kwargs)
+
+    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+        """Computes the loss of each pair, float32 (B,)."""
+        y_true = tf.cast(tf.reshape(y_true, [-1]), tf.float32)
+        return tf.square(_cosines(y_pred) - y_true)
+
+    def check_scores(self, scores: np.ndarray) -> None:
+        """Raises DataError for scores that no cosine can be."""
+        if scores.size and (scores.min() < -1 or scores.max() > 1):
+            raise DataError(
+                "The cosine loss takes scores from -1 to 1, got values from "
+                f"{scores.min():g} to {scores.max():g}: scale them, or take the loss cosent."
+            )
+
+
+class TripletLoss(ContrastiveLoss):
+    """Wants an anchor nearer to its positive than to its negatives, by a margin.
+
+    Args:
+        distance: "euclidean", "cosine" (1 less the similarity) or "manhattan".
+        margin: float. 5 is sentence-transformers'; vectors of length 1 are never further apart
+            than 2, nor their cosine distance beyond 2.
+
+    Call arguments:
+        y_true: (B,), unread.
+        y_pred: float (B, G, D), G at least 3; with more, the mean over the negatives.
+
+    Source: arXiv 1503.03832; sentence-transformers' TripletLoss, whose value this is for G = 3.
+    """
+
+    needs = "negatives"
+
+    def __init__(self, distance: str = "euclidean", margin: float = 5.0, **kwargs: Any) -> None:
+        super().__init__(**{"name": "triplet"} | kwargs)
+        if distance not in DISTANCES:
+            raise ConfigError(
+                f"`distance` must be one of {', '.join(DISTANCES)}, got {distance!r}."
+            )
+        self.distance = distance
+        self.margin = _positive("margin", margin)
+
+    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+        """Computes the loss of each group, float32 (B,)."""
+        anchor, positive, negatives = y_pred[:, :1], y_pred[:, 1:2], y_pred[:, 2:]
+        near, far = self._distance(anchor, positive), self._distance(anchor, negatives)
+        return tf.reduce_mean(tf.nn.relu(near - far + self.margin), axis=1)
+
+    def _distance(self, left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
+        """Of float (B, 1, D) and (B, N, D): (B, N)."""
+        if self.distance == "cosine":
+            return 1.0 - tf.reduce_sum(_unit(left) * _unit(right), axis=-1)
+        difference = left - right + _DISTANCE_EPSILON
+        if self.distance == "manhattan":
+            return tf.reduce_sum(tf.abs(difference), axis=-1)
+        return tf.norm(difference, axis=-1)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return super().get_config() | {"distance": self.distance, "margin": self.margin}
+
+
+class MatryoshkaLoss(ContrastiveLoss):
+    """The sum of a loss over the first numbers of the embeddings, at several sizes.
+
+    So embeddings can be cut to any of these sizes (`dimensions`) and still serve.
+
+    Args:
+        loss: ContrastiveLoss.
+        dimensions: list of int. The full size should be among them.
+        weights: list of float, one a size; None: 1 each.
+
+    Call arguments: as the loss.
+
+    Source: arXiv 2205.13147; sentence-transformers' MatryoshkaLoss, which scales what it has cut
+    to length 1, as this does.
+    """
+
+    def __init__(
+        self,
+        loss: ContrastiveLoss,
+        dimensions: Sequence[int],
+        weights: Sequence[float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**{"name": "matryoshka"} | kwargs)
+        if not dimensions or any(size < 1 for size in dimensions):
+            raise ConfigError(f"`dimensions` must be positive sizes, got {list(dimensions)!r}.")
+        weights = [1.0] * len(dimensions) if weights is None else list(weights)
+        if len(weights) != len(dimensions):
+            raise ConfigError(
+                f"There are {len(dimensions)} `dimensions` but {len(weights)} `weights`."
+            )
+        self.loss = loss
+        self.dimensions = list(dimensions)
+        self.weights = weights
+        self.needs = loss.needs  # type: ignore[misc]
+
+    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+        """Computes the sum, float32 (B,) or a scalar, as the loss."""
+        if max(self.dimensions) > y_pred.shape[-1]:
+            raise ConfigError(
+                f"The embeddings have {y_pred.shape[-1]} numbers, fewer than the "
+                f"{max(self.dimensions)} of `dimensions`."
+            )
+        losses = [
+            weight * self.loss.call(y_true, _unit(y_pred[..., :size]))
+            for size, weight in zip(self.dimensions, self.weights, strict=True)
+        ]
+        return tf.add_n(losses)
+
+    def check_scores(self, scores: np.ndarray) -> None:
+        """Raises DataError for scores that the loss has no use for."""
+        self.loss.check_scores(scores)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return super().get_config() | {
+            "loss": self.loss,
+            "dimensions": self.dimensions,
+            "weights": self.weights,
+        }
+
+
+LOSSES: dict[str, type[ContrastiveLoss]] = {
+    "multiple_negatives": MultipleNegativesRankingLoss,
+    "cosent": CoSENTLoss,
+    "cosine": CosineSimilarityLoss,
+    "triplet": TripletLoss,
+}
+
+
+def make_loss(name: str, **options: Any) -> ContrastiveLoss:
+    """Makes a loss by its name.
+
+    Args:
+        name: str of `LOSSES`.
+        **options: the loss's arguments.
+
+    Returns:
+        ContrastiveLoss.
+
+    Raises:
+        ConfigError: unknown name; the message lists the known ones.
+    """
+    if name not in LOSSES:
+        raise ConfigError(f"Loss {name!r} is unknown. Expected one of: {', '.join(LOSSES)}.")
+    return LOSSES[name](**options)
+
+
+def _unit(x: tf.Tensor) -> tf.Tensor:
+    """Scales float (..., D) to length 1, float32; the gradient at zeros is zero."""
+    x = tf.cast(x, tf.float32)
+    squares = tf.reduce_sum(tf.square(x), axis=-1, keepdims=True)
+    return x * tf.math.rsqrt(tf.maximum(squares, _SMALLEST_NORM**2))
+
+
+def _cosines(y_pred: tf.Tensor) -> tf.Tensor:
+    """Cosine similarities of pairs: (B, 2, D) -> (B,)."""
+    unit = _unit(y_pred)
+    return tf.reduce_sum(unit[:, 0] * unit[:, 1], axis=-1)
+
+
+def _positive(name: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise ConfigError(f"`{name}` must be a number above 0, got {value!r}.")
+    return float(value)
