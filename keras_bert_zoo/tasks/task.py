@@ -6,12 +6,15 @@ import os
 from collections.abc import Iterable
 from typing import Any, ClassVar, Self
 
+import keras
+
 from keras_bert_zoo.encoders.encoder import Encoder
 from keras_bert_zoo.encoders.lora import merged_lora
 from keras_bert_zoo.errors import CheckpointError
 from keras_bert_zoo.presets.headed import load_headed, save_headed
 from keras_bert_zoo.presets.io import find_preset, load_tokenizer
 from keras_bert_zoo.tasks.files import read_side_file
+from keras_bert_zoo.tasks.own_weights import save_own_weights
 from keras_bert_zoo.tasks.text_model import TextModel
 from keras_bert_zoo.text.tokenizer import Tokenizer
 
@@ -116,11 +119,16 @@ class Task(TextModel):
             "training": self.training_record,
         }
 
+    def _own_layers(self) -> dict[str, keras.layers.Layer]:
+        """Layers that transformers has not; their weights go to a file beside, by these names."""
+        return {}
+
     def save(self, directory: str | os.PathLike[str], *, overwrite: bool = True) -> None:
         """Writes a Hugging Face directory, which transformers and `load` read.
 
         config.json (labels inside), model.safetensors (float32), the tokenizer's files, and
-        `keras_bert_zoo.json` with what only this package knows. Written aside and renamed: an
+        `keras_bert_zoo.json` with what only this package knows; weights that transformers has not,
+        in `keras_bert_zoo.safetensors`. Written aside and renamed: an
         earlier save stays whole until the new one is.
 
         Args:
@@ -130,6 +138,7 @@ class Task(TextModel):
         Raises:
             CheckpointError: it cannot be written, or is there and not to be replaced.
         """
+        own = self._own_layers()
         with merged_lora(self.encoder):
             save_headed(
                 directory,
@@ -138,6 +147,7 @@ class Task(TextModel):
                 config=self._task_config(),
                 tokenizer=self.tokenizer,
                 side=self._side_config(),
+                write_more=(lambda folder: save_own_weights(folder, own)) if own else None,
                 overwrite=overwrite,
             )
 
