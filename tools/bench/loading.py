@@ -8,6 +8,10 @@ that the page cache has it, and then, round after round, in turns: the file into
 pages), and its tensors into Keras variables that exist already. The ratios of the medians are the
 result; times of one run cannot be compared with times of another. Memory is measured last, in a
 process of its own: its peak over what it had before reading, as a multiple of the weights.
+
+Then the whole of `Encoder.from_preset` on BERT-base, the model built around its weights: a process
+of its own each time, which has loaded a tiny encoder before (so that what TensorFlow and Keras do
+once is not counted), loads the preset and then reads the file plainly.
 """
 
 import argparse
@@ -17,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -24,10 +29,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_bert_zoo.checkpoints.arrays import aligned_zeros
+from keras_bert_zoo.arrays import aligned_zeros
 from keras_bert_zoo.checkpoints.loading import load_values
 from keras_bert_zoo.checkpoints.safetensors_files import write_safetensors
 from keras_bert_zoo.checkpoints.tensors import open_checkpoint
+from keras_bert_zoo.config import EncoderConfig
+from keras_bert_zoo.encoders.registry import build_encoder
+from keras_bert_zoo.layers.initializers import untouched_weights
+from keras_bert_zoo.presets.io import load_encoder
+
+TINY = Path(__file__).resolve().parents[2] / "tests" / "assets" / "zoo" / "bert-encoder-plain"
 
 
 class Untouched(keras.initializers.Initializer):
@@ -111,14 +122,48 @@ def measure_memory(directory):
     print(peak_bytes() - before)
 
 
+def write_preset(directory):
+    """BERT-base as a preset, its weights zeros."""
+    with untouched_weights():
+        build_encoder(EncoderConfig()).save(directory)
+
+
+def measure_preset(directory):
+    """Prints seconds of a plain read and of `from_preset`, the latter's peak growth, the size."""
+    load_encoder(TINY)
+    before = peak_bytes()
+    begin = time.perf_counter()
+    encoder = load_encoder(directory)
+    seconds = time.perf_counter() - begin
+    peak = peak_bytes() - before
+    path = os.path.join(directory, "model.safetensors")
+    plain = statistics.median(
+        read_plainly(path, lambda count: np.empty(count, np.uint8)) for _ in range(3)
+    )
+    print(plain, seconds, peak, sum(variable.numpy().nbytes for variable in encoder.weights))
+
+
+def ask(*arguments):
+    """Runs this file in a process of its own; the numbers that it prints."""
+    finished = subprocess.run(
+        [sys.executable, __file__, *arguments], capture_output=True, text=True, check=True
+    )
+    return [float(number) for number in finished.stdout.split()]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mebibytes", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--presets", type=int, default=5, help="how often from_preset is run")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
+    parser.add_argument("--preset-at", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.memory_of:
         measure_memory(options.memory_of)
+        return
+    if options.preset_at:
+        measure_preset(options.preset_at)
         return
     with tempfile.TemporaryDirectory() as directory:
         path = write_file(directory, options.mebibytes)
@@ -139,13 +184,19 @@ def main():
         for name, seconds in times.items():
             median = statistics.median(seconds)
             print(f"{name:22}{median:>10.3f}{min(seconds):>10.3f}{ours / median:>11.2f}")
-        finished = subprocess.run(
-            [sys.executable, __file__, "--memory-of", directory],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        print(f"peak memory: {int(finished.stdout) / size:.2f} x the weights")
+        (peak,) = ask("--memory-of", directory)
+        print(f"peak memory: {peak / size:.2f} x the weights")
+    with tempfile.TemporaryDirectory() as directory:
+        write_preset(directory)
+        runs = [ask("--preset-at", directory) for _ in range(options.presets)]
+    plain, seconds, peak, weights = (
+        statistics.median(values) for values in zip(*runs, strict=True)
+    )
+    print(
+        f"Encoder.from_preset, {weights / 2**20:,.0f} MiB, {options.presets} processes: median "
+        f"{seconds:.2f} s (least {min(run[1] for run in runs):.2f} s), {seconds / plain:.1f} x a "
+        f"plain read ({plain:.3f} s); peak memory {peak / weights:.2f} x the weights"
+    )
 
 
 if __name__ == "__main__":
