@@ -1,0 +1,583 @@
+"""Extractive question answering: the span of a text that answers a question, or none."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_bert_zoo.checkpoints.tensors import read_config
+from keras_bert_zoo.data.examples import Examples
+from keras_bert_zoo.data.pipeline import LabelledRows, TokenRows
+from keras_bert_zoo.data.squad import Answer, QuestionExamples, misplaced_answers
+from keras_bert_zoo.encoders.encoder import INPUT_NAMES, Encoder
+from keras_bert_zoo.errors import ConfigError, DataError
+from keras_bert_zoo.heads.kinds import make_head
+from keras_bert_zoo.heads.token_classifier import TokenClassificationHead
+from keras_bert_zoo.presets.io import find_preset
+from keras_bert_zoo.tasks.answer_spans import NO_SPAN, best_spans, character_offsets, span_labels
+from keras_bert_zoo.tasks.answering import Context, largest_difference
+from keras_bert_zoo.tasks.files import saved_task_name
+from keras_bert_zoo.tasks.inputs import as_examples
+from keras_bert_zoo.tasks.task import Task
+from keras_bert_zoo.text.tokenizer import Tokenizer
+from keras_bert_zoo.training.qa_metrics import (
+    QuestionReport,
+    Segmentation,
+    best_threshold,
+    question_report,
+)
+
+_AT_ONCE = 1024  # questions; bounds the memory that padding takes while tokenizing
+# Of padding, which is no place for an answer to start; what transformers' pipeline takes.
+_MASKED_LOGIT = -1e4
+
+_logger = logging.getLogger(__name__)
+
+
+class QuestionAnswerer(Task):
+    """Finds the answer to a question in a text, or says that it is not there.
+
+    A context that is too long for the encoder is read in overlapping windows, each with the whole
+    question before it. The answer is the span of at most `max_answer_tokens` tokens with the
+    largest sum of start and end logits in any window.
+
+    `predict` and the exported model take `question` and `context` and answer with
+
+    - `answer` str, cut out of the context; "" where there is none;
+    - `score` float32, its probability: a softmax over the sums of logits of all spans of the
+      context, with that of no answer among them unless `null_threshold` is None. (transformers'
+      pipeline multiplies one softmax over starts and one over ends, window by window: the order of
+      the spans of a window is the same, the number is not.);
+    - `start`, `end` int32, bytes of the context: `context_bytes[start:end]` is the answer, also
+      where they are not UTF-8; `start_character`, `end_character` int32, the same in characters,
+      counted at each byte other than 0b10xxxxxx. All are 0 where there is no answer;
+    - `no_answer` float32 (texts,): by how much the logits at [CLS], of the window where they are
+      least, exceed those of the best span. Above `null_threshold` the answer is "".
+
+    They are of the shape (texts,), or with `top_k` above 1 of (texts, top_k), from the best to the
+    least; where there is no answer, "" comes first and spans follow.
+
+    `fit` takes `QuestionExamples`, as `data.squad.read_squad` gives them. If some of them have no
+    answer, a `null_threshold` of None becomes 0; `tune_threshold` finds a better one.
+
+    Args:
+        encoder: Encoder.
+        tokenizer: Tokenizer.
+        head: TokenClassificationHead of two units.
+        max_length: int, tokens of a window with its question. Default 384.
+        stride: int. Tokens of the context that neighbouring windows share; None: 128, or a third
+            of `max_length` where that is less.
+        max_answer_tokens: int. Default 30, as in Google's run_squad.py.
+        top_k: int. How many answers are given.
+        null_threshold: float or None. None: every question is answered.
+        token_layout: "packed" or "padded"; see `Encoder`.
+
+    Raises:
+        ConfigError: a number that makes no sense, or a `max_length` beyond the encoder's positions.
+    """
+
+    task_name: ClassVar[str] = "question-answering"
+    head_kind: ClassVar[str] = "question_answering"
+    default_max_length: ClassVar[int] = 384
+    takes_datasets: ClassVar[bool] = False
+    can_probe: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        tokenizer: Tokenizer,
+        head: TokenClassificationHead | None = None,
+        *,
+        max_length: int | None = None,
+        stride: int | None = None,
+        max_answer_tokens: int = 30,
+        top_k: int = 1,
+        null_threshold: float | None = None,
+        token_layout: str = "packed",
+        **kwargs: Any,
+    ) -> None:
+        for name, value in (("max_answer_tokens", max_answer_tokens), ("top_k", top_k)):
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 512:
+                raise ConfigError(f"`{name}` must be between 1 and 512, got {value!r}.")
+        if null_threshold is not None and not (
+            isinstance(null_threshold, int | float) and np.isfinite(null_threshold)
+        ):
+            raise ConfigError(f"`null_threshold` must be a number or None, got {null_threshold!r}.")
+        super().__init__(
+            encoder,
+            tokenizer,
+            head or make_head(self.head_kind, encoder),
+            max_length=max_length,
+            token_layout=token_layout,
+            **kwargs,
+        )
+        if stride is None:
+            stride = min(128, self.max_length // 3)
+        room = self.max_length - 2 - tokenizer.separators_between
+        if isinstance(stride, bool) or not isinstance(stride, int) or not 0 <= stride < room:
+            raise ConfigError(
+                f"`stride` must be between 0 and {room - 1}, less than a window of {max_length} "
+                f"tokens has beside its special tokens, got {stride!r}."
+            )
+        self.pair = True
+        self.stride = stride
+        self.max_answer_tokens = max_answer_tokens
+        self.top_k = top_k
+        self.null_threshold = null_threshold
+
+    @classmethod
+    def load(cls, directory: str | os.PathLike[str], **kwargs: Any) -> Self:
+        """Loads what `save` wrote, or a Hugging Face directory of a question-answering model.
+
+        Args:
+            directory: path.
+            **kwargs: as for `from_preset`.
+
+        Returns:
+            QuestionAnswerer.
+
+        Raises:
+            ConfigError: the config asks for something unsupported.
+            CheckpointError: the directory is not there, has no head or does not fit.
+        """
+        return super().load(directory, **{"new_head": False} | kwargs)
+
+    @classmethod
+    def from_preset(
+        cls,
+        preset: str | os.PathLike[str],
+        *,
+        new_head: bool | None = None,
+        max_length: int | None = None,
+        token_layout: str = "packed",
+        dtype: Any = None,
+        allow_pickle: bool = False,
+        ignore_config_keys: Iterable[str] = (),
+        **options: Any,
+    ) -> Self:
+        """Builds a question answerer on a preset.
+
+        Args:
+            preset: catalogued name or Hugging Face directory.
+            new_head: bool. True starts a new head, to be trained; False loads the preset's own;
+                None loads it where the preset was saved as a question answerer.
+            max_length: int, tokens. None: as saved with the head that is loaded, otherwise 384.
+            token_layout: "packed" or "padded".
+            dtype: Keras dtype policy of the encoder, "mixed_bfloat16" for one.
+            allow_pickle: bool. See `open_checkpoint`.
+            ignore_config_keys: config.json keys to leave unread although they are unknown.
+            **options: `stride`, `max_answer_tokens`, `top_k` and `null_threshold`; see the class.
+                Left out: as saved with the head that is loaded.
+
+        Returns:
+            QuestionAnswerer.
+
+        Raises:
+            ConfigError: an option or the preset's config is not supported.
+            CheckpointError: the preset is not there, does not fit, or has no head to load.
+        """
+        if new_head is None:
+            directory = find_preset(preset, allow_pickle=allow_pickle)
+            new_head = saved_task_name(directory, read_config(directory)) != cls.task_name
+        encoder, tokenizer, head, side = cls._load_parts(
+            preset,
+            head_width=2 if new_head else None,
+            ignore_config_keys=ignore_config_keys,
+            dtype=dtype,
+            allow_pickle=allow_pickle,
+        )
+        saved = {name: side[name] for name in _OPTIONS if name in side}
+        if max_length is not None:
+            saved.pop("stride", None)  # which may be too much for it
+        task = cls(
+            encoder,
+            tokenizer,
+            head,
+            max_length=side.get("max_length") if max_length is None else max_length,
+            token_layout=token_layout,
+            **saved | options,
+        )
+        task._restore(side)
+        return task
+
+    @classmethod
+    def _head_hint(cls) -> str:
+        return "new_head=True"
+
+    def _task_config(self) -> dict[str, Any]:
+        return {}
+
+    def _restore(self, side: dict[str, Any]) -> None:
+        super()._restore(side)
+        self.pair = True
+
+    def _side_config(self) -> dict[str, Any]:
+        return super()._side_config() | {name: getattr(self, name) for name in _OPTIONS}
+
+    def _graph_key(self) -> tuple[Any, ...]:
+        return (*super()._graph_key(), *(getattr(self, name) for name in _OPTIONS))
+
+    # === The graph ===
+
+    @classmethod
+    def connect(
+        cls,
+        encoder: Encoder,
+        head: Any,
+        inputs: Mapping[str, Any],
+        *,
+        token_layout: str = "packed",
+        attention_groups: int = 1,
+    ) -> Any:
+        """Connects encoder and head: logits of start and end, float32 (W, S, 2).
+
+        At padding they are -10,000, so that a softmax over the tokens passes it over.
+        """
+        x, layout = encoder.token_states(
+            dict(inputs), token_layout=token_layout, attention_groups=attention_groups
+        )
+        is_token = keras.ops.expand_dims(inputs["padding_mask"] > 0, -1)
+        return keras.ops.where(is_token, head(x, layout), _MASKED_LOGIT)
+
+    def text_specs(self) -> dict[str, tf.TensorSpec]:
+        """`question` and `context`, string (B,) each."""
+        return {
+            name: tf.TensorSpec([None], tf.string, name=name) for name in ("question", "context")
+        }
+
+    def encode_texts(self, *texts: tf.Tensor) -> tuple[dict[str, tf.Tensor], Context]:
+        """Cuts contexts into windows, each with its question before it.
+
+        Args:
+            *texts: questions and contexts, string (B,) each.
+
+        Returns:
+            inputs, int32 (W, S); and what `decode` needs of the windows and the contexts.
+        """
+        questions, contexts = texts
+        windows = self.tokenizer.windows(
+            contexts, first=questions, max_length=self.max_length, stride=self.stride
+        )
+        inputs = {name: windows.pop(name) for name in INPUT_NAMES}
+        return inputs, windows | {"context": contexts}
+
+    def decode(self, outputs: Any, context: Context) -> dict[str, tf.Tensor]:
+        """Turns logits into answers; see the class.
+
+        Args:
+            outputs: float32 (W, S, 2).
+            context: what `encode_texts` returned.
+
+        Returns:
+            dict of tensors (B,), or (B, K) with a `top_k` above 1.
+        """
+        texts = context["context"]
+        spans = best_spans(
+            outputs,
+            context,
+            tf.shape(texts)[0],
+            top_k=self.top_k,
+            max_tokens=self.max_answer_tokens,
+        )
+        some = spans.exists[:, 0]  # (B,)
+        no_answer = tf.where(some, spans.null - spans.score[:, 0], NO_SPAN)
+        start, end, total = spans.start, spans.end, spans.total
+        if self.null_threshold is not None:
+            high = tf.maximum(total, spans.null)
+            total = high + tf.math.log1p(tf.exp(tf.minimum(total, spans.null) - high))
+        score = tf.exp(tf.where(spans.exists, spans.score - total[:, tf.newaxis], 0.0))
+        score = tf.where(spans.exists, score, 0.0)
+        if self.null_threshold is not None:
+            none = (no_answer > self.null_threshold)[:, tf.newaxis]  # (B, 1)
+            first = tf.exp(spans.null - total)[:, tf.newaxis]
+            zero = tf.zeros_like(start[:, :1])
+            score = tf.where(none, tf.concat([first, score[:, :-1]], axis=1), score)
+            start = tf.where(none, tf.concat([zero, start[:, :-1]], axis=1), start)
+            end = tf.where(none, tf.concat([zero, end[:, :-1]], axis=1), end)
+        answers = {
+            "answer": tf.strings.substr(texts[:, tf.newaxis], start, end - start),
+            "score": score,
+            "start": start,
+            "end": end,
+            "start_character": character_offsets(texts, start),
+            "end_character": character_offsets(texts, end),
+        }
+        if self.top_k == 1:
+            answers = {name: values[:, 0] for name, values in answers.items()}
+        return answers | {"no_answer": no_answer}
+
+    def answers(self, outputs: Any) -> dict[str, tf.Tensor]:
+        """For callers who send token ids: `start_logits` and `end_logits`, float32 (W, S)."""
+        return {"start_logits": outputs[:, :, 0], "end_logits": outputs[:, :, 1]}
+
+    def answer_difference(
+        self, expected: dict[str, np.ndarray], got: dict[str, np.ndarray], tolerance: float
+    ) -> float | None:
+        """Compares two answers; spans that are as good as equally probable may change places."""
+        if "answer" not in expected:  # of token ids
+            return max(largest_difference(values, got[n]) for n, values in expected.items())
+        places = ("answer", "start", "end", "start_character", "end_character")
+        different = ~np.logical_and.reduce([expected[n] == got[n] for n in places])
+        if different.any():
+            # One step of rounding in the logits is one factor of the probability.
+            scores = [np.maximum(answer["score"], 1e-30) for answer in (expected, got)]
+            if (np.abs(np.log(scores[0] / scores[1]))[different] > 20 * tolerance).any():
+                return None
+        return max(largest_difference(expected[n], got[n]) for n in ("score", "no_answer"))
+
+    # === Training ===
+
+    def _examples(self, x: Any) -> QuestionExamples:
+        if isinstance(x, QuestionExamples):
+            return x
+        if not isinstance(x, Examples | tuple):
+            raise DataError(
+                "Expected QuestionExamples, or a tuple of two lists, questions and contexts, got "
+                f"{type(x).__name__}."
+            )
+        pairs = as_examples(x)
+        if pairs.text_pairs is None:
+            raise DataError("Expected questions and contexts, got texts without a second one.")
+        return QuestionExamples(pairs.texts, pairs.text_pairs, rows=pairs.rows, path=pairs.path)
+
+    def _text_columns(self, examples: QuestionExamples) -> tuple[Sequence[Any], ...]:
+        return examples.questions, examples.contexts
+
+    def _targets(self, y: Any, examples: QuestionExamples) -> list[list[Answer]]:
+        if y is None:
+            y = examples.answers
+        if y is None:
+            raise DataError(
+                "There are no answers: give QuestionExamples with answers, or `y`: for each "
+                "question a list of (text, start), start in characters of the context."
+            )
+        if len(y) != len(examples):
+            raise DataError(f"There are {len(examples)} questions but answers to {len(y)}.")
+        answers = [[Answer(*answer) for answer in row] for row in y]
+        placed = QuestionExamples(
+            examples.questions,
+            examples.contexts,
+            answers,
+            examples.ids,
+            examples.rows,
+            examples.lines,
+            examples.path,
+        )
+        for index, _, reason in misplaced_answers(placed):
+            raise DataError(f"{placed.where(index)}: {reason}")
+        return answers
+
+    def _adopt(self, examples: QuestionExamples) -> None:
+        if examples.has_unanswerable and self.null_threshold is None:
+            self.null_threshold = 0.0
+
+    def _labelled_rows(
+        self,
+        examples: QuestionExamples,
+        targets: list[list[Answer]],
+        weights: np.ndarray | None = None,
+    ) -> LabelledRows:
+        """Cuts contexts into windows; of several answers to a question the first is learned."""
+        ids, segments, lengths, labels, of_window = [], [], [], [], []
+        lost = 0
+        for begin in range(0, len(examples), _AT_ONCE):
+            chosen = slice(begin, begin + _AT_ONCE)
+            contexts = examples.contexts[chosen]
+            windows = {
+                name: values.numpy()
+                for name, values in self.tokenizer.windows(
+                    contexts,
+                    first=examples.questions[chosen],
+                    max_length=self.max_length,
+                    stride=self.stride,
+                ).items()
+            }
+            spans = np.array(
+                [_bytes_of(*pair) for pair in zip(contexts, targets[chosen], strict=True)]
+            )
+            found, has_token = span_labels(windows, spans, len(contexts))
+            lost += int((~has_token).sum())
+            kept = has_token[windows["document"]]
+            mask = windows["padding_mask"].astype(bool) & kept[:, np.newaxis]
+            ids.append(windows["token_ids"][mask])
+            segments.append(windows["segment_ids"][mask])
+            lengths.append(mask.sum(axis=1)[kept])
+            labels.append(found[kept])
+            of_window.append(windows["document"][kept] + begin)
+        if lost:
+            _logger.warning(
+                "%d of %d answers have no token, as they are of characters that the tokenizer "
+                "passes over; their questions are left out",
+                lost,
+                len(examples),
+            )
+        splits = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
+        rows = TokenRows(np.concatenate(ids), splits, np.concatenate(segments))
+        if weights is not None:
+            weights = weights[np.concatenate(of_window)]
+        return LabelledRows(rows, np.concatenate(labels), weights=weights)
+
+    def _default_loss(self) -> keras.losses.Loss:
+        return SpanLoss()
+
+    def _default_metrics(self) -> list[Any]:
+        return [span_accuracy]
+
+    def _dev_callbacks(
+        self, validation_data: Any, batch_size: int
+    ) -> list[keras.callbacks.Callback]:
+        x, y = validation_data if isinstance(validation_data, tuple) else (validation_data, None)
+        return [_DevF1(self, *self._prepared(x, y), batch_size)]
+
+    def _monitor(self) -> tuple[str, str]:
+        return "val_f1", "max"
+
+    def predict_logits(self, x: Any, *, batch_size: int = 64, verbose: Any = 0) -> np.ndarray:
+        """Not for this task: logits are of windows, and there are any number of them a text."""
+        raise ConfigError("A QuestionAnswerer has logits of windows: call it on `encode_texts`.")
+
+    # === Measuring ===
+
+    def report(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        batch_size: int = 64,
+        segmentation: Segmentation = "auto",
+    ) -> QuestionReport:
+        """Exact match and F1, as SQuAD's own scorers compute them, or CMRC's.
+
+        Args:
+            x: QuestionExamples with answers.
+            y: or questions' answers.
+            batch_size: int. Questions at once.
+            segmentation: "words", "characters" or "auto"; see `question_report`.
+
+        Returns:
+            QuestionReport, with the best threshold where there are questions without an answer.
+
+        Raises:
+            DataError: there are no answers to compare with.
+        """
+        examples, targets = self._prepared(x, y)
+        return self._report(examples, targets, batch_size, segmentation)
+
+    def tune_threshold(
+        self, x: Any, y: Any = None, *, batch_size: int = 64, segmentation: Segmentation = "auto"
+    ) -> float:
+        """Sets `null_threshold` to the one with the best F1 on held-out data.
+
+        Args:
+            x: QuestionExamples with answers, and some without.
+            y: or questions' answers.
+            batch_size: int. Questions at once.
+            segmentation: as for `report`.
+
+        Returns:
+            float, the threshold.
+
+        Raises:
+            DataError: every question has an answer, or none.
+        """
+        examples, targets = self._prepared(x, y)
+        if len({bool(answers) for answers in targets}) < 2:
+            raise DataError(
+                "A threshold can be tuned only on data with both: questions that have an answer "
+                "and questions that have none."
+            )
+        texts, no_answer = self._spans(examples, batch_size)
+        references = [[answer.text for answer in answers] for answers in targets]
+        self.null_threshold = best_threshold(
+            texts, references, no_answer, segmentation=segmentation
+        )
+        return self.null_threshold
+
+    def _report(
+        self,
+        examples: QuestionExamples,
+        targets: list[list[Answer]],
+        batch_size: int,
+        segmentation: Segmentation = "auto",
+    ) -> QuestionReport:
+        texts, no_answer = self._spans(examples, batch_size)
+        return question_report(
+            texts,
+            [[answer.text for answer in answers] for answers in targets],
+            no_answer=no_answer,
+            null_threshold=self.null_threshold,
+            segmentation=segmentation,
+        )
+
+    def _spans(self, examples: QuestionExamples, batch_size: int) -> tuple[list[str], np.ndarray]:
+        """The best span of each question, whether or not it is answered; and `no_answer`."""
+        kept = self.null_threshold, self.top_k
+        try:
+            self.null_threshold, self.top_k = None, 1
+            answers = self.predict(examples, batch_size=batch_size)
+        finally:
+            self.null_threshold, self.top_k = kept
+        return answers["answer"].tolist(), answers["no_answer"]
+
+
+_OPTIONS = ("stride", "max_answer_tokens", "top_k", "null_threshold")
+
+
+@keras.saving.register_keras_serializable(package="keras_bert_zoo")
+class SpanLoss(keras.losses.Loss):
+    """Mean of the cross-entropies of the answer's first and last token.
+
+    Call arguments:
+        y_true: int32 (B, 2). The tokens' places.
+        y_pred: float32 (B, S, 2). Logits.
+
+    Source: Hugging Face's BertForQuestionAnswering.
+    """
+
+    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+        """Computes float32 (B,)."""
+        logits = tf.transpose(y_pred, [0, 2, 1])  # (B, 2, S)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.cast(y_true, tf.int32), logits)
+        return tf.reduce_mean(losses, axis=-1)
+
+
+def span_accuracy(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+    """Whether the first and the last token of a window's answer are both told: float32 (B,)."""
+    told = tf.argmax(y_pred, axis=1, output_type=tf.int32)  # (B, 2)
+    right = tf.reduce_all(tf.equal(told, tf.cast(y_true, tf.int32)), axis=-1)
+    return tf.cast(right, tf.float32)
+
+
+class _DevF1(keras.callbacks.Callback):
+    """Adds `val_f1` and `val_exact_match` of whole questions to an epoch's logs."""
+
+    def __init__(
+        self,
+        task: QuestionAnswerer,
+        examples: QuestionExamples,
+        targets: list[list[Answer]],
+        batch_size: int,
+    ) -> None:
+        super().__init__()
+        self._task, self._data, self._batch_size = task, (examples, targets), batch_size
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Answers the held-out questions."""
+        report = self._task._report(*self._data, self._batch_size)
+        if logs is not None:
+            logs["val_f1"] = report.f1
+            logs["val_exact_match"] = report.exact_match
+
+
+def _bytes_of(context: str, answers: Sequence[Answer]) -> tuple[int, int]:
+    """Where the first answer stands, in bytes; (0, 0): there is none."""
+    if not answers:
+        return 0, 0
+    start = len(context[: answers[0].start].encode("utf-8", "surrogatepass"))
+    return start, start + len(answers[0].text.encode("utf-8", "surrogatepass"))
