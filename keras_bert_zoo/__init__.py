@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from keras_bert_zoo.presets.convert import convert_checkpoint
     from keras_bert_zoo.presets.vocabulary import extend_vocabulary
     from keras_bert_zoo.tasks.multiple_choice import MultipleChoice
+    from keras_bert_zoo.tasks.question_answerer import QuestionAnswerer
     from keras_bert_zoo.tasks.text_classifier import TextClassifier
     from keras_bert_zoo.tasks.text_embedder import TextEmbedder
     from keras_bert_zoo.tasks.text_regressor import TextRegressor
@@ -34,6 +35,7 @@ __all__ = [
     "EncoderConfig",
     "HeadedModel",
     "MultipleChoice",
+    "QuestionAnswerer",
     "SentencePieceTokenizer",
     "TextClassifier",
     "TextEmbedder",
@@ -58,6 +60,7 @@ _MODULES = {
     "EncoderConfig": "keras_bert_zoo.config",
     "HeadedModel": "keras_bert_zoo.heads.model",
     "MultipleChoice": "keras_bert_zoo.tasks.multiple_choice",
+    "QuestionAnswerer": "keras_bert_zoo.tasks.question_answerer",
     "SentencePieceTokenizer": "keras_bert_zoo.text.sentencepiece",
     "TextClassifier": "keras_bert_zoo.tasks.text_classifier",
     "TextEmbedder": "keras_bert_zoo.tasks.text_embedder",

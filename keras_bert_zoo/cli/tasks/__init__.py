@@ -12,6 +12,7 @@ TASKS = {
     "classification": "text",
     "multi-label": "text",
     "regression": "text",
+    "question-answering": "question_answering",
     "multiple-choice": "multiple_choice",
 }
 

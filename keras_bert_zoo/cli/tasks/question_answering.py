@@ -1,0 +1,199 @@
+"""Extractive question answering, on files in SQuAD's form and on tables."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from keras_bert_zoo.cli import options
+from keras_bert_zoo.cli.tasks.base import TaskCommand, number
+from keras_bert_zoo.data.squad import QuestionExamples, read_squad
+from keras_bert_zoo.data.tables import TableFormat, read_table_in_parts
+from keras_bert_zoo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from keras_bert_zoo.tasks.question_answerer import QuestionAnswerer
+
+_AT_ONCE = 1024  # questions of a file that is read whole, for predict
+
+
+def make_command(name: str) -> QuestionCommand:
+    """Makes the command of this module's task."""
+    return QuestionCommand(name)
+
+
+class QuestionCommand(TaskCommand):
+    """Questions, each with the text that answers it."""
+
+    unit = "questions"
+
+    def add_data_options(self, parser: Any, *, labelled: bool) -> None:
+        """Adds how answers and columns are read."""
+        if labelled:
+            group = parser.add_argument_group("data: JSON in SQuAD's form, .gz allowed")
+            group.add_argument(
+                "--skip-misplaced",
+                action="store_true",
+                help="leave out answers that are not where the file says they are",
+            )
+            return
+        group = parser.add_argument_group("columns and format of the data")
+        group.add_argument(
+            "--question", metavar="COLUMN", default="question", help="column of the question"
+        )
+        group.add_argument(
+            "--context", metavar="COLUMN", default="context", help="column of the text to read"
+        )
+        group.add_argument(
+            "--columns",
+            metavar="NAMES",
+            type=options.comma_separated,
+            help="names of all columns, comma-separated, for a CSV or TSV file without a header",
+        )
+        group.add_argument(
+            "--format",
+            choices=("jsonl", "csv", "tsv", "squad"),
+            help="the file's format; default: told by the name, squad for .json (.gz allowed after "
+            "it), jsonl for standard input",
+        )
+        group.add_argument(
+            "--delimiter", metavar="CHARACTER", help="between fields; default: that of the format"
+        )
+        group.add_argument("--encoding", default="utf-8", help="the file's encoding")
+        parser.add_argument(
+            "--top-k",
+            type=options.positive_int,
+            help="answers to a question; more than one become lists; default: as saved",
+        )
+
+    def add_train_options(self, group: Any) -> None:
+        """Adds how contexts are cut and spans bounded."""
+        group.add_argument(
+            "--stride",
+            type=options.non_negative_int,
+            help="tokens that windows of a long text share; default: 128, at most a third of "
+            "--max-length",
+        )
+        group.add_argument(
+            "--max-answer-tokens",
+            type=options.positive_int,
+            default=30,
+            help="tokens of the longest answer",
+        )
+
+    def check_options(self, args: argparse.Namespace) -> None:
+        """Refuses what this task has not."""
+        if args.probe_epochs:
+            raise ConfigError("--probe-epochs does not apply to --task question-answering")
+        if args.stride and args.max_length and args.stride >= args.max_length - 3:
+            raise ConfigError(
+                f"expected a --stride below --max-length ({args.max_length}) and its special "
+                f"tokens, got {args.stride}"
+            )
+
+    def read(self, path: str, args: argparse.Namespace) -> QuestionExamples:
+        """Reads a file in SQuAD's form, with its answers."""
+        return read_squad(path, skip_misplaced=args.skip_misplaced)
+
+    def read_in_parts(self, source: Any, args: argparse.Namespace) -> Iterator[QuestionExamples]:
+        """Reads questions and contexts from a table, or from a file in SQuAD's form."""
+        named = args.input.lower().removesuffix(".gz")
+        if args.format == "squad" or (args.format is None and named.endswith(".json")):
+            if args.input == "-":
+                raise ConfigError("expected a file for --format squad, got standard input")
+            examples = read_squad(args.input, answers=False)
+            for begin in range(0, len(examples), _AT_ONCE):
+                yield examples[begin : begin + _AT_ONCE]
+            return
+        delimiter = "\t" if args.delimiter == "\\t" else args.delimiter
+        table_format: TableFormat | None = args.format
+        if table_format is None and args.input == "-":
+            table_format = "jsonl"
+        for part in read_table_in_parts(
+            source,
+            text=args.question,
+            text_pair=args.context,
+            label=None,
+            format=table_format,
+            columns=args.columns,
+            delimiter=delimiter,
+            encoding=args.encoding,
+            replace_invalid=args.replace_invalid,
+        ):
+            yield QuestionExamples(
+                part.texts, part.text_pairs or [], rows=part.rows, lines=part.rows, path=part.path
+            )
+
+    def build(self, args: argparse.Namespace, **common: Any) -> Any:
+        """Builds a question answerer."""
+        from keras_bert_zoo.tasks.question_answerer import QuestionAnswerer
+
+        more = {} if args.stride is None else {"stride": args.stride}
+        return QuestionAnswerer.from_preset(
+            args.preset,
+            new_head=not args.keep_head,
+            max_answer_tokens=args.max_answer_tokens,
+            **more,
+            **common,
+        )
+
+    def tune(
+        self, task: QuestionAnswerer, dev: QuestionExamples | None, args: argparse.Namespace
+    ) -> None:
+        """Tunes the threshold on `no_answer`, if there are held-out questions of both kinds."""
+        if dev is not None and len({bool(answers) for answers in dev.answers or ()}) == 2:
+            task.tune_threshold(dev)
+
+    def check_loaded(self, task: QuestionAnswerer, args: argparse.Namespace) -> None:
+        """Takes over how many answers are wanted."""
+        if getattr(args, "top_k", None):
+            task.top_k = args.top_k
+
+    def answer_rows(
+        self, task: QuestionAnswerer, examples: QuestionExamples, args: argparse.Namespace
+    ) -> list[dict[str, Any]]:
+        """Answers questions."""
+        answers = task.predict(examples, batch_size=args.batch_size)
+        rows = []
+        for index, question in enumerate(examples.questions):
+            row: dict[str, Any] = {"id": examples.ids[index], "question": question}
+            for name, values in answers.items():
+                value = values[index]
+                if name in ("score", "no_answer"):
+                    row[name] = number(value) if value.ndim == 0 else [number(v) for v in value]
+                else:
+                    row[name] = value if isinstance(value, str) else value.tolist()
+            if task.null_threshold is None:
+                del row["no_answer"]
+            rows.append(row)
+        return rows
+
+    def errors(
+        self, task: QuestionAnswerer, examples: QuestionExamples, args: argparse.Namespace
+    ) -> list[dict[str, Any]]:
+        """Lists answers that are not exactly right: those least alike first, the surest first."""
+        from keras_bert_zoo.training.qa_metrics import answer_scores
+
+        task.top_k = 1
+        rows = self.answer_rows(task, examples, args)
+        right = [[answer.text for answer in answers] for answers in examples.answers or []]
+        exact, f1 = answer_scores([row["answer"] for row in rows], right)
+        wrong = []
+        for index in sorted(range(len(rows)), key=lambda i: (f1[i], -rows[i]["score"])):
+            if exact[index] == 1:
+                continue
+            row = rows[index]
+            wrong.append(
+                {
+                    "id": row["id"],
+                    "question": row["question"],
+                    "answers": list(dict.fromkeys(right[index])),
+                    "predicted": row["answer"],
+                    "f1": round(float(f1[index]), 4),
+                    "score": row["score"],
+                    "context": examples.contexts[index],
+                    "row": examples.rows[index],
+                }
+            )
+        return wrong
