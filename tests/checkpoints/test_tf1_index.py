@@ -263,7 +263,9 @@ from keras_bert_zoo.checkpoints.tensors import open_checkpoint
 from keras_bert_zoo.errors import CheckpointError
 from tests.checkpoints.test_tf1_index import INDEX, crc32c, entries_of, make_table
 folder = pathlib.Path({str(folder)!r})
-entries = entries_of(folder)[:12]
+entries = entries_of(folder)
+entries = [*entries[:4], *entries[40:48]]
+assert entries[4][0].startswith(b"bert/encoder/layer_")
 whole = (folder / INDEX).read_bytes()
 random = np.random.default_rng(0)
 outcomes = []
@@ -300,4 +302,4 @@ print(outcomes.count("refused"), len(outcomes))
     )
     refused, all_of_them = map(int, finished.stdout.split()[-2:])
     assert all_of_them == 150
-    assert refused > 75
+    assert 50 < refused < 145  # what is read was changed in its name alone, or where nobody looks
