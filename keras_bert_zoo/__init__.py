@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from keras_bert_zoo.tasks.text_classifier import TextClassifier
     from keras_bert_zoo.tasks.text_embedder import TextEmbedder
     from keras_bert_zoo.tasks.text_regressor import TextRegressor
+    from keras_bert_zoo.tasks.token_classifier import TokenClassifier
     from keras_bert_zoo.text.byte_bpe import ByteBpeTokenizer
     from keras_bert_zoo.text.sentencepiece import SentencePieceTokenizer
     from keras_bert_zoo.text.tokenizer import Tokenizer
@@ -40,6 +41,7 @@ __all__ = [
     "TextClassifier",
     "TextEmbedder",
     "TextRegressor",
+    "TokenClassifier",
     "Tokenizer",
     "WordPieceTokenizer",
     "__version__",
@@ -65,6 +67,7 @@ _MODULES = {
     "TextClassifier": "keras_bert_zoo.tasks.text_classifier",
     "TextEmbedder": "keras_bert_zoo.tasks.text_embedder",
     "TextRegressor": "keras_bert_zoo.tasks.text_regressor",
+    "TokenClassifier": "keras_bert_zoo.tasks.token_classifier",
     "Tokenizer": "keras_bert_zoo.text.tokenizer",
     "WordPieceTokenizer": "keras_bert_zoo.text.wordpiece",
     "add_lora": "keras_bert_zoo.encoders.lora",

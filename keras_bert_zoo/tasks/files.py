@@ -14,6 +14,7 @@ from keras_bert_zoo.files import SIDE_FILE
 # The end of a transformers class's name -> the task of such a model.
 _ARCHITECTURES = {
     "ForSequenceClassification": "classification",
+    "ForTokenClassification": "token-classification",
     "ForQuestionAnswering": "question-answering",
     "ForMultipleChoice": "multiple-choice",
 }

@@ -15,6 +15,7 @@ from keras_bert_zoo.tasks.task import Task
 TASKS = {
     "classification": ("text_classifier", "TextClassifier"),
     "regression": ("text_regressor", "TextRegressor"),
+    "token-classification": ("token_classifier", "TokenClassifier"),
     "embedding": ("text_embedder", "TextEmbedder"),
     "question-answering": ("question_answerer", "QuestionAnswerer"),
     "multiple-choice": ("multiple_choice", "MultipleChoice"),

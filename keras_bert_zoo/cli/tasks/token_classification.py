@@ -1,0 +1,252 @@
+"""Entities in texts, and labels of words: CoNLL columns or JSON Lines in, spans out."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
+
+from keras_bert_zoo.cli import options
+from keras_bert_zoo.cli.tasks.base import TaskCommand, number
+from keras_bert_zoo.data.conll import Join, read_conll
+from keras_bert_zoo.data.spans import EntityExamples, read_entities
+from keras_bert_zoo.data.tables import read_table_in_parts
+from keras_bert_zoo.data.tags import MODEL_SCHEMES, SCHEMES, guess_scheme, split_tag
+from keras_bert_zoo.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from keras_bert_zoo.data.examples import Examples
+
+_JSONL = (".jsonl", ".ndjson")
+
+
+def make_command(name: str) -> TokenClassificationCommand:
+    """Makes the command of this module's task."""
+    return TokenClassificationCommand(name)
+
+
+class TokenClassificationCommand(TaskCommand):
+    """The tagger of words."""
+
+    unit: ClassVar[str] = "texts"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._labels: list[str] = []
+        self._kept: list[str] | None = None
+
+    # === Options ===
+
+    def add_data_options(self, parser: Any, *, labelled: bool) -> None:
+        """Adds the format of the file, its columns and its scheme of tags."""
+        group = parser.add_argument_group("format of the data")
+        if labelled:
+            group.add_argument(
+                "--format",
+                choices=("conll", "jsonl"),
+                help="conll: a word and its tag a line; jsonl: a text and its entities; default: "
+                "jsonl where the name says so, else conll",
+            )
+            group.add_argument(
+                "--entities", metavar="KEY", default="entities", help="of the entities in jsonl"
+            )
+            group.add_argument(
+                "--tag-column",
+                metavar="N",
+                type=_column,
+                help="of the tags in conll, from 1; -1 is the last; default: the last",
+            )
+            group.add_argument(
+                "--tag-scheme", choices=SCHEMES, help="of the file; default: told by its tags"
+            )
+            group.add_argument(
+                "--lenient",
+                action="store_true",
+                help="begin an entity at an I- where none goes on, instead of stopping",
+            )
+        else:
+            group.add_argument(
+                "--format",
+                choices=("text", "conll", "csv", "tsv", "jsonl"),
+                help="default: told by the name; text (one a line) for .txt and standard input",
+            )
+        group.add_argument(
+            "--text", metavar="KEY", default="text", help="of the text in jsonl (csv, tsv)"
+        )
+        group.add_argument(
+            "--word-column",
+            metavar="N",
+            type=_column,
+            help="of the words in conll; default: the first that does not number them",
+        )
+        group.add_argument(
+            "--join",
+            choices=get_args(Join),
+            default="auto",
+            help="what stands between words in conll; auto: a space, but not beside Chinese",
+        )
+        group.add_argument("--encoding", default="utf-8", help="the files' encoding")
+
+    def add_train_options(self, group: Any) -> None:
+        """Adds the scheme that is learned, the random field and the windows."""
+        group.add_argument(
+            "--scheme", choices=MODEL_SCHEMES, help="of the tags that are learned; default: IOB2"
+        )
+        group.add_argument(
+            "--crf", action="store_true", help="learn which tags follow on each other"
+        )
+        group.add_argument(
+            "--stride",
+            metavar="TOKENS",
+            type=options.non_negative_int,
+            help="that windows of a long text share; default: a quarter of --max-length",
+        )
+
+    def check_options(self, args: argparse.Namespace) -> None:
+        """Refuses what a tagger cannot do."""
+        if args.probe_epochs:
+            raise ConfigError(f"--probe-epochs does not apply to --task {self.name}")
+        if args.keep_head and args.scheme:
+            raise ConfigError("--keep-head keeps the scheme, too: leave --scheme out")
+
+    # === Data ===
+
+    def read(self, path: str, args: argparse.Namespace) -> EntityExamples:
+        """Reads texts with entities."""
+        name = path.lower().removesuffix(".gz")
+        jsonl = name.endswith(_JSONL) if args.format is None else args.format == "jsonl"
+        if jsonl:
+            return read_entities(
+                path, text=args.text, entities=args.entities, encoding=args.encoding
+            )
+        return read_conll(
+            path,
+            word=args.word_column,
+            tag=args.tag_column,
+            scheme=args.tag_scheme,
+            join=args.join,
+            lenient=args.lenient,
+            encoding=args.encoding,
+        )
+
+    def read_in_parts(
+        self, source: Any, args: argparse.Namespace
+    ) -> Iterator[Examples | EntityExamples]:
+        """Reads texts without entities: lines, a table, or words in columns."""
+        if args.format == "conll":
+            # What the tags are does not matter: they are not compared.
+            words = read_conll(
+                source,
+                word=args.word_column,
+                scheme="words",
+                join=args.join,
+                encoding=args.encoding,
+            )
+            yield EntityExamples(words.texts, None, words.words, words.rows, words.path)
+            return
+        format_ = args.format
+        plain = args.input == "-" or args.input.lower().removesuffix(".gz").endswith(".txt")
+        if format_ is None and plain:
+            format_ = "text"
+        yield from read_table_in_parts(
+            source,
+            label=None,
+            text=args.text,
+            format=format_,
+            encoding=args.encoding,
+            replace_invalid=args.replace_invalid,
+        )
+
+    # === Training ===
+
+    def check_preset(self, args: argparse.Namespace, config: Mapping[str, Any]) -> None:
+        """Takes the types of entities over with --keep-head."""
+        if not args.keep_head:
+            return
+        tags = list(dict(config.get("id2label") or {}).values())
+        if not tags:
+            raise ConfigError(f"--keep-head, but {args.preset} names no labels (id2label)")
+        scheme = guess_scheme(tags)
+        self._kept = list(dict.fromkeys(kind for t in tags if (kind := split_tag(t, scheme)[1])))
+
+    def check_data(self, train: EntityExamples, dev: EntityExamples | None) -> None:
+        """Learns the types of entities; names those of the data that are not among them."""
+        self._labels = train.labels if self._kept is None else self._kept
+        if not self._labels:
+            raise DataError(f"{train.path}: expected entities to learn, but no text has any")
+        for examples in (train, dev):
+            for index, entities in enumerate((examples and examples.entities) or []):
+                for entity in entities:
+                    if entity.label not in self._labels:
+                        raise DataError(
+                            f"{examples and examples.where(index)}: the label {entity.label!r} is "
+                            f"not one of {', '.join(self._labels)}"
+                        )
+
+    def build(self, args: argparse.Namespace, **common: Any) -> Any:
+        """Builds a tagger."""
+        from keras_bert_zoo.tasks.token_classifier import TokenClassifier
+
+        return TokenClassifier.from_preset(
+            args.preset,
+            labels=None if self._kept is not None else self._labels,
+            scheme=args.scheme,
+            crf=True if args.crf else None,
+            stride=args.stride,
+            **common,
+        )
+
+    # === Answers ===
+
+    def answer_rows(
+        self, task: Any, examples: Examples | EntityExamples, args: argparse.Namespace
+    ) -> list[dict[str, Any]]:
+        """Answers texts: each with the list of its entities."""
+        answers = task.predict(examples, batch_size=args.batch_size)
+        rows = []
+        for index, text in enumerate(examples.texts):
+            count = sum(map(bool, answers["label"][index]))
+            entities = [
+                {
+                    "entity": answers["entity"][index][place],
+                    "label": answers["label"][index][place],
+                    "score": number(answers["score"][index][place]),
+                    "start": int(answers["start_character"][index][place]),
+                    "end": int(answers["end_character"][index][place]),
+                }
+                for place in range(count)
+            ]
+            rows.append({"text": text, "entities": entities})
+        return rows
+
+    def errors(
+        self, task: Any, examples: EntityExamples, args: argparse.Namespace
+    ) -> list[dict[str, Any]]:
+        """Lists texts with wrong or missed entities, those with most of them first."""
+        wrong = []
+        found = task.find_entities(examples, batch_size=args.batch_size)
+        for index, entities in enumerate(examples.entities or []):
+            text = examples.texts[index]
+            true = {tuple(entity) for entity in entities}
+            got = {entity[:3]: entity[3] for entity in found[index]}
+            if true == set(got):
+                continue
+            spurious = [
+                _span(text, *place) | {"score": number(round(got[place], 6))}
+                for place in sorted(set(got) - true)
+            ]
+            missed = [_span(text, *place) for place in sorted(true - set(got))]
+            # Among as many errors, those that the model was surest of.
+            badness = len(spurious) + len(missed) + max((s["score"] for s in spurious), default=0.0)
+            row = {"text": text, "missed": missed, "spurious": spurious}
+            wrong.append((badness, row | {"row": examples.rows[index]}))
+        wrong.sort(key=lambda pair: -pair[0])
+        return [row for _, row in wrong]
+
+
+def _span(text: str, start: int, end: int, label: str) -> dict[str, Any]:
+    return {"entity": text[start:end], "label": label, "start": start, "end": end}
+
+
+def _column(text: str) -> int:
+    return options._number(text, int, lambda v: v != 0, "a column from 1, or from the end from -1")
