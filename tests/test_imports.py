@@ -32,6 +32,7 @@ ORDER = (
     ("export",),
     ("serving",),
     ("cli",),
+    ("__main__",),
 )
 RANKS = {part: rank for rank, parts in enumerate(ORDER) for part in parts}
 
