@@ -41,7 +41,8 @@ _UNSEGMENTED = re.compile(
 # What CMRC's scorer takes away. (Its list has the ellipsis as two characters, which no single one
 # equals, so that it stays.)
 _CMRC_PUNCTUATION = frozenset("-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』")
-_WORDS = re.compile(r"\w+(?:[.,]\w+)*|[^\w\s]")
+# The rules of NLTK's word_tokenize that matter here; contractions, for one, stay whole.
+_WORDS = re.compile(r"""[;@#$%&?!()\[\]{}<>"]|,(?!\d)|(?:[^\s;@#$%&?!()\[\]{}<>",]|,(?=\d))+""")
 
 
 @dataclass(frozen=True)
@@ -292,17 +293,24 @@ def _without_punctuation(text: str) -> str:
 def _mixed_segments(text: str) -> list[str]:
     """Characters of languages without spaces, words of others.
 
-    CMRC's scorer splits the others by NLTK's word_tokenize; here at spaces and punctuation.
+    CMRC's scorer splits the others by NLTK's word_tokenize; here by the gist of it.
     """
     segments: list[str] = []
     other = ""
     for char in _without_punctuation(text):
         if _UNSEGMENTED.match(char):
-            segments += [*_WORDS.findall(other), char]
+            segments += [*_words(other), char]
             other = ""
         else:
             other += char
-    return segments + _WORDS.findall(other)
+    return segments + _words(other)
+
+
+def _words(text: str) -> list[str]:
+    words: list[str] = _WORDS.findall(text)
+    if words and words[-1].endswith(".") and len(words[-1]) > 1:  # of a sentence
+        words[-1:] = [words[-1][:-1], "."]
+    return words
 
 
 def _longest_run(left: Sequence[str], right: Sequence[str]) -> int:
