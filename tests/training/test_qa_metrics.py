@@ -66,9 +66,9 @@ def test_questions_without_an_answer_score_as_in_squad_2():
 @pytest.mark.parametrize(
     ("predictions", "references", "expected"),
     [
-        (["x", "y", "z"], [["a"], [], []], "none"),  # nothing is worth an answer
-        (["a", "b", "z"], [["a"], ["b"], []], "some"),
-        (["a", "b", "c"], [[], ["b"], ["c"]], "all"),
+        (["x", "y", "z"], [["p"], [], []], "none"),  # nothing is worth an answer
+        (["p", "q", "z"], [["p"], ["q"], []], "some"),
+        (["p", "q", "r"], [[], ["q"], ["r"]], "all"),
     ],
 )
 def test_the_best_threshold_may_be_beyond_all_scores(predictions, references, expected):
