@@ -175,11 +175,11 @@ class MultipleChoice(Task):
         attention_groups: int = 1,
     ) -> Any:
         """See `AnsweringModel.connect`; the outputs are float32 logits (B, C)."""
-        rows = {name: _ChoicesToRows()(inputs[name]) for name in INPUT_NAMES}
+        rows = {name: ChoicesToRows()(inputs[name]) for name in INPUT_NAMES}
         logits = super().connect(
             encoder, head, rows, token_layout=token_layout, attention_groups=attention_groups
         )
-        return _RowsToChoices()(logits, inputs["token_ids"])
+        return RowsToChoices()(logits, inputs["token_ids"])
 
     def text_specs(self) -> dict[str, tf.TensorSpec]:
         """`text` string (B,), `choices` string (B, C)."""
@@ -329,19 +329,21 @@ class MultipleChoice(Task):
         return choice_report(targets, logits.argmax(axis=-1), self.num_choices)
 
 
-class _ChoicesToRows(keras.layers.Layer):
+class ChoicesToRows(keras.layers.Layer):
     """int32 (B, C, S) -> (B * C, S)."""
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Reshapes; see the class."""
         # Sizes are given: of an empty batch, -1 could not be told.
         shape = tf.shape(x)
         return tf.reshape(x, [shape[0] * shape[1], shape[2]])
 
 
-class _RowsToChoices(keras.layers.Layer):
+class RowsToChoices(keras.layers.Layer):
     """float (B * C, 1) -> (B, C), as the int32 (B, C, S) that the rows came from."""
 
     def call(self, x: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+        """Reshapes; see the class."""
         return tf.reshape(x, tf.shape(like)[:2])
 
 
