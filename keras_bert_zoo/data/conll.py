@@ -228,9 +228,9 @@ def _checked_scheme(
                 "which column holds them"
             )
         # Both have the same tags; what is IOB2 throughout may be IOB1 only by chance.
-        if found == "IOB2" and _first_fault(sentences, "IOB2"):
-            if _first_fault(sentences, "IOB1") is None:
-                found = "IOB1"
+        broken = found == "IOB2" and _first_fault(sentences, "IOB2") is not None
+        if broken and _first_fault(sentences, "IOB1") is None:
+            found = "IOB1"
     if lenient:
         return found
     problem = _first_fault(sentences, found)

@@ -100,13 +100,10 @@ class EntityExamples:
     def subset(self, indices: Sequence[int] | np.ndarray) -> EntityExamples:
         """Takes the examples at `indices`, in that order."""
         chosen = [int(index) for index in indices]
-        taken = [
-            None if values is None else [values[index] for index in chosen]
-            for values in (self.entities, self.words)
-        ]
         return EntityExamples(
             [self.texts[index] for index in chosen],
-            *taken,  # type: ignore[arg-type]
+            None if self.entities is None else [self.entities[index] for index in chosen],
+            None if self.words is None else [self.words[index] for index in chosen],
             [self.rows[index] for index in chosen],
             self.path,
         )

@@ -46,7 +46,7 @@ def check_scheme(scheme: str, known: Sequence[str] = SCHEMES) -> str:
     names = {name.lower(): name for name in known} | {"bio": "IOB2", "iob": "IOB1"}
     if "IOBES" in known:
         names |= dict.fromkeys(("bioes", "bilou", "bmes", "bmeso", "ioblu"), "IOBES")
-    found = names.get(str(scheme).lower())
+    found = names.get(str(scheme).lower(), "")
     if found not in known:
         raise ConfigError(f"expected a scheme of {', '.join(known)}, got {scheme!r}")
     return found

@@ -186,9 +186,7 @@ def _forward(
     steps = tf.shape(logits)[1]
     by_step = tf.transpose(logits, [1, 0, 2])  # (M, B, C)
     first = starts + by_step[0]
-    found = tf.TensorArray(
-        tf.float32, size=steps, element_shape=first.shape, clear_after_read=False
-    )
+    found = tf.TensorArray(tf.float32, size=steps, element_shape=first.shape)
 
     def go(step: tf.Tensor, alpha: tf.Tensor, found: Any) -> tuple[Any, ...]:
         moved = reduce(alpha[:, :, tf.newaxis] + transitions) + by_step[step]  # (B, C)

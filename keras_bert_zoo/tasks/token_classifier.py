@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 from collections.abc import Iterable, Sequence
@@ -20,7 +21,7 @@ from keras_bert_zoo.encoders.encoder import Encoder
 from keras_bert_zoo.errors import CheckpointError, ConfigError, DataError
 from keras_bert_zoo.heads.kinds import make_head
 from keras_bert_zoo.heads.token_classifier import TokenClassificationHead
-from keras_bert_zoo.layers.crf import ConditionalRandomField, sequence_loss
+from keras_bert_zoo.layers.crf import ConditionalRandomField
 from keras_bert_zoo.presets.io import find_preset
 from keras_bert_zoo.tasks.answering import Context, largest_difference
 from keras_bert_zoo.tasks.entities import (
@@ -30,6 +31,14 @@ from keras_bert_zoo.tasks.entities import (
     read_entities,
     read_tags,
     word_flags,
+)
+from keras_bert_zoo.tasks.entity_training import (
+    CrfLoss,
+    EntityF1,
+    TagAccuracy,
+    align_tags,
+    entity_difference,
+    snap_to_words,
 )
 from keras_bert_zoo.tasks.inputs import as_examples
 from keras_bert_zoo.tasks.own_weights import load_own_weights
@@ -280,18 +289,23 @@ class TokenClassifier(Task):
         """The scores of transitions, first and last tags; None where each word is for itself."""
         rules = self.tagging.rules()
         if not (self.legal_only and any(part.any() for part in rules)):
-            rules = tuple(map(np.zeros_like, rules))  # type: ignore[assignment]
             if self.crf is None:
                 return None
+            return self.crf.arrays()
         if self.crf is None:
             return rules
-        learned = self.crf.arrays()
-        transitions, starts, ends = (a + b for a, b in zip(rules, learned, strict=True))
+        transitions, starts, ends = (a + b for a, b in zip(rules, self.crf.arrays(), strict=True))
         return transitions, starts, ends
 
     def answers(self, logits: Any) -> dict[str, tf.Tensor]:
-        """What is said of token ids: `label` (B, S) str and `score` (B, S), of the likeliest tag
-        of each token by itself; and all `logits` (B, S, tags).
+        """What is said of token ids, each token by itself.
+
+        Args:
+            logits: float32 (B, S, tags).
+
+        Returns:
+            `label` string (B, S), the likeliest tag; `score` float32 (B, S), its probability; and
+            the `logits`.
         """
         return {
             "label": tf.gather(tf.constant(self.tags), tf.argmax(logits, axis=-1)),
@@ -317,28 +331,11 @@ class TokenClassifier(Task):
                 pair = (ids.get(expected["label"][place]), ids.get(got["label"][place]))
                 if None in pair:  # padding of one of both
                     return None
-                first, second = (float(logits[place, index]) for index in pair)  # type: ignore[index]
+                first, second = (float(logits[place, index]) for index in pair)
                 if abs(first - second) > 2 * tolerance * max(1.0, abs(first)):
                     return None
             return largest
-        ours, theirs = _by_place(expected), _by_place(got)
-        largest = 0.0
-        for place in ours.keys() & theirs.keys():
-            (score, *rest), (other, *others) = ours[place], theirs[place]
-            if rest != others:
-                return None
-            largest = max(largest, abs(score - other))
-        unsure = 0.5 + 2 * tolerance
-        for found, across in ((ours, theirs), (theirs, ours)):
-            for place in found.keys() - across.keys():
-                overlapping = [
-                    entity[0]
-                    for other, entity in across.items()
-                    if other[0] < place[1] and place[0] < other[1]
-                ]
-                if min([found[place][0], *overlapping]) > unsure:
-                    return None
-        return largest
+        return entity_difference(expected, got, tolerance)
 
     # === Text to batches ===
 
@@ -373,7 +370,7 @@ class TokenClassifier(Task):
                         f"{examples.where(index)}: the label {entity.label!r} is not one of "
                         f"{', '.join(self.labels)}"
                     )
-            for left, right in zip(entities, entities[1:], strict=False):
+            for left, right in itertools.pairwise(entities):
                 if right.start < left.end:
                     raise DataError(
                         f"{examples.where(index)}: the entities at {left.start} to {left.end} and "
@@ -397,8 +394,12 @@ class TokenClassifier(Task):
             tags = np.full(mask.shape, NO_LABEL, np.int32)
             for index, text in enumerate(texts):
                 chosen = slice(*words["splits"][index : index + 2])
-                found, bent_here, lost_here = self._tags_of(
-                    text, words["starts"][chosen], words["ends"][chosen], targets[begin + index]
+                found, bent_here, lost_here = align_tags(
+                    self.tagging,
+                    text,
+                    words["starts"][chosen],
+                    words["ends"][chosen],
+                    targets[begin + index],
                 )
                 bent, lost = bent + bent_here, lost + lost_here
                 tags[tuple(words["place"][chosen].T)] = found
@@ -426,27 +427,6 @@ class TokenClassifier(Task):
             weights=None if weights is None else weights[documents],
         )
 
-    def _tags_of(
-        self, text: bytes, starts: np.ndarray, ends: np.ndarray, entities: list[Entity]
-    ) -> tuple[np.ndarray, int, int]:
-        """Tags of a text's words; and how many entities do not end with words, or have none."""
-        outside = self.tagging.outside
-        tags = np.full(len(starts), NO_LABEL if outside is None else outside, np.int32)
-        if not entities:
-            return tags, 0, 0
-        places = _byte_offsets(text)
-        bent = lost = free = 0
-        for start, end, kind in entities:
-            first = max(free, int(np.searchsorted(ends, places[start], "right")))
-            behind = int(np.searchsorted(starts, places[end], "left"))
-            if behind <= first:
-                lost += 1
-                continue
-            bent += starts[first] != places[start] or ends[behind - 1] != places[end]
-            tags[first:behind] = self.tagging.tag_ids(kind, behind - first)
-            free = behind
-        return tags, bent, lost
-
     # === Training and measuring ===
 
     def _default_loss(self) -> keras.losses.Loss:
@@ -461,7 +441,7 @@ class TokenClassifier(Task):
         self, validation_data: Any, batch_size: int
     ) -> list[keras.callbacks.Callback]:
         x, y = validation_data if isinstance(validation_data, tuple) else (validation_data, None)
-        return [_EntityF1(self, x, y, batch_size)]
+        return [EntityF1(self, x, y, batch_size)]
 
     def _monitor(self) -> tuple[str, str]:
         return "val_f1", "max"
@@ -518,101 +498,6 @@ class TokenClassifier(Task):
                 spans = snap_to_words(spans, examples.words[index])
             found.append(spans)
         return found
-
-
-class CrfLoss(keras.losses.Loss):
-    """The negative log-likelihood of the tags of rows, per word.
-
-    Args:
-        crf: ConditionalRandomField.
-    """
-
-    def __init__(self, crf: ConditionalRandomField) -> None:
-        super().__init__(name="crf_loss")
-        self.crf = crf
-
-    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        """Computes float32 (B,) of tags int32 (B, S), -1 where no word begins."""
-        tags = tf.cast(y_true, tf.int32)
-        labelled = tags >= 0
-        lengths = tf.reduce_sum(tf.cast(labelled, tf.int32), axis=-1)
-        # Words move up, in their order; at least one column, for the loops.
-        order = tf.argsort(tf.cast(~labelled, tf.int32), axis=-1, stable=True)
-        order = order[:, : tf.maximum(tf.reduce_max(lengths), 1)]
-        losses = sequence_loss(
-            tf.gather(tf.cast(y_pred, tf.float32), order, batch_dims=1),
-            tf.gather(tags, order, batch_dims=1),
-            lengths,
-            *self.crf.parts(),
-        )
-        rows = tf.cast(tf.size(lengths), tf.float32)
-        return losses * rows / tf.maximum(tf.cast(tf.reduce_sum(lengths), tf.float32), 1.0)
-
-
-class TagAccuracy(keras.metrics.Mean):
-    """The share of words whose likeliest tag is theirs."""
-
-    def __init__(self, name: str = "accuracy", **kwargs: Any) -> None:
-        super().__init__(name=name, **kwargs)
-
-    def update_state(self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: Any = None) -> None:
-        """Counts the words of a batch: tags int32 (B, S), -1 where no word begins."""
-        tags = tf.cast(y_true, tf.int32)
-        right = tf.equal(tags, tf.argmax(y_pred, axis=-1, output_type=tf.int32))
-        super().update_state(tf.cast(right, tf.float32), tf.cast(tags >= 0, tf.float32))
-
-
-class _EntityF1(keras.callbacks.Callback):
-    """Adds `val_precision`, `val_recall` and `val_f1` of entities to an epoch's metrics."""
-
-    def __init__(self, task: TokenClassifier, x: Any, y: Any, batch_size: int) -> None:
-        super().__init__()
-        self.task, self.x, self.y, self.batch_size = task, x, y, batch_size
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Measures."""
-        report = self.task.report(self.x, self.y, batch_size=self.batch_size)
-        if logs is not None:
-            logs["val_precision"], logs["val_recall"] = report.precision, report.recall
-            logs["val_f1"] = report.f1
-
-
-def snap_to_words(
-    spans: Sequence[tuple[int, int, str, float]], words: Sequence[tuple[int, int]]
-) -> list[tuple[int, int, str, float]]:
-    """Makes entities begin and end with words: those whose first character they hold.
-
-    >>> snap_to_words([(0, 4, "PER", 0.5), (7, 9, "LOC", 0.5)], [(0, 3), (4, 9)])
-    [(0, 3, 'PER', 0.5)]
-    """
-    begins = np.array([start for start, _ in words], np.int64)
-    found = []
-    for start, end, label, score in spans:
-        first = int(np.searchsorted(begins, start, "left"))
-        behind = int(np.searchsorted(begins, end, "left"))
-        if first < behind:
-            found.append((int(begins[first]), words[behind - 1][1], label, score))
-    return found
-
-
-def _by_place(answer: dict[str, np.ndarray]) -> dict[tuple[Any, ...], tuple[Any, ...]]:
-    """Entities of one text: (start, end, label) -> score and the rest."""
-    return {
-        (int(answer["start"][i]), int(answer["end"][i]), label): (
-            float(answer["score"][i]),
-            answer["entity"][i],
-            int(answer["start_character"][i]),
-            int(answer["end_character"][i]),
-        )
-        for i, label in enumerate(answer["label"])
-        if label
-    }
-
-
-def _byte_offsets(text: bytes) -> np.ndarray:
-    """int64 (characters + 1,). Where each character begins, and the text's end."""
-    raw = np.frombuffer(text, np.uint8)
-    return np.append(np.flatnonzero((raw & 0xC0) != 0x80), len(raw))
 
 
 def _as_bytes(text: str | bytes) -> bytes:

@@ -13,9 +13,9 @@ from keras_bert_zoo.data.tags import chunks, guess_scheme
 from keras_bert_zoo.errors import DataError
 from keras_bert_zoo.training.metrics import (
     LabelScores,
+    _label_scores,
     format_table,
     format_values,
-    _label_scores,
 )
 
 __all__ = ["EntityReport", "Spans", "entity_report", "tag_report"]

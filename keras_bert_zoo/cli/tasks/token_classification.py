@@ -227,8 +227,8 @@ class TokenClassificationCommand(TaskCommand):
         found = task.find_entities(examples, batch_size=args.batch_size)
         for index, entities in enumerate(examples.entities or []):
             text = examples.texts[index]
-            true = {tuple(entity) for entity in entities}
-            got = {entity[:3]: entity[3] for entity in found[index]}
+            true = {(start, end, label) for start, end, label in entities}
+            got = {(start, end, label): score for start, end, label, score in found[index]}
             if true == set(got):
                 continue
             spurious = [
