@@ -1,0 +1,156 @@
+"""CoNLL columns: schemes, comments, offsets; and every reason to refuse a file."""
+
+import gzip
+import io
+
+import pytest
+
+from keras_bert_zoo.data.conll import join_words, read_conll
+from keras_bert_zoo.data.spans import Entity
+from keras_bert_zoo.data.tags import check_scheme, chunks, fault
+from keras_bert_zoo.errors import ConfigError, DataError
+
+
+def read(tmp_path, content, name="words.conll", **options):
+    path = tmp_path / name
+    path.write_text(content, "utf-8")
+    return read_conll(path, **options)
+
+
+def refused(tmp_path, content, **options):
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, content, **options)
+    message = str(caught.value)
+    assert message.startswith(str(tmp_path))
+    assert "\n" not in message
+    return message.removeprefix(f"{tmp_path}/")
+
+
+def spans(examples, index=0):
+    text = examples.texts[index]
+    return [(text[e.start : e.end], e.label) for e in examples.entities[index]]
+
+
+def test_sentences_words_and_entities(tmp_path):
+    content = (
+        "-DOCSTART- -X- O O\n\nAda NNP I-NP B-PER\nLovelace NNP I-NP I-PER\nin IN O O\n"
+        "London NNP I-NP B-LOC\n. . O O\n\n\n# NN O O\nis VBZ O O\n"
+    )
+    examples = read(tmp_path, content)
+    assert examples.texts == ["Ada Lovelace in London .", "# is"]
+    assert spans(examples) == [("Ada Lovelace", "PER"), ("London", "LOC")]
+    assert examples.entities[0][0] == Entity(0, 12, "PER")
+    assert examples.words[0] == [(0, 3), (4, 12), (13, 15), (16, 22), (23, 24)]
+    assert examples.rows == [3, 10]
+    assert examples.labels == ["LOC", "PER"]
+    assert examples.where(1) == f"{tmp_path}/words.conll:10"
+
+
+@pytest.mark.parametrize(
+    ("tags", "options"),
+    [
+        ("I-PER I-PER O I-LOC I-LOC B-LOC", {}),  # IOB1
+        ("B-PER I-PER O B-LOC I-LOC B-LOC", {}),
+        ("B-PER E-PER O B-LOC E-LOC S-LOC", {}),
+        ("B-PER L-PER O B-LOC L-LOC U-LOC", {}),  # BILOU
+        ("B-PER E-PER O B-LOC E-LOC S-LOC", {"scheme": "bioes"}),
+        ("I-PER I-PER O B-LOC I-LOC B-LOC", {"lenient": True}),
+    ],
+)
+def test_every_scheme_spells_the_same_entities(tmp_path, tags, options):
+    words = "Ada Lovelace saw New York Paris".split()
+    lines = [" ".join(pair) for pair in zip(words, tags.split(), strict=True)]
+    examples = read(tmp_path, "\n".join(lines), **options)
+    assert spans(examples) == [("Ada Lovelace", "PER"), ("New York", "LOC"), ("Paris", "LOC")]
+
+
+def test_tags_without_prefixes(tmp_path):
+    assert spans(read(tmp_path, "a PER\nb PER\nc O\nd LOC\n")) == [("a b", "PER"), ("d", "LOC")]
+    parts = read(tmp_path, "a DET\ndog NOUN\ncat NOUN\n")
+    assert spans(parts) == [("a", "DET"), ("dog", "NOUN"), ("cat", "NOUN")]
+
+
+def test_columns_are_found_or_given(tmp_path):
+    numbered = "1\t他\tO\t-\n2\t在\tO\t-\n3\t北京\tB-LOC\t-\n"
+    assert spans(read(tmp_path, numbered, tag=3)) == [("北京", "LOC")]
+    assert spans(read(tmp_path, numbered, word=2, tag=-2)) == [("北京", "LOC")]
+    ranges = "1-2\tdu\t_\n1\tde\tO\n2\tLyon\tB-LOC\n2.1\tx\t_\n"
+    assert spans(read(tmp_path, ranges)) == [("Lyon", "LOC")]
+
+
+def test_text_has_spaces_where_the_script_has(tmp_path):
+    text, places = join_words(["在", "iPhone", "5", "上", "，", "好"])
+    assert text == "在iPhone 5上，好"
+    assert [text[start:end] for start, end in places] == ["在", "iPhone", "5", "上", "，", "好"]
+    assert join_words(["서울", "은", "good"])[0] == "서울 은 good"
+    assert join_words(["a", "b"], "none")[0] == "ab"
+    assert join_words(["他", "们"], "space")[0] == "他 们"
+    commented = "# text = It's  here.\nIt\tO\n's\tO\nhere\tB-LOC\n.\tO\n"
+    examples = read(tmp_path, commented)
+    assert examples.texts == ["It's  here."]
+    assert spans(examples) == [("here", "LOC")]
+    assert read(tmp_path, commented, join="space").texts == ["It 's here ."]
+    other = read(tmp_path, "# text = something else\nIt\tO\nhere\tB-LOC\n")
+    assert other.texts == ["It here"]
+
+
+def test_words_that_look_like_comments(tmp_path):
+    examples = read(tmp_path, "#\tO\n#hashtag\tB-X\n# a comment\nand\tO\n")
+    assert examples.texts == ["# #hashtag and"]
+
+
+def test_gzip_streams_and_line_ends(tmp_path):
+    path = tmp_path / "words.gz"
+    path.write_bytes(gzip.compress(b"Ada B-PER\r\nran O\r\n\r\n"))
+    assert read_conll(path).texts == ["Ada ran"]
+    assert read_conll(io.BytesIO("Zoë B-PER\n".encode())).texts == ["Zoë"]
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        ("a B-X\nb Q-X\n", {}, "words.conll:2: tag 'Q-X' has no prefix"),
+        ("a O\nb I-X\nc B-X\nd O\ne B-X\n", {}, "words.conll:2: tag 'I-X' follows 'O'"),
+        ("a B-X\nb E-X\n", {"scheme": "IOB2"}, "words.conll:2: tag 'E-X' is not of IOB2 (B-TYPE"),
+        ("a O\nb I-X\n", {"scheme": "IOB2"}, "words.conll:2: tag 'I-X' follows 'O'"),
+        ("a B-X\n", {"scheme": "IOB1"}, "words.conll:1: tag 'B-X' follows the start of the sent"),
+        ("a B-X\nb O\n", {"scheme": "IOBES"}, "words.conll:2: tag 'O' follows 'B-X', whose"),
+        ("a B-X\n\nb S-X\n", {}, "words.conll:1: tag 'B-X' ends the sentence, but not its entity"),
+        ("a B-X\nb I-Y\nc S-X\n", {}, "words.conll:2: tag 'I-Y' follows 'B-X'"),
+        ("a x O\nb y\nc z O\n", {}, "words.conll:2: expected 3 columns parted by spaces, as in"),
+        ("a\tO\nb\t\nc\tO\n", {}, "words.conll:2: expected a tag, but its column is empty"),
+        ("a\tO\n \tO\n", {}, "words.conll:2: expected a word, but its column is empty"),
+        ("a O -\nb B-X -\n", {}, "words.conll: every tag is '-'"),
+        ("a O\n", {"tag": 3}, "words.conll: expected the tags in column 3, but lines have 2"),
+        ("a O\n", {"word": 2}, "words.conll: expected words and tags in two columns, but both"),
+        ("\n# nothing\n", {}, "words.conll: expected at least one sentence, got none"),
+    ],
+)
+def test_refused(tmp_path, content, options, message):
+    assert refused(tmp_path, content, **options).startswith(message)
+
+
+def test_options_are_checked(tmp_path):
+    with pytest.raises(ConfigError, match="expected join of auto, space, none, got 'tab'"):
+        read(tmp_path, "a O\n", join="tab")
+    with pytest.raises(ConfigError, match="expected tag as a column from 1"):
+        read(tmp_path, "a O\n", tag=0)
+    with pytest.raises(ConfigError, match="expected a scheme of IOB1, IOB2"):
+        read(tmp_path, "a O\n", scheme="XYZ")
+    with pytest.raises(DataError, match="there is no such file"):
+        read_conll(tmp_path / "none.conll")
+    with pytest.raises(DataError, match=r"words.conll:1: byte 0xff"):
+        (tmp_path / "words.conll").write_bytes(b"\xff O\n")
+        read_conll(tmp_path / "words.conll")
+
+
+def test_scheme_names():
+    assert [check_scheme(name) for name in ("bio", "BILOU", "IOB1", "Words")] == [
+        "IOB2", "IOBES", "IOB1", "words",
+    ]  # fmt: skip
+
+
+def test_faults_and_chunks_agree_on_whole_sentences():
+    assert fault("B-X I-X E-X S-Y O".split(), "IOBES") is None
+    assert chunks("B-X I-X E-X S-Y O".split(), "IOBES") == [(0, 3, "X"), (3, 4, "Y")]
+    assert chunks([], "IOB2") == []
