@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from keras_bert_zoo.presets.vocabulary import extend_vocabulary
     from keras_bert_zoo.tasks.multiple_choice import MultipleChoice
     from keras_bert_zoo.tasks.question_answerer import QuestionAnswerer
+    from keras_bert_zoo.tasks.relation_classifier import RelationClassifier
     from keras_bert_zoo.tasks.text_classifier import TextClassifier
     from keras_bert_zoo.tasks.text_embedder import TextEmbedder
     from keras_bert_zoo.tasks.text_regressor import TextRegressor
@@ -37,6 +38,7 @@ __all__ = [
     "HeadedModel",
     "MultipleChoice",
     "QuestionAnswerer",
+    "RelationClassifier",
     "SentencePieceTokenizer",
     "TextClassifier",
     "TextEmbedder",
@@ -63,6 +65,7 @@ _MODULES = {
     "HeadedModel": "keras_bert_zoo.heads.model",
     "MultipleChoice": "keras_bert_zoo.tasks.multiple_choice",
     "QuestionAnswerer": "keras_bert_zoo.tasks.question_answerer",
+    "RelationClassifier": "keras_bert_zoo.tasks.relation_classifier",
     "SentencePieceTokenizer": "keras_bert_zoo.text.sentencepiece",
     "TextClassifier": "keras_bert_zoo.tasks.text_classifier",
     "TextEmbedder": "keras_bert_zoo.tasks.text_embedder",

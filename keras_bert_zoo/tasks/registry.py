@@ -19,6 +19,7 @@ TASKS = {
     "embedding": ("text_embedder", "TextEmbedder"),
     "question-answering": ("question_answerer", "QuestionAnswerer"),
     "multiple-choice": ("multiple_choice", "MultipleChoice"),
+    "relations": ("relation_classifier", "RelationClassifier"),
 }
 
 

@@ -28,7 +28,7 @@ class Task(TextModel):
     task_name: ClassVar[str]
     """The task's name in the side file; see `tasks.registry.TASKS`."""
     head_kind: ClassVar[str]
-    """Which of a family's heads the task has; see `FamilyNames.heads`."""
+    """Which of a family's heads the task has; see `FamilyNames.heads`. "": none of them."""
 
     @classmethod
     def load(cls, directory: str | os.PathLike[str], **kwargs: Any) -> Self:
@@ -143,7 +143,7 @@ class Task(TextModel):
             save_headed(
                 directory,
                 self.encoder,
-                {self.head_kind: self.head},
+                {self.head_kind: self.head} if self.head_kind else {},
                 config=self._task_config(),
                 tokenizer=self.tokenizer,
                 side=self._side_config(),

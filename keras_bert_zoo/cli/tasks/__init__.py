@@ -15,6 +15,7 @@ TASKS = {
     "token-classification": "token_classification",
     "question-answering": "question_answering",
     "multiple-choice": "multiple_choice",
+    "relations": "relations",
 }
 
 

@@ -1,0 +1,140 @@
+"""Relations between two entities that are marked in a text."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from keras_bert_zoo.cli import options
+from keras_bert_zoo.cli.tasks.base import number
+from keras_bert_zoo.cli.tasks.text import TextCommand
+from keras_bert_zoo.data.labels import LabelMap
+from keras_bert_zoo.data.semeval import check_markers, read_semeval
+from keras_bert_zoo.data.tables import read_table, read_table_in_parts
+from keras_bert_zoo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from keras_bert_zoo.data.examples import Examples
+
+
+def make_command(name: str) -> RelationCommand:
+    """Makes this module's command."""
+    return RelationCommand(name)
+
+
+class RelationCommand(TextCommand):
+    """A task on texts with `<e1>...</e1>` and `<e2>...</e2>` in them."""
+
+    def add_data_options(self, parser: Any, *, labelled: bool) -> None:
+        """Adds the columns and the format of the file."""
+        super().add_data_options(parser, labelled=labelled)
+        for action in parser._actions:
+            if action.dest == "format":
+                action.choices = (*action.choices, "semeval")
+                action.help = "the files' format; default: told by the name, .gz allowed after it; "
+                action.help += (
+                    "semeval (SemEval-2010 task 8's) for .txt"
+                    if labelled
+                    else "text (one a line) for .txt and standard input; semeval: SemEval-2010 "
+                    "task 8's"
+                )
+
+    def add_train_options(self, group: Any) -> None:
+        """Adds how entities are read, and the weights of labels."""
+        group.add_argument(
+            "--class-weight",
+            choices=("balanced", "none"),
+            default="none",
+            help="balanced: every label weighs the same in total",
+        )
+        group.add_argument(
+            "--pooling",
+            choices=("mean", "start"),
+            default="mean",
+            help="what stands for an entity: the mean of its tokens, or the marker before it",
+        )
+
+    def check_options(self, args: argparse.Namespace) -> None:
+        """Nothing contradicts anything."""
+
+    def read(self, path: str, args: argparse.Namespace) -> Examples:
+        """Reads texts with marked entities and their relations."""
+        table = _table(args)
+        if table["format"] == "semeval" or (table["format"] is None and _is_txt(path)):
+            return read_semeval(path, encoding=args.encoding)
+        return check_markers(read_table(path, label=args.label, **table))
+
+    def read_in_parts(self, source: Any, args: argparse.Namespace) -> Iterator[Examples]:
+        """Reads texts, whose entities should be marked but need not."""
+        table = _table(args)
+        if table["format"] == "semeval":
+            yield read_semeval(source, labelled=False, encoding=args.encoding)
+            return
+        if table["format"] is None and (args.input == "-" or _is_txt(args.input)):
+            table["format"] = "text"
+        yield from read_table_in_parts(
+            source, label=None, replace_invalid=args.replace_invalid, **table
+        )
+
+    def check_preset(self, args: argparse.Namespace, config: Mapping[str, Any]) -> None:
+        """Takes the labels over with --keep-head."""
+        if args.keep_head and "id2label" not in config:
+            raise ConfigError(f"--keep-head, but {args.preset} has no labels")
+        if args.keep_head:
+            self._labels = LabelMap.from_id2label(config["id2label"])
+
+    def build(self, args: argparse.Namespace, **common: Any) -> Any:
+        """Builds the task."""
+        from keras_bert_zoo.tasks.relation_classifier import RelationClassifier
+
+        if args.keep_head or self._labels is None:
+            return RelationClassifier.from_preset(args.preset, **common)
+        return RelationClassifier.from_preset(
+            args.preset, labels=self._labels.names, pooling=args.pooling, **common
+        )
+
+    def tune(self, task: Any, dev: Examples | None, args: argparse.Namespace) -> None:
+        """There is nothing to tune."""
+
+    def check_loaded(self, task: Any, args: argparse.Namespace) -> None:
+        """Every loaded task fits."""
+
+    def answer_rows(
+        self, task: Any, examples: Examples, args: argparse.Namespace
+    ) -> list[dict[str, Any]]:
+        """Answers texts."""
+        answers = task.predict(examples, batch_size=args.batch_size)
+        rows = []
+        for index, text in enumerate(examples.texts):
+            row = {
+                "text": text,
+                "label": answers["label"][index],
+                "score": number(answers["score"][index]),
+                "entities": [
+                    {
+                        "text": answers["entity"][index][place],
+                        **{
+                            name: int(answers[name][index][place])
+                            for name in ("start", "end", "start_character", "end_character")
+                        },
+                    }
+                    for place in range(2)
+                ],
+            }
+            if getattr(args, "all_scores", False):
+                scores = map(number, answers["scores"][index])
+                row["scores"] = dict(zip(task.labels, scores, strict=True))
+            rows.append(row)
+        return rows
+
+
+def _table(args: argparse.Namespace) -> dict[str, Any]:
+    table = options.table_options(args)
+    if table["text_pair"] is not None:
+        raise ConfigError("--text-pair does not apply to --task relations: one text has both")
+    return table
+
+
+def _is_txt(path: str) -> bool:
+    return path.lower().removesuffix(".gz").endswith(".txt")
