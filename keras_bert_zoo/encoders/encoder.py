@@ -11,6 +11,7 @@ import keras
 
 from keras_bert_zoo.config import EncoderConfig
 from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.layers.scopes import root_scope
 from keras_bert_zoo.layers.token_layout import Layout, TokenLayout, TokensToBatch
 
 INPUT_NAMES = ("token_ids", "segment_ids", "padding_mask")
@@ -134,16 +135,17 @@ class Encoder(keras.Model):
             "attention_scores": attention_scores,
             "dtype": dtype,
         }
-        # === Layers ===
-        parts = self.make_parts(config, pooler=pooler, dtype=dtype)
-        # === Functional model ===
-        inputs = encoder_inputs()
-        layout = self._lay_out(inputs, token_layout, attention_groups)
-        to_batch = TokensToBatch(dtype=dtype, name="sequence_output")
-        x, states, scores = _run(parts, layout)
-        outputs: dict[str, Any] = {"sequence_output": to_batch(x, layout)}
-        if parts.pooler is not None:
-            outputs["pooled_output"] = parts.pooler(x, layout)
+        with root_scope():
+            # === Layers ===
+            parts = self.make_parts(config, pooler=pooler, dtype=dtype)
+            # === Functional model ===
+            inputs = encoder_inputs()
+            layout = self._lay_out(inputs, token_layout, attention_groups)
+            to_batch = TokensToBatch(dtype=dtype, name="sequence_output")
+            x, states, scores = _run(parts, layout)
+            outputs: dict[str, Any] = {"sequence_output": to_batch(x, layout)}
+            if parts.pooler is not None:
+                outputs["pooled_output"] = parts.pooler(x, layout)
         if hidden_states:
             # Behind a final norm, the last state is what the norm gives.
             outputs["hidden_states"] = [to_batch(state, layout) for state in (*states[:-1], x)]

@@ -13,6 +13,7 @@ from keras_bert_zoo.heads.classifier import ClassificationHead
 from keras_bert_zoo.heads.masked_lm import MaskedLMHead
 from keras_bert_zoo.heads.replaced_token import ReplacedTokenHead
 from keras_bert_zoo.heads.token_classifier import TokenClassificationHead
+from keras_bert_zoo.layers.scopes import root_scope
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,5 +108,6 @@ def make_head(kind: str, encoder: Encoder, units: int | None = None) -> keras.la
             expected = "a positive integer" if found.units is None else str(found.units)
             raise ConfigError(f"`units` of a head for {kind} must be {expected}, got {units!r}.")
         head = found.layer(count, transform_dtype=policy, name=found.name, **options)
-    head.build((None, source.shape[-1]))
+    with root_scope():
+        head.build((None, source.shape[-1]))
     return head
