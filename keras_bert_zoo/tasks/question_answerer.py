@@ -320,8 +320,10 @@ class QuestionAnswerer(Task):
         self, expected: dict[str, np.ndarray], got: dict[str, np.ndarray], tolerance: float
     ) -> float | None:
         """Compares two answers; spans that are as good as equally probable may change places."""
-        if "answer" not in expected:  # of token ids
-            return max(largest_difference(values, got[n]) for n, values in expected.items())
+        if "answer" not in expected:  # logits of token ids, whose rounding grows with the largest
+            pairs = [(values, got[name]) for name, values in expected.items()]
+            largest = max(np.max(np.abs(v), where=v > _MASKED_LOGIT, initial=1) for v, _ in pairs)
+            return max(largest_difference(a / largest, b / largest) for a, b in pairs)
         places = ("answer", "start", "end", "start_character", "end_character")
         different = ~np.logical_and.reduce([expected[n] == got[n] for n in places])
         if different.any():
@@ -329,7 +331,11 @@ class QuestionAnswerer(Task):
             scores = [np.maximum(answer["score"], 1e-30) for answer in (expected, got)]
             if (np.abs(np.log(scores[0] / scores[1]))[different] > 20 * tolerance).any():
                 return None
-        return max(largest_difference(expected[n], got[n]) for n in ("score", "no_answer"))
+        return max(
+            largest_difference(expected["score"], got["score"]),
+            # A sum of four logits.
+            largest_difference(expected["no_answer"], got["no_answer"]) / 4,
+        )
 
     # === Training ===
 
