@@ -11,11 +11,13 @@ from keras_bert_zoo.cli.options import Parser
 
 DESCRIPTION = """\
 Measure a trained model: accuracy, precision, recall and F1 by label and what is confused with
-what; for a regression, correlations and errors."""
+what; for a regression, correlations and errors; for other tasks, their field's own metrics. The
+worst errors can be written as JSON Lines, and as one HTML page with plots."""
 
 EXAMPLES = """
   keras-bert-zoo evaluate --model runs/intents --data test.csv
-  keras-bert-zoo evaluate --model runs/intents --data test.csv --errors wrong.jsonl
+  keras-bert-zoo evaluate --model runs/intents --data test.csv --errors wrong.jsonl \\
+      --html wrong.html
   keras-bert-zoo evaluate --model runs/intents --data test.csv --json | jq .accuracy
 """
 
@@ -31,6 +33,11 @@ def add_arguments(parser: Parser) -> None:
         metavar="FILE",
         help="write the texts told wrong here as JSON Lines, the worst first",
     )
+    parser.add_argument(
+        "--html",
+        metavar="FILE",
+        help="write one page with the figures, plots and the texts told wrong",
+    )
     parser.add_argument("--batch-size", type=options.positive_int, default=64, help="texts at once")
     options.add_dtype_option(parser, default="float32")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -45,6 +52,7 @@ def add_task_options(parser: Parser, argv: Sequence[str]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
+    from keras_bert_zoo.cli.error_page import error_page
     from keras_bert_zoo.cli.output import written_file
     from keras_bert_zoo.cli.saved_task import load_saved_task, saved_command
     from keras_bert_zoo.training.metrics import format_report
@@ -53,10 +61,16 @@ def run(args: argparse.Namespace) -> int:
     examples = command.read(args.data, args)
     task = load_saved_task(args, command)
     report = task.report(examples, batch_size=args.batch_size)
+    errors = command.errors(task, examples, args) if args.errors or args.html else []
     if args.errors:
         with written_file(args.errors) as file:
-            for row in command.errors(task, examples, args):
+            for row in errors:
                 file.write(json.dumps(row, ensure_ascii=False).encode("utf-8") + b"\n")
+    if args.html:
+        title = f"{args.model} on {args.data}"
+        page = error_page(title, len(examples), report.to_dict(), errors)
+        with written_file(args.html) as file:
+            file.write(page.encode("utf-8", "replace"))
     if args.json:
         print(json.dumps({"rows": len(examples), **report.to_dict()}, ensure_ascii=False))
     else:

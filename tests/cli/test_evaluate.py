@@ -116,3 +116,14 @@ def test_a_full_disk_leaves_the_earlier_file(refused, model, mixed, tmp_path, mo
     line = refused("evaluate", "--model", model, "--data", mixed, "--errors", errors)
     assert line == f"{errors}: cannot write: No space left on device; nothing was changed there"
     assert snapshot(folder) == {"errors.jsonl": b"earlier"}
+
+
+def test_a_page_of_errors(run, model, mixed, tmp_path):
+    page = tmp_path / "errors.html"
+    finished = run("evaluate", "--model", model, "--data", mixed, "--html", page)
+    assert (finished.status, finished.err) == (0, "")
+    html = page.read_text("utf-8")
+    assert "12 examples, 2 of them answered wrong." in html
+    assert html.count('class="error"') == 2
+    assert "the rose is here" in html
+    assert "Confusion" in html
