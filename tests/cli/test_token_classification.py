@@ -1,0 +1,93 @@
+"""--task token-classification: from columns of words to entities, on the command line."""
+
+import json
+
+import pytest
+
+from tests.cli.conftest import fast
+
+SENTENCES = [
+    ("a rose is here", "O B-FLOWER O O"),
+    ("the sea is a leaf", "O B-PLACE O O O"),
+    ("is the grass here ?", "O O B-FLOWER I-FLOWER O"),
+    ("a sky", "O B-PLACE"),
+] * 6
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("words")
+    blocks = [
+        "\n".join(map("\t".join, zip(text.split(), tags.split(), strict=True)))
+        for text, tags in SENTENCES
+    ]
+    (folder / "train.conll").write_text("\n\n".join(blocks) + "\n", "utf-8")
+    (folder / "dev.conll").write_text("\n\n".join(blocks[:4]) + "\n", "utf-8")
+    (folder / "bad.conll").write_text("a\tB-FLOWER\nb\tI-PLACE\nc\tB-PLACE\n", "utf-8")
+    (folder / "new.conll").write_text("a\tB-TREE\n", "utf-8")
+    return folder
+
+
+def test_train_evaluate_predict(run, preset, words, tmp_path):
+    model = tmp_path / "tagger"
+    trained = run(
+        "train", *fast(preset, "--epochs", "15"), "--task", "token-classification",
+        "--train", words / "train.conll", "--dev", words / "dev.conll", "--output", model,
+        "--json",
+    )  # fmt: skip
+    assert trained.status == 0, trained.err
+    assert trained.json["dev"]["f1"] == 1.0
+    assert "val_f1" in trained.json["training"]["history"]
+
+    measured = run("evaluate", "--model", model, "--data", words / "dev.conll", "--json")
+    assert measured.json["f1"] == 1.0
+    assert measured.json["labels"]["FLOWER"]["support"] == 2
+    table = run("evaluate", "--model", model, "--data", words / "dev.conll")
+    assert table.out.startswith("entity F1  1.0000\n")
+
+    other = words / "other.jsonl"
+    rows = [
+        {"text": "a rose", "entities": [[0, 6, "FLOWER"]]},
+        {"text": "the sea", "entities": []},
+    ]
+    other.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    errors = words / "errors.jsonl"
+    run("evaluate", "--model", model, "--data", other, "--errors", errors)
+    listed = [json.loads(line) for line in errors.read_text("utf-8").splitlines()]
+    assert {row["text"] for row in listed} == {"a rose", "the sea"}
+    assert listed[0]["row"] == 1
+    assert listed[0]["missed"] == [{"entity": "a rose", "label": "FLOWER", "start": 0, "end": 6}]
+    assert listed[0]["spurious"][0]["entity"] == "rose"
+
+    texts = words / "texts.txt"
+    texts.write_text("the grass here\n\na sky", "utf-8")
+    answered = run("predict", "--model", model, "--input", texts).rows
+    assert [row["text"] for row in answered] == ["the grass here", "", "a sky"]
+    assert answered[1]["entities"] == []
+    for row in answered:
+        for entity in row["entities"]:
+            assert row["text"][entity["start"] : entity["end"]] == entity["entity"]
+    assert [entity["label"] for entity in answered[2]["entities"]] == ["PLACE"]
+    columns = run("predict", "--model", model, "--input", words / "dev.conll", "--format", "conll")
+    assert [row["text"] for row in columns.rows][:1] == ["a rose is here"]
+
+
+def test_refusals(refused, preset, words, tmp_path):
+    def train(file, *more):
+        return refused(
+            "train", *fast(preset), "--task", "token-classification", "--train", words / file,
+            "--output", tmp_path / "none", *more,
+        )  # fmt: skip
+
+    assert train("bad.conll").startswith(f"{words}/bad.conll:2: tag 'I-PLACE' follows 'B-FLOWER'")
+    assert train("train.conll", "--tag-scheme", "IOB1").startswith(
+        f"{words}/train.conll:2: tag 'B-FLOWER' follows 'O'"
+    )
+    assert train("train.conll", "--dev", words / "new.conll") == (
+        f"{words}/new.conll:1: the label 'TREE' is not one of FLOWER, PLACE"
+    )
+    assert train("train.conll", "--probe-epochs", "3") == (
+        "--probe-epochs does not apply to --task token-classification"
+    )
+    assert "a column from 1" in train("train.conll", "--tag-column", "0")
+    assert not (tmp_path / "none").exists()
