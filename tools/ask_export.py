@@ -3,6 +3,8 @@
 
     python tools/ask_export.py saved_models/NAME/VERSION "My card has not arrived yet" ...
 
+Prints the label of a classifier, or the documents that a search found, with their scores.
+
 Given saved_models/NAME, the newest version answers, as in TensorFlow Serving.
 """
 
@@ -12,6 +14,8 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+import numpy as np
 
 # Before TensorFlow is imported, which otherwise tells about itself.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -54,10 +58,11 @@ def main() -> None:
         tf.config.list_logical_devices()
     answer = tf.saved_model.load(str(model)).signatures["serving_default"]
     answers = answer(text=tf.constant(arguments.text))
-    for text, label, score in zip(
-        arguments.text, answers["label"].numpy(), answers["score"].numpy(), strict=True
-    ):
-        print(f"{text}\n    -> {label.decode()} ({score:.3f})")
+    found = answers["document" if "document" in answers else "label"].numpy()
+    for text, labels, scores in zip(arguments.text, found, answers["score"].numpy(), strict=True):
+        print(text)
+        for label, score in zip(np.atleast_1d(labels), np.atleast_1d(scores), strict=True):
+            print(f"    -> {label.decode()} ({score:.3f})")
     foreign = sorted({name.split(".")[0] for name in sys.modules} & {"keras_bert_zoo"})
     print(f"imported: tensorflow {tf.__version__}, tensorflow_text; not keras_bert_zoo")
     if foreign:

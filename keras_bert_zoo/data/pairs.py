@@ -45,7 +45,9 @@ class TextGroups:
         count = len(self.columns[0])
         if not self.rows:
             object.__setattr__(self, "rows", list(range(1, count + 1)))
-        others = {f"texts in column {i}": column for i, column in enumerate(self.columns)}
+        others: dict[str, Any] = {
+            f"texts in column {i}": column for i, column in enumerate(self.columns)
+        }
         others |= {"scores": self.scores, "labels": self.labels, "rows": self.rows}
         for name, values in others.items():
             if values is not None and len(values) != count:

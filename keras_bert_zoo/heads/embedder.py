@@ -51,6 +51,8 @@ class EmbeddingHead(keras.layers.Layer):
     Dense and Normalize; arXiv 2205.13147 for `dimensions`.
     """
 
+    built: bool
+
     def __init__(
         self,
         pooling: str | Sequence[str] = "mean",
@@ -186,9 +188,11 @@ def _pool(mode: str, x: tf.Tensor, layout: Layout | None) -> tf.Tensor:
     """Pools float (T, H), or the first tokens (B, H) without a layout, to (B, H)."""
     if mode == "cls":
         return x if layout is None else tf.gather(x, layout["first_tokens"])
+    if layout is None:
+        raise ConfigError(f"Pooling {mode!r} reads all tokens: give their layout.")
     if mode == "mean":
         return mean_of_tokens(x, layout)
-    attended = tf.cast(layout["attended"], tf.float32)[:, tf.newaxis]  # type: ignore[index]
+    attended = tf.cast(layout["attended"], tf.float32)[:, tf.newaxis]
     if mode == "max":
         batch, mask = to_batch(x, layout), to_batch(attended, layout)  # (B, S, H), (B, S, 1)
         return tf.reduce_max(tf.where(mask > 0, batch, x.dtype.min), axis=1)

@@ -331,7 +331,7 @@ def _check_names(place: Path, config: Mapping[str, Any]) -> None:
 
 
 def _size(place: Path, config: Mapping[str, Any], key: str, least: int) -> int:
-    value = config.get(key)
+    value: Any = config.get(key)
     if not is_integer(value) or not least <= value <= 1_000_000:
         raise ConfigError(
             f"{place / 'config.json'}: `{key}` must be an integer of at least {least}, "
@@ -341,7 +341,7 @@ def _size(place: Path, config: Mapping[str, Any], key: str, least: int) -> int:
 
 
 def _truncation(path: Path, model: Mapping[str, Any]) -> int | None:
-    value = model.get("truncate_dim")
+    value: Any = model.get("truncate_dim")
     if value is not None and (not is_integer(value) or value < 1):
         raise ConfigError(f"{path}: `truncate_dim` must be a positive integer, got {value!r}.")
     return value
@@ -366,7 +366,7 @@ def _max_length(place: Path) -> int | None:
             "supported: use a tokenizer that does it."
         )
     tokenizer = place / "tokenizer_config.json"
-    length = config.get("max_seq_length")
+    length: Any = config.get("max_seq_length")
     if length is None and tokenizer.exists():
         length = read_json(tokenizer).get("model_max_length")
         # transformers writes 1e30 where there is no limit.

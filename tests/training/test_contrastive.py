@@ -1,0 +1,98 @@
+"""Losses of embeddings, against sentence-transformers' and in their own right."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_bert_zoo.errors import ConfigError, DataError
+from keras_bert_zoo.training.contrastive import (
+    CoSENTLoss,
+    CosineSimilarityLoss,
+    MatryoshkaLoss,
+    MultipleNegativesRankingLoss,
+    TripletLoss,
+    make_loss,
+)
+from tests.helpers import ASSETS
+
+# tools/tasks/embedding_goldens.py wrote it.
+GOLDEN = dict(np.load(ASSETS / "sentence_transformers" / "losses.npz"))
+EMBEDDINGS = GOLDEN["embeddings"]
+DISTINCT = np.arange(len(EMBEDDINGS), dtype=np.int32)
+
+
+@pytest.mark.parametrize(
+    ("name", "group", "loss", "y"),
+    [
+        ("ranking_pairs", 2, MultipleNegativesRankingLoss(), DISTINCT),
+        ("ranking_negatives", 4, MultipleNegativesRankingLoss(7.0), DISTINCT),
+        ("ranking_symmetric", 2, MultipleNegativesRankingLoss(symmetric=True), DISTINCT),
+        (
+            "ranking_symmetric_negatives",
+            4,
+            MultipleNegativesRankingLoss(symmetric=True),
+            DISTINCT,
+        ),
+        ("cosent", 2, CoSENTLoss(), GOLDEN["scores"]),
+        ("cosine", 2, CosineSimilarityLoss(), GOLDEN["scores"]),
+        ("triplet_euclidean", 3, TripletLoss(), DISTINCT),
+        ("triplet_cosine", 3, TripletLoss("cosine", 0.5), DISTINCT),
+        ("triplet_manhattan", 3, TripletLoss("manhattan", 2.0), DISTINCT),
+        (
+            "matryoshka_ranking",
+            4,
+            MatryoshkaLoss(MultipleNegativesRankingLoss(), [8, 4, 2], [1.0, 0.5, 2.0]),
+            DISTINCT,
+        ),
+        ("matryoshka_cosent", 2, MatryoshkaLoss(CoSENTLoss(), [8, 3]), GOLDEN["scores"]),
+    ],
+)
+def test_values_equal_sentence_transformers(name, group, loss, y):
+    assert float(loss(y, EMBEDDINGS[:, :group])) == pytest.approx(float(GOLDEN[name]), rel=2e-6)
+
+
+def test_kin_are_not_each_others_negatives():
+    x = tf.constant(EMBEDDINGS[:3, :2])
+    loss = MultipleNegativesRankingLoss()
+    two = loss.call(tf.constant([7, 8]), x[::2])  # rows 0 and 2 alone
+    three = loss.call(tf.constant([5, 5, 9]), x)
+    unit = x / tf.norm(x, axis=-1, keepdims=True)
+    # Row 0 has the wrong answer of row 2 only, as if row 1 were not there.
+    np.testing.assert_allclose(three[0], two[0], rtol=1e-5)
+    logits = 20 * tf.reduce_sum(unit[2, 0] * unit[:, 1], axis=-1)
+    np.testing.assert_allclose(three[2], tf.reduce_logsumexp(logits) - logits[2], rtol=1e-5)
+
+
+def test_a_group_alone_has_nothing_to_learn():
+    loss = MultipleNegativesRankingLoss(symmetric=True)
+    assert float(loss(np.array([0]), EMBEDDINGS[:1, :2])) == pytest.approx(0, abs=1e-6)
+    assert float(CoSENTLoss()(np.array([0.5]), EMBEDDINGS[:1, :2])) == 0
+
+
+@pytest.mark.parametrize("loss", [MultipleNegativesRankingLoss(), CoSENTLoss(), TripletLoss()])
+def test_zeros_have_finite_gradients(loss):
+    x = tf.Variable(tf.zeros([3, 2 if loss.needs != "negatives" else 3, 4]))
+    with tf.GradientTape() as tape:
+        value = loss(np.arange(3), x)
+    assert np.isfinite(tape.gradient(value, x).numpy()).all()
+
+
+def test_what_makes_no_sense_is_refused():
+    with pytest.raises(ConfigError, match=r"Loss 'ranking' is unknown. Expected one of: multiple_"):
+        make_loss("ranking")
+    with pytest.raises(ConfigError, match="`scale` must be a number above 0, got 0"):
+        MultipleNegativesRankingLoss(0)
+    with pytest.raises(ConfigError, match="`distance` must be one of euclidean, cosine"):
+        TripletLoss("dot")
+    with pytest.raises(ConfigError, match="There are 2 `dimensions` but 1 `weights`"):
+        MatryoshkaLoss(CoSENTLoss(), [8, 4], [1.0])
+    with pytest.raises(ConfigError, match="fewer than the 9 of `dimensions`"):
+        MatryoshkaLoss(CoSENTLoss(), [9])(GOLDEN["scores"], EMBEDDINGS[:, :2])
+    with pytest.raises(DataError, match=r"takes scores from -1 to 1, got values from 0 to 5"):
+        MatryoshkaLoss(CosineSimilarityLoss(), [8]).check_scores(np.array([0.0, 5.0]))
+
+
+def test_configs_build_the_losses_again():
+    for loss in (MultipleNegativesRankingLoss(3.0, symmetric=True), TripletLoss("cosine", 0.1)):
+        again = type(loss).from_config(loss.get_config())
+        assert again.get_config() == loss.get_config()
