@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import json
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,19 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
+def add_task_options(parser: Parser, argv: Sequence[str]) -> None:
+    """Adds the options of the task that --model names."""
+    from keras_bert_zoo.cli.saved_task import peek_command
+
+    command = peek_command(argv)
+    command.add_export_options(parser.add_argument_group(f"--task {command.name}"))
+
+
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
     from keras_bert_zoo.cli.saved_task import saved_command
 
-    saved_command(args.model)
+    more = saved_command(args.model).export_options(args)
 
     from keras_bert_zoo.cli.runtime import start_tensorflow
 
@@ -59,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     from keras_bert_zoo.tasks.registry import load_task
 
     task = load_task(args.model)
-    export = task.export(args.output, version=args.version, dtype=args.dtype)
+    export = task.export(args.output, version=args.version, dtype=args.dtype, **more)
     if args.json:
         values = dataclasses.asdict(export)
         print(json.dumps(values | {"path": str(export.path)}))

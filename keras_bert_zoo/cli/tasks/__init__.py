@@ -12,6 +12,7 @@ TASKS = {
     "classification": "text",
     "multi-label": "text",
     "regression": "text",
+    "embedding": "embedding",
     "token-classification": "token_classification",
     "question-answering": "question_answering",
     "multiple-choice": "multiple_choice",

@@ -105,6 +105,15 @@ class TaskCommand(abc.ABC):
     def tune(self, task: Any, dev: Any | None, args: argparse.Namespace) -> None:  # noqa: B027
         """Sets what is tuned on the held-out data once the weights are trained: thresholds."""
 
+    # === Exports ===
+
+    def add_export_options(self, group: Any) -> None:  # noqa: B027
+        """Adds what only this task's export takes."""
+
+    def export_options(self, args: argparse.Namespace) -> dict[str, Any]:
+        """Arguments of `export` that only this task has; raises what is wrong with them."""
+        return {}
+
     # === Answers ===
 
     def check_loaded(self, task: Any, args: argparse.Namespace) -> None:  # noqa: B027

@@ -1,0 +1,218 @@
+"""Embedding: training on groups of texts, measuring by similarity or retrieval, vectors out."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from keras_bert_zoo.cli import options
+from keras_bert_zoo.cli.tasks.base import TaskCommand, number
+from keras_bert_zoo.data.pairs import read_groups
+from keras_bert_zoo.data.tables import read_table, read_table_in_parts
+from keras_bert_zoo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from keras_bert_zoo.data.examples import Examples
+    from keras_bert_zoo.data.pairs import TextGroups
+
+_LOSSES = ("multiple-negatives", "cosent", "cosine", "triplet")
+_TABLE = ("columns", "format", "delimiter", "encoding")
+
+
+def make_command(name: str) -> EmbeddingCommand:
+    """Makes the command of this module's task."""
+    return EmbeddingCommand(name)
+
+
+class EmbeddingCommand(TaskCommand):
+    """Groups of texts in a table: pairs, pairs with scores, triplets, or texts alone."""
+
+    unit = "groups of texts"
+
+    def add_data_options(self, parser: Any, *, labelled: bool) -> None:
+        """Adds the columns and the format of the table."""
+        options.add_table_options(parser, label=False, text_format=not labelled)
+        if not labelled:
+            return
+        group = parser.add_argument_group("groups of texts")
+        group.add_argument(
+            "--negatives",
+            metavar="NAMES",
+            type=options.comma_separated,
+            default=[],
+            help="columns of hard negatives, comma-separated; in JSON Lines a key of a list",
+        )
+        group.add_argument(
+            "--score", metavar="COLUMN", help="column of how alike the two texts of a pair are"
+        )
+        group.add_argument(
+            "--label",
+            metavar="COLUMN",
+            help="column of a label: texts of one label are no wrong answers for each other",
+        )
+
+    def add_train_options(self, group: Any) -> None:
+        """Adds the head and the loss."""
+        group.add_argument(
+            "--pooling",
+            metavar="NAMES",
+            type=options.comma_separated,
+            help="mean, cls, max or several, comma-separated; default: as the preset says, or mean",
+        )
+        group.add_argument(
+            "--dimensions", type=options.positive_int, help="keep so many of the first numbers"
+        )
+        group.add_argument(
+            "--loss",
+            choices=_LOSSES,
+            help="default: multiple-negatives; with --score, cosent",
+        )
+        group.add_argument(
+            "--scale",
+            type=options.positive_float,
+            help="of similarities, the inverse of the temperature; default: 20",
+        )
+        group.add_argument(
+            "--symmetric", action="store_true", help="find anchors of positives, too"
+        )
+        group.add_argument(
+            "--margin", type=options.positive_float, help="of the loss triplet; default: 5"
+        )
+        group.add_argument(
+            "--matryoshka",
+            metavar="SIZES",
+            type=options.comma_separated,
+            help="sizes at which embeddings shall serve, comma-separated, such as 384,192,96",
+        )
+
+    def check_options(self, args: argparse.Namespace) -> None:
+        """Refuses options of one loss with another."""
+        loss = self._loss_name(args)
+        ranking = loss == "multiple-negatives"
+        for name, fits in (
+            ("score", loss in ("cosent", "cosine")),
+            ("scale", ranking or loss == "cosent"),
+            ("symmetric", ranking),
+            ("label", ranking),
+            ("margin", loss == "triplet"),
+            ("keep_head", False),
+            ("probe_epochs", False),
+        ):
+            if getattr(args, name) and not fits:
+                general = name in ("keep_head", "probe_epochs")
+                what = f"--task {self.name}" if general else f"--loss {loss}"
+                raise ConfigError(f"--{name.replace('_', '-')} does not apply to {what}")
+        if loss in ("cosent", "cosine") and not args.score:
+            raise ConfigError(f"--loss {loss} needs the scores of pairs: name their --score column")
+        if args.matryoshka and not all(size.isdigit() and int(size) for size in args.matryoshka):
+            raise ConfigError(
+                f"expected --matryoshka to be sizes such as 384,192, got {args.matryoshka}"
+            )
+
+    def _loss_name(self, args: argparse.Namespace) -> str:
+        return args.loss or ("cosent" if args.score else "multiple-negatives")
+
+    def read(self, path: str, args: argparse.Namespace) -> TextGroups:
+        """Reads groups of texts; texts alone where no --text-pair is named."""
+        table = {name: options.table_options(args)[name] for name in _TABLE}
+        if args.text_pair is None:
+            if args.negatives or args.score:
+                raise ConfigError(
+                    "--negatives and --score need a second text: name its --text-pair"
+                )
+            return read_groups(path, [args.text], label=args.label, **table)
+        texts = [args.text, args.text_pair]
+        lists: dict[str, Any] = {}
+        if args.negatives and (
+            table["format"] == "jsonl"
+            or path.lower().removesuffix(".gz").endswith((".jsonl", ".ndjson"))
+        ):
+            if len(args.negatives) > 1:
+                raise ConfigError("in JSON Lines --negatives is one key, of a list of texts")
+            lists["negatives"] = args.negatives[0]
+        else:
+            texts += args.negatives
+        return read_groups(path, texts, score=args.score, label=args.label, **lists, **table)
+
+    def read_in_parts(self, source: Any, args: argparse.Namespace) -> Iterator[Examples]:
+        """Reads a table of texts, or lines of text."""
+        table = options.table_options(args)
+        plain = args.input == "-" or args.input.lower().removesuffix(".gz").endswith(".txt")
+        if table["format"] is None and plain:
+            table["format"] = "text"
+        if table.pop("text_pair") is not None:
+            raise ConfigError("--text-pair does not apply: texts are embedded one by one")
+        return read_table_in_parts(
+            source, label=None, replace_invalid=args.replace_invalid, **table
+        )
+
+    def build(self, args: argparse.Namespace, **common: Any) -> Any:
+        """Builds an embedder."""
+        from keras_bert_zoo.tasks.text_embedder import TextEmbedder
+
+        return TextEmbedder.from_preset(
+            args.preset, pooling=args.pooling, dimensions=args.dimensions, **common
+        )
+
+    def fit_options(self, args: argparse.Namespace) -> dict[str, Any]:
+        """Makes the loss."""
+        from keras_bert_zoo.training.contrastive import MatryoshkaLoss, make_loss
+
+        name = self._loss_name(args)
+        chosen = {"scale": args.scale, "margin": args.margin, "symmetric": args.symmetric or None}
+        loss = make_loss(
+            name.replace("-", "_"), **{k: v for k, v in chosen.items() if v is not None}
+        )
+        if args.matryoshka:
+            loss = MatryoshkaLoss(loss, [int(size) for size in args.matryoshka])
+        return {"loss": loss}
+
+    def add_export_options(self, group: Any) -> None:
+        """Adds the documents to search."""
+        group.add_argument(
+            "--index",
+            metavar="FILE",
+            help="documents, one a line, or a table with --index-text: the export then answers "
+            "with the nearest of them",
+        )
+        group.add_argument(
+            "--index-text",
+            metavar="COLUMN",
+            default="text",
+            help="column of the documents in a table",
+        )
+        group.add_argument(
+            "--top-k", type=options.positive_int, default=10, help="documents an answer has"
+        )
+
+    def export_options(self, args: argparse.Namespace) -> dict[str, Any]:
+        """Reads the documents to search."""
+        if args.index is None:
+            return {}
+        plain = args.index.lower().removesuffix(".gz").endswith(".txt")
+        documents = read_table(
+            args.index,
+            text=args.index_text,
+            label=None,
+            format="text" if plain else None,
+        )
+        return {"index": documents, "top_k": args.top_k}
+
+    def answer_rows(
+        self, task: Any, examples: Any, args: argparse.Namespace
+    ) -> list[dict[str, Any]]:
+        """Embeds texts."""
+        vectors = task.embed(examples.texts, batch_size=args.batch_size)
+        return [
+            {"text": text, "embedding": [number(value) for value in vector]}
+            for text, vector in zip(examples.texts, vectors, strict=True)
+        ]
+
+    def errors(
+        self, task: Any, examples: TextGroups, args: argparse.Namespace
+    ) -> list[dict[str, Any]]:
+        """Lists pairs by how far their similarity is out of order, or what found a wrong text."""
+        from keras_bert_zoo.tasks.embedding_errors import worst_groups
+
+        return worst_groups(task, examples, batch_size=args.batch_size)
