@@ -23,7 +23,7 @@ from keras_bert_zoo.heads.kinds import make_head
 from keras_bert_zoo.heads.token_classifier import TokenClassificationHead
 from keras_bert_zoo.layers.crf import ConditionalRandomField
 from keras_bert_zoo.presets.io import find_preset
-from keras_bert_zoo.tasks.answering import Context, largest_difference
+from keras_bert_zoo.tasks.answering import Context, joined_widths, largest_difference
 from keras_bert_zoo.tasks.entities import (
     Tagging,
     find_words,
@@ -48,6 +48,7 @@ from keras_bert_zoo.training.entity_metrics import EntityReport, entity_report
 
 _logger = logging.getLogger(__name__)
 
+_WINDOWS_AT_ONCE = 256
 _TOKENIZED_AT_ONCE = 1024  # texts; bounds the memory that padding takes while tokenizing
 
 
@@ -163,6 +164,7 @@ class TokenClassifier(Task):
         stride: int | None = None,
         token_layout: str = "packed",
         dtype: Any = None,
+        allow_pickle: bool = False,
         ignore_config_keys: Iterable[str] = (),
     ) -> Self:
         """Builds a tagger on a preset.
@@ -180,6 +182,8 @@ class TokenClassifier(Task):
             stride: int, tokens. None: as saved, otherwise a quarter of a window.
             token_layout: "packed" or "padded".
             dtype: Keras dtype policy of the encoder, "mixed_bfloat16" for one.
+            allow_pickle: bool. Whether a pytorch_model.bin may be fetched and read; see
+                `open_checkpoint`.
             ignore_config_keys: config.json keys to leave unread although they are unknown.
 
         Returns:
@@ -198,8 +202,9 @@ class TokenClassifier(Task):
             head_width=None if new_tags is None else len(new_tags),
             ignore_config_keys=ignore_config_keys,
             dtype=dtype,
+            allow_pickle=allow_pickle,
         )
-        directory = find_preset(preset)
+        directory = find_preset(preset, allow_pickle=allow_pickle)
         if new_tags is None:
             ours = "task" in side
             tags = _saved_tags(read_config(directory), head.units)
@@ -338,6 +343,30 @@ class TokenClassifier(Task):
         return entity_difference(expected, got, tolerance)
 
     # === Text to batches ===
+
+    def answer_rows(
+        self, *columns: Sequence[Any], batch_size: int = 64, verbose: Any = 0
+    ) -> dict[str, np.ndarray]:
+        """Answers texts; of those with many windows fewer at once, for they are all in memory."""
+        texts = [_as_bytes(text) for text in columns[0]]
+        # A token has some three bytes or more, in Chinese and in English.
+        room = 3 * (self.max_length - 2 - self.stride)
+        windows = np.array([1 + len(text) // room for text in texts], np.int64)
+        fitting = np.maximum(_WINDOWS_AT_ONCE // np.maximum(windows, 1), 1)
+        sizes = np.minimum(2 ** np.floor(np.log2(fitting)).astype(np.int64), batch_size)
+        if len(set(sizes)) < 2:
+            size = int(sizes[0]) if len(sizes) else batch_size
+            return super().answer_rows(texts, batch_size=size, verbose=verbose)
+        order = np.argsort(sizes, kind="stable")
+        parts = []
+        for size in sorted(set(sizes)):
+            chosen = [texts[index] for index in order if sizes[index] == size]
+            parts.append(super().answer_rows(chosen, batch_size=int(size), verbose=verbose))
+        back = np.argsort(order)
+        return {
+            name: np.concatenate(joined_widths(*(part[name] for part in parts)))[back]
+            for name in parts[0]
+        }
 
     def _examples(self, x: Any) -> EntityExamples:
         if isinstance(x, EntityExamples):

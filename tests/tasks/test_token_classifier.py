@@ -221,3 +221,16 @@ def test_answers_that_hang_on_a_hair_are_equal():
     assert task.answer_difference(answer, surer, 1e-3) == pytest.approx(0.1)
     moved = answer | {"start_character": np.array([0, 2])}
     assert task.answer_difference(answer, moved, 1e-3) is None
+
+
+def test_long_texts_are_answered_with_fewer_at_once():
+    task = make_task()
+    texts = ["ab card", "xy " * 3000, "", "the end " * 200, "cd"] * 2
+    answers = task.answer_rows(texts)
+    assert check_cuts(texts, answers) > 1000
+    for index in (0, 4):
+        alone = task.answer_rows([texts[index]])
+        width = alone["label"].shape[1]
+        np.testing.assert_array_equal(answers["entity"][index][:width], alone["entity"][0])
+        assert not answers["label"][index][width:].any()
+    np.testing.assert_array_equal(answers["start"][1], answers["start"][6])
