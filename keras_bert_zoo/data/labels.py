@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,13 +24,15 @@ class LabelMap:
         names: tuple of str, without repeats.
 
     Raises:
-        ConfigError: a name occurs twice.
+        ConfigError: a name occurs twice, or `names` is a single string.
     """
 
     names: tuple[str, ...]
 
     def __post_init__(self) -> None:
         """Checks that no name occurs twice."""
+        if isinstance(self.names, str):
+            raise ConfigError(_of_a_string(self.names))
         if len(set(self.names)) != len(self.names):
             twice = sorted({name for name in self.names if self.names.count(name) > 1})
             raise ConfigError(f"expected each label once, but these repeat: {_shown(twice)}")
@@ -38,6 +40,29 @@ class LabelMap:
     def __len__(self) -> int:
         """Counts the labels."""
         return len(self.names)
+
+    @classmethod
+    def of(cls, labels: object) -> "LabelMap":
+        """Takes the names that a caller gives for a task's labels.
+
+        >>> LabelMap.of(["no", "yes"]).names
+        ('no', 'yes')
+
+        Args:
+            labels: list or another collection in an order, of names or what stands for them.
+
+        Raises:
+            ConfigError: it is a single string, which would be a label a letter; it is no
+                collection; or a name occurs twice.
+        """
+        if isinstance(labels, str | bytes):
+            raise ConfigError(_of_a_string(labels))
+        if isinstance(labels, Mapping | Set) or not isinstance(labels, Iterable):
+            raise ConfigError(
+                "`labels` must be a list of names in the order of their ids, got "
+                f"{clipped(repr(labels))}"
+            )
+        return cls(tuple(str(label) for label in labels))
 
     @classmethod
     def learn(cls, examples: Examples) -> "LabelMap":
@@ -139,6 +164,12 @@ def _occurrences(examples: Examples) -> Iterator[tuple[str, int]]:
             yield from ((name, index) for name in label)
         else:
             yield str(label), index
+
+
+def _of_a_string(labels: str | bytes) -> str:
+    name = labels.decode("utf-8", "replace") if isinstance(labels, bytes) else labels
+    shown = [part.strip() for part in clipped(name).split(",")]
+    return f"`labels` must be a list of names, such as {shown!r}, got the string {clipped(name)!r}"
 
 
 def _named(examples: Examples) -> str:

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import keras
 
-from keras_bert_zoo.config import EncoderConfig
+from keras_bert_zoo.config import EncoderConfig, short
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.layers.scopes import root_scope
 from keras_bert_zoo.layers.token_layout import Layout, TokenLayout, TokensToBatch
 
+if TYPE_CHECKING:
+    from keras_bert_zoo.text.tokenizer import Tokenizer
+
 INPUT_NAMES = ("token_ids", "segment_ids", "padding_mask")
+
+
+def no_keras_file(name: str) -> str:
+    """What to say where a model is to be written as Keras' own file."""
+    return (
+        f"A {name} is not written as a .keras or .h5 file. `save(DIRECTORY)` writes a Hugging Face "
+        f"directory, which `{name}.from_preset(DIRECTORY)` and transformers read; "
+        '`save_weights("x.weights.h5")` writes the weights alone.'
+    )
 
 
 def encoder_inputs() -> dict[str, keras.KerasTensor]:
@@ -72,8 +84,8 @@ class Encoder(keras.Model):
         compute dtype; and what was asked for above.
 
     Raises:
-        ConfigError: another family's config, unknown activation or layout, or attention scores
-            of the packed layout.
+        ConfigError: another family's config, unknown activation, layout or dtype, or attention
+            scores of the packed layout.
 
     Attributes:
         config: EncoderConfig.
@@ -84,6 +96,8 @@ class Encoder(keras.Model):
         other_config: dict. What the checkpoint's config.json said beyond the encoder, ids of
             special tokens for one. `save` writes it again.
         build_options: dict. The constructor's options, to build another like this.
+        tokenizer: Tokenizer or None. What `save` writes beside the weights. `from_preset` keeps the
+            preset's, loaded when it is first asked for.
     """
 
     config_class: ClassVar[type[EncoderConfig]] = EncoderConfig
@@ -122,6 +136,7 @@ class Encoder(keras.Model):
                 '`attention_scores=True` needs `token_layout="padded"`: the packed layout never '
                 "forms the (B, N, S, S) scores."
             )
+        check_dtype(dtype)
         self.config = config
         self.has_pooler = pooler
         self.pooled_for = pooled_for
@@ -158,6 +173,8 @@ class Encoder(keras.Model):
         self.pooler = parts.pooler
         self.token_layout = token_layout
         self.attention_groups = attention_groups
+        self._tokenizer: Tokenizer | None = None
+        self._find_tokenizer: Callable[[], Tokenizer | None] | None = None
         # A function, for Keras would put wrappers of its own around the dicts.
         self._tokens = lambda: (inputs, x, layout)
 
@@ -184,8 +201,9 @@ class Encoder(keras.Model):
     def save(self, directory: str | os.PathLike[str], *, overwrite: bool = True) -> None:
         """Writes a Hugging Face directory, which transformers and `from_preset` read.
 
-        config.json and model.safetensors (float32), under the names of the family's bare model.
-        Written aside and renamed: an earlier save stays whole until the new one is.
+        config.json and model.safetensors (float32), under the names of the family's bare model,
+        and, if there is a tokenizer, its files. Written aside and renamed: an earlier save stays
+        whole until the new one is.
 
         Args:
             directory: path; missing, empty, or an earlier save.
@@ -198,7 +216,45 @@ class Encoder(keras.Model):
         from keras_bert_zoo.presets.headed import save_headed
 
         with merged_lora(self):
-            save_headed(directory, self, {}, config=self.other_config, overwrite=overwrite)
+            save_headed(
+                directory,
+                self,
+                {},
+                config=self.other_config,
+                tokenizer=self.tokenizer,
+                overwrite=overwrite,
+            )
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """The tokenizer that `save` writes; see the class."""
+        if self._find_tokenizer is not None:
+            self._tokenizer, self._find_tokenizer = self._find_tokenizer(), None
+        return self._tokenizer
+
+    @tokenizer.setter
+    def tokenizer(self, tokenizer: Tokenizer | None) -> None:
+        self._tokenizer, self._find_tokenizer = tokenizer, None
+
+    def tokenize_with(self, find: Callable[[], Tokenizer | None] | None) -> None:
+        """Says where the tokenizer is found when it is first asked for.
+
+        Args:
+            find: a function without arguments; None: there is no tokenizer.
+        """
+        self._tokenizer, self._find_tokenizer = None, find
+
+    def take_tokenizer_of(self, other: Encoder) -> None:
+        """Shares another encoder's tokenizer, without loading it."""
+        self._tokenizer, self._find_tokenizer = other._tokenizer, other._find_tokenizer
+
+    def get_config(self) -> dict[str, Any]:
+        """Refuses to be written into a .keras file, which could not be read again.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(no_keras_file(type(self).__name__))
 
     def make_parts(self, config: EncoderConfig, *, pooler: bool, dtype: Any) -> Parts:
         """Builds the family's layers; called once, by the constructor.
@@ -403,6 +459,35 @@ class Encoder(keras.Model):
         )
         layout: Layout = layer(**inputs)
         return layout
+
+
+def check_dtype(dtype: Any) -> None:
+    """Refuses what is no dtype policy of Keras.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    try:
+        keras.dtype_policies.get(dtype)
+    except (TypeError, ValueError, AttributeError):
+        raise ConfigError(
+            '`dtype` must be a dtype policy of Keras, "float32" or "mixed_bfloat16" for one, '
+            f"got {short(dtype)}."
+        ) from None
+
+
+def check_is_encoder(value: Any) -> None:
+    """Refuses what is no encoder, a model around one in particular.
+
+    Raises:
+        ConfigError: it is none; the message says what to pass.
+    """
+    if isinstance(value, Encoder):
+        return
+    hint = ""
+    if isinstance(getattr(value, "encoder", None), Encoder):
+        hint = " Pass the encoder inside it: `x.encoder`."
+    raise ConfigError(f"Expected an Encoder, got a {type(value).__name__}.{hint}")
 
 
 class SharedContext(keras.layers.Layer):

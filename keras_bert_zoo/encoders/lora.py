@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_bert_zoo.config import is_number
-from keras_bert_zoo.encoders.encoder import Encoder
+from keras_bert_zoo.encoders.encoder import Encoder, check_is_encoder
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.layers.dense import Dense
 
@@ -38,10 +38,11 @@ def add_lora(
 
     Raises:
         ConfigError: a rank that no target can have, an unknown target, a number out of range, all
-            targets are frozen, or LoRA is there already.
+            targets are frozen, LoRA is there already, or no Encoder.
 
     Source: arXiv 2106.09685.
     """
+    check_is_encoder(encoder)
     if lora_layers(encoder):
         raise ConfigError("This encoder has LoRA already; merge it first (`merge_lora`).")
     layers = _dense_layers(encoder)
@@ -88,8 +89,9 @@ def merge_lora(encoder: Encoder) -> None:
         encoder: Encoder.
 
     Raises:
-        ConfigError: it has no LoRA.
+        ConfigError: it has no LoRA, or is no Encoder.
     """
+    check_is_encoder(encoder)
     layers = lora_layers(encoder)
     if not layers:
         raise ConfigError("This encoder has no LoRA to merge.")

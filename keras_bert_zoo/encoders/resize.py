@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_bert_zoo.encoders.encoder import Encoder
+from keras_bert_zoo.encoders.encoder import Encoder, check_is_encoder
 from keras_bert_zoo.encoders.lora import merged_lora
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.layers.initializers import untouched_weights
@@ -40,6 +40,7 @@ def extend_positions(
         ConfigError: the encoder has no such table, it has as many rows already, or an unknown
             initialization.
     """
+    check_is_encoder(encoder)
     if initialization not in INITIALIZATIONS:
         raise ConfigError(f"`initialization` must be one of {INITIALIZATIONS}: {initialization!r}.")
     config = encoder.config
@@ -89,6 +90,7 @@ def extend_token_table(
     Raises:
         ConfigError: no new token, or an id outside the table.
     """
+    check_is_encoder(encoder)
     size = encoder.config.vocabulary_size
     first = size if first_id is None else first_id
     if not 0 < first <= size:
@@ -130,6 +132,7 @@ def _rebuilt(
     with untouched_weights():  # every one of them is assigned below
         rebuilt = type(encoder)(config, **encoder.build_options)
     rebuilt.other_config = dict(encoder.other_config)
+    rebuilt.take_tokenizer_of(encoder)
     with merged_lora(encoder):
         old = {variable.path: variable for variable in encoder.weights}
         for variable in rebuilt.weights:

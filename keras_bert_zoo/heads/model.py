@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import keras
 
-from keras_bert_zoo.encoders.encoder import Encoder, encoder_inputs
+from keras_bert_zoo.encoders.encoder import Encoder, encoder_inputs, no_keras_file
 from keras_bert_zoo.encoders.lora import merged_lora
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.heads.kinds import head_kind, make_head
+
+if TYPE_CHECKING:
+    from keras_bert_zoo.text.tokenizer import Tokenizer
 
 
 class HeadedModel(keras.Model):
@@ -28,7 +31,7 @@ class HeadedModel(keras.Model):
         attention_groups: int. Packed only; see `TokenLayout`. None: the encoder's own.
         config: dict. What `save` writes into config.json beside the encoder's part: labels, ids of
             special tokens, ...
-        tokenizer: Tokenizer or None. Only saved with the model.
+        tokenizer: Tokenizer or None. Only saved with the model. None: the encoder's, if it has one.
 
     Call arguments:
         inputs: dict of int32 (B, S): `token_ids`, `segment_ids`, `padding_mask` (1 = attend).
@@ -64,7 +67,7 @@ class HeadedModel(keras.Model):
         token_layout: str | None = None,
         attention_groups: int | None = None,
         config: Mapping[str, Any] | None = None,
-        tokenizer: Any = None,
+        tokenizer: Tokenizer | None = None,
         **kwargs: Any,
     ) -> None:
         wanted = {heads: None} if isinstance(heads, str) else dict(heads)
@@ -98,7 +101,7 @@ class HeadedModel(keras.Model):
         self.heads = layers
         self.token_layout = token_layout
         self.attention_groups = attention_groups
-        self.tokenizer = tokenizer
+        self._tokenizer = tokenizer
         self.other_config: dict[str, Any] = dict(config or {})
 
     @classmethod
@@ -152,6 +155,23 @@ class HeadedModel(keras.Model):
             ignore_config_keys=ignore_config_keys,
         )
         return cls(encoder, layers, config=config)
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """The tokenizer that `save` writes; see the class."""
+        return self.encoder.tokenizer if self._tokenizer is None else self._tokenizer
+
+    @tokenizer.setter
+    def tokenizer(self, tokenizer: Tokenizer | None) -> None:
+        self._tokenizer = tokenizer
+
+    def get_config(self) -> dict[str, Any]:
+        """Refuses to be written into a .keras file, which could not be read again.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(no_keras_file(type(self).__name__))
 
     def save(self, directory: str | os.PathLike[str], *, overwrite: bool = True) -> None:
         """Writes a Hugging Face directory, which transformers and `from_preset` read.

@@ -29,7 +29,7 @@ def extend_headed_model(
         first_id: see `extend_token_table`.
 
     Returns:
-        HeadedModel, without a tokenizer.
+        HeadedModel, with the old one's tokenizer, which does not know the new tokens.
 
     Raises:
         ConfigError: no new token, or an id outside the table.
@@ -47,6 +47,7 @@ def extend_headed_model(
         token_layout=model.token_layout,
         attention_groups=model.attention_groups,
         config=model.other_config,
+        tokenizer=model._tokenizer,
     )
 
 

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +18,21 @@ from keras_bert_zoo.checkpoints.huggingface import assign_tensors, write_tensors
 from keras_bert_zoo.checkpoints.names import FamilyNames, names_of
 from keras_bert_zoo.checkpoints.tensors import TensorSource, open_checkpoint, read_config
 from keras_bert_zoo.config import EncoderConfig, is_integer
-from keras_bert_zoo.encoders.encoder import Encoder
+from keras_bert_zoo.data.labels import LabelMap
+from keras_bert_zoo.encoders.encoder import Encoder, check_dtype
 from keras_bert_zoo.encoders.registry import build_encoder
 from keras_bert_zoo.errors import CheckpointError, ConfigError
 from keras_bert_zoo.files import SIDE_FILE, replace_directory, write_json
 from keras_bert_zoo.heads.kinds import HEADS, head_kind, make_head
 from keras_bert_zoo.layers.initializers import untouched_weights
 from keras_bert_zoo.presets.fit import Shapes, check_fit, encoder_shapes, head_shapes, pooler_shapes
-from keras_bert_zoo.presets.io import LABEL_KEYS, find_pooler, find_preset, other_keys
+from keras_bert_zoo.presets.io import (
+    LABEL_KEYS,
+    find_pooler,
+    find_preset,
+    find_tokenizer,
+    other_keys,
+)
 
 if TYPE_CHECKING:
     import keras
@@ -32,6 +40,8 @@ if TYPE_CHECKING:
     from keras_bert_zoo.text.tokenizer import Tokenizer
 
 _logger = logging.getLogger(__name__)
+
+_KERAS_FILES = (".keras", ".h5", ".hdf5")
 
 
 def load_headed(
@@ -70,6 +80,9 @@ def load_headed(
         CheckpointError: see `HeadedModel.from_preset`.
     """
     ignored = frozenset(ignore_config_keys)
+    check_dtype(options.get("dtype"))
+    if labels is not None:
+        labels = LabelMap.of(labels).names
     directory = find_preset(preset, allow_pickle=allow_pickle)
     raw = read_config(directory)
     config = EncoderConfig.from_huggingface(raw, ignore=ignored)
@@ -102,6 +115,7 @@ def load_headed(
                 counts[kind] = units if labels is None else len(labels)
                 continue
             _check_presence(family, kind, tensors, user or kind, new_head_hint)
+            _check_architecture(family, kind, raw, tensors, user or kind, new_head_hint)
             counts[kind] = _units(family, kind, raw, tensors)
             names |= family.heads[kind]
             shapes |= head_shapes(config, kind, counts[kind])
@@ -122,6 +136,7 @@ def load_headed(
         if not new_head:
             variables = [*variables, *(weight for h in heads.values() for weight in h.weights)]
         assign_tensors(tensors, variables, names, allow_unread=others)
+    encoder.tokenize_with(partial(find_tokenizer, directory))
     if new_head:
         for key in LABEL_KEYS:
             kept.pop(key, None)
@@ -171,6 +186,13 @@ def save_headed(
         ConfigError: the family has no transformers class with these heads.
         CheckpointError: it cannot be written, or is there and not to be replaced.
     """
+    if Path(directory).suffix in _KERAS_FILES:
+        raise CheckpointError(
+            f"{os.fspath(directory)!r} has the name of Keras' own file, but what is written is a "
+            "directory in Hugging Face's format, which `from_preset` and transformers read. Name "
+            f"it {os.fspath(Path(directory).with_suffix(''))!r}, for one; "
+            '`save_weights("x.weights.h5")` writes the weights alone.'
+        )
     if not overwrite and os.path.exists(directory):
         raise CheckpointError(f"{os.fspath(directory)!r} exists, and `overwrite` is False.")
     family = names_of(encoder.config)
@@ -289,11 +311,42 @@ def _check_presence(
         )
 
 
+def _check_architecture(
+    family: FamilyNames,
+    kind: str,
+    raw: Mapping[str, Any],
+    tensors: TensorSource,
+    user: str,
+    hint: str,
+) -> None:
+    """Raises where a head's tensors are another head's, as `architectures` says.
+
+    A tagger's last layer is called as a classifier's is, and has its shape.
+    """
+    classes = {name: key for key, name in family.architectures.items()}
+    told = [name for name in architectures_of(raw) if classes.get(name)]
+    kinds = {other for name in told for other in classes[name].split("+")}
+    own = set(family.heads[kind].values())
+    rivals = sorted(other for other in kinds if own & set(family.heads[other].values()))
+    if not told or kind in kinds or not rivals:
+        return
+    right = family.architectures.get(kind)
+    correct = f', or correct `architectures` to ["{right}"] if it is wrong' if right else ""
+    raise CheckpointError(
+        f"{tensors.path} has a head for {' and '.join(rivals)} ({', '.join(told)}, as its "
+        f"config.json says), not for {user}. Load it as what it is "
+        f'(`HeadedModel.from_preset(..., head="{rivals[0]}")` or its task), start a new head '
+        f"({hint}){correct}."
+    )
+
+
 def _units(
     family: FamilyNames, kind: str, raw: Mapping[str, Any], tensors: TensorSource
 ) -> int | None:
     """The number of logits of a head in a file; None: the kind's own."""
     found = HEADS[kind]
+    if found.units is not None and found.labelled:
+        _check_fixed_units(family, kind, raw, tensors)
     if found.units is not None or kind == "masked_lm":
         return None
     kernel = family.heads[kind][f"{found.name}/kernel"]
@@ -311,6 +364,23 @@ def _units(
             "labels (`id2label`, `num_labels`). Correct the config, or start a new head."
         )
     return shape[0]
+
+
+def _check_fixed_units(
+    family: FamilyNames, kind: str, raw: Mapping[str, Any], tensors: TensorSource
+) -> None:
+    """Raises where transformers made a head of another width, by the number of labels."""
+    found = HEADS[kind]
+    kernel = family.heads[kind][f"{found.name}/kernel"]
+    shape = tensors.shape(kernel) if kernel in tensors else ()
+    count = shape[0] if shape else found.units
+    if count != found.units and count == _label_count(raw):
+        raise CheckpointError(
+            f"{tensors.path} has a head for {kind} of {count} logits ({kernel}), because its "
+            f"config.json tells of {count} labels (`num_labels`, `id2label`): transformers takes "
+            f"the number from there. Expected {found.units}. Such a head is not supported; the "
+            "encoder alone is loaded by Encoder.from_preset."
+        )
 
 
 def _label_count(config: Mapping[str, Any]) -> int | None:

@@ -47,8 +47,8 @@ _FILES = (
 # What KerasHub keeps of a tokenizer, and what says which one it is.
 _KERAS_HUB_FILES = ("task.json", "metadata.json", "preprocessor.json", "assets/tokenizer/*")
 
-# One of these, at least, a tokenizer has.
-_TOKENIZERS = (
+# One of these, at least, a tokenizer has: patterns in its directory.
+TOKENIZERS = (
     "vocab.txt",
     "vocab.json",
     "tokenizer.json",
@@ -76,6 +76,15 @@ _PICKLES: tuple[tuple[str, ...], ...] = (
 def is_handle(preset: str | os.PathLike[str]) -> bool:
     """Whether a preset is named as hf://owner/name."""
     return os.fspath(preset).startswith(PREFIX)
+
+
+def is_repository(name: str) -> bool:
+    """Whether a name has the form of a repository's, owner/name.
+
+    >>> is_repository("google-bert/bert-base-uncased"), is_repository("runs/a/b")
+    (True, False)
+    """
+    return _HANDLE.fullmatch(name) is not None and ".." not in name
 
 
 def parse_handle(handle: str) -> tuple[str, str | None]:
@@ -188,7 +197,7 @@ class _Wish:
     def formats(self) -> tuple[tuple[str, ...], ...]:
         """Patterns of the formats that will do, the best first; the first pattern must be there."""
         if not self.weights:
-            return tuple((name, *_KERAS_HUB_FILES) for name in _TOKENIZERS)
+            return tuple((name, *_KERAS_HUB_FILES) for name in TOKENIZERS)
         if self.sha256:
             return _WEIGHTS[:1]
         return _WEIGHTS + (_PICKLES if self.allow_pickle else ())
@@ -230,7 +239,7 @@ def _choose(repository: str, names: Iterable[str], wish: _Wish) -> list[str]:
             return weights + [name for name in _matching(names, _FILES) if name not in weights]
     if not wish.weights:
         raise CheckpointError(
-            f"{repository} holds no tokenizer: expected one of {', '.join(_TOKENIZERS)}."
+            f"{repository} holds no tokenizer: expected one of {', '.join(TOKENIZERS)}."
         )
     if wish.sha256:
         raise CheckpointError(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import difflib
+import glob
 import importlib.util
+import logging
 import os
 import tempfile
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_bert_zoo.checkpoints import keras_hub_handles
 from keras_bert_zoo.config import EncoderConfig
-from keras_bert_zoo.errors import CheckpointError
+from keras_bert_zoo.errors import BertZooError, CheckpointError
 from keras_bert_zoo.presets import hub
 from keras_bert_zoo.presets.catalog import Preset, list_presets
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from keras_bert_zoo.encoders.encoder import Encoder
     from keras_bert_zoo.text.tokenizer import Tokenizer
 
+_logger = logging.getLogger(__name__)
 
 # Of config.json: what describes the file it came from, not the one that is written.
 _OF_THE_FILE = frozenset(
@@ -51,10 +55,16 @@ def find_preset(
         ConfigError: a malformed handle.
         CheckpointError: there is no such preset; or it is not here and cannot be fetched.
     """
+    name = os.fspath(preset)
+    if not name.strip():
+        raise CheckpointError(
+            "A preset is a directory, a catalogued name or hf://owner/name, got an empty string."
+        )
     path = Path(preset)
+    if not path.is_dir() and name.startswith("~"):
+        path = _expanded(path)
     if path.is_dir():
         return path
-    name = os.fspath(preset)
     if hub.is_handle(name):
         repository, revision = hub.parse_handle(name)
         return hub.fetch(repository, revision, allow_pickle=allow_pickle, weights=weights)
@@ -63,12 +73,30 @@ def find_preset(
     catalog = {row.name: row for row in list_presets()}
     if name in catalog:
         return _find_catalogued(catalog[name], allow_pickle, weights)
+    # Of Google's bert_model.ckpt, all files have a longer name.
+    longer = path.parent.glob(f"{glob.escape(path.name)}.*") if path.suffix else ()
+    if path.is_file() or any(longer):
+        raise CheckpointError(
+            f"{name!r} is one file of a checkpoint. Give its directory: {os.fspath(path.parent)!r}."
+        )
+    if hub.is_repository(name):
+        raise CheckpointError(
+            f"There is no directory {name!r}. Did you mean the repository of the Hugging Face hub, "
+            f"{hub.PREFIX}{name}?"
+        )
     close = difflib.get_close_matches(name, catalog, n=3)
     hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
     raise CheckpointError(
         f"{name!r} is neither a directory nor a catalogued preset.{hint} `keras-bert-zoo presets` "
         "lists the names; hf://owner/name takes any repository of the Hugging Face hub."
     )
+
+
+def _expanded(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:  # no such user
+        return path
 
 
 def installed_directory(preset: Preset) -> Path | None:
@@ -129,6 +157,23 @@ def load_tokenizer(preset: str | os.PathLike[str]) -> Tokenizer:
         return load_tokenizer_directory(folder)
 
 
+def find_tokenizer(directory: Path) -> Tokenizer | None:
+    """Loads a directory's tokenizer for a model that is to be saved with it.
+
+    Args:
+        directory: of a checkpoint.
+
+    Returns:
+        Tokenizer; None where there is none, or, with a warning, where it cannot be loaded.
+    """
+    try:
+        return load_tokenizer(directory)
+    except BertZooError as error:
+        if any(next(directory.glob(pattern), None) for pattern in hub.TOKENIZERS):
+            _logger.warning("%s: its tokenizer is not kept: %s", directory, error)
+        return None
+
+
 def load_encoder(
     preset: str | os.PathLike[str],
     *,
@@ -156,10 +201,12 @@ def load_encoder(
     from keras_bert_zoo.checkpoints.huggingface import assign_tensors
     from keras_bert_zoo.checkpoints.names import names_of
     from keras_bert_zoo.checkpoints.tensors import open_checkpoint, read_config
+    from keras_bert_zoo.encoders.encoder import check_dtype
     from keras_bert_zoo.encoders.registry import build_encoder
     from keras_bert_zoo.layers.initializers import untouched_weights
     from keras_bert_zoo.presets.fit import check_fit, encoder_shapes, pooler_shapes
 
+    check_dtype(kwargs.get("dtype"))
     directory = find_preset(preset, allow_pickle=allow_pickle)
     ignored = tuple(ignore_config_keys)
     raw = read_config(directory)
@@ -186,6 +233,7 @@ def load_encoder(
         assign_tensors(tensors, encoder.weights, names, allow_unread=unread)
     kept = other_keys(raw, config, ignored)
     encoder.other_config = {key: kept[key] for key in kept if key not in LABEL_KEYS}
+    encoder.tokenize_with(partial(find_tokenizer, directory))
     return encoder
 
 

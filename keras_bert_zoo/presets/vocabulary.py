@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import overload
 
 from keras_bert_zoo.config import short
-from keras_bert_zoo.encoders.encoder import Encoder
+from keras_bert_zoo.encoders.encoder import Encoder, check_is_encoder
 from keras_bert_zoo.encoders.resize import extend_token_table
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.files import write_json
@@ -55,12 +55,14 @@ def extend_vocabulary(
             normalized text.
 
     Returns:
-        (Encoder or HeadedModel, Tokenizer). A HeadedModel is saved with the new tokenizer.
+        (Encoder or HeadedModel, Tokenizer). The model is saved with the new tokenizer.
 
     Raises:
         ConfigError: no tokens, one that is there already or twice, or one that this tokenizer
             cannot find exactly: two that it normalizes to the same text, for one.
     """
+    if not isinstance(encoder, HeadedModel):
+        check_is_encoder(encoder)
     _check_tokens(tokens)
     known = sorted(set(tokens) & set(tokenizer.vocabulary))
     if known:
@@ -77,9 +79,11 @@ def extend_vocabulary(
         larger = load_tokenizer_directory(folder)
     _check_found(larger, tokens, first)
     if not isinstance(encoder, HeadedModel):
-        return extend_token_table(encoder, pieces, first_id=first), larger
+        extended = extend_token_table(encoder, pieces, first_id=first)
+        extended.tokenizer = larger
+        return extended, larger
     model = extend_headed_model(encoder, pieces, first_id=first)
-    model.tokenizer = larger
+    model.encoder.tokenizer = model.tokenizer = larger
     return model, larger
 
 

@@ -89,3 +89,26 @@ def test_long_lists_are_cut():
 def test_nothing_to_learn(examples, message):
     with pytest.raises(DataError, match=message):
         LabelMap.learn(examples)
+
+
+def test_takes_names_as_a_caller_gives_them():
+    assert LabelMap.of(["no", 1]).names == ("no", "1")
+    assert LabelMap.of(name for name in "ab").names == ("a", "b")
+
+
+@pytest.mark.parametrize("labels", ["no, yes", b"no, yes"])
+def test_a_string_is_no_list_of_labels(labels):
+    expected = re.escape("must be a list of names, such as ['no', 'yes'], got the string 'no, yes'")
+    with pytest.raises(ConfigError, match=expected):
+        LabelMap.of(labels)
+
+
+@pytest.mark.parametrize("labels", [{"a", "b"}, {"a": 0}, 3, None])
+def test_labels_need_an_order(labels):
+    with pytest.raises(ConfigError, match="must be a list of names in the order of their ids"):
+        LabelMap.of(labels)
+
+
+def test_a_map_of_a_string_is_refused_too():
+    with pytest.raises(ConfigError, match="got the string 'ab'"):
+        LabelMap("ab")

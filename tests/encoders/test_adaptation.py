@@ -247,3 +247,20 @@ def test_a_vocabulary_grows_with_its_encoder(encoder, tmp_path):
     assert same.tokenizer.tokenize("zoom").numpy().tolist() == [size + 1]
     with pytest.raises(ConfigError, match="has 'covid' already"):
         kbz.extend_vocabulary(larger, longer, ["covid"])
+
+
+@pytest.mark.parametrize(
+    "adapt",
+    [
+        add_lora,
+        merge_lora,
+        lambda model: extend_positions(model, 1000),
+        lambda model: extend_token_table(model, [[1]]),
+    ],
+)
+def test_a_model_around_an_encoder_says_to_pass_the_encoder(adapt):
+    model = kbz.HeadedModel.from_preset(ASSETS / "bert_classifier")
+    with pytest.raises(ConfigError, match=r"got a HeadedModel\. Pass the encoder .* `x\.encoder`"):
+        adapt(model)
+    with pytest.raises(ConfigError, match=r"Expected an Encoder, got a str\.$"):
+        adapt("bert")

