@@ -52,7 +52,9 @@ def test_train_evaluate_predict(run, preset, words, tmp_path):
     ]
     other.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     errors = words / "errors.jsonl"
-    run("evaluate", "--model", model, "--data", other, "--errors", errors)
+    page = words / "page.html"
+    run("evaluate", "--model", model, "--data", other, "--errors", errors, "--html", page)
+    assert "a rose" in page.read_text("utf-8")
     listed = [json.loads(line) for line in errors.read_text("utf-8").splitlines()]
     assert {row["text"] for row in listed} == {"a rose", "the sea"}
     assert listed[0]["row"] == 1
