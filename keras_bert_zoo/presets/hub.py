@@ -40,7 +40,12 @@ _FILES = (
     "modules.json",
     "sentence_bert_config.json",
     "config_sentence_transformers.json",
-    "1_Pooling/config.json",
+    # The folders of sentence-transformers' modules.
+    "?_*Pooling/config.json",
+    "?_WeightedLayerPooling/model.safetensors",
+    "?_Dense/config.json",
+    "?_Dense/model.safetensors",
+    "?_Normalize/config.json",
     "keras_bert_zoo.json",
 )
 
