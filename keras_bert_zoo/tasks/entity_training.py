@@ -5,6 +5,8 @@ Legend: B rows (windows), S tokens of the longest, N words of a text.
 
 from __future__ import annotations
 
+import itertools
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,12 +14,138 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_bert_zoo.data.pipeline import NO_LABEL
-from keras_bert_zoo.data.spans import Entity
+from keras_bert_zoo.data.pipeline import NO_LABEL, LabelledRows, TokenRows
+from keras_bert_zoo.data.spans import Entity, EntityExamples
+from keras_bert_zoo.errors import DataError
 from keras_bert_zoo.layers.crf import ConditionalRandomField, sequence_loss
-from keras_bert_zoo.tasks.entities import Tagging
+from keras_bert_zoo.tasks.entities import Tagging, find_words
+from keras_bert_zoo.text.tokenizer import Tokenizer
+
+_logger = logging.getLogger(__name__)
+
+_TOKENIZED_AT_ONCE = 1024  # texts; bounds the memory that padding takes while tokenizing
+_WINDOWS_AT_ONCE = 256  # in a batch of answers
 
 _Place = tuple[int, int, bytes]
+
+
+def check_entities(examples: EntityExamples, labels: Sequence[str]) -> None:
+    """Sees to it that every word can have one tag.
+
+    Args:
+        examples: EntityExamples, with entities.
+        labels: the types that there are.
+
+    Raises:
+        DataError: an unknown type, or entities that overlap; with file and line.
+    """
+    for index, entities in enumerate(examples.entities or []):
+        for entity in entities:
+            if entity.label not in labels:
+                raise DataError(
+                    f"{examples.where(index)}: the label {entity.label!r} is not one of "
+                    f"{', '.join(labels)}"
+                )
+        for left, right in itertools.pairwise(entities):
+            if right.start < left.end:
+                raise DataError(
+                    f"{examples.where(index)}: the entities at {left.start} to {left.end} and "
+                    f"at {right.start} to {right.end} overlap; expected one label a word"
+                )
+
+
+def label_windows(
+    examples: EntityExamples,
+    targets: Sequence[list[Entity]],
+    tagging: Tagging,
+    tokenizer: Tokenizer,
+    word_flags: np.ndarray,
+    *,
+    max_length: int,
+    stride: int,
+    weights: np.ndarray | None = None,
+) -> LabelledRows:
+    """Cuts texts into windows and sets tags at the words that each window decides.
+
+    Args:
+        examples: EntityExamples.
+        targets: the entities of each text, checked.
+        tagging: Tagging.
+        tokenizer: Tokenizer.
+        word_flags: bool (vocabulary, 2), from `entities.word_flags`.
+        max_length: int, tokens of a window.
+        stride: int, tokens that windows share.
+        weights: float32, one a text, or None.
+
+    Returns:
+        LabelledRows, a row for each window. Every word is labelled once.
+    """
+    parts: list[tuple[np.ndarray, ...]] = []
+    bent = lost = 0
+    flags = tf.constant(word_flags)
+    for begin in range(0, len(examples), _TOKENIZED_AT_ONCE):
+        texts = [as_bytes(text) for text in examples.texts[begin : begin + _TOKENIZED_AT_ONCE]]
+        strings = tf.constant(texts, tf.string)
+        cut = tokenizer.windows(strings, max_length=max_length, stride=stride)
+        words = {n: v.numpy() for n, v in find_words(cut, stride, flags, strings).items()}
+        mask = cut["padding_mask"].numpy().astype(bool)
+        tags = np.full(mask.shape, NO_LABEL, np.int32)
+        for index, text in enumerate(texts):
+            chosen = slice(*words["splits"][index : index + 2])
+            found, bent_here, lost_here = align_tags(
+                tagging,
+                text,
+                words["starts"][chosen],
+                words["ends"][chosen],
+                targets[begin + index],
+            )
+            bent, lost = bent + bent_here, lost + lost_here
+            tags[tuple(words["place"][chosen].T)] = found
+        parts.append((
+            cut["token_ids"].numpy()[mask],
+            cut["segment_ids"].numpy()[mask],
+            tags[mask],
+            mask.sum(axis=1),
+            cut["document"].numpy() + begin,
+        ))  # fmt: skip
+    count = sum(map(len, targets))
+    if bent or lost:
+        _logger.warning(
+            "of %d entities %d begin or end within a word and are trained as whole words; %d "
+            "have no word of their own and are left out",
+            count,
+            bent,
+            lost,
+        )
+    ids, segments, labels, lengths, documents = map(np.concatenate, zip(*parts, strict=True))
+    splits = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return LabelledRows(
+        TokenRows(ids, splits, segments),
+        token_labels=labels,
+        weights=None if weights is None else weights[documents],
+    )
+
+
+def batch_sizes(texts: Sequence[bytes], step: int, batch_size: int) -> np.ndarray:
+    """How many texts like each of them go together, for the windows of all are in memory.
+
+    Args:
+        texts: list of bytes.
+        step: int. New tokens of each further window.
+        batch_size: int. The most.
+
+    Returns:
+        int64, one a text: powers of two, or `batch_size`.
+    """
+    # A token has some three bytes or more, in Chinese and in English.
+    windows = np.array([1 + len(text) // (3 * step) for text in texts], np.int64)
+    fitting = np.maximum(_WINDOWS_AT_ONCE // windows, 1)
+    return np.minimum(2 ** np.floor(np.log2(fitting)).astype(np.int64), batch_size)
+
+
+def as_bytes(text: str | bytes) -> bytes:
+    """A text in UTF-8."""
+    return text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
 
 
 def align_tags(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import logging
 import os
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Self
@@ -14,7 +12,7 @@ import tensorflow as tf
 
 from keras_bert_zoo.checkpoints.tensors import read_config
 from keras_bert_zoo.data.labels import LabelMap
-from keras_bert_zoo.data.pipeline import NO_LABEL, LabelledRows, TokenRows
+from keras_bert_zoo.data.pipeline import NO_LABEL, LabelledRows
 from keras_bert_zoo.data.spans import Entity, EntityExamples
 from keras_bert_zoo.data.tags import MODEL_SCHEMES, check_scheme, guess_scheme
 from keras_bert_zoo.encoders.encoder import Encoder
@@ -36,8 +34,11 @@ from keras_bert_zoo.tasks.entity_training import (
     CrfLoss,
     EntityF1,
     TagAccuracy,
-    align_tags,
+    as_bytes,
+    batch_sizes,
+    check_entities,
     entity_difference,
+    label_windows,
     snap_to_words,
 )
 from keras_bert_zoo.tasks.inputs import as_examples
@@ -45,11 +46,6 @@ from keras_bert_zoo.tasks.own_weights import load_own_weights
 from keras_bert_zoo.tasks.task import Task
 from keras_bert_zoo.text.tokenizer import Tokenizer
 from keras_bert_zoo.training.entity_metrics import EntityReport, entity_report
-
-_logger = logging.getLogger(__name__)
-
-_WINDOWS_AT_ONCE = 256
-_TOKENIZED_AT_ONCE = 1024  # texts; bounds the memory that padding takes while tokenizing
 
 
 class TokenClassifier(Task):
@@ -348,12 +344,8 @@ class TokenClassifier(Task):
         self, *columns: Sequence[Any], batch_size: int = 64, verbose: Any = 0
     ) -> dict[str, np.ndarray]:
         """Answers texts; of those with many windows fewer at once, for they are all in memory."""
-        texts = [_as_bytes(text) for text in columns[0]]
-        # A token has some three bytes or more, in Chinese and in English.
-        room = 3 * (self.max_length - 2 - self.stride)
-        windows = np.array([1 + len(text) // room for text in texts], np.int64)
-        fitting = np.maximum(_WINDOWS_AT_ONCE // np.maximum(windows, 1), 1)
-        sizes = np.minimum(2 ** np.floor(np.log2(fitting)).astype(np.int64), batch_size)
+        texts = [as_bytes(text) for text in columns[0]]
+        sizes = batch_sizes(texts, self.max_length - 2 - self.stride, batch_size)
         if len(set(sizes)) < 2:
             size = int(sizes[0]) if len(sizes) else batch_size
             return super().answer_rows(texts, batch_size=size, verbose=verbose)
@@ -391,69 +383,22 @@ class TokenClassifier(Task):
             )
         if examples.entities is None:
             raise DataError("There are no entities: give `y`, or EntityExamples with entities.")
-        known = set(self.labels)
-        for index, entities in enumerate(examples.entities):
-            for entity in entities:
-                if entity.label not in known:
-                    raise DataError(
-                        f"{examples.where(index)}: the label {entity.label!r} is not one of "
-                        f"{', '.join(self.labels)}"
-                    )
-            for left, right in itertools.pairwise(entities):
-                if right.start < left.end:
-                    raise DataError(
-                        f"{examples.where(index)}: the entities at {left.start} to {left.end} and "
-                        f"at {right.start} to {right.end} overlap; expected one label a word"
-                    )
+        check_entities(examples, self.labels)
         return examples.entities
 
     def _labelled_rows(
         self, examples: EntityExamples, targets: list[list[Entity]], weights: Any = None
     ) -> LabelledRows:
         """Cuts texts into windows and sets tags at the words that each window decides."""
-        parts: list[tuple[np.ndarray, ...]] = []
-        bent = lost = 0
-        flags = tf.constant(self._word_flags)
-        for begin in range(0, len(examples), _TOKENIZED_AT_ONCE):
-            texts = [_as_bytes(text) for text in examples.texts[begin : begin + _TOKENIZED_AT_ONCE]]
-            strings = tf.constant(texts, tf.string)
-            cut = self.tokenizer.windows(strings, max_length=self.max_length, stride=self.stride)
-            words = {n: v.numpy() for n, v in find_words(cut, self.stride, flags, strings).items()}
-            mask = cut["padding_mask"].numpy().astype(bool)
-            tags = np.full(mask.shape, NO_LABEL, np.int32)
-            for index, text in enumerate(texts):
-                chosen = slice(*words["splits"][index : index + 2])
-                found, bent_here, lost_here = align_tags(
-                    self.tagging,
-                    text,
-                    words["starts"][chosen],
-                    words["ends"][chosen],
-                    targets[begin + index],
-                )
-                bent, lost = bent + bent_here, lost + lost_here
-                tags[tuple(words["place"][chosen].T)] = found
-            parts.append((
-                cut["token_ids"].numpy()[mask],
-                cut["segment_ids"].numpy()[mask],
-                tags[mask],
-                mask.sum(axis=1),
-                cut["document"].numpy() + begin,
-            ))  # fmt: skip
-        count = sum(map(len, targets))
-        if bent or lost:
-            _logger.warning(
-                "of %d entities %d begin or end within a word and are trained as whole words; %d "
-                "have no word of their own and are left out",
-                count,
-                bent,
-                lost,
-            )
-        ids, segments, labels, lengths, documents = map(np.concatenate, zip(*parts, strict=True))
-        splits = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        return LabelledRows(
-            TokenRows(ids, splits, segments),
-            token_labels=labels,
-            weights=None if weights is None else weights[documents],
+        return label_windows(
+            examples,
+            targets,
+            self.tagging,
+            self.tokenizer,
+            self._word_flags,
+            max_length=self.max_length,
+            stride=self.stride,
+            weights=weights,
         )
 
     # === Training and measuring ===
@@ -527,10 +472,6 @@ class TokenClassifier(Task):
                 spans = snap_to_words(spans, examples.words[index])
             found.append(spans)
         return found
-
-
-def _as_bytes(text: str | bytes) -> bytes:
-    return text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
 
 
 def _saved_tags(raw: dict[str, Any], count: int) -> list[str]:
