@@ -35,6 +35,9 @@ def make_tags(types: Sequence[str], scheme: str) -> list[str]:
     return [OUTSIDE, *(prefix + kind for kind in types for prefix in prefixes)]
 
 
+_PREFIXES = {"IOB2": "BI", "IOBES": "BIES"}
+
+
 class Tagging:
     """The tags of a model, in a scheme.
 
@@ -56,9 +59,14 @@ class Tagging:
             raise ConfigError(f"A tagger needs at least two different tags, got {list(tags)!r}.")
         self.tags, self.scheme = tuple(tags), scheme
         parts = [split_tag(tag, scheme) for tag in tags]
-        if scheme in ("IOB2", "IOBES"):
-            strange = [t for t, (p, _) in zip(tags, parts, strict=True) if p not in scheme and p]
-            strange += [t for t, (p, _) in zip(tags, parts, strict=True) if not p]
+        if scheme in _PREFIXES:
+            found = {prefix for prefix, kind in parts if kind}
+            # A single tag without prefix, X or [CLS], is a type like others: some heads have them.
+            strange = [
+                tag
+                for tag, (prefix, _) in zip(tags, parts, strict=True)
+                if prefix not in ("O", "", *_PREFIXES[scheme]) or (prefix == "" and found == {""})
+            ]
             if strange:
                 raise ConfigError(
                     f"The tags {strange[:5]!r} are not of {scheme}. Expected a scheme that has "

@@ -193,6 +193,9 @@ def test_refusals():
         make_task(stride=8)
     with pytest.raises(ConfigError, match="not of IOB2"):
         kbz.TokenClassifier(task.encoder, task.tokenizer, ["O", "PER"], scheme="IOB2")
+    with pytest.raises(ConfigError, match=r"tags \['E-X'\] are not of IOB2"):
+        Tagging(["O", "B-X", "I-X", "E-X"], "IOB2")
+    assert Tagging(["O", "B-X", "I-X", "[CLS]"], "IOB2").types == ["X", "[CLS]"]
     with pytest.raises(ConfigError, match="at least two different tags"):
         kbz.TokenClassifier(task.encoder, task.tokenizer, ["O", "O"])
     with pytest.raises(ConfigError, match="expected a scheme of IOB2"):
