@@ -260,7 +260,9 @@ def _placed(examples: QuestionExamples, reader: "_Reader", *, skip: bool) -> Que
     ]
     remaining = [index for index, answers in enumerate(kept) if answers or reader.impossible[index]]
     if not remaining:
-        raise DataError(f"{summary}; no question would be left")
+        empty = not any(answer.text for answers in examples.answers or [] for answer in answers)
+        hint = ": this file is for prediction, its answers are withheld" if empty else ""
+        raise DataError(f"{summary}; no question would be left{hint}")
     _logger.warning(
         "%s; skipped, %d of %d questions with them",
         summary,

@@ -93,8 +93,11 @@ def test_misplaced_answers_are_refused_or_listed_and_skipped(tmp_path, caplog):
     )
     assert misplaced_answers(examples) == []
     only_bad = write(tmp_path / "b.json", contents(question("b", ("1913", 20))))
-    with pytest.raises(DataError, match="no question would be left"):
+    with pytest.raises(DataError, match="no question would be left$"):
         read_squad(only_bad, skip_misplaced=True)
+    withheld = write(tmp_path / "c.json", contents(question("b", ("", 0))))
+    with pytest.raises(DataError, match="no question would be left: this file is for prediction"):
+        read_squad(withheld, skip_misplaced=True)
 
 
 def test_answers_need_not_be_there_for_prediction(tmp_path):

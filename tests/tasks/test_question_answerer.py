@@ -24,18 +24,18 @@ def load(**options):
 
 
 def made_up(count, unanswerable=False):
-    """Questions whose answer is the word behind "king"."""
+    """Questions whose answer is the word behind "king", or that have none."""
     random = np.random.default_rng(count)
     questions, contexts, answers = [], [], []
     for index in range(count):
         words = random.choice(
-            ["the", "a", "of", "was", ",", "born"], random.integers(3, 9)
+            ["in", "city", "of", "was", "war", "born"], random.integers(3, 9)
         ).tolist()
         place = random.integers(0, len(words))
         before = " ".join(words[:place])
         word = COLOURS[index % len(COLOURS)]
         if unanswerable and index % 3 == 0:
-            contexts.append(" ".join([*words, word]))
+            contexts.append(" ".join(words))
             answers.append([])
         else:
             context = f"{before} king {word} {' '.join(words[place:])}".strip()
@@ -70,7 +70,7 @@ def trained():
     task = fresh(max_answer_tokens=7)
     data = made_up(48, unanswerable=True)
     task.fit(
-        data, validation_data=data[:24], epochs=24, batch_size=16, learning_rate=0.02, verbose=0
+        data, validation_data=data[:24], epochs=20, batch_size=6, learning_rate=0.01, verbose=0
     )
     return task, data
 
@@ -185,12 +185,13 @@ def test_answers_of_equal_probability_may_change_places_and_no_others(task):
 def test_training_learns_and_measures_whole_questions(trained):
     task, data = trained
     assert task.null_threshold is not None  # as there are questions without an answer
-    assert task.training_record["history"]["val_f1"][-1] > 0.8
-    assert task.evaluate(data)["span_accuracy"] > 0.8
+    learned = task.training_record["history"]["val_f1"]
+    assert max(learned) > 0.65 > 0.5 > learned[0]
+    assert task.evaluate(data)["span_accuracy"] > 0.35
     task.null_threshold = 0.0
     before = task.report(data)
     assert before.segmentation == "words"
-    assert before.f1 >= before.exact_match > 0.8
+    assert before.f1 >= before.exact_match > 0.5
     threshold = task.tune_threshold(data)
     assert task.null_threshold == threshold
     after = task.report(data)
