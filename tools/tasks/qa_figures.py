@@ -6,8 +6,8 @@
 The first DIR holds tydiqa_goldp/, xquad/ and squad_es_v2/, files in SQuAD's form. The answers of
 TyDi QA GoldP's development file are withheld in the copy that XTREME distributes (all are ""), so
 an eighth of the training file is held out in its place, whole passages at a time; XQuAD's English
-questions are scored, too. Of the Spanish file a fifth of the passages is kept for the score, and of
-the rest a tenth for choosing the epoch and the threshold.
+questions are scored, too. Of the Spanish file half of the passages are kept for the score, and of
+the others a tenth for choosing the epoch and the threshold.
 """
 
 import argparse
@@ -71,7 +71,7 @@ def main() -> None:
         run("predict", "--model", model, "--input", asked)
     else:
         rest, test = args.output / "rest.json", args.output / "test.json"
-        part(args.data / "squad_es_v2" / "dev-v2.0-es_small.json.gz", rest, test, 0.2)
+        part(args.data / "squad_es_v2" / "dev-v2.0-es_small.json.gz", rest, test, 0.5)
         run(*train, "--train", rest, "--dev-fraction", 0.1, "--skip-misplaced")
         run("evaluate", "--model", model, "--data", test, "--skip-misplaced")
 
