@@ -99,6 +99,15 @@ class GroupTask(Task):
             self._data_kind = _kind(self._with_scores(self._examples(x), y))
         return super().fit(x, y, **kwargs)
 
+    def evaluate(self, x: Any, y: Any = None, **kwargs: Any) -> Any:
+        """Computes the loss; see `report` for what says more, and `TextModel.evaluate`."""
+        if not (isinstance(x, tf.data.Dataset) or self._compiled_by_caller or self._fit_loss):
+            self._data_kind = _kind(self._with_scores(self._examples(x), y))
+            if self.compiled and type(self.loss) is not type(self._default_loss()):
+                with self._scope():  # it was trained on data of another kind
+                    self._compile(self.optimizer)
+        return super().evaluate(x, y, **kwargs)
+
     def _with_scores(self, groups: TextGroups, y: Any) -> TextGroups:
         if y is None:
             return groups

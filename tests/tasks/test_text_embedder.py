@@ -19,6 +19,7 @@ from keras_bert_zoo.tasks.embedding_files import read_modules
 from keras_bert_zoo.tasks.files import saved_task_name
 from keras_bert_zoo.tasks.registry import load_task
 from keras_bert_zoo.training.contrastive import (
+    CoSENTLoss,
     CosineSimilarityLoss,
     MatryoshkaLoss,
     MultipleNegativesRankingLoss,
@@ -97,7 +98,9 @@ def test_prompts_and_layouts():
     assert np.abs(task.embed(TEXTS, prompt="document") - expected["document"]).max() < 1e-5
     assert task.embedding_dim == 7
     assert task.tokenize_rows(["x"]).lengths.tolist() == [len("q a :".split()) + 3]
-    with pytest.raises(ConfigError, match="Prompt 'other' is unknown; there are: 'document', 'query'"):
+    with pytest.raises(
+        ConfigError, match="Prompt 'other' is unknown; there are: 'document', 'query'"
+    ):
         task.embed(TEXTS, prompt="other")
 
 
@@ -207,6 +210,11 @@ def test_training_learns_and_keeps_the_best_epoch(tmp_path):
     assert len(history["val_mrr_at_10"]) == 20
     assert task.report(pairs).mrr_at_10 == pytest.approx(max(history["val_mrr_at_10"]))
     assert task.training_record["epochs"] == 20
+    scores = [0.1 * i for i in range(8)]  # of another kind than what it was trained on
+    loss = task.evaluate(pairs, scores, verbose=0)["loss"]
+    unit = [vectors(task, column) for column in pairs]
+    expected = CoSENTLoss()(np.array(scores, np.float32), np.stack(unit, axis=1))
+    assert loss == pytest.approx(float(expected), rel=1e-4)
     task.save(tmp_path / "saved")
     assert load_task(tmp_path / "saved").training_record == task.training_record
 
