@@ -54,8 +54,9 @@ def test_train_evaluate_and_predict(run, questions, tmp_path):
 
     finished = run(
         "evaluate", "--model", folder, "--data", questions / "train.json", "--json", "--errors",
-        tmp_path / "wrong.jsonl",
+        tmp_path / "wrong.jsonl", "--html", tmp_path / "wrong.html",
     )  # fmt: skip
+    assert "king ?" in (tmp_path / "wrong.html").read_text()
     assert (finished.json["rows"], finished.json["answerable"]) == (40, 30)
     wrong = [json.loads(line) for line in (tmp_path / "wrong.jsonl").read_text().splitlines()]
     assert len(wrong) == round(40 * (1 - finished.json["exact_match"]))
