@@ -18,6 +18,7 @@ __all__ = [
     "LabelledRows",
     "TokenRows",
     "bucketed_batches",
+    "epoch_number",
     "length_order",
     "prefetched_map",
     "restore_order",
@@ -214,20 +215,9 @@ def bucketed_batches(
         dataset = tf.data.Dataset.from_tensor_slices(length_order(lengths)).batch(batch_size)
         return _sharded_by_data(dataset)
 
-    # The counter of epochs is a table because that is the one kind of state which tf.data takes
-    # and which a distribution strategy does not turn into a variable on every device.
     with tf.device("CPU:0"):
-        counter = tf.lookup.experimental.MutableHashTable(tf.int64, tf.int64, default_value=0)
-        counter.insert(_INT64_ZERO, tf.constant(first_epoch, tf.int64))
         sort_lengths = tf.constant(lengths)
     longest = int(lengths.max()) + 1
-
-    def next_epoch(_: tf.Tensor) -> tf.Tensor:
-        epoch = counter.lookup(_INT64_ZERO)
-        with tf.control_dependencies([epoch]):
-            advance = counter.insert(_INT64_ZERO, epoch + 1)
-        with tf.control_dependencies([advance]):
-            return tf.identity(epoch)
 
     def batches_of_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
         row_order = _permutation(rows, seed, epoch, stream=0)  # (R,)
@@ -239,9 +229,34 @@ def bucketed_batches(
             lambda batch: row_order[batch * batch_size : (batch + 1) * batch_size]
         )
 
-    dataset = tf.data.Dataset.from_tensors(0).map(next_epoch).flat_map(batches_of_epoch)
+    dataset = epoch_number(first_epoch).flat_map(batches_of_epoch)
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(num_batches))
     return _sharded_by_data(dataset)
+
+
+def epoch_number(first_epoch: int = 0) -> tf.data.Dataset:
+    """Yields how often it has been iterated over.
+
+    Args:
+        first_epoch: int. What the first iteration is told.
+
+    Returns:
+        A dataset of one int64 scalar.
+    """
+    # The counter is a table because that is the one kind of state which tf.data takes and which a
+    # distribution strategy does not turn into a variable on every device.
+    with tf.device("CPU:0"):
+        counter = tf.lookup.experimental.MutableHashTable(tf.int64, tf.int64, default_value=0)
+        counter.insert(_INT64_ZERO, tf.constant(first_epoch, tf.int64))
+
+    def next_epoch(_: tf.Tensor) -> tf.Tensor:
+        epoch = counter.lookup(_INT64_ZERO)
+        with tf.control_dependencies([epoch]):
+            advance = counter.insert(_INT64_ZERO, epoch + 1)
+        with tf.control_dependencies([advance]):
+            return tf.identity(epoch)
+
+    return tf.data.Dataset.from_tensors(0).map(next_epoch)
 
 
 def token_batches(

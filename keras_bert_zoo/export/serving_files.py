@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_bert_zoo.encoders.encoder import INPUT_NAMES
 from keras_bert_zoo.tasks.task import Task
 
 WARMUP_FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
@@ -83,7 +82,7 @@ def _requests(task: Task) -> list[tuple[str, dict[str, np.ndarray]]]:
             texts = [_SENTENCE * (1 + i * (repeats - 1) // size) for i in range(size)]
             requests.append(("serving_default", _inputs(task, texts)))
     tokens, _ = task.encode_texts(*map(tf.constant, _inputs(task, [_SENTENCE]).values()))
-    requests.append(("tokens", {name: tokens[name].numpy() for name in INPUT_NAMES}))
+    requests.append(("tokens", {name: tokens[name].numpy() for name in task.model_inputs()}))
     return requests
 
 

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_bert_zoo.encoders.encoder import INPUT_NAMES, Encoder
+from keras_bert_zoo.encoders.encoder import Encoder
 from keras_bert_zoo.encoders.registry import build_encoder
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.tasks.task import Task
@@ -100,7 +100,7 @@ def build_serving_graph(
         return from_texts(*(parsed[name] for name in specs))
 
     def from_tokens(*arrays: tf.Tensor) -> Answers:
-        return task.answers(run_on_ids(**dict(zip(INPUT_NAMES, arrays, strict=True))))
+        return task.answers(run_on_ids(**dict(zip(model_specs, arrays, strict=True))))
 
     module = tf.Module()
     module.weights = weights.variables  # saved because the module holds them

@@ -63,18 +63,23 @@ class Task(TextModel):
         ignore_config_keys: Iterable[str],
         dtype: Any,
         allow_pickle: bool = False,
+        new_head: bool | None = None,
     ) -> tuple[Encoder, Tokenizer, Any, dict[str, Any]]:
         """Loads an encoder and a tokenizer, and the head where `head_width` is None.
 
+        `new_head` says so for kinds of heads whose width is not to be chosen.
+
         Returns the encoder, the tokenizer, the head's layer and what `SIDE_FILE` holds.
         """
+        if new_head is None:
+            new_head = head_width is not None
         directory = find_preset(preset, allow_pickle=allow_pickle)
         tokenizer = load_tokenizer(directory)
         encoder, heads, _ = load_headed(
             directory,
             (cls.head_kind,),
             units=head_width,
-            new_head=head_width is not None,
+            new_head=new_head,
             user=cls.__name__,
             new_head_hint=cls._head_hint(),
             allow_pickle=allow_pickle,
@@ -91,7 +96,7 @@ class Task(TextModel):
                 "a Tokenizer."
             )
         side = {}
-        if head_width is None:
+        if not new_head:
             # A head from elsewhere answers texts as long as its model takes them.
             longest = min(tokenizer.max_length or config.max_tokens, config.max_tokens)
             side = {"max_length": longest} | read_side_file(directory)
