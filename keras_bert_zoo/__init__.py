@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from keras_bert_zoo.presets.catalog import list_presets
     from keras_bert_zoo.presets.convert import convert_checkpoint
     from keras_bert_zoo.presets.vocabulary import extend_vocabulary
+    from keras_bert_zoo.tasks.masked_lm import MaskedLM
     from keras_bert_zoo.tasks.multiple_choice import MultipleChoice
     from keras_bert_zoo.tasks.question_answerer import QuestionAnswerer
     from keras_bert_zoo.tasks.relation_classifier import RelationClassifier
@@ -36,6 +37,7 @@ __all__ = [
     "Encoder",
     "EncoderConfig",
     "HeadedModel",
+    "MaskedLM",
     "MultipleChoice",
     "QuestionAnswerer",
     "RelationClassifier",
@@ -63,6 +65,7 @@ _MODULES = {
     "Encoder": "keras_bert_zoo.encoders.encoder",
     "EncoderConfig": "keras_bert_zoo.config",
     "HeadedModel": "keras_bert_zoo.heads.model",
+    "MaskedLM": "keras_bert_zoo.tasks.masked_lm",
     "MultipleChoice": "keras_bert_zoo.tasks.multiple_choice",
     "QuestionAnswerer": "keras_bert_zoo.tasks.question_answerer",
     "RelationClassifier": "keras_bert_zoo.tasks.relation_classifier",

@@ -17,6 +17,7 @@ _ARCHITECTURES = {
     "ForTokenClassification": "token-classification",
     "ForQuestionAnswering": "question-answering",
     "ForMultipleChoice": "multiple-choice",
+    "ForMaskedLM": "masked-lm",
 }
 
 

@@ -20,6 +20,7 @@ TASKS = {
     "question-answering": ("question_answerer", "QuestionAnswerer"),
     "multiple-choice": ("multiple_choice", "MultipleChoice"),
     "relations": ("relation_classifier", "RelationClassifier"),
+    "masked-lm": ("masked_lm", "MaskedLM"),
 }
 
 

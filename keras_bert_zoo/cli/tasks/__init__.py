@@ -17,6 +17,7 @@ TASKS = {
     "question-answering": "question_answering",
     "multiple-choice": "multiple_choice",
     "relations": "relations",
+    "masked-lm": "masked_lm",
 }
 
 

@@ -1,0 +1,183 @@
+"""Masks for training a masked language model, drawn anew in every epoch.
+
+Which tokens are masked, and what stands in their place, hangs on a seed, the epoch and the token's
+place in the corpus alone: not on the batch size, the order of the batches or the device. All is
+done in TensorFlow ops. Dimensions: B batch, S length, P masked positions of a row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_bert_zoo.data.pipeline import NO_LABEL, epoch_number, prefetched_map
+from keras_bert_zoo.errors import ConfigError
+
+__all__ = ["Masking", "mask_tokens", "masked_batches", "masked_columns"]
+
+
+@dataclass(frozen=True)
+class Masking:
+    """How tokens are masked.
+
+    Args:
+        rate: float in (0, 1). The share of words that are predicted; of each row at least one is.
+        whole_words: bool. Whether all tokens of a word are masked together.
+        mask_share: float. Of the chosen tokens, how many become the mask token.
+        random_share: float. How many become any token of the vocabulary; the rest stay.
+
+    Raises:
+        ConfigError: shares that are none.
+
+    Source: arXiv 1810.04805, appendix A.1. Each word is drawn by itself, as in transformers'
+    DataCollatorForLanguageModeling.
+    """
+
+    rate: float = 0.15
+    whole_words: bool = False
+    mask_share: float = 0.8
+    random_share: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Checks the shares."""
+        if not 0.0 < self.rate < 1.0:
+            raise ConfigError(f"the share of masked words must be between 0 and 1, got {self.rate}")
+        parts = (self.mask_share, self.random_share, 1 - self.mask_share - self.random_share)
+        if min(parts) < -1e-9:
+            raise ConfigError(
+                "`mask_share` and `random_share` must not be negative nor more than 1 together, "
+                f"got {self.mask_share} and {self.random_share}"
+            )
+
+
+def masked_batches(
+    batches: tf.data.Dataset,
+    masking: Masking,
+    *,
+    mask_id: int,
+    vocabulary_size: int,
+    seed: int,
+    every_epoch: bool = True,
+) -> tf.data.Dataset:
+    """Masks batches of tokens.
+
+    Args:
+        batches: a dataset of known cardinality of (inputs, words): dicts with `token_ids` int32
+            (B, S), and int32 (B, S), a number of its own in the corpus for each word, the same at
+            all its tokens; `NO_LABEL` at what is never masked.
+        masking: Masking.
+        mask_id: int. The mask token.
+        vocabulary_size: int. Tokens to take in the place of others.
+        seed: int.
+        every_epoch: bool. Whether each iteration over the dataset draws anew.
+
+    Returns:
+        A dataset of (inputs, labels): the inputs with `mask_positions`, int32 (B, P), the columns
+        to predict and then zeros; and int32 (B, P), the tokens that stood there, then `NO_LABEL`.
+    """
+    count = batches.cardinality()
+
+    def repeated(epoch: tf.Tensor) -> tf.data.Dataset:
+        return tf.data.Dataset.from_tensors(epoch).repeat()
+
+    epochs = tf.data.Dataset.from_tensors(np.int64(0)).repeat()
+    if every_epoch:
+        epochs = epoch_number().flat_map(repeated)
+
+    def mask(batch: tuple[Any, ...], epoch: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        inputs, words = batch
+        token_ids, positions, labels = mask_tokens(
+            inputs["token_ids"],
+            words,
+            masking,
+            mask_id=mask_id,
+            vocabulary_size=vocabulary_size,
+            state=_mixed(_mixed(tf.constant(seed % 2**63, tf.uint64)) + tf.cast(epoch, tf.uint64)),
+        )
+        # Keras builds a model by the shapes of its first batch, which tf.data has lost.
+        found = (tf.ensure_shape(part, [None, None]) for part in (token_ids, positions, labels))
+        token_ids, positions, labels = found
+        return {**inputs, "token_ids": token_ids, "mask_positions": positions}, labels
+
+    zipped = tf.data.Dataset.zip((batches, epochs))
+    return prefetched_map(zipped.apply(tf.data.experimental.assert_cardinality(count)), mask)
+
+
+def mask_tokens(
+    token_ids: tf.Tensor,
+    words: tf.Tensor,
+    masking: Masking,
+    *,
+    mask_id: int,
+    vocabulary_size: int,
+    state: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Masks tokens; see `masked_batches`.
+
+    Args:
+        token_ids: int32 (B, S).
+        words: int32 (B, S).
+        masking: Masking.
+        mask_id: int.
+        vocabulary_size: int.
+        state: uint64 (). Whatever the draws hang on beside the words.
+
+    Returns:
+        int32 (B, S), the tokens with masks among them; int32 (B, P) columns, at least one; and
+        int32 (B, P) labels.
+    """
+    maskable = words != NO_LABEL
+    columns = tf.range(tf.shape(words)[1])[tf.newaxis]  # (1, S)
+    word = _mixed(tf.cast(tf.maximum(words, 0), tf.uint64) + state)  # (B, S)
+    draw = tf.where(maskable, _uniform(word), 2.0)
+    least = tf.reduce_min(draw, axis=1, keepdims=True)
+    chosen = maskable & ((draw < masking.rate) | (draw == least))
+
+    # Of a word that is masked whole, each token is replaced by itself, as Google's code does.
+    token = _mixed(word + tf.cast(columns + 1, tf.uint64))
+    fate = _uniform(token)
+    anything = tf.cast(_uniform(_mixed(token + 1)) * vocabulary_size, tf.int32)
+    replaced = tf.where(
+        fate < masking.mask_share,
+        mask_id,
+        tf.where(fate < masking.mask_share + masking.random_share, anything, token_ids),
+    )
+    positions, there = masked_columns(chosen, at_least=1)
+    labels = tf.where(there, tf.gather(token_ids, positions, batch_dims=1), NO_LABEL)
+    return tf.where(chosen, replaced, token_ids), positions, labels
+
+
+def masked_columns(chosen: tf.Tensor, *, at_least: int = 0) -> tuple[tf.Tensor, tf.Tensor]:
+    """The columns of chosen tokens, as rows of one width.
+
+    Args:
+        chosen: bool (B, S).
+        at_least: int. The least width.
+
+    Returns:
+        int32 (B, P) columns from left to right and then zeros; and bool (B, P), where there is one.
+    """
+    length = tf.shape(chosen)[1]
+    columns = tf.sort(tf.where(chosen, tf.range(length)[tf.newaxis], length), axis=1)
+    counts = tf.reduce_sum(tf.cast(chosen, tf.int32), axis=1)
+    width = tf.reduce_max(tf.concat([counts, [at_least]], axis=0))
+    columns = columns[:, :width]
+    there = columns < length
+    return tf.where(there, columns, 0), there
+
+
+def _mixed(x: tf.Tensor) -> tf.Tensor:
+    """uint64 -> uint64. A step of SplitMix64 (Steele, Lea and Flood 2014), a counter's hash."""
+    x += np.uint64(0x9E3779B97F4A7C15)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, np.uint64(shift)))
+        x *= np.uint64(factor)
+    return tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, np.uint64(31)))
+
+
+def _uniform(bits: tf.Tensor) -> tf.Tensor:
+    """uint64 -> float64 in [0, 1)."""
+    return tf.cast(tf.bitwise.right_shift(bits, np.uint64(11)), tf.float64) * 2.0**-53

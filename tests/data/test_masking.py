@@ -1,0 +1,142 @@
+"""Masks: their shares, what they hang on, and whole words."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_bert_zoo.data.masking import Masking, mask_tokens, masked_batches, masked_columns
+from keras_bert_zoo.data.pipeline import (
+    NO_LABEL,
+    LabelledRows,
+    TokenRows,
+    bucketed_batches,
+    token_batches,
+)
+from keras_bert_zoo.errors import ConfigError
+
+MASK, SIZE = 4, 1000
+
+
+def corpus(rows=40, seed=0):
+    random = np.random.default_rng(seed)
+    lengths = random.integers(3, 30, rows)
+    splits = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    ids = random.integers(5, SIZE, splits[-1]).astype(np.int32)
+    words = np.arange(len(ids), dtype=np.int32)
+    words[splits[:-1]] = words[splits[1:] - 1] = NO_LABEL  # [CLS] and [SEP]
+    return LabelledRows(TokenRows(ids, splits), token_labels=words)
+
+
+def masks(data, *, batch_size=8, seed=3, shuffle=False, epochs=1, **options):
+    """For each epoch: what stands at each place of the corpus, and what was to be told there."""
+    batches = bucketed_batches(data.lengths, batch_size=batch_size, shuffle=shuffle, seed=1)
+    places = LabelledRows(
+        TokenRows(np.arange(len(data.rows.token_ids), dtype=np.int32), data.rows.row_splits)
+    )
+    tokens = token_batches(data, batches)
+    masked = masked_batches(
+        tokens, Masking(**options), mask_id=MASK, vocabulary_size=SIZE, seed=seed,
+        every_epoch=shuffle,
+    )  # fmt: skip
+    assert masked.cardinality() == tokens.cardinality()
+    where = token_batches(places, bucketed_batches(
+        data.lengths, batch_size=batch_size, shuffle=shuffle, seed=1))  # fmt: skip
+    found = []
+    for _ in range(epochs):
+        shown = data.rows.token_ids.copy()
+        told = np.full_like(shown, NO_LABEL)
+        for (inputs, labels), (at,) in zip(masked, where, strict=True):
+            mask = inputs["padding_mask"].numpy() == 1
+            at = at["token_ids"].numpy()
+            shown[at[mask]] = inputs["token_ids"].numpy()[mask]
+            columns, labels = inputs["mask_positions"].numpy(), labels.numpy()
+            for row, place in np.argwhere(labels != NO_LABEL):
+                told[at[row, columns[row, place]]] = labels[row, place]
+            assert (columns[labels == NO_LABEL] == 0).all()
+        found.append((shown, told))
+    return found
+
+
+def test_what_is_masked_hangs_on_seed_epoch_and_place_alone():
+    data = corpus()
+    ((shown, told),) = masks(data)
+    for size in (1, 7, 40):
+        ((again, labels),) = masks(data, batch_size=size)
+        np.testing.assert_array_equal(again, shown)
+        np.testing.assert_array_equal(labels, told)
+    assert (masks(data, seed=4)[0][1] != told).any()
+    first, second = masks(data, shuffle=True, epochs=2)
+    assert (first[1] != second[1]).any()
+    for one, other in zip(masks(data, shuffle=True, epochs=2), (first, second), strict=True):
+        np.testing.assert_array_equal(one[1], other[1])
+    fixed = masks(data, epochs=2)
+    np.testing.assert_array_equal(fixed[0][0], fixed[1][0])
+
+
+def test_labels_are_the_tokens_that_stood_there_and_special_tokens_stay():
+    data = corpus()
+    ((shown, told),) = masks(data)
+    there = told != NO_LABEL
+    np.testing.assert_array_equal(told[there], data.rows.token_ids[there])
+    np.testing.assert_array_equal(shown[~there], data.rows.token_ids[~there])
+    assert not there[data.token_labels == NO_LABEL].any()
+    # At least one in each row that has one.
+    rows = np.repeat(np.arange(len(data.rows)), data.rows.lengths)
+    assert set(rows[there]) == set(range(40))
+
+
+def test_the_shares_are_those_of_the_paper():
+    count = 60_000
+    ids = tf.random.stateless_uniform([20, count // 20], (1, 2), 5, SIZE, tf.int32)
+    words = tf.reshape(tf.range(count), ids.shape)
+    shown, positions, labels = mask_tokens(
+        ids, words, Masking(), mask_id=MASK, vocabulary_size=SIZE,
+        state=tf.constant(99, tf.uint64),
+    )  # fmt: skip
+    chosen = int((labels.numpy() != NO_LABEL).sum())
+
+    def near(found, expected, trials):  # within four standard deviations
+        return abs(found - expected * trials) < 4 * np.sqrt(trials * expected * (1 - expected))
+
+    assert near(chosen, 0.15, count)
+    at = tf.gather(shown, positions, batch_dims=1).numpy()
+    there = labels.numpy() != NO_LABEL
+    assert near(int((at[there] == MASK).sum()), 0.8, chosen)
+    kept = int((at[there] == labels.numpy()[there]).sum())
+    assert near(kept, 0.1 + 0.1 / SIZE, chosen)
+    other = at[there & (at != MASK) & (at != labels.numpy())]
+    assert near(int((other < SIZE // 2).sum()), 0.5, len(other))
+
+
+def test_the_tokens_of_a_word_are_masked_together_and_replaced_one_by_one():
+    words = np.repeat(np.arange(3000, dtype=np.int32), 3).reshape(10, -1)
+    ids = np.arange(words.size, dtype=np.int32).reshape(10, -1) % 500 + 5
+    shown, positions, labels = mask_tokens(
+        tf.constant(ids), tf.constant(words), Masking(whole_words=True), mask_id=MASK,
+        vocabulary_size=SIZE, state=tf.constant(7, tf.uint64),
+    )  # fmt: skip
+    there = labels.numpy() != NO_LABEL
+    chosen = np.zeros_like(words, bool)
+    for row, place in np.argwhere(there):
+        chosen[row, positions[row, place]] = True
+    by_word = chosen.reshape(-1, 3)
+    assert (by_word.all(axis=1) == by_word.any(axis=1)).all()
+    assert 0.1 < by_word.any(axis=1).mean() < 0.2
+    masked = (shown.numpy() == MASK).reshape(-1, 3)[by_word.all(axis=1)]
+    assert (masked.any(axis=1) != masked.all(axis=1)).any()
+
+
+def test_columns():
+    columns, there = masked_columns(tf.constant([[True, False, True], [False] * 3]))
+    assert columns.numpy().tolist() == [[0, 2], [0, 0]]
+    assert there.numpy().tolist() == [[True, True], [False, False]]
+    assert masked_columns(tf.zeros([2, 3], tf.bool))[0].shape == (2, 0)
+    assert masked_columns(tf.zeros([2, 3], tf.bool), at_least=1)[0].shape == (2, 1)
+    assert masked_columns(tf.zeros([0, 0], tf.bool))[0].shape == (0, 0)
+
+
+def test_shares_that_are_none():
+    with pytest.raises(ConfigError, match="between 0 and 1, got 1.5"):
+        Masking(rate=1.5)
+    with pytest.raises(ConfigError, match="not be negative nor more than 1 together"):
+        Masking(mask_share=0.8, random_share=0.3)
