@@ -1,0 +1,39 @@
+"""A tagger with a random field, through training and through files."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_bert_zoo.errors import CheckpointError
+from keras_bert_zoo.tasks.registry import load_task
+from tests.tasks.taggers import ENTITIES, TEXTS, hostile, make_task, train
+
+
+def test_a_random_field_learns_is_saved_and_loaded(tmp_path):
+    task = make_task(loud=False, crf=True, scheme="IOBES")
+    train(task)
+    assert task.report(TEXTS, ENTITIES).f1 > 0.9
+    task.save(tmp_path / "saved")
+    loaded = load_task(tmp_path / "saved")
+    assert loaded.scheme == "IOBES"
+    assert np.abs(loaded.crf.arrays()[0]).max() > 0
+    texts = hostile(task)
+    again = loaded.answer_rows(texts)
+    for name, value in task.answer_rows(texts).items():
+        np.testing.assert_array_equal(again[name], value)
+    (tmp_path / "saved" / "keras_bert_zoo.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="keras_bert_zoo.safetensors"):
+        load_task(tmp_path / "saved")
+
+
+def test_every_weight_receives_a_gradient():
+    for crf in (False, True):
+        task = make_task(crf=crf)
+        task.compile("sgd")
+        data = task._labelled_rows(*task._prepared(TEXTS, ENTITIES))
+        x, y = next(iter(task._batches(data, batch_size=16)))
+        with tf.GradientTape() as tape:
+            loss = task.compute_loss(x, y, task(x, training=True))
+        gradients = tape.gradient(loss, task.trainable_variables)
+        assert all(gradient is not None for gradient in gradients)
+        assert crf == any("crf" in v.path for v in task.trainable_variables)
