@@ -7,11 +7,12 @@ left out. Writes the columns text, text_pair and label; train with `--label labe
 one label are not taken for wrong answers. What was measured with it, on Banking77 (2 cores):
 
     python tools/tasks/make_text_pairs.py --data tools/data/banking77/train.csv.gz \\
-        --label category --rows 2000 --output runs/pairs.tsv
+        --label category --rows 512 --output runs/pairs.tsv
     python tools/tasks/make_text_pairs.py --data tools/data/banking77/test.csv.gz \\
-        --label category --output runs/test.tsv
+        --label category --rows 512 --output runs/test.tsv
     keras-bert-zoo train --task embedding --preset minilm_l6_en_uncased --train runs/pairs.tsv \\
-        --text-pair text_pair --label label --epochs 1 --batch-size 64 --output runs/search
+        --text-pair text_pair --label label --epochs 1 --batch-size 64 --learning-rate 2e-4 \\
+        --output runs/search
     keras-bert-zoo evaluate --model runs/search --data runs/test.tsv --text-pair text_pair \\
         --label label
 """
