@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import keras
 
 from keras_bert_zoo.config import EncoderConfig, short
-from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.errors import CheckpointError, ConfigError
 from keras_bert_zoo.layers.scopes import root_scope
 from keras_bert_zoo.layers.token_layout import Layout, TokenLayout, TokensToBatch
 
@@ -215,6 +215,12 @@ class Encoder(keras.Model):
         from keras_bert_zoo.encoders.lora import merged_lora
         from keras_bert_zoo.presets.headed import save_headed
 
+        # Models with heads take such names: Keras' ModelCheckpoint gives no others.
+        if os.path.splitext(directory)[1] in (".keras", ".h5", ".hdf5"):
+            raise CheckpointError(
+                f"{os.fspath(directory)!r} is a name of Keras' own files. "
+                + no_keras_file(type(self).__name__)
+            )
         with merged_lora(self):
             save_headed(
                 directory,

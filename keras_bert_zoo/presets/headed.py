@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-_KERAS_FILES = (".keras", ".h5", ".hdf5")
-
 
 def load_headed(
     preset: str | os.PathLike[str],
@@ -186,13 +184,6 @@ def save_headed(
         ConfigError: the family has no transformers class with these heads.
         CheckpointError: it cannot be written, or is there and not to be replaced.
     """
-    if Path(directory).suffix in _KERAS_FILES:
-        raise CheckpointError(
-            f"{os.fspath(directory)!r} has the name of Keras' own file, but what is written is a "
-            "directory in Hugging Face's format, which `from_preset` and transformers read. Name "
-            f"it {os.fspath(Path(directory).with_suffix(''))!r}, for one; "
-            '`save_weights("x.weights.h5")` writes the weights alone.'
-        )
     if not overwrite and os.path.exists(directory):
         raise CheckpointError(f"{os.fspath(directory)!r} exists, and `overwrite` is False.")
     family = names_of(encoder.config)
