@@ -176,6 +176,7 @@ def _translate(
             f"These tensors cannot be written in Google's format of {family}: "
             + "; ".join(problems)
             + "."
+            + " The encoder alone is converted with `encoder_only=True`." * bool(unknown)
         )
     variables = {}
     for google, name in found.items():

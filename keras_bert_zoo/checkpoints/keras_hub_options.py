@@ -44,7 +44,8 @@ def find_head(
             if any(other.startswith(name) for other in found):
                 raise ConfigError(
                     f"There are tensors of a head ({name}), but `architectures` does not say "
-                    f"which; expected [{expected!r}]. Without the head, leave its tensors out."
+                    f"which; expected [{expected!r}]. The encoder alone is converted with "
+                    "`encoder_only=True`."
                 )
         return "", None
     for kind, head in family.heads.items():
@@ -55,8 +56,7 @@ def find_head(
     supported = [family.model, *(head.architecture for head in family.heads.values())]
     raise ConfigError(
         f"KerasHub cannot hold the head of {architecture}{reason}. Of this family it holds: "
-        f"{', '.join(supported)}. To write the encoder alone, give {family.model} in "
-        "`architectures` and leave out the head's tensors."
+        f"{', '.join(supported)}. The encoder alone is converted with `encoder_only=True`."
     )
 
 

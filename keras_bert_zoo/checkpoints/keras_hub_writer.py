@@ -260,7 +260,8 @@ def _check(
     if problems:
         raise CheckpointError(
             f"These tensors cannot be written as KerasHub's {family.backbone}. "
-            f"{'; '.join(problems)}. What need not be written can be named in `leave_out`."
+            f"{'; '.join(problems)}. What need not be written can be named in `leave_out`; "
+            "the encoder alone is converted with `encoder_only=True`."
         )
 
 

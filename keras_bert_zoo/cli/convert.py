@@ -16,6 +16,7 @@ compared, tensor by tensor and output by output, before it appears as DST."""
 EXAMPLES = """
   keras-bert-zoo convert uncased_L-12_H-768_A-12 bert-base --to huggingface
   keras-bert-zoo convert minilm_l6_en_uncased minilm-tf1 --to google
+  keras-bert-zoo convert runs/pretrained bert-keras-hub --to keras-hub --encoder-only
 """
 
 
@@ -42,6 +43,11 @@ def add_arguments(parser: Parser) -> None:
         "approximation; its outputs then differ",
     )
     parser.add_argument(
+        "--encoder-only",
+        action="store_true",
+        help="leave out the heads: write the encoder, with its pooler where the format has one",
+    )
+    parser.add_argument(
         "--ignore-config-keys",
         metavar="NAMES",
         type=options.comma_separated,
@@ -66,11 +72,14 @@ def run(args: argparse.Namespace) -> int:
         allow_pickle=args.allow_pickle,
         ignore_config_keys=args.ignore_config_keys,
         approximate_gelu=args.approximate_gelu,
+        encoder_only=args.encoder_only,
     )
     if args.json:
         print(describe(done))
         return 0
     heads = ", ".join(done.heads) or "no head"
+    if done.heads_left_out:
+        heads += f"; left out: {', '.join(done.heads_left_out)}"
     print(
         f"converted {done.family} ({heads}): {done.source_format} -> {done.format}, in {done.path}"
     )

@@ -21,6 +21,7 @@ from keras_bert_zoo.checkpoints.names import FamilyNames, names_of
 from keras_bert_zoo.checkpoints.safetensors_files import LazyTensor, write_safetensors
 from keras_bert_zoo.checkpoints.tensors import (
     FLOAT_DTYPES,
+    TensorInfo,
     TensorSource,
     detect_format,
     open_checkpoint,
@@ -28,15 +29,22 @@ from keras_bert_zoo.checkpoints.tensors import (
 )
 from keras_bert_zoo.config import EncoderConfig
 from keras_bert_zoo.encoders.encoder import Encoder
-from keras_bert_zoo.errors import CheckpointError, ConfigError
+from keras_bert_zoo.errors import BertZooError, CheckpointError, ConfigError
 from keras_bert_zoo.files import SIDE_FILE, replace_directory, write_json
 from keras_bert_zoo.heads.model import HeadedModel
 from keras_bert_zoo.presets.headed import architectures_of, save_headed
-from keras_bert_zoo.presets.io import find_preset, load_encoder, load_tokenizer
+from keras_bert_zoo.presets.io import (
+    LABEL_KEYS,
+    find_pooler,
+    find_preset,
+    load_encoder,
+    load_tokenizer,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from keras_bert_zoo.text.sentencepiece import SentencePieceTokenizer
     from keras_bert_zoo.text.tokenizer import Tokenizer
 
 _logger = logging.getLogger(__name__)
@@ -49,6 +57,18 @@ _ROWS, _TOKENS = 3, 24
 
 # Case, accents, ideographs, punctuation, numbers and controls: what tokenizers treat differently.
 _TEXTS = ("Hello World, it's CRÈME brûlée!", "我的卡 arrived 2 weeks ago.", "naïve\tZürich\n ﬁ ½")
+
+# Family -> what its SentencePiece model file is called.
+_MODEL_FILES = {
+    "albert": "spiece.model",
+    "deberta-v2": "spm.model",
+    "xlm-roberta": "sentencepiece.bpe.model",
+}
+# What a model file must bring back of a tokenizer, besides its pieces.
+_PIECE_OPTIONS = (
+    "vocabulary", "normalizer", "split_at_whitespace", "split_at_punctuation", "split_at_spaces",
+    "prefix", "byte_fallback", "unk_token_id", "cls_token", "sep_token", "pad_token", "mask_token",
+)  # fmt: skip
 
 # What two runs of one model may differ by in float32: other kernels, other orders of sums.
 _TOLERANCE = 1e-4
@@ -64,6 +84,7 @@ class Conversion:
         format: one of `FORMATS`.
         family: str.
         heads: names of the heads.
+        heads_left_out: names of the source's heads that were not to be converted.
         tensors: int. Tensors of the source that stand in the result, bit for bit the same.
         differing: names of tensors of the source whose values are others in the result.
         left_out: names of tensors of the source that the result has not (tied ones among them).
@@ -76,6 +97,7 @@ class Conversion:
     format: str
     family: str
     heads: tuple[str, ...]
+    heads_left_out: tuple[str, ...]
     tensors: int
     differing: tuple[str, ...]
     left_out: tuple[str, ...]
@@ -96,6 +118,7 @@ def convert_checkpoint(
     allow_pickle: bool = False,
     ignore_config_keys: Iterable[str] = (),
     approximate_gelu: bool = False,
+    encoder_only: bool = False,
 ) -> Conversion:
     """Writes a checkpoint in another format and compares what it computes.
 
@@ -111,6 +134,9 @@ def convert_checkpoint(
         ignore_config_keys: config.json keys to leave unread although they are unknown.
         approximate_gelu: bool. For "keras-hub": see `write_keras_hub_preset`. Outputs then
             differ, and are told but not held against the result.
+        encoder_only: bool. Write the encoder without its heads, with the pooler of the family's
+            bare model where there is one and the format has a place for it. Of the outputs, the
+            encoder's are compared.
 
     Returns:
         Conversion.
@@ -127,23 +153,35 @@ def convert_checkpoint(
         raise CheckpointError(f"Will not write to {target}: it is not empty.")
     ignored = tuple(ignore_config_keys)
     directory = find_preset(source, allow_pickle=allow_pickle)
-    model = _load(directory, ignored, allow_pickle)
+    model = _load(directory, ignored, allow_pickle, encoder_only=encoder_only)
     tokenizer = _tokenizer(directory)
-    with replace_directory(target, CheckpointError, marker=SIDE_FILE) as aside:
+    with (
+        replace_directory(target, CheckpointError, marker=SIDE_FILE) as aside,
+        _tokenizer_files(tokenizer) as files,
+        _naming({aside: target, files: directory}),
+    ):
         with open_checkpoint(directory, allow_pickle=allow_pickle) as tensors:
-            config = read_config(directory)
-            with _tokenizer_files(tokenizer) as files:
-                if to == "preset":
-                    _write_preset(aside, model, tokenizer)
-                elif to == "huggingface":
-                    _write_huggingface(aside, config, tensors, files)
-                elif to == "google":
-                    _write_google(aside, config, tensors, files, ignored)
-                else:
-                    _write_keras_hub(aside, config, tensors, files, approximate_gelu)
+            config, written = read_config(directory), tensors
+            if encoder_only:
+                config, written = _bare(config, tensors, model.encoder, to)
+            made = ""  # the model file of the tokenizer, where it had none
+            if to == "preset":
+                _write_preset(aside, model, tokenizer)
+            elif to == "huggingface":
+                _write_huggingface(aside, config, written, files)
+            elif to == "google":
+                made = _make_model_file(tokenizer, files, config, directory)
+                _write_google(aside, config, written, files, ignored)
+                _say_how_to_read_pieces(aside, tokenizer)
+            else:
+                made = _make_model_file(tokenizer, files, config, directory)
+                _write_keras_hub(aside, config, written, files, approximate_gelu)
             same, differing, left_out = _compare_tensors(tensors, aside, model.encoder)
         if tokenizer is not None:
-            _compare_tokens(tokenizer, load_tokenizer(aside))
+            found = load_tokenizer(aside)
+            if made:
+                _compare_pieces(tokenizer, found, made, directory)
+            _compare_tokens(tokenizer, found)
         outputs = _compare_outputs(model, _load(aside, ignored))
         worst = largest(outputs)
         if not worst <= _TOLERANCE and not approximate_gelu:
@@ -157,6 +195,7 @@ def convert_checkpoint(
         format=to,
         family=model.encoder.config.family,
         heads=tuple(model.heads),
+        heads_left_out=model.left_out,
         tensors=same,
         differing=tuple(differing),
         left_out=tuple(left_out),
@@ -172,30 +211,101 @@ class _Model:
     encoder: Encoder
     heads: tuple[str, ...]
     call: keras.Model
+    left_out: tuple[str, ...] = ()
 
 
-def _load(directory: Path, ignored: tuple[str, ...], allow_pickle: bool = False) -> _Model:
+def _load(
+    directory: Path,
+    ignored: tuple[str, ...],
+    allow_pickle: bool = False,
+    *,
+    encoder_only: bool = False,
+) -> _Model:
     """A checkpoint with its heads; the encoder alone where it has none that is known."""
     options: dict[str, Any] = {"allow_pickle": allow_pickle, "ignore_config_keys": ignored}
-    if _has_heads(directory, ignored, allow_pickle):
+    heads, pooler = _parts(directory, ignored, allow_pickle)
+    if heads and not encoder_only:
         model = HeadedModel.from_preset(directory, **options)
         return _Model(model.encoder, tuple(model.heads), model)
+    if encoder_only and pooler:  # what a head keeps as its own is none of the encoder's
+        options["pooler"] = False
     encoder = load_encoder(directory, **options)
-    return _Model(encoder, (), encoder)
+    return _Model(encoder, (), encoder, heads)
 
 
-def _has_heads(directory: Path, ignored: Iterable[str], allow_pickle: bool) -> bool:
+def _parts(
+    directory: Path, ignored: Iterable[str], allow_pickle: bool
+) -> tuple[tuple[str, ...], str]:
+    """The heads of a checkpoint, and the one whose the pooler is: "" for the encoder's, or none."""
     raw = read_config(directory)
     family = names_of(EncoderConfig.from_huggingface(raw, ignore=ignored))
     classes = {name: kinds for kinds, name in family.architectures.items()}
     told = [classes[name] for name in architectures_of(raw) if name in classes]
-    if told:
-        return bool(told[0])
     with open_checkpoint(directory, allow_pickle=allow_pickle) as tensors:
-        return any(
-            all(name in tensors for name in table.values() if name not in family.tied)
-            for table in family.heads.values()
+        pooler = find_pooler(family, tensors) or ""
+        complete = tuple(
+            kind
+            for kind, table in family.heads.items()
+            if all(name in tensors for name in table.values() if name not in family.tied)
         )
+    if told:
+        return tuple(kind for kind in told[0].split("+") if kind), pooler
+    return complete, pooler
+
+
+class _Renamed(TensorSource):
+    """Some tensors of an open checkpoint, under other names.
+
+    Args:
+        tensors: TensorSource.
+        names: new name -> name in `tensors`.
+    """
+
+    def __init__(self, tensors: TensorSource, names: Mapping[str, str]) -> None:
+        infos = {
+            name: TensorInfo(tensors.shape(old), tensors.dtype(old)) for name, old in names.items()
+        }
+        super().__init__(tensors.path, infos)
+        self._tensors, self._names = tensors, dict(names)
+
+    def _read(self, stored_name: str) -> np.ndarray:
+        return self._tensors.read(self._names[stored_name])
+
+
+def _bare(
+    config: Mapping[str, Any], tensors: TensorSource, encoder: Encoder, to: str
+) -> tuple[dict[str, Any], TensorSource]:
+    """The config and the tensors of a checkpoint's encoder alone."""
+    family = names_of(encoder.config)
+    table = family.encoder(encoder.config)
+    if to != "keras-hub" or _keras_hub_pools(config):
+        table |= family.pooler()
+    theirs = family.in_file(table, family.prefix_of(tensors.names()))
+    ours = family.in_file(table, "")
+    names = {ours[path]: theirs[path] for path in table if theirs[path] in tensors}
+    kept = {key: value for key, value in config.items() if key not in LABEL_KEYS}
+    return kept | {"architectures": [family.architectures[""]]}, _Renamed(tensors, names)
+
+
+def _keras_hub_pools(config: Mapping[str, Any]) -> bool:
+    from keras_bert_zoo.checkpoints.keras_hub_options import find_family
+
+    return find_family(config).pooler is not None
+
+
+@contextmanager
+def _naming(paths: Mapping[Path | None, Path]) -> Iterator[None]:
+    """Has errors name the caller's directories instead of those that are gone after them."""
+    try:
+        yield
+    except BertZooError as error:
+        message = str(error)
+        for temporary, path in paths.items():
+            if temporary is not None:
+                message = message.replace(str(temporary), str(path))
+        if message == str(error):
+            raise
+        raise type(error)(message) from None
 
 
 def _tokenizer(directory: Path) -> Tokenizer | None:
@@ -215,6 +325,82 @@ def _tokenizer_files(tokenizer: Tokenizer | None) -> Iterator[Path | None]:
     with tempfile.TemporaryDirectory(prefix="keras_bert_zoo_") as folder:
         tokenizer.save(folder)
         yield Path(folder)
+
+
+def _make_model_file(
+    tokenizer: Tokenizer | None, files: Path | None, config: Mapping[str, Any], directory: Path
+) -> str:
+    """Writes the SentencePiece model of a tokenizer that has none. Returns its name, or "".
+
+    Raises:
+        ConfigError: no such file says what the tokenizer does.
+    """
+    from keras_bert_zoo.text.sentencepiece import SentencePieceTokenizer
+
+    if not isinstance(tokenizer, SentencePieceTokenizer) or files is None:
+        return ""
+    name = _MODEL_FILES.get(str(config.get("model_type")))
+    if name is None or any(files.glob("*.model")):
+        return ""
+    from keras_bert_zoo.checkpoints.sentencepiece_writer import model_bytes
+
+    try:
+        data = model_bytes(tokenizer, fairseq=name == _MODEL_FILES["xlm-roberta"])
+    except ConfigError as error:
+        raise ConfigError(_no_model_file(directory, name, str(error))) from None
+    (files / name).write_bytes(data)
+    path = files / "tokenizer_config.json"
+    write_json(path, json.loads(path.read_text("utf-8")) | _word_options(tokenizer))
+    return name
+
+
+def _word_options(tokenizer: SentencePieceTokenizer) -> dict[str, bool]:
+    """The options of a class of transformers that a model file has no place for."""
+    from keras_bert_zoo.checkpoints.sentencepiece_writer import normalizer_steps
+
+    steps = {step.get("type") for step in normalizer_steps(tokenizer.normalizer)}
+    return {
+        "do_lower_case": "Lowercase" in steps,
+        "keep_accents": "StripAccents" not in steps,
+        "split_by_punct": tokenizer.split_at_punctuation,
+    }
+
+
+def _say_how_to_read_pieces(aside: Path, tokenizer: Tokenizer | None) -> None:
+    """Writes ALBERT's options beside its model file: Google's own code has them in its flags."""
+    from keras_bert_zoo.text.sentencepiece import SentencePieceTokenizer
+
+    if isinstance(tokenizer, SentencePieceTokenizer) and any(aside.glob("*.model")):
+        options = {"tokenizer_class": "AlbertTokenizer"} | _word_options(tokenizer)
+        write_json(aside / "tokenizer_config.json", options)
+
+
+def _no_model_file(directory: Path, name: str, reason: str) -> str:
+    return (
+        f"{directory} has its SentencePiece tokenizer in tokenizer.json alone, and a model file, "
+        f"which this format needs, cannot be made from it: {reason}. Put the original model file "
+        f"({name}) beside it; or convert a copy of the directory "
+        "without the tokenizer's files, for the weights alone."
+    )
+
+
+def _compare_pieces(ours: Tokenizer, theirs: Tokenizer, name: str, directory: Path) -> None:
+    """Raises ConfigError unless a tokenizer was read back from its model file as it was."""
+    differing = [key for key in _PIECE_OPTIONS if _of(ours, key) != _of(theirs, key)]
+    pieces = [
+        [(text, np.float32(score)) for text, score in _of(side, "pieces") or ()]
+        for side in (ours, theirs)
+    ]
+    if pieces[0] != pieces[1]:
+        differing.insert(0, "pieces")
+    if differing:
+        raise ConfigError(
+            _no_model_file(directory, name, f"it would be read with other {', '.join(differing)}")
+        )
+
+
+def _of(tokenizer: Tokenizer, name: str) -> Any:
+    return getattr(tokenizer, name, None)
 
 
 def _write_preset(aside: Path, model: _Model, tokenizer: Tokenizer | None) -> None:
@@ -388,6 +574,7 @@ def describe(conversion: Conversion) -> str:
         "heads": list(conversion.heads),
         "tensors": conversion.tensors,
         "differing": list(conversion.differing),
+        "heads_left_out": list(conversion.heads_left_out),
         "left_out": list(conversion.left_out),
         "tokenizer": conversion.tokenizer,
         "outputs": conversion.outputs,

@@ -37,3 +37,26 @@ def test_a_pickle_needs_leave(refused, tmp_path):
 @pytest.mark.parametrize("to", ["onnx", ""])
 def test_refuses_unknown_formats(refused, tmp_path, to):
     assert "--to" in refused("convert", "src", str(tmp_path / "out"), "--to", to)
+
+
+def test_the_encoder_alone(run, refused, tmp_path):
+    """The refusal names the flag; with it, what was left out is told."""
+    source = str(ASSETS / "google_bert")
+    arguments = ("convert", source, str(tmp_path / "out"), "--to", "keras-hub")
+    assert "converted with `--encoder-only`" in refused(*arguments, "--approximate-gelu")
+    arguments = (*arguments[:-1], "preset", "--encoder-only")
+    first = run(*arguments).out.splitlines()[0]
+    assert first.startswith("converted bert (no head; left out: masked_lm, next_sentence): ")
+
+
+def test_messages_name_flags_where_python_has_options(refused, tmp_path):
+    source = ASSETS / "bert_gelu"
+    found = refused("convert", str(source), str(tmp_path / "out"), "--to", "keras-hub")
+    assert "written with `--approximate-gelu`" in found
+    strange = tmp_path / "strange"
+    shutil.copytree(source, strange)
+    config = (strange / "config.json").read_text()
+    (strange / "config.json").write_text(config.replace("{", '{"new_option": 1,', 1))
+    found = refused("convert", str(strange), str(tmp_path / "out"), "--to", "preset")
+    assert "`new_option` = 1 is unknown" in found
+    assert "name it in `--ignore-config-keys`" in found

@@ -8,10 +8,14 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import keras_bert_zoo as kbz
+from keras_bert_zoo.checkpoints.sentencepiece_writer import model_bytes
 from keras_bert_zoo.checkpoints.tensors import open_checkpoint, read_config
 from keras_bert_zoo.errors import CheckpointError, ConfigError
 from keras_bert_zoo.presets import convert
 from keras_bert_zoo.presets.convert import convert_checkpoint
+from keras_bert_zoo.text.sentencepiece import SentencePieceTokenizer
+from keras_bert_zoo.text.sentencepiece_model import parse_model
+from keras_bert_zoo.text.special_tokens import AddedToken
 from tests.helpers import ASSETS
 
 GOOGLE = ASSETS / "google_bert"
@@ -138,3 +142,103 @@ def test_does_not_write_over_what_is_there(tmp_path):
 def test_refuses_an_unknown_format(tmp_path):
     with pytest.raises(ConfigError, match=r"`to` must be one of huggingface, google, keras-hub"):
         convert_checkpoint(ASSETS / "bert_gelu", tmp_path / "out", "onnx")
+
+
+# === The encoder alone ===
+
+GELU = {"approximate_gelu": True}
+PRETRAINED = ASSETS / "zoo" / "bert-masked_lm+next_sentence-relu"
+
+
+@pytest.mark.parametrize("to", ["huggingface", "preset", "google", "keras-hub"])
+def test_the_encoder_alone_goes_to_every_format(tmp_path, to):
+    """With its pooler; which heads were left out is told, and none is in the result."""
+    done = convert_checkpoint(GOOGLE, tmp_path / "out", to, encoder_only=True, **GELU)
+    assert (done.heads, done.heads_left_out) == ((), ("masked_lm", "next_sentence"))
+    assert sorted(done.outputs) == ["pooled_output", "sequence_output"]
+    assert done.tokenizer
+    assert not done.differing
+    assert all(name.startswith("cls.") for name in done.left_out)
+    assert not any(name.startswith("cls.") for name in tensors_of(tmp_path / "out"))
+    assert kbz.Encoder.from_preset(tmp_path / "out").has_pooler
+
+
+def test_a_refused_head_names_the_way_around(tmp_path):
+    with pytest.raises(ConfigError, match=r"the head of BertForPreTraining.*`encoder_only=True`"):
+        convert_checkpoint(PRETRAINED, tmp_path / "out", "keras-hub", **GELU)
+
+
+def test_what_belongs_to_a_head_is_not_the_encoders_pooler(tmp_path):
+    """RoBERTa's classifier has a dense layer of its own, where others have the pooler."""
+    source = ASSETS / "zoo" / "roberta-classification-relu"
+    done = convert_checkpoint(source, tmp_path / "out", "huggingface", encoder_only=True)
+    assert done.heads_left_out == ("classification",)
+    assert list(done.outputs) == ["sequence_output"]
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["architectures"] == ["RobertaModel"]
+    assert not {"id2label", "label2id", "problem_type"} & config.keys()
+
+
+# === SentencePiece tokenizers in a tokenizer.json alone ===
+
+
+def pieces_alone(folder, **options):
+    """A small ALBERT whose tokenizer is saved as transformers 5 does: without a model file."""
+    convert_checkpoint(ASSETS / "google_albert", folder, "huggingface", encoder_only=True)
+    for file in folder.iterdir():
+        if file.name not in ("config.json", "model.safetensors"):
+            file.unlink()
+    size = json.loads((folder / "config.json").read_text())["vocab_size"]
+    special = ["<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"]
+    letters = "\u2581helowrdits'29"
+    pieces = [(token, 0.0) for token in special]
+    pieces += [(letter, -2.0 - i / 7) for i, letter in enumerate(dict.fromkeys(letters))]
+    assert len(pieces) <= size
+    sequence = [
+        {"type": "Replace", "pattern": {"String": quotes}, "content": '"'}
+        for quotes in ("``", "''")
+    ]
+    lower = [{"type": "NFKD"}, {"type": "StripAccents"}, {"type": "Lowercase"}]
+    tokenizer = SentencePieceTokenizer(
+        pieces,
+        **{"normalizer": {"type": "Sequence", "normalizers": sequence + lower}} | options,
+        unk_token="<unk>", cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]",
+        added_tokens=[AddedToken(token, special=True, normalized=False) for token in special],
+    )  # fmt: skip
+    tokenizer.save(folder)
+    assert not list(folder.glob("*.model"))
+    return tokenizer
+
+
+def test_a_model_file_is_made_of_a_tokenizer_json(tmp_path):
+    ours = pieces_alone(tmp_path / "source")
+    done = convert_checkpoint(tmp_path / "source", tmp_path / "out", "google")
+    assert done.tokenizer
+    assert (tmp_path / "out" / "spiece.model").is_file()
+    assert not (tmp_path / "out" / "tokenizer.json").exists()
+    theirs = kbz.Tokenizer.from_preset(tmp_path / "out")
+    text = ["Hello World [MASK]", "“it's” ``CRÈME'' 2 weeks\tago…"]
+    assert theirs.tokenize(text).to_list() == ours.tokenize(text).to_list()
+
+
+def test_sentencepiece_reads_the_model_file_that_is_made(tmp_path):
+    import tensorflow_text
+
+    tokenizer = pieces_alone(tmp_path / "source", normalizer=None)
+    data = model_bytes(tokenizer)
+    found = parse_model(data)
+    assert [(piece.text, np.float32(piece.score)) for piece in found.pieces] == [
+        (text, np.float32(score)) for text, score in tokenizer.pieces
+    ]
+    assert (found.algorithm, found.unk_id, found.byte_fallback) == ("unigram", 1, False)
+    theirs = tensorflow_text.SentencepieceTokenizer(data)
+    text = "hello world it's 29"
+    assert theirs.tokenize(text).numpy().tolist() == tokenizer.tokenize(text).numpy().tolist()
+
+
+def test_a_tokenizer_that_no_model_file_says_is_refused_by_its_directory(tmp_path):
+    pieces_alone(tmp_path / "source", split_at_punctuation=True)
+    expected = rf"{tmp_path}/source has its SentencePiece tokenizer in tokenizer.json alone.*split_"
+    with pytest.raises(ConfigError, match=expected + r"at_punctuation\. Put .* \(spiece\.model\)"):
+        convert_checkpoint(tmp_path / "source", tmp_path / "out", "google")
+    assert not (tmp_path / "out").exists()
