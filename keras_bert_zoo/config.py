@@ -238,7 +238,13 @@ class EncoderConfig:
             return encoder_class(family).config_class.from_huggingface(config, ignore=ignored)
         problems = []
         if family is None and "model_type" not in ignored:
-            problems.append(f"`model_type` is missing (expected {cls.family!r})")
+            fitting = fitting_families(config) if cls is EncoderConfig else [cls.family]
+            raise ConfigError(
+                "config.json does not say which family the model is of: `model_type` is missing. "
+                "Add "
+                + " or ".join(f'`"model_type": "{name}"`' for name in fitting)
+                + (" to it." if len(fitting) == 1 else " to it, whichever the model is.")
+            )
         elif family not in (None, cls.family) and "model_type" not in ignored:
             problems.append(f"`model_type` = {short(family)} is not {cls.family!r}")
         values: dict[str, Any] = {}
@@ -289,6 +295,35 @@ class EncoderConfig:
         if "position_embedding_type" in self.fixed:
             config["position_embedding_type"] = "absolute"
         return config
+
+
+def fitting_families(config: Mapping[str, Any]) -> list[str]:
+    """The families that a config.json without `model_type` may be of, the likeliest first.
+
+    Args:
+        config: dict. The parsed JSON.
+
+    Returns:
+        list of str, not empty: the one whose name `architectures` begins with; or those that know
+        all keys and say at least as many of them as any other.
+    """
+    # The registry imports the families, which import this module.
+    from keras_bert_zoo.encoders.registry import encoder_class, families
+
+    named = config.get("architectures")
+    first = str(named[0]).lower() if isinstance(named, list) and named else ""
+    begins = [name for name in families() if first.startswith(name.replace("-", ""))]
+    if begins:
+        return [max(begins, key=len)]
+    classes = {name: encoder_class(name).config_class for name in families()}
+    said = {name: len(config.keys() & kind.names.keys()) for name, kind in classes.items()}
+    known = [
+        name
+        for name, kind in classes.items()
+        if config.keys() <= {*kind.names, *kind.fixed, *kind.neutral, *_NEUTRAL_KEYS}
+    ]
+    fitting = [name for name in known if said[name] == max(said[other] for other in known)]
+    return sorted(fitting, key=lambda name: name != "bert") or ["bert"]
 
 
 def is_regression(config: Mapping[str, Any]) -> bool:

@@ -167,3 +167,19 @@ def test_regression_is_told_by_labels_that_can_be_counted(names):
 def test_refuses_an_unknown_activation():
     with pytest.raises(ConfigError, match=r"'gelu_nwe' is not supported\. Expected one of: gelu,"):
         get_activation("gelu_nwe")
+
+
+@pytest.mark.parametrize(
+    ("contents", "family"),
+    [
+        ({"architectures": ["XLMRobertaForMaskedLM"]}, "xlm-roberta"),
+        ({"architectures": ["DebertaV2Model"]}, "deberta-v2"),
+        ({"dim": 16, "n_layers": 2, "vocab_size": 61}, "distilbert"),
+        ({"hidden_size": 16, "what": 1}, "bert"),
+    ],
+)
+def test_a_missing_model_type_says_what_to_add(contents, family):
+    with pytest.raises(
+        ConfigError, match=rf'`model_type` is missing\. Add `"model_type": "{family}"`'
+    ):
+        EncoderConfig.from_huggingface(contents)

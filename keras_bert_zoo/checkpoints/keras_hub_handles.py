@@ -134,7 +134,7 @@ class _Fetcher:
             (self._unknown if offline else self._absent).append(name)
             return None
         except Exception as error:  # whatever the network and three libraries raise
-            raise self._failure(str(error) or type(error).__name__) from error
+            raise self._failure(_cause(error)) from error
 
     def check(self) -> None:
         """Raises CheckpointError if the network failed half-way."""
@@ -143,7 +143,15 @@ class _Fetcher:
 
     def _failure(self, reason: str) -> CheckpointError:
         return CheckpointError(
-            f"{self._handle!r} cannot be fetched: {' '.join(reason.split())[:300]}. Without a "
+            f"{self._handle!r} cannot be fetched: {reason}. Without a "
             "network (or without access to the model), download the preset elsewhere and give its "
             "directory."
         )
+
+
+def _cause(error: BaseException) -> str:
+    """What went wrong first, in one line: the libraries on the way each add a page."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
+    return f"{type(error).__name__}: {lines[0][:120]}".rstrip(".: ")

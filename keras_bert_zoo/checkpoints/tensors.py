@@ -19,6 +19,7 @@ import numpy as np
 
 from keras_bert_zoo.checkpoints.arrays import copy_array
 from keras_bert_zoo.errors import CheckpointError, ConfigError
+from keras_bert_zoo.files import GOOGLE_CONFIGS as GOOGLE_CONFIGS
 from keras_bert_zoo.files import parse_json as parse_json
 from keras_bert_zoo.files import read_json as read_json
 
@@ -30,7 +31,6 @@ PYTORCH_INDEX = "pytorch_model.bin.index.json"
 KERAS_FILE = "tf_model.h5"
 KERAS_HUB_FILE = "model.weights.h5"
 KERAS_HUB_INDEX = "model.weights.json"
-GOOGLE_CONFIGS = ("bert_config.json", "albert_config.json", "electra_config.json")
 
 Format = Literal["huggingface", "google", "keras-hub"]
 
@@ -222,7 +222,11 @@ def open_checkpoint(
             "then read with a closed list of allowed contents, and nothing in it is executed."
         )
     module = importlib.import_module(f"keras_bert_zoo.checkpoints.{reader}")
-    source: TensorSource = getattr(module, _OPENERS[reader])(path)
+    try:
+        source: TensorSource = getattr(module, _OPENERS[reader])(path)
+    except CheckpointError:
+        _check_is_downloaded(directory)
+        raise
     return source
 
 
@@ -328,6 +332,8 @@ def detect_format(directory: str | os.PathLike[str]) -> Format:
     return formats.get(reader, "huggingface")
 
 
+# Files of weights, of all formats.
+_WEIGHTS = ("*.safetensors", "*.bin", "*.h5", "*.index", "*.data-*")
 # Reader's module -> what opens a file there. All take the path that `_find_weights` found.
 _OPENERS = {
     "safetensors_files": "open_safetensors",
@@ -359,7 +365,45 @@ def _find_weights(directory: Path) -> tuple[str, Path]:
         f"No {SAFETENSORS_FILE} in {str(directory)!r}, nor another checkpoint that can be read: "
         f"{SAFETENSORS_INDEX} with its shards, {KERAS_HUB_FILE} (KerasHub), {KERAS_FILE} "
         f"(transformers 4), *.ckpt.index with its data (Google's TF1) or {PYTORCH_FILE}."
+        + _other_names(directory)
     )
+
+
+def _other_names(directory: Path) -> str:
+    """What to say of files that look like weights under a name that nobody gives them."""
+    usual = {".safetensors": SAFETENSORS_FILE, ".bin": PYTORCH_FILE, ".pt": PYTORCH_FILE}
+    usual |= {".pth": PYTORCH_FILE, ".h5": KERAS_FILE}
+    found = sorted(path.name for path in directory.iterdir() if path.suffix in usual)
+    if not found:
+        return ""
+    name = usual[Path(found[0]).suffix]
+    return (
+        f" There is {list_some([show_name(name) for name in found])}: if that is the checkpoint, "
+        f"rename {show_name(found[0])} to {name}."
+    )
+
+
+def _check_is_downloaded(directory: Path) -> None:
+    """Raises CheckpointError where a file of weights is what a download left in its place."""
+    for path in sorted(path for pattern in _WEIGHTS for path in directory.glob(pattern)):
+        try:
+            with open(
+                path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)
+            ) as f:
+                start = f.read(256).lstrip().lower()
+        except OSError:
+            continue
+        if start.startswith(b"version https://git-lfs"):
+            raise CheckpointError(
+                f"{path} is a pointer of Git LFS, not the file that it stands for. Fetch that with "
+                f"`git lfs pull` in {os.fspath(path.parent)!r}."
+            )
+        if start.startswith((b"<!doctype html", b"<html")):
+            raise CheckpointError(
+                f"{path} is a web page, not the file that it is named as: a download got a page "
+                "with a message, or a login, in its place. Open it to see which, and download the "
+                "file again."
+            )
 
 
 def _is_google(directory: Path) -> bool:

@@ -8,6 +8,7 @@ import difflib
 import importlib
 import logging
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,10 @@ from keras_bert_zoo.cli.options import Parser, parse
 from keras_bert_zoo.errors import BertZooError, ConfigError
 
 PROGRAM = "keras-bert-zoo"
+
+# An option of Python in a message, with a value or without; no key with its value behind.
+_OPTION = re.compile(r"`(?P<name>[a-z]\w*)(?:=(?P<value>[^`]+))?`(?! = )")
+_QUOTES = "\"'"
 
 OK, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 0, 2, 130, 141
 
@@ -66,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         if verbose:
             traceback.print_exc()
-        _say(f"error: {message}")
+        _say(f"error: {_with_flags(message, argv)}")
         return BAD_INPUT
 
 
@@ -136,6 +141,33 @@ def _message(error: Exception) -> str | None:
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
         return "out of memory; a smaller --batch-size or --max-length needs less"
     return None
+
+
+def _with_flags(message: str, argv: Sequence[str]) -> str:
+    """Names the command's flags where a message names options of Python.
+
+    `approximate_gelu=True` becomes `--approximate-gelu`, `max_length` becomes `--max-length`. What
+    the command has no flag for, and keys of files (`dropout` = 0.1), stay as they are.
+    """
+    if not argv or argv[0] not in COMMANDS:
+        return message
+    with contextlib.suppress(Exception):  # of the options themselves, which the message is about
+        parser = command_parser(argv[0], argv[1:])
+        switches = {
+            flag: action.nargs == 0 for action in parser._actions for flag in action.option_strings
+        }
+
+        def translate(found: re.Match[str]) -> str:
+            flag, value = f"--{found['name'].replace('_', '-')}", found["value"]
+            switch = switches.get(flag)
+            if switch is None or (switch and value not in (None, "True")):
+                return found[0]
+            if value is None or switch:
+                return f"`{flag}`"
+            return f"`{flag} {value.strip(_QUOTES)}`"
+
+        return _OPTION.sub(translate, message)
+    return message
 
 
 def _say(message: str) -> None:

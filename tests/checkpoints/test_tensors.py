@@ -272,3 +272,28 @@ def test_shapes_are_counted_before_they_are_multiplied():
 def test_lists_some():
     assert list_some(["a"]) == "a"
     assert list_some([str(i) for i in range(20)]).endswith("10, 11 and 8 more")
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n",
+            "`git lfs pull` in",
+        ),
+        (b"\n<!DOCTYPE html><html><body>Sign in</body></html>", "is a web page"),
+    ],
+)
+@pytest.mark.parametrize("name", ["model.safetensors", "tf_model.h5", "pytorch_model.bin"])
+def test_what_a_download_left_in_the_place_of_a_file_is_recognised(tmp_path, name, start, message):
+    (tmp_path / name).write_bytes(start)
+    with pytest.raises(CheckpointError, match=message):
+        open_checkpoint(tmp_path, allow_pickle=True)
+
+
+def test_weights_under_another_name_are_told(tmp_path):
+    (tmp_path / "small_pytorch_model.bin").touch()
+    with pytest.raises(
+        CheckpointError, match=r"rename small_pytorch_model\.bin to pytorch_model\.bi"
+    ):
+        open_checkpoint(tmp_path)

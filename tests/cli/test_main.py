@@ -11,7 +11,7 @@ import pytest
 
 from keras_bert_zoo import __version__
 from keras_bert_zoo.cli import presets
-from keras_bert_zoo.cli.main import COMMANDS, main
+from keras_bert_zoo.cli.main import COMMANDS, _with_flags, main
 from keras_bert_zoo.errors import CheckpointError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -169,3 +169,18 @@ def test_as_a_module():
         check=True,
     )
     assert finished.stdout.strip() == __version__
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("pass `allow_pickle=True`", "pass `--allow-pickle`"),
+        ("not `allow_pickle=False`", "not `allow_pickle=False`"),
+        ('with `to="google"`', "with `--to google`"),
+        ("`to` = 3 in a file", "`to` = 3 in a file"),
+        ("`architectures` and `to_huggingface()`", "`architectures` and `to_huggingface()`"),
+    ],
+)
+def test_options_of_python_become_flags_of_the_command(message, expected):
+    assert _with_flags(message, ["convert", "a", "b"]) == expected
+    assert _with_flags(message, ["nothing"]) == message
