@@ -60,7 +60,7 @@ def main() -> None:
                 raise SystemExit(f"not of its words: {text!r}")
     keras.utils.set_random_seed(0)
     vocabulary = (args.data / "vocabs" / "bert-base-chinese" / "vocab.txt").read_text("utf-8")
-    tokenizer = kbz.WordPieceTokenizer(vocabulary.splitlines())
+    tokenizer = kbz.WordPieceTokenizer(vocabulary.removesuffix("\n").split("\n"))
     config = kbz.EncoderConfig(
         vocabulary_size=tokenizer.vocabulary_size,
         hidden_dim=128,
