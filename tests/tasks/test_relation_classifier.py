@@ -87,13 +87,12 @@ def test_answers_name_relation_and_entities():
     assert np.abs(marked["scores"] - bare["scores"]).max() > 1e-3
 
 
-@pytest.mark.parametrize("pooling", ["mean", "start"])
-def test_training_learns_and_a_saved_task_answers_the_same(tmp_path, pooling):
-    task = make_task(pooling=pooling)
+def test_training_learns_and_a_saved_task_answers_the_same(tmp_path):
+    task = make_task(pooling="start")
     examples = Examples(TEXTS * 4, labels=LABELS * 4)
     before = [variable.numpy() for variable in task.trainable_weights]
-    task.fit(examples, validation_data=examples, epochs=30, batch_size=6, learning_rate=1e-2,
-             class_weight="balanced", verbose=0)  # fmt: skip
+    task.fit(examples, epochs=30, batch_size=12, learning_rate=1e-2, class_weight="balanced",
+             verbose=0)  # fmt: skip
     for variable, old in zip(task.trainable_weights, before, strict=True):
         assert np.abs(variable.numpy() - old).max() > 0, variable.path
     assert task.report(examples).macro_f1 == 1
@@ -102,9 +101,11 @@ def test_training_learns_and_a_saved_task_answers_the_same(tmp_path, pooling):
     assert config["architectures"] == ["BertModel"]
     loaded = load_task(tmp_path / "saved")
     assert isinstance(loaded, kbz.RelationClassifier)
-    assert (loaded.labels, loaded.head.pooling, loaded.max_length) == (LABELS, pooling, 20)
-    for name, expected in task.answer_rows(HOSTILE).items():
-        np.testing.assert_array_equal(loaded.answer_rows(HOSTILE)[name], expected)
+    assert (loaded.labels, loaded.head.pooling, loaded.max_length) == (LABELS, "start", 20)
+    inputs, _ = task.encode_texts(tf.constant(HOSTILE))
+    for name, expected in loaded.encode_texts(tf.constant(HOSTILE))[0].items():
+        np.testing.assert_array_equal(inputs[name], expected)
+    np.testing.assert_array_equal(loaded(inputs), task(inputs))
     # It goes on as a preset: for other relations, with the markers that it has.
     other = kbz.RelationClassifier.from_preset(tmp_path / "saved", labels=["x", "y"])
     assert other.head.marker_ids == task.head.marker_ids
