@@ -20,6 +20,15 @@ SIDE_FILE = "keras_bert_zoo.json"
 """Of a saved model: what Hugging Face's files have no place for (the longest input a task was
 trained with, a threshold, the record of its training). By it an earlier save is known."""
 
+GOOGLE_CONFIGS = ("bert_config.json", "albert_config.json", "electra_config.json")
+"""How Google's checkpoints call their configurations."""
+
+SENTENCEPIECE_FILES = (
+    "sentencepiece.bpe.model", "spiece.model", "spm.model", "tokenizer.model",
+    "sentencepiece.model",
+)  # fmt: skip
+"""How the tokenizers of transformers call SentencePiece's model files."""
+
 # JSON that describes a checkpoint is small: the largest config.json of the field (its label
 # tables) has some hundred kilobytes.
 JSON_LIMIT_BYTES = 10_000_000

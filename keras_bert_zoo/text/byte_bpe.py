@@ -154,6 +154,7 @@ class ByteBpeTokenizer(Tokenizer):
         self._form = unicode_forms.unicode_form("NFC") if self.nfc else None
         contents = [byte_bpe_model.token_bytes(token) for token in self.vocabulary]
         added = {self._ids[token.content] for token in self.added_tokens}
+        takes_left = {token.content for token in self.added_tokens if token.lstrip}
         # Spaces at both ends, which trimming takes off. Those of added tokens are their own.
         trimmed = [
             (0, 0)
@@ -168,14 +169,7 @@ class ByteBpeTokenizer(Tokenizer):
             self._leading = tf.constant([leading for leading, _ in trimmed], tf.int64)
             self._trailing = tf.constant([trailing for _, trailing in trimmed], tf.int64)
             self._token_lengths = tf.constant([len(token) for token in self.vocabulary], tf.int64)
-            self._takes_left = tf.constant(
-                [
-                    any(t.lstrip and t.content == token for t in self.added_tokens)
-                    if i in added
-                    else False
-                    for i, token in enumerate(self.vocabulary)
-                ]
-            )
+            self._takes_left = tf.constant([token in takes_left for token in self.vocabulary])
 
     def _check_added(self, token: AddedToken) -> None:
         """Raises ConfigError for what would not be exact."""

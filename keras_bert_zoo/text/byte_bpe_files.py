@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.files import parse_json
 from keras_bert_zoo.text import byte_bpe_model, tokenizer_files
 from keras_bert_zoo.text.special_tokens import AddedToken
 from keras_bert_zoo.text.tokenizer_files import ALL_NAMED, NAMED, Packing, Template
@@ -19,9 +20,6 @@ from keras_bert_zoo.text.tokenizer_files import ALL_NAMED, NAMED, Packing, Templ
 if TYPE_CHECKING:
     from keras_bert_zoo.text.byte_bpe import ByteBpeTokenizer
 
-# The largest vocabularies in use have files of some 30 MB.
-_MAXIMUM_BYTES = 1 << 28
-_FILES = ("tokenizer.json", "vocab.json", "merges.txt")
 # Classes that take RoBERTa's special tokens and template for granted.
 _LIKE_ROBERTA = frozenset({"RobertaTokenizer", "LongformerTokenizer", "LEDTokenizer"})
 _ROBERTA = {
@@ -41,6 +39,7 @@ _MODEL_OPTIONS: dict[str, tuple[Any, ...]] = {
     "ignore_merges": (None, False),
 }
 _MODEL_KEYS = frozenset({"type", "unk_token", "fuse_unk", "vocab", "merges", *_MODEL_OPTIONS})
+_BYTE_LEVEL_KEYS = frozenset({"type", "add_prefix_space", "trim_offsets", "use_regex"})
 # Fields of tokenizer_config.json that decide nothing about ids and offsets of texts, or that
 # tokenizer_files reads.
 _KNOWN = frozenset(
@@ -65,10 +64,8 @@ def read_vocabulary(path: str | os.PathLike[str]) -> list[str]:
         ConfigError: the file is missing or damaged, or its ids are not 0 to the last, once each.
     """
     path = pathlib.Path(path)
-    _check_size(path)
-    if not path.exists():
-        raise ConfigError(f"expected a vocabulary at {path}: No such file or directory")
-    return _in_order(tokenizer_files.read_json(path), path)
+    data = tokenizer_files.read_bytes(path)
+    return tokenizer_files.tokens_in_order(parse_json(data, str(path), limit=len(data)), path)
 
 
 def read_merges(path: str | os.PathLike[str]) -> list[tuple[str, str]]:
@@ -77,21 +74,8 @@ def read_merges(path: str | os.PathLike[str]) -> list[tuple[str, str]]:
     Raises:
         ConfigError: the file is missing or not UTF-8, or a line is not of two tokens.
     """
-    path = pathlib.Path(path)
-    _check_size(path)
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except OSError as error:
-        raise ConfigError(f"expected merges at {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"expected merges in UTF-8 at {path}, got other bytes at {error.start}"
-        ) from error
-    lines = [line.removesuffix("\r") for line in text.split("\n")]
-    if not lines[-1]:
-        lines.pop()
     merges = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(tokenizer_files.read_lines(path, "merges"), 1):
         if line.startswith("#version"):
             continue
         pair = line.split(" ")
@@ -104,54 +88,13 @@ def read_merges(path: str | os.PathLike[str]) -> list[tuple[str, str]]:
     return merges
 
 
-def _check_size(path: pathlib.Path) -> None:
-    """Raises ConfigError for a file that no tokenizer has."""
-    if path.exists() and path.stat().st_size > _MAXIMUM_BYTES:
-        raise ConfigError(
-            f"expected a tokenizer's file of at most {_MAXIMUM_BYTES >> 20} MiB at {path}, got "
-            f"{path.stat().st_size >> 20} MiB"
-        )
-
-
-def _in_order(ids: Any, path: pathlib.Path) -> list[str]:
-    """The tokens of a vocabulary by id."""
-    if not isinstance(ids, Mapping) or not ids:
-        raise ConfigError(f"expected a vocabulary as an object of ids in {path}, got {ids!r:.80}")
-    tokens: list[str | None] = [None] * len(ids)
-    for token, token_id in ids.items():
-        if (
-            not isinstance(token_id, int)
-            or isinstance(token_id, bool)
-            or not 0 <= token_id < len(ids)
-            or tokens[token_id] is not None
-        ):
-            raise ConfigError(
-                f"expected the ids 0 to {len(ids) - 1} once each in {path}, got {token_id!r:.40} "
-                f"for {token!r:.60}"
-            )
-        try:
-            token.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise ConfigError(
-                f"expected tokens of Unicode characters in {path}, got {token!r:.60}"
-            ) from error
-        tokens[token_id] = token
-    return [token for token in tokens if token is not None]
-
-
 def read_directory(directory: str | os.PathLike[str]) -> dict[str, Any]:
     """The arguments of ByteBpeTokenizer for a Hugging Face directory."""
     folder = pathlib.Path(directory)
-    for name in _FILES:
-        _check_size(folder / name)
     config = tokenizer_files.read_json(folder / "tokenizer_config.json")
     fast = tokenizer_files.read_json(folder / "tokenizer.json")
-    unknown = sorted(set(config) - _KNOWN)
-    if unknown:
-        raise ConfigError(
-            f"expected options of a byte-level BPE tokenizer in {folder / 'tokenizer_config.json'},"
-            f" got {unknown[:5]}"
-        )
+    path = folder / "tokenizer_config.json"
+    tokenizer_files.check_keys(config, _KNOWN, "a byte-level BPE tokenizer", path)
     tokenizer_files.check_sides(config, fast, folder)
     kind = tokenizer_files.class_name(folder, _BY_MODEL_TYPE)
     if not fast and kind is not None and kind not in _LIKE_ROBERTA:
@@ -172,7 +115,9 @@ def read_directory(directory: str | os.PathLike[str]) -> dict[str, Any]:
         if not isinstance(value, bool):
             raise ConfigError(f"expected {key} of true or false in {folder}, got {value!r:.80}")
         options[key] = value
-    options["max_length"] = tokenizer_files.max_length(config, folder / "tokenizer_config.json")
+    if kind not in _LIKE_ROBERTA:  # which have their own pad_token
+        tokenizer_files.check_padding(options["pad_token"], folder, config, fast)
+    options["max_length"] = tokenizer_files.max_length(config, path)
     return options
 
 
@@ -213,7 +158,7 @@ def _name_tokens(
 def _from_lists(folder: pathlib.Path) -> dict[str, Any]:
     """Options of vocab.json and merges.txt."""
     for name in ("vocab.json", "merges.txt"):
-        if not (folder / name).exists():
+        if not tokenizer_files.is_there(folder / name):
             raise ConfigError(
                 f"expected tokenizer.json, or vocab.json and merges.txt, in {folder}; found no "
                 f"{name}"
@@ -229,14 +174,16 @@ def _from_fast(fast: Mapping[str, Any], folder: pathlib.Path) -> dict[str, Any]:
     path = folder / "tokenizer.json"
     try:
         model = dict(fast["model"])
+        _check_model(model, path)
         options: dict[str, Any] = {
-            "vocabulary": _in_order(model.get("vocab"), path),
+            "vocabulary": tokenizer_files.tokens_in_order(model.get("vocab"), path),
             "merges": _pairs(model.get("merges"), path),
             "nfc": _is_nfc(fast.get("normalizer"), path),
             "add_prefix_space": _prefix_of(fast.get("pre_tokenizer"), path),
         }
-        _check_model(model, path)
         _check_decoder(fast.get("decoder"), path)
+    except ConfigError:  # a ValueError, too
+        raise
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             f"expected a tokenizer as `tokenizers` writes it in {path}, got another structure "
@@ -264,7 +211,7 @@ def _from_fast(fast: Mapping[str, Any], folder: pathlib.Path) -> dict[str, Any]:
             f"got {options['add_prefix_space']} and {template.add_prefix_space}"
         )
     ids = {token: i for i, token in enumerate(options["vocabulary"])}
-    for token in map(AddedToken.from_json, fast.get("added_tokens") or []):
+    for token in tokenizer_files.listed_tokens(fast, path):
         if token.id is not None:
             ids.setdefault(token.content, token.id)
     template.check_ids(ids, path)
@@ -302,9 +249,15 @@ def _check_model(model: Mapping[str, Any], path: pathlib.Path) -> None:
     """Raises ConfigError for options of BPE that are not supported."""
     if model.get("type", "BPE") != "BPE":
         raise ConfigError(f"expected a BPE model in {path}, got {model['type']!r:.80}")
-    unknown = sorted(set(model) - _MODEL_KEYS)
-    if unknown:
-        raise ConfigError(f"expected options of a BPE model in {path}, got {unknown[:5]}")
+    tokenizer_files.check_keys(model, _MODEL_KEYS, "a BPE model", path)
+    if not isinstance(model.get("unk_token"), str | None):
+        raise ConfigError(
+            f"expected unk_token as a string in {path}, got {model['unk_token']!r:.80}"
+        )
+    if not isinstance(model.get("fuse_unk"), bool | None):
+        raise ConfigError(
+            f"expected fuse_unk of true or false in {path}, got {model['fuse_unk']!r:.80}"
+        )
     for key, allowed in _MODEL_OPTIONS.items():
         if model.get(key) not in allowed:
             raise ConfigError(
@@ -335,6 +288,7 @@ def _prefix_of(splitter: Any, path: pathlib.Path) -> bool:
         raise ConfigError(
             f"expected a ByteLevel pre_tokenizer with use_regex in {path}, got {splitter!r:.120}"
         )
+    tokenizer_files.check_keys(splitter, _BYTE_LEVEL_KEYS, "a ByteLevel pre_tokenizer", path)
     prefix = splitter["add_prefix_space"]
     if not isinstance(prefix, bool):
         raise ConfigError(

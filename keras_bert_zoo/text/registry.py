@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.files import GOOGLE_CONFIGS, SENTENCEPIECE_FILES
 from keras_bert_zoo.text import tokenizer_files
 from keras_bert_zoo.text.tokenizer import Tokenizer
 
@@ -18,14 +19,9 @@ _CLASSES = {
     "byte-level BPE": "keras_bert_zoo.text.byte_bpe:ByteBpeTokenizer",
     "SentencePiece": "keras_bert_zoo.text.sentencepiece:SentencePieceTokenizer",
 }
-# The files of each kind, where there is no tokenizer.json. More than one kind has a spiece.model.
-_SENTENCEPIECE_FILES = (
-    "sentencepiece.bpe.model", "spiece.model", "spm.model", "tokenizer.model",
-    "sentencepiece.model",
-)  # fmt: skip
 _SUPPORTED = (
     "tokenizer.json (WordPiece, byte-level BPE or Unigram); vocab.txt (WordPiece); vocab.json with "
-    f"merges.txt (byte-level BPE); {', '.join(_SENTENCEPIECE_FILES)} or another single .model file "
+    f"merges.txt (byte-level BPE); {', '.join(SENTENCEPIECE_FILES)} or another single .model file "
     "(SentencePiece)"
 )
 # Classes of transformers whose files look like those of a kind that is supported.
@@ -91,10 +87,11 @@ def tokenizer_kind(folder: pathlib.Path) -> str:
     fast = tokenizer_files.read_json(folder / "tokenizer.json")
     if fast:
         return _kind_of_model(fast, folder / "tokenizer.json")
-    if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+    is_there = tokenizer_files.is_there
+    if is_there(folder / "vocab.json") and is_there(folder / "merges.txt"):
         return "byte-level BPE"
-    models = [name for name in _SENTENCEPIECE_FILES if (folder / name).is_file()]
-    pieces = (folder / "vocab.txt").is_file()
+    models = [name for name in SENTENCEPIECE_FILES if is_there(folder / name)]
+    pieces = is_there(folder / "vocab.txt")
     if not models and not pieces:
         models = sorted(path.name for path in folder.glob("*.model") if path.is_file())
     if len(models) > 1 or (models and pieces):
@@ -140,14 +137,15 @@ def _types(step: Any) -> set[str]:
     """The types of a step of a tokenizer.json, and of what it is a sequence of."""
     if not isinstance(step, Mapping):
         return set()
-    parts = step.get("pretokenizers") or []
+    parts = step.get("pretokenizers")
+    parts = parts if isinstance(parts, list) else []
     found = {str(step.get("type"))}
-    return found.union(*(_types(part) for part in parts if part is not step))
+    return found.union(*(_types(part) for part in parts))
 
 
 def _check_size(tokenizer: Tokenizer, folder: pathlib.Path) -> None:
     """Raises ConfigError if there are tokens that the model beside has no embedding of."""
-    for name in ("config.json", *tokenizer_files.GOOGLE_CONFIGS):
+    for name in ("config.json", *GOOGLE_CONFIGS):
         size = tokenizer_files.read_json(folder / name).get("vocab_size")
         if isinstance(size, int) and tokenizer.vocabulary_size > size:
             raise ConfigError(

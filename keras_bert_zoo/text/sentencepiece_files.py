@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.files import SENTENCEPIECE_FILES
 from keras_bert_zoo.text import sentencepiece_families, tokenizer_files
 from keras_bert_zoo.text.special_tokens import AddedToken
 from keras_bert_zoo.text.tokenizer_files import NAMED, Packing, Template
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
     from keras_bert_zoo.text.sentencepiece import SentencePieceTokenizer
 
 SPACE_SIGN = "\u2581"
-MODEL_FILES = (
-    "sentencepiece.bpe.model", "spiece.model", "spm.model", "tokenizer.model",
-    "sentencepiece.model",
-)  # fmt: skip
 # Fields of tokenizer_config.json that decide nothing about ids and offsets of texts, or are read
 # elsewhere. Among them are paths, of which none is opened.
 _KNOWN_FIELDS = frozenset(
@@ -61,14 +58,12 @@ def read_directory(directory: str | os.PathLike[str]) -> dict[str, Any]:
     config = tokenizer_files.read_json(folder / "tokenizer_config.json")
     fast = tokenizer_files.read_json(folder / "tokenizer.json")
     path = folder / "tokenizer_config.json"
-    unknown = sorted(set(config) - _KNOWN_FIELDS)
-    if unknown:
-        raise ConfigError(f"expected options of a SentencePiece tokenizer in {path}, got {unknown}")
+    tokenizer_files.check_keys(config, _KNOWN_FIELDS, "a SentencePiece tokenizer", path)
     kwargs = config.get("sp_model_kwargs")
     if kwargs:
         raise ConfigError(f"sp_model_kwargs={kwargs!r:.80} in {path} is not supported")
     tokenizer_files.check_sides(config, fast, folder)
-    models = [name for name in MODEL_FILES if (folder / name).is_file()]
+    models = [name for name in SENTENCEPIECE_FILES if tokenizer_files.is_there(folder / name)]
     if not models and not fast:
         models = sorted(path.name for path in folder.glob("*.model") if path.is_file())
     if len(models) > 1:
@@ -79,10 +74,14 @@ def read_directory(directory: str | os.PathLike[str]) -> dict[str, Any]:
         options = sentencepiece_families.from_model(folder, folder / models[0], config)
     else:
         raise ConfigError(
-            f"expected tokenizer.json or one of {', '.join(MODEL_FILES)} in {folder}, found none"
+            f"expected tokenizer.json or one of {', '.join(SENTENCEPIECE_FILES)} in {folder}, "
+            "found none"
         )
     options["max_length"] = tokenizer_files.max_length(config, path)
-    options["model_file"] = (models[0], (folder / models[0]).read_bytes()) if models else None
+    tokenizer_files.check_padding(options["pad_token"], folder, config, fast)
+    options["model_file"] = None
+    if models:
+        options["model_file"] = models[0], tokenizer_files.read_bytes(folder / models[0])
     return options
 
 
@@ -168,7 +167,9 @@ def _model_options(model: Mapping[str, Any], path: pathlib.Path) -> dict[str, An
         )
     fallback = model.get("byte_fallback", False)
     if not isinstance(fallback, bool):
-        raise ConfigError(f"expected byte_fallback of true or false in {path}, got {fallback!r}")
+        raise ConfigError(
+            f"expected byte_fallback of true or false in {path}, got {fallback!r:.80}"
+        )
     return {"pieces": pieces, "unk_token": pieces[unk_id][0], "byte_fallback": fallback}
 
 
@@ -269,7 +270,7 @@ def write_directory(directory: str | os.PathLike[str], tokenizer: SentencePieceT
         name, content = tokenizer.model_file
         files[name] = content
     folder.mkdir(parents=True, exist_ok=True)
-    stale = {*MODEL_FILES, "special_tokens_map.json", "added_tokens.json"} - set(files)
+    stale = {*SENTENCEPIECE_FILES, "special_tokens_map.json", "added_tokens.json"} - set(files)
     tokenizer_files.remove_stale(folder, stale)
     for name, content in files.items():
         (folder / name).write_bytes(content)

@@ -10,17 +10,16 @@ Source: sentencepiece, src/sentencepiece_model.proto.
 from __future__ import annotations
 
 import os
-import pathlib
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.text import tokenizer_files
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _ALGORITHMS = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
-_MAXIMUM_BYTES = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -57,14 +56,7 @@ def read_model(path: str | os.PathLike[str]) -> SentencePieceModel:
     Raises:
         ConfigError: it is missing, damaged, or no model file.
     """
-    try:
-        if os.path.getsize(path) > _MAXIMUM_BYTES:
-            raise ConfigError(
-                f"expected a SentencePiece model of at most {_MAXIMUM_BYTES} bytes at {path}"
-            )
-        data = pathlib.Path(path).read_bytes()
-    except OSError as error:
-        raise ConfigError(f"expected a SentencePiece model at {path}: {error.strerror}") from error
+    data = tokenizer_files.read_bytes(path)
     try:
         return parse_model(data)
     except ConfigError as error:

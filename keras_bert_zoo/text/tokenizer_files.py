@@ -7,12 +7,13 @@ in the directory under the names that transformers gives its files.
 from __future__ import annotations
 
 import dataclasses
-import json
+import os
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from keras_bert_zoo import files
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.text.special_tokens import AddedToken
 
@@ -21,27 +22,115 @@ if TYPE_CHECKING:
 
 NAMED = ("unk_token", "cls_token", "sep_token", "pad_token", "mask_token")
 ALL_NAMED = ("bos_token", "eos_token", *NAMED)
-# How Google's checkpoints call their configurations.
-GOOGLE_CONFIGS = ("bert_config.json", "albert_config.json", "electra_config.json")
+# The largest vocabulary of an encoder is XLM-V's, of 901,629 pieces: 18 MB as SentencePiece's model
+# file, and 62 MB in a tokenizer.json with the 68 bytes a piece that XLM-R's takes (250,002 pieces,
+# 17 MB). Other files of JSON are small; see `files.JSON_LIMIT_BYTES`.
+_TOKENIZER_LIMIT_BYTES = 100_000_000
+_VOCABULARY_LIMIT_BYTES = 32_000_000
+# Each costs some kilobytes in the tables that find it. Vocabularies that are extended for a field
+# get some thousands.
+_ADDED_LIMIT = 100_000
+_ADDED_CHARACTERS = 512  # what it takes to see which can overlap grows with the square
+# What tokenizer.json says of cutting and padding. transformers cuts and pads as each call asks, by
+# default not at all: of these it takes the sides, and the token for padding where no other file
+# names one.
+_LENGTH_KEYS = {
+    "truncation": {"direction", "max_length", "strategy", "stride"},
+    "padding": {
+        "direction", "pad_id", "pad_to_multiple_of", "pad_token", "pad_type_id", "strategy",
+    },
+}  # fmt: skip
 # transformers writes int(1e30) where a model has no limit.
 _NO_LIMIT = 10**9
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:
-    """A JSON object, or an empty one if there is no such file.
+    """A JSON object, or an empty one if there is nothing of that name.
 
     Raises:
-        ConfigError: it cannot be read, or is something else.
+        ConfigError: it cannot be read, is larger than such files are, or is something else.
     """
-    if not path.exists():
+    if not is_there(path):
         return {}
+    if path.name == "tokenizer.json":
+        return files.read_json(path, limit=_TOKENIZER_LIMIT_BYTES)
+    return files.read_json(path)
+
+
+def is_there(path: pathlib.Path) -> bool:
+    """Whether there is something of that name, were it a link that leads nowhere.
+
+    What is there and cannot be read is an error, never passed over.
+    """
+    return os.path.lexists(path)
+
+
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """The contents of a vocabulary's file.
+
+    Raises:
+        ConfigError: it is missing, no regular file, or larger than any vocabulary is.
+    """
+    return files.read_small_file(path, _VOCABULARY_LIMIT_BYTES)
+
+
+def read_lines(path: str | os.PathLike[str], what: str) -> list[str]:
+    """The lines of a vocabulary's file.
+
+    Split at line feeds alone, as a vocabulary may hold other line separators as tokens; one
+    carriage return before a line feed is not the line's.
+
+    Args:
+        path: of the file.
+        what: for the message.
+
+    Raises:
+        ConfigError: see `read_bytes`; or it is not UTF-8.
+    """
     try:
-        value = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"expected a JSON object in UTF-8 at {path}: {error}") from error
-    if not isinstance(value, dict):
-        raise ConfigError(f"expected a JSON object at {path}, got {type(value).__name__}")
-    return value
+        text = read_bytes(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"expected {what} in UTF-8 at {path}, got other bytes at {error.start}"
+        ) from error
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    return lines if lines[-1] else lines[:-1]
+
+
+def tokens_in_order(ids: Any, path: pathlib.Path) -> list[str]:
+    """The tokens of a vocabulary by their ids.
+
+    Args:
+        ids: token to id.
+        path: for messages.
+
+    Raises:
+        ConfigError: it is no object, or its ids are not 0 to the last, once each.
+    """
+    if not isinstance(ids, Mapping) or not ids:
+        raise ConfigError(f"expected a vocabulary as an object of ids in {path}, got {ids!r:.80}")
+    tokens: list[str | None] = [None] * len(ids)
+    for token, token_id in ids.items():
+        if (
+            not isinstance(token_id, int)
+            or isinstance(token_id, bool)
+            or not 0 <= token_id < len(ids)
+            or tokens[token_id] is not None
+        ):
+            raise ConfigError(
+                f"expected the ids 0 to {len(ids) - 1} once each in {path}, got {token_id!r:.40} "
+                f"for {token!r:.60}"
+            )
+        tokens[token_id] = token
+    return [token for token in tokens if token is not None]
+
+
+def check_keys(value: Mapping[str, Any], known: Iterable[str], what: str, path: object) -> None:
+    """Raises ConfigError if an object holds what is not known."""
+    unknown = sorted(set(value) - {*known})
+    if unknown:
+        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+        raise ConfigError(f"expected options of {what} in {path}, got {unknown[:5]!r:.300}{more}")
 
 
 def class_name(folder: pathlib.Path, by_model_type: Mapping[str, str]) -> str | None:
@@ -80,14 +169,45 @@ def check_sides(config: Mapping[str, Any], fast: Mapping[str, Any], folder: path
     """Raises ConfigError if texts are to be cut or padded on the left."""
     for side in ("truncation_side", "padding_side"):
         if config.get(side, "right") != "right":
-            raise ConfigError(f"{side}={config[side]!r} in {folder} is not supported; only 'right'")
-    for key in ("truncation", "padding"):
-        direction = (fast.get(key) or {}).get("direction", "Right")
+            raise ConfigError(
+                f"{side}={config[side]!r:.80} in {folder} is not supported; only 'right'"
+            )
+    path = folder / "tokenizer.json"
+    for key, known in _LENGTH_KEYS.items():
+        value = fast.get(key)
+        if value is None:
+            continue
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"expected {key} as an object or null in {path}, got {value!r:.80}")
+        check_keys(value, known, key, path)
+        direction = value.get("direction", "Right")
         if direction not in ("Right", "right"):
             raise ConfigError(
-                f"{key} with direction={direction!r} in {folder / 'tokenizer.json'} is not "
-                "supported; only 'Right'"
+                f"{key} with direction={direction!r:.80} in {path} is not supported; only 'Right'"
             )
+
+
+def check_padding(
+    pad_token: str | None,
+    folder: pathlib.Path,
+    config: Mapping[str, Any],
+    fast: Mapping[str, Any],
+) -> None:
+    """Raises ConfigError if tokenizer.json pads with another token, and no other file names one.
+
+    Args:
+        pad_token: the one that was taken.
+        folder: the directory.
+        config: the contents of its tokenizer_config.json.
+        fast: the contents of its tokenizer.json.
+    """
+    said = (fast.get("padding") or {}).get("pad_token")
+    if said is None or said == pad_token or "pad_token" in named_tokens(folder, config, NAMED):
+        return
+    raise ConfigError(
+        f"expected pad_token {pad_token!r:.80} in padding of {folder / 'tokenizer.json'}, got "
+        f"{said!r:.80}; name the right one as pad_token in {folder / 'tokenizer_config.json'}"
+    )
 
 
 def named_tokens(
@@ -115,6 +235,28 @@ def named_tokens(
     return found
 
 
+def listed_tokens(fast: Mapping[str, Any], path: pathlib.Path) -> list[AddedToken]:
+    """The added tokens that a tokenizer.json lists.
+
+    Raises:
+        ConfigError: it is no list, or one of them is none; there are more than of any tokenizer.
+    """
+    values = fast.get("added_tokens")
+    if values is None:
+        return []
+    if not isinstance(values, list):
+        raise ConfigError(f"expected added_tokens as a list in {path}, got {values!r:.80}")
+    _check_count(values, path)
+    return [AddedToken.from_json(value) for value in values]
+
+
+def _check_count(tokens: Sized, where: pathlib.Path) -> None:
+    if len(tokens) > _ADDED_LIMIT:
+        raise ConfigError(
+            f"expected at most {_ADDED_LIMIT:,} added tokens in {where}, got {len(tokens):,}"
+        )
+
+
 def added_tokens(
     folder: pathlib.Path, config: Mapping[str, Any], fast: Mapping[str, Any]
 ) -> dict[str, AddedToken]:
@@ -127,15 +269,16 @@ def added_tokens(
         ConfigError: a token or an id is none, or one token has two ids.
     """
     tokens: dict[str, AddedToken] = {}
-    for value in fast.get("added_tokens") or []:
-        token = AddedToken.from_json(value)
+    for token in listed_tokens(fast, folder / "tokenizer.json"):
         tokens[token.content] = token
-    decoder = config.get("added_tokens_decoder") or {}
+    decoder = config.get("added_tokens_decoder")
+    decoder = {} if decoder is None else decoder
     if not isinstance(decoder, Mapping):
         raise ConfigError(
             f"expected added_tokens_decoder as an object in {folder / 'tokenizer_config.json'}, "
             f"got {decoder!r:.80}"
         )
+    _check_count(decoder, folder / "tokenizer_config.json")
     for token_id, value in decoder.items():
         if not (token_id.isascii() and token_id.isdigit()) or len(token_id) > 18:
             raise ConfigError(
@@ -163,6 +306,7 @@ def added_tokens(
         if named is not None:
             special.add(named if isinstance(named, str) else named.content)
     older = {} if "added_tokens_decoder" in config else read_json(folder / "added_tokens.json")
+    _check_count(older, folder / "added_tokens.json")
     for content, token_id in older.items():
         # As transformers reads them: in the normalized text, unless they are special.
         kind = {"normalized": content not in special, "special": content in special}
@@ -172,6 +316,13 @@ def added_tokens(
     for token in extra:
         tokens.setdefault(token.content, token)
         tokens[token.content] = dataclasses.replace(tokens[token.content], special=True)
+    _check_count(tokens, folder)
+    for content in tokens:
+        if len(content) > _ADDED_CHARACTERS:
+            raise ConfigError(
+                f"expected added tokens of at most {_ADDED_CHARACTERS} characters in {folder}, got "
+                f"{content!r:.80}... of {len(content):,}"
+            )
     return tokens
 
 
@@ -249,34 +400,51 @@ class Template:
                 )
 
 
-def read_template(processor: Mapping[str, Any] | None, path: pathlib.Path) -> Template | None:
+def read_template(processor: Any, path: pathlib.Path) -> Template | None:
     """The post-processor of a tokenizer.json, or None if it has none.
 
     Raises:
         ConfigError: it packs segments in another way than `packing.Layout` can.
     """
-    if not processor:
+    if processor is None:
         return None
     try:
         template = _template(processor)
+        if template is not None and not _is_sound(template):
+            template = None
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):
         template = None
     if template is None:
         raise ConfigError(
             "expected a post_processor that gives [CLS] a [SEP] and [CLS] a [SEP] b [SEP], or with "
-            f"two [SEP] between a and b, in {path}, got {dict(processor)!r:.200}"
+            f"two [SEP] between a and b, in {path}, got {processor!r:.200}"
         )
     return template
 
 
+def _is_sound(template: Template) -> bool:
+    """Whether its tokens are texts, its ids and segments numbers and its flags true or false."""
+    tokens = (template.cls_token, template.sep_token)
+    numbers = [number for _, number in template.ids]
+    numbers += [template.packing.second_segment_id, template.packing.cls_segment_id]
+    flags = (template.trim_offsets, template.add_prefix_space)
+    return (
+        all(isinstance(token, str) for token in tokens)
+        and all(isinstance(number, int) and not isinstance(number, bool) for number in numbers)
+        and all(isinstance(flag, bool) for flag in flags)
+    )
+
+
 def _template(processor: Mapping[str, Any]) -> Template | None:
     kind = processor["type"]
+    if set(processor) - _PROCESSOR_KEYS.get(kind, set()):
+        return None
     if kind in ("BertProcessing", "RobertaProcessing"):
         (sep, sep_id), (cls, cls_id) = processor["sep"], processor["cls"]
         ids = ((cls, cls_id), (sep, sep_id))
         if kind == "BertProcessing":
             return Template(cls, sep, Packing(), ids)
-        trim, prefix = (processor.get(key) is not False for key in _ROBERTA_FLAGS)
+        trim, prefix = (processor.get(key, True) for key in _ROBERTA_FLAGS)
         return Template(cls, sep, Packing(2, 0), ids, trim, prefix)
     if kind != "TemplateProcessing":
         return None
@@ -308,6 +476,11 @@ def _template(processor: Mapping[str, Any]) -> Template | None:
 
 
 _ROBERTA_FLAGS = ("trim_offsets", "add_prefix_space")
+_PROCESSOR_KEYS = {
+    "BertProcessing": {"type", "sep", "cls"},
+    "RobertaProcessing": {"type", "sep", "cls", *_ROBERTA_FLAGS},
+    "TemplateProcessing": {"type", "single", "pair", "special_tokens"},
+}
 
 
 def write_template(template: Template) -> dict[str, Any]:

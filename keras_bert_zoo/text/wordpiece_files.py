@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.files import GOOGLE_CONFIGS
 from keras_bert_zoo.text import tokenizer_files
 from keras_bert_zoo.text.special_tokens import AddedToken
 from keras_bert_zoo.text.tokenizer_files import ALL_NAMED, NAMED, Packing, Template
@@ -59,18 +60,7 @@ def read_vocabulary(path: str | os.PathLike[str]) -> list[str]:
     Raises:
         ConfigError: the file is missing, empty or not UTF-8.
     """
-    try:
-        text = pathlib.Path(path).read_bytes().decode("utf-8")
-    except OSError as error:
-        raise ConfigError(f"expected a vocabulary at {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"expected a vocabulary in UTF-8 at {path}, got other bytes at {error.start}"
-        ) from error
-    # By "\n" alone: a vocabulary may hold other line separators as tokens.
-    lines = [line.removesuffix("\r") for line in text.split("\n")]
-    if lines and not lines[-1]:
-        lines.pop()
+    lines = tokenizer_files.read_lines(path, "a vocabulary")
     if not lines:
         raise ConfigError(f"expected a vocabulary of one token a line at {path}, got no line")
     return lines
@@ -114,6 +104,8 @@ def read_directory(directory: str | os.PathLike[str]) -> dict[str, Any]:
     names |= {"unk_token": options.pop("unk_token", names["unk_token"])} if as_it_is else {}
     options.pop("unk_token", None)
     options.update({key: names[key] for key in NAMED})
+    if kind is None:  # a class has its own pad_token
+        tokenizer_files.check_padding(names["pad_token"], folder, config, fast)
     options.update(dataclasses.asdict(assumed.packing), trim_offsets=assumed.trim_offsets)
     if template is not None:
         _apply_template(template, options, None if kind is None else name, added, fast_path)
@@ -143,7 +135,7 @@ def _kind(name: str | None, fast: Mapping[str, Any], folder: pathlib.Path) -> Ki
             )
         return None
     if not fast:
-        known = "its own class" if name in GENERIC else f"tokenizer_class {name!r}"
+        known = "its own class" if name in GENERIC else f"tokenizer_class {name!r:.80}"
         raise ConfigError(
             f"expected tokenizer.json in {folder}, which {known} is told by, or a tokenizer_class "
             f"of {', '.join(KINDS)}; write the one that splits texts as this one does"
@@ -166,7 +158,7 @@ def _assumed(template: Template | None) -> Kind:
 def _vocabulary(folder: pathlib.Path, fast: list[str] | None) -> list[str]:
     """The pieces of vocab.txt or tokenizer.json, which must not differ."""
     path = folder / "vocab.txt"
-    if not path.is_file():
+    if not tokenizer_files.is_there(path):
         if fast is None:
             raise ConfigError(f"expected vocab.txt or tokenizer.json in {folder}, found neither")
         return fast
@@ -260,7 +252,7 @@ def _inferred(
         for piece in vocabulary
         if not (piece[:1] in "[<" and piece[-1:] in "]>")
     )
-    if any((folder / name).exists() for name in tokenizer_files.GOOGLE_CONFIGS):
+    if any((folder / name).exists() for name in GOOGLE_CONFIGS):
         return {"lowercase": cased == 0}
     if cased < _PLAINLY_CASED:
         return {}
@@ -275,17 +267,15 @@ def _inferred(
 
 def _check_config(config: Mapping[str, Any], path: pathlib.Path) -> None:
     """Raises ConfigError for what tokenizer_config.json asks for and no option does."""
-    unknown = sorted(set(config) - _KNOWN_FIELDS)
-    if unknown:
-        raise ConfigError(f"expected options of a BERT tokenizer in {path}, got {unknown}")
+    tokenizer_files.check_keys(config, _KNOWN_FIELDS, "a BERT tokenizer", path)
     if config.get("never_split"):
-        raise ConfigError(f"never_split={config['never_split']!r} in {path} is not supported")
+        raise ConfigError(f"never_split={config['never_split']!r:.80} in {path} is not supported")
     for key, only in (
         ("do_basic_tokenize", True), ("clean_text", True), ("wordpieces_prefix", "##"),
     ):  # fmt: skip
         if config.get(key, only) != only:
             raise ConfigError(
-                f"{key}={json.dumps(config[key])} in {path} is not supported; only "
+                f"{key}={json.dumps(config[key]):.80} in {path} is not supported; only "
                 f"{json.dumps(only)}"
             )
 
@@ -302,40 +292,84 @@ def _from_config(config: Mapping[str, Any], path: pathlib.Path) -> dict[str, Any
             continue
         value = config[theirs]
         if not (isinstance(value, bool) or (value is None and theirs == "strip_accents")):
-            raise ConfigError(f"expected {theirs} of true or false in {path}, got {value!r}")
+            raise ConfigError(f"expected {theirs} of true or false in {path}, got {value!r:.80}")
         options[ours] = value
     return options
 
 
 def _from_fast(fast: Mapping[str, Any], path: pathlib.Path) -> dict[str, Any]:
     """Options of a tokenizer.json."""
-    model = fast.get("model") or {}
-    if model.get("type", "WordPiece") != "WordPiece":
-        raise ConfigError(f"expected a WordPiece model in {path}, got {model.get('type')!r}")
+    model = _step(fast, "model", "WordPiece", path)
     if model.get("continuing_subword_prefix", "##") != "##":
         raise ConfigError(
-            f"continuing_subword_prefix={model['continuing_subword_prefix']!r} in {path} is not "
-            "supported; only '##'"
+            f"continuing_subword_prefix={model['continuing_subword_prefix']!r:.80} in {path} is "
+            "not supported; only '##'"
         )
-    normalizer = fast.get("normalizer") or {}
-    if normalizer.get("type") != "BertNormalizer" or not normalizer.get("clean_text", True):
+    unk_token = model.get("unk_token", "[UNK]")
+    if not isinstance(unk_token, str):
+        raise ConfigError(f"expected unk_token as a string in {path}, got {unk_token!r:.80}")
+    longest = model.get("max_input_chars_per_word", 100)
+    if isinstance(longest, bool) or not isinstance(longest, int) or not 1 <= longest < 1 << 31:
         raise ConfigError(
-            f"expected a BertNormalizer with clean_text in {path}, got {normalizer!r:.80}"
+            f"expected max_input_chars_per_word as an int from 1 to {(1 << 31) - 1} in {path}, got "
+            f"{longest!r:.80}"
         )
-    splitter = fast.get("pre_tokenizer") or {}
-    if splitter.get("type") != "BertPreTokenizer":
-        raise ConfigError(f"expected a BertPreTokenizer in {path}, got {splitter!r:.80}")
-    pieces = model.get("vocab") or {}
-    if sorted(pieces.values()) != list(range(len(pieces))):
-        raise ConfigError(f"expected the ids 0 to {len(pieces) - 1} once each in {path}")
-    return {
-        "lowercase": normalizer.get("lowercase", True),
-        "strip_accents": normalizer.get("strip_accents"),
-        "handle_chinese_chars": normalizer.get("handle_chinese_chars", True),
-        "unk_token": model.get("unk_token", "[UNK]"),
-        "max_characters_per_word": model.get("max_input_chars_per_word", 100),
-        "vocabulary": sorted(pieces, key=pieces.__getitem__),
+    normalizer = _step(fast, "normalizer", "BertNormalizer", path)
+    flags: dict[str, bool | None] = {}
+    for key, default in _NORMALIZER.items():
+        value = normalizer.get(key, default)
+        if not isinstance(value, bool) and not (value is None and key == "strip_accents"):
+            raise ConfigError(
+                f"expected {key} of true or false in the normalizer of {path}, got {value!r:.80}"
+            )
+        flags[key] = value
+    if not flags.pop("clean_text"):
+        raise ConfigError(f"expected a BertNormalizer with clean_text in {path}, got false")
+    _step(fast, "pre_tokenizer", "BertPreTokenizer", path)
+    if fast.get("decoder") is not None:
+        decoder = _step(fast, "decoder", "WordPiece", path)
+        prefix, cleanup = decoder.get("prefix", "##"), decoder.get("cleanup", True)
+        # `detokenize` does not clean up, nor does it have to: that is for the reader's eye.
+        if prefix != "##" or not isinstance(cleanup, bool):
+            raise ConfigError(
+                f"expected a WordPiece decoder with the prefix '##' in {path}, got {decoder!r:.120}"
+            )
+    return flags | {
+        "unk_token": unk_token,
+        "max_characters_per_word": longest,
+        "vocabulary": tokenizer_files.tokens_in_order(model.get("vocab"), path),
     }
+
+
+# The steps of a tokenizer.json of WordPiece, and what may stand in them beside the type.
+_NORMALIZER: dict[str, bool | None] = {
+    "clean_text": True,
+    "handle_chinese_chars": True,
+    "strip_accents": None,
+    "lowercase": True,
+}
+_STEPS: dict[str, frozenset[str]] = {
+    "model": frozenset(
+        {"unk_token", "continuing_subword_prefix", "max_input_chars_per_word", "vocab"}
+    ),
+    "normalizer": frozenset(_NORMALIZER),
+    "pre_tokenizer": frozenset(),
+    "decoder": frozenset({"prefix", "cleanup"}),
+}
+
+
+def _step(fast: Mapping[str, Any], key: str, kind: str, path: pathlib.Path) -> Mapping[str, Any]:
+    """A step of a tokenizer.json, which must be of this type and hold only what is known."""
+    step = fast.get(key)
+    # Files of 2020 and earlier do not say the model's type.
+    found = (
+        step.get("type", kind if key == "model" else None) if isinstance(step, Mapping) else None
+    )
+    if not isinstance(step, Mapping) or found != kind:
+        got = step if found is None else found
+        raise ConfigError(f"expected a {kind} {key} in {path}, got {got!r:.80}")
+    tokenizer_files.check_keys(step, {"type"} | _STEPS[key], f"a {kind} {key}", path)
+    return step
 
 
 def write_directory(directory: str | os.PathLike[str], tokenizer: WordPieceTokenizer) -> None:

@@ -1,5 +1,6 @@
 """Hugging Face directories, read and written."""
 
+import builtins
 import io
 import json
 
@@ -7,6 +8,7 @@ import pytest
 
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.text import WordPieceTokenizer
+from keras_bert_zoo.text.registry import load_tokenizer_directory
 from keras_bert_zoo.text.special_tokens import AddedToken
 from tests.text.test_wordpiece import GOLDENS, assert_same
 
@@ -110,8 +112,8 @@ SINGLE = added("[M]", single_word=True)
     [
         ({}, "expected vocab.txt or tokenizer.json in"),
         ({"vocab__txt": ""}, "of one token a line"),
-        ({"vocab__txt": "a\n", "tokenizer_config__json": "{"}, "a JSON object in UTF-8 at"),
-        ({"vocab__txt": "a\n", "tokenizer_config__json": []}, "expected a JSON object at"),
+        ({"vocab__txt": "a\n", "tokenizer_config__json": "{"}, "cannot be read as JSON"),
+        ({"vocab__txt": "a\n", "tokenizer_config__json": []}, "must hold a JSON object, got list"),
         ({"tokenizer_config__json": {"never_split": ["x"]}}, "never_split=['x'] in"),
         ({"tokenizer_config__json": {"do_basic_tokenize": False}}, "do_basic_tokenize=false"),
         ({"tokenizer_config__json": {"truncation_side": "left"}}, "truncation_side='left'"),
@@ -129,7 +131,7 @@ SINGLE = added("[M]", single_word=True)
         ({"added_tokens__json": {"<x>": "1"}}, "to be an int of at least 0, got '1'"),
         ({"tokenizer__json": fast(model={"type": "BPE"})}, "expected a WordPiece model"),
         ({"tokenizer__json": fast(added_tokens=[3])}, "a token as a string, got 3"),
-        ({"tokenizer__json": fast(normalizer=3)}, "got another structure"),
+        ({"tokenizer__json": fast(normalizer=3)}, "expected a BertNormalizer"),
         ({"tokenizer__json": fast(), "vocab__txt": "a\n"}, "got 1 and"),
         ({"tokenizer__json": fast(normalizer=None)}, "expected a BertNormalizer"),
         ({"tokenizer__json": fast(pre_tokenizer={"type": "Whitespace"})}, "a BertPreTokenizer"),
@@ -148,6 +150,113 @@ def test_refusals(tmp_path, files, message):
         WordPieceTokenizer.from_directory(folder)
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def whole():
+    """A tokenizer.json with all that `tokenizers` writes."""
+    value = mpnet_fast(truncation=None, padding=None)
+    return value | {"decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True}}
+
+
+def changed(path, value):
+    """It, with another value at a path of keys."""
+    *parents, last = path.split("/")
+    changed = inner = whole()
+    for key in parents:
+        inner[key] = inner = dict(inner[key])
+    inner[last] = value
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("model", "WordPiece", "expected a model in"),
+        ("model/dropout", 0.5, "expected options of a WordPiece model in"),
+        ("model/unk_token", 5, "expected unk_token as a string in"),
+        ("model/unk_token", None, "expected unk_token as a string in"),
+        ("model/max_input_chars_per_word", "5", "max_input_chars_per_word as an int from 1 to"),
+        ("model/max_input_chars_per_word", True, "max_input_chars_per_word as an int from 1 to"),
+        ("model/max_input_chars_per_word", 0, "max_input_chars_per_word as an int from 1 to"),
+        ("model/max_input_chars_per_word", 10**30, "max_input_chars_per_word as an int from 1 to"),
+        ("model/continuing_subword_prefix", "", "continuing_subword_prefix='' in"),
+        ("model/vocab", [1], "expected a vocabulary as an object of ids in"),
+        ("model/vocab", {}, "expected a vocabulary as an object of ids in"),
+        ("model/vocab", {"[PAD]": False, "[UNK]": True}, "once each in"),
+        ("model/vocab", {"[PAD]": 0.0}, "got 0.0 for '[PAD]'"),
+        ("model/vocab", {"[PAD]": "x", "a": 1}, "got 'x' for '[PAD]'"),
+        ("model/vocab", {"[PAD]": 0, "a": -1}, "got -1 for 'a'"),
+        ("model/vocab", {"[PAD]": 0, "a": 2}, "expected the ids 0 to 1 once each in"),
+        ("normalizer", ["BertNormalizer"], "expected a BertNormalizer normalizer in"),
+        ("normalizer/foo", 1, "expected options of a BertNormalizer normalizer in"),
+        ("normalizer/lowercase", "false", "expected lowercase of true or false in"),
+        ("normalizer/lowercase", None, "expected lowercase of true or false in"),
+        ("normalizer/strip_accents", "no", "expected strip_accents of true or false in"),
+        ("normalizer/handle_chinese_chars", 0, "expected handle_chinese_chars of true or false"),
+        ("normalizer/clean_text", False, "expected a BertNormalizer with clean_text in"),
+        ("pre_tokenizer/foo", 1, "expected options of a BertPreTokenizer pre_tokenizer in"),
+        ("decoder", {"type": "ByteLevel"}, "expected a WordPiece decoder in"),
+        ("decoder", "x", "expected a WordPiece decoder in"),
+        ("decoder/prefix", "@@", "expected a WordPiece decoder with the prefix '##' in"),
+        ("decoder/foo", 1, "expected options of a WordPiece decoder in"),
+        ("post_processor", "x", "got 'x'"),
+        ("post_processor", [], "got []"),
+        ("post_processor/trim_offsets", "yes", "expected a post_processor that gives"),
+        ("post_processor/foo", 1, "expected a post_processor that gives"),
+        ("post_processor/sep", ["</s>", True], "expected a post_processor that gives"),
+        ("added_tokens", "x", "expected added_tokens as a list in"),
+        ("added_tokens", {"id": 1}, "expected added_tokens as a list in"),
+        ("added_tokens", ["x"] * 100_001, "expected at most 100,000 added tokens in"),
+        ("added_tokens", [{"id": 23, **added("z" * 9999)}], "got 'zzz"),
+        ("truncation", "x", "expected truncation as an object or null in"),
+        ("truncation", {"direction": "Left"}, "truncation with direction='Left' in"),
+        ("truncation", {"maximum": 3}, "expected options of truncation in"),
+        ("padding", [], "expected padding as an object or null in"),
+        ("padding", {"pad_token": "the"}, "in padding of"),
+    ],
+)  # fmt: skip
+def test_refused_steps_of_tokenizer_json(tmp_path, path, value, message):
+    WordPieceTokenizer.from_directory(write(tmp_path, tokenizer__json=whole()))
+    write(tmp_path, tokenizer__json=changed(path, value))
+    with pytest.raises(ConfigError) as raised:
+        load_tokenizer_directory(tmp_path)
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 600
+
+
+LENGTHS = {
+    "truncation": {
+        "direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0,
+    },
+    "padding": {
+        "strategy": {"Fixed": 20}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 10,
+        "pad_type_id": 0, "pad_token": "the",
+    },
+}  # fmt: skip
+
+
+def test_lengths_in_tokenizer_json_bound_nothing(tmp_path):
+    # As in transformers, where each call says how it cuts and pads.
+    names = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>"}
+    names["mask_token"] = "<mask>"
+    write(tmp_path, tokenizer__json=whole() | LENGTHS, tokenizer_config__json=names)
+    tokenizer = WordPieceTokenizer.from_directory(tmp_path)
+    assert (tokenizer.max_length, tokenizer.pad_token) == (None, "<pad>")
+    assert tokenizer.tokenize("the x the x the x").shape == [6]
+
+
+@pytest.mark.parity
+def test_lengths_in_tokenizer_json_bound_nothing_in_transformers(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    names = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    write(tmp_path, tokenizer__json=whole() | LENGTHS, tokenizer_config__json=names)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    for cut in (False, True):
+        assert len(theirs("the x the x the x", truncation=cut)["input_ids"]) == 8
+    assert theirs.pad_token == "the"  # which is why another is refused
+    with pytest.raises(ConfigError, match="name the right one as pad_token in"):
+        WordPieceTokenizer.from_directory(tmp_path)
 
 
 def test_vocabulary_that_is_not_utf8(tmp_path):
@@ -406,7 +515,7 @@ def test_refused_configs(tmp_path, files, message):
         ({"vocab__txt": lines(MPNET)}, "says whether <s> or [CLS] begins a text"),
         ({"vocab__txt": lines(VOCABULARY), "config__json": {"model_type": "roformer"}}, "jieba"),
         ({"vocab__txt": lines(VOCABULARY), "config__json": {"model_type": "roberta"}}, "'roberta'"),
-        ({"tokenizer__json": "[" * 100_000}, "expected a JSON object in UTF-8 at"),
+        ({"tokenizer__json": "[" * 100_000}, "nested too deeply"),
         ({"tokenizer__json": fast(truncation={"direction": "Left"})}, "truncation with direction="),
         ({"tokenizer__json": fast(padding={"direction": "Left"})}, "padding with direction='Left'"),
         (
@@ -454,7 +563,10 @@ def test_paths_in_files_are_never_opened(tmp_path, monkeypatch):
     write(folder, vocab__txt=lines(VOCABULARY), tokenizer_config__json=paths)
     opened = []
     original = io.open
-    monkeypatch.setattr(io, "open", lambda *a, **k: opened.append(str(a[0])) or original(*a, **k))
+    for module in (io, builtins):
+        monkeypatch.setattr(
+            module, "open", lambda *a, **k: opened.append(str(a[0])) or original(*a, **k)
+        )
     assert WordPieceTokenizer.from_directory(folder).vocabulary == VOCABULARY
     assert any(name.endswith("vocab.txt") for name in opened)
     assert str(secret) not in opened
