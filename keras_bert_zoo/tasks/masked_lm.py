@@ -154,7 +154,11 @@ class MaskedLM(Task):
             dtype=dtype,
             allow_pickle=allow_pickle,
         )
-        given = {"top_k": top_k, "mask_rate": mask_rate, "whole_words": whole_words}
+        given: dict[str, Any] = {
+            "top_k": top_k,
+            "mask_rate": mask_rate,
+            "whole_words": whole_words,
+        }
         task = cls(
             encoder,
             tokenizer,

@@ -112,13 +112,13 @@ class MaskedLMCommand(TaskCommand):
     ) -> list[dict[str, Any]]:
         """Fills masks in, or scores texts."""
         if getattr(args, "pseudo_perplexity", False):
-            scores = task.pseudo_perplexity(examples, batch_size=args.batch_size)
+            told = task.pseudo_perplexity(examples, batch_size=args.batch_size)
             return [
                 {
                     "text": text,
-                    "pseudo_perplexity": number(scores["pseudo_perplexity"][index]),
-                    "pseudo_log_likelihood": number(scores["pseudo_log_likelihood"][index]),
-                    "tokens": int(scores["tokens"][index]),
+                    "pseudo_perplexity": number(told["pseudo_perplexity"][index]),
+                    "pseudo_log_likelihood": number(told["pseudo_log_likelihood"][index]),
+                    "tokens": int(told["tokens"][index]),
                 }
                 for index, text in enumerate(examples.texts)
             ]
