@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from keras_bert_zoo.presets.vocabulary import extend_vocabulary
     from keras_bert_zoo.tasks.masked_lm import MaskedLM
     from keras_bert_zoo.tasks.multiple_choice import MultipleChoice
+    from keras_bert_zoo.tasks.next_sentence import NextSentence
     from keras_bert_zoo.tasks.question_answerer import QuestionAnswerer
     from keras_bert_zoo.tasks.relation_classifier import RelationClassifier
     from keras_bert_zoo.tasks.text_classifier import TextClassifier
@@ -39,6 +40,7 @@ __all__ = [
     "HeadedModel",
     "MaskedLM",
     "MultipleChoice",
+    "NextSentence",
     "QuestionAnswerer",
     "RelationClassifier",
     "SentencePieceTokenizer",
@@ -67,6 +69,7 @@ _MODULES = {
     "HeadedModel": "keras_bert_zoo.heads.model",
     "MaskedLM": "keras_bert_zoo.tasks.masked_lm",
     "MultipleChoice": "keras_bert_zoo.tasks.multiple_choice",
+    "NextSentence": "keras_bert_zoo.tasks.next_sentence",
     "QuestionAnswerer": "keras_bert_zoo.tasks.question_answerer",
     "RelationClassifier": "keras_bert_zoo.tasks.relation_classifier",
     "SentencePieceTokenizer": "keras_bert_zoo.text.sentencepiece",

@@ -18,6 +18,7 @@ _ARCHITECTURES = {
     "ForQuestionAnswering": "question-answering",
     "ForMultipleChoice": "multiple-choice",
     "ForMaskedLM": "masked-lm",
+    "ForNextSentencePrediction": "next-sentence",
 }
 
 

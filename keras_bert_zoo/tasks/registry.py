@@ -21,6 +21,7 @@ TASKS = {
     "multiple-choice": ("multiple_choice", "MultipleChoice"),
     "relations": ("relation_classifier", "RelationClassifier"),
     "masked-lm": ("masked_lm", "MaskedLM"),
+    "next-sentence": ("next_sentence", "NextSentence"),
 }
 
 

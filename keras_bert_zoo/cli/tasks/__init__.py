@@ -18,6 +18,7 @@ TASKS = {
     "multiple-choice": "multiple_choice",
     "relations": "relations",
     "masked-lm": "masked_lm",
+    "next-sentence": "next_sentence",
 }
 
 

@@ -1,0 +1,123 @@
+"""Next-sentence prediction: pairs made of running text, or pairs with labels in a table."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from keras_bert_zoo.cli import options
+from keras_bert_zoo.cli.tasks.base import number
+from keras_bert_zoo.cli.tasks.text import TextCommand
+from keras_bert_zoo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from keras_bert_zoo.data.examples import Examples
+
+_WITH_HEAD = ("ForNextSentencePrediction", "BertForPreTraining")
+
+
+def make_command(name: str) -> NextSentenceCommand:
+    """Makes the command of this module's task."""
+    return NextSentenceCommand(name)
+
+
+class NextSentenceCommand(TextCommand):
+    """Documents of sentences in a .txt file, or a table of pairs."""
+
+    unit = "pairs"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._new_head = False
+
+    def add_data_options(self, parser: Any, *, labelled: bool) -> None:
+        """Adds the columns and the format of the table."""
+        options.add_table_options(parser, label=labelled)
+        for action in parser._actions:
+            if action.dest == "text_pair":
+                action.help = "column of the second text of a table" + (
+                    "; a .txt file instead has a sentence a line and a blank line between documents"
+                    if labelled
+                    else ""
+                )
+
+    def add_train_options(self, group: Any) -> None:
+        """There are none."""
+
+    def check_options(self, args: argparse.Namespace) -> None:
+        """Nothing contradicts anything."""
+
+    def read(self, path: str, args: argparse.Namespace) -> Examples:
+        """Makes pairs of documents, or reads them with their labels."""
+        from keras_bert_zoo.data.documents import read_sentence_pairs
+        from keras_bert_zoo.data.tables import read_table
+
+        if args.format is None and path.lower().removesuffix(".gz").endswith(".txt"):
+            # Evaluation has no --seed: the same file then always makes the same pairs.
+            seed = getattr(args, "seed", 0)
+            return read_sentence_pairs(path, seed=seed, encoding=args.encoding)
+        _check_pair(args)
+        return read_table(path, label=args.label, **options.table_options(args))
+
+    def read_in_parts(self, source: Any, args: argparse.Namespace) -> Iterator[Examples]:
+        """Reads pairs from a table."""
+        _check_pair(args)
+        return super().read_in_parts(source, args)
+
+    def check_preset(self, args: argparse.Namespace, config: Mapping[str, Any]) -> None:
+        """Goes on with the preset's head where it has one, unless told otherwise."""
+        names = config.get("architectures") or []
+        found = any(str(name).endswith(_WITH_HEAD) for name in names)
+        if args.keep_head and not found:
+            raise ConfigError(
+                f"--keep-head and --task {self.name}, but {args.preset} is a "
+                f"{names[0] if names else 'model without architectures in its config.json'}"
+            )
+        self._new_head = not (found if args.keep_head is None else args.keep_head)
+
+    def check_data(self, train: Examples, dev: Examples | None) -> None:
+        """Names labels that are none of the two."""
+        from keras_bert_zoo.data.documents import NEXT_LABELS
+        from keras_bert_zoo.data.labels import LabelMap
+
+        for examples in (train, dev):
+            if examples is not None:
+                LabelMap(NEXT_LABELS).to_ids(examples)
+
+    def build(self, args: argparse.Namespace, **common: Any) -> Any:
+        """Builds the task."""
+        from keras_bert_zoo.tasks.next_sentence import NextSentence
+
+        return NextSentence.from_preset(args.preset, new_head=self._new_head, **common)
+
+    def fit_options(self, args: argparse.Namespace) -> dict[str, Any]:
+        """There are none."""
+        return {}
+
+    def tune(self, task: Any, dev: Examples | None, args: argparse.Namespace) -> None:
+        """There is nothing to tune."""
+
+    def check_loaded(self, task: Any, args: argparse.Namespace) -> None:
+        """Every loaded task fits."""
+
+    def answer_rows(
+        self, task: Any, examples: Examples, args: argparse.Namespace
+    ) -> list[dict[str, Any]]:
+        """Answers pairs."""
+        answers = task.predict(examples, batch_size=args.batch_size)
+        return [
+            {
+                "text": text,
+                "text_pair": (examples.text_pairs or [])[index],
+                "is_next": number(answers["is_next"][index]),
+                "label": answers["label"][index],
+                "score": number(answers["score"][index]),
+            }
+            for index, text in enumerate(examples.texts)
+        ]
+
+
+def _check_pair(args: argparse.Namespace) -> None:
+    if args.text_pair is None:
+        raise ConfigError("--task next-sentence needs pairs: name the second text's --text-pair")

@@ -1,0 +1,113 @@
+"""Running text as documents of sentences, and pairs of sentences made of them."""
+
+from __future__ import annotations
+
+import os
+from typing import BinaryIO
+
+import numpy as np
+
+from keras_bert_zoo.data.examples import Examples
+from keras_bert_zoo.data.lines import Lines
+from keras_bert_zoo.errors import DataError
+
+__all__ = ["NEXT_LABELS", "read_sentence_pairs", "sentence_pairs"]
+
+NEXT_LABELS = ("is_next", "not_next")
+"""Whether the second sentence follows the first; in the order of transformers' logits."""
+
+
+def read_sentence_pairs(
+    path: str | os.PathLike[str] | BinaryIO, *, seed: int = 0, encoding: str = "utf-8"
+) -> Examples:
+    """Reads documents, one sentence a line and a blank line between documents, and pairs them up.
+
+    Args:
+        path: the file's name, gzipped where it ends in .gz, or a binary file object.
+        seed: int. See `sentence_pairs`.
+        encoding: str.
+
+    Returns:
+        Examples with labels; `rows` are the lines of the first sentences.
+
+    Raises:
+        DataError: the file cannot be read, or has no pairs; with file and line.
+    """
+    name = str(getattr(path, "name", path))
+    documents: list[list[str]] = [[]]
+    rows: list[list[int]] = [[]]
+    lines = Lines(path, name, encoding)
+    for line in lines:
+        sentence = line.strip()
+        if sentence:
+            documents[-1].append(sentence)
+            rows[-1].append(lines.last)
+        elif documents[-1]:
+            documents.append([])
+            rows.append([])
+    if not documents[-1]:
+        documents.pop()
+    return sentence_pairs(documents, seed=seed, rows=rows, path=name)
+
+
+def sentence_pairs(
+    documents: list[list[str]],
+    *,
+    seed: int = 0,
+    rows: list[list[int]] | None = None,
+    path: str = "",
+) -> Examples:
+    """Makes pairs of neighbouring sentences, half of them with another second one.
+
+    The other one is any sentence of another document. Which pairs these are hangs on the seed and
+    on the documents alone.
+
+    Args:
+        documents: lists of sentences.
+        seed: int.
+        rows: the line of each sentence; None: they are counted, over all documents.
+        path: the file's name for messages.
+
+    Returns:
+        Examples with the labels of `NEXT_LABELS`, in the order of the documents.
+
+    Raises:
+        DataError: there are fewer than two documents, or none with two sentences.
+
+    Source: arXiv 1810.04805, section 3.1, task 2.
+    """
+    where = f"{path}: " if path else ""
+    if len(documents) < 2:
+        raise DataError(
+            f"{where}expected at least two documents, with a blank line between them, got "
+            f"{len(documents)}: sentences that do not follow are taken from another one"
+        )
+    sizes = np.array([len(document) for document in documents])
+    firsts = np.cumsum(sizes) - sizes
+    sentences = [sentence for document in documents for sentence in document]
+    if rows is None:
+        lines = list(range(1, len(sentences) + 1))
+    else:
+        lines = [line for document in rows for line in document]
+    owner = np.repeat(np.arange(len(documents)), sizes)
+    leading = np.flatnonzero(owner[:-1] == owner[1:])  # sentences that another one follows
+    if not len(leading):
+        raise DataError(
+            f"{where}expected a document of at least two sentences, one a line; all "
+            f"{len(documents)} have one. Put a blank line only where a document ends."
+        )
+    random = np.random.default_rng(seed)
+    others = np.zeros(len(leading), bool)
+    others[random.permutation(len(leading))[: len(leading) // 2]] = True
+    own = owner[leading]
+    # A number among the sentences of all other documents: those behind the own one move on.
+    drawn = random.integers(0, len(sentences) - sizes[own])
+    drawn += np.where(drawn >= firsts[own], sizes[own], 0)
+    seconds = np.where(others, drawn, leading + 1)
+    return Examples(
+        [sentences[index] for index in leading],
+        [sentences[index] for index in seconds],
+        [NEXT_LABELS[int(other)] for other in others],
+        [lines[index] for index in leading],
+        path,
+    )
