@@ -14,6 +14,7 @@ from pathlib import Path
 
 from keras_bert_zoo.checkpoints.tensors import one_line
 from keras_bert_zoo.errors import CheckpointError, ConfigError
+from keras_bert_zoo.files import GOOGLE_CONFIGS, SENTENCEPIECE_FILES
 
 _logger = logging.getLogger(__name__)
 
@@ -24,8 +25,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 # What belongs to a checkpoint beside its weights. No code (*.py) is ever fetched.
 _FILES = (
     "config.json",
-    "bert_config.json",
-    "albert_config.json",
+    *GOOGLE_CONFIGS,
     "vocab.txt",
     "vocab.json",
     "merges.txt",
@@ -33,10 +33,7 @@ _FILES = (
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
-    "spiece.model",
-    "spm.model",
-    "sentencepiece.bpe.model",
-    "tokenizer.model",
+    *SENTENCEPIECE_FILES,
     "modules.json",
     "sentence_bert_config.json",
     "config_sentence_transformers.json",
@@ -57,10 +54,7 @@ TOKENIZERS = (
     "vocab.txt",
     "vocab.json",
     "tokenizer.json",
-    "spiece.model",
-    "spm.model",
-    "sentencepiece.bpe.model",
-    "tokenizer.model",
+    *SENTENCEPIECE_FILES,
     "assets/tokenizer/*",
 )
 

@@ -80,7 +80,7 @@ class TextClassifier(Task):
         token_layout: str = "packed",
         **kwargs: Any,
     ) -> None:
-        label_map = LabelMap(tuple(str(label) for label in labels))
+        label_map = LabelMap.of(labels)
         if len(label_map) < (1 if multi_label else 2):
             raise ConfigError(f"A classifier needs at least two labels, got {list(labels)!r}.")
         threshold = check_thresholds(threshold, label_map.names)
@@ -149,7 +149,7 @@ class TextClassifier(Task):
         """
         encoder, tokenizer, head, side = cls._load_parts(
             preset,
-            head_width=None if labels is None else len(labels),
+            head_width=None if labels is None else len(LabelMap.of(labels)),
             ignore_config_keys=ignore_config_keys,
             dtype=dtype,
             allow_pickle=allow_pickle,
