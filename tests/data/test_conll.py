@@ -139,8 +139,8 @@ def test_options_are_checked(tmp_path):
         read(tmp_path, "a O\n", scheme="XYZ")
     with pytest.raises(DataError, match="there is no such file"):
         read_conll(tmp_path / "none.conll")
+    (tmp_path / "words.conll").write_bytes(b"\xff O\n")
     with pytest.raises(DataError, match=r"words.conll:1: byte 0xff"):
-        (tmp_path / "words.conll").write_bytes(b"\xff O\n")
         read_conll(tmp_path / "words.conll")
 
 
