@@ -61,10 +61,9 @@ def main() -> None:
         run(*train, "--train", file, "--dev-fraction", 0.12)
         run("evaluate", "--model", model, "--data", args.data / "xquad" / "xquad.en.json.gz")
         row = {
-            "question": "When was quantum field theory developed?",
-            "context": "Quantum field theory began with the study of electromagnetic "
-            "interactions, as the electromagnetic field was the only known classical field as of "
-            "the 1920s.",
+            "question": "Who repaired the bridge?",
+            "context": "The old bridge over the Söne fell in the flood of 1911. It was repaired "
+            "two years later by the engineer Anna Brandt, and it has carried trains since.",
         }
         asked = args.output / "asked.jsonl"
         asked.write_text(json.dumps(row) + "\n", encoding="utf-8")
