@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from keras_bert_zoo.cli import options
 from keras_bert_zoo.cli.tasks.base import TaskCommand, number
-from keras_bert_zoo.data.conll import Join, read_conll
-from keras_bert_zoo.data.spans import EntityExamples, read_entities
-from keras_bert_zoo.data.tables import read_table_in_parts
 from keras_bert_zoo.data.tags import MODEL_SCHEMES, SCHEMES, guess_scheme, split_tag
 from keras_bert_zoo.errors import ConfigError, DataError
 
+# What reads data is imported where it is used: NumPy, behind it, would slow --help down.
 if TYPE_CHECKING:
     from keras_bert_zoo.data.examples import Examples
+    from keras_bert_zoo.data.spans import EntityExamples
 
 _JSONL = (".jsonl", ".ndjson")
 
@@ -81,7 +80,7 @@ class TokenClassificationCommand(TaskCommand):
         )
         group.add_argument(
             "--join",
-            choices=get_args(Join),
+            choices=("auto", "space", "none"),
             default="auto",
             help="what stands between words in conll; auto: a space, but not beside Chinese",
         )
@@ -113,6 +112,9 @@ class TokenClassificationCommand(TaskCommand):
 
     def read(self, path: str, args: argparse.Namespace) -> EntityExamples:
         """Reads texts with entities."""
+        from keras_bert_zoo.data.conll import read_conll
+        from keras_bert_zoo.data.spans import read_entities
+
         name = path.lower().removesuffix(".gz")
         jsonl = name.endswith(_JSONL) if args.format is None else args.format == "jsonl"
         if jsonl:
@@ -133,6 +135,10 @@ class TokenClassificationCommand(TaskCommand):
         self, source: Any, args: argparse.Namespace
     ) -> Iterator[Examples | EntityExamples]:
         """Reads texts without entities: lines, a table, or words in columns."""
+        from keras_bert_zoo.data.conll import read_conll
+        from keras_bert_zoo.data.spans import EntityExamples
+        from keras_bert_zoo.data.tables import read_table_in_parts
+
         if args.format == "conll":
             # What the tags are does not matter: they are not compared.
             words = read_conll(
