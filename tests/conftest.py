@@ -1,6 +1,8 @@
 """Settings and fixtures that all tests share."""
 
+import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # Before the first import of TensorFlow or Keras: no start-up chatter, and always this backend.
@@ -8,6 +10,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
 import pytest
+
+
+@pytest.fixture(autouse=True, scope="module")
+def collect_garbage() -> Iterator[None]:
+    """Frees a module's models before the next one: they hang in cycles, graphs and all."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from keras_bert_zoo.cli import train as command
+from keras_bert_zoo.cli.tasks.text import TextCommand
 from keras_bert_zoo.files import SIDE_FILE
 from keras_bert_zoo.tasks.registry import load_task
 from keras_bert_zoo.tasks.task import Task
@@ -194,10 +195,10 @@ def test_the_side_file_is_the_tasks():
 def no_model(monkeypatch):
     """Fails where a model is built all the same."""
 
-    def build(*args):
+    def build(*args, **options):
         raise AssertionError("the input was to be refused before this")
 
-    monkeypatch.setattr(command, "_build", build)
+    monkeypatch.setattr(TextCommand, "build", build)
 
 
 @pytest.mark.usefixtures("no_model")
