@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,9 +10,9 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from keras_bert_zoo.data.examples import clipped
+from keras_bert_zoo.data.examples import Examples, clipped
 from keras_bert_zoo.data.lines import Lines
-from keras_bert_zoo.errors import ConfigError, DataError
+from keras_bert_zoo.errors import DataError
 
 __all__ = ["Entity", "EntityExamples", "read_entities"]
 
@@ -109,31 +108,10 @@ class EntityExamples:
         )
 
     def split(self, fraction: float, seed: int) -> tuple[EntityExamples, EntityExamples]:
-        """Parts the examples in two at random, as for a development set.
-
-        Both parts keep the order of the file. The same seed gives the same parts.
-
-        Args:
-            fraction: float in (0, 1). The second part's share, rounded to whole examples.
-            seed: int.
-
-        Returns:
-            Two `EntityExamples`: the larger rest, and the part that was held out.
-
-        Raises:
-            ConfigError: `fraction` is outside (0, 1).
-            DataError: one of the parts would be empty.
-        """
-        if not 0.0 < fraction < 1.0:
-            raise ConfigError(f"expected a fraction between 0 and 1 to hold out, got {fraction}")
-        wanted = math.floor(fraction * len(self) + 0.5)
-        if not 0 < wanted < len(self):
-            raise DataError(
-                f"cannot hold out {fraction:g} of {len(self)} examples: one part would be empty; "
-                "give more examples or another fraction"
-            )
-        order = np.random.default_rng(seed).permutation(len(self))
-        return self.subset(np.sort(order[wanted:])), self.subset(np.sort(order[:wanted]))
+        """Parts the examples in two at random; see `Examples.split`."""
+        numbered = Examples(self.texts, rows=list(range(len(self))))
+        rest, held_out = numbered.split(fraction, seed, stratify=False)
+        return self.subset(rest.rows), self.subset(held_out.rows)
 
 
 def read_entities(
