@@ -17,6 +17,7 @@ __all__ = [
     "NO_LABEL",
     "LabelledRows",
     "TokenRows",
+    "batch_maker",
     "bucketed_batches",
     "epoch_number",
     "length_order",
@@ -270,8 +271,24 @@ def token_batches(
         pad_id: int. The token id of padding.
 
     Returns:
-        A dataset of `(inputs,)`, `(inputs, labels)` or `(inputs, labels, sample_weight)`, as Keras
-        takes them. The inputs are `token_ids`, `segment_ids` and `padding_mask` (1 = token,
+        A dataset of what `batch_maker` makes.
+
+    Raises:
+        ConfigError: weights without labels.
+    """
+    return prefetched_map(batches, batch_maker(data, pad_id=pad_id))
+
+
+def batch_maker(data: LabelledRows, *, pad_id: int = 0) -> Callable[[tf.Tensor], tuple[Any, ...]]:
+    """Makes a function that turns examples' indices, int64 (B,), into a batch.
+
+    Args:
+        data: the tokenized examples.
+        pad_id: int. The token id of padding.
+
+    Returns:
+        a function that gives `(inputs,)`, `(inputs, labels)` or `(inputs, labels, sample_weight)`,
+        as Keras takes them. The inputs are `token_ids`, `segment_ids` and `padding_mask` (1 = token,
         0 = padding), each int32 (B, S), or (B, group, S) where a group is more than one row. Token
         labels are int32 (B, S), `NO_LABEL` at padding.
 
@@ -292,7 +309,7 @@ def token_batches(
             token_labels = tf.constant(data.token_labels, tf.int32)
         weights = None if data.weights is None else tf.constant(data.weights)
 
-    def batch(indices: tf.Tensor) -> tuple[object, ...]:
+    def batch(indices: tf.Tensor) -> tuple[Any, ...]:
         if group > 1:
             indices = indices[:, tf.newaxis] * group + tf.range(group, dtype=tf.int64)  # (B, G)
         starts = tf.gather(row_splits, indices)  # (B,) or (B, G), as all that follows
@@ -321,7 +338,7 @@ def token_batches(
             targets.append(tf.gather(weights, examples))
         return (inputs, *targets)
 
-    return prefetched_map(batches, batch)
+    return batch
 
 
 def prefetched_map(dataset: tf.data.Dataset, function: Callable[..., Any]) -> tf.data.Dataset:

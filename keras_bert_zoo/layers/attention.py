@@ -97,6 +97,28 @@ class SelfAttention(keras.layers.Layer):
             first = tf.gather(first, layout["restore"])
         return first, probabilities
 
+    def step(
+        self, x: tf.Tensor, cache: tuple[tf.Tensor, tf.Tensor]
+    ) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
+        """Attends for one more token of each row, over itself and those before it.
+
+        For absolute positions, which are in `x` already: `place` and `added_scores` are not asked.
+
+        Args:
+            x: float (R, H).
+            cache: keys and values of the t tokens before, float (R, N, t, D) each.
+
+        Returns:
+            float (R, H), and the cache of t + 1 tokens.
+        """
+        keys, values = (
+            tf.concat([before, self._split(layer(x)[:, tf.newaxis])], axis=2)
+            for before, layer in zip(cache, (self.key, self.value), strict=True)
+        )
+        scores = tf.matmul(self._split(self.query(x)[:, tf.newaxis]), keys, transpose_b=True)
+        probability = tf.nn.softmax(scores * tf.cast(self.scale, x.dtype))
+        return self._merge(tf.matmul(probability, values))[:, 0], (keys, values)
+
     def make_projections(self, **options: Any) -> None:
         """Builds the layers that `project` needs; a family may have others.
 

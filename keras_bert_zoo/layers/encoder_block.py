@@ -88,8 +88,16 @@ class EncoderBlock(Block):
         )
         if first_token_only:
             x = tf.gather(x, layout["first_tokens"])  # (B, H)
+        x = self.add_attended(context, x, training)
+        return self.add_transformed(x, training), probabilities
+
+    def add_attended(self, context: tf.Tensor, x: tf.Tensor, training: bool) -> tf.Tensor:
+        """Adds what attention gathered to the states it was gathered for: float (T, H)."""
         attended = self.dropout(self.attention_output(context), training=training)
-        x = self.attention_norm(attended + x, training=training)
+        return self.attention_norm(attended + x, training=training)
+
+    def add_transformed(self, x: tf.Tensor, training: bool) -> tf.Tensor:
+        """Sends states through the feed-forward part: float (T, H)."""
         transformed = self.output_dense(self.intermediate(x, training=training))
         transformed = self.dropout(transformed, training=training)
-        return self.output_norm(transformed + x, training=training), probabilities
+        return self.output_norm(transformed + x, training=training)

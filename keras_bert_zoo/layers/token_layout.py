@@ -216,6 +216,18 @@ def _packed_layout(
     }
 
 
+def attention_mask(padding_mask: tf.Tensor) -> tf.Tensor:
+    """What is added to attention scores: 0, or about -infinity at padding.
+
+    Args:
+        padding_mask: int32 (B, S). 1 = attend. A row of zeros attends to its first column.
+
+    Returns:
+        float32 (B, 1, 1, S).
+    """
+    return _additive_mask(_attended_keys(padding_mask))
+
+
 def _attended_keys(padding_mask: tf.Tensor) -> tf.Tensor:
     # A row without any attended token would have no defined output: it attends to its first.
     attend = padding_mask != 0

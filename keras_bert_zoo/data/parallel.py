@@ -1,0 +1,88 @@
+"""Texts with their translations, tokenized: what a decoder is trained on."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from keras_bert_zoo.data.pipeline import (
+    NO_LABEL,
+    LabelledRows,
+    TokenRows,
+    batch_maker,
+    prefetched_map,
+)
+from keras_bert_zoo.errors import DataError
+
+__all__ = ["ParallelRows", "parallel_batches"]
+
+
+@dataclass(frozen=True)
+class ParallelRows:
+    """Tokenized texts and their tokenized translations.
+
+    Args:
+        source: TokenRows, R of them, as an encoder takes them.
+        target: TokenRows, R of them: `[CLS] b [SEP]`.
+        weights: float32 (R,) or None. How much each example counts.
+
+    Raises:
+        DataError: the numbers of rows do not fit each other.
+    """
+
+    source: TokenRows
+    target: TokenRows
+    weights: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        """Checks that each text has a translation."""
+        if len(self.source) != len(self.target):
+            raise DataError(
+                f"expected one translation for each of {len(self.source)} texts, "
+                f"got {len(self.target)}"
+            )
+
+    def __len__(self) -> int:
+        """Counts the examples."""
+        return len(self.source)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """int64 (R,). The tokens of each example, of both texts."""
+        return self.source.lengths + self.target.lengths
+
+
+def parallel_batches(
+    data: ParallelRows, batches: tf.data.Dataset, *, pad_id: int, target_pad_id: int
+) -> tf.data.Dataset:
+    """Turns batches of examples' indices into what a translator takes, padded to the longest row.
+
+    Args:
+        data: the tokenized examples.
+        batches: a dataset of int64 (B,), from `bucketed_batches`.
+        pad_id: int. The token id of padding, of the texts.
+        target_pad_id: int. The same of the translations.
+
+    Returns:
+        A dataset of `(inputs, labels)` or `(inputs, labels, sample_weight)`. The inputs are
+        `token_ids`, `segment_ids` and `padding_mask` int32 (B, S), and `target_ids` and
+        `target_mask` int32 (B, T), the translation without its last token; the labels are int32
+        (B, T), the token that follows each one, `NO_LABEL` at padding.
+    """
+    source = batch_maker(LabelledRows(data.source), pad_id=pad_id)
+    target = batch_maker(LabelledRows(data.target), pad_id=target_pad_id)
+    weights = None
+    if data.weights is not None:
+        with tf.device("CPU:0"):
+            weights = tf.constant(data.weights)
+
+    def batch(indices: tf.Tensor) -> tuple[object, ...]:
+        (inputs,), (written,) = source(indices), target(indices)
+        ids, mask = written["token_ids"], written["padding_mask"][:, 1:]
+        labels = tf.where(mask == 1, ids[:, 1:], NO_LABEL)
+        inputs = inputs | {"target_ids": ids[:, :-1], "target_mask": mask}
+        return (
+            (inputs, labels) if weights is None else (inputs, labels, tf.gather(weights, indices))
+        )
+
+    return prefetched_map(batches, batch)

@@ -1,0 +1,180 @@
+"""A Transformer decoder that writes text, token by token, about what an encoder has read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_bert_zoo.config import EncoderConfig
+from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.heads.masked_lm import MaskedLMHead
+from keras_bert_zoo.layers.cross_attention import Memory
+from keras_bert_zoo.layers.decoder_block import Cache, DecoderBlock
+from keras_bert_zoo.layers.dense import Dense
+from keras_bert_zoo.layers.embeddings import Embeddings
+from keras_bert_zoo.layers.scopes import root_scope
+from keras_bert_zoo.layers.token_layout import Layout, TokenLayout, attention_mask
+
+_MASKED_SCORE = -1e9
+
+
+class TransformerDecoder(keras.layers.Layer):
+    """BERT as a decoder: no token sees later ones, and every block reads an encoder's output.
+
+    The last kernel is the token embedding, behind the dense layer and the LayerNorm of BERT's head
+    for masked language modelling. An encoder of another width is brought to the decoder's by one
+    more dense layer.
+
+    Args:
+        config: EncoderConfig of the family "bert".
+        memory_dim: int. Width of the encoder's states.
+        dtype: Keras dtype policy.
+
+    Call arguments:
+        states: float (B, S, `memory_dim`), the encoder's output.
+        padding_mask: int32 (B, S), the encoder's.
+        target_ids: int32 (B, T). [CLS] and the tokens so far.
+        target_mask: int32 (B, T). 1 = token, 0 = padding.
+        training: bool.
+
+    Returns:
+        float32 (B, T, V): logits of the token that follows each one.
+
+    Raises:
+        ConfigError: another family.
+
+    Source: arXiv 1907.12461; Hugging Face's EncoderDecoderModel with a BertLMHeadModel.
+    """
+
+    def __init__(self, config: EncoderConfig, *, memory_dim: int, **kwargs: Any) -> None:
+        super().__init__(**{"name": "decoder"} | kwargs)
+        if config.family != "bert":
+            raise ConfigError(
+                f"A decoder is made of BERT's blocks, got a config of {config.family!r}."
+            )
+        self.config = config
+        self.memory_dim = memory_dim
+        policy = self.dtype_policy
+        # Keras names a variable when it is made: the embedding's would otherwise have the path of
+        # the encoder's.
+        with root_scope(), keras.name_scope(self.name):
+            self.embeddings = Embeddings(config, dtype=policy, name="embeddings")
+        self.token_layout = TokenLayout("padded")
+        self.memory_projection = None
+        if memory_dim != config.hidden_dim:
+            self.memory_projection = Dense(
+                config.hidden_dim,
+                initializer_range=config.initializer_range,
+                dtype=policy,
+                name="memory_projection",
+            )
+        self.blocks = [
+            DecoderBlock(config, dtype=policy, name=f"block_{i}") for i in range(config.num_layers)
+        ]
+        self.lm_head = MaskedLMHead(
+            config.vocabulary_size,
+            transform_units=config.hidden_dim,
+            transform_activation=config.activation,
+            norm_epsilon=config.layer_norm_epsilon,
+            initializer_range=config.initializer_range,
+            embeddings=self.embeddings,
+            dtype=policy,
+            name="masked_lm",
+        )
+
+    def build(self, *_: Any, **__: Any) -> None:
+        """Creates all weights."""
+        if self.memory_projection is not None:
+            self.memory_projection.build((None, self.memory_dim))
+        for layer in (*self.blocks, self.lm_head):
+            layer.build((None, self.config.hidden_dim))
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> keras.KerasTensor:
+        """Returns the shape and dtype that `call` gives."""
+        return keras.KerasTensor((None, None, self.config.vocabulary_size), dtype="float32")
+
+    def call(
+        self,
+        states: tf.Tensor,
+        padding_mask: tf.Tensor,
+        target_ids: tf.Tensor,
+        target_mask: tf.Tensor,
+        training: bool = False,
+    ) -> tf.Tensor:
+        """Computes the logits of whole texts at once; see the class."""
+        layout = self.token_layout(target_ids, tf.zeros_like(target_ids), target_mask)
+        width = tf.shape(target_ids)[1]
+        later = tf.where(tf.range(width) > tf.range(width)[:, tf.newaxis], _MASKED_SCORE, 0.0)
+        layout["attention_bias"] = [layout["attend"][0] + later]  # (B, 1, T, T)
+        x = self.embeddings(layout, training=training)
+        memories = self.remember(states, padding_mask, training=training)
+        for block, memory in zip(self.blocks, memories, strict=True):
+            x = block(x, layout, memory, training=training)
+        logits: tf.Tensor = self.lm_head(x, layout, training=training)
+        return logits
+
+    def remember(
+        self, states: tf.Tensor, padding_mask: tf.Tensor, training: bool = False
+    ) -> list[Memory]:
+        """Computes each block's keys and values of the encoder's output.
+
+        Args:
+            states: float (B, S, `memory_dim`).
+            padding_mask: int32 (B, S).
+            training: bool.
+
+        Returns:
+            list of Memory, one a block.
+        """
+        states = tf.cast(states, self.compute_dtype)
+        if self.memory_projection is not None:
+            shape = tf.shape(states)
+            flat = tf.reshape(states, [-1, self.memory_dim])
+            states = tf.reshape(
+                self.memory_projection(flat, training=training), [shape[0], shape[1], -1]
+            )
+        mask = attention_mask(padding_mask)
+        return [
+            block.cross_attention.remember(states, mask, training=training) for block in self.blocks
+        ]
+
+    def no_tokens(self, rows: tf.Tensor) -> list[Cache]:
+        """The cache before the first token: float (rows, N, 0, D) twice, for each block."""
+        config = self.config
+        empty = tf.zeros([rows, config.num_heads, 0, config.head_dim], self.compute_dtype)
+        return [(empty, empty) for _ in self.blocks]
+
+    def step(
+        self,
+        token_ids: tf.Tensor,
+        position: tf.Tensor,
+        caches: Sequence[Cache],
+        memories: Sequence[Memory],
+    ) -> tuple[tf.Tensor, list[Cache]]:
+        """Reads one more token of each row.
+
+        Args:
+            token_ids: int32 (R,). R is a multiple of the memories' B; rows of one text are
+                next to each other.
+            position: int32 (). Of these tokens, from 0.
+            caches: of the tokens before, one a block.
+            memories: one a block.
+
+        Returns:
+            float32 (R, V), logits of the next token; and the caches with these tokens added.
+        """
+        layout: Layout = {
+            "token_ids": token_ids,
+            "segment_ids": tf.zeros_like(token_ids),
+            "positions": tf.fill(tf.shape(token_ids), position),
+            "shape_of": token_ids[:, tf.newaxis],
+        }
+        x = self.embeddings(layout)
+        longer = []
+        for block, cache, memory in zip(self.blocks, caches, memories, strict=True):
+            x, cache = block.step(x, cache, memory)
+            longer.append(cache)
+        return self.lm_head(x, layout)[:, 0], longer
