@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import tensorflow as tf
 from keras_bert_zoo.encoders.encoder import Encoder
 from keras_bert_zoo.encoders.registry import build_encoder
 from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.tasks.answering import AnsweringModel
 from keras_bert_zoo.tasks.task import Task
 
 DTYPES = ("float32", "bfloat16")
@@ -35,9 +36,9 @@ class ServingGraph:
     weight_bytes: int
 
 
-def compute_dtype(task: Task) -> str:
-    """The dtype in which a task's encoder computes: "float32" or "bfloat16"."""
-    return str(keras.tree.flatten(task.encoder.outputs)[0].dtype)
+def compute_dtype(task: AnsweringModel) -> str:
+    """The dtype in which a task's last encoder computes: "float32" or "bfloat16"."""
+    return _dtype_of(task.stages()[-1].encoder)
 
 
 def build_serving_graph(
@@ -62,63 +63,90 @@ def build_serving_graph(
     """
     if dtype not in DTYPES:
         raise ConfigError(f"`dtype` must be one of {', '.join(DTYPES)} or None, got {dtype!r}.")
-    encoder = _encoder_in(task, dtype)
-    own = {id(variable) for variable in task.encoder.weights}
-    others = [variable for variable in task.weights if id(variable) not in own]
-    weights = _Weights([*encoder.weights, *others], freeze=freeze)
-
-    def run(batch: dict[str, tf.Tensor]) -> Any:
-        with weights:
-            outputs = task.connect(
-                encoder,
-                task.head,
-                batch,
-                token_layout="packed",
-                attention_groups=attention_groups,
-            )
-        _forget_gradients(tf.compat.v1.get_default_graph())
-        return outputs
-
-    model_specs = _token_specs(task)
-    if not freeze:
-        _concrete(run, [model_specs])  # shows which weights are read, and in which dtypes
-        weights.create_variables()
-    run_on_ids = _concrete(run, [model_specs])
+    stages = [
+        _Stage(stage, dtype=dtype, freeze=freeze, attention_groups=attention_groups)
+        for stage in task.stages()
+    ]
+    runs = [stage.run for stage in stages]
 
     def from_texts(*texts: tf.Tensor) -> Answers:
-        inputs, context = task.encode_texts(*texts)
-        return task.decode(run_on_ids(**inputs), context)
+        return task.answer_with(runs, *texts)
 
     specs = task.text_specs()
     features = {
         name: tf.io.FixedLenFeature(spec.shape[1:], tf.string) for name, spec in specs.items()
     }
     examples = tf.TensorSpec([None], tf.string, name="examples")
+    model_specs = _token_specs(task)
 
     def from_examples(serialized: tf.Tensor) -> Answers:
         parsed = tf.io.parse_example(serialized, features)
         return from_texts(*(parsed[name] for name in specs))
 
     def from_tokens(*arrays: tf.Tensor) -> Answers:
-        return task.answers(run_on_ids(**dict(zip(model_specs, arrays, strict=True))))
+        return task.answers(runs[0](dict(zip(model_specs, arrays, strict=True))))
 
     module = tf.Module()
-    module.weights = weights.variables  # saved because the module holds them
+    # Saved because the module holds them.
+    module.weights = [stage.weights.variables for stage in stages]
     signatures = {
         "serving_default": _concrete(from_texts, list(specs.values())),
         "tokens": _concrete(from_tokens, list(model_specs.values())),
         "examples": _concrete(from_examples, [examples]),
     }
-    return ServingGraph(module, signatures, weights.bytes)
+    return ServingGraph(module, signatures, sum(stage.weights.bytes for stage in stages))
 
 
-def weight_bytes(task: Task, dtype: str) -> int:
+class _Stage:
+    """One of the models behind an answer, as a function of token ids with its weights.
+
+    Args:
+        model: AnsweringModel.
+        dtype: as for `build_serving_graph`.
+        freeze: likewise.
+        attention_groups: likewise.
+
+    Attributes:
+        weights: _Weights.
+    """
+
+    def __init__(
+        self, model: AnsweringModel, *, dtype: str, freeze: bool, attention_groups: int
+    ) -> None:
+        encoder = _encoder_in(model, _dtype_of(model.encoder) if model.keeps_dtype else dtype)
+        own = {id(variable) for variable in model.encoder.weights}
+        others = [variable for variable in model.weights if id(variable) not in own]
+        self.weights = _Weights([*encoder.weights, *others], freeze=freeze)
+
+        def run(batch: dict[str, tf.Tensor]) -> Any:
+            with self.weights:
+                outputs = model.serve(
+                    encoder, batch, token_layout="packed", attention_groups=attention_groups
+                )
+            _forget_gradients(tf.compat.v1.get_default_graph())
+            return outputs
+
+        specs = _token_specs(model)
+        if not freeze:
+            _concrete(run, [specs])  # shows which weights are read, and in which dtypes
+            self.weights.create_variables()
+        self._concrete = _concrete(run, [specs])
+
+    def run(self, inputs: Mapping[str, tf.Tensor]) -> Any:
+        """The model's outputs for its inputs."""
+        return self._concrete(**inputs)
+
+
+def weight_bytes(task: AnsweringModel, dtype: str) -> int:
     """An upper bound of the bytes that a task's weights take in a graph of some dtype."""
-    size = 2 if dtype == "bfloat16" else 4
-    tables = [v for v in task.encoder.weights if "table" in v.path]
-    elsewhere = sum(int(np.prod(v.shape)) for v in task.weights) * size
-    # Embedding tables stay float32: see layers/embeddings.py.
-    return elsewhere + sum(int(np.prod(v.shape)) for v in tables) * (4 - size)
+    total = 0
+    for stage in task.stages():
+        size = 2 if dtype == "bfloat16" and not stage.keeps_dtype else 4
+        tables = [v for v in stage.encoder.weights if "table" in v.path]
+        total += sum(int(np.prod(v.shape)) for v in stage.weights) * size
+        # Embedding tables stay float32: see layers/embeddings.py.
+        total += sum(int(np.prod(v.shape)) for v in tables) * (4 - size)
+    return total
 
 
 def _concrete(body: Callable[..., Any], specs: list[tf.TensorSpec]) -> Any:
@@ -136,16 +164,20 @@ def _forget_gradients(graph: tf.Graph) -> None:
             operation._clear_attr("_gradient_op_type")
 
 
-def _token_specs(task: Task) -> dict[str, tf.TensorSpec]:
+def _token_specs(task: AnsweringModel) -> dict[str, tf.TensorSpec]:
     return {
         name: tf.TensorSpec(tensor.shape, tf.int32, name=name)
-        for name, tensor in task.model_inputs().items()
+        for name, tensor in task.serving_inputs().items()
     }
 
 
-def _encoder_in(task: Task, dtype: str) -> Encoder:
+def _dtype_of(encoder: Encoder) -> str:
+    return str(keras.tree.flatten(encoder.outputs)[0].dtype)
+
+
+def _encoder_in(task: AnsweringModel, dtype: str) -> Encoder:
     """The task's encoder, or a copy of it that computes in another dtype."""
-    if compute_dtype(task) == dtype:
+    if _dtype_of(task.encoder) == dtype:
         return task.encoder
     policy = "mixed_bfloat16" if dtype == "bfloat16" else dtype
     options = task.encoder.build_options | {"dtype": policy}

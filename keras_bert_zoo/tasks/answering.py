@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import keras
@@ -52,6 +52,8 @@ class AnsweringModel(keras.Model):
     pair: bool
 
     default_max_length: ClassVar[int] = 128
+    keeps_dtype: ClassVar[bool] = False
+    """Whether an export computes this model in the dtype it has here, whatever is asked for."""
 
     def __init__(
         self,
@@ -122,6 +124,49 @@ class AnsweringModel(keras.Model):
             )
         )
 
+    @classmethod
+    def serving_inputs(cls) -> dict[str, keras.KerasTensor]:
+        """What answering needs of `model_inputs`: all, unless some are for training alone."""
+        return cls.model_inputs()
+
+    def respond(self, inputs: Mapping[str, Any]) -> Any:
+        """Computes what `decode` reads, with the present weights.
+
+        Args:
+            inputs: as `serving_inputs` lists them.
+
+        Returns:
+            the model's outputs, unless the task answers with something else.
+        """
+        return self(inputs, training=False)
+
+    def serve(
+        self,
+        encoder: Encoder,
+        inputs: Mapping[str, Any],
+        *,
+        token_layout: str,
+        attention_groups: int,
+    ) -> Any:
+        """Connects the task to inputs for an export; what `respond` computes.
+
+        Args:
+            encoder: Encoder: the task's, or a copy of it in another dtype.
+            inputs: tensors, as `serving_inputs` lists them.
+            token_layout: see `connect`.
+            attention_groups: see `connect`.
+
+        Returns:
+            see `respond`.
+        """
+        return self.connect(
+            encoder,
+            self.head,
+            inputs,
+            token_layout=token_layout,
+            attention_groups=attention_groups,
+        )
+
     def text_specs(self) -> dict[str, tf.TensorSpec]:
         """The strings that the task takes: name -> string (B,), or (B, n) for fixed groups."""
         names = ("text", "text_pair") if self.pair else ("text",)
@@ -171,8 +216,27 @@ class AnsweringModel(keras.Model):
         Returns:
             see `decode`.
         """
+        return self.answer_with([stage.respond for stage in self.stages()], *texts)
+
+    def stages(self) -> Sequence[AnsweringModel]:
+        """The models that an answer takes, one after the other: this one, and perhaps more."""
+        return (self,)
+
+    def answer_with(
+        self, runs: Sequence[Callable[[dict[str, tf.Tensor]], Any]], *texts: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Answers strings by the functions that stand for `stages`: their models, or an export's.
+
+        Args:
+            runs: for each stage a function from its model's inputs to its outputs.
+            *texts: string tensors, as `text_specs` lists them.
+
+        Returns:
+            see `decode`.
+        """
+        (run,) = runs
         inputs, context = self.encode_texts(*texts)
-        return self.decode(self(inputs, training=False), context)
+        return self.decode(run(inputs), context)
 
     def answer_difference(
         self, expected: dict[str, np.ndarray], got: dict[str, np.ndarray], tolerance: float
@@ -301,20 +365,21 @@ def largest_difference(wanted: np.ndarray, got: np.ndarray) -> float:
 def _strings(texts: Sequence[Any]) -> tf.Tensor:
     """Makes string (B,) of texts, or (B, n) of rows of texts."""
     rows = [
-        [_bytes(text) for text in row] if isinstance(row, list | tuple) else _bytes(row)
+        [as_bytes(text) for text in row] if isinstance(row, list | tuple) else as_bytes(row)
         for row in texts
     ]
     return tf.constant(rows, tf.string)
 
 
-def _bytes(text: str | bytes) -> bytes:
+def as_bytes(text: str | bytes) -> bytes:
+    """A text in UTF-8; lone surrogates become bytes that are no text, as tokenizers take them."""
     return text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
 
 
 def _size(row: Any) -> int:
     """Bytes of a text, or of all texts in nested lists of them."""
     if isinstance(row, str | bytes):
-        return len(_bytes(row))
+        return len(as_bytes(row))
     return sum(_size(part) for part in row)
 
 

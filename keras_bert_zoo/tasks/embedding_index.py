@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import keras
@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras_bert_zoo.encoders.encoder import Encoder
 from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.heads.embedder import EmbeddingHead, unit_length
-from keras_bert_zoo.tasks.answering import largest_difference
+from keras_bert_zoo.tasks.answering import as_bytes, largest_difference
 from keras_bert_zoo.tasks.inputs import as_examples
 from keras_bert_zoo.tasks.task import Task
 
@@ -71,76 +71,69 @@ class SearchHead(keras.layers.Layer):
         return {"score": score, "document_id": document_id}
 
 
-class SemanticSearch(Task):
-    """Answers a text with the nearest documents of a collection; `TextEmbedder.index` makes it.
+def document_vectors(
+    embedder: TextEmbedder, texts: Sequence[str | bytes], *, batch_size: int = 64, verbose: Any = 0
+) -> np.ndarray:
+    """Embeds documents for a `DocumentSearch`.
 
-    `predict` and the exported model answer with `document` (texts, K) str, the nearest first;
-    `document_id` (texts, K) int32, their numbers in the collection, from 0; and `score` (texts, K)
-    float32: cosines, or dot products where the embedder compares by these. The search is exact.
+    Args:
+        embedder: TextEmbedder. Its prompt "document" is put before each, where there is one.
+        texts: list of str or bytes.
+        batch_size: int.
+        verbose: 1 shows a progress bar.
+
+    Returns:
+        float32 (texts, D); of length 1 where the embedder compares by cosines.
+
+    Raises:
+        ConfigError: it compares by neither cosine nor dot product.
+    """
+    if embedder.similarity not in ("cosine", "dot"):
+        raise ConfigError(
+            f"This embedder compares by {embedder.similarity!r}; a search does by 'cosine' or "
+            "'dot'. Set `embedder.similarity`."
+        )
+    vectors = embedder.embed(
+        texts,
+        prompt="document" if "document" in embedder.prompts else None,
+        batch_size=batch_size,
+        verbose=verbose,
+    )
+    return unit_length(tf.constant(vectors)).numpy() if embedder.similarity == "cosine" else vectors
+
+
+class DocumentSearch(Task):
+    """Base of what searches a collection: a text's embedding against those of documents.
 
     Args:
         embedder: TextEmbedder.
-        documents: list of str or bytes.
-        top_k: int. K; all of them where they are fewer.
-        batch_size: int. Documents embedded at once.
-        verbose: 1 shows a progress bar.
-
-    Raises:
-        DataError: there are no documents.
-        ConfigError: `top_k` is not positive, or the embedder compares otherwise.
-
-    Attributes:
-        documents: list of bytes.
+        vectors: float32 (N, D), of `document_vectors`.
+        top_k: int. How many are found; all of them where they are fewer.
+        **kwargs: as for `Task`.
     """
 
-    task_name: ClassVar[str] = "semantic-search"
     takes_datasets: ClassVar[bool] = True
     can_probe: ClassVar[bool] = False
 
     def __init__(
-        self,
-        embedder: TextEmbedder,
-        documents: Any,
-        *,
-        top_k: int = 10,
-        batch_size: int = 64,
-        verbose: Any = 0,
+        self, embedder: TextEmbedder, vectors: np.ndarray, *, top_k: int, **kwargs: Any
     ) -> None:
-        texts = documents.texts if hasattr(documents, "texts") else as_examples(documents).texts
-        if not len(texts):
-            raise DataError("There are no documents: expected at least one text.")
-        if isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1:
-            raise ConfigError(f"`top_k` must be a positive integer, got {top_k!r}.")
-        if embedder.similarity not in ("cosine", "dot"):
-            raise ConfigError(
-                f"This embedder compares by {embedder.similarity!r}; a search does by 'cosine' or "
-                "'dot'. Set `embedder.similarity`."
-            )
-        prompts = embedder.prompts
-        vectors = embedder.embed(
-            texts,
-            prompt="document" if "document" in prompts else None,
-            batch_size=batch_size,
-            verbose=verbose,
+        head = SearchHead(
+            embedder.head,
+            vectors,
+            top_k=min(top_k, len(vectors)),
+            normalize=embedder.similarity == "cosine",
         )
-        cosine = embedder.similarity == "cosine"
-        if cosine:
-            vectors = unit_length(tf.constant(vectors)).numpy()
-        head = SearchHead(embedder.head, vectors, top_k=min(top_k, len(texts)), normalize=cosine)
         super().__init__(
             embedder.encoder,
             embedder.tokenizer,
             head,
             max_length=embedder.max_length,
             token_layout=embedder.token_layout,
+            **kwargs,
         )
+        prompts = embedder.prompts
         self.prompt = prompts.get("query", prompts.get(embedder.default_prompt or "", ""))
-        self.documents = [
-            text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
-            for text in texts
-        ]
-        with tf.init_scope(), tf.device("CPU:0"):
-            self._texts = tf.constant(self.documents, tf.string)
 
     @classmethod
     def connect(
@@ -172,29 +165,8 @@ class SemanticSearch(Task):
             text = tf.strings.join([self.prompt, text])
         return self.tokenizer(text, max_length=self.max_length), {}
 
-    def answers(self, outputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Adds the documents' texts; see the class."""
-        return {"document": tf.gather(self._texts, outputs["document_id"]), **outputs}
-
     def _graph_key(self) -> tuple[Any, ...]:
         return (*super()._graph_key(), self.prompt)
-
-    def answer_difference(
-        self, expected: dict[str, np.ndarray], got: dict[str, np.ndarray], tolerance: float
-    ) -> float | None:
-        """Compares two answers; documents that are as good as equally near may change places."""
-        wanted, found = (
-            dict(zip(answer["document_id"].tolist(), answer["score"], strict=True))
-            for answer in (expected, got)
-        )
-        last = min(expected["score"].min(), got["score"].min())
-        for number in wanted.keys() | found.keys():
-            if abs(wanted.get(number, last) - found.get(number, last)) > 2 * tolerance:
-                return None
-        texts = [self.documents[number] for number in got["document_id"].tolist()]
-        if got["document"].tolist() != texts:
-            return None
-        return largest_difference(expected["score"], got["score"])
 
     def export(
         self, path: str | os.PathLike[str], format: str = "saved_model", **kwargs: Any
@@ -216,7 +188,7 @@ class SemanticSearch(Task):
             ConfigError: the documents' texts are more than 400 MB; or an option is not possible.
             ExportError: it cannot be written, or does not answer as this model does.
         """
-        size = sum(map(len, self.documents))
+        size = self._text_bytes()
         if size > _MOST_TEXT_BYTES:
             raise ConfigError(
                 f"The documents have {size:,} bytes of text; an export holds at most "
@@ -228,9 +200,87 @@ class SemanticSearch(Task):
             kwargs = {"freeze": False} | kwargs
         return super().export(path, format, **kwargs)
 
+    def _text_bytes(self) -> int:
+        """How much text an export has to hold."""
+        raise NotImplementedError(f"{type(self).__name__} must define `_text_bytes`.")
+
+
+class SemanticSearch(DocumentSearch):
+    """Answers a text with the nearest documents of a collection; `TextEmbedder.index` makes it.
+
+    `predict` and the exported model answer with `document` (texts, K) str, the nearest first;
+    `document_id` (texts, K) int32, their numbers in the collection, from 0; and `score` (texts, K)
+    float32: cosines, or dot products where the embedder compares by these. The search is exact.
+
+    Args:
+        embedder: TextEmbedder.
+        documents: list of str or bytes.
+        top_k: int. K; all of them where they are fewer.
+        batch_size: int. Documents embedded at once.
+        verbose: 1 shows a progress bar.
+
+    Raises:
+        DataError: there are no documents.
+        ConfigError: `top_k` is not positive, or the embedder compares otherwise.
+
+    Attributes:
+        documents: list of bytes.
+    """
+
+    task_name: ClassVar[str] = "semantic-search"
+
+    def __init__(
+        self,
+        embedder: TextEmbedder,
+        documents: Any,
+        *,
+        top_k: int = 10,
+        batch_size: int = 64,
+        verbose: Any = 0,
+    ) -> None:
+        texts = documents.texts if hasattr(documents, "texts") else as_examples(documents).texts
+        if not len(texts):
+            raise DataError("There are no documents: expected at least one text.")
+        check_count("top_k", top_k)
+        vectors = document_vectors(embedder, texts, batch_size=batch_size, verbose=verbose)
+        super().__init__(embedder, vectors, top_k=top_k)
+        self.documents = list(map(as_bytes, texts))
+        with tf.init_scope(), tf.device("CPU:0"):
+            self._texts = tf.constant(self.documents, tf.string)
+
+    def answers(self, outputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Adds the documents' texts; see the class."""
+        return {"document": tf.gather(self._texts, outputs["document_id"]), **outputs}
+
+    def answer_difference(
+        self, expected: dict[str, np.ndarray], got: dict[str, np.ndarray], tolerance: float
+    ) -> float | None:
+        """Compares two answers; documents that are as good as equally near may change places."""
+        wanted, found = (
+            dict(zip(answer["document_id"].tolist(), answer["score"], strict=True))
+            for answer in (expected, got)
+        )
+        last = min(expected["score"].min(), got["score"].min())
+        for number in wanted.keys() | found.keys():
+            if abs(wanted.get(number, last) - found.get(number, last)) > 2 * tolerance:
+                return None
+        texts = [self.documents[number] for number in got["document_id"].tolist()]
+        if got["document"].tolist() != texts:
+            return None
+        return largest_difference(expected["score"], got["score"])
+
+    def _text_bytes(self) -> int:
+        return sum(map(len, self.documents))
+
     def save(self, directory: str | os.PathLike[str], *, overwrite: bool = True) -> NoReturn:
         """Raises ConfigError: what is saved is the embedder; an index is made of it anew."""
         raise ConfigError(
             "A search is not saved but made: save the TextEmbedder, load it, and call `index`; or "
             "`export` the search."
         )
+
+
+def check_count(name: str, value: Any) -> None:
+    """Raises ConfigError for what is no positive integer."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"`{name}` must be a positive integer, got {value!r}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import ExitStack
 from typing import Any, ClassVar, Self
 
 import keras
@@ -176,5 +177,7 @@ class Task(TextModel):
         # Exports know about tasks, not the other way round.
         from keras_bert_zoo.export import export_task
 
-        with merged_lora(self.encoder):
+        with ExitStack() as merged:
+            for stage in self.stages():
+                merged.enter_context(merged_lora(stage.encoder))
             return export_task(self, path, format, **kwargs)
