@@ -129,6 +129,10 @@ class Task(TextModel):
         """Layers that transformers has not; their weights go to a file beside, by these names."""
         return {}
 
+    def _saved_heads(self) -> dict[str, keras.layers.Layer]:
+        """The heads that transformers has, by kind; of the others, see `_own_layers`."""
+        return {self.head_kind: self.head} if self.head_kind else {}
+
     def save(self, directory: str | os.PathLike[str], *, overwrite: bool = True) -> None:
         """Writes a Hugging Face directory, which transformers and `load` read.
 
@@ -149,7 +153,7 @@ class Task(TextModel):
             save_headed(
                 directory,
                 self.encoder,
-                {self.head_kind: self.head} if self.head_kind else {},
+                self._saved_heads(),
                 config=self._task_config(),
                 tokenizer=self.tokenizer,
                 side=self._side_config(),
