@@ -89,8 +89,11 @@ class TransformerDecoder(keras.layers.Layer):
         """Creates all weights."""
         if self.memory_projection is not None:
             self.memory_projection.build((None, self.memory_dim))
+        width = (None, self.config.hidden_dim)
+        with keras.name_scope(self.embeddings.name):
+            self.embeddings.norm.build(width)
         for layer in (*self.blocks, self.lm_head):
-            layer.build((None, self.config.hidden_dim))
+            layer.build(width)
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> keras.KerasTensor:
         """Returns the shape and dtype that `call` gives."""

@@ -21,6 +21,7 @@ from keras_bert_zoo.encoders.encoder import encoder_inputs
 from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.tasks.answering import AnsweringModel
 from keras_bert_zoo.tasks.inputs import as_examples, tokenized_dataset
+from keras_bert_zoo.text.tokenizer import Tokenizer
 from keras_bert_zoo.training.loop import default_optimizer, run_fit
 from keras_bert_zoo.training.optimizers import AdamW
 from keras_bert_zoo.training.probe import probe_head
@@ -53,23 +54,32 @@ class TextModel(AnsweringModel):
     # === Text to batches ===
 
     def tokenize_rows(
-        self, texts: Sequence[str], text_pairs: Sequence[str] | None = None
+        self,
+        texts: Sequence[str],
+        text_pairs: Sequence[str] | None = None,
+        *,
+        tokenizer: Tokenizer | None = None,
+        max_length: int | None = None,
     ) -> TokenRows:
         """Tokenizes texts into packed rows of at most `max_length` tokens.
 
         Args:
             texts: list of str or bytes.
             text_pairs: list of the same length, or None.
+            tokenizer: Tokenizer; None: the task's.
+            max_length: int; None: the task's.
 
         Returns:
             TokenRows.
         """
+        tokenizer = self.tokenizer if tokenizer is None else tokenizer
+        max_length = self.max_length if max_length is None else max_length
         ids, segments, lengths = [], [], []
         for begin in range(0, len(texts), _TOKENIZED_AT_ONCE):
             part: Any = list(texts[begin : begin + _TOKENIZED_AT_ONCE])
             if text_pairs is not None:
                 part = (part, list(text_pairs[begin : begin + _TOKENIZED_AT_ONCE]))
-            batch = self.tokenizer(part, max_length=self.max_length)
+            batch = tokenizer(part, max_length=max_length)
             mask = batch["padding_mask"].numpy().astype(bool)
             ids.append(batch["token_ids"].numpy()[mask])
             segments.append(batch["segment_ids"].numpy()[mask])

@@ -1,0 +1,346 @@
+"""Translators on disk, in the format of transformers' EncoderDecoderModel; and their beginnings."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_bert_zoo.checkpoints.huggingface import assign_tensors, write_tensors
+from keras_bert_zoo.checkpoints.names.bert import MASKED_LM
+from keras_bert_zoo.checkpoints.names.encoder_decoder import (
+    ARCHITECTURE,
+    IGNORED,
+    MODEL_TYPE,
+    decoder_names,
+    encoder_names,
+)
+from keras_bert_zoo.checkpoints.tensors import open_checkpoint
+from keras_bert_zoo.config import EncoderConfig, is_integer, is_number
+from keras_bert_zoo.encoders.encoder import Encoder
+from keras_bert_zoo.encoders.registry import build_encoder
+from keras_bert_zoo.errors import CheckpointError, ConfigError
+from keras_bert_zoo.files import SIDE_FILE, read_json, replace_directory, write_json
+from keras_bert_zoo.heads.decoder import TransformerDecoder
+from keras_bert_zoo.layers.initializers import untouched_weights
+from keras_bert_zoo.presets.fit import check_fit, encoder_shapes, head_shapes
+from keras_bert_zoo.presets.headed import load_headed
+from keras_bert_zoo.presets.io import find_preset, load_encoder, load_tokenizer
+from keras_bert_zoo.text.tokenizer import Tokenizer
+
+TARGET_TOKENIZER = "target_tokenizer"
+"""The folder with the tokenizer of the translations, where it is another than that of the texts."""
+_GENERATION_FILE = "generation_config.json"
+
+
+# === Beginnings ===
+
+
+def start_decoder(
+    encoder: Encoder,
+    tokenizer: Tokenizer,
+    target: str | os.PathLike[str] | Tokenizer | None,
+    *,
+    num_layers: int | None = None,
+    dropout: float | None = None,
+    allow_pickle: bool = False,
+    ignore_config_keys: Iterable[str] = (),
+    dtype: Any = None,
+) -> tuple[TransformerDecoder, Tokenizer]:
+    """Makes a decoder out of a BERT, as "BERT2BERT" does.
+
+    Self-attention, feed-forward parts and embeddings are the checkpoint's, the head for masked
+    language modelling, too, where it has one; attention over the encoder starts at random.
+
+    Args:
+        encoder: Encoder of the translator.
+        tokenizer: Tokenizer of the texts.
+        target: where the decoder comes from: a preset of the family "bert"; a tokenizer, or a
+            directory with nothing but one: then the blocks are the encoder's, and the embeddings of
+            tokens that both vocabularies have; or None: the encoder and its tokenizer.
+        num_layers: int. Of the blocks so many, evenly spaced; None: all.
+        dropout: float. None: as the checkpoint has it.
+        allow_pickle: bool. See `find_preset`.
+        ignore_config_keys: of the target's config.json.
+        dtype: Keras dtype policy.
+
+    Returns:
+        TransformerDecoder, and the Tokenizer of the translations.
+
+    Raises:
+        ConfigError: another family than BERT, or more blocks than there are.
+        CheckpointError: there is no such preset.
+
+    Source: arXiv 1907.12461.
+    """
+    source, lm_head = encoder, None
+    target_tokenizer = tokenizer
+    if isinstance(target, Tokenizer):
+        target_tokenizer = target
+    elif target is not None:
+        directory = find_preset(target, allow_pickle=allow_pickle)
+        target_tokenizer = load_tokenizer(directory)
+        if (directory / "config.json").is_file():
+            source, lm_head = _load_bert(directory, allow_pickle, ignore_config_keys)
+    config = source.config
+    if config.family != "bert":
+        raise ConfigError(
+            f"A decoder is started from a BERT, got {config.family!r}: name a preset of that "
+            "family as the target."
+        )
+    count = config.num_layers if num_layers is None else num_layers
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= config.num_layers:
+        raise ConfigError(
+            f"The decoder may have 1 to {config.num_layers} layers, as many as what it starts "
+            f"from, got {num_layers!r}."
+        )
+    rates = {} if dropout is None else {"dropout": dropout, "attention_dropout": dropout}
+    same = target_tokenizer.vocabulary == _vocabulary_of(source, tokenizer, target_tokenizer)
+    rows = config.vocabulary_size if same else target_tokenizer.vocabulary_size
+    decoder = TransformerDecoder(
+        dataclasses.replace(
+            config,
+            num_layers=count,
+            vocabulary_size=rows,
+            pad_token_id=target_tokenizer.pad_token_id,
+            tie_word_embeddings=True,
+            **rates,
+        ),
+        memory_dim=encoder.config.hidden_dim,
+        dtype=dtype,
+    )
+    decoder.build()
+    chosen = np.linspace(0, config.num_layers - 1, count).round().astype(int)
+    values = {variable.path: variable for variable in source.weights}
+    for variable in decoder.weights:
+        path = variable.path.removeprefix("decoder/")
+        block, slash, rest = path.partition("/")
+        if block.startswith("block_"):
+            path = f"block_{chosen[int(block.removeprefix('block_'))]}{slash}{rest}"
+        if path == "embeddings/token_table" and not same:
+            _copy_rows(variable, values[path], target_tokenizer, tokenizer)
+        elif path in values:
+            variable.assign(values[path])
+    if lm_head is not None:
+        for ours, theirs in zip(decoder.lm_head.weights, lm_head.weights, strict=True):
+            ours.assign(theirs)
+    return decoder, target_tokenizer
+
+
+def _vocabulary_of(source: Encoder, tokenizer: Tokenizer, target: Tokenizer) -> Any:
+    """The vocabulary that the checkpoint's token embedding is of."""
+    own = source.tokenizer
+    return (own or tokenizer).vocabulary
+
+
+def _copy_rows(table: Any, source: Any, target: Tokenizer, tokenizer: Tokenizer) -> None:
+    """Takes the embeddings of tokens that two vocabularies share."""
+    values = np.array(table.value)
+    rows = np.asarray(source.value)
+    known = {token: index for index, token in enumerate(tokenizer.vocabulary)}
+    for index, token in enumerate(target.vocabulary):
+        if token in known:
+            values[index] = rows[known[token]]
+    table.assign(values)
+
+
+def _load_bert(
+    directory: Path, allow_pickle: bool, ignore_config_keys: Iterable[str]
+) -> tuple[Encoder, Any]:
+    with open_checkpoint(directory, allow_pickle=allow_pickle) as tensors:
+        has_head = MASKED_LM["masked_lm/transform/kernel"] in tensors
+    options: dict[str, Any] = {
+        "allow_pickle": allow_pickle,
+        "ignore_config_keys": ignore_config_keys,
+    }
+    if not has_head:
+        return load_encoder(directory, pooler=False, **options), None
+    encoder, heads, _ = load_headed(directory, ("masked_lm",), **options)
+    head = heads["masked_lm"]
+    return encoder, head if head.tied else None
+
+
+# === Saved translators ===
+
+
+def is_translator(raw: Mapping[str, Any]) -> bool:
+    """Whether a config.json is of an encoder with a decoder."""
+    return raw.get("model_type") == MODEL_TYPE
+
+
+def load_translator(
+    directory: Path,
+    raw: Mapping[str, Any],
+    *,
+    allow_pickle: bool = False,
+    ignore_config_keys: Iterable[str] = (),
+    dtype: Any = None,
+) -> tuple[Encoder, TransformerDecoder]:
+    """Loads an EncoderDecoderModel, strictly.
+
+    Args:
+        directory: path.
+        raw: its config.json.
+        allow_pickle: bool. See `open_checkpoint`.
+        ignore_config_keys: of both configs, keys to leave unread although they are unknown.
+        dtype: Keras dtype policy.
+
+    Returns:
+        Encoder and TransformerDecoder.
+
+    Raises:
+        ConfigError: a config that is not supported.
+        CheckpointError: the tensors do not fit.
+    """
+    encoder_config, decoder_config = _configs(raw, frozenset(ignore_config_keys))
+    projected = encoder_config.hidden_dim != decoder_config.hidden_dim
+    names = encoder_names(encoder_config) | decoder_names(decoder_config, projected=projected)
+    shapes = encoder_shapes(encoder_config) | _decoder_shapes(encoder_config, decoder_config)
+    with open_checkpoint(directory, allow_pickle=allow_pickle) as tensors:
+        check_fit(tensors, shapes, names, allow_unread=IGNORED)
+        with untouched_weights():
+            encoder = build_encoder(encoder_config, pooler=False, dtype=dtype)
+            decoder = TransformerDecoder(
+                decoder_config, memory_dim=encoder_config.hidden_dim, dtype=dtype
+            )
+            decoder.build()
+        variables = [*encoder.weights, *decoder.weights]
+        assign_tensors(tensors, variables, names, allow_unread=IGNORED)
+    return encoder, decoder
+
+
+def _configs(
+    raw: Mapping[str, Any], ignored: frozenset[str]
+) -> tuple[EncoderConfig, EncoderConfig]:
+    parts = []
+    for name in ("encoder", "decoder"):
+        part = raw.get(name)
+        if not isinstance(part, Mapping):
+            raise ConfigError(
+                f"config.json of an {MODEL_TYPE} model must hold `{name}`, an object."
+            )
+        parts.append(dict(part))
+    for key in ("is_decoder", "add_cross_attention"):
+        if parts[1].pop(key, False) is not True:
+            raise ConfigError(f"The decoder's config must say `{key}`: true.")
+    if raw.get("tie_encoder_decoder") or parts[1].get("tie_word_embeddings") is False:
+        raise ConfigError(
+            "A decoder that shares the encoder's weights (`tie_encoder_decoder`), or whose last "
+            "kernel is not its token embedding (`tie_word_embeddings`: false), is not supported."
+        )
+    encoder, decoder = (EncoderConfig.from_huggingface(part, ignore=ignored) for part in parts)
+    if decoder.family != "bert":
+        raise ConfigError(f"The decoder must be a BERT, got {decoder.family!r}.")
+    return encoder, decoder
+
+
+def _decoder_shapes(encoder: EncoderConfig, decoder: EncoderConfig) -> dict[str, tuple[int, ...]]:
+    """The shape of every variable of a decoder, by path."""
+    shapes = encoder_shapes(decoder) | head_shapes(decoder, "masked_lm")
+    width = decoder.hidden_dim
+    for i in range(decoder.num_layers):
+        for name in ("cross_attention/query", "cross_attention/key", "cross_attention/value",
+                     "cross_output"):  # fmt: skip
+            shapes[f"block_{i}/{name}/kernel"] = (width, width)
+            shapes[f"block_{i}/{name}/bias"] = (width,)
+        shapes[f"block_{i}/cross_norm/gamma"] = shapes[f"block_{i}/cross_norm/beta"] = (width,)
+    if encoder.hidden_dim != width:
+        shapes["memory_projection/kernel"] = (encoder.hidden_dim, width)
+        shapes["memory_projection/bias"] = (width,)
+    return {f"decoder/{path}": shape for path, shape in shapes.items()}
+
+
+def load_target_tokenizer(directory: Path, tokenizer: Tokenizer) -> Tokenizer:
+    """The tokenizer of the translations: in its own folder, or that of the texts."""
+    folder = directory / TARGET_TOKENIZER
+    return load_tokenizer(folder) if folder.is_dir() else tokenizer
+
+
+def generation_options(directory: Path, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """How transformers would search: `num_beams`, `length_penalty`, `max_target_length`.
+
+    Args:
+        directory: path.
+        raw: its config.json, in which older versions wrote it.
+
+    Returns:
+        dict with those that are said, and are of sense.
+    """
+    path = directory / _GENERATION_FILE
+    said = {**raw, **(read_json(path) if path.is_file() else {})}
+    found: dict[str, Any] = {}
+    if is_integer(said.get("num_beams")) and 1 <= said["num_beams"] <= 64:
+        found["num_beams"] = said["num_beams"]
+    if is_number(said.get("length_penalty")):
+        found["length_penalty"] = float(said["length_penalty"])
+    for key, more in (("max_length", 1), ("max_new_tokens", 0)):  # of max_length, [CLS] is one
+        if is_integer(said.get(key)) and said[key] - more >= 1:
+            found["max_target_length"] = said[key] - more
+    return found
+
+
+def save_translator(
+    directory: str | os.PathLike[str],
+    encoder: Encoder,
+    decoder: TransformerDecoder,
+    tokenizer: Tokenizer,
+    target_tokenizer: Tokenizer,
+    *,
+    generation: Mapping[str, Any],
+    side: Mapping[str, Any],
+    overwrite: bool = True,
+) -> None:
+    """Writes an EncoderDecoderModel, aside and renamed.
+
+    Args:
+        directory: path; missing, empty, or an earlier save.
+        encoder: Encoder.
+        decoder: TransformerDecoder.
+        tokenizer: Tokenizer of the texts.
+        target_tokenizer: Tokenizer of the translations.
+        generation: `num_beams`, `length_penalty` and `max_target_length`.
+        side: contents of `SIDE_FILE`.
+        overwrite: bool. Whether to replace an earlier save.
+
+    Raises:
+        CheckpointError: it cannot be written, or is there and not to be replaced.
+    """
+    if not overwrite and os.path.exists(directory):
+        raise CheckpointError(f"{os.fspath(directory)!r} exists, and `overwrite` is False.")
+    special = {
+        "decoder_start_token_id": target_tokenizer.cls_token_id,
+        "eos_token_id": target_tokenizer.sep_token_id,
+        "pad_token_id": target_tokenizer.pad_token_id,
+    }
+    config = {
+        "architectures": [ARCHITECTURE],
+        "model_type": MODEL_TYPE,
+        "is_encoder_decoder": True,
+        "encoder": encoder.config.to_huggingface(),
+        "decoder": decoder.config.to_huggingface()
+        | {"is_decoder": True, "add_cross_attention": True},
+        **special,
+        "dtype": "float32",
+    }
+    search = {
+        "num_beams": generation["num_beams"],
+        "length_penalty": generation["length_penalty"],
+        "max_new_tokens": generation["max_target_length"],
+    }
+    names = encoder_names(encoder.config) | decoder_names(
+        decoder.config, projected=decoder.memory_projection is not None
+    )
+    with replace_directory(directory, CheckpointError, marker=SIDE_FILE) as aside:
+        write_json(aside / "config.json", config)
+        write_json(aside / _GENERATION_FILE, special | search)
+        write_json(aside / SIDE_FILE, dict(side))
+        tokenizer.save(aside)
+        if target_tokenizer is not tokenizer:
+            (aside / TARGET_TOKENIZER).mkdir()
+            target_tokenizer.save(aside / TARGET_TOKENIZER)
+        variables = [weight for weight in encoder.weights if weight.path in names]
+        write_tensors(aside, [*variables, *decoder.weights], names)
