@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from keras_bert_zoo.tasks.masked_lm import MaskedLM
     from keras_bert_zoo.tasks.multiple_choice import MultipleChoice
     from keras_bert_zoo.tasks.next_sentence import NextSentence
+    from keras_bert_zoo.tasks.open_domain import OpenDomainQuestionAnswerer
     from keras_bert_zoo.tasks.question_answerer import QuestionAnswerer
     from keras_bert_zoo.tasks.relation_classifier import RelationClassifier
     from keras_bert_zoo.tasks.text_classifier import TextClassifier
@@ -41,6 +42,7 @@ __all__ = [
     "MaskedLM",
     "MultipleChoice",
     "NextSentence",
+    "OpenDomainQuestionAnswerer",
     "QuestionAnswerer",
     "RelationClassifier",
     "SentencePieceTokenizer",
@@ -70,6 +72,7 @@ _MODULES = {
     "MaskedLM": "keras_bert_zoo.tasks.masked_lm",
     "MultipleChoice": "keras_bert_zoo.tasks.multiple_choice",
     "NextSentence": "keras_bert_zoo.tasks.next_sentence",
+    "OpenDomainQuestionAnswerer": "keras_bert_zoo.tasks.open_domain",
     "QuestionAnswerer": "keras_bert_zoo.tasks.question_answerer",
     "RelationClassifier": "keras_bert_zoo.tasks.relation_classifier",
     "SentencePieceTokenizer": "keras_bert_zoo.text.sentencepiece",

@@ -32,6 +32,7 @@ COMMANDS = {
     "presets": "list the pretrained models that `train` can start from",
     "convert": "write a checkpoint in another format, and compare the two",
     "train": "fine-tune a model on a file of texts",
+    "index": "build a collection of documents that answers questions",
     "evaluate": "measure a trained model on a file of texts with labels",
     "predict": "answer texts from a file or standard input, as JSON Lines",
     "export": "write a SavedModel that answers raw strings, for TensorFlow Serving",

@@ -20,16 +20,19 @@ TASKS = {
     "masked-lm": "masked_lm",
     "next-sentence": "next_sentence",
 }
+# Likewise, of what other commands than `train` make.
+BUILT = {"open-domain-question-answering": "open_domain"}
 
 
 def task_command(name: str) -> TaskCommand:
-    """Looks a task up by the name that --task takes.
+    """Looks a task up by the name that --task takes, or that a saved directory has.
 
     Raises:
         ConfigError: unknown name; the message lists the known ones.
     """
-    if name not in TASKS:
-        raise ConfigError(f"unknown task {name!r}; expected one of: {', '.join(TASKS)}")
-    module = importlib.import_module(f"{__name__}.{TASKS[name]}")
+    known = TASKS | BUILT
+    if name not in known:
+        raise ConfigError(f"unknown task {name!r}; expected one of: {', '.join(known)}")
+    module = importlib.import_module(f"{__name__}.{known[name]}")
     command: TaskCommand = module.make_command(name)
     return command

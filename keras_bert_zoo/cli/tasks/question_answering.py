@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from keras_bert_zoo.cli import options
 from keras_bert_zoo.cli.tasks.base import TaskCommand, number
@@ -27,6 +27,8 @@ class QuestionCommand(TaskCommand):
     """Questions, each with the text that answers it."""
 
     unit = "questions"
+    reads_contexts: ClassVar[bool] = True
+    """Whether each question comes with the text to read."""
 
     def add_data_options(self, parser: Any, *, labelled: bool) -> None:
         """Adds how answers and columns are read."""
@@ -42,9 +44,10 @@ class QuestionCommand(TaskCommand):
         group.add_argument(
             "--question", metavar="COLUMN", default="question", help="column of the question"
         )
-        group.add_argument(
-            "--context", metavar="COLUMN", default="context", help="column of the text to read"
-        )
+        if self.reads_contexts:
+            group.add_argument(
+                "--context", metavar="COLUMN", default="context", help="column of the text to read"
+            )
         group.add_argument(
             "--columns",
             metavar="NAMES",
@@ -53,9 +56,13 @@ class QuestionCommand(TaskCommand):
         )
         group.add_argument(
             "--format",
-            choices=("jsonl", "csv", "tsv", "squad"),
+            choices=("jsonl", "csv", "tsv", "squad", *(() if self.reads_contexts else ("text",))),
             help="the file's format; default: told by the name, squad for .json (.gz allowed after "
-            "it), jsonl for standard input",
+            + (
+                "it), jsonl for standard input"
+                if self.reads_contexts
+                else "it), text (a question a line) for .txt and standard input"
+            ),
         )
         group.add_argument(
             "--delimiter", metavar="CHARACTER", help="between fields; default: that of the format"
@@ -108,12 +115,14 @@ class QuestionCommand(TaskCommand):
             return
         delimiter = "\t" if args.delimiter == "\\t" else args.delimiter
         table_format: TableFormat | None = args.format
-        if table_format is None and args.input == "-":
+        if table_format is None and not self.reads_contexts:
+            table_format = "text" if named == "-" or named.endswith(".txt") else None
+        elif table_format is None and args.input == "-":
             table_format = "jsonl"
         for part in read_table_in_parts(
             source,
             text=args.question,
-            text_pair=args.context,
+            text_pair=args.context if self.reads_contexts else None,
             label=None,
             format=table_format,
             columns=args.columns,
@@ -121,8 +130,9 @@ class QuestionCommand(TaskCommand):
             encoding=args.encoding,
             replace_invalid=args.replace_invalid,
         ):
+            contexts = part.text_pairs if self.reads_contexts else [""] * len(part)
             yield QuestionExamples(
-                part.texts, part.text_pairs or [], rows=part.rows, lines=part.rows, path=part.path
+                part.texts, contexts or [], rows=part.rows, lines=part.rows, path=part.path
             )
 
     def build(self, args: argparse.Namespace, **common: Any) -> Any:
@@ -154,16 +164,20 @@ class QuestionCommand(TaskCommand):
         self, task: QuestionAnswerer, examples: QuestionExamples, args: argparse.Namespace
     ) -> list[dict[str, Any]]:
         """Answers questions."""
+        import numpy as np
+
         answers = task.predict(examples, batch_size=args.batch_size)
         rows = []
         for index, question in enumerate(examples.questions):
             row: dict[str, Any] = {"id": examples.ids[index], "question": question}
             for name, values in answers.items():
                 value = values[index]
-                if name in ("score", "no_answer"):
+                if isinstance(value, str):
+                    row[name] = value
+                elif value.dtype == np.float32:
                     row[name] = number(value) if value.ndim == 0 else [number(v) for v in value]
                 else:
-                    row[name] = value if isinstance(value, str) else value.tolist()
+                    row[name] = value.tolist()
             if task.null_threshold is None:
                 del row["no_answer"]
             rows.append(row)
@@ -192,6 +206,7 @@ class QuestionCommand(TaskCommand):
                     "predicted": row["answer"],
                     "f1": round(float(f1[index]), 4),
                     "score": row["score"],
+                    **({"passage": row["passage"]} if "passage" in row else {}),
                     "context": examples.contexts[index],
                     "row": examples.rows[index],
                 }

@@ -1,0 +1,190 @@
+"""keras-bert-zoo index: builds a collection of documents that answers questions."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from keras_bert_zoo.cli import options
+from keras_bert_zoo.cli.options import Parser
+from keras_bert_zoo.errors import DataError
+
+if TYPE_CHECKING:
+    from keras_bert_zoo.data.examples import Examples
+
+DESCRIPTION = """\
+Build a collection that answers questions: its documents are cut into passages, which a retriever
+(an embedding model) finds for a question and a reader (a question-answering model) reads. What is
+written holds all three, for predict, evaluate and export."""
+
+EXAMPLES = """
+  keras-bert-zoo index --retriever minilm_l6_en_uncased --reader runs/questions \\
+      --documents articles.jsonl --text body --output runs/library
+  keras-bert-zoo index --retriever runs/search --reader runs/questions --documents pages.txt \\
+      --dev dev.json --output runs/library
+  echo "Who built the bridge?" | keras-bert-zoo predict --model runs/library
+"""
+
+
+def add_arguments(parser: Parser) -> None:
+    """Adds the command's options."""
+    parser.add_argument(
+        "--retriever",
+        required=True,
+        metavar="MODEL",
+        help="directory or preset of an embedding model",
+    )
+    parser.add_argument(
+        "--reader", required=True, metavar="DIR", help="directory of a question-answering model"
+    )
+    parser.add_argument("--documents", required=True, metavar="FILE", help="what to search")
+    parser.add_argument("--output", required=True, metavar="DIR", help="where to write")
+    group = parser.add_argument_group("columns and format of the documents")
+    group.add_argument("--text", metavar="COLUMN", default="text", help="column of the document")
+    group.add_argument(
+        "--columns",
+        metavar="NAMES",
+        type=options.comma_separated,
+        help="names of all columns, comma-separated, for a CSV or TSV file without a header",
+    )
+    group.add_argument(
+        "--format",
+        choices=("text", "jsonl", "csv", "tsv", "squad"),
+        help="default: told by the name (.gz allowed after it); text, a document a line, for .txt; "
+        "squad, whose contexts are the documents, for .json",
+    )
+    group.add_argument(
+        "--delimiter", metavar="CHARACTER", help="between fields; default: that of the format"
+    )
+    group.add_argument("--encoding", default="utf-8", help="the file's encoding")
+    group = parser.add_argument_group("passages and answers")
+    group.add_argument(
+        "--passage-tokens",
+        type=options.positive_int,
+        help="tokens of a passage; default: as many as the retriever takes",
+    )
+    group.add_argument(
+        "--passage-overlap",
+        type=options.non_negative_int,
+        help="tokens that neighbouring passages of a long document share; default: a quarter",
+    )
+    group.add_argument(
+        "--top-passages",
+        type=options.positive_int,
+        default=5,
+        help="passages that are read for a question",
+    )
+    group.add_argument(
+        "--top-k",
+        type=options.positive_int,
+        default=1,
+        help="answers to a question; more than one become lists",
+    )
+    group.add_argument(
+        "--retriever-weight",
+        type=options.non_negative_float,
+        default=20.0,
+        help="of a passage's similarity beside the reader's logits",
+    )
+    group.add_argument(
+        "--dev",
+        metavar="FILE",
+        help="questions with answers, in SQuAD's form, to choose --retriever-weight by",
+    )
+    group.add_argument(
+        "--skip-misplaced",
+        action="store_true",
+        help="leave out answers that are not where the file says they are",
+    )
+    parser.add_argument(
+        "--batch-size", type=options.positive_int, default=64, help="passages at once"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command; returns the exit status."""
+    from keras_bert_zoo.data.squad import read_squad
+
+    documents = read_documents(args)
+    dev = read_squad(args.dev, skip_misplaced=args.skip_misplaced) if args.dev else None
+
+    from keras_bert_zoo.cli.runtime import start_tensorflow
+
+    start_tensorflow(verbose=args.verbose)
+
+    from keras_bert_zoo.tasks.open_domain import OpenDomainQuestionAnswerer
+    from keras_bert_zoo.tasks.question_answerer import QuestionAnswerer
+    from keras_bert_zoo.tasks.text_embedder import TextEmbedder
+
+    task = OpenDomainQuestionAnswerer(
+        TextEmbedder.from_preset(args.retriever),
+        QuestionAnswerer.load(args.reader),
+        documents,
+        passage_tokens=args.passage_tokens,
+        passage_overlap=args.passage_overlap,
+        top_passages=args.top_passages,
+        top_k=args.top_k,
+        retriever_weight=args.retriever_weight,
+        batch_size=args.batch_size,
+        verbose=int(sys.stderr.isatty() and sys.stdout.isatty() and not args.json),
+    )
+    if dev is not None:
+        task.tune_weight(dev, batch_size=args.batch_size)
+    task.save(args.output)
+    figures = {
+        "documents": len(documents),
+        "passages": len(task.passages),
+        "retriever_weight": task.retriever_weight,
+    }
+    if args.json:
+        print(json.dumps({"path": args.output, **figures}))
+        return 0
+    print(
+        f"{len(documents):,} documents in {len(task.passages):,} passages of at most "
+        f"{task.passage_tokens} tokens; retriever weight {task.retriever_weight:g}"
+    )
+    print(f"saved in {args.output}; next:")
+    for name, more in (
+        ("evaluate", "--data FILE"),
+        ("predict", "--input FILE"),
+        ("export", "--output saved_models/NAME"),
+    ):
+        print(f"  keras-bert-zoo {name} --model {args.output} {more}")
+    return 0
+
+
+def read_documents(args: argparse.Namespace) -> Examples:
+    """Reads the documents of a table, of lines, or the contexts of questions.
+
+    Args:
+        args: of the command.
+
+    Returns:
+        Examples; of a file of questions, each context once.
+
+    Raises:
+        DataError: with file and line.
+    """
+    from keras_bert_zoo.data.examples import Examples
+    from keras_bert_zoo.data.squad import read_squad
+    from keras_bert_zoo.data.tables import read_table
+
+    name = args.documents.lower().removesuffix(".gz")
+    if args.format == "squad" or (args.format is None and name.endswith(".json")):
+        contexts = read_squad(args.documents, answers=False).contexts
+        return Examples(list(dict.fromkeys(contexts)), path=args.documents)
+    documents = read_table(
+        args.documents,
+        text=args.text,
+        label=None,
+        format="text" if args.format is None and name.endswith(".txt") else args.format,
+        columns=args.columns,
+        delimiter="\t" if args.delimiter == "\\t" else args.delimiter,
+        encoding=args.encoding,
+    )
+    if not any(text.strip() for text in documents.texts):
+        raise DataError(f"{args.documents}: expected documents to search, but all are empty")
+    return documents

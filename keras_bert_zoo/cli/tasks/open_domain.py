@@ -1,0 +1,47 @@
+"""Open-domain question answering: questions asked of a collection that `index` built."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, ClassVar
+
+from keras_bert_zoo.cli import options
+from keras_bert_zoo.cli.tasks.question_answering import QuestionCommand
+from keras_bert_zoo.errors import ConfigError
+
+
+def make_command(name: str) -> OpenDomainCommand:
+    """Makes the command of this module's task."""
+    return OpenDomainCommand(name)
+
+
+class OpenDomainCommand(QuestionCommand):
+    """Questions without a text."""
+
+    reads_contexts: ClassVar[bool] = False
+
+    def add_data_options(self, parser: Any, *, labelled: bool) -> None:
+        """Adds how questions are read, and what is found and read for them."""
+        super().add_data_options(parser, labelled=labelled)
+        group = parser.add_argument_group("search")
+        group.add_argument(
+            "--top-passages",
+            type=options.positive_int,
+            help="passages that are read for a question; default: as saved",
+        )
+        group.add_argument(
+            "--retriever-weight",
+            type=options.non_negative_float,
+            help="of a passage's similarity beside the reader's logits; default: as saved",
+        )
+
+    def build(self, args: argparse.Namespace, **common: Any) -> Any:
+        """There is nothing to train."""
+        raise ConfigError("a collection is not trained but built: `keras-bert-zoo index`")
+
+    def check_loaded(self, task: Any, args: argparse.Namespace) -> None:
+        """Takes over how much is found, read and answered."""
+        for name in ("top_k", "top_passages", "retriever_weight"):
+            value = getattr(args, name, None)
+            if value is not None:
+                setattr(task, name, value)

@@ -1,0 +1,503 @@
+"""Open-domain question answering: a question against a collection, not against a given text."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
+
+import numpy as np
+import tensorflow as tf
+
+from keras_bert_zoo.data.squad import Answer, QuestionExamples
+from keras_bert_zoo.errors import CheckpointError, ConfigError, DataError
+from keras_bert_zoo.files import SIDE_FILE, replace_directory, write_json
+from keras_bert_zoo.heads.embedder import unit_length
+from keras_bert_zoo.tasks.answer_spans import best_spans
+from keras_bert_zoo.tasks.answering import AnsweringModel, as_bytes, largest_difference
+from keras_bert_zoo.tasks.embedding_index import DocumentSearch, check_count
+from keras_bert_zoo.tasks.files import read_side_file
+from keras_bert_zoo.tasks.inputs import as_examples
+from keras_bert_zoo.tasks.open_domain_answers import best_answers, passage_spans
+from keras_bert_zoo.tasks.open_domain_files import read_documents, write_documents
+from keras_bert_zoo.tasks.open_domain_measuring import measure
+from keras_bert_zoo.tasks.passages import Passages, check_passages, embed_passages
+from keras_bert_zoo.training.open_domain_metrics import OpenDomainReport, best_weight
+from keras_bert_zoo.training.qa_metrics import Segmentation
+
+if TYPE_CHECKING:
+    from keras_bert_zoo.tasks.question_answerer import QuestionAnswerer
+    from keras_bert_zoo.tasks.text_embedder import TextEmbedder
+
+RETRIEVER, READER = "retriever", "reader"
+"""Folders of a saved collection."""
+WEIGHTS = (0.0, 1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 50.0, 100.0)
+"""What `tune_weight` tries."""
+
+_SEARCHED_AT_ONCE = 256  # questions; bounds the memory of their similarities to all passages
+
+
+class OpenDomainQuestionAnswerer(DocumentSearch):
+    """Answers a question from a collection of documents: a retriever, then a reader.
+
+    Documents are cut into overlapping passages, which are embedded once. A question is embedded,
+    the nearest passages are found, exactly, and the reader looks for the answer in each of them.
+    There is no training of its own: it is made of two trained models.
+
+    Spans of all passages that are read compete by
+
+        reader's logits of start and end + `retriever_weight` * similarity of the passage.
+
+    Of a reader with a `null_threshold` the logits of no answer, in the same passage, are subtracted
+    first: they say how likely the passage is to answer at all. Passages in which no answer exceeds
+    the best span by more than the threshold give none.
+
+    `predict` and the exported model take `question` and answer with
+
+    - `answer` str, cut out of a document; "" where no passage answers;
+    - `score` float32, its probability: a softmax over the sums above, of all spans of all passages
+      that are read, with that of no answer in each where the reader has a `null_threshold`;
+    - `document_id` int32, the document's number in the collection, from 0; -1 without an answer;
+    - `start`, `end` int32, bytes of the document: `document_bytes[start:end]` is the answer;
+      `start_character`, `end_character` int32, the same in characters, counted at each byte other
+      than 0b10xxxxxx. All are 0 where there is no answer;
+    - `passage` str, the part of the document that was read, and `passage_score` float32, its
+      similarity with the question: a cosine, or a dot product where the embedder compares by these;
+    - `no_answer` float32 (questions,): by how much the logits of no answer exceed those of the best
+      span, in the passage where they do so least.
+
+    They are of the shape (questions,), or with `top_k` above 1 of (questions, top_k), from the best
+    to the least, each span of a document once; places without an answer are filled as above.
+
+    Args:
+        embedder: TextEmbedder, the retriever.
+        reader: QuestionAnswerer. Its `top_k` is not used.
+        documents: list of str or bytes; Examples, of which the texts are taken.
+        passage_tokens: int. The retriever's tokens of a passage, with its special tokens; at most
+            its `max_length`, which is the default. Shorter documents are one passage, whole.
+        passage_overlap: int. Tokens that neighbouring passages share; None: a quarter of a passage.
+        top_passages: int. How many are read for a question; all where they are fewer.
+        top_k: int. How many answers are given.
+        retriever_weight: float. See above; `tune_weight` finds a better one.
+        passages: Passages with vectors, made of these documents by this retriever before. None:
+            documents are cut and embedded.
+        batch_size: int. Passages embedded at once.
+        verbose: 1 shows a progress bar.
+
+    Raises:
+        DataError: there are no documents.
+        ConfigError: a number that makes no sense.
+
+    Attributes:
+        documents: list of bytes.
+        passages: Passages.
+
+    Source: retriever and reader as in arXiv 1704.00051; scores put together as in arXiv 1902.01718.
+    """
+
+    task_name: ClassVar[str] = "open-domain-question-answering"
+    takes_datasets: ClassVar[bool] = False
+    # Rounding to bfloat16 would change which passages are read; a question is short.
+    keeps_dtype: ClassVar[bool] = True
+
+    retriever: TextEmbedder
+    reader: QuestionAnswerer
+
+    def __init__(
+        self,
+        embedder: TextEmbedder,
+        reader: QuestionAnswerer,
+        documents: Any,
+        *,
+        passage_tokens: int | None = None,
+        passage_overlap: int | None = None,
+        top_passages: int = 5,
+        top_k: int = 1,
+        retriever_weight: float = 20.0,
+        passages: Passages | None = None,
+        batch_size: int = 64,
+        verbose: Any = 0,
+    ) -> None:
+        texts = documents.texts if hasattr(documents, "texts") else as_examples(documents).texts
+        if not len(texts):
+            raise DataError("There are no documents: expected at least one text.")
+        if passage_tokens is None:
+            passage_tokens = embedder.max_length
+        for name, value, most in (
+            ("passage_tokens", passage_tokens, embedder.max_length),
+            ("top_passages", top_passages, 1000),
+            ("top_k", top_k, 100),
+        ):
+            check_count(name, value)
+            if value > most:
+                raise ConfigError(f"`{name}` must be at most {most}, got {value}.")
+        stored = [as_bytes(text) for text in texts]
+        if passages is None:
+            passages = embed_passages(
+                embedder,
+                stored,
+                tokens=passage_tokens,
+                overlap=passage_overlap,
+                batch_size=batch_size,
+                verbose=verbose,
+            )
+        super().__init__(embedder, passages.vectors, top_k=top_passages)
+        # Not through Keras, which would count their weights among this model's.
+        self.__dict__.update(retriever=embedder, reader=reader)
+        self.documents = stored
+        self.passages = passages
+        self.passage_tokens = passage_tokens
+        self.passage_overlap = passage_overlap
+        self.top_k = top_k
+        self.retriever_weight = _checked_weight(retriever_weight)
+        self._by_passage = False
+        texts = passages.texts(stored)
+        self._size = sum(map(len, texts))
+        with tf.init_scope(), tf.device("CPU:0"):
+            self._texts = tf.constant(texts, tf.string)
+            self._places = tf.constant(
+                np.stack([passages.document_id, passages.start, passages.start_character], axis=1)
+            )  # (N, 3)
+
+    @property
+    def top_passages(self) -> int:
+        """How many passages are read for a question."""
+        return int(self.head.top_k)
+
+    @top_passages.setter
+    def top_passages(self, value: int) -> None:
+        check_count("top_passages", value)
+        self.head.top_k = min(value, len(self.passages))
+
+    @property
+    def null_threshold(self) -> float | None:
+        """The reader's, of `no_answer`; None: every question is answered."""
+        return self.reader.null_threshold
+
+    # === The graph ===
+
+    def stages(self) -> Sequence[AnsweringModel]:
+        """This model, which finds passages; and the reader."""
+        return (self, self.reader)
+
+    def text_specs(self) -> dict[str, tf.TensorSpec]:
+        """`question`, string (B,)."""
+        return {"question": tf.TensorSpec([None], tf.string, name="question")}
+
+    def answers(self, outputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """For callers who send token ids: the passages that are nearest.
+
+        `passage`, `document_id`, `start`, `start_character` and `passage_score`: (B, passages).
+        """
+        places = tf.gather(self._places, outputs["document_id"])
+        return {
+            "passage": tf.gather(self._texts, outputs["document_id"]),
+            "document_id": places[:, :, 0],
+            "start": places[:, :, 1],
+            "start_character": places[:, :, 2],
+            "passage_score": outputs["score"],
+        }
+
+    def answer_with(
+        self, runs: Sequence[Callable[[dict[str, tf.Tensor]], Any]], *texts: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Finds passages for questions and reads them; see `AnsweringModel`.
+
+        Legend: B questions, P passages read for each, K answers.
+        """
+        search, read = runs
+        (question,) = texts
+        inputs, _ = self.encode_texts(question)
+        found = self.answers(search(inputs))
+        passages = tf.reshape(found["passage"], [-1])  # (B * P,)
+        inputs, context = self.reader.encode_texts(tf.repeat(question, self.top_passages), passages)
+        top_k = 1 if self._by_passage else self.top_k
+        best = best_spans(
+            read(inputs),
+            context,
+            tf.size(passages),
+            top_k=top_k,
+            max_tokens=self.reader.max_answer_tokens,
+        )
+        threshold = self.null_threshold
+        spans = passage_spans(found, best, less_null=threshold is not None)
+        if self._by_passage:
+            return {
+                "answer": spans.columns["answer"][:, :, 0],
+                "reader_score": spans.scores[:, :, 0],
+                "no_answer": spans.no_answer,
+                "passage_score": found["passage_score"],
+            }
+        answers = best_answers(
+            spans,
+            found["passage_score"],
+            top_k=top_k,
+            weight=self.retriever_weight,
+            null_threshold=threshold,
+        )
+        if top_k == 1:
+            answers = {
+                name: values if name == "no_answer" else values[:, 0]
+                for name, values in answers.items()
+            }
+        return answers
+
+    def _graph_key(self) -> tuple[Any, ...]:
+        return (
+            *super()._graph_key(),
+            self.top_k,
+            self.top_passages,
+            self.retriever_weight,
+            self._by_passage,
+            *self.reader._graph_key(),
+            *(id(variable) for variable in self.reader.weights),
+        )
+
+    def answer_difference(
+        self, expected: dict[str, np.ndarray], got: dict[str, np.ndarray], tolerance: float
+    ) -> float | None:
+        """Compares two answers; spans that are as good as equally probable may change places."""
+        if "answer" not in expected:  # passages, for token ids
+            names = ("document_id", "start", "passage")
+            different = np.logical_or.reduce([expected[n] != got[n] for n in names])
+            differences = np.abs(expected["passage_score"] - got["passage_score"])
+            if (differences[different] > 2 * tolerance).any():
+                return None
+            return largest_difference(expected["passage_score"], got["passage_score"])
+        places = ("answer", "document_id", "start", "end", "start_character", "end_character")
+        different = np.logical_or.reduce([expected[n] != got[n] for n in places])
+        if different.any():
+            # One step of rounding in the logits is one factor of the probability.
+            scores = [np.maximum(answer["score"], 1e-30) for answer in (expected, got)]
+            if (np.abs(np.log(scores[0] / scores[1]))[different] > 20 * tolerance).any():
+                return None
+        similarities = [np.where(different, 0, a["passage_score"]) for a in (expected, got)]
+        return max(
+            # Rounding of similarities counts as often as their weight says.
+            largest_difference(expected["score"], got["score"])
+            / max(1.0, self.retriever_weight / 10),
+            largest_difference(*similarities),
+            # A sum of four logits.
+            largest_difference(expected["no_answer"], got["no_answer"]) / 4,
+        )
+
+    def _text_bytes(self) -> int:
+        return self._size
+
+    # === Questions ===
+
+    def _examples(self, x: Any) -> Any:
+        return x if isinstance(x, QuestionExamples) else as_examples(x)
+
+    def _text_columns(self, examples: Any) -> tuple[Sequence[Any], ...]:
+        if isinstance(examples, QuestionExamples):
+            return (examples.questions,)
+        if examples.text_pairs is not None:
+            raise DataError(
+                "Expected questions alone, got pairs: the texts to read are those of the "
+                "collection. A QuestionAnswerer reads a given text."
+            )
+        return (examples.texts,)
+
+    def find_passages(
+        self, questions: Sequence[str | bytes], *, top_passages: int, batch_size: int = 64
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Finds the passages that are nearest to questions, without reading them.
+
+        Args:
+            questions: list of str or bytes.
+            top_passages: int. How many; all where they are fewer.
+            batch_size: int.
+
+        Returns:
+            int64 (questions, passages), numbers of `passages`, the nearest first, of equally near
+            ones the first; and float32 of the same shape, their similarities.
+        """
+        prompt = "query" if "query" in self.retriever.prompts else None
+        vectors = self.retriever.embed(questions, prompt=prompt, batch_size=batch_size)
+        if self.head.normalize:
+            vectors = unit_length(tf.constant(vectors)).numpy()
+        count = min(top_passages, len(self.passages))
+        numbers, scores = [np.zeros((0, count), np.int64)], [np.zeros((0, count), np.float32)]
+        for begin in range(0, len(vectors), _SEARCHED_AT_ONCE):
+            similarity = vectors[begin : begin + _SEARCHED_AT_ONCE] @ self.passages.vectors.T
+            order = np.argsort(-similarity, axis=1, kind="stable")[:, :count]
+            numbers.append(order)
+            scores.append(np.take_along_axis(similarity, order, 1))
+        return np.concatenate(numbers), np.concatenate(scores)
+
+    # === Measuring ===
+
+    def report(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        batch_size: int = 64,
+        segmentation: Segmentation = "auto",
+    ) -> OpenDomainReport:
+        """Exact match and F1 of the answers, and how often the right passage is found.
+
+        Args:
+            x: QuestionExamples with answers. Their contexts are not read; where they are documents
+                of the collection, they say which passages are right.
+            y: or questions' answers.
+            batch_size: int. Questions at once.
+            segmentation: see `question_report`.
+
+        Returns:
+            OpenDomainReport.
+
+        Raises:
+            DataError: there are no questions, or no answers to compare with.
+        """
+        return measure(self, *self._prepared(x, y), batch_size, segmentation)
+
+    def evaluate(self, x: Any, y: Any = None, **kwargs: Any) -> dict[str, Any]:
+        """Gives the figures of `report` as a dict; takes the same arguments."""
+        kwargs.pop("verbose", None)
+        return self.report(x, y, **kwargs).to_dict()
+
+    def tune_weight(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        weights: Sequence[float] = WEIGHTS,
+        batch_size: int = 64,
+        segmentation: Segmentation = "auto",
+    ) -> float:
+        """Sets `retriever_weight` to the one with the best F1 on held-out data.
+
+        Args:
+            x: QuestionExamples with answers.
+            y: or questions' answers.
+            weights: floats to choose from; of equally good ones the first.
+            batch_size: int. Questions at once.
+            segmentation: as for `report`.
+
+        Returns:
+            float, the weight.
+
+        Raises:
+            DataError: there are no questions, or no answers to compare with.
+            ConfigError: there are no weights, or one is negative.
+        """
+        tried = [_checked_weight(weight) for weight in weights]
+        if not tried:
+            raise ConfigError("Expected `weights` to choose from, got none.")
+        examples, targets = self._prepared(x, y)
+        try:
+            self._by_passage = True
+            spans = self.predict(examples, batch_size=batch_size)
+        finally:
+            self._by_passage = False
+        self.retriever_weight = best_weight(
+            spans,
+            [[answer.text for answer in row] for row in targets],
+            weights=tried,
+            null_threshold=self.null_threshold,
+            segmentation=segmentation,
+        )
+        return self.retriever_weight
+
+    def _prepared(self, x: Any, y: Any) -> tuple[QuestionExamples, list[list[Answer]]]:
+        examples = self._examples(x)
+        if not len(examples):
+            raise DataError("There are no examples: expected at least one question.")
+        if not isinstance(examples, QuestionExamples):
+            (questions,) = self._text_columns(examples)
+            examples = QuestionExamples(list(questions), [""] * len(questions))
+        y = examples.answers if y is None else y
+        if y is None:
+            raise DataError(
+                "There are no answers: give QuestionExamples with answers, or `y`: for each "
+                "question a list of (text, start), start in characters of its context."
+            )
+        if len(y) != len(examples):
+            raise DataError(f"There are {len(examples)} questions but answers to {len(y)}.")
+        return examples, [[Answer(*answer) for answer in row] for row in y]
+
+    def fit(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Raises ConfigError: there is nothing to train but the two models it is made of."""
+        raise ConfigError(
+            "A collection has no training of its own: train the TextEmbedder and the "
+            "QuestionAnswerer, and build it of them; `tune_weight` sets its only number."
+        )
+
+    # === Files ===
+
+    @classmethod
+    def load(cls, directory: str | os.PathLike[str], **kwargs: Any) -> Self:
+        """Loads what `save` wrote; the passages are not embedded again.
+
+        Args:
+            directory: path.
+            **kwargs: as for `QuestionAnswerer.load`; `dtype` is the reader's, the retriever
+                computes in float32. And as for the constructor: `top_passages`, `top_k`,
+                `retriever_weight`; left out, they are as saved.
+
+        Returns:
+            OpenDomainQuestionAnswerer.
+
+        Raises:
+            CheckpointError: the directory is not there or not whole, or its passages were embedded
+                by another retriever than the one that is there now.
+            ConfigError: an option that makes no sense.
+        """
+        from keras_bert_zoo.tasks.question_answerer import QuestionAnswerer
+        from keras_bert_zoo.tasks.text_embedder import TextEmbedder
+
+        if not os.path.isdir(directory):
+            raise CheckpointError(f"No directory {os.fspath(directory)!r} to load a model from.")
+        side = read_side_file(directory)
+        if side.get("task") != cls.task_name:
+            raise CheckpointError(
+                f"{os.fspath(directory)!r} holds no collection with its retriever and reader: "
+                f"expected what {cls.__name__}.save wrote."
+            )
+        options = {name: side[name] for name in _OPTIONS if name in side}
+        options |= {name: kwargs.pop(name) for name in _OPTIONS if name in kwargs}
+        base = Path(directory)
+        documents = read_documents(base)
+        passages = Passages.load(base, documents)
+        general = {key: value for key, value in kwargs.items() if key != "dtype"}
+        retriever = TextEmbedder.load(base / RETRIEVER, **general)
+        check_passages(passages, documents, retriever, where=os.fspath(directory))
+        reader = QuestionAnswerer.load(base / READER, **kwargs)
+        return cls(retriever, reader, documents, passages=passages, **options)
+
+    def save(self, directory: str | os.PathLike[str], *, overwrite: bool = True) -> None:
+        """Writes the two models, the documents and their passages into one directory.
+
+        `retriever/` and `reader/`, as these two save themselves; documents.jsonl, one a line;
+        passages.safetensors, their places and embeddings; and `keras_bert_zoo.json`. Written aside
+        and renamed: an earlier save stays whole until the new one is.
+
+        Args:
+            directory: path; missing, empty, or an earlier save.
+            overwrite: bool. Whether to replace an earlier save.
+
+        Raises:
+            CheckpointError: it cannot be written, or is there and not to be replaced.
+        """
+        if not overwrite and os.path.exists(directory):
+            raise CheckpointError(f"{os.fspath(directory)!r} exists, and `overwrite` is False.")
+        with replace_directory(directory, CheckpointError, marker=SIDE_FILE) as aside:
+            self.retriever.save(aside / RETRIEVER)
+            self.reader.save(aside / READER)
+            write_documents(aside, self.documents)
+            self.passages.save(aside)
+            write_json(aside / "config.json", {"architectures": [type(self).__name__]})
+            options = {name: getattr(self, name) for name in _OPTIONS}
+            write_json(aside / SIDE_FILE, {"task": self.task_name, **options})
+
+
+_OPTIONS = ("passage_tokens", "passage_overlap", "top_passages", "top_k", "retriever_weight")
+
+
+def _checked_weight(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e6:
+        raise ConfigError(f"`retriever_weight` must be a number of at least 0, got {value!r}.")
+    return float(value)
