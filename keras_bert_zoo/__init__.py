@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from keras_bert_zoo.tasks.text_embedder import TextEmbedder
     from keras_bert_zoo.tasks.text_regressor import TextRegressor
     from keras_bert_zoo.tasks.token_classifier import TokenClassifier
+    from keras_bert_zoo.tasks.translator import Translator
     from keras_bert_zoo.text.byte_bpe import ByteBpeTokenizer
     from keras_bert_zoo.text.sentencepiece import SentencePieceTokenizer
     from keras_bert_zoo.text.tokenizer import Tokenizer
@@ -51,6 +52,7 @@ __all__ = [
     "TextRegressor",
     "TokenClassifier",
     "Tokenizer",
+    "Translator",
     "WordPieceTokenizer",
     "__version__",
     "add_lora",
@@ -81,6 +83,7 @@ _MODULES = {
     "TextRegressor": "keras_bert_zoo.tasks.text_regressor",
     "TokenClassifier": "keras_bert_zoo.tasks.token_classifier",
     "Tokenizer": "keras_bert_zoo.text.tokenizer",
+    "Translator": "keras_bert_zoo.tasks.translator",
     "WordPieceTokenizer": "keras_bert_zoo.text.wordpiece",
     "add_lora": "keras_bert_zoo.encoders.lora",
     "convert_checkpoint": "keras_bert_zoo.presets.convert",

@@ -230,7 +230,9 @@ def _number(text: str, kind: Any, accepts: Any, expected: str) -> Any:
 # === Options that commands share ===
 
 
-def add_table_options(parser: Parser, *, label: bool = True, text_format: bool = False) -> None:
+def add_table_options(
+    parser: Parser, *, label: bool = True, text_format: bool = False, pair: bool = True
+) -> None:
     """Adds what says how a file of texts is read."""
     group = parser.add_argument_group("columns and format of the data")
     group.add_argument(
@@ -241,9 +243,10 @@ def add_table_options(parser: Parser, *, label: bool = True, text_format: bool =
         default="text",
         help="column of the text",
     )
-    group.add_argument(
-        "--text-pair", metavar="COLUMN", help="column of the second text, for a task on pairs"
-    )
+    if pair:
+        group.add_argument(
+            "--text-pair", metavar="COLUMN", help="column of the second text, for a task on pairs"
+        )
     if label:
         group.add_argument("--label", metavar="COLUMN", default="label", help="column of the label")
         group.add_argument(
@@ -274,7 +277,7 @@ def add_table_options(parser: Parser, *, label: bool = True, text_format: bool =
 def table_options(args: argparse.Namespace) -> dict[str, Any]:
     """Returns the arguments of `read_table` that `add_table_options` has read."""
     names = ("text", "text_pair", "columns", "format", "delimiter", "encoding")
-    options = {name: getattr(args, name) for name in names}
+    options = {name: getattr(args, name, None) for name in names}
     if options["delimiter"] == "\\t":  # what a shell makes of '\t'
         options["delimiter"] = "\t"
     return options

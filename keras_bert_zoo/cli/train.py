@@ -227,7 +227,8 @@ def _check_preset(args: argparse.Namespace, command: TaskCommand) -> None:
     from keras_bert_zoo.presets.io import find_preset
 
     raw = read_config(find_preset(args.preset))
-    config = EncoderConfig.from_huggingface(raw, ignore=args.ignore_config_keys)
+    of_encoder = raw["encoder"] if isinstance(raw.get("encoder"), dict) else raw
+    config = EncoderConfig.from_huggingface(of_encoder, ignore=args.ignore_config_keys)
     if args.max_length and not 3 <= args.max_length <= config.max_sequence_length:
         raise ConfigError(
             f"expected --max-length from 3 to {config.max_sequence_length}, the positions of "

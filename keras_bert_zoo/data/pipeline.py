@@ -287,10 +287,11 @@ def batch_maker(data: LabelledRows, *, pad_id: int = 0) -> Callable[[tf.Tensor],
         pad_id: int. The token id of padding.
 
     Returns:
-        a function that gives `(inputs,)`, `(inputs, labels)` or `(inputs, labels, sample_weight)`,
-        as Keras takes them. The inputs are `token_ids`, `segment_ids` and `padding_mask` (1 = token,
-        0 = padding), each int32 (B, S), or (B, group, S) where a group is more than one row. Token
-        labels are int32 (B, S), `NO_LABEL` at padding.
+        a function that gives `(inputs,)`, `(inputs, labels)` or
+        `(inputs, labels, sample_weight)`, as Keras takes them. The inputs are `token_ids`,
+        `segment_ids` and `padding_mask` (1 = token, 0 = padding), each int32 (B, S), or
+        (B, group, S) where a group is more than one row. Token labels are int32 (B, S),
+        `NO_LABEL` at padding.
 
     Raises:
         ConfigError: weights without labels.

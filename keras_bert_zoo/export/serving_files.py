@@ -82,7 +82,7 @@ def _requests(task: Task) -> list[tuple[str, dict[str, np.ndarray]]]:
             texts = [_SENTENCE * (1 + i * (repeats - 1) // size) for i in range(size)]
             requests.append(("serving_default", _inputs(task, texts)))
     tokens, _ = task.encode_texts(*map(tf.constant, _inputs(task, [_SENTENCE]).values()))
-    requests.append(("tokens", {name: tokens[name].numpy() for name in task.model_inputs()}))
+    requests.append(("tokens", {name: tokens[name].numpy() for name in task.serving_inputs()}))
     return requests
 
 

@@ -117,12 +117,12 @@ class Verifier:
         request = {
             "model": str(directory),
             "texts": {name: _in_base64(column) for name, column in columns.items()},
-            "tokens": {name: tokens[name].numpy().tolist() for name in task.model_inputs()},
+            "tokens": {name: tokens[name].numpy().tolist() for name in task.serving_inputs()},
             "alone": list(range(0, len(rows), 5)),
         }
         answers = self._ask(request)
         expected = task.answer_rows(*columns.values())
-        on_ids = _arrays(task.answers(task(tokens, training=False)))
+        on_ids = _arrays(task.answers(task.respond(tokens)))
         largest = 0.0
         for name, answer in answers.items():
             if name == "tokens":

@@ -62,7 +62,9 @@ def beam_search(
         rows: int32 (). B.
         num_beams: int. K.
         max_tokens: int. L; the end's token counts.
-        start_id, end_id, pad_id: int.
+        start_id: int. Stands before the first token.
+        end_id: int. Ends a sequence.
+        pad_id: int. Stands behind the end.
         length_penalty: float. Log-probabilities are divided by the number of tokens to this power:
             above 0, longer sequences are preferred the more, the larger it is.
 

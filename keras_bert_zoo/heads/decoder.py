@@ -92,8 +92,9 @@ class TransformerDecoder(keras.layers.Layer):
         width = (None, self.config.hidden_dim)
         with keras.name_scope(self.embeddings.name):
             self.embeddings.norm.build(width)
-        for layer in (*self.blocks, self.lm_head):
-            layer.build(width)
+        for block in self.blocks:
+            block.build(width)
+        self.lm_head.build(width)
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> keras.KerasTensor:
         """Returns the shape and dtype that `call` gives."""

@@ -19,6 +19,7 @@ _ARCHITECTURES = {
     "ForMultipleChoice": "multiple-choice",
     "ForMaskedLM": "masked-lm",
     "ForNextSentencePrediction": "next-sentence",
+    "EncoderDecoderModel": "translation",
 }
 
 

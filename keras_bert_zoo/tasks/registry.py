@@ -22,6 +22,7 @@ TASKS = {
     "relations": ("relation_classifier", "RelationClassifier"),
     "masked-lm": ("masked_lm", "MaskedLM"),
     "next-sentence": ("next_sentence", "NextSentence"),
+    "translation": ("translator", "Translator"),
     "open-domain-question-answering": ("open_domain", "OpenDomainQuestionAnswerer"),
 }
 

@@ -54,43 +54,18 @@ class TextModel(AnsweringModel):
     # === Text to batches ===
 
     def tokenize_rows(
-        self,
-        texts: Sequence[str],
-        text_pairs: Sequence[str] | None = None,
-        *,
-        tokenizer: Tokenizer | None = None,
-        max_length: int | None = None,
+        self, texts: Sequence[str], text_pairs: Sequence[str] | None = None
     ) -> TokenRows:
         """Tokenizes texts into packed rows of at most `max_length` tokens.
 
         Args:
             texts: list of str or bytes.
             text_pairs: list of the same length, or None.
-            tokenizer: Tokenizer; None: the task's.
-            max_length: int; None: the task's.
 
         Returns:
             TokenRows.
         """
-        tokenizer = self.tokenizer if tokenizer is None else tokenizer
-        max_length = self.max_length if max_length is None else max_length
-        ids, segments, lengths = [], [], []
-        for begin in range(0, len(texts), _TOKENIZED_AT_ONCE):
-            part: Any = list(texts[begin : begin + _TOKENIZED_AT_ONCE])
-            if text_pairs is not None:
-                part = (part, list(text_pairs[begin : begin + _TOKENIZED_AT_ONCE]))
-            batch = tokenizer(part, max_length=max_length)
-            mask = batch["padding_mask"].numpy().astype(bool)
-            ids.append(batch["token_ids"].numpy()[mask])
-            segments.append(batch["segment_ids"].numpy()[mask])
-            lengths.append(mask.sum(axis=1))
-        empty = [np.zeros(0, np.int32)]
-        splits = np.concatenate([[0], np.cumsum(np.concatenate(lengths or empty))])
-        return TokenRows(
-            np.concatenate(ids or empty),
-            splits.astype(np.int64),
-            np.concatenate(segments or empty),
-        )
+        return packed_rows(self.tokenizer, texts, text_pairs, max_length=self.max_length)
 
     def _batches(
         self, data: LabelledRows, *, batch_size: int, shuffle: bool = True, seed: int = 0
@@ -407,3 +382,40 @@ class TextModel(AnsweringModel):
     def _scope(self) -> Any:
         """The scope of the strategy that this model's variables were created under."""
         return self.distribute_strategy.scope()
+
+
+def packed_rows(
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    text_pairs: Sequence[str] | None = None,
+    *,
+    max_length: int,
+) -> TokenRows:
+    """Tokenizes texts, some at a time, into packed rows.
+
+    Args:
+        tokenizer: Tokenizer.
+        texts: list of str or bytes.
+        text_pairs: list of the same length, or None.
+        max_length: int, tokens of a row.
+
+    Returns:
+        TokenRows.
+    """
+    ids, segments, lengths = [], [], []
+    for begin in range(0, len(texts), _TOKENIZED_AT_ONCE):
+        part: Any = list(texts[begin : begin + _TOKENIZED_AT_ONCE])
+        if text_pairs is not None:
+            part = (part, list(text_pairs[begin : begin + _TOKENIZED_AT_ONCE]))
+        batch = tokenizer(part, max_length=max_length)
+        mask = batch["padding_mask"].numpy().astype(bool)
+        ids.append(batch["token_ids"].numpy()[mask])
+        segments.append(batch["segment_ids"].numpy()[mask])
+        lengths.append(mask.sum(axis=1))
+    empty = [np.zeros(0, np.int32)]
+    splits = np.concatenate([[0], np.cumsum(np.concatenate(lengths or empty))])
+    return TokenRows(
+        np.concatenate(ids or empty),
+        splits.astype(np.int64),
+        np.concatenate(segments or empty),
+    )

@@ -25,6 +25,7 @@ from keras_bert_zoo.tasks.answering import Context
 from keras_bert_zoo.tasks.files import read_side_file
 from keras_bert_zoo.tasks.inputs import as_examples
 from keras_bert_zoo.tasks.task import Task
+from keras_bert_zoo.tasks.text_model import packed_rows
 from keras_bert_zoo.tasks.translator_files import (
     generation_options,
     is_translator,
@@ -36,13 +37,9 @@ from keras_bert_zoo.tasks.translator_files import (
 from keras_bert_zoo.text.spacing import natural_spacing
 from keras_bert_zoo.text.tokenizer import Tokenizer
 from keras_bert_zoo.text.wordpiece import WordPieceTokenizer
+from keras_bert_zoo.training.bleu import TranslationReport, bleu_tokenizer, translation_report
 from keras_bert_zoo.training.lm_metrics import MaskedAccuracy
-from keras_bert_zoo.training.translation_metrics import (
-    SmoothedTokenLoss,
-    TranslationReport,
-    bleu_tokenizer,
-    translation_report,
-)
+from keras_bert_zoo.training.token_loss import SmoothedTokenLoss
 
 _MOST_BEAMS = 64
 
@@ -78,6 +75,8 @@ class Translator(Task):
 
     Attributes:
         num_beams, length_penalty, max_target_length: may be set; they are saved.
+        bleu_tokenizer: str or None. How `report` has sacreBLEU cut texts into words; None: by the
+            script of the references, see `training.bleu.bleu_tokenizer`.
 
     Source: arXiv 1907.12461.
     """
@@ -130,6 +129,7 @@ class Translator(Task):
         self.num_beams = num_beams
         self.length_penalty = length_penalty
         self.max_target_length = max_target_length
+        self.bleu_tokenizer: str | None = None
         self._check_search()
 
     @classmethod
@@ -138,6 +138,7 @@ class Translator(Task):
         preset: str | os.PathLike[str],
         *,
         target: str | os.PathLike[str] | Tokenizer | None = None,
+        target_texts: Sequence[str] | None = None,
         new_decoder: bool | None = None,
         decoder_layers: int | None = None,
         decoder_dropout: float | None = None,
@@ -159,6 +160,9 @@ class Translator(Task):
             target: for a new decoder: what it starts from, a preset of the family "bert"; or the
                 Tokenizer of the translations, or a directory with nothing but one, for a decoder
                 that starts from the encoder's own blocks. None: the encoder's blocks and tokenizer.
+            target_texts: list of str, the translations to train on, for a new decoder: tokens that
+                none of them takes are left out of a WordPiece vocabulary, which makes training and
+                search faster. None: all tokens are kept.
             new_decoder: bool. None: unless the preset has one.
             decoder_layers: int. Blocks of a new decoder, taken evenly from those it starts from;
                 None: all.
@@ -198,10 +202,11 @@ class Translator(Task):
                     f"{directory} has no decoder for {cls.__name__}. To train one, leave "
                     "`new_decoder=False` out."
                 )
-            if target is not None or decoder_layers is not None or decoder_dropout is not None:
+            chosen = (target, target_texts, decoder_layers, decoder_dropout)
+            if any(value is not None for value in chosen):
                 raise ConfigError(
-                    "`target`, `decoder_layers` and `decoder_dropout` are for a new decoder; "
-                    f"{directory} has one."
+                    "`target`, `target_texts`, `decoder_layers` and `decoder_dropout` are for a "
+                    f"new decoder; {directory} has one."
                 )
             encoder, decoder = load_translator(directory, raw, **options)
             target_tokenizer = load_target_tokenizer(directory, tokenizer)
@@ -217,6 +222,7 @@ class Translator(Task):
                 encoder,
                 tokenizer,
                 target,
+                target_texts=target_texts,
                 num_layers=decoder_layers,
                 dropout=decoder_dropout,
                 **options,
@@ -415,9 +421,7 @@ class Translator(Task):
 
     def _target_rows(self, texts: Sequence[Any]) -> TokenRows:
         # The last token is only told, never read: one more than the decoder has positions fits.
-        return self.tokenize_rows(
-            texts, tokenizer=self.target_tokenizer, max_length=self.max_target_length + 1
-        )
+        return packed_rows(self.target_tokenizer, texts, max_length=self.max_target_length + 1)
 
     def _batches(  # type: ignore[override]
         self, data: ParallelRows, *, batch_size: int, shuffle: bool = True, seed: int = 0
@@ -447,17 +451,13 @@ class Translator(Task):
         """Is not there: what a token's logits are depends on the tokens before it."""
         raise ConfigError("A Translator has no `predict_logits`; see `predict` and the model.")
 
-    def report(  # type: ignore[override]
-        self, x: Any, y: Any = None, *, batch_size: int = 64, tokenize: str | None = None
-    ) -> TranslationReport:
+    def report(self, x: Any, y: Any = None, *, batch_size: int = 64) -> TranslationReport:
         """Translates texts and scores the translations with sacreBLEU.
 
         Args:
             x: as in `fit`.
             y: as in `fit`.
             batch_size: int.
-            tokenize: str. How sacreBLEU cuts texts into words; None: by the script of the
-                references, see `bleu_tokenizer`.
 
         Returns:
             TranslationReport.
@@ -471,9 +471,9 @@ class Translator(Task):
             text.decode("utf-8", "replace") if isinstance(text, bytes) else text
             for text in examples.text_pairs or []
         ]
-        chosen = bleu_tokenizer(references) if tokenize is None else tokenize
+        chosen = self.bleu_tokenizer or bleu_tokenizer(references)
         answers = self.predict(examples, batch_size=batch_size)
-        return translation_report(answers["translation"], references, tokenize=chosen)
+        return translation_report(answers["translation"].tolist(), references, tokenize=chosen)
 
 
 def _read(

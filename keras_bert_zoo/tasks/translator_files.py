@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,12 @@ from keras_bert_zoo.presets.fit import check_fit, encoder_shapes, head_shapes
 from keras_bert_zoo.presets.headed import load_headed
 from keras_bert_zoo.presets.io import find_preset, load_encoder, load_tokenizer
 from keras_bert_zoo.text.tokenizer import Tokenizer
+from keras_bert_zoo.text.trimming import trimmed_tokenizer
 
 TARGET_TOKENIZER = "target_tokenizer"
 """The folder with the tokenizer of the translations, where it is another than that of the texts."""
 _GENERATION_FILE = "generation_config.json"
+_OF_TOKENS = ("embeddings/token_table", "masked_lm/bias")
 
 
 # === Beginnings ===
@@ -45,6 +47,7 @@ def start_decoder(
     tokenizer: Tokenizer,
     target: str | os.PathLike[str] | Tokenizer | None,
     *,
+    target_texts: Sequence[str] | None = None,
     num_layers: int | None = None,
     dropout: float | None = None,
     allow_pickle: bool = False,
@@ -62,6 +65,7 @@ def start_decoder(
         target: where the decoder comes from: a preset of the family "bert"; a tokenizer, or a
             directory with nothing but one: then the blocks are the encoder's, and the embeddings of
             tokens that both vocabularies have; or None: the encoder and its tokenizer.
+        target_texts: list of str. The vocabulary keeps the tokens alone that these take; None: all.
         num_layers: int. Of the blocks so many, evenly spaced; None: all.
         dropout: float. None: as the checkpoint has it.
         allow_pickle: bool. See `find_preset`.
@@ -72,13 +76,14 @@ def start_decoder(
         TransformerDecoder, and the Tokenizer of the translations.
 
     Raises:
-        ConfigError: another family than BERT, or more blocks than there are.
+        ConfigError: another family than BERT, more blocks than there are, or a vocabulary that
+            cannot be trimmed.
         CheckpointError: there is no such preset.
 
     Source: arXiv 1907.12461.
     """
-    source, lm_head = encoder, None
-    target_tokenizer = tokenizer
+    source, lm_head, target_tokenizer = encoder, None, tokenizer
+    known = tokenizer  # whose tokens the source has embeddings of
     if isinstance(target, Tokenizer):
         target_tokenizer = target
     elif target is not None:
@@ -86,6 +91,9 @@ def start_decoder(
         target_tokenizer = load_tokenizer(directory)
         if (directory / "config.json").is_file():
             source, lm_head = _load_bert(directory, allow_pickle, ignore_config_keys)
+            known = target_tokenizer
+    if target_texts is not None:
+        target_tokenizer = trimmed_tokenizer(target_tokenizer, target_texts)
     config = source.config
     if config.family != "bert":
         raise ConfigError(
@@ -98,14 +106,15 @@ def start_decoder(
             f"The decoder may have 1 to {config.num_layers} layers, as many as what it starts "
             f"from, got {num_layers!r}."
         )
-    rates = {} if dropout is None else {"dropout": dropout, "attention_dropout": dropout}
-    same = target_tokenizer.vocabulary == _vocabulary_of(source, tokenizer, target_tokenizer)
-    rows = config.vocabulary_size if same else target_tokenizer.vocabulary_size
+    rates: dict[str, Any] = (
+        {} if dropout is None else {"dropout": dropout, "attention_dropout": dropout}
+    )
+    same = target_tokenizer is known
     decoder = TransformerDecoder(
         dataclasses.replace(
             config,
             num_layers=count,
-            vocabulary_size=rows,
+            vocabulary_size=(config.vocabulary_size if same else target_tokenizer.vocabulary_size),
             pad_token_id=target_tokenizer.pad_token_id,
             tie_word_embeddings=True,
             **rates,
@@ -116,36 +125,30 @@ def start_decoder(
     decoder.build()
     chosen = np.linspace(0, config.num_layers - 1, count).round().astype(int)
     values = {variable.path: variable for variable in source.weights}
+    if lm_head is not None:
+        values |= {variable.path: variable for variable in lm_head.weights}
     for variable in decoder.weights:
         path = variable.path.removeprefix("decoder/")
         block, slash, rest = path.partition("/")
         if block.startswith("block_"):
             path = f"block_{chosen[int(block.removeprefix('block_'))]}{slash}{rest}"
-        if path == "embeddings/token_table" and not same:
-            _copy_rows(variable, values[path], target_tokenizer, tokenizer)
-        elif path in values:
+        if path not in values:
+            continue
+        if path in _OF_TOKENS and not same:
+            _copy_rows(variable, values[path], target_tokenizer, known)
+        else:
             variable.assign(values[path])
-    if lm_head is not None:
-        for ours, theirs in zip(decoder.lm_head.weights, lm_head.weights, strict=True):
-            ours.assign(theirs)
     return decoder, target_tokenizer
 
 
-def _vocabulary_of(source: Encoder, tokenizer: Tokenizer, target: Tokenizer) -> Any:
-    """The vocabulary that the checkpoint's token embedding is of."""
-    own = source.tokenizer
-    return (own or tokenizer).vocabulary
-
-
-def _copy_rows(table: Any, source: Any, target: Tokenizer, tokenizer: Tokenizer) -> None:
-    """Takes the embeddings of tokens that two vocabularies share."""
-    values = np.array(table.value)
-    rows = np.asarray(source.value)
-    known = {token: index for index, token in enumerate(tokenizer.vocabulary)}
+def _copy_rows(ours: Any, theirs: Any, target: Tokenizer, known: Tokenizer) -> None:
+    """Takes what two vocabularies share of a table with a row a token."""
+    values, rows = np.array(ours.value), np.asarray(theirs.value)
+    places = {token: place for place, token in enumerate(known.vocabulary)}
     for index, token in enumerate(target.vocabulary):
-        if token in known:
-            values[index] = rows[known[token]]
-    table.assign(values)
+        if token in places:
+            values[index] = rows[places[token]]
+    ours.assign(values)
 
 
 def _load_bert(

@@ -19,6 +19,7 @@ TASKS = {
     "relations": "relations",
     "masked-lm": "masked_lm",
     "next-sentence": "next_sentence",
+    "translation": "translation",
 }
 # Likewise, of what other commands than `train` make.
 BUILT = {"open-domain-question-answering": "open_domain"}

@@ -1,4 +1,4 @@
-"""The loss of writing a text token by token, and how good translations are."""
+"""How good translations are: sacreBLEU's scores."""
 
 from __future__ import annotations
 
@@ -6,52 +6,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import keras
-import tensorflow as tf
-
-from keras_bert_zoo.data.pipeline import NO_LABEL
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.training.metrics import format_values
 
-__all__ = ["BLEU_TOKENIZERS", "SmoothedTokenLoss", "TranslationReport", "translation_report"]
+__all__ = [
+    "BLEU_TOKENIZERS",
+    "TranslationReport",
+    "bleu_tokenizer",
+    "check_bleu",
+    "likeness",
+    "translation_report",
+]
 
 BLEU_TOKENIZERS = ("13a", "intl", "zh", "char", "none")
 """How sacreBLEU cuts texts into words: "zh" for Chinese, "char" for others without spaces."""
 
-
-class SmoothedTokenLoss(keras.losses.Loss):
-    """Cross-entropy of the next token, with label smoothing, as a mean over a batch's tokens.
-
-    Args:
-        label_smoothing: float in [0, 1). Share of the probability that is wanted on all tokens
-            alike; 0.1 is usual (arXiv 1706.03762, section 5.4).
-    """
-
-    def __init__(self, label_smoothing: float = 0.1, **kwargs: Any) -> None:
-        super().__init__(**{"name": "smoothed_token_loss"} | kwargs)
-        self.label_smoothing = label_smoothing
-
-    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        """Computes the loss.
-
-        Args:
-            y_true: int32 (B, T), `NO_LABEL` where there is none.
-            y_pred: float32 (B, T, V), logits.
-
-        Returns:
-            float32 (B,), such that their mean is that over the tokens.
-        """
-        labels = tf.cast(y_true, tf.int32)
-        there = tf.cast(labels != NO_LABEL, y_pred.dtype)
-        nats = tf.nn.sparse_softmax_cross_entropy_with_logits(
-            labels=tf.maximum(labels, 0), logits=y_pred
-        )
-        if self.label_smoothing:
-            of_all = tf.reduce_logsumexp(y_pred, axis=-1) - tf.reduce_mean(y_pred, axis=-1)
-            nats = (1 - self.label_smoothing) * nats + self.label_smoothing * of_all
-        rows = tf.cast(tf.shape(there)[0], there.dtype)
-        tokens = tf.maximum(tf.reduce_sum(there), 1)
-        return tf.reduce_sum(nats * there, axis=1) * rows / tokens
+_CHINESE = ((0x3400, 0x9FFF), (0x20000, 0x3FFFF))
+# Kana; Thai and Lao; Burmese; Khmer.
+_UNSPACED = ((0x3040, 0x30FF), (0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF))
 
 
 @dataclass(frozen=True)
@@ -108,11 +80,9 @@ def bleu_tokenizer(references: Sequence[str]) -> str:
     for text in references:
         for character in text:
             code = ord(character)
-            if 0x3400 <= code <= 0x9FFF or 0x20000 <= code <= 0x3FFFF:
+            if any(first <= code <= last for first, last in _CHINESE):
                 counts["zh"] += 1
-            elif 0x3040 <= code <= 0x30FF or 0x0E00 <= code <= 0x0EFF or 0x1000 <= code <= 0x109F:
-                counts["char"] += 1
-            elif 0x1780 <= code <= 0x17FF:
+            elif any(first <= code <= last for first, last in _UNSPACED):
                 counts["char"] += 1
             elif character.isalpha():
                 counts["13a"] += 1
@@ -156,7 +126,8 @@ def translation_report(
         raise ConfigError(
             f"`tokenize` must be one of {', '.join(BLEU_TOKENIZERS)}, got {tokenize!r}."
         )
-    from sacrebleu.metrics import BLEU, CHRF
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
 
     scorer = BLEU(tokenize=tokenize)
     bleu = scorer.corpus_score(list(translations), [list(references)])
@@ -168,3 +139,15 @@ def translation_report(
         brevity_penalty=float(bleu.bp),
         signature=str(scorer.get_signature()),
     )
+
+
+def likeness(translation: str, reference: str) -> float:
+    """chrF2 of one translation, from 0 to 100: how many short pieces of text the two share.
+
+    Raises:
+        ConfigError: sacreBLEU is not installed.
+    """
+    check_bleu()
+    from sacrebleu.metrics.chrf import CHRF
+
+    return float(CHRF().sentence_score(translation, [reference]).score)

@@ -1,0 +1,206 @@
+"""Translation: texts with their translations in a table or in two files, or texts alone."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from keras_bert_zoo.cli import options
+from keras_bert_zoo.cli.tasks.base import TaskCommand, number
+from keras_bert_zoo.errors import ConfigError
+
+# What reads data is imported where it is used: NumPy, behind it, would slow --help down.
+if TYPE_CHECKING:
+    from keras_bert_zoo.data.examples import Examples
+    from keras_bert_zoo.tasks.translator import Translator
+
+
+def make_command(name: str) -> TranslationCommand:
+    """Makes the command of this module's task."""
+    return TranslationCommand(name)
+
+
+class TranslationCommand(TaskCommand):
+    """Pairs of a text and its translation."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._train: Examples | None = None
+
+    def add_data_options(self, parser: Any, *, labelled: bool) -> None:
+        """Adds the columns and the format of the texts."""
+        options.add_table_options(parser, label=False, text_format=not labelled, pair=False)
+        if labelled:
+            parser.add_argument(
+                "--translation",
+                metavar="COLUMN",
+                default="translation",
+                help="column of the translation. Instead of a table, two files of as many lines "
+                "may be given: corpus.en,corpus.zh",
+            )
+            parser.add_argument(
+                "--bleu-tokenizer",
+                choices=("13a", "intl", "zh", "char", "none"),
+                help="how sacreBLEU cuts translations into words; default: zh for Chinese, char "
+                "for other scripts without spaces, else 13a",
+            )
+        parser.add_argument(
+            "--num-beams",
+            type=options.positive_int,
+            help="of the search; 1: greedy; default: as saved, 4 for a new decoder",
+        )
+        parser.add_argument(
+            "--length-penalty",
+            type=float,
+            metavar="POWER",
+            help="of the number of tokens, by which log-probabilities are divided; default: as "
+            "saved, 1 for a new decoder",
+        )
+
+    def add_train_options(self, group: Any) -> None:
+        """Adds what the decoder is made of."""
+        group.add_argument(
+            "--target",
+            metavar="NAME",
+            help="what the decoder starts from: a preset of the family bert; or a directory with "
+            "a vocabulary alone, for the blocks of --preset; default: --preset",
+        )
+        group.add_argument(
+            "--all-target-tokens",
+            action="store_true",
+            help="keep the tokens of its vocabulary that no translation of --train takes, too",
+        )
+        group.add_argument(
+            "--decoder-layers",
+            type=options.positive_int,
+            help="so many of the blocks it starts from; default: all",
+        )
+        group.add_argument(
+            "--decoder-dropout", type=options.share, help="default: as what it starts from"
+        )
+        group.add_argument(
+            "--label-smoothing", type=options.share, help="default: 0.1, or as saved"
+        )
+        group.add_argument(
+            "--max-target-length",
+            type=options.positive_int,
+            help="tokens after which a translation ends; default: 128, or as saved",
+        )
+
+    def check_options(self, args: argparse.Namespace) -> None:
+        """Refuses what this task has not, and finds out early that sacreBLEU is missing."""
+        if args.probe_epochs:
+            raise ConfigError(f"--probe-epochs does not apply to --task {self.name}")
+        if args.dev or args.dev_fraction:
+            from keras_bert_zoo.training.bleu import check_bleu
+
+            check_bleu()
+
+    def read(self, path: str, args: argparse.Namespace) -> Examples:
+        """Reads texts with their translations."""
+        from keras_bert_zoo.data.parallel_text import read_parallel
+
+        table = options.table_options(args)
+        del table["text_pair"]
+        return read_parallel(path, translation=args.translation, **table)
+
+    def read_in_parts(self, source: Any, args: argparse.Namespace) -> Iterator[Examples]:
+        """Reads texts."""
+        from keras_bert_zoo.data.tables import read_table_in_parts
+
+        table = options.table_options(args)
+        del table["text_pair"]
+        plain = args.input == "-" or args.input.lower().removesuffix(".gz").endswith(".txt")
+        if table["format"] is None and plain:
+            table["format"] = "text"
+        return read_table_in_parts(
+            source, label=None, replace_invalid=args.replace_invalid, **table
+        )
+
+    def check_preset(self, args: argparse.Namespace, config: Mapping[str, Any]) -> None:
+        """Compares options of a new decoder with a preset that has one."""
+        has_decoder = config.get("model_type") == "encoder-decoder"
+        if args.keep_head and not has_decoder:
+            raise ConfigError(
+                f"--keep-head and --task {self.name}, but {args.preset} has no decoder"
+            )
+        if has_decoder and args.keep_head is False:
+            raise ConfigError(
+                f"--no-keep-head: {args.preset} is a whole translator; for a new decoder name the "
+                "preset of its encoder"
+            )
+        for name in ("target", "decoder_layers", "decoder_dropout"):
+            if has_decoder and getattr(args, name) is not None:
+                raise ConfigError(
+                    f"--{name.replace('_', '-')} is for a new decoder, and {args.preset} has one"
+                )
+
+    def check_data(self, train: Examples, dev: Examples | None) -> None:
+        """Learns which translations there are."""
+        self._train = train
+
+    def build(self, args: argparse.Namespace, **common: Any) -> Any:
+        """Builds the task."""
+        from keras_bert_zoo.checkpoints.tensors import read_config
+        from keras_bert_zoo.presets.io import find_preset
+        from keras_bert_zoo.tasks.translator import Translator
+        from keras_bert_zoo.tasks.translator_files import is_translator
+
+        new = not is_translator(read_config(find_preset(args.preset)))
+        trimmed = new and not args.all_target_tokens and self._train is not None
+        return Translator.from_preset(
+            args.preset,
+            target=args.target,
+            target_texts=self._train.text_pairs if trimmed and self._train else None,
+            decoder_layers=args.decoder_layers,
+            decoder_dropout=args.decoder_dropout,
+            label_smoothing=args.label_smoothing,
+            max_target_length=args.max_target_length,
+            num_beams=args.num_beams,
+            length_penalty=args.length_penalty,
+            **common,
+        )
+
+    def check_loaded(self, task: Translator, args: argparse.Namespace) -> None:
+        """Takes over how the search goes."""
+        for name in ("num_beams", "length_penalty"):
+            if getattr(args, name, None) is not None:
+                setattr(task, name, getattr(args, name))
+        task.bleu_tokenizer = getattr(args, "bleu_tokenizer", None)
+
+    def answer_rows(
+        self, task: Translator, examples: Examples, args: argparse.Namespace
+    ) -> list[dict[str, Any]]:
+        """Translates texts."""
+        answers = task.predict(examples, batch_size=args.batch_size)
+        return [
+            {
+                "text": text,
+                "translation": answers["translation"][index],
+                "score": number(answers["score"][index]),
+            }
+            for index, text in enumerate(examples.texts)
+        ]
+
+    def errors(
+        self, task: Translator, examples: Examples, args: argparse.Namespace
+    ) -> list[dict[str, Any]]:
+        """Lists translations that are not the reference, the least like it first (chrF2)."""
+        from keras_bert_zoo.training.bleu import likeness
+
+        rows = []
+        for index, answer in enumerate(self.answer_rows(task, examples, args)):
+            reference = (examples.text_pairs or [])[index]
+            if answer["translation"] != reference:
+                rows.append(
+                    {
+                        "text": answer["text"],
+                        "label": reference,
+                        "predicted": answer["translation"],
+                        "score": answer["score"],
+                        "chrf": likeness(answer["translation"], reference),
+                        "row": examples.rows[index],
+                    }
+                )
+        return sorted(rows, key=lambda row: row["chrf"])
