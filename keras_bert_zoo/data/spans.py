@@ -14,7 +14,7 @@ from keras_bert_zoo.data.examples import Examples, clipped
 from keras_bert_zoo.data.lines import Lines
 from keras_bert_zoo.errors import DataError
 
-__all__ = ["Entity", "EntityExamples", "read_entities"]
+__all__ = ["Entity", "EntityExamples", "check_entities", "read_entities"]
 
 
 class Entity(NamedTuple):
@@ -114,6 +114,39 @@ class EntityExamples:
         return self.subset(rest.rows), self.subset(held_out.rows)
 
 
+def check_entities(
+    examples: EntityExamples, labels: Sequence[str], *, nested: bool = False
+) -> None:
+    """Sees to it that a model can hold the entities.
+
+    Args:
+        examples: EntityExamples, with entities.
+        labels: the types that there are.
+        nested: bool. Whether entities may overlap; else every word has one tag.
+
+    Raises:
+        DataError: an unknown type, or entities that overlap; with file and line.
+    """
+    known = set(labels)
+    for index, entities in enumerate(examples.entities or []):
+        furthest: Entity | None = None
+        for entity in entities:
+            if entity.label not in known:
+                raise DataError(
+                    f"{examples.where(index)}: the label {entity.label!r} is not one of "
+                    f"{', '.join(labels)}"
+                )
+            if nested:
+                continue
+            if furthest is not None and entity.start < furthest.end:
+                raise DataError(
+                    f"{examples.where(index)}: the entities at {furthest.start} to {furthest.end} "
+                    f"and at {entity.start} to {entity.end} overlap; expected one label a word "
+                    "(for nested entities: nested=True, --nested)"
+                )
+            furthest = entity
+
+
 def read_entities(
     path: str | os.PathLike[str] | BinaryIO,
     *,
@@ -125,7 +158,8 @@ def read_entities(
 
     A line is `{"text": "Ada in Paris", "entities": [{"start": 0, "end": 3, "label": "PER"}]}`;
     an entity may also be a list, `[0, 3, "PER"]`. Offsets count characters (code points). Where an
-    entity also says its `text`, that is compared.
+    entity also says its `text`, that is compared. Entities may overlap; whether a model can hold
+    that is for it to say, see `check_entities`.
 
     Args:
         path: the file's name, with or without `.gz`, or a binary file object.

@@ -206,6 +206,41 @@ def decided_tokens(windows: dict[str, tf.Tensor], stride: int) -> tf.Tensor:
     return (place >= own_begin[:, tf.newaxis]) & (place < own_end[:, tf.newaxis])
 
 
+def text_tokens(
+    windows: dict[str, tf.Tensor], stride: int, flags: tf.Tensor
+) -> dict[str, tf.Tensor]:
+    """Finds the tokens of texts in their windows, and the words that they begin.
+
+    Args:
+        windows: what `Tokenizer.windows` returned.
+        stride: int.
+        flags: bool (vocabulary, 2), from `word_flags`.
+
+    Returns:
+        "place": int64 (T, 2), the window that decides on each token, and its column; "document":
+        int64 (T,), the token's text; "begins": bool (T,), whether it begins a word; "starts" and
+        "ends": int64 (T,), bytes.
+    """
+    place = tf.where(decided_tokens(windows, stride))  # (T, 2)
+    ids = tf.gather_nd(windows["token_ids"], place)
+    document = tf.cast(tf.gather(windows["document"], place[:, 0]), tf.int64)
+    first = document != tf.concat([[np.int64(-1)], document[:-1]], axis=0)
+    return {
+        "place": place,
+        "document": document,
+        "begins": begins_word(flags, ids, first),
+        "starts": tf.cast(tf.gather_nd(windows["starts"], place), tf.int64),
+        "ends": tf.cast(tf.gather_nd(windows["ends"], place), tf.int64),
+    }
+
+
+def splits_of(documents: tf.Tensor, texts: tf.Tensor) -> tf.Tensor:
+    """Where each text's values begin: int64 (V,) texts of values, in order, to int64 (B + 1,)."""
+    ones = tf.ones_like(documents)
+    counts = tf.math.unsorted_segment_sum(ones, documents, tf.shape(texts)[0])
+    return ragged_ops.splits_from_lengths(counts)
+
+
 def find_words(
     windows: dict[str, tf.Tensor], stride: int, flags: tf.Tensor, texts: tf.Tensor
 ) -> dict[str, tf.Tensor]:
@@ -221,22 +256,16 @@ def find_words(
         "place": int64 (N, 2), the window and the column of each word's first token; "starts" and
         "ends": int64 (N,), bytes; "splits": int64 (B + 1,), of the words of each text.
     """
-    place = tf.where(decided_tokens(windows, stride))  # (T, 2)
-    ids = tf.gather_nd(windows["token_ids"], place)
-    document = tf.cast(tf.gather(windows["document"], place[:, 0]), tf.int64)
-    first = document != tf.concat([[np.int64(-1)], document[:-1]], axis=0)
-    begins = begins_word(flags, ids, first)
-    at = ragged_ops.indices(begins)  # (N,)
-    last = tf.concat([at[1:], tf.shape(ids, out_type=tf.int64)], axis=0)[: tf.size(at)] - 1
-    starts = tf.cast(tf.gather(tf.gather_nd(windows["starts"], place), at), tf.int64)
-    ends = tf.cast(tf.gather(tf.gather_nd(windows["ends"], place), last), tf.int64)
-    rows = tf.gather(document, at)
-    counts = tf.math.unsorted_segment_sum(tf.ones_like(rows), rows, tf.shape(texts)[0])
+    tokens = text_tokens(windows, stride, flags)
+    at = ragged_ops.indices(tokens["begins"])  # (N,)
+    count = ragged_ops.size64(tokens["begins"])
+    last = tf.concat([at[1:], tf.reshape(count, [1])], axis=0)[: tf.size(at)] - 1
+    starts = tf.gather(tokens["starts"], at)
     return {
-        "place": tf.gather(place, at),
+        "place": tf.gather(tokens["place"], at),
         "starts": starts,
-        "ends": tf.maximum(starts, ends),
-        "splits": ragged_ops.splits_from_lengths(counts),
+        "ends": tf.maximum(starts, tf.gather(tokens["ends"], last)),
+        "splits": splits_of(tf.gather(tokens["document"], at), texts),
     }
 
 
@@ -311,26 +340,57 @@ def read_entities(
     entity = tf.where(inside, entity, -1)  # which segments pass over
     starts = tf.gather(words["starts"], at)
     behind = tf.math.unsorted_segment_max(words["ends"], entity, count)
-    entity_splits = tf.gather(ragged_ops.counts_before(opens), splits)
-    start_character, end_character = _characters(texts, starts, behind, entity_splits)
+    return entity_answers(
+        texts,
+        starts,
+        behind,
+        tf.gather(ragged_ops.counts_before(opens), splits),
+        label=tf.gather(tf.constant(["", *tagging.types]), tf.gather(kinds, at)),
+        score=tf.math.unsorted_segment_min(chances, entity, count),
+    )
 
-    def dense(values: tf.Tensor, empty: Any) -> tf.Tensor:
-        ragged = tf.RaggedTensor.from_row_splits(values, entity_splits, validate=False)
-        return ragged.to_tensor(empty)
+
+def entity_answers(
+    texts: tf.Tensor,
+    starts: tf.Tensor,
+    ends: tf.Tensor,
+    splits: tf.Tensor,
+    *,
+    label: tf.Tensor,
+    score: tf.Tensor,
+) -> dict[str, tf.Tensor]:
+    """Cuts entities out of texts.
+
+    Args:
+        texts: string (B,).
+        starts: int64 (E,). Bytes of their texts.
+        ends: int64 (E,). The same, exclusive.
+        splits: int64 (B + 1,). Of the entities of each text.
+        label: string (E,).
+        score: float32 (E,).
+
+    Returns:
+        the answers of a TokenClassifier; see there.
+    """
+    start_character, end_character = _characters(texts, starts, ends, splits)
 
     def places(values: tf.Tensor) -> tf.Tensor:
-        return dense(tf.cast(values, tf.int32), 0)
+        return padded(tf.cast(values, tf.int32), splits, 0)
 
-    names = tf.constant(["", *tagging.types])
     return {
-        "entity": dense(offsets.cut(texts, starts, behind, entity_splits), ""),
-        "label": dense(tf.gather(names, tf.gather(kinds, at)), ""),
-        "score": dense(tf.math.unsorted_segment_min(chances, entity, count), 0.0),
+        "entity": padded(offsets.cut(texts, starts, ends, splits), splits, ""),
+        "label": padded(label, splits, ""),
+        "score": padded(score, splits, 0.0),
         "start": places(starts),
-        "end": places(behind),
+        "end": places(ends),
         "start_character": places(start_character),
         "end_character": places(end_character),
     }
+
+
+def padded(values: tf.Tensor, splits: tf.Tensor, empty: Any) -> tf.Tensor:
+    """Sets values (E,) of rows below each other, with `empty` behind them: (B, most of a row)."""
+    return tf.RaggedTensor.from_row_splits(values, splits, validate=False).to_tensor(empty)
 
 
 def _characters(

@@ -5,9 +5,8 @@ Legend: B rows (windows), S tokens of the longest, N words of a text.
 
 from __future__ import annotations
 
-import itertools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -18,49 +17,26 @@ from keras_bert_zoo.data.pipeline import NO_LABEL, LabelledRows, TokenRows
 from keras_bert_zoo.data.spans import Entity, EntityExamples
 from keras_bert_zoo.errors import DataError
 from keras_bert_zoo.layers.crf import ConditionalRandomField, sequence_loss
+from keras_bert_zoo.tasks.answering import joined_widths
 from keras_bert_zoo.tasks.entities import Tagging, find_words
+from keras_bert_zoo.tasks.inputs import as_examples
 from keras_bert_zoo.text.tokenizer import Tokenizer
 
 _logger = logging.getLogger(__name__)
 
-_TOKENIZED_AT_ONCE = 1024  # texts; bounds the memory that padding takes while tokenizing
+TOKENIZED_AT_ONCE = 1024  # texts; bounds the memory that padding takes while tokenizing
 _WINDOWS_AT_ONCE = 256  # in a batch of answers
 
 _Place = tuple[int, int, bytes]
-
-
-def check_entities(examples: EntityExamples, labels: Sequence[str]) -> None:
-    """Sees to it that every word can have one tag.
-
-    Args:
-        examples: EntityExamples, with entities.
-        labels: the types that there are.
-
-    Raises:
-        DataError: an unknown type, or entities that overlap; with file and line.
-    """
-    for index, entities in enumerate(examples.entities or []):
-        for entity in entities:
-            if entity.label not in labels:
-                raise DataError(
-                    f"{examples.where(index)}: the label {entity.label!r} is not one of "
-                    f"{', '.join(labels)}"
-                )
-        for left, right in itertools.pairwise(entities):
-            if right.start < left.end:
-                raise DataError(
-                    f"{examples.where(index)}: the entities at {left.start} to {left.end} and "
-                    f"at {right.start} to {right.end} overlap; expected one label a word"
-                )
 
 
 def label_windows(
     examples: EntityExamples,
     targets: Sequence[list[Entity]],
     tagging: Tagging,
+    *,
     tokenizer: Tokenizer,
     word_flags: np.ndarray,
-    *,
     max_length: int,
     stride: int,
     weights: np.ndarray | None = None,
@@ -83,8 +59,8 @@ def label_windows(
     parts: list[tuple[np.ndarray, ...]] = []
     bent = lost = 0
     flags = tf.constant(word_flags)
-    for begin in range(0, len(examples), _TOKENIZED_AT_ONCE):
-        texts = [as_bytes(text) for text in examples.texts[begin : begin + _TOKENIZED_AT_ONCE]]
+    for begin in range(0, len(examples), TOKENIZED_AT_ONCE):
+        texts = [as_bytes(text) for text in examples.texts[begin : begin + TOKENIZED_AT_ONCE]]
         strings = tf.constant(texts, tf.string)
         cut = tokenizer.windows(strings, max_length=max_length, stride=stride)
         words = {n: v.numpy() for n, v in find_words(cut, stride, flags, strings).items()}
@@ -143,6 +119,61 @@ def batch_sizes(texts: Sequence[bytes], step: int, batch_size: int) -> np.ndarra
     return np.minimum(2 ** np.floor(np.log2(fitting)).astype(np.int64), batch_size)
 
 
+def answer_by_size(
+    texts: Sequence[bytes], sizes: np.ndarray, answer: Callable[..., dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """Answers texts, those of one size together.
+
+    Args:
+        texts: list of bytes.
+        sizes: int, one a text: the batch size that it wants.
+        answer: of texts and `batch_size`.
+
+    Returns:
+        dict of arrays with one row per text, in their order.
+    """
+    wanted = sorted(set(sizes.tolist())) or [1]
+    if len(wanted) == 1:
+        return answer(texts, batch_size=wanted[0])
+    parts = []
+    for size in wanted:
+        chosen = [texts[index] for index in np.flatnonzero(sizes == size).tolist()]
+        parts.append(answer(chosen, batch_size=size))
+    back = np.argsort(np.argsort(sizes, kind="stable"))
+    return {
+        name: np.concatenate(joined_widths(*(part[name] for part in parts)))[back]
+        for name in parts[0]
+    }
+
+
+def as_entity_examples(x: Any) -> EntityExamples:
+    """Takes texts in the forms that a tagger takes.
+
+    Args:
+        x: EntityExamples, or what `as_examples` takes, without pairs.
+
+    Returns:
+        EntityExamples; without entities where `x` says nothing of them.
+
+    Raises:
+        DataError: `x` is not of texts.
+    """
+    if isinstance(x, EntityExamples):
+        return x
+    examples = as_examples(x)
+    if examples.text_pairs is not None:
+        raise DataError("Expected texts, got pairs of them: entities are found in one text.")
+    return EntityExamples(examples.texts, None, None, examples.rows, examples.path)
+
+
+def with_entities(examples: EntityExamples, y: Sequence[Sequence[Any]]) -> EntityExamples:
+    """The same texts with other entities: for each a list of (start, end, label)."""
+    if len(y) != len(examples):
+        raise DataError(f"There are {len(examples)} texts but entities of {len(y)}.")
+    entities = list(map(list, y))
+    return EntityExamples(examples.texts, entities, examples.words, examples.rows, examples.path)
+
+
 def as_bytes(text: str | bytes) -> bytes:
     """A text in UTF-8."""
     return text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
@@ -168,7 +199,7 @@ def align_tags(
     tags = np.full(len(starts), NO_LABEL if outside is None else outside, np.int32)
     if not entities:
         return tags, 0, 0
-    places = _byte_offsets(text)
+    places = byte_offsets(text)
     bent = lost = free = 0
     for start, end, kind in entities:
         first = max(free, int(np.searchsorted(ends, places[start], "right")))
@@ -183,7 +214,11 @@ def align_tags(
 
 
 def entity_difference(
-    expected: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray], tolerance: float
+    expected: Mapping[str, np.ndarray],
+    got: Mapping[str, np.ndarray],
+    tolerance: float,
+    *,
+    nested: bool = False,
 ) -> float | None:
     """Compares two answers to one text; entities that hang on a word of two like tags may differ.
 
@@ -194,6 +229,7 @@ def entity_difference(
         expected: name -> array, a row of a TokenClassifier's answers.
         got: another such row.
         tolerance: float. What rounding may do to a probability.
+        nested: bool. Whether entities are decided on one by one, whatever overlaps with them.
 
     Returns:
         float, the largest difference of scores; None where the answers are different ones.
@@ -211,7 +247,7 @@ def entity_difference(
             overlapping = [
                 values[0]
                 for other, values in across.items()
-                if other[0] < place[1] and place[0] < other[1]
+                if not nested and other[0] < place[1] and place[0] < other[1]
             ]
             if min([found[place][0], *overlapping]) > unsure:
                 return None
@@ -275,6 +311,21 @@ class EntityF1(keras.callbacks.Callback):
             logs["val_f1"] = report.f1
 
 
+def entity_lists(
+    answers: Mapping[str, np.ndarray],
+) -> list[list[tuple[int, int, str, float]]]:
+    """Lists the entities of each text, (start, end, label, score) in characters."""
+    names = ("start_character", "end_character", "label", "score")
+    return [
+        [
+            (int(start), int(end), str(label), float(score))
+            for start, end, label, score in zip(*row, strict=True)
+            if label
+        ]
+        for row in zip(*(answers[name] for name in names), strict=True)
+    ]
+
+
 def snap_to_words(
     spans: Sequence[tuple[int, int, str, float]], words: Sequence[tuple[int, int]]
 ) -> list[tuple[int, int, str, float]]:
@@ -293,21 +344,20 @@ def snap_to_words(
     return found
 
 
-def _by_place(answer: Mapping[str, np.ndarray]) -> dict[_Place, tuple[float, bytes, int, int]]:
-    """Entities of one text: (start, end, label) -> score and the rest."""
+def _by_place(answer: Mapping[str, np.ndarray]) -> dict[_Place, tuple[Any, ...]]:
+    """Entities of one text: (start, end, label) -> score and the rest, as far as it is there."""
+    rest = ("entity", "start_character", "end_character")
     return {
         (int(answer["start"][i]), int(answer["end"][i]), label): (
             float(answer["score"][i]),
-            answer["entity"][i],
-            int(answer["start_character"][i]),
-            int(answer["end_character"][i]),
+            *(answer[name][i] for name in rest if name in answer),
         )
         for i, label in enumerate(answer["label"])
         if label
     }
 
 
-def _byte_offsets(text: bytes) -> np.ndarray:
+def byte_offsets(text: bytes) -> np.ndarray:
     """int64 (characters + 1,). Where each character begins, and the text's end."""
     raw = np.frombuffer(text, np.uint8)
     return np.append(np.flatnonzero((raw & 0xC0) != 0x80), len(raw))

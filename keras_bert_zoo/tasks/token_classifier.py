@@ -4,45 +4,36 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_bert_zoo.checkpoints.tensors import read_config
 from keras_bert_zoo.data.labels import LabelMap
-from keras_bert_zoo.data.pipeline import NO_LABEL, LabelledRows
-from keras_bert_zoo.data.spans import Entity, EntityExamples
+from keras_bert_zoo.data.pipeline import LabelledRows
+from keras_bert_zoo.data.spans import Entity, EntityExamples, check_entities
 from keras_bert_zoo.data.tags import MODEL_SCHEMES, check_scheme, guess_scheme
 from keras_bert_zoo.encoders.encoder import Encoder
-from keras_bert_zoo.errors import CheckpointError, ConfigError, DataError
-from keras_bert_zoo.heads.kinds import make_head
+from keras_bert_zoo.errors import ConfigError, DataError
+from keras_bert_zoo.heads.global_pointer import GlobalPointerHead
 from keras_bert_zoo.heads.token_classifier import TokenClassificationHead
 from keras_bert_zoo.layers.crf import ConditionalRandomField
-from keras_bert_zoo.presets.io import find_preset
-from keras_bert_zoo.tasks.answering import Context, joined_widths, largest_difference
-from keras_bert_zoo.tasks.entities import (
-    Tagging,
-    find_words,
-    make_tags,
-    read_entities,
-    read_tags,
-    word_flags,
-)
+from keras_bert_zoo.tasks.answering import Context
+from keras_bert_zoo.tasks.entities import Tagging, word_flags
+from keras_bert_zoo.tasks.entity_decoders import EntityDecoder, SpanDecoder, TagDecoder
 from keras_bert_zoo.tasks.entity_training import (
-    CrfLoss,
     EntityF1,
-    TagAccuracy,
+    answer_by_size,
     as_bytes,
+    as_entity_examples,
     batch_sizes,
-    check_entities,
-    entity_difference,
-    label_windows,
+    entity_lists,
     snap_to_words,
+    with_entities,
 )
-from keras_bert_zoo.tasks.inputs import as_examples
-from keras_bert_zoo.tasks.own_weights import load_own_weights
+from keras_bert_zoo.tasks.tagger_parts import check_nested, load_tagger, new_head
 from keras_bert_zoo.tasks.task import Task
 from keras_bert_zoo.text.tokenizer import Tokenizer
 from keras_bert_zoo.training.entity_metrics import EntityReport, entity_report
@@ -55,7 +46,8 @@ class TokenClassifier(Task):
     strings and zeros, in the order of the text,
 
     - `entity` (texts, E) str, the text of the entity; `label` (texts, E) str, its type;
-    - `score` (texts, E) float32, the probability of the least sure of its words' tags;
+    - `score` (texts, E) float32, the probability of the least sure of its words' tags; of nested
+      entities the sigmoid of the span's own score, more than a half;
     - `start`, `end` (texts, E) int32: `text_bytes[start:end]` is the entity in UTF-8, or in
       whatever bytes the caller sent;
     - `start_character`, `end_character` (texts, E) int32, the same in characters: of bytes those
@@ -67,24 +59,34 @@ class TokenClassifier(Task):
     cut into windows that overlap by `stride` tokens, and every word is decided by the window in
     which it has most context, in training as in answers.
 
+    With `nested`, entities may overlap and stand in each other: not words are tagged, but every
+    span of words has a score for every type, and those above 0 are entities (GlobalPointer,
+    arXiv 2208.03054). A span is decided by the window in which it has most context; one that is
+    longer than what windows share, and across a border, is in none and not found.
+
     `fit` takes `EntityExamples`, as `data.conll.read_conll` and `data.spans.read_entities` return
     them; or a list of texts and for each a list of (start, end, label) in characters.
 
     Args:
         encoder: Encoder.
         tokenizer: Tokenizer.
-        tags: list of str, the tags of words in the order of their ids; see `from_preset`.
+        tags: list of str, the tags of words in the order of their ids; see `from_preset`. With
+            `nested`, the types of entities.
         scheme: "IOB2", "IOBES", "IO" or "words"; see `data.tags`. None: told by the tags.
         legal_only: bool. Whether answers keep to the scheme: the best tags that do (Viterbi).
             None: yes, as this package trains them.
         crf: bool. Whether a conditional random field learns which tags follow on each other.
-        head: TokenClassificationHead with one unit a tag.
+        nested: bool. Whether entities may overlap; there are no tags then, so no `scheme`,
+            `legal_only` and `crf` either.
+        head: TokenClassificationHead with one unit a tag; with `nested`, GlobalPointerHead with
+            the types.
         max_length: int, tokens of a window; default 128.
         stride: int, tokens; None: a quarter of a window.
         token_layout: "packed" or "padded"; see `Encoder`.
 
     Raises:
-        ConfigError: tags that are not of the scheme, or a `stride` beyond half a window.
+        ConfigError: tags that are not of the scheme, a `stride` beyond half a window, or options
+            of tags beside `nested`.
     """
 
     task_name: ClassVar[str] = "token-classification"
@@ -101,19 +103,24 @@ class TokenClassifier(Task):
         scheme: str | None = None,
         legal_only: bool | None = None,
         crf: bool = False,
-        head: TokenClassificationHead | None = None,
+        nested: bool = False,
+        head: TokenClassificationHead | GlobalPointerHead | None = None,
         max_length: int | None = None,
         stride: int | None = None,
         token_layout: str = "packed",
         **kwargs: Any,
     ) -> None:
         tags = [str(tag) for tag in tags]
-        scheme = guess_scheme(tags) if scheme is None else check_scheme(scheme, MODEL_SCHEMES)
-        tagging = Tagging(tags, scheme)
+        tagging: Tagging | None = None
+        if nested:
+            check_nested(tags, scheme=scheme, legal_only=legal_only, crf=crf)
+        else:
+            scheme = guess_scheme(tags) if scheme is None else check_scheme(scheme, MODEL_SCHEMES)
+            tagging = Tagging(tags, scheme)
         super().__init__(
             encoder,
             tokenizer,
-            head or make_head(self.head_kind, encoder, len(tags)),
+            head or new_head(self.head_kind, encoder, len(tags), nested=nested),
             max_length=max_length,
             token_layout=token_layout,
             **kwargs,
@@ -126,26 +133,36 @@ class TokenClassifier(Task):
                 f"`stride` must be between 0 and {room // 2}, half of the {room} tokens that a "
                 f"window has beside the special ones, got {stride!r}."
             )
-        self.tagging = tagging
         self.stride = stride
-        self.legal_only = legal_only is None or bool(legal_only)
+        self.legal_only = not nested and (legal_only is None or bool(legal_only))
         self.crf = ConditionalRandomField(len(tags), name="crf") if crf else None
+        self._tags = tags
         self._word_flags = word_flags(tokenizer)
+        self.decoder: EntityDecoder = (
+            SpanDecoder(tags)
+            if tagging is None
+            else TagDecoder(tagging, legal_only=self.legal_only, crf=self.crf)
+        )
 
     @property
     def tags(self) -> list[str]:
-        """The tags of words, in the order of their ids."""
-        return list(self.tagging.tags)
+        """The tags of words, in the order of their ids; of nested entities the types."""
+        return list(self._tags)
 
     @property
     def labels(self) -> list[str]:
         """The types of entities."""
-        return list(self.tagging.types)
+        return self.decoder.types
 
     @property
-    def scheme(self) -> str:
-        """What the tags are written in; see `data.tags`."""
-        return self.tagging.scheme
+    def nested(self) -> bool:
+        """Whether entities may overlap."""
+        return self.decoder.nested
+
+    @property
+    def scheme(self) -> str | None:
+        """What the tags are written in, see `data.tags`; None for nested entities."""
+        return self.decoder.tagging.scheme if isinstance(self.decoder, TagDecoder) else None
 
     @classmethod
     def from_preset(  # type: ignore[override]
@@ -156,6 +173,7 @@ class TokenClassifier(Task):
         scheme: str | None = None,
         legal_only: bool | None = None,
         crf: bool | None = None,
+        nested: bool | None = None,
         max_length: int | None = None,
         stride: int | None = None,
         token_layout: str = "packed",
@@ -174,6 +192,8 @@ class TokenClassifier(Task):
             legal_only: bool. See the class. None: as saved; False for a head that was not trained
                 by this package: its tags may be IOB1, which their names do not tell.
             crf: bool. None: as saved with the head that is loaded; False for a new one.
+            nested: bool. Whether entities may overlap; see the class. None: as saved with the head
+                that is loaded; False for a new one.
             max_length: int, tokens. None: as saved with the head that is loaded, otherwise 128.
             stride: int, tokens. None: as saved, otherwise a quarter of a window.
             token_layout: "packed" or "padded".
@@ -189,64 +209,53 @@ class TokenClassifier(Task):
             ConfigError: an option or the preset's config is not supported.
             CheckpointError: the preset is not there, does not fit, or has no head to load.
         """
-        new_tags = None
-        if labels is not None:
-            scheme = check_scheme(scheme or "IOB2", MODEL_SCHEMES)
-            new_tags = make_tags([str(label) for label in labels], scheme)
-        encoder, tokenizer, head, side = cls._load_parts(
+        return load_tagger(
+            cls,
             preset,
-            head_width=None if new_tags is None else len(new_tags),
-            ignore_config_keys=ignore_config_keys,
+            labels,
+            {
+                "scheme": scheme,
+                "legal_only": legal_only,
+                "crf": crf,
+                "nested": nested,
+                "max_length": max_length,
+                "stride": stride,
+            },
+            token_layout=token_layout,
             dtype=dtype,
             allow_pickle=allow_pickle,
+            ignore_config_keys=ignore_config_keys,
         )
-        directory = find_preset(preset, allow_pickle=allow_pickle)
-        if new_tags is None:
-            ours = "task" in side
-            tags = _saved_tags(read_config(directory), head.units)
-            scheme = side.get("scheme") if scheme is None else scheme
-            legal_only = side.get("legal_only", ours) if legal_only is None else legal_only
-            if max_length is None or max_length == side.get("max_length"):
-                stride = side.get("stride") if stride is None else stride
-            max_length = side.get("max_length") if max_length is None else max_length
-        with_crf = side.get("crf", False)
-        task = cls(
-            encoder,
-            tokenizer,
-            tags if new_tags is None else new_tags,
-            scheme=scheme,
-            legal_only=legal_only,
-            crf=bool(with_crf if crf is None else crf),
-            head=head,
-            max_length=max_length,
-            stride=stride,
-            token_layout=token_layout,
-        )
-        if with_crf and task.crf is not None:
-            load_own_weights(directory, task._own_layers())
-        task._restore(side)
-        return task
 
     @classmethod
     def _head_hint(cls) -> str:
         return "labels=[...]"
 
     def _task_config(self) -> dict[str, Any]:
-        names = LabelMap(self.tagging.tags)
+        names = LabelMap(tuple(self._tags))
+        kept = self.encoder.other_config if self.nested else {}
         return {
+            **kept,
             "id2label": {str(i): name for i, name in names.id2label().items()},
             "label2id": names.label2id(),
         }
 
     def _side_config(self) -> dict[str, Any]:
-        return super()._side_config() | {
+        side = super()._side_config() | {"stride": self.stride}
+        if self.nested:
+            return side | {"nested": True}
+        return side | {
             "scheme": self.scheme,
             "legal_only": self.legal_only,
-            "stride": self.stride,
             "crf": self.crf is not None,
         }
 
+    def _saved_heads(self) -> dict[str, keras.layers.Layer]:
+        return {} if self.nested else super()._saved_heads()
+
     def _own_layers(self) -> dict[str, keras.layers.Layer]:
+        if self.nested:
+            return {"global_pointer": self.head}
         return {} if self.crf is None else {"crf": self.crf}
 
     # === The graph ===
@@ -261,7 +270,7 @@ class TokenClassifier(Task):
         token_layout: str = "packed",
         attention_groups: int = 1,
     ) -> Any:
-        """Connects an encoder and the head; float32 logits (B, S, tags)."""
+        """Connects an encoder and the head; float32 (B, S, units), logits or queries and keys."""
         states, layout = encoder.token_states(
             dict(inputs), token_layout=token_layout, attention_groups=attention_groups
         )
@@ -270,73 +279,37 @@ class TokenClassifier(Task):
     def encode_texts(self, *texts: tf.Tensor) -> tuple[dict[str, tf.Tensor], Context]:
         """Cuts texts into windows and finds their words; see the base class."""
         windows = self.tokenizer.windows(texts[0], max_length=self.max_length, stride=self.stride)
-        inputs = {name: windows.pop(name) for name in ("token_ids", "segment_ids", "padding_mask")}
-        words = find_words(windows | inputs, self.stride, tf.constant(self._word_flags), texts[0])
-        return inputs, {"words": words, "texts": texts[0]}
+        flags = tf.constant(self._word_flags)
+        places = self.decoder.find_places(windows, self.stride, flags, texts[0])
+        inputs = {name: windows[name] for name in ("token_ids", "segment_ids", "padding_mask")}
+        return inputs, {"places": places, "texts": texts[0]}
 
     def decode(self, outputs: Any, context: Context) -> dict[str, tf.Tensor]:
-        """Makes entities of the logits of windows; see the class."""
-        words = context["words"]
-        logits = tf.gather_nd(outputs, words["place"])  # (N, C)
-        tags, chances = read_tags(
-            tf.ensure_shape(logits, [None, len(self.tagging.tags)]),
-            words["splits"],
-            self._path_scores(),
-            probabilities_of_paths=self.crf is not None,
-        )
-        return read_entities(self.tagging, tags, chances, words, context["texts"])
+        """Makes entities of what the model says of windows; see the class."""
+        return self.decoder.decode(outputs, context["places"], context["texts"])
 
-    def _path_scores(self) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-        """The scores of transitions, first and last tags; None where each word is for itself."""
-        rules = self.tagging.rules()
-        if not (self.legal_only and any(part.any() for part in rules)):
-            if self.crf is None:
-                return None
-            return self.crf.arrays()
-        if self.crf is None:
-            return rules
-        transitions, starts, ends = (a + b for a, b in zip(rules, self.crf.arrays(), strict=True))
-        return transitions, starts, ends
-
-    def answers(self, logits: Any) -> dict[str, tf.Tensor]:
-        """What is said of token ids, each token by itself.
+    def answers(self, outputs: Any) -> dict[str, tf.Tensor]:
+        """What is said of token ids, whose words are not known.
 
         Args:
-            logits: float32 (B, S, tags).
+            outputs: what the model returned.
 
         Returns:
-            `label` string (B, S), the likeliest tag; `score` float32 (B, S), its probability; and
-            the `logits`.
+            each token by itself: `label` string (B, S), the likeliest tag; `score` float32 (B, S),
+            its probability; and the `logits` (B, S, tags). Of nested entities the spans of any
+            tokens: `label` string (B, E), `score` float32 (B, E), and int32 (B, E) the columns
+            `start` and `end`, the first behind it.
         """
-        return {
-            "label": tf.gather(tf.constant(self.tags), tf.argmax(logits, axis=-1)),
-            "score": tf.reduce_max(tf.nn.softmax(logits), axis=-1),
-            "logits": logits,
-        }
+        return self.decoder.answers(outputs)
 
     def _graph_key(self) -> tuple[Any, ...]:
-        scores = self._path_scores()
-        values = () if scores is None else tuple(part.tobytes() for part in scores)
-        return (*super()._graph_key(), self.stride, self.tagging.tags, self.scheme, values)
+        return (*super()._graph_key(), self.stride, *self.decoder.constants())
 
     def answer_difference(
         self, expected: dict[str, np.ndarray], got: dict[str, np.ndarray], tolerance: float
     ) -> float | None:
         """Compares two answers; entities that hang on a word of two like tags may differ."""
-        if "logits" in expected:
-            numbers = ("score", "logits")
-            largest = max(largest_difference(expected[name], got[name]) for name in numbers)
-            logits = expected["logits"]
-            ids = {tag.encode(): index for index, tag in enumerate(self.tags)}
-            for place in np.flatnonzero(expected["label"] != got["label"]):
-                pair = (ids.get(expected["label"][place]), ids.get(got["label"][place]))
-                if None in pair:  # padding of one of both
-                    return None
-                first, second = (float(logits[place, index]) for index in pair)
-                if abs(first - second) > 2 * tolerance * max(1.0, abs(first)):
-                    return None
-            return largest
-        return entity_difference(expected, got, tolerance)
+        return self.decoder.difference(expected, got, tolerance)
 
     # === Text to batches ===
 
@@ -345,28 +318,12 @@ class TokenClassifier(Task):
     ) -> dict[str, np.ndarray]:
         """Answers texts; of those with many windows fewer at once, for they are all in memory."""
         texts = [as_bytes(text) for text in columns[0]]
-        sizes = batch_sizes(texts, self.max_length - 2 - self.stride, batch_size)
-        if len(set(sizes)) < 2:
-            size = int(sizes[0]) if len(sizes) else batch_size
-            return super().answer_rows(texts, batch_size=size, verbose=verbose)
-        order = np.argsort(sizes, kind="stable")
-        parts = []
-        for size in sorted(set(sizes)):
-            chosen = [texts[index] for index in order if sizes[index] == size]
-            parts.append(super().answer_rows(chosen, batch_size=int(size), verbose=verbose))
-        back = np.argsort(order)
-        return {
-            name: np.concatenate(joined_widths(*(part[name] for part in parts)))[back]
-            for name in parts[0]
-        }
+        step = self.max_length - 2 - self.stride
+        answer = partial(super().answer_rows, verbose=verbose)
+        return answer_by_size(texts, batch_sizes(texts, step, batch_size), answer)
 
     def _examples(self, x: Any) -> EntityExamples:
-        if isinstance(x, EntityExamples):
-            return x
-        examples = as_examples(x)
-        if examples.text_pairs is not None:
-            raise DataError("Expected texts, got pairs of them: entities are found in one text.")
-        return EntityExamples(examples.texts, None, None, examples.rows, examples.path)
+        return as_entity_examples(x)
 
     def _text_columns(self, examples: EntityExamples) -> tuple[Sequence[Any], ...]:
         return (examples.texts,)
@@ -376,26 +333,21 @@ class TokenClassifier(Task):
 
     def _targets(self, y: Any, examples: EntityExamples) -> list[list[Entity]]:
         if y is not None:
-            if len(y) != len(examples):
-                raise DataError(f"There are {len(examples)} texts but entities of {len(y)}.")
-            examples = EntityExamples(
-                examples.texts, list(map(list, y)), examples.words, examples.rows, examples.path
-            )
+            examples = with_entities(examples, y)
         if examples.entities is None:
             raise DataError("There are no entities: give `y`, or EntityExamples with entities.")
-        check_entities(examples, self.labels)
+        check_entities(examples, self.labels, nested=self.nested)
         return examples.entities
 
     def _labelled_rows(
         self, examples: EntityExamples, targets: list[list[Entity]], weights: Any = None
     ) -> LabelledRows:
-        """Cuts texts into windows and sets tags at the words that each window decides."""
-        return label_windows(
+        """Cuts texts into windows and labels what each decides on."""
+        return self.decoder.label(
             examples,
             targets,
-            self.tagging,
-            self.tokenizer,
-            self._word_flags,
+            tokenizer=self.tokenizer,
+            word_flags=self._word_flags,
             max_length=self.max_length,
             stride=self.stride,
             weights=weights,
@@ -404,12 +356,10 @@ class TokenClassifier(Task):
     # === Training and measuring ===
 
     def _default_loss(self) -> keras.losses.Loss:
-        if self.crf is not None:
-            return CrfLoss(self.crf)
-        return keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=NO_LABEL)
+        return self.decoder.loss()
 
     def _default_metrics(self) -> list[keras.metrics.Metric]:
-        return [TagAccuracy()]
+        return self.decoder.metrics()
 
     def _dev_callbacks(
         self, validation_data: Any, batch_size: int
@@ -459,27 +409,7 @@ class TokenClassifier(Task):
             for each text a list of (start, end, label, score), in characters.
         """
         examples = self._examples(x)
-        answers = self.predict(examples, batch_size=batch_size, verbose=verbose)
-        found = []
-        for index in range(len(examples)):
-            columns = (answers[n][index] for n in ("start_character", "end_character", "label"))
-            spans = [
-                (int(start), int(end), str(label), float(score))
-                for start, end, label, score in zip(*columns, answers["score"][index], strict=True)
-                if label
-            ]
-            if examples.words is not None:
-                spans = snap_to_words(spans, examples.words[index])
-            found.append(spans)
-        return found
-
-
-def _saved_tags(raw: dict[str, Any], count: int) -> list[str]:
-    if "id2label" not in raw:
-        return [f"LABEL_{i}" for i in range(count)]  # what transformers calls them
-    names = LabelMap.from_id2label(raw["id2label"]).names
-    if len(names) != count:
-        raise CheckpointError(
-            f"config.json names {len(names)} labels, but the head in model.safetensors has {count}."
-        )
-    return list(names)
+        found = entity_lists(self.predict(examples, batch_size=batch_size, verbose=verbose))
+        if examples.words is None:
+            return found
+        return [snap_to_words(*pair) for pair in zip(found, examples.words, strict=True)]

@@ -90,7 +90,7 @@ def test_windows_give_each_word_to_the_one_with_most_context(max_length, stride)
     task = make_task(max_length=max_length, stride=stride)
     texts = ["abc card, " * 9 + "end", "", "a", "天气" * 7, "abcdefghijklmnop" * 3]
     inputs, context = task.encode_texts(tf.constant(texts))
-    words = {name: value.numpy() for name, value in context["words"].items()}
+    words = {name: value.numpy() for name, value in context["places"].items()}
     whole = kbz.WordPieceTokenizer(VOCABULARY)
     lengths = inputs["padding_mask"].numpy().sum(axis=1) - 2
     windows = task.tokenizer.windows(texts, max_length=max_length, stride=task.stride)

@@ -33,6 +33,7 @@ class TokenClassificationCommand(TaskCommand):
         super().__init__(name)
         self._labels: list[str] = []
         self._kept: list[str] | None = None
+        self._nested = False
 
     # === Options ===
 
@@ -87,12 +88,17 @@ class TokenClassificationCommand(TaskCommand):
         group.add_argument("--encoding", default="utf-8", help="the files' encoding")
 
     def add_train_options(self, group: Any) -> None:
-        """Adds the scheme that is learned, the random field and the windows."""
+        """Adds the scheme that is learned, the random field, nested entities and the windows."""
         group.add_argument(
             "--scheme", choices=MODEL_SCHEMES, help="of the tags that are learned; default: IOB2"
         )
         group.add_argument(
             "--crf", action="store_true", help="learn which tags follow on each other"
+        )
+        group.add_argument(
+            "--nested",
+            action="store_true",
+            help="entities may overlap and stand in each other: spans are learned, not tags",
         )
         group.add_argument(
             "--stride",
@@ -103,10 +109,16 @@ class TokenClassificationCommand(TaskCommand):
 
     def check_options(self, args: argparse.Namespace) -> None:
         """Refuses what a tagger cannot do."""
+        self._nested = bool(args.nested)
         if args.probe_epochs:
             raise ConfigError(f"--probe-epochs does not apply to --task {self.name}")
         if args.keep_head and args.scheme:
             raise ConfigError("--keep-head keeps the scheme, too: leave --scheme out")
+        if args.keep_head and args.nested:
+            raise ConfigError("--keep-head keeps to what its head is for: leave --nested out")
+        for option in ("scheme", "crf"):
+            if args.nested and getattr(args, option):
+                raise ConfigError(f"--{option} is of tags, and --nested learns none: leave one out")
 
     # === Data ===
 
@@ -169,25 +181,29 @@ class TokenClassificationCommand(TaskCommand):
         """Takes the types of entities over with --keep-head."""
         if not args.keep_head:
             return
+        from keras_bert_zoo.presets.io import find_preset
+        from keras_bert_zoo.tasks.files import read_side_file
+
         tags = list(dict(config.get("id2label") or {}).values())
         if not tags:
             raise ConfigError(f"--keep-head, but {args.preset} names no labels (id2label)")
+        self._nested = bool(read_side_file(find_preset(args.preset)).get("nested", False))
+        if self._nested:
+            self._kept = tags
+            return
         scheme = guess_scheme(tags)
         self._kept = list(dict.fromkeys(kind for t in tags if (kind := split_tag(t, scheme)[1])))
 
     def check_data(self, train: EntityExamples, dev: EntityExamples | None) -> None:
-        """Learns the types of entities; names those of the data that are not among them."""
+        """Learns the types of entities; names what of the data the model could not hold."""
+        from keras_bert_zoo.data.spans import check_entities
+
         self._labels = train.labels if self._kept is None else self._kept
         if not self._labels:
             raise DataError(f"{train.path}: expected entities to learn, but no text has any")
         for examples in (train, dev):
-            for index, entities in enumerate((examples and examples.entities) or []):
-                for entity in entities:
-                    if entity.label not in self._labels:
-                        raise DataError(
-                            f"{examples and examples.where(index)}: the label {entity.label!r} is "
-                            f"not one of {', '.join(self._labels)}"
-                        )
+            if examples is not None:
+                check_entities(examples, self._labels, nested=self._nested)
 
     def build(self, args: argparse.Namespace, **common: Any) -> Any:
         """Builds a tagger."""
@@ -198,6 +214,7 @@ class TokenClassificationCommand(TaskCommand):
             labels=None if self._kept is not None else self._labels,
             scheme=args.scheme,
             crf=True if args.crf else None,
+            nested=True if args.nested else None,
             stride=args.stride,
             **common,
         )

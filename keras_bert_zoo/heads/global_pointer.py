@@ -1,0 +1,140 @@
+"""GlobalPointer: a score for every span and type, so that entities may overlap and be nested.
+
+Legend: B rows, S tokens of the longest, T tokens of all rows, C types, D head size, K spans.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.layers.dense import Dense
+from keras_bert_zoo.layers.rotary import rotary_frequencies, rotate, spread_tables
+from keras_bert_zoo.layers.token_layout import Layout, to_batch
+
+# The score of what is no candidate. exp(-1e9) is 0, and unlike -infinity it makes no NaN.
+_MASKED = -1e9
+
+
+class GlobalPointerHead(Dense):
+    """Gives each token a query and a key for every type; a span's score is their product.
+
+    Query and key are turned by their positions (rotary), so that the score of a span from i to j
+    knows its length, `j - i`. It is the query at i by the key at j, divided by the root of D; see
+    `span_scores`. The products are left to who needs them: the outputs grow with S, not its square.
+
+    Args:
+        types: int, C. Types of entities.
+        head_dim: int, D, even. 64 in the paper.
+        dropout: float in [0, 1). On the states.
+        initializer_range: float. See `Dense`.
+
+    Call arguments:
+        x: float (T, H). The encoder's states, one row a token.
+        layout: what `TokenLayout` returned.
+        training: bool.
+
+    Returns:
+        float32 (B, S, 2 * C * D): the queries of all types, already divided, then the keys. Zero at
+        padding, where scores so are 0, too: no entity.
+
+    Raises:
+        ConfigError: an odd `head_dim`, or no types.
+
+    Source: arXiv 2208.03054, section 2; halves of a head are turned together, not neighbours as in
+    the authors' code, which for weights that start at random is the same.
+    """
+
+    def __init__(
+        self,
+        types: int,
+        *,
+        head_dim: int = 64,
+        dropout: float = 0.0,
+        initializer_range: float = 0.02,
+        **kwargs: Any,
+    ) -> None:
+        if types < 1 or head_dim < 2 or head_dim % 2:
+            raise ConfigError(
+                "A GlobalPointerHead needs at least one type and an even `head_dim`, got "
+                f"{types} and {head_dim}."
+            )
+        super().__init__(
+            2 * types * head_dim,
+            initializer_range=initializer_range,
+            **{"dtype": "float32"} | kwargs,
+        )
+        self.types = types
+        self.head_dim = head_dim
+        self.dropout = keras.layers.Dropout(dropout, dtype="float32")
+        self._frequencies = rotary_frequencies(head_dim)
+
+    def call(  # type: ignore[override]
+        self, x: tf.Tensor, layout: Layout, training: bool = False
+    ) -> tf.Tensor:
+        """Computes queries and keys; see the class."""
+        x = self.dropout(tf.cast(x, self.compute_dtype), training=training)
+        x = super().call(x, training=training)
+        x = tf.reshape(x, [-1, 2 * self.types, 1, self.head_dim])  # (T, 2C, 1, D)
+        positions = tf.cast(layout["positions"], tf.float32)[:, tf.newaxis, tf.newaxis]  # (T, 1, 1)
+        angles = positions * self._frequencies  # (T, 1, D / 2)
+        x = rotate(x, spread_tables(tf.cos(angles), tf.sin(angles)))
+        queries, keys = tf.split(tf.reshape(x, [-1, self.units]), 2, axis=-1)
+        x = tf.concat([queries * self.head_dim**-0.5, keys], axis=-1)
+        x *= tf.cast(layout["attended"], x.dtype)[:, tf.newaxis]
+        return to_batch(x, layout)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        config = super().get_config() | {
+            "types": self.types,
+            "head_dim": self.head_dim,
+            "dropout": self.dropout.rate,
+        }
+        del config["units"], config["activation"], config["use_bias"]
+        return config
+
+
+def span_scores(pointers: tf.Tensor, types: int) -> tf.Tensor:
+    """The score of every span and type: above 0 for an entity.
+
+    Args:
+        pointers: float32 (B, S, 2 * C * D), from `GlobalPointerHead`.
+        types: int, C.
+
+    Returns:
+        float32 (B, C, S, S), from the row's token to the column's.
+    """
+    shape = tf.shape(pointers)
+    width = pointers.shape[-1] // (2 * types)  # D
+    parts = tf.reshape(pointers, [shape[0], shape[1], 2, types, width])
+    parts = tf.transpose(parts, [2, 0, 3, 1, 4])  # (2, B, C, S, D)
+    return tf.matmul(parts[0], parts[1], transpose_b=True)
+
+
+def span_loss(scores: tf.Tensor, candidates: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    """Su's loss of several labels: all entities score above 0, all other candidates below.
+
+    For each type, log(1 + sum of exp(-s) over entities) + log(1 + sum of exp(s) over the others):
+    so few spans of so many are entities that a cross-entropy for each would learn to say no.
+
+    Args:
+        scores: float32 (B, C, S, S).
+        candidates: bool (B, S, S). Which spans may be entities; the others do not count.
+        targets: bool (B, C, S, S). Which are.
+
+    Returns:
+        float32 (B,), the mean over types.
+
+    Source: arXiv 2208.03054, equation 9 (ZLPR, arXiv 2208.02955).
+    """
+    others = candidates[:, tf.newaxis] & ~targets
+
+    def one_and(exponents: tf.Tensor) -> tf.Tensor:  # (B, C): log(1 + sum of exp)
+        return tf.nn.softplus(tf.reduce_logsumexp(exponents, axis=[2, 3]))
+
+    entities = one_and(tf.where(targets, -scores, _MASKED))
+    return tf.reduce_mean(entities + one_and(tf.where(others, scores, _MASKED)), axis=-1)

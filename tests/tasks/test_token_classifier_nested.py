@@ -1,0 +1,498 @@
+"""Nested entities: spans, windows, the loss, training, files, exports, the command line."""
+
+import argparse
+import json
+import logging
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_bert_zoo as kbz
+from keras_bert_zoo.cli.tasks.token_classification import make_command
+from keras_bert_zoo.data.spans import Entity, EntityExamples, read_entities
+from keras_bert_zoo.encoders.bert import BertEncoder
+from keras_bert_zoo.errors import CheckpointError, ConfigError, DataError
+from keras_bert_zoo.heads.global_pointer import GlobalPointerHead, span_loss, span_scores
+from keras_bert_zoo.layers.token_layout import TokenLayout
+from keras_bert_zoo.tasks import nested_entities
+from keras_bert_zoo.tasks.entities import decided_tokens
+from keras_bert_zoo.tasks.nested_entities import candidate_spans, decided_spans
+from keras_bert_zoo.tasks.registry import load_task
+from tests.cli.conftest import fast
+from tests.cli.conftest import refused as refused
+from tests.cli.conftest import run as run
+from tests.tasks import taggers
+from tests.tasks.taggers import LETTERS, TYPES, VOCABULARY, hostile
+
+# Real sentences, annotated by hand: names of institutions hold names of places and of people.
+NESTED = [
+    ("The Bank of England raised its rate", ["Bank of England ORG", "England LOC"]),
+    ("Johns Hopkins University is in Baltimore",
+     ["Johns Hopkins University ORG", "Johns Hopkins PER", "Baltimore LOC"]),
+    ("The Royal Society of London was founded in 1660",
+     ["Royal Society of London ORG", "London LOC"]),
+    ("The San Francisco Museum of Modern Art reopened",
+     ["San Francisco Museum of Modern Art ORG", "San Francisco LOC"]),
+    ("Nobody came", []),
+    ("The mayor of New York City left New York City Hall",
+     ["New York City LOC", "New York City Hall LOC", "New York City LOC 2"]),
+]  # fmt: skip
+
+
+def annotated(text, names):
+    found = []
+    for name in names:
+        again = name.endswith(" 2")
+        surface, label = name.removesuffix(" 2").rsplit(" ", 1)
+        start = text.index(surface)
+        if again:
+            start = text.index(surface, start + 1)
+        found.append((start, start + len(surface), label))
+    return found
+
+
+TEXTS = [text for text, _ in NESTED]
+ENTITIES = [annotated(text, names) for text, names in NESTED]
+PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS, *(f"##{c}" for c in LETTERS)]
+WORDS = sorted({word.lower() for text in TEXTS for word in text.split()})
+
+
+def make_task(types=TYPES, *, vocabulary=VOCABULARY, max_length=16, spread=0.3, **options):
+    keras.utils.set_random_seed(1)
+    config = kbz.EncoderConfig(
+        vocabulary_size=len(vocabulary),
+        hidden_dim=32,
+        num_layers=2,
+        num_heads=4,
+        intermediate_dim=64,
+        max_sequence_length=48,
+        initializer_range=spread,
+    )
+    return kbz.TokenClassifier(
+        BertEncoder(config, pooler=False),
+        kbz.WordPieceTokenizer(vocabulary),
+        types,
+        nested=True,
+        max_length=max_length,
+        **options,
+    )
+
+
+@pytest.fixture(scope="module")
+def few():
+    """A tagger whose random weights find some spans, but not most."""
+    task = make_task()
+    # Parts of query and key that are the same for all tokens, and against each other.
+    bias = np.zeros((2, len(TYPES), 64), np.float32)
+    bias[0, :, 31], bias[1, :, 31] = 5.0, -5.0  # the frequency that hardly turns
+    task.head.bias.assign(bias.reshape(-1))
+    return task
+
+
+def check_spans(texts, answers):
+    """Every offset cuts the entity out of the text, in bytes and in characters; in order, once."""
+    count = 0
+    for index, text in enumerate(texts):
+        raw = text if isinstance(text, bytes) else text.encode()
+        seen = []
+        for place, label in enumerate(answers["label"][index]):
+            start, end = int(answers["start"][index][place]), int(answers["end"][index][place])
+            entity = answers["entity"][index][place]
+            assert raw[start:end] == entity
+            if not label:
+                assert (start, end, entity) == (0, 0, b"")
+                continue
+            assert start < end
+            seen.append((start, -end, label))
+            first = int(answers["start_character"][index][place])
+            last = int(answers["end_character"][index][place])
+            assert first == sum(byte & 0xC0 != 0x80 for byte in raw[:start])
+            assert last == sum(byte & 0xC0 != 0x80 for byte in raw[:end])
+            if isinstance(text, str):
+                assert text[first:last].encode() == entity
+            assert 0.5 < answers["score"][index][place] <= 1
+        assert [s[:2] for s in seen] == sorted(s[:2] for s in seen)
+        assert len(set(seen)) == len(seen)
+        count += len(seen)
+    return count
+
+
+# === The head and the loss ===
+
+
+@pytest.mark.parametrize("kind", ["packed", "padded"])
+def test_scores_are_products_of_turned_queries_and_keys(kind):
+    keras.utils.set_random_seed(0)
+    head = GlobalPointerHead(3, head_dim=8, initializer_range=0.5)
+    head.build((None, 6))
+    ids = np.arange(10, dtype=np.int32).reshape(2, 5)
+    mask = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]], np.int32)
+    layout = TokenLayout(kind)(ids, ids * 0, mask)
+    random = np.random.default_rng(0)
+    states = random.normal(size=(10, 6)).astype(np.float32)  # by token id
+    pointers = head(tf.gather(states, layout["token_ids"]), layout)
+    assert pointers.shape == (2, 5, 48)
+    assert not pointers.numpy()[1, 3:].any()
+    scores = span_scores(pointers, 3).numpy()
+
+    flat = states @ head.kernel.numpy() + head.bias.numpy()
+    queries, keys = np.moveaxis(flat.reshape(2, 5, 2, 3, 8), 2, 0)
+    for row, length in ((0, 5), (1, 3)):
+        for i in range(length):
+            for j in range(length):
+                for kind_ in range(3):
+                    q, k = queries[row, i, kind_], keys[row, j, kind_]
+                    # Complex numbers turn as pairs do; only the distance is left of both angles.
+                    turn = np.exp(1j * (i - j) / 10000.0 ** (np.arange(4) / 4))
+                    product = ((q[:4] + 1j * q[4:]) * turn * np.conj(k[:4] + 1j * k[4:])).sum()
+                    expected = product.real / np.sqrt(8)
+                    np.testing.assert_allclose(scores[row, kind_, i, j], expected, atol=1e-4)
+    assert GlobalPointerHead.from_config(head.get_config()).units == head.units
+    with pytest.raises(ConfigError, match="even `head_dim`"):
+        GlobalPointerHead(2, head_dim=7)
+
+
+def test_loss_is_that_of_the_paper():
+    random = np.random.default_rng(0)
+    scores = random.normal(size=(2, 3, 4, 4)).astype(np.float32) * 3
+    candidates = random.random((2, 4, 4)) < 0.6
+    targets = candidates[:, np.newaxis] & (random.random((2, 3, 4, 4)) < 0.3)
+    targets[0, 1] = False
+    expected = np.zeros(2)
+    for row in range(2):
+        for kind in range(3):
+            yes = scores[row, kind][targets[row, kind]]
+            no = scores[row, kind][candidates[row] & ~targets[row, kind]]
+            expected[row] += np.log1p(np.exp(-yes).sum()) + np.log1p(np.exp(no).sum())
+    got = span_loss(tf.constant(scores), tf.constant(candidates), tf.constant(targets))
+    np.testing.assert_allclose(got, expected / 3, rtol=1e-5)
+    nothing = tf.zeros([1, 4, 4], tf.bool)
+    none = span_loss(tf.constant(scores[:1]), nothing, tf.zeros([1, 3, 4, 4], tf.bool))
+    assert none.numpy().tolist() == [0]
+
+
+# === Windows ===
+
+
+@pytest.mark.parametrize(("max_length", "stride"), [(8, 3), (8, 2), (9, 0), (5, None), (48, None)])
+def test_windows_give_each_span_to_the_one_with_most_context(max_length, stride):
+    stride = (max_length - 2) // 4 if stride is None else stride
+    tokenizer = kbz.WordPieceTokenizer(VOCABULARY)
+    texts = ["abc card, " * 3 + "end", "", "a", "天气" * 7]
+    windows = tokenizer.windows(texts, max_length=max_length, stride=stride)
+    least, limit = (part.numpy() for part in decided_spans(windows, stride))
+    lengths = windows["padding_mask"].numpy().sum(axis=1) - 2
+    documents, begins = windows["document"].numpy(), windows["window_start"].numpy()
+    tokens = decided_tokens(windows, stride).numpy()
+    held = 0
+    for document in range(len(texts)):
+        here = np.flatnonzero(documents == document)
+        count = begins[here[-1]] + lengths[here[-1]]
+        for first in range(count):
+            for last in range(first, count):
+
+                def context_of(w, first=first, last=last, here=here):
+                    left, right = first - begins[w], begins[w] + lengths[w] - 1 - last
+                    if left < 0 or right < 0:
+                        return -1
+                    left = np.inf if w == here[0] else left
+                    return min(left, np.inf if w == here[-1] else right)
+
+                middles = first + last + 2 * (1 - begins[here])
+                own = here[(least[here] <= middles) & (middles < limit[here])]
+                assert len(own) == 1
+                assert context_of(own[0]) == max(map(context_of, here))
+                held += context_of(own[0]) >= 0
+                if first == last:
+                    assert tokens[own[0], first - begins[own[0]] + 1]
+    assert held > 30
+
+
+def test_candidates_begin_and_end_with_words(few):
+    inputs, context = few.encode_texts(tf.constant(["abc card d", "天气!", ""]))
+    places = context["places"]
+    #        [CLS] a ##b ##c card d [SEP]
+    assert places["may_begin"].numpy().astype(int).tolist() == [
+        [0, 1, 0, 0, 1, 1, 0], [0, 1, 1, 1, 0, 0, 0], [0] * 7,
+    ]  # fmt: skip
+    assert places["may_end"].numpy().astype(int).tolist() == [
+        [0, 0, 0, 1, 1, 1, 0], [0, 1, 1, 1, 0, 0, 0], [0] * 7,
+    ]  # fmt: skip
+    parts = [places[name] for name in ("may_begin", "may_end", "least", "limit")]
+    assert np.argwhere(candidate_spans(*parts).numpy()[0]).tolist() == [
+        [1, 3], [1, 4], [1, 5], [4, 4], [4, 5], [5, 5],
+    ]  # fmt: skip
+    assert inputs["token_ids"].shape == (3, 7)
+
+
+# === Answers ===
+
+
+def test_offsets_cut_the_entities_out_of_hostile_texts(few, monkeypatch):
+    texts = hostile(few)
+    answers = few.answer_rows(texts)
+    assert check_spans(texts, answers) > 100
+    alone = [few.answer_rows([text]) for text in texts]
+    for index, one in enumerate(alone):
+        width = one["label"].shape[1]
+        assert not answers["label"][index, width:].any()
+        for name, value in one.items():
+            got = answers[name][index, :width]
+            if value.dtype == np.float32:
+                np.testing.assert_allclose(got, value[0], atol=1e-5)
+            else:
+                np.testing.assert_array_equal(got, value[0])
+    assert few.predict([])["label"].shape[0] == 0
+    # In many steps as in one.
+    monkeypatch.setattr(nested_entities, "_SCORES_AT_ONCE", 2000)
+    few._traced = None
+    stepwise = few.answer_rows(texts)
+    few._traced = None
+    for name, value in answers.items():
+        np.testing.assert_array_equal(stepwise[name], value)
+
+
+def test_spans_of_a_text_are_those_of_its_scores(few):
+    text = "the card is here, ab"  # one window
+    inputs, context = few.encode_texts(tf.constant([text]))
+    pointers = few(inputs, training=False)
+    scores = span_scores(pointers, 2).numpy()[0]
+    places = context["places"]
+    parts = [places[name] for name in ("may_begin", "may_end", "least", "limit")]
+    allowed = candidate_spans(*parts).numpy()[0]
+    starts, ends = places["starts"].numpy(), places["ends"].numpy()
+    expected = {
+        (int(starts[i - 1]), int(ends[j - 1]), TYPES[kind])
+        for kind, i, j in np.argwhere((scores > 0) & allowed)
+    }
+    assert len(expected) > 3
+    assert {entity[:3] for entity in few.find_entities([text])[0]} == expected
+    on_ids = few.answers(pointers)
+    inside = np.triu(np.ones_like(scores[0], bool))
+    inside[[0, -1]] = inside[:, [0, -1]] = False
+    spans = {(int(i), int(j) + 1, TYPES[k]) for k, i, j in np.argwhere((scores > 0) & inside)}
+    columns = (on_ids[name].numpy()[0].tolist() for name in ("start", "end", "label"))
+    assert {(i, j, label.decode()) for i, j, label in zip(*columns, strict=True)} == spans
+
+
+def test_a_character_of_several_words_is_one_span(few):
+    inside = [[False, True, True, True, False]]
+    pointers = np.ones((1, 5, 2 * 2 * 64), np.float32)
+    texts = tf.constant(["½"])
+    places = {
+        "may_begin": inside, "may_end": inside,
+        "least": [0], "limit": [10], "document": [0], "offset": np.array([-1]),
+        "starts": np.array([0, 0, 0]), "ends": np.array([2, 2, 2]),
+    }  # fmt: skip
+    places = {name: tf.constant(value) for name, value in places.items()}
+    answers = few.decode(tf.constant(pointers), {"places": places, "texts": texts})
+    assert answers["label"].numpy().tolist() == [[b"PER", b"LOC"]]
+    assert answers["end"].numpy().tolist() == [[2, 2]]
+
+
+def test_entities_of_about_a_half_may_differ(few):
+    answer = {
+        "entity": np.array([b"abc", b"c"], object), "label": np.array([b"PER", b"LOC"], object),
+        "score": np.array([0.9, 0.501], np.float32),
+        **{name: np.array([0, 2]) for name in ("start", "start_character")},
+        **{name: np.array([3, 3]) for name in ("end", "end_character")},
+    }  # fmt: skip
+    without = {name: value[:1] for name, value in answer.items()}
+    assert few.answer_difference(answer, without, 1e-3) == 0
+    # Another entity's doubt does not excuse a sure one, whatever overlaps.
+    assert few.answer_difference(answer, {n: v[1:] for n, v in answer.items()}, 1e-3) is None
+
+
+# === Training ===
+
+
+def test_targets_are_spans_of_words(few, caplog):
+    with caplog.at_level(logging.WARNING, logger="keras_bert_zoo"):
+        data = few._labelled_rows(*few._prepared(
+            ["abc card d", "a"],
+            [[(0, 8, "LOC"), (4, 8, "PER"), (0, 8, "PER"), (1, 10, "PER"), (3, 4, "LOC")], []],
+        ))  # fmt: skip
+    assert "of 5 entities 1 begin or end within a word" in caplog.text
+    assert "1 have no word of their own" in caplog.text
+    assert data.labels.dtype == np.int16
+    spans = data.labels[0, :, 2:5]
+    assert spans[spans[:, 0] >= 0].tolist() == [[1, 1, 4], [0, 1, 4], [0, 1, 5], [0, 4, 4]]
+    assert data.labels[1, :, 2].max() == -1
+    weighted = few._labelled_rows(
+        EntityExamples(["a b c d e f g h i " * 3, "a"]), [[], []], np.array([2, 3], np.float32)
+    )
+    assert weighted.weights.tolist() == [2.0] * (len(weighted.rows) - 1) + [3.0]
+
+
+def test_every_span_is_trained_in_one_window(caplog):
+    task = make_task(max_length=10, stride=4)
+    text = "a b c d e f g h i j k l m n o p"
+    spans = [(2 * i, 2 * j + 1, "PER") for i in range(16) for j in range(i, 16)]
+    with caplog.at_level(logging.WARNING, logger="keras_bert_zoo"):
+        data = task._labelled_rows(*task._prepared([text], [spans]))
+    held = data.labels[:, :, 2] >= 0
+    lost = int(caplog.text.split("entities ")[1].split(" are in no window")[0])
+    assert held.sum() + lost == len(spans)
+    # Windows of 8 words that share 4: from 0, 4 and 8. What is in none as a whole is lost.
+    inside = [any(b <= i and j < b + 8 for b in (0, 4, 8)) for i in range(16) for j in range(i, 16)]
+    assert lost == inside.count(False)
+    # And what a window does not decide on is no candidate there.
+    labels = data.labels.astype(np.int32)
+    parts = labels[:, :, 0] > 0, labels[:, :, 1] > 0, *labels[:, :2, 5].T
+    candidates = candidate_spans(*map(tf.constant, parts)).numpy()
+    assert candidates.sum() == held.sum()
+    for row, _, first, last in (
+        (row, *span[2:5]) for row, window in enumerate(data.labels) for span in window
+    ):
+        assert first < 0 or candidates[row, first, last]
+
+
+def test_every_weight_receives_a_gradient():
+    task = make_task()
+    task.compile("sgd")
+    texts, entities = ["ab cd ef", "the card"], [[(0, 8, "PER"), (0, 2, "LOC")], []]
+    data = task._labelled_rows(*task._prepared(texts, entities))
+    x, y = next(iter(task._batches(data, batch_size=16)))
+    with tf.GradientTape() as tape:
+        loss = task.compute_loss(x, y, task(x, training=True))
+    gradients = tape.gradient(loss, task.trainable_variables)
+    assert all(gradient is not None for gradient in gradients)
+    assert {v.path for v in task.head.weights} == {"global_pointer/kernel", "global_pointer/bias"}
+
+
+def test_nested_entities_are_learned_saved_and_loaded(tmp_path):
+    types = ["LOC", "ORG", "PER"]
+    task = make_task(types, vocabulary=[*PIECES, *WORDS], max_length=32, spread=0.1)
+    history = task.fit(
+        TEXTS * 4, ENTITIES * 4, validation_data=(TEXTS, ENTITIES), batch_size=12,
+        epochs=30, learning_rate=5e-3, verbose=0,
+    ).history  # fmt: skip
+    assert {"val_f1", "val_precision", "val_recall", "val_loss"} <= history.keys()
+    assert task.report(TEXTS, ENTITIES).f1 == max(history["val_f1"]) == 1.0
+    found = [{entity[:3] for entity in entities} for entities in task.find_entities(TEXTS)]
+    assert found == [set(entities) for entities in ENTITIES]
+    words = [[(0, 3)], *([(0, 2)] for _ in TEXTS[1:])]
+    assert len(task.find_entities(EntityExamples(TEXTS, None, words))) == len(TEXTS)
+
+    task.save(tmp_path / "saved")
+    assert json.loads((tmp_path / "saved" / "keras_bert_zoo.json").read_text())["nested"] is True
+    config = json.loads((tmp_path / "saved" / "config.json").read_text())
+    assert config["architectures"] == ["BertModel"]
+    assert list(config["id2label"].values()) == types
+    loaded = load_task(tmp_path / "saved")
+    assert loaded.nested
+    assert (loaded.labels, loaded.tags, loaded.scheme) == (types, types, None)
+    assert (loaded.stride, loaded.max_length) == (task.stride, task.max_length)
+    texts = [*TEXTS, *hostile(task)]
+    again = loaded.answer_rows(texts)
+    for name, value in task.answer_rows(texts).items():
+        np.testing.assert_array_equal(again[name], value)
+    encoder = kbz.Encoder.from_preset(tmp_path / "saved")
+    for ours, theirs in zip(task.encoder.weights, encoder.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    with pytest.raises(ConfigError, match="has a head of nested entities, got `nested=False`"):
+        kbz.TokenClassifier.load(tmp_path / "saved", nested=False)
+    flat = kbz.TokenClassifier.from_preset(tmp_path / "saved", labels=["A"])
+    assert not flat.nested
+    (tmp_path / "saved" / "keras_bert_zoo.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"keras_bert_zoo\.safetensors"):
+        load_task(tmp_path / "saved")
+
+
+def test_export_answers_as_the_task(few, tmp_path):
+    export = few.export(tmp_path / "model")  # which compares hostile rows, without the package
+    ask = tf.saved_model.load(str(export.path)).signatures["serving_default"]
+    texts = [text if isinstance(text, bytes) else text.encode() for text in hostile(few)] * 5
+    texts = texts[:64]
+    answers = {name: value.numpy() for name, value in ask(text=tf.constant(texts)).items()}
+    assert check_spans(texts, answers) > 300
+    expected = few.answer_rows(texts)
+    for name in ("entity", "label", "start", "end", "start_character", "end_character"):
+        np.testing.assert_array_equal(answers[name], expected[name])
+    for index in range(15):
+        alone = {
+            name: value.numpy()[0]
+            for name, value in ask(text=tf.constant(texts[index : index + 1])).items()
+        }
+        width = len(alone["label"])
+        np.testing.assert_array_equal(answers["entity"][index, :width], alone["entity"])
+        assert not answers["label"][index, width:].any()
+    empty = ask(text=tf.zeros([0], tf.string))
+    assert all(value.shape[0] == 0 for value in empty.values())
+
+
+# === Refusals and the command line ===
+
+
+def test_refusals(few):
+    overlap = [[(0, 5, "PER"), (3, 8, "LOC")]]
+    flat = kbz.TokenClassifier.from_preset
+    with pytest.raises(DataError, match=r"overlap; .* nested=True, --nested"):
+        taggers.make_task(loud=False).fit(["ab cd ef"], overlap)
+    with pytest.raises(DataError, match="example 1: the label 'ORG' is not one of PER, LOC"):
+        few.fit(["ab cd"], [[(0, 2, "ORG")]])
+    for options, message in (
+        ({"crf": True}, "`crf=True` is of tags"),
+        ({"scheme": "IOBES"}, "`scheme='IOBES'` is of tags"),
+        ({"legal_only": True}, "`legal_only=True` is of tags"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            make_task(**options)
+        with pytest.raises(ConfigError, match=message):
+            flat("nowhere", labels=["A"], nested=True, **options)
+    with pytest.raises(ConfigError, match="different types"):
+        make_task(["A", "A"])
+    examples = EntityExamples(["ab cd ef"], [[Entity(3, 8, "B"), Entity(0, 8, "A")]])
+    assert examples.entities == [[Entity(0, 8, "A"), Entity(3, 8, "B")]]
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("preset") / "tiny"
+    task = make_task(["A"], vocabulary=[*PIECES, *WORDS], max_length=32, spread=0.1)
+    task.save(folder)
+    return folder
+
+
+def test_command_line(run, refused, preset, tmp_path):
+    rows = [
+        {"text": text, "entities": [list(entity) for entity in entities]}
+        for text, entities in zip(TEXTS, ENTITIES, strict=True)
+    ]
+    data, dev = tmp_path / "train.jsonl", tmp_path / "dev.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows * 4), "utf-8")
+    dev.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    model = tmp_path / "model"
+    options = [*fast(preset), "--task", "token-classification", "--train", data]
+    flat = refused("train", *options, "--output", tmp_path / "none")
+    assert flat.startswith(f"{data}:1: the entities at 4 to 19 and at 12 to 19 overlap")
+    assert flat.endswith("(for nested entities: nested=True, --nested)")
+    for more in (("--crf",), ("--scheme", "IOBES")):
+        assert "--nested learns none" in refused(
+            "train", *options, "--nested", *more, "--output", tmp_path / "none"
+        )
+    trained = run(
+        "train", *options, "--nested", "--dev", dev, "--epochs", "3", "--output", model, "--json"
+    )
+    assert trained.status == 0, trained.err
+    assert "val_f1" in trained.json["training"]["history"]
+    errors, page = tmp_path / "errors.jsonl", tmp_path / "page.html"
+    measured = run(
+        "evaluate", "--model", model, "--data", dev, "--errors", errors, "--html", page, "--json"
+    ).json
+    assert measured["labels"]["LOC"]["support"] == 7
+    listed = [json.loads(line) for line in errors.read_text("utf-8").splitlines()]
+    for row in listed:
+        for span in (*row["missed"], *row["spurious"]):
+            assert row["text"][span["start"] : span["end"]] == span["entity"]
+    assert "England" in page.read_text("utf-8")
+    texts = tmp_path / "texts.txt"
+    texts.write_text("\n".join(TEXTS), "utf-8")
+    answered = run("predict", "--model", model, "--input", texts).rows
+    assert [row["text"] for row in answered] == TEXTS
+    command = make_command("token-classification")
+    keep = argparse.Namespace(keep_head=True, preset=str(model))
+    command.check_preset(keep, json.loads((model / "config.json").read_text("utf-8")))
+    command.check_data(read_entities(data), None)  # overlapping, and taken
