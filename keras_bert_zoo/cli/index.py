@@ -85,7 +85,7 @@ def add_arguments(parser: Parser) -> None:
     group.add_argument(
         "--retriever-weight",
         type=options.non_negative_float,
-        default=20.0,
+        default=50.0,
         help="of a passage's similarity beside the reader's logits",
     )
     group.add_argument(
@@ -101,6 +101,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--batch-size", type=options.positive_int, default=64, help="passages at once"
     )
+    options.add_dtype_option(parser, default="float32")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -111,9 +112,9 @@ def run(args: argparse.Namespace) -> int:
     documents = read_documents(args)
     dev = read_squad(args.dev, skip_misplaced=args.skip_misplaced) if args.dev else None
 
-    from keras_bert_zoo.cli.runtime import start_tensorflow
+    from keras_bert_zoo.cli.runtime import keras_dtype, start_tensorflow
 
-    start_tensorflow(verbose=args.verbose)
+    tf = start_tensorflow(verbose=args.verbose)
 
     from keras_bert_zoo.tasks.open_domain import OpenDomainQuestionAnswerer
     from keras_bert_zoo.tasks.question_answerer import QuestionAnswerer
@@ -121,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
 
     task = OpenDomainQuestionAnswerer(
         TextEmbedder.from_preset(args.retriever),
-        QuestionAnswerer.load(args.reader),
+        QuestionAnswerer.load(args.reader, dtype=keras_dtype(args.dtype, tf)),
         documents,
         passage_tokens=args.passage_tokens,
         passage_overlap=args.passage_overlap,

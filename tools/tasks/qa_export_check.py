@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 BATCH = 64
 
@@ -24,18 +25,18 @@ def serve(model: str, rows: str, answers: str, alone: int) -> None:
     import tensorflow as tf
     import tensorflow_text  # noqa: F401  (registers the ops)
 
-    questions, contexts = (
-        [base64.b64decode(text) for text in column]
-        for column in json.loads(Path(rows).read_text("utf-8"))
-    )
+    columns = {
+        name: [base64.b64decode(text) for text in column]
+        for name, column in json.loads(Path(rows).read_text("utf-8")).items()
+    }
+    count = len(next(iter(columns.values())))
     ask = tf.saved_model.load(model).signatures["serving_default"]
     found: dict[str, list[np.ndarray]] = {}
-    steps = [(begin, BATCH) for begin in range(0, len(questions), BATCH)]
+    steps = [(begin, BATCH) for begin in range(0, count, BATCH)]
     steps += [(place, 1) for place in range(alone)]
     for begin, size in steps:
         batch = ask(
-            question=tf.constant(questions[begin : begin + size]),
-            context=tf.constant(contexts[begin : begin + size]),
+            **{name: tf.constant(texts[begin : begin + size]) for name, texts in columns.items()}
         )
         for name, value in batch.items():
             found.setdefault(name, []).append(value.numpy())
@@ -71,26 +72,23 @@ def make_rows(data: Path, count: int) -> list[tuple[bytes, bytes]]:
     return rows
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--rows", type=int, default=1000)
-    parser.add_argument("--alone", type=int, default=128)
-    args = parser.parse_args()
+def ask_export(task: Any, columns: dict[str, list[bytes]], alone: int) -> dict[str, Any]:
+    """Exports a task, asks it in batches and one by one elsewhere, and compares with Python.
 
+    Prints how near the answers are; returns those in batches, name -> array.
+    """
     import numpy as np
 
     from keras_bert_zoo.export.verify import compare_answers
-    from keras_bert_zoo.tasks.registry import load_task
 
-    rows = make_rows(args.data, args.rows)
-    alone = min(args.alone, len(rows))
-    task = load_task(args.model)
+    count = len(next(iter(columns.values())))
+    alone = min(alone, count)
     with tempfile.TemporaryDirectory() as folder:
         export = task.export(Path(folder) / "model")
-        columns = [list(column) for column in zip(*rows, strict=True)]
-        encoded = [[base64.b64encode(text).decode() for text in column] for column in columns]
+        encoded = {
+            name: [base64.b64encode(text).decode() for text in column]
+            for name, column in columns.items()
+        }
         asked, answered = Path(folder) / "rows.json", Path(folder) / "answers.npz"
         asked.write_text(json.dumps(encoded), encoding="utf-8")
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -101,11 +99,9 @@ def main() -> None:
         )
         with np.load(answered, allow_pickle=True) as file:
             found = dict(file)
-    expected = task.answer_rows(*columns, batch_size=BATCH)
-    count = len(rows)
-    largest = compare_answers(
-        task, "batches", expected, {name: values[:count] for name, values in found.items()}, 1e-4
-    )
+    expected = task.answer_rows(*columns.values(), batch_size=BATCH)
+    batches = {name: values[:count] for name, values in found.items()}
+    largest = compare_answers(task, "batches", expected, batches, 1e-4)
     single = compare_answers(
         task,
         "one by one",
@@ -113,17 +109,38 @@ def main() -> None:
         {name: values[count:] for name, values in found.items()},
         1e-4,
     )
-    spans = zip(*(np.ravel(found[n][:count]) for n in ("start", "end", "answer")), strict=True)
-    per_row = found["answer"][:count].size // count
+    equal = int((batches["answer"] == expected["answer"]).sum())
+    total = batches["answer"].size
+    print(
+        f"{count:,} questions, {total:,} answers: {equal:,} equal to Python's; numbers within "
+        f"{largest:.1e}"
+    )
+    print(f"{alone} asked one by one: the same as in batches of {BATCH}, within {single:.1e}")
+    return batches
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--rows", type=int, default=1000)
+    parser.add_argument("--alone", type=int, default=128)
+    args = parser.parse_args()
+
+    import numpy as np
+
+    from keras_bert_zoo.tasks.registry import load_task
+
+    questions, contexts = (list(c) for c in zip(*make_rows(args.data, args.rows), strict=True))
+    task = load_task(args.model)
+    found = ask_export(task, {"question": questions, "context": contexts}, args.alone)
+    spans = zip(*(np.ravel(found[n]) for n in ("start", "end", "answer")), strict=True)
+    per_row = found["answer"].size // len(questions)
     cut = sum(
-        columns[1][place // per_row][start:end] == answer
+        contexts[place // per_row][start:end] == answer
         for place, (start, end, answer) in enumerate(spans)
     )
-    equal = int((found["answer"][:count] == expected["answer"]).sum())
-    total = found["answer"][:count].size
-    print(f"{count:,} questions, {total:,} answers: {equal:,} equal to Python's", end="")
-    print(f", {cut:,} cut exactly by their offsets; numbers within {largest:.1e}")
-    print(f"{alone} asked one by one: the same as in batches of {BATCH}, within {single:.1e}")
+    print(f"{cut:,} answers cut exactly by their offsets")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,223 @@
+"""A retriever and a reader as one model: its graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import tensorflow as tf
+
+from keras_bert_zoo.errors import ConfigError, DataError
+from keras_bert_zoo.tasks.answer_spans import best_spans
+from keras_bert_zoo.tasks.answering import AnsweringModel, as_bytes, largest_difference
+from keras_bert_zoo.tasks.embedding_index import DocumentSearch, check_count
+from keras_bert_zoo.tasks.inputs import as_examples
+from keras_bert_zoo.tasks.open_domain_answers import best_answers, passage_spans
+from keras_bert_zoo.tasks.passages import Passages, embed_passages
+
+if TYPE_CHECKING:
+    from keras_bert_zoo.tasks.question_answerer import QuestionAnswerer
+    from keras_bert_zoo.tasks.text_embedder import TextEmbedder
+
+
+class PassageReader(DocumentSearch):
+    """Base of `OpenDomainQuestionAnswerer`, where all is explained: from questions to answers.
+
+    As a Keras model it is the retriever; the reader is the second of its `stages`.
+    """
+
+    takes_datasets: ClassVar[bool] = False
+    # Rounding to bfloat16 would change which passages are read; a question is short.
+    keeps_dtype: ClassVar[bool] = True
+
+    retriever: TextEmbedder
+    reader: QuestionAnswerer
+
+    def __init__(
+        self,
+        embedder: TextEmbedder,
+        reader: QuestionAnswerer,
+        documents: Any,
+        *,
+        passage_tokens: int | None = None,
+        passage_overlap: int | None = None,
+        top_passages: int = 5,
+        top_k: int = 1,
+        retriever_weight: float = 50.0,
+        passages: Passages | None = None,
+        batch_size: int = 64,
+        verbose: Any = 0,
+    ) -> None:
+        texts = documents.texts if hasattr(documents, "texts") else as_examples(documents).texts
+        if not len(texts):
+            raise DataError("There are no documents: expected at least one text.")
+        if passage_tokens is None:
+            passage_tokens = embedder.max_length
+        for name, value, most in (
+            ("passage_tokens", passage_tokens, embedder.max_length),
+            ("top_passages", top_passages, 1000),
+            ("top_k", top_k, 100),
+        ):
+            check_count(name, value)
+            if value > most:
+                raise ConfigError(f"`{name}` must be at most {most}, got {value}.")
+        stored = [as_bytes(text) for text in texts]
+        if passages is None:
+            passages = embed_passages(
+                embedder,
+                stored,
+                tokens=passage_tokens,
+                overlap=passage_overlap,
+                batch_size=batch_size,
+                verbose=verbose,
+            )
+        super().__init__(embedder, passages.vectors, top_k=top_passages)
+        # Not through Keras, which would count their weights among this model's.
+        self.__dict__.update(retriever=embedder, reader=reader)
+        self.documents = stored
+        self.passages = passages
+        self.passage_tokens = passage_tokens
+        self.passage_overlap = passage_overlap
+        self.top_k = top_k
+        self.retriever_weight = checked_weight(retriever_weight)
+        self._by_passage = False
+        texts = passages.texts(stored)
+        self._size = sum(map(len, texts))
+        with tf.init_scope(), tf.device("CPU:0"):
+            self._texts = tf.constant(texts, tf.string)
+            self._places = tf.constant(
+                np.stack([passages.document_id, passages.start, passages.start_character], axis=1)
+            )  # (N, 3)
+
+    @property
+    def top_passages(self) -> int:
+        """How many passages are read for a question."""
+        return int(self.head.top_k)
+
+    @top_passages.setter
+    def top_passages(self, value: int) -> None:
+        check_count("top_passages", value)
+        self.head.top_k = min(value, len(self.passages))
+
+    @property
+    def null_threshold(self) -> float | None:
+        """The reader's, of `no_answer`; None: every question is answered."""
+        return self.reader.null_threshold
+
+    # === The graph ===
+
+    def stages(self) -> Sequence[AnsweringModel]:
+        """This model, which finds passages; and the reader."""
+        return (self, self.reader)
+
+    def text_specs(self) -> dict[str, tf.TensorSpec]:
+        """`question`, string (B,)."""
+        return {"question": tf.TensorSpec([None], tf.string, name="question")}
+
+    def answers(self, outputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """For callers who send token ids: the passages that are nearest.
+
+        `passage`, `document_id`, `start`, `start_character` and `passage_score`: (B, passages).
+        """
+        places = tf.gather(self._places, outputs["document_id"])
+        return {
+            "passage": tf.gather(self._texts, outputs["document_id"]),
+            "document_id": places[:, :, 0],
+            "start": places[:, :, 1],
+            "start_character": places[:, :, 2],
+            "passage_score": outputs["score"],
+        }
+
+    def answer_with(
+        self, runs: Sequence[Callable[[dict[str, tf.Tensor]], Any]], *texts: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Finds passages for questions and reads them; see `AnsweringModel`.
+
+        Legend: B questions, P passages read for each, K answers.
+        """
+        search, read = runs
+        (question,) = texts
+        inputs, _ = self.encode_texts(question)
+        found = self.answers(search(inputs))
+        passages = tf.reshape(found["passage"], [-1])  # (B * P,)
+        inputs, context = self.reader.encode_texts(tf.repeat(question, self.top_passages), passages)
+        top_k = 1 if self._by_passage else self.top_k
+        best = best_spans(
+            read(inputs),
+            context,
+            tf.size(passages),
+            top_k=top_k,
+            max_tokens=self.reader.max_answer_tokens,
+        )
+        threshold = self.null_threshold
+        spans = passage_spans(found, best, less_null=threshold is not None)
+        if self._by_passage:
+            return {
+                "answer": spans.columns["answer"][:, :, 0],
+                "reader_score": spans.scores[:, :, 0],
+                "no_answer": spans.no_answer,
+                "passage_score": found["passage_score"],
+            }
+        answers = best_answers(
+            spans,
+            found["passage_score"],
+            top_k=top_k,
+            weight=self.retriever_weight,
+            null_threshold=threshold,
+        )
+        if top_k == 1:
+            answers = {
+                name: values if name == "no_answer" else values[:, 0]
+                for name, values in answers.items()
+            }
+        return answers
+
+    def _graph_key(self) -> tuple[Any, ...]:
+        return (
+            *super()._graph_key(),
+            self.top_k,
+            self.top_passages,
+            self.retriever_weight,
+            self._by_passage,
+            *self.reader._graph_key(),
+            *(id(variable) for variable in self.reader.weights),
+        )
+
+    def answer_difference(
+        self, expected: dict[str, np.ndarray], got: dict[str, np.ndarray], tolerance: float
+    ) -> float | None:
+        """Compares two answers; spans that are as good as equally probable may change places."""
+        if "answer" not in expected:  # passages, for token ids
+            names = ("document_id", "start", "passage")
+            different = np.logical_or.reduce([expected[n] != got[n] for n in names])
+            differences = np.abs(expected["passage_score"] - got["passage_score"])
+            if (differences[different] > 2 * tolerance).any():
+                return None
+            return largest_difference(expected["passage_score"], got["passage_score"])
+        places = ("answer", "document_id", "start", "end", "start_character", "end_character")
+        different = np.logical_or.reduce([expected[n] != got[n] for n in places])
+        if different.any():
+            # One step of rounding in the logits is one factor of the probability.
+            scores = [np.maximum(answer["score"], 1e-30) for answer in (expected, got)]
+            if (np.abs(np.log(scores[0] / scores[1]))[different] > 20 * tolerance).any():
+                return None
+        similarities = [np.where(different, 0, a["passage_score"]) for a in (expected, got)]
+        return max(
+            # Rounding of similarities counts as often as their weight says.
+            largest_difference(expected["score"], got["score"])
+            / max(1.0, self.retriever_weight / 10),
+            largest_difference(*similarities),
+            # A sum of four logits.
+            largest_difference(expected["no_answer"], got["no_answer"]) / 4,
+        )
+
+    def _text_bytes(self) -> int:
+        return self._size
+
+
+def checked_weight(value: Any) -> float:
+    """Returns a weight as a float; raises ConfigError for what is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e6:
+        raise ConfigError(f"`retriever_weight` must be a number of at least 0, got {value!r}.")
+    return float(value)

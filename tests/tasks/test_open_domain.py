@@ -1,0 +1,448 @@
+"""Answering from a collection: against brute force, through files, and exported."""
+
+import itertools
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_bert_zoo as kbz
+from keras_bert_zoo.data.squad import Answer, QuestionExamples
+from keras_bert_zoo.errors import CheckpointError, ConfigError, DataError
+from keras_bert_zoo.export.signatures import build_serving_graph, compute_dtype
+from keras_bert_zoo.export.verify import compare_answers, hostile_rows
+from keras_bert_zoo.tasks.embedding_index import document_vectors
+from keras_bert_zoo.tasks.passages import Passages, cut_passages
+from keras_bert_zoo.tasks.registry import load_task
+from keras_bert_zoo.training.open_domain_metrics import best_weight, found_shares, holds_answer
+from tests.helpers import ASSETS
+
+# See tools/tasks/embedding_goldens.py and tools/tasks/qa_goldens.py.
+RETRIEVER = ASSETS / "sentence_transformers" / "prompted"
+READER = ASSETS / "question_answering"
+DOCUMENTS = [
+    "the king rome was in a city",
+    "in paris the river was born . in 12 the war of rome was in paris the king was born",
+    "12 river",
+    b"the \xff king \xc3 paris was",
+    "",
+    "日本 the war é of a king " * 3,
+]
+QUESTIONS = ["king ?", "the river", "", "war in paris ?", "日本", "was rome born in 12"]
+
+
+@pytest.fixture(scope="module")
+def models():
+    reader = kbz.QuestionAnswerer.load(READER, max_length=48, stride=8)
+    return kbz.TextEmbedder.load(RETRIEVER), reader
+
+
+@pytest.fixture(scope="module")
+def built(models):
+    return kbz.OpenDomainQuestionAnswerer(*models, DOCUMENTS, passage_tokens=20, top_passages=3)
+
+
+@pytest.fixture
+def task(built):
+    built.top_k, built.top_passages, built.retriever_weight = 1, 3, 50.0
+    built.reader.null_threshold = None
+    return built
+
+
+def check_places(task, answers):
+    """Every answer stands in its document where it says."""
+    names = ("document_id", "start", "end", "start_character", "end_character", "answer")
+    rows = [np.ravel(answers[name]) for name in names]
+    for number, start, end, first, last, answer in zip(*rows, strict=True):
+        if number < 0:
+            assert (start, end, first, last, answer) == (0, 0, 0, 0, b"")
+            continue
+        document = task.documents[number]
+        assert document[start:end] == answer
+        assert answer
+        text = "".join(chr(byte) for byte in document if byte & 0xC0 != 0x80)
+        assert len(text[:first]) == sum(byte & 0xC0 != 0x80 for byte in document[:start])
+        assert last - first == sum(byte & 0xC0 != 0x80 for byte in answer)
+
+
+def brute_force(task, questions, less_null):
+    """For each question all spans of the nearest passages, by NumPy: place -> sums; and nulls."""
+    retriever, reader, passages = task.retriever, task.reader, task.passages
+    vectors = retriever.embed(questions, prompt="query")
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    similarities = vectors @ passages.vectors.T
+    nearest = np.argsort(-similarities, axis=1, kind="stable")[:, : task.top_passages]
+    texts = passages.texts(task.documents)
+    inputs, context = reader.encode_texts(
+        tf.constant([question for question in questions for _ in nearest[0]]),
+        tf.constant([texts[number] for number in nearest.ravel()]),
+    )
+    logits = reader(inputs).numpy()
+    assert len(logits) == nearest.size  # a window each
+    starts, ends = context["starts"].numpy(), context["ends"].numpy()
+    found = [({}, []) for _ in questions]
+    for window, number in enumerate(nearest.ravel()):
+        index = window // nearest.shape[1]
+        spans, nulls = found[index]
+        null = logits[window, 0].sum()
+        added = task.retriever_weight * similarities[index, number] - (null if less_null else 0)
+        nulls.append(null + added)
+        tokens = np.flatnonzero(ends[window] > starts[window])
+        base = passages.start[number]
+        for i in tokens:
+            for j in tokens:
+                if i <= j < i + reader.max_answer_tokens:
+                    first, last = base + starts[window, i], base + ends[window, j]
+                    score = logits[window, i, 0] + logits[window, j, 1] + added
+                    place = (passages.document_id[number], first, last)
+                    spans.setdefault(place, []).append(score)
+    return found
+
+
+@pytest.mark.parametrize("less_null", [False, True])
+def test_answers_are_the_best_spans_of_all_passages(task, less_null):
+    task.reader.null_threshold = 1e5 if less_null else None
+    task.top_k = 4
+    found = task.answer_rows(QUESTIONS)
+    check_places(task, found)
+    for index, (spans, nulls) in enumerate(brute_force(task, QUESTIONS, less_null)):
+        everything = np.concatenate([np.concatenate(list(spans.values())), nulls * less_null])
+        total = np.logaddexp.reduce(everything)
+        best = sorted(((max(scores), place) for place, scores in spans.items()), reverse=True)[:4]
+        for k, (score, place) in enumerate(best):
+            assert found["score"][index, k] == pytest.approx(np.exp(score - total), rel=1e-3)
+            names = ("document_id", "start", "end")
+            if k == 0 or score < best[k - 1][0] - 1e-3:
+                assert tuple(found[name][index, k] for name in names) == place
+        places = list(zip(*(found[n][index] for n in ("document_id", "start", "end")), strict=True))
+        assert len(set(places)) == len(places)
+    if less_null:
+        return
+    task.top_k = 1
+    one = task.answer_rows(QUESTIONS)
+    assert one["answer"].shape == (len(QUESTIONS),)
+    for name, values in one.items():
+        wanted = found[name] if name == "no_answer" else found[name][:, 0]
+        if values.dtype == np.float32:
+            np.testing.assert_allclose(values, wanted, atol=1e-5)
+        else:
+            np.testing.assert_array_equal(values, wanted)
+
+
+def test_passages_without_an_answer_give_none(task):
+    task.reader.null_threshold = -1e5
+    task.top_k = 2
+    found = task.answer_rows(QUESTIONS)
+    check_places(task, found)
+    assert set(found["answer"].ravel()) == {b""}
+    assert set(found["passage"].ravel()) == {b""}
+    assert (found["document_id"] == -1).all()
+    assert (found["score"][:, 0] > 0).all()
+    assert (found["score"][:, 1] == 0).all()
+    # Between the passages' own numbers, the surer of them answer.
+    task.top_k, task.top_passages = 1, 1
+    task.reader.null_threshold = float(np.median(found["no_answer"]))
+    some = task.answer_rows(QUESTIONS)
+    np.testing.assert_array_equal(
+        some["answer"] == b"", some["no_answer"] > task.reader.null_threshold
+    )
+
+
+def test_texts_and_shapes_of_predict(task):
+    found = task.predict(QUESTIONS)
+    assert {name: values.dtype.name for name, values in found.items()} == {
+        "answer": "object", "score": "float32", "start": "int32", "end": "int32",
+        "start_character": "int32", "end_character": "int32", "document_id": "int32",
+        "passage": "object", "passage_score": "float32", "no_answer": "float32",
+    }  # fmt: skip
+    assert all(isinstance(text, str) for text in [*found["answer"], *found["passage"]])
+    assert {name: values.shape for name, values in task.predict([]).items()} == dict.fromkeys(
+        found, (0,)
+    )
+    rows = task.answer_rows(QUESTIONS * 11, batch_size=64)
+    alone = task.answer_rows(QUESTIONS * 11, batch_size=1)
+    assert compare_answers(task, "alone", rows, alone, 1e-5) < 1e-5
+    with pytest.raises(DataError, match="Expected questions alone, got pairs"):
+        task.predict((["a"], ["b"]))
+
+
+def test_a_small_collection_is_read_whole(models):
+    task = kbz.OpenDomainQuestionAnswerer(*models, ["a"], top_k=3)
+    found = task.predict(["king ?"])
+    assert found["answer"].tolist() == [["a", "", ""]]
+    assert found["document_id"].tolist() == [[0, -1, -1]]
+    assert task.top_passages == 1
+
+
+# === Passages ===
+
+
+def test_documents_are_cut_at_white_space(models):
+    tokenizer = models[0].tokenizer
+    documents = [text if isinstance(text, bytes) else text.encode() for text in DOCUMENTS]
+    documents += [b"x" * 100, "日本中文".encode() * 20, b" a b " * 40, b"ab cd " * 40]
+    passages = cut_passages(documents, tokenizer, tokens=12, overlap=4)
+    texts = passages.texts(documents)
+    assert len(passages) == len(texts) > len(documents)
+    ids = passages.document_id.tolist()
+    assert ids == sorted(ids)
+    for number, document in enumerate(documents):
+        own = [i for i, value in enumerate(ids) if value == number]
+        count = len(tokenizer.tokenize(document))
+        assert (len(own) == 1) == (count <= 12)
+        assert (passages.start[own[0]], passages.end[own[-1]]) == (0, len(document))
+        for before, after in itertools.pairwise(own):
+            assert passages.start[before] < passages.start[after] <= passages.end[before] + 1
+            assert passages.end[before] < passages.end[after]
+        for i in own:
+            assert len(tokenizer.tokenize(texts[i])) <= 12
+            before = document[: passages.start[i]]
+            assert passages.start_character[i] == sum(byte & 0xC0 != 0x80 for byte in before)
+    words = {word for text, number in zip(texts, ids, strict=True) if number == len(documents) - 1
+             for word in text.split()}  # fmt: skip
+    assert words == {b"ab", b"cd"}
+    with pytest.raises(ConfigError, match="expected an overlap of 0 to 6 tokens"):
+        cut_passages(documents, tokenizer, tokens=12, overlap=7)
+    with pytest.raises(ConfigError, match="passages of at least one token, got 0"):
+        cut_passages(documents, tokenizer, tokens=0, overlap=0)
+
+
+def test_a_prompt_takes_its_room(task):
+    prompt = task.retriever.prompts["document"]
+    for text in task.passages.texts(task.documents):
+        inputs = task.retriever.tokenizer([prompt.encode() + text])
+        assert inputs["token_ids"].shape[1] <= 20
+
+
+# === Measuring ===
+
+
+def examples(task):
+    contexts = [text for text in DOCUMENTS if isinstance(text, str) and "king" in text]
+    questions = [*QUESTIONS[:3], "king in a"]
+    contexts.append("the king of no document")
+    answers = [[Answer("king", text.index("king"))] for text in contexts[:2]]
+    return QuestionExamples(
+        questions, contexts, [*answers, [], [Answer("king", contexts[3].index("king"))]]
+    )
+
+
+def test_report_counts_what_is_found(task):
+    data = examples(task)
+    task.top_k = 3
+    report = task.report(data)
+    assert task.top_k == 3
+    task.top_k = 1
+    assert (report.answers.questions, report.located, report.documents) == (4, 2, 6)
+    assert report.passages == len(task.passages)
+    numbers, scores = task.find_passages(data.questions, top_passages=20)
+    assert numbers.shape == scores.shape == (4, min(20, len(task.passages)))
+    assert (np.diff(scores, axis=1) <= 1e-6).all()
+    texts = task.passages.texts(task.documents)
+    for k in (1, 3, 5, 20):
+        located = [
+            any(
+                task.passages.document_id[number] == document and b"king" in texts[number]
+                for number in numbers[index, :k]
+            )
+            for index, document in ((0, 0), (1, 1))
+        ]
+        assert report.recall[k] == np.mean(located)
+        holding = [any(b"king" in texts[n] for n in numbers[i, :k]) for i in (0, 1, 3)]
+        assert report.answer_recall[k] == pytest.approx(np.mean(holding))
+    figures = task.evaluate(data)
+    assert figures == report.to_dict()
+    assert {"exact_match", "f1", "recall_at_5", "answer_recall_at_1", "passages"} <= set(figures)
+    assert "passage found, first 5" in report.to_text()
+    elsewhere = QuestionExamples(["king ?"], ["not here"], [[Answer("not", 0)]])
+    assert task.report(elsewhere).recall == {}
+
+
+def test_tuning_takes_the_weight_of_the_best_f1(task):
+    data = examples(task)
+    weights = (0.0, 500.0)
+    f1 = []
+    for weight in weights:
+        task.retriever_weight = weight
+        f1.append(task.report(data).f1)
+    chosen = task.tune_weight(data, weights=weights)
+    assert chosen == task.retriever_weight == weights[int(np.argmax(f1))]
+    with pytest.raises(ConfigError, match="Expected `weights` to choose from, got none"):
+        task.tune_weight(data, weights=())
+
+
+def test_best_weight_heeds_the_threshold():
+    spans = {
+        "answer": np.array([["a", "b"], ["c", "d"]], dtype=object),
+        "reader_score": np.array([[1.0, 2.0], [1.0, 2.0]]),
+        "passage_score": np.array([[1.0, 0.0], [1.0, 0.0]]),
+        "no_answer": np.array([[-1.0, -1.0], [2.0, 3.0]]),
+    }
+    weights = {"weights": (0.0, 5.0)}
+    assert best_weight(spans, [["a"], ["c"]], null_threshold=None, **weights) == 5.0
+    assert best_weight(spans, [["b"], []], null_threshold=0.0, **weights) == 0.0
+    assert best_weight(spans, [["a"], []], null_threshold=0.0, **weights) == 5.0
+
+
+def test_an_answer_is_found_whatever_its_case():
+    assert holds_answer("Of  the\nKing Rome", ["x", "the king"])
+    assert not holds_answer("the kings", ["a king", ""])
+    assert found_shares([[False, True], [True, False]], (1, 2)) == {1: 0.5, 2: 1.0}
+    assert found_shares([], (1,)) == {}
+
+
+# === Refusals ===
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"passage_tokens": 1000}, "`passage_tokens` must be at most"),
+        ({"passage_tokens": 3}, "`passage_tokens` must be at least"),
+        ({"passage_overlap": 200}, "`passage_overlap` must be between 0 and"),
+        ({"passage_overlap": True}, "`passage_overlap` must be between 0 and"),
+        ({"top_passages": 0}, "`top_passages` must be a positive integer, got 0"),
+        ({"top_k": 101}, "`top_k` must be at most 100, got 101"),
+        ({"retriever_weight": -1}, "`retriever_weight` must be a number of at least 0, got -1"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(models, options, message):
+    with pytest.raises(ConfigError, match=message):
+        kbz.OpenDomainQuestionAnswerer(*models, ["a"], **options)
+
+
+def test_missing_data_is_refused(models, task):
+    with pytest.raises(DataError, match="There are no documents"):
+        kbz.OpenDomainQuestionAnswerer(*models, [])
+    with pytest.raises(DataError, match="There are no examples: expected at least one question"):
+        task.report([])
+    with pytest.raises(DataError, match="There are no answers: give QuestionExamples"):
+        task.report(["king ?"])
+    with pytest.raises(DataError, match="There are 1 questions but answers to 2"):
+        task.report(["king ?"], [[], []])
+    with pytest.raises(ConfigError, match="no training of its own: train the TextEmbedder"):
+        task.fit(["king ?"])
+
+
+# === Files ===
+
+
+def test_a_saved_collection_answers_alike(task, tmp_path):
+    task.top_k, task.retriever_weight = 2, 12.5
+    folder = tmp_path / "library"
+    task.save(folder)
+    loaded = load_task(folder)
+    assert isinstance(loaded, kbz.OpenDomainQuestionAnswerer)
+    assert loaded.documents == task.documents
+    assert (loaded.top_k, loaded.top_passages, loaded.retriever_weight) == (2, 3, 12.5)
+    expected, found = task.answer_rows(QUESTIONS), loaded.answer_rows(QUESTIONS)
+    assert compare_answers(task, "loaded", expected, found, 1e-5) < 1e-5
+    again = kbz.OpenDomainQuestionAnswerer.load(folder, top_passages=1, dtype="mixed_bfloat16")
+    assert (again.top_passages, compute_dtype(again)) == (1, "bfloat16")
+    assert compute_dtype(again.retriever) == "float32"
+    task.save(folder)  # over an earlier one
+    with pytest.raises(CheckpointError, match="exists, and `overwrite` is False"):
+        task.save(folder, overwrite=False)
+    for part, kind in (("retriever", kbz.TextEmbedder), ("reader", kbz.QuestionAnswerer)):
+        assert isinstance(load_task(folder / part), kind)
+
+    lines = (folder / "documents.jsonl").read_text().splitlines(keepends=True)
+    assert json.loads(lines[3])["text"].encode("utf-8", "surrogateescape") == DOCUMENTS[3]
+    (folder / "documents.jsonl").write_text("".join([*lines[:2], '{"txt": ""}\n', *lines[3:]]))
+    with pytest.raises(CheckpointError, match=r"documents.jsonl:3: expected \{\"text\": ...\}"):
+        load_task(folder)
+    (folder / "documents.jsonl").write_text("".join(lines[:2]))
+    with pytest.raises(CheckpointError, match="does not fit the 2 documents beside it"):
+        load_task(folder)
+    (folder / "documents.jsonl").write_text("".join(lines))
+    other = kbz.TextEmbedder.from_preset(RETRIEVER, pooling="cls")
+    shutil.rmtree(folder / "retriever")
+    other.save(folder / "retriever")
+    with pytest.raises(CheckpointError, match="were embedded by another retriever than the one"):
+        load_task(folder)
+    (folder / "passages.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="passages.safetensors"):
+        load_task(folder)
+    with pytest.raises(CheckpointError, match="holds no collection with its retriever and reader"):
+        kbz.OpenDomainQuestionAnswerer.load(READER)
+    with pytest.raises(CheckpointError, match="No directory"):
+        kbz.OpenDomainQuestionAnswerer.load(tmp_path / "nowhere")
+
+
+def test_passages_that_are_given_are_not_embedded(models, task, monkeypatch):
+    vectors = document_vectors(models[0], [b"king"])
+    given = Passages(*(np.array([n], np.int32) for n in (0, 0, 4, 0)), vectors)
+    monkeypatch.setattr(models[0], "embed", None)
+    again = kbz.OpenDomainQuestionAnswerer(*models, ["king"], passages=given)
+    assert again.passages is given
+    assert again.predict(["king ?"])["answer"].tolist() == ["king"]
+
+
+# === Exports ===
+
+
+def test_the_export_answers_as_python_does(task, tmp_path):
+    task.top_k = 2
+    task.retriever_weight = 5.0
+    export = task.export(tmp_path / "library")
+    # `export` asked it in a process without this package: each question alone, in batches, none.
+    assert export.texts == len(hostile_rows(task))
+    assert export.frozen
+    signatures = tf.saved_model.load(str(export.path)).signatures
+    questions = [
+        text if isinstance(text, bytes) else text.encode() for (text,) in hostile_rows(task)
+    ]
+    questions = (questions * 5)[:64]
+
+    def ask(chosen):
+        asked = tf.constant(chosen, tf.string, shape=[len(chosen)])
+        return {
+            name: value.numpy()
+            for name, value in signatures["serving_default"](question=asked).items()
+        }
+
+    found = ask(questions)
+    assert found["answer"].shape == (64, 2)
+    assert found["no_answer"].shape == (64,)
+    check_places(task, found)
+    assert compare_answers(task, "64", task.answer_rows(questions), found, 1e-5) < 1e-5
+    alone = [ask([question]) for question in questions]
+    joined = {name: np.concatenate([row[name] for row in alone]) for name in found}
+    assert compare_answers(task, "one by one", found, joined, 1e-5) < 1e-5
+    assert ask([])["answer"].shape == (0, 2)
+    ids, _ = task.encode_texts(tf.constant(questions[:3]))
+    passages = signatures["tokens"](**ids)
+    numbers, _ = task.find_passages(questions[:3], top_passages=3)
+    np.testing.assert_array_equal(passages["document_id"], task.passages.document_id[numbers])
+
+
+def test_weights_of_both_models_may_be_variables_and_the_reader_in_bfloat16(task):
+    graph = build_serving_graph(task, dtype="bfloat16", freeze=False, attention_groups=2)
+    retriever, reader = graph.module.weights
+    assert {variable.dtype for variable in retriever.values()} == {tf.float32}
+    assert {variable.dtype for variable in reader.values()} == {tf.float32, tf.bfloat16}
+    found = graph.signatures["serving_default"](question=tf.constant(QUESTIONS))
+    answers = {name: value.numpy() for name, value in found.items()}
+    compare_answers(task, "bfloat16", task.answer_rows(QUESTIONS), answers, 0.05)
+
+
+def test_equally_good_spans_may_change_places(task):
+    def answer(place, score, passage_score=0.5):
+        return {
+            "answer": np.array(b"a", dtype=object),
+            "score": np.array(score, np.float32),
+            **{
+                name: np.array(place, np.int32)
+                for name in ("document_id", "start", "end", "start_character", "end_character")
+            },
+            "passage": np.array(b"a", dtype=object),
+            "passage_score": np.array(passage_score, np.float32),
+            "no_answer": np.array(0.0, np.float32),
+        }
+
+    assert task.answer_difference(answer(1, 0.5), answer(1, 0.5), 1e-5) == 0
+    assert task.answer_difference(answer(1, 0.5), answer(2, 0.5, 0.7), 1e-5) == 0
+    assert task.answer_difference(answer(1, 0.5), answer(2, 0.6), 1e-5) is None
+    assert task.answer_difference(answer(1, 0.5), answer(1, 0.5, 0.7), 1e-5) == pytest.approx(0.2)
