@@ -1,6 +1,6 @@
 """GlobalPointer: a score for every span and type, so that entities may overlap and be nested.
 
-Legend: B rows, S tokens of the longest, T tokens of all rows, C types, D head size, K spans.
+Legend: B rows, S tokens of the longest, T tokens of all rows, C types, D head size.
 """
 
 from __future__ import annotations
@@ -15,6 +15,10 @@ from keras_bert_zoo.layers.dense import Dense
 from keras_bert_zoo.layers.rotary import rotary_frequencies, rotate, spread_tables
 from keras_bert_zoo.layers.token_layout import Layout, to_batch
 
+# Added to both terms of a token, so that at first no span is an entity: of so many spans so few are
+# that without, the first epoch teaches little else (as RetinaNet's prior, arXiv 1708.02002).
+_PRIOR = -2.0
+
 # The score of what is no candidate. exp(-1e9) is 0, and unlike -infinity it makes no NaN.
 _MASKED = -1e9
 
@@ -23,8 +27,10 @@ class GlobalPointerHead(Dense):
     """Gives each token a query and a key for every type; a span's score is their product.
 
     Query and key are turned by their positions (rotary), so that the score of a span from i to j
-    knows its length, `j - i`. It is the query at i by the key at j, divided by the root of D; see
-    `span_scores`. The products are left to who needs them: the outputs grow with S, not its square.
+    knows its length, `j - i`. It is the query at i by the key at j, divided by the root of D, and a
+    term for a beginning at i and one for an end at j, as of Efficient GlobalPointer: the two terms
+    stand in query and key as two more elements, beside ones. See `span_scores`. The products are
+    left to who needs them: the outputs grow with S, not with its square.
 
     Args:
         types: int, C. Types of entities.
@@ -38,14 +44,14 @@ class GlobalPointerHead(Dense):
         training: bool.
 
     Returns:
-        float32 (B, S, 2 * C * D): the queries of all types, already divided, then the keys. Zero at
-        padding, where scores so are 0, too: no entity.
+        float32 (B, S, 2 * C * (D + 2)): the queries of all types, already divided, then the keys.
+        Zero at padding, where scores so are 0, too: no entity.
 
     Raises:
         ConfigError: an odd `head_dim`, or no types.
 
-    Source: arXiv 2208.03054, section 2; halves of a head are turned together, not neighbours as in
-    the authors' code, which for weights that start at random is the same.
+    Source: arXiv 2208.03054. Halves of a head are turned together, not neighbours as in the
+    authors' code, which for weights that start at random is the same.
     """
 
     def __init__(
@@ -63,7 +69,7 @@ class GlobalPointerHead(Dense):
                 f"{types} and {head_dim}."
             )
         super().__init__(
-            2 * types * head_dim,
+            2 * types * (head_dim + 1),
             initializer_range=initializer_range,
             **{"dtype": "float32"} | kwargs,
         )
@@ -78,14 +84,19 @@ class GlobalPointerHead(Dense):
         """Computes queries and keys; see the class."""
         x = self.dropout(tf.cast(x, self.compute_dtype), training=training)
         x = super().call(x, training=training)
-        x = tf.reshape(x, [-1, 2 * self.types, 1, self.head_dim])  # (T, 2C, 1, D)
+        turned, terms = tf.split(x, [2 * self.types * self.head_dim, 2 * self.types], axis=-1)
+        turned = tf.reshape(turned, [-1, 2 * self.types, 1, self.head_dim])  # (T, 2C, 1, D)
         positions = tf.cast(layout["positions"], tf.float32)[:, tf.newaxis, tf.newaxis]  # (T, 1, 1)
         angles = positions * self._frequencies  # (T, 1, D / 2)
-        x = rotate(x, spread_tables(tf.cos(angles), tf.sin(angles)))
-        queries, keys = tf.split(tf.reshape(x, [-1, self.units]), 2, axis=-1)
-        x = tf.concat([queries * self.head_dim**-0.5, keys], axis=-1)
-        x *= tf.cast(layout["attended"], x.dtype)[:, tf.newaxis]
-        return to_batch(x, layout)
+        turned = rotate(turned, spread_tables(tf.cos(angles), tf.sin(angles)))
+        queries, keys = tf.split(turned[:, :, 0], 2, axis=1)  # (T, C, D)
+        begins, ends = tf.split(terms[:, :, tf.newaxis] + _PRIOR, 2, axis=1)  # (T, C, 1)
+        ones = tf.ones_like(begins)
+        queries = tf.concat([queries * self.head_dim**-0.5, begins, ones], axis=-1)
+        keys = tf.concat([keys, ones, ends], axis=-1)
+        x = tf.concat([queries, keys], axis=1)  # (T, 2C, D + 2)
+        x *= tf.cast(layout["attended"], x.dtype)[:, tf.newaxis, tf.newaxis]
+        return to_batch(tf.reshape(x, [-1, 2 * self.types * (self.head_dim + 2)]), layout)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
@@ -102,16 +113,16 @@ def span_scores(pointers: tf.Tensor, types: int) -> tf.Tensor:
     """The score of every span and type: above 0 for an entity.
 
     Args:
-        pointers: float32 (B, S, 2 * C * D), from `GlobalPointerHead`.
+        pointers: float32 (B, S, 2 * C * (D + 2)), from `GlobalPointerHead`.
         types: int, C.
 
     Returns:
         float32 (B, C, S, S), from the row's token to the column's.
     """
     shape = tf.shape(pointers)
-    width = pointers.shape[-1] // (2 * types)  # D
+    width = pointers.shape[-1] // (2 * types)  # D + 2
     parts = tf.reshape(pointers, [shape[0], shape[1], 2, types, width])
-    parts = tf.transpose(parts, [2, 0, 3, 1, 4])  # (2, B, C, S, D)
+    parts = tf.transpose(parts, [2, 0, 3, 1, 4])  # (2, B, C, S, D + 2)
     return tf.matmul(parts[0], parts[1], transpose_b=True)
 
 

@@ -126,7 +126,7 @@ def find_spans(
     """Finds the spans that score above 0, some windows at a time.
 
     Args:
-        pointers: float32 (W, S, 2 * C * D), of a `GlobalPointerHead`.
+        pointers: float32 (W, S, 2 * C * (D + 2)), of a `GlobalPointerHead`.
         types: int, C.
         candidates: the arguments of `candidate_spans`.
 
@@ -162,7 +162,7 @@ def read_spans(
 
     Args:
         types: list of str, C.
-        pointers: float32 (W, S, 2 * C * D).
+        pointers: float32 (W, S, 2 * C * (D + 2)).
         candidates: what `find_candidates` returned.
         texts: string (B,).
 
@@ -206,7 +206,7 @@ def read_token_spans(types: Sequence[str], pointers: tf.Tensor) -> dict[str, tf.
 
     Args:
         types: list of str, C.
-        pointers: float32 (B, S, 2 * C * D). Zero at padding.
+        pointers: float32 (B, S, 2 * C * (D + 2)). Zero at padding.
 
     Returns:
         `label` string (B, V), `score` float32 (B, V), `start` and `end` int32 (B, V): from the

@@ -193,7 +193,7 @@ class SpanLoss(keras.losses.Loss):
         self.types = types
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        """Computes float32 (B,) of labels (B, L, 6), see `label_spans`, and (B, S, 2 * C * D)."""
+        """Computes float32 (B,) of what `label_spans` gives, (B, L, 6), and the head's output."""
         labels = tf.cast(y_true, tf.int32)
         columns = tf.shape(y_pred)[1]
         candidates = candidate_spans(

@@ -23,6 +23,7 @@ parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("data", type=Path)
 parser.add_argument("--epochs", type=int, default=8)
 parser.add_argument("--crf", action="store_true")
+parser.add_argument("--nested", action="store_true", help="learn spans instead of tags")
 
 
 def check_offsets(task: kbz.TokenClassifier, texts: list[str]) -> int:
@@ -72,9 +73,10 @@ def main() -> None:
         initializer_range=0.05,
     )
     encoder = build_encoder(config, pooler=False)
-    types = train.labels
-    tags = ["O", *(f"{prefix}-{kind}" for kind in types for prefix in "BI")]
-    task = kbz.TokenClassifier(encoder, tokenizer, tags, crf=args.crf)
+    tags = train.labels
+    if not args.nested:
+        tags = ["O", *(f"{prefix}-{kind}" for kind in tags for prefix in "BI")]
+    task = kbz.TokenClassifier(encoder, tokenizer, tags, crf=args.crf, nested=args.nested)
     begun = time.time()
     task.fit(train, validation_data=dev, epochs=args.epochs, learning_rate=1e-3, verbose=2)
     print(f"{time.time() - begun:.0f} s of training")
