@@ -67,7 +67,7 @@ class TranslationReport:
 
 
 def bleu_tokenizer(references: Sequence[str]) -> str:
-    """Chooses how sacreBLEU is to cut texts into words, by the script of most of their letters.
+    """Chooses how sacreBLEU is to cut texts into words, by the script of most of their words.
 
     Args:
         references: list of str.
@@ -78,14 +78,19 @@ def bleu_tokenizer(references: Sequence[str]) -> str:
     """
     counts = {"zh": 0, "char": 0, "13a": 0}
     for text in references:
+        before = ""
         for character in text:
-            code = ord(character)
+            code, script = ord(character), ""
             if any(first <= code <= last for first, last in _CHINESE):
-                counts["zh"] += 1
+                script = "zh"
             elif any(first <= code <= last for first, last in _UNSPACED):
-                counts["char"] += 1
+                script = "char"
             elif character.isalpha():
-                counts["13a"] += 1
+                script = "13a"
+            # Of scripts with spaces a word counts as much as a character of the others.
+            if script and not script == before == "13a":
+                counts[script] += 1
+            before = script
     # Japanese mixes kana with Chinese characters.
     if counts["char"] * 10 > counts["zh"] + counts["13a"]:
         return "char"
