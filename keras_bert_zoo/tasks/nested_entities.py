@@ -133,9 +133,9 @@ def find_spans(
     Returns:
         int64 (V, 4), window, type, first and last column; float32 (V,), scores.
     """
-    shape = tf.shape(pointers)
-    rows = shape[0]
-    at_once = tf.maximum(_SCORES_AT_ONCE // tf.maximum(types * shape[1] ** 2, 1), 1)
+    rows = tf.shape(pointers)[0]
+    each = types * tf.shape(pointers, out_type=tf.int64)[1] ** 2  # scores of a window
+    at_once = tf.cast(tf.maximum(_SCORES_AT_ONCE // tf.maximum(each, 1), 1), tf.int32)
     steps = tf.maximum(-(-rows // at_once), 1)
     places = tf.TensorArray(tf.int64, steps, element_shape=[None, 4], infer_shape=False)
     values = tf.TensorArray(tf.float32, steps, element_shape=[None], infer_shape=False)

@@ -62,7 +62,8 @@ class TokenClassifier(Task):
     With `nested`, entities may overlap and stand in each other: not words are tagged, but every
     span of words has a score for every type, and those above 0 are entities (GlobalPointer,
     arXiv 2208.03054). A span is decided by the window in which it has most context; one that is
-    longer than what windows share, and across a border, is in none and not found.
+    longer than what windows share, and across a border, is in none and not found. Training holds
+    batch size x types x length x length scores in memory; answering bounds them.
 
     `fit` takes `EntityExamples`, as `data.conll.read_conll` and `data.spans.read_entities` return
     them; or a list of texts and for each a list of (start, end, label) in characters.
