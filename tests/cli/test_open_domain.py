@@ -35,7 +35,7 @@ def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("files")
     (folder / "dev.json").write_text(squad())
     (folder / "misplaced.json").write_text(squad(shift=1))
-    (folder / "pages.txt").write_text("\n".join([*CONTEXTS, "", "a city"]) + "\n")
+    (folder / "pages.txt").write_text("\n".join([*CONTEXTS, "a city"]) + "\n")
     (folder / "pages.csv").write_text("title,body\nx,the king\ny,a river\n")
     return folder
 

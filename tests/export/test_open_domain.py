@@ -1,0 +1,53 @@
+"""An exported collection: a question in, spans of documents out."""
+
+import numpy as np
+import tensorflow as tf
+
+from keras_bert_zoo.export.signatures import build_serving_graph
+from keras_bert_zoo.export.verify import compare_answers, hostile_rows
+from tests.tasks.collection import QUESTIONS, check_places, make_collection, make_models
+
+
+def test_the_export_answers_as_python_does(tmp_path):
+    task = make_collection(make_models(), top_k=2, retriever_weight=5.0)
+    export = task.export(tmp_path / "library")
+    # `export` asked it in a process without this package: each question alone, in batches, none.
+    assert export.texts == len(hostile_rows(task))
+    assert export.frozen
+    signatures = tf.saved_model.load(str(export.path)).signatures
+    questions = [
+        text if isinstance(text, bytes) else text.encode() for (text,) in hostile_rows(task)
+    ]
+    questions = (questions * 5)[:64]
+
+    def ask(chosen):
+        asked = tf.constant(chosen, tf.string, shape=[len(chosen)])
+        return {
+            name: value.numpy()
+            for name, value in signatures["serving_default"](question=asked).items()
+        }
+
+    found = ask(questions)
+    assert found["answer"].shape == (64, 2)
+    assert found["no_answer"].shape == (64,)
+    check_places(task, found)
+    assert compare_answers(task, "64", task.answer_rows(questions), found, 1e-5) < 1e-5
+    alone = [ask([question]) for question in questions]
+    joined = {name: np.concatenate([row[name] for row in alone]) for name in found}
+    assert compare_answers(task, "one by one", found, joined, 1e-5) < 1e-5
+    assert ask([])["answer"].shape == (0, 2)
+    ids, _ = task.encode_texts(tf.constant(questions[:3]))
+    passages = signatures["tokens"](**ids)
+    numbers, _ = task.find_passages(questions[:3], top_passages=3)
+    np.testing.assert_array_equal(passages["document_id"], task.passages.document_id[numbers])
+
+
+def test_weights_of_both_models_may_be_variables_and_the_reader_in_bfloat16():
+    task = make_collection(make_models())
+    graph = build_serving_graph(task, dtype="bfloat16", freeze=False, attention_groups=2)
+    retriever, reader = graph.module.weights
+    assert {variable.dtype for variable in retriever.values()} == {tf.float32}
+    assert {variable.dtype for variable in reader.values()} == {tf.float32, tf.bfloat16}
+    found = graph.signatures["serving_default"](question=tf.constant(QUESTIONS))
+    answers = {name: value.numpy() for name, value in found.items()}
+    compare_answers(task, "bfloat16", task.answer_rows(QUESTIONS), answers, 0.05)
