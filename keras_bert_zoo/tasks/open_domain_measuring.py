@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -38,28 +38,59 @@ def measure(
     finally:
         task.top_k = kept
     references = [[answer.text for answer in row] for row in targets]
+    found = found_passages(task, examples, targets, batch_size)
+    return OpenDomainReport(
+        question_report(answers["answer"].tolist(), references, segmentation=segmentation),
+        found.recall,
+        found.answer_recall,
+        located=found.located,
+        documents=len(task.documents),
+        passages=len(task.passages),
+    )
+
+
+class Found(NamedTuple):
+    """How often the right passages are found; see `OpenDomainReport`."""
+
+    recall: dict[int, float]
+    answer_recall: dict[int, float]
+    located: int
+
+
+def found_passages(
+    task: OpenDomainQuestionAnswerer,
+    examples: QuestionExamples,
+    targets: Sequence[Sequence[Answer]],
+    batch_size: int = 64,
+) -> Found:
+    """Searches without reading, at `RECALL_CUTOFFS` and the number of passages that are read.
+
+    Args:
+        task: OpenDomainQuestionAnswerer.
+        examples: QuestionExamples.
+        targets: for each question its answers.
+        batch_size: int. Questions at once.
+
+    Returns:
+        Found.
+    """
     cutoffs = sorted({*RECALL_CUTOFFS, task.top_passages})
     found, _ = task.find_passages(
         examples.questions, top_passages=cutoffs[-1], batch_size=batch_size
     )
     right = right_passages(task.passages, task.documents, examples.contexts, targets)
-    asked = [(row, found[index]) for index, row in enumerate(right) if row is not None]
-    answerable = [index for index, row in enumerate(references) if row]
+    located = [
+        [number in numbers for number in found[index]]
+        for index, numbers in enumerate(right)
+        if numbers is not None
+    ]
     texts = [text.decode("utf-8", "replace") for text in task.passages.texts(task.documents)]
-    return OpenDomainReport(
-        question_report(answers["answer"].tolist(), references, segmentation=segmentation),
-        found_shares([[number in row for number in numbers] for row, numbers in asked], cutoffs),
-        found_shares(
-            [
-                [holds_answer(texts[number], references[index]) for number in found[index]]
-                for index in answerable
-            ],
-            cutoffs,
-        ),
-        located=len(asked),
-        documents=len(task.documents),
-        passages=len(task.passages),
-    )
+    holding = [
+        [holds_answer(texts[number], [answer.text for answer in row]) for number in found[index]]
+        for index, row in enumerate(targets)
+        if row
+    ]
+    return Found(found_shares(located, cutoffs), found_shares(holding, cutoffs), len(located))
 
 
 def right_passages(
