@@ -114,6 +114,7 @@ class _Stage:
         self, model: AnsweringModel, *, dtype: str, freeze: bool, attention_groups: int
     ) -> None:
         encoder = _encoder_in(model, _dtype_of(model.encoder) if model.keeps_dtype else dtype)
+        self._encoder = encoder  # a copy's variables must outlive the tracing of who calls `run`
         own = {id(variable) for variable in model.encoder.weights}
         others = [variable for variable in model.weights if id(variable) not in own]
         self.weights = _Weights([*encoder.weights, *others], freeze=freeze)
