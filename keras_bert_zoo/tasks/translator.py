@@ -10,30 +10,21 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_bert_zoo.checkpoints.tensors import read_config
 from keras_bert_zoo.data.examples import Examples
 from keras_bert_zoo.data.parallel import ParallelRows, parallel_batches
 from keras_bert_zoo.data.pipeline import TokenRows, bucketed_batches
 from keras_bert_zoo.encoders.encoder import INPUT_NAMES, Encoder, encoder_inputs
 from keras_bert_zoo.encoders.lora import merged_lora
-from keras_bert_zoo.errors import CheckpointError, ConfigError, DataError
+from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.heads.beam_search import beam_search
 from keras_bert_zoo.heads.decoder import TransformerDecoder
 from keras_bert_zoo.layers.token_layout import TokensToBatch
-from keras_bert_zoo.presets.io import find_preset, load_encoder, load_tokenizer
+from keras_bert_zoo.presets.io import find_preset, load_tokenizer
 from keras_bert_zoo.tasks.answering import Context
-from keras_bert_zoo.tasks.files import read_side_file
 from keras_bert_zoo.tasks.inputs import as_examples
 from keras_bert_zoo.tasks.task import Task
 from keras_bert_zoo.tasks.text_model import packed_rows
-from keras_bert_zoo.tasks.translator_files import (
-    generation_options,
-    is_translator,
-    load_target_tokenizer,
-    load_translator,
-    save_translator,
-    start_decoder,
-)
+from keras_bert_zoo.tasks.translator_files import load_or_start, save_translator
 from keras_bert_zoo.text.spacing import natural_spacing
 from keras_bert_zoo.text.tokenizer import Tokenizer
 from keras_bert_zoo.text.wordpiece import WordPieceTokenizer
@@ -185,48 +176,21 @@ class Translator(Task):
             CheckpointError: a preset is not there, does not fit, or has no decoder to load.
         """
         directory = find_preset(preset, allow_pickle=allow_pickle)
-        raw = read_config(directory)
-        has_decoder = is_translator(raw)
-        if new_decoder is None:
-            new_decoder = not has_decoder
+        tokenizer = load_tokenizer(directory)
         options: dict[str, Any] = {
             "allow_pickle": allow_pickle,
             "ignore_config_keys": ignore_config_keys,
             "dtype": dtype,
         }
-        side: dict[str, Any] = {}
-        tokenizer = load_tokenizer(directory)
-        if not new_decoder:
-            if not has_decoder:
-                raise CheckpointError(
-                    f"{directory} has no decoder for {cls.__name__}. To train one, leave "
-                    "`new_decoder=False` out."
-                )
-            chosen = (target, target_texts, decoder_layers, decoder_dropout)
-            if any(value is not None for value in chosen):
-                raise ConfigError(
-                    "`target`, `target_texts`, `decoder_layers` and `decoder_dropout` are for a "
-                    f"new decoder; {directory} has one."
-                )
-            encoder, decoder = load_translator(directory, raw, **options)
-            target_tokenizer = load_target_tokenizer(directory, tokenizer)
-            side = generation_options(directory, raw) | read_side_file(directory)
-        else:
-            if has_decoder:
-                raise ConfigError(
-                    f"{directory} is a whole translator: for a new decoder, name its encoder's "
-                    "own preset."
-                )
-            encoder = load_encoder(directory, pooler=False, **options)
-            decoder, target_tokenizer = start_decoder(
-                encoder,
-                tokenizer,
-                target,
-                target_texts=target_texts,
-                num_layers=decoder_layers,
-                dropout=decoder_dropout,
-                **options,
-            )
+        start = {
+            "target": target,
+            "target_texts": target_texts,
+            "num_layers": decoder_layers,
+            "dropout": decoder_dropout,
+        }
+        encoder, decoder, target_tokenizer, side = load_or_start(
+            directory, tokenizer, new_decoder=new_decoder, start=start, **options
+        )
         given = {
             "max_length": max_length,
             "max_target_length": max_target_length,

@@ -19,7 +19,7 @@ from keras_bert_zoo.checkpoints.names.encoder_decoder import (
     decoder_names,
     encoder_names,
 )
-from keras_bert_zoo.checkpoints.tensors import open_checkpoint
+from keras_bert_zoo.checkpoints.tensors import open_checkpoint, read_config
 from keras_bert_zoo.config import EncoderConfig, is_integer, is_number
 from keras_bert_zoo.encoders.encoder import Encoder
 from keras_bert_zoo.encoders.registry import build_encoder
@@ -30,6 +30,7 @@ from keras_bert_zoo.layers.initializers import untouched_weights
 from keras_bert_zoo.presets.fit import check_fit, encoder_shapes, head_shapes
 from keras_bert_zoo.presets.headed import load_headed
 from keras_bert_zoo.presets.io import find_preset, load_encoder, load_tokenizer
+from keras_bert_zoo.tasks.files import read_side_file
 from keras_bert_zoo.text.tokenizer import Tokenizer
 from keras_bert_zoo.text.trimming import trimmed_tokenizer
 
@@ -37,6 +38,61 @@ TARGET_TOKENIZER = "target_tokenizer"
 """The folder with the tokenizer of the translations, where it is another than that of the texts."""
 _GENERATION_FILE = "generation_config.json"
 _OF_TOKENS = ("embeddings/token_table", "masked_lm/bias")
+
+
+def load_or_start(
+    directory: Path,
+    tokenizer: Tokenizer,
+    *,
+    new_decoder: bool | None,
+    start: Mapping[str, Any],
+    **options: Any,
+) -> tuple[Encoder, TransformerDecoder, Tokenizer, dict[str, Any]]:
+    """Loads a saved translator, or gives an encoder a new decoder.
+
+    Args:
+        directory: of a whole translator or of an encoder.
+        tokenizer: Tokenizer of the directory.
+        new_decoder: bool. None: unless there is one.
+        start: options of `start_decoder`, all of them None for a saved one.
+        **options: `allow_pickle`, `ignore_config_keys` and `dtype`.
+
+    Returns:
+        Encoder, TransformerDecoder, the Tokenizer of the translations, and what is saved of a
+        translator's options.
+
+    Raises:
+        ConfigError: options that contradict the directory, or a config that is not supported.
+        CheckpointError: tensors do not fit, or there is no decoder to load.
+    """
+    raw = read_config(directory)
+    has_decoder = raw.get("model_type") == MODEL_TYPE
+    if new_decoder is None:
+        new_decoder = not has_decoder
+    if new_decoder:
+        if has_decoder:
+            raise ConfigError(
+                f"{directory} is a whole translator: for a new decoder, name its encoder's own "
+                "preset."
+            )
+        encoder = load_encoder(directory, pooler=False, **options)
+        decoder, target_tokenizer = start_decoder(encoder, tokenizer, **start, **options)
+        return encoder, decoder, target_tokenizer, {}
+    if not has_decoder:
+        raise CheckpointError(
+            f"{directory} has no decoder for Translator. To train one, leave "
+            "`new_decoder=False` out."
+        )
+    if any(value is not None for value in start.values()):
+        raise ConfigError(
+            "`target`, `target_texts`, `decoder_layers` and `decoder_dropout` are for a new "
+            f"decoder; {directory} has one."
+        )
+    encoder, decoder = load_translator(directory, raw, **options)
+    folder = directory / TARGET_TOKENIZER
+    target_tokenizer = load_tokenizer(folder) if folder.is_dir() else tokenizer
+    side = _generation_options(directory, raw) | read_side_file(directory)
+    return encoder, decoder, target_tokenizer, side
 
 
 # === Beginnings ===
@@ -170,11 +226,6 @@ def _load_bert(
 # === Saved translators ===
 
 
-def is_translator(raw: Mapping[str, Any]) -> bool:
-    """Whether a config.json is of an encoder with a decoder."""
-    return raw.get("model_type") == MODEL_TYPE
-
-
 def load_translator(
     directory: Path,
     raw: Mapping[str, Any],
@@ -257,13 +308,7 @@ def _decoder_shapes(encoder: EncoderConfig, decoder: EncoderConfig) -> dict[str,
     return {f"decoder/{path}": shape for path, shape in shapes.items()}
 
 
-def load_target_tokenizer(directory: Path, tokenizer: Tokenizer) -> Tokenizer:
-    """The tokenizer of the translations: in its own folder, or that of the texts."""
-    folder = directory / TARGET_TOKENIZER
-    return load_tokenizer(folder) if folder.is_dir() else tokenizer
-
-
-def generation_options(directory: Path, raw: Mapping[str, Any]) -> dict[str, Any]:
+def _generation_options(directory: Path, raw: Mapping[str, Any]) -> dict[str, Any]:
     """How transformers would search: `num_beams`, `length_penalty`, `max_target_length`.
 
     Args:

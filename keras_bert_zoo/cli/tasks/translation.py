@@ -27,6 +27,7 @@ class TranslationCommand(TaskCommand):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self._train: Examples | None = None
+        self._is_new = True
 
     def add_data_options(self, parser: Any, *, labelled: bool) -> None:
         """Adds the columns and the format of the texts."""
@@ -121,6 +122,7 @@ class TranslationCommand(TaskCommand):
     def check_preset(self, args: argparse.Namespace, config: Mapping[str, Any]) -> None:
         """Compares options of a new decoder with a preset that has one."""
         has_decoder = config.get("model_type") == "encoder-decoder"
+        self._is_new = not has_decoder
         if args.keep_head and not has_decoder:
             raise ConfigError(
                 f"--keep-head and --task {self.name}, but {args.preset} has no decoder"
@@ -142,17 +144,13 @@ class TranslationCommand(TaskCommand):
 
     def build(self, args: argparse.Namespace, **common: Any) -> Any:
         """Builds the task."""
-        from keras_bert_zoo.checkpoints.tensors import read_config
-        from keras_bert_zoo.presets.io import find_preset
         from keras_bert_zoo.tasks.translator import Translator
-        from keras_bert_zoo.tasks.translator_files import is_translator
 
-        new = not is_translator(read_config(find_preset(args.preset)))
-        trimmed = new and not args.all_target_tokens and self._train is not None
+        trimmed = self._is_new and not args.all_target_tokens
         return Translator.from_preset(
             args.preset,
             target=args.target,
-            target_texts=self._train.text_pairs if trimmed and self._train else None,
+            target_texts=self._train.text_pairs if self._train and trimmed else None,
             decoder_layers=args.decoder_layers,
             decoder_dropout=args.decoder_dropout,
             label_smoothing=args.label_smoothing,
