@@ -77,7 +77,8 @@ def error_page(
     if figures.get("confusion") and labels:
         parts += ["<h2>Confusion</h2>", _confusion(figures["confusion"], labels)]
     scores = [row["score"] for row in errors if isinstance(row.get("score"), float)]
-    if scores:
+    # Scores of spans or of sequences may be no probabilities.
+    if scores and all(0 <= score <= 1 for score in scores):
         parts += ["<h2>How sure the wrong answers were</h2>", _histogram(scores)]
     if errors:
         parts.append("<h2>Errors, the worst first</h2>")
