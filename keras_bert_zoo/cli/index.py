@@ -107,8 +107,10 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
+    from keras_bert_zoo.cli.output import check_output
     from keras_bert_zoo.data.squad import read_squad
 
+    check_output(args.output)
     documents = read_documents(args)
     dev = read_squad(args.dev, skip_misplaced=args.skip_misplaced) if args.dev else None
 

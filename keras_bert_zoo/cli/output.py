@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from keras_bert_zoo.errors import DataError
+from keras_bert_zoo.errors import CheckpointError, DataError
+from keras_bert_zoo.files import SIDE_FILE, replace_directory
 
 
 @contextlib.contextmanager
@@ -57,3 +58,27 @@ def written_file(path: str) -> Iterator[IO[bytes]]:
         raise DataError(
             f"{path}: cannot write: {error.strerror or error}; nothing was changed there"
         ) from None
+
+
+class _Undo(Exception):
+    """Ends a trial."""
+
+
+def check_output(output: str) -> None:
+    """Goes the way of a task's `save` up to its last step, for hours should not end in a refusal.
+
+    Only a directory with `SIDE_FILE` is replaced: a config.json alone may stand among files that
+    somebody else put there.
+
+    Args:
+        output: the directory to be written.
+
+    Raises:
+        CheckpointError: it cannot be written.
+    """
+    with (
+        contextlib.suppress(_Undo),
+        replace_directory(output, CheckpointError, marker=SIDE_FILE) as aside,
+    ):
+        (aside / "trial").write_bytes(b"x")
+        raise _Undo

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_bert_zoo.cli import options
 from keras_bert_zoo.cli.options import Parser
+from keras_bert_zoo.cli.output import check_output
 from keras_bert_zoo.cli.tasks import TASKS, task_command
 from keras_bert_zoo.errors import CheckpointError, ConfigError
 
@@ -42,10 +43,6 @@ train.toml:
   output = "runs/intents"
   learning-rate = 1e-4
 """
-
-# What tasks.task.SIDE_FILE names; importing that would import TensorFlow. Only a directory that has
-# it is replaced: a config.json alone may stand among files that somebody else put there.
-_SIDE_FILE = "keras_bert_zoo.json"
 
 _DEFAULT = next(iter(TASKS))
 
@@ -158,7 +155,7 @@ def run(args: argparse.Namespace) -> int:
     if args.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ConfigError("--tensorboard needs the package tensorboard: pip install tensorboard")
     _check_preset(args, command)
-    _check_output(args.output)
+    check_output(args.output)
     train, dev = _read(args, command)
     command.check_data(train, dev)
 
@@ -235,22 +232,6 @@ def _check_preset(args: argparse.Namespace, command: TaskCommand) -> None:
             f"{args.preset}, got {args.max_length}"
         )
     command.check_preset(args, raw)
-
-
-class _Undo(Exception):
-    """Ends a trial without a trace."""
-
-
-def _check_output(output: str) -> None:
-    """Goes the way of `save` up to its last step, for training should not end in a refusal."""
-    from keras_bert_zoo.files import replace_directory
-
-    with (
-        contextlib.suppress(_Undo),
-        replace_directory(output, CheckpointError, marker=_SIDE_FILE) as aside,
-    ):
-        (aside / "trial").write_bytes(b"x")
-        raise _Undo
 
 
 def _check_space(output: str, task: Task) -> None:

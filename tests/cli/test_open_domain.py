@@ -130,6 +130,8 @@ def test_bad_input_is_refused_with_its_place(run, refused, library, files, tmp_p
     arguments = ("index", "--retriever", RETRIEVER, "--documents", files / "pages.txt", *output)
     message = refused(*arguments, "--reader", tmp_path / "nothing")
     assert message.startswith("No directory")
+    message = refused(*BUILD, "--documents", files / "pages.txt", "--output", files)
+    assert "Will not replace" in message
     before = snapshot(library)
     message = refused("evaluate", "--model", library, "--data", files / "misplaced.json")
     assert "6 of 6 answers are not where they say they are" in message

@@ -1,6 +1,9 @@
 """An exported collection: a question in, spans of documents out."""
 
+import gc
+
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from keras_bert_zoo.export.signatures import build_serving_graph
@@ -42,12 +45,16 @@ def test_the_export_answers_as_python_does(tmp_path):
     np.testing.assert_array_equal(passages["document_id"], task.passages.document_id[numbers])
 
 
-def test_weights_of_both_models_may_be_variables_and_the_reader_in_bfloat16():
+@pytest.mark.parametrize("freeze", [True, False])
+def test_both_models_are_in_the_graph_the_reader_in_bfloat16(freeze):
     task = make_collection(make_models())
-    graph = build_serving_graph(task, dtype="bfloat16", freeze=False, attention_groups=2)
-    retriever, reader = graph.module.weights
-    assert {variable.dtype for variable in retriever.values()} == {tf.float32}
-    assert {variable.dtype for variable in reader.values()} == {tf.float32, tf.bfloat16}
+    graph = build_serving_graph(task, dtype="bfloat16", freeze=freeze, attention_groups=2)
+    retriever, reader = (
+        {variable.dtype for variable in weights.values()} for weights in graph.module.weights
+    )
+    assert retriever == (set() if freeze else {tf.float32})
+    assert reader == (set() if freeze else {tf.float32, tf.bfloat16})
+    gc.collect()
     found = graph.signatures["serving_default"](question=tf.constant(QUESTIONS))
     answers = {name: value.numpy() for name, value in found.items()}
     compare_answers(task, "bfloat16", task.answer_rows(QUESTIONS), answers, 0.05)
