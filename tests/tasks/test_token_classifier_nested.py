@@ -177,7 +177,7 @@ def test_loss_is_that_of_the_paper():
 # === Windows ===
 
 
-@pytest.mark.parametrize(("max_length", "stride"), [(8, 3), (8, 2), (9, 0), (5, None), (48, None)])
+@pytest.mark.parametrize(("max_length", "stride"), [(8, 3), (8, 2), (9, 0), (48, None)])
 def test_windows_give_each_span_to_the_one_with_most_context(max_length, stride):
     stride = (max_length - 2) // 4 if stride is None else stride
     tokenizer = kbz.WordPieceTokenizer(VOCABULARY)
@@ -350,8 +350,8 @@ def test_every_span_is_trained_in_one_window(caplog):
         assert first < 0 or candidates[row, first, last]
 
 
-def test_every_weight_receives_a_gradient():
-    task = make_task()
+def test_every_weight_receives_a_gradient(few):
+    task = few
     task.compile("sgd")
     texts, entities = ["ab cd ef", "the card"], [[(0, 8, "PER"), (0, 2, "LOC")], []]
     data = task._labelled_rows(*task._prepared(texts, entities))
