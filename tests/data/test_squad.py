@@ -151,7 +151,7 @@ def test_other_forms_are_refused(tmp_path, value, message):
         ("a.json", b'{"data": "\\ud800"}', "surrogates not allowed"),
         ("a.json", b"[" * 100_000, "nested too deeply"),
         ("a.json.gz", b"{}", "cut off, damaged, or not gzipped"),
-        ("a.json.gz", gzip.compress(b"{}" * 100)[:-9], "cut off, damaged, or not gzipped"),
+        ("a.json.gz", gzip.compress(b"{}" * 100, mtime=0)[:-9], "cut off, damaged, or not gzipped"),
     ],
 )
 def test_damaged_files_are_refused(tmp_path, name, data, message):
