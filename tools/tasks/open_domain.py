@@ -90,7 +90,7 @@ def recall(model: str, data: Path) -> None:
 
 
 def check(model: str, data: Path, count: int, alone: int) -> None:
-    from qa_export_check import ask_export
+    from exported import ask_export
 
     from keras_bert_zoo.tasks.registry import load_task
 
