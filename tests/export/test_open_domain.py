@@ -35,9 +35,10 @@ def test_the_export_answers_as_python_does(tmp_path):
     assert found["no_answer"].shape == (64,)
     check_places(task, found)
     assert compare_answers(task, "64", task.answer_rows(questions), found, 1e-5) < 1e-5
-    alone = [ask([question]) for question in questions]
+    alone = [ask([question]) for question in questions[::7]]
     joined = {name: np.concatenate([row[name] for row in alone]) for name in found}
-    assert compare_answers(task, "one by one", found, joined, 1e-5) < 1e-5
+    some = {name: values[::7] for name, values in found.items()}
+    assert compare_answers(task, "one by one", some, joined, 1e-5) < 1e-5
     assert ask([])["answer"].shape == (0, 2)
     ids, _ = task.encode_texts(tf.constant(questions[:3]))
     passages = signatures["tokens"](**ids)
