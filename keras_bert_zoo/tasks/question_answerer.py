@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self
@@ -13,14 +12,20 @@ import tensorflow as tf
 
 from keras_bert_zoo.checkpoints.tensors import read_config
 from keras_bert_zoo.data.examples import Examples
-from keras_bert_zoo.data.pipeline import LabelledRows, TokenRows
+from keras_bert_zoo.data.pipeline import LabelledRows
 from keras_bert_zoo.data.squad import Answer, QuestionExamples, misplaced_answers
 from keras_bert_zoo.encoders.encoder import INPUT_NAMES, Encoder
 from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.heads.kinds import make_head
 from keras_bert_zoo.heads.token_classifier import TokenClassificationHead
 from keras_bert_zoo.presets.io import find_preset
-from keras_bert_zoo.tasks.answer_spans import NO_SPAN, best_spans, character_offsets, span_labels
+from keras_bert_zoo.tasks.answer_spans import NO_SPAN, best_spans, character_offsets
+from keras_bert_zoo.tasks.answer_training import (
+    AnswerF1,
+    SpanLoss,
+    label_windows,
+    span_accuracy,
+)
 from keras_bert_zoo.tasks.answering import Context, largest_difference
 from keras_bert_zoo.tasks.files import saved_task_name
 from keras_bert_zoo.tasks.inputs import as_examples
@@ -33,11 +38,8 @@ from keras_bert_zoo.training.qa_metrics import (
     question_report,
 )
 
-_AT_ONCE = 1024  # questions; bounds the memory that padding takes while tokenizing
 # Of padding, which is no place for an answer to start; what transformers' pipeline takes.
 _MASKED_LOGIT = -1e4
-
-_logger = logging.getLogger(__name__)
 
 
 class QuestionAnswerer(Task):
@@ -389,45 +391,14 @@ class QuestionAnswerer(Task):
         targets: list[list[Answer]],
         weights: np.ndarray | None = None,
     ) -> LabelledRows:
-        """Cuts contexts into windows; of several answers to a question the first is learned."""
-        ids, segments, lengths, labels, of_window = [], [], [], [], []
-        lost = 0
-        for begin in range(0, len(examples), _AT_ONCE):
-            chosen = slice(begin, begin + _AT_ONCE)
-            contexts = examples.contexts[chosen]
-            windows = {
-                name: values.numpy()
-                for name, values in self.tokenizer.windows(
-                    contexts,
-                    first=examples.questions[chosen],
-                    max_length=self.max_length,
-                    stride=self.stride,
-                ).items()
-            }
-            spans = np.array(
-                [_bytes_of(*pair) for pair in zip(contexts, targets[chosen], strict=True)]
-            )
-            found, has_token = span_labels(windows, spans, len(contexts))
-            lost += int((~has_token).sum())
-            kept = has_token[windows["document"]]
-            mask = windows["padding_mask"].astype(bool) & kept[:, np.newaxis]
-            ids.append(windows["token_ids"][mask])
-            segments.append(windows["segment_ids"][mask])
-            lengths.append(mask.sum(axis=1)[kept])
-            labels.append(found[kept])
-            of_window.append(windows["document"][kept] + begin)
-        if lost:
-            _logger.warning(
-                "%d of %d answers have no token, as they are of characters that the tokenizer "
-                "passes over; their questions are left out",
-                lost,
-                len(examples),
-            )
-        splits = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
-        rows = TokenRows(np.concatenate(ids), splits, np.concatenate(segments))
-        if weights is not None:
-            weights = weights[np.concatenate(of_window)]
-        return LabelledRows(rows, np.concatenate(labels), weights=weights)
+        return label_windows(
+            self.tokenizer,
+            examples,
+            targets,
+            weights,
+            max_length=self.max_length,
+            stride=self.stride,
+        )
 
     def _default_loss(self) -> keras.losses.Loss:
         return SpanLoss()
@@ -439,7 +410,7 @@ class QuestionAnswerer(Task):
         self, validation_data: Any, batch_size: int
     ) -> list[keras.callbacks.Callback]:
         x, y = validation_data if isinstance(validation_data, tuple) else (validation_data, None)
-        return [_DevF1(self, *self._prepared(x, y), batch_size)]
+        return [AnswerF1(self, *self._prepared(x, y), batch_size)]
 
     def _monitor(self) -> tuple[str, str]:
         return "val_f1", "max"
@@ -533,57 +504,3 @@ class QuestionAnswerer(Task):
 
 
 _OPTIONS = ("stride", "max_answer_tokens", "top_k", "null_threshold")
-
-
-@keras.saving.register_keras_serializable(package="keras_bert_zoo")
-class SpanLoss(keras.losses.Loss):
-    """Mean of the cross-entropies of the answer's first and last token.
-
-    Call arguments:
-        y_true: int32 (B, 2). The tokens' places.
-        y_pred: float32 (B, S, 2). Logits.
-
-    Source: Hugging Face's BertForQuestionAnswering.
-    """
-
-    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        """Computes float32 (B,)."""
-        logits = tf.transpose(y_pred, [0, 2, 1])  # (B, 2, S)
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.cast(y_true, tf.int32), logits)
-        return tf.reduce_mean(losses, axis=-1)
-
-
-def span_accuracy(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-    """Whether the first and the last token of a window's answer are both told: float32 (B,)."""
-    told = tf.argmax(y_pred, axis=1, output_type=tf.int32)  # (B, 2)
-    right = tf.reduce_all(tf.equal(told, tf.cast(y_true, tf.int32)), axis=-1)
-    return tf.cast(right, tf.float32)
-
-
-class _DevF1(keras.callbacks.Callback):
-    """Adds `val_f1` and `val_exact_match` of whole questions to an epoch's logs."""
-
-    def __init__(
-        self,
-        task: QuestionAnswerer,
-        examples: QuestionExamples,
-        targets: list[list[Answer]],
-        batch_size: int,
-    ) -> None:
-        super().__init__()
-        self._task, self._data, self._batch_size = task, (examples, targets), batch_size
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Answers the held-out questions."""
-        report = self._task._report(*self._data, self._batch_size)
-        if logs is not None:
-            logs["val_f1"] = report.f1
-            logs["val_exact_match"] = report.exact_match
-
-
-def _bytes_of(context: str, answers: Sequence[Answer]) -> tuple[int, int]:
-    """Where the first answer stands, in bytes; (0, 0): there is none."""
-    if not answers:
-        return 0, 0
-    start = len(context[: answers[0].start].encode("utf-8", "surrogatepass"))
-    return start, start + len(answers[0].text.encode("utf-8", "surrogatepass"))
