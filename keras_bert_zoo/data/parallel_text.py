@@ -8,7 +8,7 @@ from typing import Any
 from keras_bert_zoo.data.examples import Examples
 from keras_bert_zoo.data.lines import Lines
 from keras_bert_zoo.data.tables import read_table
-from keras_bert_zoo.errors import DataError
+from keras_bert_zoo.errors import ConfigError, DataError
 
 __all__ = ["read_parallel", "two_files"]
 
@@ -24,8 +24,8 @@ def read_parallel(
             (the form of Moses and OPUS). A `.gz` behind any name is allowed.
         text: str. The table's column of the text.
         translation: str. Its column of the translation.
-        **table: `format`, `delimiter`, `columns` and `encoding`, see `read_table`. Of two files
-            `encoding` alone counts.
+        **table: `format`, `delimiter`, `columns` and `encoding`, see `read_table`; `encoding` alone
+            of two files.
 
     Returns:
         Examples with `text_pairs`, the translations.
@@ -38,6 +38,11 @@ def read_parallel(
     files = two_files(path)
     if files is None:
         return read_table(path, text=text, text_pair=translation, label=None, **table)
+    unused = [name for name in ("format", "delimiter", "columns") if table.get(name) is not None]
+    if unused:
+        raise ConfigError(
+            f"`{unused[0]}` is for a table, got two files of lines: {files[0]} and {files[1]}"
+        )
     encoding = table.get("encoding") or "utf-8"
     texts, translations = (
         [line.rstrip("\r\n") for line in Lines(file, file, encoding)] for file in files

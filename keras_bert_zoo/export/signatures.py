@@ -113,8 +113,10 @@ class _Stage:
     def __init__(
         self, model: AnsweringModel, *, dtype: str, freeze: bool, attention_groups: int
     ) -> None:
-        encoder = _encoder_in(model, _dtype_of(model.encoder) if model.keeps_dtype else dtype)
-        self._encoder = encoder  # a copy's variables must outlive the tracing of who calls `run`
+        dtype = _dtype_of(model.encoder) if model.keeps_dtype else dtype
+        encoder, head = _encoder_in(model, dtype), model.head_in(dtype)
+        # The variables of copies must outlive the tracing of who calls `run`.
+        self._layers = encoder, head
         own = {id(variable) for variable in model.encoder.weights}
         others = [variable for variable in model.weights if id(variable) not in own]
         self.weights = _Weights([*encoder.weights, *others], freeze=freeze)
@@ -122,7 +124,7 @@ class _Stage:
         def run(batch: dict[str, tf.Tensor]) -> Any:
             with self.weights:
                 outputs = model.serve(
-                    encoder, batch, token_layout="packed", attention_groups=attention_groups
+                    encoder, head, batch, token_layout="packed", attention_groups=attention_groups
                 )
             _forget_gradients(tf.compat.v1.get_default_graph())
             return outputs
@@ -143,10 +145,10 @@ def weight_bytes(task: AnsweringModel, dtype: str) -> int:
     total = 0
     for stage in task.stages():
         size = 2 if dtype == "bfloat16" and not stage.keeps_dtype else 4
-        tables = [v for v in stage.encoder.weights if "table" in v.path]
-        total += sum(int(np.prod(v.shape)) for v in stage.weights) * size
-        # Embedding tables stay float32: see layers/embeddings.py.
-        total += sum(int(np.prod(v.shape)) for v in tables) * (4 - size)
+        for weight in stage.weights:
+            # Embedding tables stay float32, see layers/embeddings.py, and so do some vectors.
+            stays = len(weight.shape) < 2 or "table" in weight.path
+            total += int(np.prod(weight.shape)) * (4 if stays else size)
     return total
 
 

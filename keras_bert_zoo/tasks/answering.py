@@ -140,9 +140,21 @@ class AnsweringModel(keras.Model):
         """
         return self(inputs, training=False)
 
+    def head_in(self, dtype: str) -> Any:
+        """The head, or, where most of the computing is in it, a copy in another dtype.
+
+        Args:
+            dtype: str. What an export's encoder computes in.
+
+        Returns:
+            the task's head, or a layer like it, whose weights have the same paths and values.
+        """
+        return self.head
+
     def serve(
         self,
         encoder: Encoder,
+        head: Any,
         inputs: Mapping[str, Any],
         *,
         token_layout: str,
@@ -152,6 +164,7 @@ class AnsweringModel(keras.Model):
 
         Args:
             encoder: Encoder: the task's, or a copy of it in another dtype.
+            head: the task's, or what `head_in` returned.
             inputs: tensors, as `serving_inputs` lists them.
             token_layout: see `connect`.
             attention_groups: see `connect`.
@@ -160,11 +173,7 @@ class AnsweringModel(keras.Model):
             see `respond`.
         """
         return self.connect(
-            encoder,
-            self.head,
-            inputs,
-            token_layout=token_layout,
-            attention_groups=attention_groups,
+            encoder, head, inputs, token_layout=token_layout, attention_groups=attention_groups
         )
 
     def text_specs(self) -> dict[str, tf.TensorSpec]:

@@ -260,7 +260,10 @@ class TextModel(AnsweringModel):
             "epochs": len(history.epoch),
             "batch_size": batch_size,
             "seed": seed,
-            "history": {k: [float(v) for v in values] for k, values in history.history.items()},
+            "history": {
+                name: [float(v) if np.isfinite(v) else None for v in values]  # JSON has no NaN
+                for name, values in history.history.items()
+            },
         }
         return history
 

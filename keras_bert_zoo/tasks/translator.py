@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_bert_zoo.config import is_integer
 from keras_bert_zoo.data.examples import Examples
 from keras_bert_zoo.data.parallel import ParallelRows, parallel_batches
 from keras_bert_zoo.data.pipeline import TokenRows, bucketed_batches
@@ -20,19 +21,29 @@ from keras_bert_zoo.heads.beam_search import beam_search
 from keras_bert_zoo.heads.decoder import TransformerDecoder
 from keras_bert_zoo.layers.token_layout import TokensToBatch
 from keras_bert_zoo.presets.io import find_preset, load_tokenizer
-from keras_bert_zoo.tasks.answering import Context
 from keras_bert_zoo.tasks.inputs import as_examples
 from keras_bert_zoo.tasks.task import Task
 from keras_bert_zoo.tasks.text_model import packed_rows
-from keras_bert_zoo.tasks.translator_files import load_or_start, save_translator
+from keras_bert_zoo.tasks.translator_files import (
+    MOST_BEAMS,
+    copy_decoder,
+    load_or_start,
+    save_translator,
+)
 from keras_bert_zoo.text.spacing import natural_spacing
 from keras_bert_zoo.text.tokenizer import Tokenizer
 from keras_bert_zoo.text.wordpiece import WordPieceTokenizer
-from keras_bert_zoo.training.bleu import TranslationReport, bleu_tokenizer, translation_report
+from keras_bert_zoo.training.bleu import (
+    TranslationReport,
+    bleu_tokenizer,
+    check_bleu,
+    translation_report,
+)
 from keras_bert_zoo.training.lm_metrics import MaskedAccuracy
 from keras_bert_zoo.training.token_loss import SmoothedTokenLoss
 
-_MOST_BEAMS = 64
+# Beyond these, scores of long translations leave the range of the search.
+_PENALTIES = (-2.0, 10.0)
 
 
 class Translator(Task):
@@ -121,7 +132,7 @@ class Translator(Task):
         self.length_penalty = length_penalty
         self.max_target_length = max_target_length
         self.bleu_tokenizer: str | None = None
-        self._check_search()
+        self.check_search()
 
     @classmethod
     def from_preset(  # type: ignore[override]
@@ -199,7 +210,7 @@ class Translator(Task):
             "label_smoothing": label_smoothing,
         }
         saved = {name: side[name] for name in given if name in side}
-        if "max_target_length" in saved:
+        if is_integer(saved.get("max_target_length")):
             longest = decoder.config.max_tokens
             saved["max_target_length"] = min(saved["max_target_length"], longest)
         task = cls(
@@ -227,7 +238,9 @@ class Translator(Task):
 
         Raises:
             CheckpointError: it cannot be written, or is there and not to be replaced.
+            ConfigError: an attribute was set to what is not possible.
         """
+        self.check_search()
         with merged_lora(self.encoder):
             save_translator(
                 directory,
@@ -240,6 +253,10 @@ class Translator(Task):
                 overwrite=overwrite,
             )
 
+    def _restore(self, side: dict[str, Any]) -> None:
+        super()._restore(side)
+        self.pair = False  # translations are not asked for
+
     def _side_config(self) -> dict[str, Any]:
         side = super()._side_config() | self._search_options()
         return side | {"label_smoothing": self.label_smoothing}
@@ -251,18 +268,28 @@ class Translator(Task):
             "max_target_length": self.max_target_length,
         }
 
-    def _check_search(self) -> None:
-        """Raises ConfigError for a search that is not possible."""
+    def check_search(self) -> None:
+        """Checks the attributes that say how translations are searched.
+
+        Raises:
+            ConfigError: a search that is not possible.
+        """
         longest = self.head.config.max_tokens
         for name, value, most in (
-            ("num_beams", self.num_beams, _MOST_BEAMS),
+            ("num_beams", self.num_beams, MOST_BEAMS),
             ("max_target_length", self.max_target_length, longest),
         ):
             if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
                 raise ConfigError(f"`{name}` must be between 1 and {most}, got {value!r}.")
-        penalty = self.length_penalty
-        if isinstance(penalty, bool) or not isinstance(penalty, int | float):
-            raise ConfigError(f"`length_penalty` must be a number, got {penalty!r}.")
+        penalty, (least, most) = self.length_penalty, _PENALTIES
+        if (
+            isinstance(penalty, bool)
+            or not isinstance(penalty, int | float)
+            or not least <= penalty <= most  # nor NaN
+        ):
+            raise ConfigError(
+                f"`length_penalty` must be a number from {least:g} to {most:g}, got {penalty!r}."
+            )
 
     # === The graph ===
 
@@ -296,11 +323,20 @@ class Translator(Task):
 
     def respond(self, inputs: Mapping[str, Any]) -> Any:
         """Searches translations; see `serve`."""
-        return self.serve(self.encoder, inputs, token_layout=self.token_layout, attention_groups=1)
+        return self.serve(
+            self.encoder, self.head, inputs, token_layout=self.token_layout, attention_groups=1
+        )
+
+    def head_in(self, dtype: str) -> Any:
+        """The decoder, or a copy that computes in another dtype; see `AnsweringModel.head_in`."""
+        if self.head.compute_dtype == dtype:
+            return self.head
+        return copy_decoder(self.head, "mixed_bfloat16" if dtype == "bfloat16" else dtype)
 
     def serve(
         self,
         encoder: Encoder,
+        head: Any,
         inputs: Mapping[str, Any],
         *,
         token_layout: str,
@@ -313,8 +349,8 @@ class Translator(Task):
         Returns:
             dict: `ids` int32 (B, `max_target_length`), padded; `score` float32 (B,).
         """
-        self._check_search()
-        decoder, tokenizer = self.head, self.target_tokenizer
+        self.check_search()
+        decoder, tokenizer = head, self.target_tokenizer
         states = _read(encoder, inputs, token_layout, attention_groups)
         memories = decoder.remember(states, inputs["padding_mask"])
         rows = tf.shape(inputs["token_ids"])[0]
@@ -330,10 +366,6 @@ class Translator(Task):
             length_penalty=self.length_penalty,
         )
         return {"ids": ids, "score": score}
-
-    def decode(self, outputs: Any, context: Context) -> dict[str, tf.Tensor]:
-        """Turns tokens into translations; see the class."""
-        return self.answers(outputs)
 
     def answers(self, outputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Turns tokens into translations; see the class."""
@@ -356,9 +388,6 @@ class Translator(Task):
         return difference / scale
 
     # === Training and measuring ===
-
-    def _examples(self, x: Any) -> Examples:
-        return as_examples(x)
 
     def _text_columns(self, examples: Examples) -> tuple[Sequence[Any], ...]:
         return (examples.texts,)
@@ -399,7 +428,7 @@ class Translator(Task):
         )
 
     def _adopt(self, examples: Examples) -> None:
-        self.pair = False  # translations are not asked for
+        """Nothing: translations are not asked for."""
 
     def _default_loss(self) -> keras.losses.Loss:
         return SmoothedTokenLoss(self.label_smoothing)
@@ -428,8 +457,9 @@ class Translator(Task):
 
         Raises:
             DataError: there are no texts or no translations.
-            ConfigError: sacreBLEU is not installed.
+            ConfigError: sacreBLEU is not installed, or an unknown `bleu_tokenizer`.
         """
+        check_bleu(self.bleu_tokenizer)
         examples, _ = self._prepared(x, y)
         references = [
             text.decode("utf-8", "replace") if isinstance(text, bytes) else text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -34,9 +35,30 @@ from keras_bert_zoo.tasks.files import read_side_file
 from keras_bert_zoo.text.tokenizer import Tokenizer
 from keras_bert_zoo.text.trimming import trimmed_tokenizer
 
+_logger = logging.getLogger(__name__)
+
 TARGET_TOKENIZER = "target_tokenizer"
 """The folder with the tokenizer of the translations, where it is another than that of the texts."""
+MOST_BEAMS = 64
 _GENERATION_FILE = "generation_config.json"
+# Of transformers' search, what this one has not, with the values that change nothing.
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "bad_words_ids": (None,),
+    "do_sample": (None, False),
+    "early_stopping": (None, False),
+    "encoder_no_repeat_ngram_size": (None, 0),
+    "encoder_repetition_penalty": (None, 1.0),
+    "exponential_decay_length_penalty": (None,),
+    "forced_bos_token_id": (None,),
+    "forced_eos_token_id": (None,),
+    "min_length": (None, 0),
+    "min_new_tokens": (None, 0),
+    "no_repeat_ngram_size": (None, 0),
+    "num_beam_groups": (None, 1),
+    "repetition_penalty": (None, 1.0),
+    "suppress_tokens": (None,),
+    "begin_suppress_tokens": (None,),
+}
 _OF_TOKENS = ("embeddings/token_table", "masked_lm/bias")
 
 
@@ -91,7 +113,9 @@ def load_or_start(
     encoder, decoder = load_translator(directory, raw, **options)
     folder = directory / TARGET_TOKENIZER
     target_tokenizer = load_tokenizer(folder) if folder.is_dir() else tokenizer
-    side = _generation_options(directory, raw) | read_side_file(directory)
+    side = read_side_file(directory)
+    if "num_beams" not in side:  # written by transformers
+        side = _generation_options(directory, raw, target_tokenizer) | side
     return encoder, decoder, target_tokenizer, side
 
 
@@ -195,6 +219,24 @@ def start_decoder(
         else:
             variable.assign(values[path])
     return decoder, target_tokenizer
+
+
+def copy_decoder(decoder: TransformerDecoder, dtype: str) -> TransformerDecoder:
+    """A decoder with the same weights that computes in another dtype.
+
+    Args:
+        decoder: TransformerDecoder.
+        dtype: Keras dtype policy.
+
+    Returns:
+        TransformerDecoder.
+    """
+    with untouched_weights():
+        copy = TransformerDecoder(decoder.config, memory_dim=decoder.memory_dim, dtype=dtype)
+        copy.build()
+    for ours, theirs in zip(copy.weights, decoder.weights, strict=True):
+        ours.assign(theirs)
+    return copy
 
 
 def _copy_rows(ours: Any, theirs: Any, target: Tokenizer, known: Tokenizer) -> None:
@@ -308,27 +350,57 @@ def _decoder_shapes(encoder: EncoderConfig, decoder: EncoderConfig) -> dict[str,
     return {f"decoder/{path}": shape for path, shape in shapes.items()}
 
 
-def _generation_options(directory: Path, raw: Mapping[str, Any]) -> dict[str, Any]:
+def _generation_options(
+    directory: Path, raw: Mapping[str, Any], tokenizer: Tokenizer
+) -> dict[str, Any]:
     """How transformers would search: `num_beams`, `length_penalty`, `max_target_length`.
 
     Args:
         directory: path.
         raw: its config.json, in which older versions wrote it.
+        tokenizer: Tokenizer of the translations.
 
     Returns:
-        dict with those that are said, and are of sense.
+        dict with those that are said and of sense. Without a word, transformers searches greedily.
+
+    Raises:
+        ConfigError: translations begin or end with other tokens than the tokenizer's.
     """
     path = directory / _GENERATION_FILE
     said = {**raw, **(read_json(path) if path.is_file() else {})}
-    found: dict[str, Any] = {}
-    if is_integer(said.get("num_beams")) and 1 <= said["num_beams"] <= 64:
-        found["num_beams"] = said["num_beams"]
+    for key, token_id in _special_ids(tokenizer).items():
+        found = said.get(key)
+        if found not in (None, token_id, [token_id]):
+            raise ConfigError(
+                f"{directory}: `{key}` is {found!r:.80}, but {token_id} is the tokenizer's "
+                f"{tokenizer.id_to_token(token_id)}. Other tokens are not supported there."
+            )
+    others = [key for key, values in _NEUTRAL.items() if said.get(key) not in values]
+    if others:
+        _logger.warning(
+            "%s asks for a search that is not here (%s): translations may differ from those of "
+            "transformers",
+            directory,
+            ", ".join(f"{key}={said[key]!r:.40}" for key in others),
+        )
+    options: dict[str, Any] = {"num_beams": 1}
+    if is_integer(said.get("num_beams")) and 1 <= said["num_beams"] <= MOST_BEAMS:
+        options["num_beams"] = said["num_beams"]
     if is_number(said.get("length_penalty")):
-        found["length_penalty"] = float(said["length_penalty"])
+        options["length_penalty"] = float(said["length_penalty"])
     for key, more in (("max_length", 1), ("max_new_tokens", 0)):  # of max_length, [CLS] is one
         if is_integer(said.get(key)) and said[key] - more >= 1:
-            found["max_target_length"] = said[key] - more
-    return found
+            options["max_target_length"] = said[key] - more
+    return options
+
+
+def _special_ids(tokenizer: Tokenizer) -> dict[str, int]:
+    """What transformers calls the tokens with which a translation begins, ends and is padded."""
+    return {
+        "decoder_start_token_id": tokenizer.cls_token_id,
+        "eos_token_id": tokenizer.sep_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
 
 
 def save_translator(
@@ -359,11 +431,7 @@ def save_translator(
     """
     if not overwrite and os.path.exists(directory):
         raise CheckpointError(f"{os.fspath(directory)!r} exists, and `overwrite` is False.")
-    special = {
-        "decoder_start_token_id": target_tokenizer.cls_token_id,
-        "eos_token_id": target_tokenizer.sep_token_id,
-        "pad_token_id": target_tokenizer.pad_token_id,
-    }
+    special = _special_ids(target_tokenizer)
     config = {
         "architectures": [ARCHITECTURE],
         "model_type": MODEL_TYPE,

@@ -5,17 +5,17 @@ from __future__ import annotations
 import tensorflow as tf
 
 # Scripts written without spaces, and the punctuation that goes with them.
-_UNSPACED = (
-    r"[\p{Han}\p{Hiragana}\p{Katakana}\x{3000}-\x{303F}\x{FF00}-\x{FFEF}\x{2018}-\x{201D}\x{2026}]"
-)
+_UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\x{3000}-\x{303F}\x{FF00}-\x{FFEF}]"
 # Pattern -> replacement, applied in this order. The latter ones are transformers'
 # `clean_up_tokenization_spaces`.
 _RULES = (
     (rf"({_UNSPACED}) +", r"\1"),
     (rf" +({_UNSPACED})", r"\1"),
+    (r"([\x{2014}\x{2026}]) +([\x{2014}\x{2026}])", r"\1\2"),  # dashes and dots come in pairs
     (r" ([.?!,])", r"\1"),
     (r" ' ", "'"),
     (r" (n't|'m|'s|'ve|'re)", r"\1"),
+    (r" \x{2019} (s|t|m|d|ve|re|ll)\b", "\u2019\\1"),
 )
 
 

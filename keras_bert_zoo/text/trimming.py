@@ -25,13 +25,15 @@ def trimmed_tokenizer(tokenizer: Tokenizer, texts: Sequence[str]) -> WordPieceTo
         WordPieceTokenizer. Its tokens are in the order of the old ones, added tokens among them.
 
     Raises:
-        ConfigError: a tokenizer of another kind.
+        ConfigError: a tokenizer of another kind, or one string instead of a list.
     """
     if not isinstance(tokenizer, WordPieceTokenizer):
         raise ConfigError(
             f"Only a WordPiece vocabulary can be trimmed, got a {type(tokenizer).__name__}: its "
             "merges or scores would no longer cut texts alike."
         )
+    if isinstance(texts, str | bytes):
+        raise ConfigError("Expected a list of texts, got one string. Put it in a list.")
     used: set[int] = set()
     for begin in range(0, len(texts), _AT_ONCE):
         ids = tokenizer.tokenize(list(texts[begin : begin + _AT_ONCE])).values.numpy()

@@ -97,8 +97,8 @@ def bleu_tokenizer(references: Sequence[str]) -> str:
     return "zh" if counts["zh"] > counts["13a"] else "13a"
 
 
-def check_bleu() -> None:
-    """Raises ConfigError unless sacreBLEU is installed."""
+def check_bleu(tokenize: str | None = None) -> None:
+    """Raises ConfigError unless sacreBLEU is installed, and `tokenize` is one it has, or None."""
     try:
         import sacrebleu  # noqa: F401
     except ImportError:
@@ -106,6 +106,10 @@ def check_bleu() -> None:
             "Translations are scored by sacreBLEU, which is not installed: pip install sacrebleu, "
             'or "keras_bert_zoo[translation]".'
         ) from None
+    if tokenize not in (None, *BLEU_TOKENIZERS):
+        raise ConfigError(
+            f"`tokenize` must be one of {', '.join(BLEU_TOKENIZERS)}, got {tokenize!r}."
+        )
 
 
 def translation_report(
@@ -126,11 +130,7 @@ def translation_report(
 
     Source: Post 2018, aclanthology.org/W18-6319.
     """
-    check_bleu()
-    if tokenize not in BLEU_TOKENIZERS:
-        raise ConfigError(
-            f"`tokenize` must be one of {', '.join(BLEU_TOKENIZERS)}, got {tokenize!r}."
-        )
+    check_bleu(tokenize)
     from sacrebleu.metrics.bleu import BLEU
     from sacrebleu.metrics.chrf import CHRF
 

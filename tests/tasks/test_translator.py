@@ -1,6 +1,7 @@
 """Translation: against transformers' encoder-decoders, in training, files and an export."""
 
 import json
+import sys
 from pathlib import Path
 
 import keras
@@ -14,7 +15,7 @@ from keras_bert_zoo.data.parallel_text import read_parallel
 from keras_bert_zoo.encoders.registry import build_encoder
 from keras_bert_zoo.errors import CheckpointError, ConfigError, DataError
 from keras_bert_zoo.export import verify
-from keras_bert_zoo.export.signatures import build_serving_graph
+from keras_bert_zoo.export.signatures import build_serving_graph, weight_bytes
 from keras_bert_zoo.files import SIDE_FILE
 from keras_bert_zoo.heads.decoder import TransformerDecoder
 from keras_bert_zoo.tasks.registry import load_task
@@ -142,6 +143,8 @@ def test_a_trimmed_vocabulary_keeps_the_embeddings_and_the_ids_texts_need():
         np.testing.assert_array_equal(table[index], source[place])
     with pytest.raises(ConfigError, match="Only a WordPiece vocabulary can be trimmed, got a str"):
         trimmed_tokenizer("bert", texts)
+    with pytest.raises(ConfigError, match="Expected a list of texts, got one string"):
+        trimmed_tokenizer(target, "猫坐")
 
 
 # === Training, files, export ===
@@ -253,6 +256,22 @@ def test_an_export_answers_the_same(trained, tmp_path):
     assert served(text=tf.zeros([0], tf.string))["translation"].shape == (0,)
 
 
+def test_the_decoder_of_an_export_computes_in_its_dtype(golden):
+    """Whatever dtype the task was loaded in."""
+    answers = {}
+    for policy in ("float32", "mixed_bfloat16"):
+        task = kbz.Translator.from_preset(GOLDEN, dtype=policy, max_length=16, num_beams=1)
+        graph = build_serving_graph(task, dtype="float32", freeze=True, attention_groups=1)
+        answers[policy] = graph.signatures["serving_default"](tf.constant(golden["texts"]))
+        assert graph.weight_bytes <= weight_bytes(task, "float32")
+    first, second = (found["score"].numpy() for found in answers.values())
+    np.testing.assert_allclose(first, second, rtol=1e-5)
+    graph = build_serving_graph(task, dtype="bfloat16", freeze=False, attention_groups=1)
+    assert graph.weight_bytes <= weight_bytes(task, "bfloat16")
+    kernels = [w for name, w in graph.module.weights[0].items() if "decoder.block" in name]
+    assert {weight.dtype for weight in kernels} >= {tf.bfloat16}
+
+
 def test_weights_may_stay_variables(trained):
     graph = build_serving_graph(trained, dtype="float32", freeze=False, attention_groups=1)
     answers = graph.signatures["serving_default"](tf.constant(PAIRS[0][:4]))
@@ -268,6 +287,11 @@ def test_weights_may_stay_variables(trained):
         ({"num_beams": 0}, "`num_beams` must be between 1 and 64, got 0"),
         ({"max_target_length": 500}, "`max_target_length` must be between 1 and 16, got 500"),
         ({"length_penalty": "1"}, "`length_penalty` must be a number"),
+        (
+            {"length_penalty": float("nan")},
+            "`length_penalty` must be a number from -2 to 10, got nan",
+        ),
+        ({"length_penalty": -8.0}, "`length_penalty` must be a number from -2 to 10, got -8.0"),
         ({"label_smoothing": 1.0}, r"`label_smoothing` must be in \[0, 1\), got 1.0"),
         ({"decoder_layers": 1}, "are for a new decoder"),
         ({"new_decoder": True}, "is a whole translator"),
@@ -276,6 +300,16 @@ def test_weights_may_stay_variables(trained):
 def test_refuses_options(options, message):
     with pytest.raises(ConfigError, match=message):
         kbz.Translator.from_preset(GOLDEN, **options)
+
+
+def test_what_could_not_be_loaded_is_not_saved(tmp_path):
+    task = kbz.Translator.from_preset(GOLDEN)
+    task.num_beams = 100
+    with pytest.raises(ConfigError, match="`num_beams` must be between 1 and 64, got 100"):
+        task.save(tmp_path / "saved")
+    with pytest.raises(ConfigError, match="`num_beams` must be between 1 and 64, got 100"):
+        task.predict(["a"])
+    assert not (tmp_path / "saved").exists()
 
 
 def test_refuses_what_is_no_translator():
@@ -334,6 +368,51 @@ def test_refuses_damaged_configs(change, error, message, tmp_path):
         kbz.Translator.load(damaged(change, tmp_path / "damaged"))
 
 
+@pytest.mark.parametrize(
+    ("side", "message"),
+    [
+        ({"max_target_length": "x"}, "`max_target_length` must be between"),
+        ({"num_beams": True}, "`num_beams` must be between"),
+        ({"length_penalty": []}, "`length_penalty` must be a number"),
+        ({"label_smoothing": "much"}, "`label_smoothing` must be in"),
+    ],
+)
+def test_a_damaged_side_file_is_refused(side, message, tmp_path):
+    folder = damaged(lambda config: None, tmp_path / "damaged")
+    whole = {"task": "translation", "num_beams": 3, "max_target_length": 12, "pair": True}
+    (folder / SIDE_FILE).write_text(json.dumps(whole))
+    assert list(kbz.Translator.load(folder).text_specs()) == ["text"]  # whatever it says of pairs
+    (folder / SIDE_FILE).write_text(json.dumps(whole | side))
+    with pytest.raises(ConfigError, match=message):
+        kbz.Translator.load(folder)
+
+
+def test_a_search_that_is_not_here_is_told(tmp_path, caplog):
+    folder = damaged(lambda config: None, tmp_path / "damaged")
+    path = folder / "generation_config.json"
+    said = json.loads(path.read_text())
+    path.write_text(json.dumps(said | {"no_repeat_ngram_size": 3, "early_stopping": False}))
+    kbz.Translator.load(folder)
+    assert "(no_repeat_ngram_size=3)" in caplog.text
+    path.write_text(json.dumps({k: v for k, v in said.items() if k != "num_beams"}))
+    assert kbz.Translator.load(folder).num_beams == 1  # as transformers then searches
+    path.write_text(json.dumps(said | {"decoder_start_token_id": 7}))
+    with pytest.raises(
+        ConfigError, match="`decoder_start_token_id` is 7, but 2 is the tokenizer's"
+    ):
+        kbz.Translator.load(folder)
+
+
+def test_scoring_is_possible_before_anything_is_translated(translator, monkeypatch):
+    monkeypatch.setattr(translator, "predict", None)
+    monkeypatch.setattr(translator, "bleu_tokenizer", "mecab")
+    with pytest.raises(ConfigError, match="`tokenize` must be one of"):
+        translator.report(["a"], ["b"])
+    monkeypatch.setitem(sys.modules, "sacrebleu", None)
+    with pytest.raises(ConfigError, match="sacreBLEU, which is not installed"):
+        translator.report(["a"], ["b"])
+
+
 # === Reading ===
 
 
@@ -355,16 +434,25 @@ def test_reads_tables_and_two_files(tmp_path):
     (tmp_path / "c.zh").write_bytes(b"\xff\n\n\n")
     with pytest.raises(DataError, match=r"c\.zh:1: byte 0xff"):
         read_parallel(f"{tmp_path}/c.en,{tmp_path}/c.zh")
+    with pytest.raises(ConfigError, match="`columns` is for a table, got two files"):
+        read_parallel(f"{tmp_path}/c.en,{tmp_path}/c.zh", columns=columns)
     table.write_text("Hi.\t嗨。\nRun!\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"pairs\.tsv:2: "):
         read_parallel(str(table), columns=columns)
 
 
 def test_spaces_are_where_a_reader_expects_them():
-    texts = ["我 在 用 python 写 字 。", "it ' s here , too .", "“ 你 好 ” 他 说", "a b", ""]
-    assert [text.decode() for text in natural_spacing(tf.constant(texts)).numpy()] == [
-        "我在用python写字。", "it's here, too.", "“你好”他说", "a b", "",
-    ]  # fmt: skip
+    spaced = {
+        "我 在 用 python 写 字 。": "我在用python写字。",
+        "it ' s here , too .": "it's here, too.",
+        "“ 你 好 ” 他 说 … … 好 — — 吗": "“你好”他说……好——吗",
+        "he said “ hello ” to me …": "he said “ hello ” to me …",
+        "it ’ s the dogs ’ tails": "it’s the dogs ’ tails",
+        "a b": "a b",
+        "": "",
+    }
+    found = natural_spacing(tf.constant(list(spaced))).numpy()
+    assert [text.decode() for text in found] == list(spaced.values())
 
 
 # === The command line ===

@@ -132,8 +132,8 @@ class TranslationCommand(TaskCommand):
                 f"--no-keep-head: {args.preset} is a whole translator; for a new decoder name the "
                 "preset of its encoder"
             )
-        for name in ("target", "decoder_layers", "decoder_dropout"):
-            if has_decoder and getattr(args, name) is not None:
+        for name in ("target", "all_target_tokens", "decoder_layers", "decoder_dropout"):
+            if has_decoder and getattr(args, name) not in (None, False):
                 raise ConfigError(
                     f"--{name.replace('_', '-')} is for a new decoder, and {args.preset} has one"
                 )
@@ -147,7 +147,7 @@ class TranslationCommand(TaskCommand):
         from keras_bert_zoo.tasks.translator import Translator
 
         trimmed = self._is_new and not args.all_target_tokens
-        return Translator.from_preset(
+        task = Translator.from_preset(
             args.preset,
             target=args.target,
             target_texts=self._train.text_pairs if self._train and trimmed else None,
@@ -159,12 +159,15 @@ class TranslationCommand(TaskCommand):
             length_penalty=args.length_penalty,
             **common,
         )
+        task.bleu_tokenizer = args.bleu_tokenizer
+        return task
 
     def check_loaded(self, task: Translator, args: argparse.Namespace) -> None:
         """Takes over how the search goes."""
         for name in ("num_beams", "length_penalty"):
             if getattr(args, name, None) is not None:
                 setattr(task, name, getattr(args, name))
+        task.check_search()
         task.bleu_tokenizer = getattr(args, "bleu_tokenizer", None)
 
     def answer_rows(
