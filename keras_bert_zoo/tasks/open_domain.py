@@ -86,6 +86,7 @@ class OpenDomainQuestionAnswerer(PassageReader):
     Attributes:
         documents: list of bytes.
         passages: Passages.
+        top_passages, top_k, retriever_weight: as above; can be set, and are checked.
 
     Source: retriever and reader as in arXiv 1704.00051; scores put together as in arXiv 1902.01718.
     """
@@ -236,14 +237,24 @@ class OpenDomainQuestionAnswerer(PassageReader):
     # === Files ===
 
     @classmethod
+    def from_preset(cls, preset: str | os.PathLike[str], **kwargs: Any) -> NoReturn:
+        """Raises ConfigError: there is no preset of a collection, which has documents."""
+        raise ConfigError(
+            f"A collection is not built on a preset but of two models and documents: "
+            f"{cls.__name__}(embedder, reader, documents); `load` reads a saved one."
+        )
+
+    @classmethod
     def load(cls, directory: str | os.PathLike[str], **kwargs: Any) -> Self:
         """Loads what `save` wrote; the passages are not embedded again.
 
         Args:
             directory: path.
-            **kwargs: as for `QuestionAnswerer.load`; `dtype` is the reader's, the retriever
-                computes in float32. And as for the constructor: `top_passages`, `top_k`,
-                `retriever_weight`; left out, they are as saved.
+            **kwargs: `top_passages`, `top_k` and `retriever_weight`, as for the constructor; left
+                out, they are as saved. `token_layout`, `allow_pickle` and `ignore_config_keys`, of
+                both models, and `dtype`, `max_length`, `stride`, `max_answer_tokens` and
+                `null_threshold`, of the reader, as for `QuestionAnswerer.from_preset`; the
+                retriever computes in float32.
 
         Returns:
             OpenDomainQuestionAnswerer.
@@ -251,11 +262,18 @@ class OpenDomainQuestionAnswerer(PassageReader):
         Raises:
             CheckpointError: the directory is not there or not whole, or its passages were embedded
                 by another retriever than the one that is there now.
-            ConfigError: an option that makes no sense.
+            ConfigError: an option that makes no sense, or that cannot be changed any more.
         """
         from keras_bert_zoo.tasks.question_answerer import QuestionAnswerer
         from keras_bert_zoo.tasks.text_embedder import TextEmbedder
 
+        for name in kwargs:
+            if name not in (*_CHANGEABLE, *_OF_BOTH, *_OF_READER):
+                raise ConfigError(
+                    f"`{name}` is no option of loading a collection, whose passages are cut and "
+                    f"embedded: expected {', '.join((*_CHANGEABLE, *_OF_BOTH, *_OF_READER))}. "
+                    "Build it anew for another."
+                )
         if not os.path.isdir(directory):
             raise CheckpointError(f"No directory {os.fspath(directory)!r} to load a model from.")
         side = read_side_file(directory)
@@ -265,11 +283,11 @@ class OpenDomainQuestionAnswerer(PassageReader):
                 f"expected what {cls.__name__}.save wrote."
             )
         options = {name: side[name] for name in _OPTIONS if name in side}
-        options |= {name: kwargs.pop(name) for name in _OPTIONS if name in kwargs}
+        options |= {name: kwargs.pop(name) for name in _CHANGEABLE if name in kwargs}
         base = Path(directory)
         documents = read_documents(base)
         passages = Passages.load(base, documents)
-        general = {key: value for key, value in kwargs.items() if key != "dtype"}
+        general = {name: kwargs[name] for name in _OF_BOTH if name in kwargs}
         retriever = TextEmbedder.load(base / RETRIEVER, **general)
         check_passages(passages, documents, retriever, where=os.fspath(directory))
         reader = QuestionAnswerer.load(base / READER, **kwargs)
@@ -301,4 +319,7 @@ class OpenDomainQuestionAnswerer(PassageReader):
             write_json(aside / SIDE_FILE, {"task": self.task_name, **options})
 
 
-_OPTIONS = ("passage_tokens", "passage_overlap", "top_passages", "top_k", "retriever_weight")
+_CHANGEABLE = ("top_passages", "top_k", "retriever_weight")
+_OPTIONS = ("passage_tokens", "passage_overlap", *_CHANGEABLE)
+_OF_BOTH = ("token_layout", "allow_pickle", "ignore_config_keys")
+_OF_READER = ("dtype", "max_length", "stride", "max_answer_tokens", "null_threshold")

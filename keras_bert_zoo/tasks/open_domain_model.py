@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from keras_bert_zoo.tasks.text_embedder import TextEmbedder
 
 
+_MOST_PASSAGES = 1000
+_MOST_ANSWERS = 100  # the search for each of a passage's spans is a part of the graph
+
+
 class PassageReader(DocumentSearch):
     """Base of `OpenDomainQuestionAnswerer`, where all is explained: from questions to answers.
 
@@ -54,14 +58,8 @@ class PassageReader(DocumentSearch):
             raise DataError("There are no documents: expected at least one text.")
         if passage_tokens is None:
             passage_tokens = embedder.max_length
-        for name, value, most in (
-            ("passage_tokens", passage_tokens, embedder.max_length),
-            ("top_passages", top_passages, 1000),
-            ("top_k", top_k, 100),
-        ):
-            check_count(name, value)
-            if value > most:
-                raise ConfigError(f"`{name}` must be at most {most}, got {value}.")
+        _check_at_most("passage_tokens", passage_tokens, embedder.max_length)
+        check_search(top_passages=top_passages, top_k=top_k, retriever_weight=retriever_weight)
         stored = [as_bytes(text) for text in texts]
         if passages is None:
             passages = embed_passages(
@@ -77,10 +75,9 @@ class PassageReader(DocumentSearch):
         self.__dict__.update(retriever=embedder, reader=reader)
         self.documents = stored
         self.passages = passages
-        self.passage_tokens = passage_tokens
-        self.passage_overlap = passage_overlap
+        self._passage_tokens, self._passage_overlap = passage_tokens, passage_overlap
         self.top_k = top_k
-        self.retriever_weight = checked_weight(retriever_weight)
+        self.retriever_weight = retriever_weight
         self._by_passage = False
         texts = passages.texts(stored)
         self._size = sum(map(len, texts))
@@ -91,14 +88,43 @@ class PassageReader(DocumentSearch):
             )  # (N, 3)
 
     @property
+    def passage_tokens(self) -> int:
+        """The retriever's tokens of a passage, at most; as the documents were cut."""
+        return self._passage_tokens
+
+    @property
+    def passage_overlap(self) -> int | None:
+        """Tokens that neighbouring passages share; None: a quarter. As the documents were cut."""
+        return self._passage_overlap
+
+    @property
     def top_passages(self) -> int:
-        """How many passages are read for a question."""
+        """How many passages are read for a question; ConfigError unless from 1 to 1000."""
         return int(self.head.top_k)
 
     @top_passages.setter
     def top_passages(self, value: int) -> None:
-        check_count("top_passages", value)
+        check_search(top_passages=value)
         self.head.top_k = min(value, len(self.passages))
+
+    @property
+    def top_k(self) -> int:
+        """How many answers are given; ConfigError unless from 1 to 100."""
+        return self._top_k
+
+    @top_k.setter
+    def top_k(self, value: int) -> None:
+        check_search(top_k=value)
+        self._top_k = value
+
+    @property
+    def retriever_weight(self) -> float:
+        """Of a passage's similarity beside logits; ConfigError unless from 0 to below 1e6."""
+        return self._retriever_weight
+
+    @retriever_weight.setter
+    def retriever_weight(self, value: float) -> None:
+        self._retriever_weight = checked_weight(value)
 
     @property
     def null_threshold(self) -> float | None:
@@ -216,8 +242,23 @@ class PassageReader(DocumentSearch):
         return self._size
 
 
+def check_search(*, top_passages: Any = 1, top_k: Any = 1, retriever_weight: Any = 0.0) -> None:
+    """Raises ConfigError for what `PassageReader` does not take: one graph holds all of it."""
+    _check_at_most("top_passages", top_passages, _MOST_PASSAGES)
+    _check_at_most("top_k", top_k, _MOST_ANSWERS)
+    checked_weight(retriever_weight)
+
+
 def checked_weight(value: Any) -> float:
     """Returns a weight as a float; raises ConfigError for what is none."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e6:
-        raise ConfigError(f"`retriever_weight` must be a number of at least 0, got {value!r}.")
+        raise ConfigError(
+            f"`retriever_weight` must be a number of at least 0 and below 1,000,000, got {value!r}."
+        )
     return float(value)
+
+
+def _check_at_most(name: str, value: Any, most: int) -> None:
+    check_count(name, value)
+    if value > most:
+        raise ConfigError(f"`{name}` must be at most {most}, got {value}.")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 PASSAGES_FILE = "passages.safetensors"
 
 _AT_ONCE = 256  # documents; bounds the memory that tokenizing takes
+_COMPARED = 8  # passages, spread over all, whose embeddings are looked at when they are loaded
 _TOLERANCE = 1e-3  # between an embedding and the saved one; rounding is far below
 
 
@@ -73,7 +74,8 @@ class Passages:
             Passages.
 
         Raises:
-            CheckpointError: the file is not there, or is not of these documents.
+            CheckpointError: the file is not there, is not of these documents, or holds what no
+                passages are.
         """
         path = Path(directory) / PASSAGES_FILE
         with open_safetensors(path) as tensors:
@@ -82,21 +84,34 @@ class Passages:
                 raise CheckpointError(f"{path} lacks {', '.join(missing)}.")
             found = cls(**{name: tensors.read(name) for name in _FIELDS})
         sizes = np.array([len(document) for document in documents], np.int64)
-        columns = [getattr(found, name) for name in _FIELDS[:-1]]
-        fits = (
-            all(column.shape == (len(found.vectors),) for column in columns)
-            and found.vectors.ndim == 2
-            and len(found) > 0
-            and bool((found.document_id >= 0).all() and (found.document_id < len(sizes)).all())
-            and bool((found.start >= 0).all() and (found.start <= found.end).all())
-            and bool((found.end <= sizes[found.document_id]).all())
-        )
-        if not fits:
+        if not found._fits(sizes):
             raise CheckpointError(
                 f"{path} does not fit the {len(sizes):,} documents beside it: build the collection "
                 "anew."
             )
         return found
+
+    def _fits(self, sizes: np.ndarray) -> bool:
+        """Whether these can be passages, with vectors, of documents of so many bytes."""
+        columns = [getattr(self, name) for name in _FIELDS[:-1]]
+        count = len(self.vectors) if self.vectors.ndim == 2 else 0
+        if (
+            not count
+            or self.vectors.dtype != np.float32
+            or any(column.dtype != np.int32 or column.shape != (count,) for column in columns)
+        ):
+            return False
+        number, start, end, start_character = columns
+        return bool(
+            number[0] >= 0
+            and (np.diff(number) >= 0).all()
+            and number[-1] < len(sizes)
+            and (start_character >= 0).all()
+            and (start_character <= start).all()
+            and (start <= end).all()
+            and (end <= sizes[number]).all()
+            and np.isfinite(self.vectors).all()
+        )
 
 
 _FIELDS = ("document_id", "start", "end", "start_character", "vectors")
@@ -207,7 +222,7 @@ def embed_passages(
 def check_passages(
     passages: Passages, documents: Sequence[bytes], embedder: TextEmbedder, *, where: str
 ) -> None:
-    """Compares a passage's embedding with what an embedder gives now.
+    """Compares some passages' embeddings with what an embedder gives now.
 
     Args:
         passages: Passages with vectors.
@@ -218,11 +233,14 @@ def check_passages(
     Raises:
         CheckpointError: they differ.
     """
-    place = slice(int(passages.start[0]), int(passages.end[0]))
-    (vector,) = document_vectors(embedder, [documents[passages.document_id[0]][place]])
-    saved = passages.vectors[0]
-    scale = max(1.0, float(np.linalg.norm(vector)))
-    if saved.shape != vector.shape or np.abs(vector - saved).max() > _TOLERANCE * scale:
+    rows = np.unique(np.linspace(0, len(passages) - 1, _COMPARED).astype(int))
+    some = Passages(*(getattr(passages, name)[rows] for name in _FIELDS))
+    vectors = document_vectors(embedder, some.texts(documents))
+    scales = np.maximum(1, np.linalg.norm(vectors, axis=1, keepdims=True))
+    if (
+        some.vectors.shape != vectors.shape
+        or (np.abs(vectors - some.vectors) > _TOLERANCE * scales).any()
+    ):
         raise CheckpointError(
             f"The passages of {where} were embedded by another retriever than the one that is "
             "there now: build the collection anew."

@@ -3,6 +3,7 @@
 import itertools
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -272,12 +273,38 @@ def test_an_answer_is_found_whatever_its_case():
         ({"passage_overlap": True}, "`passage_overlap` must be between 0 and"),
         ({"top_passages": 0}, "`top_passages` must be a positive integer, got 0"),
         ({"top_k": 101}, "`top_k` must be at most 100, got 101"),
-        ({"retriever_weight": -1}, "`retriever_weight` must be a number of at least 0, got -1"),
+        ({"retriever_weight": -1}, "`retriever_weight` must be a number of at least 0 .*, got -1"),
+        ({"retriever_weight": 1e6}, "`retriever_weight` must be .* below 1,000,000, got 1000000.0"),
     ],
 )
-def test_what_makes_no_sense_is_refused(models, options, message):
+def test_what_makes_no_sense_is_refused(models, monkeypatch, options, message):
+    monkeypatch.setattr(models[0], "embed", None)  # not even called
     with pytest.raises(ConfigError, match=message):
         kbz.OpenDomainQuestionAnswerer(*models, ["a"], **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("top_k", 101, "`top_k` must be at most 100, got 101"),
+        ("top_k", True, "`top_k` must be a positive integer, got True"),
+        ("top_passages", 1001, "`top_passages` must be at most 1000, got 1001"),
+        ("retriever_weight", -3.0, "`retriever_weight` must be a number of at least 0"),
+        ("retriever_weight", float("nan"), "`retriever_weight` must be .*, got nan"),
+        ("retriever_weight", "1", "`retriever_weight` must be .*, got '1'"),
+    ],
+)
+def test_what_is_set_later_is_checked_as_well(task, name, value, message):
+    before = getattr(task, name)
+    with pytest.raises(ConfigError, match=message):
+        setattr(task, name, value)
+    assert getattr(task, name) == before
+
+
+@pytest.mark.parametrize("name", ["passage_tokens", "passage_overlap"])
+def test_how_documents_were_cut_cannot_be_set(task, name):
+    with pytest.raises(AttributeError):
+        setattr(task, name, 7)
 
 
 def test_missing_data_is_refused(models, task):
@@ -291,9 +318,49 @@ def test_missing_data_is_refused(models, task):
         task.report(["king ?"], [[], []])
     with pytest.raises(ConfigError, match="no training of its own: train the TextEmbedder"):
         task.fit(["king ?"])
+    with pytest.raises(ConfigError, match=r"OpenDomainQuestionAnswerer\(embedder, reader, docum"):
+        kbz.OpenDomainQuestionAnswerer.from_preset(RETRIEVER)
 
 
 # === Files ===
+
+
+CUT = Passages(
+    document_id=np.array([0, 0, 1], np.int32),
+    start=np.array([0, 3, 0], np.int32),
+    end=np.array([4, 6, 2], np.int32),
+    start_character=np.array([0, 3, 0], np.int32),
+    vectors=np.eye(3, 4, dtype=np.float32),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("document_id", lambda x: x.astype(np.float32)),
+        ("document_id", lambda x: x.astype(np.int64)),
+        ("document_id", lambda x: x[::-1]),
+        ("document_id", lambda x: x + 1),
+        ("document_id", lambda x: x - 1),
+        ("start", lambda x: x.astype(np.float32)),
+        ("start", lambda x: x - 1),
+        ("end", lambda x: x * 0),
+        ("end", lambda x: x + 1),
+        ("end", lambda x: x[:2]),
+        ("start_character", lambda x: x - 10**6),
+        ("start_character", lambda x: x + 1),
+        ("vectors", lambda x: x * np.float32(np.nan)),
+        ("vectors", lambda x: x.astype(np.float16)),
+        ("vectors", lambda x: x[0]),
+    ],
+)
+def test_what_cannot_be_passages_is_refused(tmp_path, name, change):
+    documents = [b"abcdef", b"gh"]
+    CUT.save(tmp_path)
+    assert Passages.load(tmp_path, documents).texts(documents) == [b"abcd", b"def", b"gh"]
+    replace(CUT, **{name: change(getattr(CUT, name))}).save(tmp_path)
+    with pytest.raises(CheckpointError, match="does not fit the 2 documents beside it: build the"):
+        Passages.load(tmp_path, documents)
 
 
 def test_a_saved_collection_answers_alike(task, tmp_path):
@@ -306,9 +373,13 @@ def test_a_saved_collection_answers_alike(task, tmp_path):
     assert (loaded.top_k, loaded.top_passages, loaded.retriever_weight) == (2, 3, 12.5)
     expected, found = task.answer_rows(QUESTIONS), loaded.answer_rows(QUESTIONS)
     assert compare_answers(task, "loaded", expected, found, 1e-5) < 1e-5
-    again = kbz.OpenDomainQuestionAnswerer.load(folder, top_passages=1, dtype="mixed_bfloat16")
-    assert (again.top_passages, compute_dtype(again)) == (1, "bfloat16")
+    options = {"top_passages": 1, "dtype": "mixed_bfloat16", "null_threshold": 1.5}
+    again = kbz.OpenDomainQuestionAnswerer.load(folder, **options)
+    assert (again.top_passages, compute_dtype(again), again.null_threshold) == (1, "bfloat16", 1.5)
     assert compute_dtype(again.retriever) == "float32"
+    for name in ("passage_tokens", "documents"):
+        with pytest.raises(ConfigError, match=f"`{name}` is no option of loading a collection"):
+            kbz.OpenDomainQuestionAnswerer.load(folder, **{name: 7})
     task.save(folder)  # over an earlier one
     with pytest.raises(CheckpointError, match="exists, and `overwrite` is False"):
         task.save(folder, overwrite=False)
@@ -324,6 +395,12 @@ def test_a_saved_collection_answers_alike(task, tmp_path):
     with pytest.raises(CheckpointError, match="does not fit the 2 documents beside it"):
         load_task(folder)
     (folder / "documents.jsonl").write_text("".join(lines))
+    order = np.arange(len(task.passages))
+    order[1:] = order[:0:-1]
+    replace(task.passages, vectors=task.passages.vectors[order]).save(folder)
+    with pytest.raises(CheckpointError, match="were embedded by another retriever than the one"):
+        load_task(folder)
+    task.passages.save(folder)
     other = kbz.TextEmbedder.from_preset(RETRIEVER, pooling="cls")
     shutil.rmtree(folder / "retriever")
     other.save(folder / "retriever")
