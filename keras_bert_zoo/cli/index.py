@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from keras_bert_zoo.cli import options
 from keras_bert_zoo.cli.options import Parser
-from keras_bert_zoo.errors import DataError
+from keras_bert_zoo.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from keras_bert_zoo.data.examples import Examples
@@ -42,7 +42,8 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--documents", required=True, metavar="FILE", help="what to search")
     parser.add_argument("--output", required=True, metavar="DIR", help="where to write")
     group = parser.add_argument_group("columns and format of the documents")
-    group.add_argument("--text", metavar="COLUMN", default="text", help="column of the document")
+    # No defaults here: what is given is refused where it is not of use.
+    group.add_argument("--text", metavar="COLUMN", help="column of the document; default: text")
     group.add_argument(
         "--columns",
         metavar="NAMES",
@@ -58,7 +59,7 @@ def add_arguments(parser: Parser) -> None:
     group.add_argument(
         "--delimiter", metavar="CHARACTER", help="between fields; default: that of the format"
     )
-    group.add_argument("--encoding", default="utf-8", help="the file's encoding")
+    group.add_argument("--encoding", help="the file's encoding; default: utf-8")
     group = parser.add_argument_group("passages and answers")
     group.add_argument(
         "--passage-tokens",
@@ -119,18 +120,23 @@ def run(args: argparse.Namespace) -> int:
     tf = start_tensorflow(verbose=args.verbose)
 
     from keras_bert_zoo.tasks.open_domain import OpenDomainQuestionAnswerer
+    from keras_bert_zoo.tasks.open_domain_model import check_search
     from keras_bert_zoo.tasks.question_answerer import QuestionAnswerer
     from keras_bert_zoo.tasks.text_embedder import TextEmbedder
 
+    search = {
+        "top_passages": args.top_passages,
+        "top_k": args.top_k,
+        "retriever_weight": args.retriever_weight,
+    }
+    check_search(**search)  # before the models are loaded
     task = OpenDomainQuestionAnswerer(
         TextEmbedder.from_preset(args.retriever),
         QuestionAnswerer.load(args.reader, dtype=keras_dtype(args.dtype, tf)),
         documents,
         passage_tokens=args.passage_tokens,
         passage_overlap=args.passage_overlap,
-        top_passages=args.top_passages,
-        top_k=args.top_k,
-        retriever_weight=args.retriever_weight,
+        **search,
         batch_size=args.batch_size,
         verbose=int(sys.stderr.isatty() and sys.stdout.isatty() and not args.json),
     )
@@ -160,7 +166,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def read_documents(args: argparse.Namespace) -> Examples:
-    """Reads the documents of a table, of lines, or the contexts of questions.
+    """Reads the documents of a table, of lines, or the contexts of a file of questions.
 
     Args:
         args: of the command.
@@ -170,24 +176,27 @@ def read_documents(args: argparse.Namespace) -> Examples:
 
     Raises:
         DataError: with file and line.
+        ConfigError: an option does not go with the format.
     """
     from keras_bert_zoo.data.examples import Examples
-    from keras_bert_zoo.data.squad import read_squad
+    from keras_bert_zoo.data.squad import read_contexts
     from keras_bert_zoo.data.tables import read_table
 
     name = args.documents.lower().removesuffix(".gz")
     if args.format == "squad" or (args.format is None and name.endswith(".json")):
-        contexts = read_squad(args.documents, answers=False).contexts
-        return Examples(list(dict.fromkeys(contexts)), path=args.documents)
-    documents = read_table(
-        args.documents,
-        text=args.text,
-        label=None,
-        format="text" if args.format is None and name.endswith(".txt") else args.format,
-        columns=args.columns,
-        delimiter="\t" if args.delimiter == "\\t" else args.delimiter,
-        encoding=args.encoding,
-    )
+        unused = ("text", "columns", "delimiter", "encoding")
+        given = [f"--{option}" for option in unused if getattr(args, option) is not None]
+        if given:
+            raise ConfigError(
+                f"{', '.join(given)}: not for documents in SQuAD's form, which has no columns and "
+                "is UTF-8; leave it out, or say another --format"
+            )
+        documents = Examples(read_contexts(args.documents), path=args.documents)
+    else:
+        table = {n: value for n, value in options.table_options(args).items() if value is not None}
+        if args.format is None and name.endswith(".txt"):
+            table["format"] = "text"
+        documents = read_table(args.documents, label=None, **table)
     if not any(text.strip() for text in documents.texts):
         raise DataError(f"{args.documents}: expected documents to search, but all are empty")
     return documents

@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from keras_bert_zoo.data.examples import clipped
 from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.files import parse_json
 
-__all__ = ["Answer", "QuestionExamples", "misplaced_answers", "read_squad"]
+__all__ = ["Answer", "QuestionExamples", "misplaced_answers", "read_contexts", "read_squad"]
 
 LIMIT_BYTES = 1 << 29
 """Of a file's text: SQuAD 2.0 has 42 MB, MLQA's largest translation 130 MB."""
@@ -180,10 +180,7 @@ def read_squad(
     """
     name = os.fspath(path)
     data = _read(name)
-    try:
-        root = parse_json(data, name, limit=LIMIT_BYTES, containers=_CONTAINER_LIMIT)
-    except ConfigError as error:
-        raise DataError(str(error)) from None
+    root = _parsed(data, name)
     lines = _question_lines(data)
     reader = _Reader(name, answers=answers)
     reader.read(root)
@@ -202,6 +199,26 @@ def read_squad(
     if not answers:
         return examples
     return _placed(examples, reader, skip=skip_misplaced)
+
+
+def read_contexts(path: str | os.PathLike[str]) -> list[str]:
+    """Reads the contexts of a file in the form of SQuAD, also those without questions.
+
+    Args:
+        path: of the file, as for `read_squad`.
+
+    Returns:
+        list of str, in the order of the file, of equal ones the first.
+
+    Raises:
+        DataError: the file cannot be read or is not of this form, with the place; or has none.
+    """
+    name = os.fspath(path)
+    paragraphs = _Reader(name, answers=False).paragraphs(_parsed(_read(name), name))
+    contexts = list(dict.fromkeys(context for _, _, context in paragraphs))
+    if not contexts:
+        raise DataError(f"{name}: expected at least one context, but the file has none")
+    return contexts
 
 
 def misplaced_answers(examples: QuestionExamples) -> list[tuple[int, Answer, str]]:
@@ -294,14 +311,18 @@ class _Reader:
         self._name = name
         self._wants_answers = answers
 
-    def read(self, root: dict[str, Any]) -> None:
+    def paragraphs(self, root: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str]]:
+        """Yields the place of each paragraph, the paragraph, and its context."""
         for i, article in enumerate(self._list(root, "data", "")):
             place = f"data[{i}]"
             for j, paragraph in enumerate(self._list(article, "paragraphs", place)):
                 inner = f"{place}.paragraphs[{j}]"
-                context = self._text(paragraph, "context", inner)
-                for k, question in enumerate(self._list(paragraph, "qas", inner)):
-                    self._question(question, context, f"{inner}.qas[{k}]")
+                yield inner, paragraph, self._text(paragraph, "context", inner)
+
+    def read(self, root: dict[str, Any]) -> None:
+        for place, paragraph, context in self.paragraphs(root):
+            for k, question in enumerate(self._list(paragraph, "qas", place)):
+                self._question(question, context, f"{place}.qas[{k}]")
 
     def _question(self, question: Any, context: str, place: str) -> None:
         text = self._text(question, "question", place)
@@ -398,6 +419,13 @@ def _read(name: str) -> bytes:
             f"{name}: the text is longer than {LIMIT_BYTES:,} bytes; cut the file into several"
         )
     return data.removeprefix(b"\xef\xbb\xbf")
+
+
+def _parsed(data: bytes, name: str) -> dict[str, Any]:
+    try:
+        return parse_json(data, name, limit=LIMIT_BYTES, containers=_CONTAINER_LIMIT)
+    except ConfigError as error:
+        raise DataError(str(error)) from None
 
 
 def _question_lines(data: bytes) -> list[int]:

@@ -34,6 +34,9 @@ def squad(shift=0):
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("files")
     (folder / "dev.json").write_text(squad())
+    data = json.loads(squad())
+    data["data"][0]["paragraphs"].insert(1, {"context": "the river of no question", "qas": []})
+    (folder / "unasked.json").write_text(json.dumps(data))
     (folder / "misplaced.json").write_text(squad(shift=1))
     (folder / "pages.txt").write_text("\n".join([*CONTEXTS, "a city"]) + "\n")
     (folder / "pages.csv").write_text("title,body\nx,the king\ny,a river\n")
@@ -105,9 +108,12 @@ def test_documents_of_tables_and_of_questions(run, files, tmp_path):
     assert finished.json == {
         "path": str(folder), "documents": 2, "passages": 2, "retriever_weight": 3.0,
     }  # fmt: skip
-    finished = run(*BUILD, "--documents", files / "dev.json", "--passage-tokens", "14",
+    finished = run(*BUILD, "--documents", files / "unasked.json", "--passage-tokens", "14",
                    "--passage-overlap", "2", "--output", folder)  # fmt: skip
-    assert finished.out.startswith("3 documents in ")
+    assert finished.out.startswith("4 documents in ")
+    lines = (folder / "documents.jsonl").read_text().splitlines()
+    texts = [CONTEXTS[0], "the river of no question", *CONTEXTS[1:]]
+    assert [json.loads(line)["text"] for line in lines] == texts
     assert " passages of at most 14 tokens; retriever weight 50\n" in finished.out
     assert f"keras-bert-zoo predict --model {folder} --input FILE" in finished.out
 
@@ -123,6 +129,14 @@ def test_bad_input_is_refused_with_its_place(run, refused, library, files, tmp_p
         (files / "pages.txt", ("--dev", files / "misplaced.json"), "misplaced.json: 6 of 6 answ"),
         (files / "pages.txt", ("--passage-tokens", "900"), "`--passage-tokens` must be at most"),
         (files / "pages.txt", ("--retriever-weight", "-1"), "a number of at least 0, got '-1'"),
+        (files / "pages.txt", ("--retriever-weight", "1e7"), "below 1,000,000, got 10000000.0"),
+        (files / "pages.txt", ("--top-k", "101"), "`--top-k` must be at most 100, got 101"),
+        (files / "dev.json", ("--text", "text"), "--text: not for documents in SQuAD's form"),
+        (
+            files / "pages.txt",
+            ("--format", "squad", "--columns", "a", "--delimiter", ",", "--encoding", "utf-8"),
+            "--columns, --delimiter, --encoding: not for documents in SQuAD's form",
+        ),
     ):
         assert message in refused(*BUILD, *output, "--documents", documents, *more)
     finished = run(*BUILD, *output, "--documents", tmp_path / "empty.txt")
@@ -135,6 +149,9 @@ def test_bad_input_is_refused_with_its_place(run, refused, library, files, tmp_p
     before = snapshot(library)
     message = refused("evaluate", "--model", library, "--data", files / "misplaced.json")
     assert "6 of 6 answers are not where they say they are" in message
+    asked = ("predict", "--model", library, "--input", files / "dev.json")
+    message = refused(*asked, "--top-k", 100_000)
+    assert message == "`--top-k` must be at most 100, got 100000."
     message = refused("predict", "--model", library, "--input", files / "pages.csv")
     assert "pages.csv:1: expected a column 'question'" in message
     message = refused("train", "--task", "open-domain-question-answering", "--preset", RETRIEVER,

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 from keras_bert_zoo.data import squad
-from keras_bert_zoo.data.squad import Answer, QuestionExamples, misplaced_answers, read_squad
+from keras_bert_zoo.data.squad import (
+    Answer,
+    QuestionExamples,
+    misplaced_answers,
+    read_contexts,
+    read_squad,
+)
 from keras_bert_zoo.errors import ConfigError, DataError
 
 CONTEXT = "Zoë sailed to 南京 in 1912."
@@ -42,6 +48,22 @@ def test_reads_both_versions_plain_and_gzipped(tmp_path):
         assert (examples.ids, examples.rows) == (["7", "b"], [1, 2])
         assert examples.has_unanswerable
         assert examples.misplaced == ()
+
+
+def test_contexts_are_read_with_and_without_questions(tmp_path):
+    asked = {"context": CONTEXT, "qas": [question("When?", ("1912", 20))]}
+    paragraphs = [{"context": "first", "qas": []}, asked, {"context": "last"}, asked]
+    path = write(tmp_path / "a.json", {"data": [{"paragraphs": paragraphs}]})
+    assert read_contexts(path) == ["first", CONTEXT, "last"]
+    with pytest.raises(DataError, match="a.json: expected at least one context, but the file has"):
+        read_contexts(write(path, {"data": []}))
+    with pytest.raises(
+        DataError, match=r"data\[0\].paragraphs\[0\]: expected 'context' to be a str"
+    ):
+        read_contexts(write(path, {"data": [{"paragraphs": [{"context": 3}]}]}))
+    path.write_text("{")
+    with pytest.raises(DataError, match="a.json cannot be read as JSON"):
+        read_contexts(path)
 
 
 def test_a_byte_order_mark_is_passed_over(tmp_path):
