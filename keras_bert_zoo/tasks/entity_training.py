@@ -17,7 +17,7 @@ from keras_bert_zoo.data.pipeline import NO_LABEL, LabelledRows, TokenRows
 from keras_bert_zoo.data.spans import Entity, EntityExamples
 from keras_bert_zoo.errors import DataError
 from keras_bert_zoo.layers.crf import ConditionalRandomField, sequence_loss
-from keras_bert_zoo.tasks.answering import joined_widths
+from keras_bert_zoo.tasks.answering import as_bytes, joined_widths
 from keras_bert_zoo.tasks.entities import Tagging, find_words
 from keras_bert_zoo.tasks.inputs import as_examples
 from keras_bert_zoo.text.tokenizer import Tokenizer
@@ -172,11 +172,6 @@ def with_entities(examples: EntityExamples, y: Sequence[Sequence[Any]]) -> Entit
         raise DataError(f"There are {len(examples)} texts but entities of {len(y)}.")
     entities = list(map(list, y))
     return EntityExamples(examples.texts, entities, examples.words, examples.rows, examples.path)
-
-
-def as_bytes(text: str | bytes) -> bytes:
-    """A text in UTF-8."""
-    return text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
 
 
 def align_tags(

@@ -15,7 +15,8 @@ import tensorflow as tf
 from keras_bert_zoo.data.pipeline import LabelledRows, TokenRows
 from keras_bert_zoo.data.spans import Entity, EntityExamples
 from keras_bert_zoo.heads.global_pointer import span_loss, span_scores
-from keras_bert_zoo.tasks.entity_training import TOKENIZED_AT_ONCE, as_bytes, byte_offsets
+from keras_bert_zoo.tasks.answering import as_bytes
+from keras_bert_zoo.tasks.entity_training import TOKENIZED_AT_ONCE, byte_offsets
 from keras_bert_zoo.tasks.nested_entities import candidate_spans, find_candidates
 from keras_bert_zoo.text.tokenizer import Tokenizer
 

@@ -20,13 +20,12 @@ from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.heads.global_pointer import GlobalPointerHead
 from keras_bert_zoo.heads.token_classifier import TokenClassificationHead
 from keras_bert_zoo.layers.crf import ConditionalRandomField
-from keras_bert_zoo.tasks.answering import Context
+from keras_bert_zoo.tasks.answering import Context, as_bytes
 from keras_bert_zoo.tasks.entities import Tagging, word_flags
 from keras_bert_zoo.tasks.entity_decoders import EntityDecoder, SpanDecoder, TagDecoder
 from keras_bert_zoo.tasks.entity_training import (
     EntityF1,
     answer_by_size,
-    as_bytes,
     as_entity_examples,
     batch_sizes,
     entity_lists,
