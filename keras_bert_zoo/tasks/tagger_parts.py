@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
 
+from keras_bert_zoo.checkpoints.safetensors_files import open_safetensors
 from keras_bert_zoo.checkpoints.tensors import read_config
 from keras_bert_zoo.data.labels import LabelMap
 from keras_bert_zoo.data.tags import MODEL_SCHEMES, check_scheme
@@ -18,7 +20,7 @@ from keras_bert_zoo.heads.kinds import make_head
 from keras_bert_zoo.presets.io import find_preset, load_encoder, load_tokenizer
 from keras_bert_zoo.tasks.entities import make_tags
 from keras_bert_zoo.tasks.files import read_side_file
-from keras_bert_zoo.tasks.own_weights import load_own_weights
+from keras_bert_zoo.tasks.own_weights import OWN_WEIGHTS_FILE, load_own_weights
 
 
 def check_nested(types: Sequence[str], **options: Any) -> None:
@@ -107,9 +109,11 @@ def load_tagger(
     head: Any = None
     if nested:
         # transformers has no such head: the weights of a saved one stand in a file beside.
+        tags = new_tags or _saved_tags(read_config(directory))
+        if new_tags is None:
+            _check_own_head(directory, len(tags))
         encoder = load_encoder(directory, pooler=False, **options)
         tokenizer = load_tokenizer(directory)
-        tags = new_tags or _saved_tags(read_config(directory))
     else:
         encoder, tokenizer, head, side = cls._load_parts(
             preset, head_width=None if new_tags is None else len(new_tags), **options
@@ -129,6 +133,19 @@ def load_tagger(
         load_own_weights(directory, task._own_layers())
     task._restore(side)
     return task
+
+
+def _check_own_head(directory: Path, types: int) -> None:
+    """Raises CheckpointError where a saved head is not of so many types, before one is made."""
+    name, wanted = "global_pointer.bias", (GlobalPointerHead(types).units,)
+    path = directory / OWN_WEIGHTS_FILE
+    with open_safetensors(path) as tensors:
+        found = tuple(tensors.shape(name)) if name in tensors.names() else None
+    if found != wanted:
+        raise CheckpointError(
+            f"config.json names {types} labels, for which {name} in {path} would have the shape "
+            f"{wanted}; {f'it has {found}' if found else 'there is none'}."
+        )
 
 
 def _saved_tags(raw: dict[str, Any], count: int | None = None) -> list[str]:

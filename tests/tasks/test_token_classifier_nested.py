@@ -413,6 +413,14 @@ def test_nested_entities_are_learned_saved_and_loaded(files, tmp_path):
         kbz.TokenClassifier.load(tmp_path / "saved", nested=False)
     flat = kbz.TokenClassifier.from_preset(tmp_path / "saved", labels=["A"])
     assert not flat.nested
+    # So many types would take gigabytes, were a head made for them.
+    config["id2label"] = {str(index): f"T{index}" for index in range(200_000)}
+    config["label2id"] = {name: int(index) for index, name in config["id2label"].items()}
+    (tmp_path / "saved" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(
+        CheckpointError, match=r"names 200000 labels, .* \(26000000,\); it has \(390"
+    ):
+        load_task(tmp_path / "saved")
     (tmp_path / "saved" / "keras_bert_zoo.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"keras_bert_zoo\.safetensors"):
         load_task(tmp_path / "saved")
