@@ -3,13 +3,11 @@
 import json
 
 import pytest
-import tensorflow as tf
 
+from keras_bert_zoo.export.verify import Verification, Verifier
 from tests.cli.conftest import snapshot
-from tests.helpers import ASSETS
+from tests.tasks.collection import READER, RETRIEVER, without_tracing
 
-RETRIEVER = ASSETS / "sentence_transformers" / "prompted"
-READER = ASSETS / "question_answering"
 CONTEXTS = ["the king rome was in a city", "in paris the river was born", "the war of 12 was here"]
 
 
@@ -53,11 +51,18 @@ def library(tmp_path_factory, files):
     folder = tmp_path_factory.mktemp("library") / "pages"
     arguments = [*BUILD, "--documents", files / "pages.txt", "--output", folder]
     arguments += ["--top-passages", "2", "--dev", files / "dev.json"]
-    assert main([str(argument) for argument in arguments]) == 0
+    with without_tracing():
+        assert main([str(argument) for argument in arguments]) == 0
     return folder
 
 
-def test_predict_and_evaluate(run, library, files, tmp_path):
+@pytest.fixture
+def eagerly():
+    with without_tracing():
+        yield
+
+
+def test_predict(eagerly, run, library, files, tmp_path):
     side = json.loads((library / "keras_bert_zoo.json").read_text())
     assert side["task"] == "open-domain-question-answering"
     assert side["top_passages"] == 2
@@ -79,6 +84,8 @@ def test_predict_and_evaluate(run, library, files, tmp_path):
     assert [row["id"] for row in finished.rows] == ["q0", "q1", "q2"] * 2
     assert [len(row["passage_score"]) for row in finished.rows] == [2] * 6
 
+
+def test_evaluate(eagerly, run, library, files, tmp_path):
     wrong, page = tmp_path / "wrong.jsonl", tmp_path / "wrong.html"
     finished = run("evaluate", "--model", library, "--data", files / "dev.json", "--json",
                    "--errors", wrong, "--html", page)  # fmt: skip
@@ -93,15 +100,19 @@ def test_predict_and_evaluate(run, library, files, tmp_path):
     assert "passage found, first 5" in finished.out
 
 
-def test_export(run, library, tmp_path):
+def test_export(run, library, tmp_path, monkeypatch):
+    # tests/export has it checked in a process of its own, and asks it, which takes much longer.
+    checked = Verification(15, 0.0)
+    monkeypatch.setattr(Verifier, "__init__", lambda *_: None)
+    monkeypatch.setattr(Verifier, "__exit__", lambda *_: None)
+    monkeypatch.setattr(Verifier, "check", lambda *_, **__: checked)
     finished = run("export", "--model", library, "--output", tmp_path / "library")
     assert finished.status == 0, finished.err
     assert '{"instances": ["your question"]}' in finished.out
-    serve = tf.saved_model.load(str(tmp_path / "library" / "1")).signatures["serving_default"]
-    assert serve(question=tf.constant(["king ?", ""]))["answer"].shape == (2,)
+    assert (tmp_path / "library" / "1" / "saved_model.pb").exists()
 
 
-def test_documents_of_tables_and_of_questions(run, files, tmp_path):
+def test_documents_of_tables_and_of_questions(eagerly, run, files, tmp_path):
     folder = tmp_path / "library"
     more = ("--output", folder, "--retriever-weight", "3", "--top-k", "2", "--json")
     finished = run(*BUILD, "--documents", files / "pages.csv", "--text", "body", *more)
@@ -118,7 +129,7 @@ def test_documents_of_tables_and_of_questions(run, files, tmp_path):
     assert f"keras-bert-zoo predict --model {folder} --input FILE" in finished.out
 
 
-def test_bad_input_is_refused_with_its_place(run, refused, library, files, tmp_path):
+def test_bad_input_is_refused_with_its_place(eagerly, run, refused, library, files, tmp_path):
     output = ("--output", tmp_path / "out")
     (tmp_path / "bad.jsonl").write_text('{"text": "a"}\n{"text": 3}\n')
     (tmp_path / "empty.txt").write_text("\n\n")

@@ -26,6 +26,7 @@ from tests.tasks.collection import (
     check_places,
     make_collection,
     make_models,
+    without_tracing,
 )
 
 
@@ -43,7 +44,14 @@ def built(models):
 def task(built):
     built.top_k, built.top_passages, built.retriever_weight = 1, 3, 50.0
     built.reader.null_threshold = None
-    return built
+    with without_tracing():
+        yield built
+
+
+@pytest.fixture
+def in_graph():
+    """Answers as users get them; asked for after `task`."""
+    tf.config.run_functions_eagerly(False)
 
 
 def brute_force(task, questions, less_null):
@@ -126,7 +134,7 @@ def test_passages_without_an_answer_give_none(task):
     assert (found["score"] > 0).all()
 
 
-def test_texts_and_shapes_of_predict(task):
+def test_texts_and_shapes_of_predict(task, in_graph):
     found = task.predict(QUESTIONS)
     assert {name: values.dtype.name for name, values in found.items()} == {
         "answer": "object", "score": "float32", "start": "int32", "end": "int32",
@@ -140,6 +148,9 @@ def test_texts_and_shapes_of_predict(task):
     rows = task.answer_rows(QUESTIONS * 11, batch_size=64)
     alone = task.answer_rows(QUESTIONS * 11, batch_size=1)
     assert compare_answers(task, "alone", rows, alone, 1e-5) < 1e-5
+    with without_tracing():  # as most tests here do
+        eager = task.answer_rows(QUESTIONS * 11)
+    assert compare_answers(task, "op by op", rows, eager, 1e-5) < 1e-5
     with pytest.raises(DataError, match="Expected questions alone, got pairs"):
         task.predict((["a"], ["b"]))
 
@@ -415,14 +426,14 @@ def test_a_saved_collection_answers_alike(task, tmp_path):
         kbz.OpenDomainQuestionAnswerer.load(tmp_path / "nowhere")
 
 
-def test_passages_that_are_given_are_not_embedded(models, monkeypatch):
+def test_passages_that_are_given_are_not_embedded(models, monkeypatch, task):
     vectors = document_vectors(models[0], [b"king"])
     given = Passages(*(np.array([n], np.int32) for n in (0, 0, 4, 0)), vectors)
     monkeypatch.setattr(models[0], "embed", None)
-    task = kbz.OpenDomainQuestionAnswerer(*models, ["king"], passages=given, top_k=3)
-    assert task.passages is given
-    assert task.top_passages == 1  # all there are
-    found = task.predict(["king ?"])
+    small = kbz.OpenDomainQuestionAnswerer(*models, ["king"], passages=given, top_k=3)
+    assert small.passages is given
+    assert small.top_passages == 1  # all there are
+    found = small.predict(["king ?"])
     assert found["answer"].tolist() == [["king", "", ""]]
     assert found["document_id"].tolist() == [[0, -1, -1]]
 
