@@ -70,11 +70,12 @@ class OpenDomainQuestionAnswerer(PassageReader):
         passage_tokens: int. The retriever's tokens of a passage, with its special tokens; at most
             its `max_length`, which is the default. Shorter documents are one passage, whole.
         passage_overlap: int. Tokens that neighbouring passages share; None: a quarter of a passage.
-        top_passages: int. How many are read for a question; at most 1000; all where they are
+        top_passages: int. How many are read for a question, at most 1000; all where they are
             fewer.
         top_k: int. How many answers are given, at most 100.
-        retriever_weight: float, from 0 to below 1e6. See above; the default was the best for MiniLM and a reader
-            trained on TyDi QA, with cosines. `tune_weight` finds one for other models.
+        retriever_weight: float, from 0 to below 1e6. See above; the default was the best for
+            MiniLM and a reader trained on TyDi QA, with cosines. `tune_weight` finds one for other
+            models.
         passages: Passages with vectors, made of these documents by this retriever before. None:
             documents are cut and embedded.
         batch_size: int. Passages embedded at once.
