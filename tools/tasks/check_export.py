@@ -18,7 +18,7 @@ from exported import ask_export, check_offsets
 from keras_bert_zoo.tasks.registry import load_task
 
 
-def make_texts(path: Path, count: int, marked: bool) -> list[bytes]:
+def make_texts(path: Path, count: int, marked: bool, between: bytes) -> list[bytes]:
     """The lines of a file, and what is made of them."""
     lines = [*path.read_bytes().split(b"\n"), b"", b"\xff\xfe \xc3", b"a " * 5000]
     chance = random.Random(0)
@@ -27,7 +27,7 @@ def make_texts(path: Path, count: int, marked: bool) -> list[bytes]:
         parts = chance.choices(lines[:-1], k=chance.randint(1, 4))
         if marked:
             parts = [b"<e1>" + parts[0] + b"</e1>", *parts, b"<e2>" + parts[-1] + b"</e2>"]
-        texts.append(b" ".join(parts))
+        texts.append(between.join(parts))
     return texts[:count]
 
 
@@ -38,10 +38,15 @@ def main() -> None:
     parser.add_argument("--texts", type=Path, required=True, help="lines of text")
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--alone", type=int, default=256)
+    parser.add_argument(
+        "--between",
+        default=" ",
+        help="what stands in mixtures; ' [MASK] ' for masked language models",
+    )
     parser.add_argument("--marked", action="store_true", help="mark entities, for relations")
     args = parser.parse_args()
     task = load_task(args.model)
-    texts = make_texts(args.texts, args.count, args.marked)
+    texts = make_texts(args.texts, args.count, args.marked, args.between.encode())
     columns: dict[str, list] = {}
     shift = 0
     for name, spec in task.text_specs().items():
