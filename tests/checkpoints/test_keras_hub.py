@@ -504,6 +504,7 @@ def test_a_far_padding_token_makes_no_table(presets, tmp_path):
             open_keras_hub(folder)
 
 
+@pytest.mark.slow
 def test_a_vocabulary_of_line_breaks_takes_little_memory(presets, tmp_path):
     folder = tmp_path / "bert"
     shutil.copytree(presets("Bert"), folder)

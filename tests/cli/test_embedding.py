@@ -82,6 +82,7 @@ def test_wrong_answers_are_listed(run, embedder, groups, tmp_path):
     assert "accuracy" in finished.out
 
 
+@pytest.mark.slow
 def test_export_an_index(run, embedder, groups, tmp_path):
     finished = run("export", "--model", embedder, "--output", tmp_path / "search",
                    "--index", groups / "documents.txt", "--top-k", "2")  # fmt: skip

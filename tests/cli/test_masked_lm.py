@@ -15,6 +15,7 @@ def lines(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_train_evaluate_predict(run, refused, preset, lines):
     finished = run(
         "train", *fast(preset, "--task", "masked-lm", "--epochs", "3", "--whole-words"),

@@ -25,6 +25,7 @@ def choices(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_train_evaluate_predict(run, refused, preset, choices):
     columns = ("--columns", "kind,text,a,b,c,label", "--choices", "a,b,c")
     finished = run(

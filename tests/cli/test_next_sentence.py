@@ -18,6 +18,7 @@ def documents(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_train_evaluate_predict(run, refused, preset, documents):
     finished = run(
         "train", *fast(preset, "--task", "next-sentence"), "--train", documents / "train.txt",

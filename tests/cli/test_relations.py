@@ -23,6 +23,7 @@ def relations(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_train_evaluate_predict(run, refused, preset, relations):
     finished = run(
         "train", *fast(preset, "--task", "relations", "--epochs", "8"),

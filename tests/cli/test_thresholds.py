@@ -20,6 +20,7 @@ def emotions(tmp_path):
 COLUMNS = ("--columns", "text,labels,key", "--label", "labels")
 
 
+@pytest.mark.slow
 def test_thresholds_are_tuned_saved_and_used(run, preset, emotions):
     finished = run(
         "train", *fast(preset, "--task", "multi-label", "--tune-thresholds", "--epochs", "12"),

@@ -13,9 +13,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_bert_zoo.cli import train as command
 from keras_bert_zoo.cli.tasks.text import TextCommand
-from keras_bert_zoo.files import SIDE_FILE
 from keras_bert_zoo.tasks.registry import load_task
 from keras_bert_zoo.tasks.task import Task
 from keras_bert_zoo.tasks.text_classifier import TextClassifier
@@ -62,6 +60,7 @@ def test_json_keeps_standard_output_clean_and_a_config_file_does(run, preset, da
     assert "Epoch 2/2" in finished.err
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights(run, preset, data, tmp_path):
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
         finished = run(
@@ -75,6 +74,7 @@ def test_the_same_seed_gives_the_same_weights(run, preset, data, tmp_path):
     assert any((one != two).any() for one, two in zip(a, c, strict=True))
 
 
+@pytest.mark.slow
 def test_regression(run, preset, data, tmp_path):
     finished = run(
         "train", *fast(preset, "--task", "regression"), "--train", data / "numbers.csv",
@@ -182,10 +182,6 @@ def test_keep_head(run, refused, preset, data, tmp_path, model):
     )  # fmt: skip
     assert "was saved for --task classification" in message
     assert not (tmp_path / "x").exists()
-
-
-def test_the_side_file_is_the_tasks():
-    assert command._SIDE_FILE == SIDE_FILE
 
 
 # === Bad input: one line, before a model is built ===
@@ -446,6 +442,7 @@ def test_ctrl_c(preset, data, tmp_path):
     assert load_task(tmp_path / "m").labels == ["blue", "green", "red"]
 
 
+@pytest.mark.slow
 def test_mirrored_on_two_devices(preset, data, tmp_path):
     code = """
 import sys

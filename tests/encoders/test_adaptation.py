@@ -53,6 +53,7 @@ def test_lora_trains_its_updates_alone(encoder):
             np.testing.assert_array_equal(variable.numpy(), original[variable.path])
 
 
+@pytest.mark.slow
 def test_merging_keeps_the_outputs_and_the_names(encoder):
     names = [v.path for v in encoder.weights]
     add_lora(encoder, rank=2, alpha=3.0)
@@ -102,6 +103,7 @@ def test_a_larger_copy_has_the_updates_merged(encoder):
     np.testing.assert_array_equal(pooled(encoder), trained)
 
 
+@pytest.mark.slow
 def test_a_saved_model_has_the_updates_merged(tmp_path):
     model = kbz.TextClassifier.load(ASSETS / "bert_classifier")
     add_lora(model.encoder, rank=2)

@@ -254,6 +254,7 @@ def test_an_export_that_answers_otherwise_is_not_put_in_place(single, tmp_path, 
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.slow
 def test_a_request_that_fails_is_named(single, tmp_path, monkeypatch):
     task = make_task("single_label")
 

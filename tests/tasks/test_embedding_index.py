@@ -114,6 +114,7 @@ def test_the_exported_search_answers_alike_without_the_package(
     assert graph.count("日本".encode()) == 1  # the documents are there once
 
 
+@pytest.mark.slow
 def test_the_exported_embedder_answers_alike_without_the_package(embedder, tmp_path):
     export = embedder.export(tmp_path / "embedder")
     loaded = tf.saved_model.load(str(export.path)).signatures

@@ -86,6 +86,7 @@ def test_rounding_may_move_a_label_over_its_threshold_but_not_further():
     assert task.answer_difference(answer(0.35, 0.6, 0.65), answer(0.25, 0.6, 0.65), 1e-5) is None
 
 
+@pytest.mark.slow
 def test_the_export_has_the_thresholds(tmp_path):
     task = make_task()
     texts = [text for (text,) in hostile_rows(task)]

@@ -43,6 +43,7 @@ def test_logits_equal_transformers():
     np.testing.assert_allclose(answers["score"], [expected[0], 1 - expected[1]], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_training_learns_and_a_saved_task_answers_the_same(tmp_path):
     task = make_task()
     for variable in task.encoder.weights:  # so small a model hardly sees its input otherwise
@@ -99,6 +100,7 @@ def test_what_is_refused():
         task.fit(PAIRS, ["is_next", "not_next", "maybe"])
 
 
+@pytest.mark.slow
 def test_the_export_answers_as_python_does(tmp_path):
     task = make_task()
     export = task.export(tmp_path / "export")  # which compares the answers without this package

@@ -211,6 +211,7 @@ class Interrupt(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_another_fit_trains_again_and_evaluating_before_changes_nothing():
     task = make_classifier()
     task.evaluate(TEXTS, LABELS, verbose=0)
@@ -257,6 +258,7 @@ def test_balanced_class_weights_follow_scikit_learn():
     np.testing.assert_allclose(weights, [1, 2, 3, 12])
 
 
+@pytest.mark.slow
 def test_class_weights_change_what_is_learned():
     plain, weighted = make_classifier(), make_classifier()
     train(plain, epochs=1)

@@ -9,6 +9,7 @@ from keras_bert_zoo.tasks.registry import load_task
 from tests.tasks.taggers import ENTITIES, TEXTS, hostile, make_task, train
 
 
+@pytest.mark.slow
 def test_a_random_field_learns_is_saved_and_loaded(tmp_path):
     task = make_task(loud=False, crf=True, scheme="IOBES")
     train(task)

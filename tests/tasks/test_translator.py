@@ -256,6 +256,7 @@ def test_an_export_answers_the_same(trained, tmp_path):
     assert served(text=tf.zeros([0], tf.string))["translation"].shape == (0,)
 
 
+@pytest.mark.slow
 def test_the_decoder_of_an_export_computes_in_its_dtype(golden):
     """Whatever dtype the task was loaded in."""
     answers = {}

@@ -2,6 +2,7 @@
 
     python -m tools.zoo.compare                         all; exits 1 above the bar
     python -m tools.zoo.compare --family bert roberta   some families
+    python -m tools.zoo.compare --every 2               the first and every second case of each head
     python -m tools.zoo.compare --markdown              a table for the README
     python -m tools.zoo.compare --json results.json     every case
 
@@ -22,7 +23,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -261,11 +262,21 @@ def print_table(rows: list[tuple[str, str, int, float]], *, markdown: bool) -> N
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)))
 
 
+def _nth(seen: "Counter[tuple[str, str]]", case: Case) -> int:
+    """How many cases of the same family and head there were before."""
+    key = (case.family, case.head)
+    seen[key] += 1
+    return seen[key] - 1
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--family", nargs="+", choices=families(), default=families())
     parser.add_argument("--head", nargs="+", help='kinds of heads, "" for the bare encoder')
     parser.add_argument("--variant", nargs="+", help="names of variants")
+    parser.add_argument(
+        "--every", type=int, default=1, help="of each family and head every so manieth case"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     parser.add_argument("--json", type=Path, help="write every case to this file")
@@ -277,6 +288,8 @@ def main() -> int:
         if options.head is None or case.head in options.head
         if options.variant is None or case.variant in options.variant
     ]
+    seen: Counter[tuple[str, str]] = Counter()
+    chosen = [case for case in chosen if _nth(seen, case) % options.every == 0]
     failures = 0
     for family in options.family:
         for problem in check_defaults(family):
