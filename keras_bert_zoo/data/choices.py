@@ -10,7 +10,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from keras_bert_zoo.data.examples import Examples, clipped
-from keras_bert_zoo.data.tables import Field, TableFormat, table_records
+from keras_bert_zoo.data.fields import Field
+from keras_bert_zoo.data.tables import TableFormat, table_records
 from keras_bert_zoo.errors import ConfigError, DataError
 
 __all__ = ["ChoiceExamples", "read_choices", "read_choices_in_parts"]

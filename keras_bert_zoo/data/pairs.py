@@ -8,7 +8,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from keras_bert_zoo.data.examples import Examples, clipped
-from keras_bert_zoo.data.tables import Field, TableFormat, table_records
+from keras_bert_zoo.data.fields import Field
+from keras_bert_zoo.data.tables import TableFormat, table_records
 from keras_bert_zoo.errors import ConfigError, DataError
 
 __all__ = ["TextGroups", "read_groups"]

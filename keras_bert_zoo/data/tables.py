@@ -4,18 +4,16 @@ A row that cannot be used is an error that names the file and the line: a reader
 repairs rows in silence spoils a training set without anyone noticing.
 """
 
-import csv
-import difflib
 import json
 import logging
-import math
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
-from keras_bert_zoo.data.examples import Examples, LabelKind, Labels, clipped
+from keras_bert_zoo.data.delimited import delimited_records, missing_column
+from keras_bert_zoo.data.examples import Examples, LabelKind, Labels
+from keras_bert_zoo.data.fields import Field, json_type
 from keras_bert_zoo.data.lines import Lines
 from keras_bert_zoo.errors import ConfigError, DataError
 
@@ -30,12 +28,9 @@ _FORMATS: dict[str, TableFormat] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
 }
-_DELIMITERS = {"csv": ",", "tsv": "\t"}
-_LISTED_COLUMNS = 30
 _LABEL_KINDS = ("single", "multi", "float")
-# Python refuses fields above 131,072 characters unless told otherwise; this is the largest limit
-# that fits the C long of every platform.
-_FIELD_LIMIT = 2**31 - 1
+# An empty list is two characters of JSON and sixty bytes of memory.
+_CONTAINER_LIMIT = 1_000_000
 
 _logger = logging.getLogger(__name__)
 
@@ -57,9 +52,11 @@ def read_table(
     """Reads the named columns of a CSV, TSV or JSON Lines file, plain or gzipped.
 
     CSV and TSV files need a header, or `columns`. Quoted CSV fields may hold line ends. TSV fields
-    are taken as they stand, quotes included, unless `quoting` is set. Blank lines are skipped,
-    except in a file of one column, where a blank line is an empty text. A byte order mark is
-    dropped. An empty text is legal; how many there are is logged once.
+    are taken as they stand, quotes included, unless `quoting` is set or all quotes in the file are
+    those that pandas sets. Blank lines are skipped, except in a file of one column, where a blank
+    line is an empty text. So are rows of empty cells and columns without a name; how many is logged
+    once. A byte order mark and Excel's line `sep=;` are dropped. An empty text is legal; how many
+    there are is logged once. A line has at most 16,777,216 bytes.
 
     Args:
         path: the file's name, or a binary file object such as `sys.stdin.buffer`.
@@ -67,13 +64,16 @@ def read_table(
         text_pair: str or None. The column of the second text, for tasks on pairs.
         label: str or None. The column of the label; None reads no labels.
         label_kind: "single": one name, surrounding spaces dropped; JSON strings, integers and
-            booleans. "multi": any number of names; in JSON a list, or a string to be separated.
+            booleans. "multi": any number of names; in JSON a list, or a string to be separated,
+            which may also be a list as Python or JSON writes it: `['a', 'b']`, `[]`.
             "float": a finite number.
         label_separator: str. What stands between the names of one multi-label field.
         format: "csv", "tsv", "jsonl"; "text", one text a line without labels; or None to see it
             from the file's name.
-        delimiter: str or None. One character between CSV or TSV fields; None is that of the format.
-        quoting: bool or None. Whether `"` quotes fields; None: in CSV yes, in TSV no.
+        delimiter: str or None. One character between CSV or TSV fields; None is that of the format,
+            or the one of `;`, tab, `|` and `,` with which the header has the columns.
+        quoting: bool or None. Whether `"` quotes fields; None: in CSV yes, in TSV where all quotes
+            are those that pandas sets.
         columns: the names of the columns of a CSV or TSV file that has no header.
         encoding: str. The file's encoding.
 
@@ -146,9 +146,9 @@ def read_table_in_parts(
         DataError: as soon as a row is reached that cannot be used.
     """
     if label_kind not in _LABEL_KINDS:
-        raise ConfigError(f"expected label_kind to be one of {_LABEL_KINDS}, got {label_kind!r}")
+        raise ConfigError(f"expected `label_kind` to be one of {_LABEL_KINDS}, got {label_kind!r}")
     if label_kind == "multi" and not label_separator:
-        raise ConfigError("expected a label_separator of at least one character, got none")
+        raise ConfigError("expected `label_separator` to be at least one character, got none")
     wanted = [column for column in (text, text_pair, label) if column is not None]
     lines, records = table_records(
         path,
@@ -223,22 +223,23 @@ def table_records(
     name, format = _name_and_format(path, format)
     lines = Lines(path, name, encoding, replace_invalid=replace_invalid)
     if format in ("jsonl", "text"):
-        if delimiter is not None or quoting is not None or columns is not None:
+        table = {"delimiter": delimiter, "quoting": quoting, "columns": columns}
+        given = [f"`{option}`" for option, value in table.items() if value is not None]
+        if given:
             raise ConfigError(
-                "delimiter, quoting and columns are for CSV and TSV, not for "
-                + ("JSON Lines" if format == "jsonl" else "plain text")
+                f"{name}: {', '.join(given)} {'is' if len(given) == 1 else 'are'} for CSV and TSV, "
+                f"not for {'JSON Lines' if format == 'jsonl' else 'plain text'}"
             )
         if format == "text" and len(wanted) > 1:
             raise ConfigError(
                 f"{name}: plain text has one text a line and no column {wanted[1]!r}; "
-                "give the format csv, tsv or jsonl"
+                "give the `format` of a table: csv, tsv or jsonl"
             )
         return lines, _json_records(lines, wanted) if format == "jsonl" else _text_records(lines)
-    delimiter = _DELIMITERS[format] if delimiter is None else delimiter
-    if len(delimiter) != 1 or delimiter in '"\r\n':
-        raise ConfigError(f"expected a delimiter of one character, got {delimiter!r}")
-    quoting = format == "csv" if quoting is None else quoting
-    return lines, _delimited_records(lines, wanted, delimiter, quoting, columns)
+    records = delimited_records(
+        lines, wanted, format=format, delimiter=delimiter, quoting=quoting, columns=columns
+    )
+    return lines, records
 
 
 class _Part:
@@ -292,108 +293,17 @@ def _name_and_format(
         if format is None:
             raise ConfigError(
                 f"{name}: cannot tell the format from the name, which should end in one of "
-                f"{', '.join(_FORMATS)} (or with .gz after it); rename the file or give the format"
+                f"{', '.join(_FORMATS)} (or with .gz after it); rename the file or give its "
+                "`format`"
             )
     elif format not in (*_FORMATS.values(), "text"):
-        raise ConfigError(f"expected the format to be csv, tsv, jsonl or text, got {format!r}")
+        raise ConfigError(f"expected `format` to be csv, tsv, jsonl or text, got {format!r}")
     return name, format
-
-
-def _delimited_records(
-    lines: Lines,
-    wanted: list[str],
-    delimiter: str,
-    quoting: bool,
-    columns: Sequence[str] | None,
-) -> Iterator[tuple[int, list[Any]]]:
-    """Yields the line on which each row starts, and the wanted fields in the order wanted."""
-    named = "in the header" if columns is None else "named"
-    fields_of_rows = _quoted(lines, delimiter) if quoting else _unquoted(lines, delimiter)
-    header = None if columns is None else list(columns)
-    indices = [] if header is None else _column_indices(lines.name, header, wanted, False)
-    for row, fields in fields_of_rows:
-        if header is None:
-            if not any(column.strip() for column in fields):
-                continue  # blank lines above the header
-            header = [column.strip() for column in fields]
-            indices = _column_indices(f"{lines.name}:{row}", header, wanted)
-            continue
-        if not fields or fields == [""]:
-            if len(header) > 1:
-                continue
-            fields = [""]
-        if len(fields) != len(header):
-            raise DataError(
-                f"{lines.name}:{row}: expected {len(header)} columns as {named}, "
-                f"got {len(fields)}; check for an unquoted {delimiter!r} or a missing field"
-            )
-        yield row, [fields[index] for index in indices]
 
 
 def _text_records(lines: Lines) -> Iterator[tuple[int, list[Any]]]:
     for line in lines:
         yield lines.last, [line.removesuffix("\n").removesuffix("\r")]
-
-
-def _quoted(lines: Lines, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    # Only ever raised: setting it back would break a reader in another thread.
-    csv.field_size_limit(max(csv.field_size_limit(), _FIELD_LIMIT))
-    # Strict: otherwise a stray quote swallows the rest of the file as one field.
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    while True:
-        start = reader.line_num + 1
-        try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            reason = str(error)
-            if "unexpected end of data" in reason:
-                reason = "the quote that opens in this row is never closed"
-            elif "new-line character" in reason:
-                reason = "a carriage return stands in a field without quotes"
-            raise DataError(f"{lines.name}:{start}: not valid CSV: {reason}") from None
-        yield start, fields
-
-
-def _unquoted(lines: Lines, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    for line in lines:
-        yield lines.last, line.removesuffix("\n").removesuffix("\r").split(delimiter)
-
-
-def _column_indices(
-    where: str, header: list[str], wanted: list[str], headed: bool = True
-) -> list[int]:
-    twice = sorted({column for column in header if header.count(column) > 1})
-    if twice:
-        raise DataError(
-            f"{where}: expected each column name once, but these repeat: "
-            f"{', '.join(repr(clipped(column)) for column in twice)}"
-        )
-    _need_columns(where, header, wanted, headed)
-    return [header.index(column) for column in wanted]
-
-
-def _need_columns(
-    where: str, found: Sequence[str], wanted: list[str], headed: bool = False
-) -> None:
-    missing = [column for column in wanted if column not in found]
-    if not missing:
-        return
-    by_lower = {column.lower(): column for column in found}
-    close = difflib.get_close_matches(missing[0].lower(), list(by_lower), n=1)
-    if close:
-        hint = f"; did you mean {by_lower[close[0]]!r}?"
-    elif headed:
-        hint = "; if this is no header but a row, name the columns"
-    else:
-        hint = ""
-    listed = [repr(clipped(column)) for column in found[:_LISTED_COLUMNS]]
-    if len(found) > _LISTED_COLUMNS:
-        listed.append(f"and {len(found) - _LISTED_COLUMNS} more")
-    raise DataError(
-        f"{where}: expected a column {missing[0]!r}, found {', '.join(listed) or 'none'}{hint}"
-    )
 
 
 def _json_records(lines: Lines, wanted: list[str]) -> Iterator[tuple[int, list[Any]]]:
@@ -402,6 +312,10 @@ def _json_records(lines: Lines, wanted: list[str]) -> Iterator[tuple[int, list[A
         if not line.strip():
             continue
         where = f"{lines.name}:{lines.last}"
+        if line.count("[") + line.count("{") > _CONTAINER_LIMIT:
+            raise DataError(
+                f"{where}: expected at most {_CONTAINER_LIMIT:,} lists and objects in a line"
+            )
         try:
             record = json.loads(line)
         except json.JSONDecodeError as error:
@@ -412,9 +326,11 @@ def _json_records(lines: Lines, wanted: list[str]) -> Iterator[tuple[int, list[A
             raise DataError(f"{where}: not valid JSON: {error}") from None
         if not isinstance(record, dict):
             raise DataError(
-                f"{where}: expected a JSON object on each line, got {_json_type(record)}"
+                f"{where}: expected a JSON object on each line, got {json_type(record)}"
             )
-        _need_columns(where, list(record), wanted)
+        for column in wanted:
+            if column not in record:
+                raise missing_column(where, record, column)
         if "\\u" in line:
             _need_whole_characters(where, record, wanted)
         yield lines.last, [record[column] for column in wanted]
@@ -430,81 +346,3 @@ def _need_whole_characters(where: str, record: dict[str, Any], wanted: list[str]
                 f"{where}: {column!r} holds half of a surrogate pair (\\ud800 to \\udfff), "
                 "which is not a character; remove it or write both halves"
             ) from None
-
-
-def _json_type(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "a boolean"
-    if isinstance(value, int | float):
-        return f"the number {value}"
-    if isinstance(value, str):
-        return "a string"
-    return "a list" if isinstance(value, list) else "an object"
-
-
-@dataclass(frozen=True)
-class Field:
-    """One row of a file: turns its fields into texts and labels, or says why not.
-
-    Args:
-        name: str. The file's, for messages.
-        row: int. The line on which the row starts.
-    """
-
-    name: str
-    row: int
-
-    def error(self, message: str) -> DataError:
-        """Says what is wrong with the row."""
-        return DataError(f"{self.name}:{self.row}: {message}")
-
-    def text(self, column: str, value: Any) -> str:
-        """Takes a string."""
-        if not isinstance(value, str):
-            raise self.error(f"expected {column!r} to be a string, got {_json_type(value)}")
-        return value
-
-    def label(self, column: str, value: Any, kind: LabelKind, separator: str) -> Any:
-        """Takes a label of a kind; see `read_table`."""
-        if kind == "float":
-            return self.number(column, value)
-        if kind == "single":
-            return self.label_name(column, value)
-        if isinstance(value, str):
-            value = [part for part in value.split(separator) if part.strip()]
-        if not isinstance(value, list):
-            raise self.error(f"expected {column!r} to be a list, got {_json_type(value)}")
-        names = [self.label_name(column, part) for part in value]
-        return list(dict.fromkeys(names))  # a label named twice is given once
-
-    def label_name(self, column: str, value: Any) -> str:
-        """Takes a name: surrounding spaces dropped; JSON's integers and booleans are names, too."""
-        if value is None or (isinstance(value, str) and not value.strip()):
-            raise self.error(f"expected a label in {column!r}, but it is empty")
-        if isinstance(value, str):
-            return value.strip()
-        if isinstance(value, bool):
-            return str(value).lower()
-        if isinstance(value, int):
-            return str(value)
-        raise self.error(
-            f"expected the label in {column!r} to be a string or an integer, "
-            f"got {_json_type(value)}"
-        )
-
-    def number(self, column: str, value: Any) -> float:
-        """Takes a finite number, or a string of one."""
-        if value is None or (isinstance(value, str) and not value.strip()):
-            raise self.error(f"expected a number in {column!r}, but it is empty")
-        try:
-            if isinstance(value, bool):
-                raise TypeError
-            number = float(value)
-        except (TypeError, ValueError, OverflowError):
-            shown = repr(clipped(value)) if isinstance(value, str) else _json_type(value)
-            raise self.error(f"expected a number in {column!r}, got {shown}") from None
-        if not math.isfinite(number):
-            raise self.error(f"expected a finite number in {column!r}, got {number}")
-        return number

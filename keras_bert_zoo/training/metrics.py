@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from keras_bert_zoo.errors import DataError
+from keras_bert_zoo.errors import DataError, printable
 
 __all__ = [
     "ClassificationReport",
@@ -29,6 +29,7 @@ __all__ = [
 
 _MATRIX_LABELS = 12  # a wider confusion matrix does not fit a terminal
 _LISTED_CONFUSIONS = 10
+_CELL_CHARACTERS = 100  # of a label's name in a printed table
 
 
 @dataclass(frozen=True)
@@ -389,6 +390,7 @@ def format_values(values: list[tuple[str, str]]) -> str:
 
 def format_table(table: list[list[str]]) -> str:
     """Sets rows in columns: the first to the left, numbers to the right; [] is an empty line."""
+    table = [[_cell(cell) for cell in row] for row in table]
     full = [row for row in table if row]
     widths = [max(_width(row[column]) for row in full) for column in range(len(full[0]))]
     lines = []
@@ -399,6 +401,12 @@ def format_table(table: list[list[str]]) -> str:
             cells.append(space + cell if column else cell + space)
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    """A cell of a printed table: a name from a file may be long, or would act on the terminal."""
+    text = printable(text).replace("\n", "\\n")
+    return text if len(text) <= _CELL_CHARACTERS else text[: _CELL_CHARACTERS - 3] + "..."
 
 
 def _format_confusion(report: ClassificationReport) -> str:

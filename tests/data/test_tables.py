@@ -268,17 +268,23 @@ def test_options_are_checked(write):
         kind=ConfigError,
     )
     for option, message in [
-        ({"format": "xml"}, "expected the format to be csv, tsv, jsonl or text, got 'xml'"),
-        ({"format": "csv", "delimiter": "||"}, "expected a delimiter of one character, got '||'"),
-        ({"format": "csv", "label_kind": "many"}, "expected label_kind to be one of"),
-        ({"format": "csv", "encoding": "utf-99"}, "expected the name of a text encoding"),
+        ({"format": "xml"}, "expected `format` to be csv, tsv, jsonl or text, got 'xml'"),
+        (
+            {"format": "csv", "delimiter": "||"},
+            "expected `delimiter` to be one character, got '||'",
+        ),
+        ({"format": "csv", "label_kind": "many"}, "expected `label_kind` to be one of"),
+        (
+            {"format": "csv", "encoding": "utf-99"},
+            "expected `encoding` to be the name of a text encoding",
+        ),
         (
             {"format": "jsonl", "delimiter": ","},
-            "and columns are for CSV and TSV, not for JSON Lines",
+            "`delimiter` is for CSV and TSV, not for JSON Lines",
         ),
         (
             {"format": "csv", "label_kind": "multi", "label_separator": ""},
-            "expected a label_separator of at least one character",
+            "expected `label_separator` to be at least one character",
         ),
     ]:
         fails(message, path, kind=ConfigError, **option)
@@ -304,7 +310,14 @@ def test_plain_text_is_one_text_a_line(write):
         format="text",
         kind=ConfigError,
     )
-    fails("not for plain text", path, format="text", label=None, delimiter=",", kind=ConfigError)
+    fails(
+        "`delimiter` is for CSV and TSV, not for plain text",
+        path,
+        format="text",
+        label=None,
+        delimiter=",",
+        kind=ConfigError,
+    )
 
 
 def test_invalid_bytes_can_be_replaced(write):

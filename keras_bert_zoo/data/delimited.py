@@ -1,0 +1,253 @@
+"""Rows of CSV and TSV files, as people and programs write them.
+
+Beyond the formats themselves it reads what spreadsheets and pandas make of them: another delimiter,
+a line `sep=;`, a column of row numbers without a name, rows of empty cells, delimiters at the ends
+of lines, and quoted fields in TSV.
+"""
+
+import csv
+import difflib
+import logging
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+
+from keras_bert_zoo.data.examples import clipped
+from keras_bert_zoo.data.lines import Lines
+from keras_bert_zoo.data.quoting import (
+    LineSource,
+    all_quoted,
+    quoted_rows,
+    recognized_rows,
+    unquoted_rows,
+)
+from keras_bert_zoo.errors import ConfigError, DataError, MissingColumnError
+
+__all__ = ["delimited_records", "missing_column"]
+
+_DELIMITERS = {"csv": ",", "tsv": "\t"}
+_OTHER_DELIMITERS = (";", "\t", "|", ",")
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\r?\n?', re.IGNORECASE)  # Excel's
+_UNNAMED = re.compile(r"(Unnamed: \d+(_level_\d+)?)?")  # what pandas calls a column without a name
+_COLUMN_LIMIT = 1_000_000
+_LISTED_COLUMNS = 30
+# Of names that are compared for a hint: the comparison takes the product of their lengths.
+_COMPARED_COLUMNS = 1_000
+_COMPARED_CHARACTERS = 100
+
+_logger = logging.getLogger(__name__)
+
+
+def delimited_records(
+    lines: Lines,
+    wanted: Sequence[str],
+    *,
+    format: str,
+    delimiter: str | None,
+    quoting: bool | None,
+    columns: Sequence[str] | None,
+) -> Iterator[tuple[int, list[str]]]:
+    """Reads the wanted columns.
+
+    Args:
+        lines: of the file.
+        wanted: names of columns.
+        format: "csv" or "tsv".
+        delimiter: str or None. One character; None: that of the format, or another one with which
+            the header has the wanted columns.
+        quoting: bool or None. Whether `"` quotes fields; None: in CSV yes; in TSV where the quotes
+            are those of a program that quotes fields with tabs, quotes and line ends in them.
+        columns: names of the columns of a file without a header, or None.
+
+    Yields:
+        the line on which each row starts, and the wanted fields in the order wanted.
+
+    Raises:
+        ConfigError: `delimiter` is not one character.
+        DataError: while iterating, with file and line.
+    """
+    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
+        raise ConfigError(f"expected `delimiter` to be one character, got {delimiter!r}")
+    return _records(LineSource(lines), list(wanted), format, delimiter, quoting, columns)
+
+
+def missing_column(
+    where: str, found: Collection[str], missing: str, hint: str = ""
+) -> MissingColumnError:
+    """Says that there is no such column, which there are, and the one with the nearest name.
+
+    Args:
+        where: str. File and line.
+        found: names of the columns.
+        missing: str.
+        hint: str. What else may be wrong, for where no name is near.
+    """
+    names = list(found)
+    by_lower = {
+        name.lower(): name
+        for name in names[:_COMPARED_COLUMNS]
+        if len(name) <= _COMPARED_CHARACTERS
+    }
+    close = difflib.get_close_matches(missing[:_COMPARED_CHARACTERS].lower(), list(by_lower), n=1)
+    if close:
+        hint = f"; did you mean {by_lower[close[0]]!r}?"
+    return MissingColumnError(
+        f"{where}: expected a column {clipped(missing)!r}, found {_listed(names) or 'none'}{hint}",
+        missing,
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = [repr(clipped(name)) for name in names[:_LISTED_COLUMNS]]
+    if len(names) > _LISTED_COLUMNS:
+        shown.append(f"and {len(names) - _LISTED_COLUMNS:,} more")
+    return ", ".join(shown)
+
+
+def _records(
+    source: LineSource,
+    wanted: list[str],
+    format: str,
+    delimiter: str | None,
+    quoting: bool | None,
+    columns: Sequence[str] | None,
+) -> Iterator[tuple[int, list[str]]]:
+    if columns is None:
+        while (line := source.peek()) is not None and not line.strip():
+            next(source)  # blank lines above the header
+    first = source.peek()
+    if first is not None and (found := _SEPARATOR_LINE.fullmatch(first)):
+        next(source)
+        delimiter = delimiter or found[1]
+        first = source.peek()
+    if delimiter is None:
+        delimiter = _DELIMITERS[format]
+        if first is not None and not _fits(first, delimiter, wanted, columns):
+            delimiter = _other_delimiter(source, first, delimiter, wanted, columns)
+    if quoting is None:
+        quoting = format == "csv" or (first is not None and all_quoted(first, delimiter, columns))
+        rows = (
+            quoted_rows(source, delimiter)
+            if quoting
+            else recognized_rows(source, delimiter, columns)
+        )
+    else:
+        rows = quoted_rows(source, delimiter) if quoting else unquoted_rows(source, delimiter)
+
+    header = None if columns is None else _Header(source.name, list(columns), wanted, delimiter)
+    for row, fields in rows:
+        if header is None:
+            names = [column.strip() for column in fields]
+            header = _Header(f"{source.name}:{row}", names, wanted, delimiter, headed=True)
+            continue
+        values = header.values(f"{source.name}:{row}", row, fields)
+        if values is not None:
+            yield row, values
+    if header is not None:
+        header.report(source.name)
+
+
+class _Header:
+    """The columns of a file: takes the wanted fields out of its rows."""
+
+    def __init__(
+        self,
+        where: str,
+        names: list[str],
+        wanted: Sequence[str],
+        delimiter: str,
+        *,
+        headed: bool = False,
+    ) -> None:
+        if len(names) > _COLUMN_LIMIT:
+            raise DataError(f"{where}: expected at most {_COLUMN_LIMIT:,} columns, got more")
+        chosen = set(wanted)
+        named = [name for name in names if name in chosen or not _UNNAMED.fullmatch(name)]
+        twice = sorted(name for name, count in Counter(named).items() if count > 1)
+        if twice:
+            raise DataError(
+                f"{where}: expected each column name once, but these repeat: {_listed(twice)}"
+            )
+        self._unnamed = len(names) - len(named)
+        self._kind = "in the header" if headed else "named"
+        hint = "; if this is no header but a row, name the columns with `columns`"
+        places = {name: index for index, name in enumerate(names)}
+        for name in wanted:
+            if name not in places:
+                raise missing_column(where, named, name, hint if headed else "")
+        self._places = [places[name] for name in wanted]
+        self._width = len(names)
+        # A row may lack the columns without a name at its end.
+        self._least = max((places[name] + 1 for name in named), default=0)
+        self._further: int | None = None  # empty fields beyond the header, as in the first row
+        self._delimiter = delimiter
+        self._empty_rows = self._first_empty = 0
+
+    def values(self, where: str, row: int, fields: list[str]) -> list[str] | None:
+        """The wanted fields; None where the row is empty."""
+        if not fields or fields == [""]:
+            if self._width > 1:
+                return None  # a blank line
+            fields = [""]
+        elif self._width > 1 and not any(map(str.strip, fields)):
+            self._first_empty = self._first_empty or row
+            self._empty_rows += 1
+            return None
+        further = max(0, len(fields) - self._width)
+        if self._further is None:
+            self._further = further
+        fits = self._least <= len(fields) and further in (0, self._further)
+        if not fits or (further and any(map(str.strip, fields[self._width :]))):
+            raise DataError(
+                f"{where}: expected {self._width} columns as {self._kind}, got {len(fields)}; "
+                f"check for an unquoted {self._delimiter!r} or a missing field"
+            )
+        return [fields[place] for place in self._places]
+
+    def report(self, name: str) -> None:
+        """Logs what was skipped."""
+        skipped = []
+        if self._unnamed:
+            skipped.append(f"{self._unnamed} {_plural('column', self._unnamed)} without a name")
+        if self._empty_rows:
+            rows = _plural("row", self._empty_rows)
+            skipped.append(
+                f"{self._empty_rows} {rows} of empty cells, the first on line {self._first_empty}"
+            )
+        if skipped:
+            _logger.warning("%s: skipped %s", name, " and ".join(skipped))
+
+
+def _plural(noun: str, count: int) -> str:
+    return noun if count == 1 else f"{noun}s"
+
+
+# === Delimiters ===
+
+
+def _fits(line: str, delimiter: str, wanted: Sequence[str], columns: Sequence[str] | None) -> bool:
+    """Whether a file's first line has the columns with a delimiter."""
+    try:
+        fields = next(csv.reader([line.rstrip("\r\n")], delimiter=delimiter), [])
+    except csv.Error:
+        return False
+    if columns is not None:
+        return len(fields) == len(columns) or fields[len(columns) :] == [""]
+    return set(wanted) <= {field.strip() for field in fields}
+
+
+def _other_delimiter(
+    source: LineSource,
+    line: str,
+    usual: str,
+    wanted: Sequence[str],
+    columns: Sequence[str] | None,
+) -> str:
+    """The delimiter with which the columns are there; the usual one where there is none."""
+    for delimiter in _OTHER_DELIMITERS:
+        if delimiter in line and delimiter != usual and _fits(line, delimiter, wanted, columns):
+            _logger.warning(
+                "%s: fields are separated by %r, not by %r", source.name, delimiter, usual
+            )
+            return delimiter
+    return usual

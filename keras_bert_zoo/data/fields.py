@@ -1,0 +1,166 @@
+"""The fields of a row as texts and labels, or the reason why they are none."""
+
+import ast
+import json
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from keras_bert_zoo.data.examples import LabelKind, clipped
+from keras_bert_zoo.errors import DataError
+
+__all__ = ["Field", "json_type", "list_in_text"]
+
+# A list with something quoted in it, as Python, NumPy and JSON write it.
+_HALF_LIST = re.compile(r"""\s*\[\s*(np\.str_\()?['"]""")
+_PAIRS = {"[": "]", "(": ")", "{": "}"}
+_SPACE = re.compile(r"\s*")
+_ITEM = re.compile(
+    r"""(?:np\.\w+\()?(?:(?P<text>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
+    r"""|(?P<value>[+-]?[0-9]+|True|False|true|false|None|null))\)?""",
+    re.DOTALL,
+)
+_VALUES = {"True": True, "true": True, "False": False, "false": False, "None": None, "null": None}
+
+
+def list_in_text(text: str) -> list[Any] | None:
+    """Reads a list out of a cell of a table: what `str` makes of one, or JSON.
+
+    Args:
+        text: str. Of strings, whole numbers and booleans between brackets, with commas between
+            them, or spaces, as NumPy has it. Tuples and sets are of strings alone.
+
+    Returns:
+        the list; None where the text is none.
+
+    >>> list_in_text("['a', 'b']"), list_in_text('["a"]'), list_in_text("[1 2]"), list_in_text("[]")
+    (['a', 'b'], ['a'], [1, 2], [])
+    >>> list_in_text("[sic] fine"), list_in_text("a, b")
+    (None, None)
+    """
+    text = text.strip()
+    if len(text) < 2 or _PAIRS.get(text[0]) != text[-1]:
+        return None
+    if text[0] == "[":
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            pass
+        else:
+            return value if isinstance(value, list) else None
+    items: list[Any] = []
+    at, end = _SPACE.match(text, 1).end(), len(text) - 1  # type: ignore[union-attr]
+    while at < end:
+        found = _ITEM.match(text, at, end)
+        if found is None:
+            return None
+        if found["text"] is None and text[0] != "[":
+            return None
+        items.append(_item(found))
+        at = _SPACE.match(text, found.end()).end()  # type: ignore[union-attr]
+        if at < end and text[at] == ",":
+            at = _SPACE.match(text, at + 1).end()  # type: ignore[union-attr]
+        elif at < end and at == found.end():
+            return None  # two items without anything between them
+    return items if items or text[0] == "[" else None
+
+
+def _item(found: re.Match[str]) -> Any:
+    if found["text"] is None:
+        value = found["value"]
+        if value in _VALUES:
+            return _VALUES[value]
+        return int(value) if len(value) < 20 and str(int(value)) == value else value
+    try:
+        return ast.literal_eval(found["text"])
+    except (ValueError, SyntaxError):  # a line end, or half an escape
+        return found["text"][1:-1]
+
+
+def json_type(value: Any) -> str:
+    """Says in words what a value of JSON is, for a message."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "a boolean"
+    if isinstance(value, int | float):
+        return f"the number {value}"
+    if isinstance(value, str):
+        return "a string"
+    return "a list" if isinstance(value, list) else "an object"
+
+
+@dataclass(frozen=True)
+class Field:
+    """One row of a file: turns its fields into texts and labels, or says why not.
+
+    Args:
+        name: str. The file's, for messages.
+        row: int. The line on which the row starts.
+    """
+
+    name: str
+    row: int
+
+    def error(self, message: str) -> DataError:
+        """Says what is wrong with the row."""
+        return DataError(f"{self.name}:{self.row}: {message}")
+
+    def text(self, column: str, value: Any) -> str:
+        """Takes a string."""
+        if not isinstance(value, str):
+            raise self.error(f"expected {column!r} to be a string, got {json_type(value)}")
+        return value
+
+    def label(self, column: str, value: Any, kind: LabelKind, separator: str) -> Any:
+        """Takes a label of a kind; see `read_table`."""
+        if kind == "float":
+            return self.number(column, value)
+        if kind == "single":
+            return self.label_name(column, value)
+        if isinstance(value, str):
+            found = self.list_in(column, value)
+            value = [p for p in value.split(separator) if p.strip()] if found is None else found
+        if not isinstance(value, list):
+            raise self.error(f"expected {column!r} to be a list, got {json_type(value)}")
+        names = [self.label_name(column, part) for part in value]
+        return list(dict.fromkeys(names))  # a label named twice is given once
+
+    def list_in(self, column: str, text: str) -> list[Any] | None:
+        """The list that a cell holds, or None; raises DataError where it holds half of one."""
+        found = list_in_text(text)
+        if found is None and _HALF_LIST.match(text):
+            raise self.error(
+                f"expected {column!r} to be a list such as ['a', 'b'], got {clipped(text)!r}"
+            )
+        return found
+
+    def label_name(self, column: str, value: Any) -> str:
+        """Takes a name: surrounding spaces dropped; JSON's integers and booleans are names, too."""
+        if value is None or (isinstance(value, str) and not value.strip()):
+            raise self.error(f"expected a label in {column!r}, but it is empty")
+        if isinstance(value, str):
+            return value.strip()
+        if isinstance(value, bool):
+            return str(value).lower()
+        if isinstance(value, int):
+            return str(value)
+        raise self.error(
+            f"expected the label in {column!r} to be a string or an integer, got {json_type(value)}"
+        )
+
+    def number(self, column: str, value: Any) -> float:
+        """Takes a finite number, or a string of one."""
+        if value is None or (isinstance(value, str) and not value.strip()):
+            raise self.error(f"expected a number in {column!r}, but it is empty")
+        try:
+            if isinstance(value, bool):
+                raise TypeError
+            number = float(value)
+        except (TypeError, ValueError, OverflowError):
+            shown = repr(clipped(value)) if isinstance(value, str) else json_type(value)
+            raise self.error(f"expected a number in {column!r}, got {shown}") from None
+        if not math.isfinite(number):
+            raise self.error(f"expected a finite number in {column!r}, got {number}")
+        return number
