@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from keras_bert_zoo.cli import options
+from keras_bert_zoo.cli.messages import show
 from keras_bert_zoo.cli.options import Parser
 
 DESCRIPTION = """\
@@ -80,14 +81,14 @@ def run(args: argparse.Namespace) -> int:
     heads = ", ".join(done.heads) or "no head"
     if done.heads_left_out:
         heads += f"; left out: {', '.join(done.heads_left_out)}"
-    print(
+    show(
         f"converted {done.family} ({heads}): {done.source_format} -> {done.format}, in {done.path}"
     )
-    print(f"tensors: {done.tensors} identical, {len(done.differing)} differ")
+    show(f"tensors: {done.tensors} identical, {len(done.differing)} differ")
     if done.left_out:
-        print(f"  not in the result: {', '.join(done.left_out)}")
-    print(f"tokenizer: {'converted' if done.tokenizer else 'none'}")
+        show(f"  not in the result: {', '.join(done.left_out)}")
+    show(f"tokenizer: {'converted' if done.tokenizer else 'none'}")
     for name, difference in done.outputs.items():
-        print(f"  {name:<24} {difference:.1e}")
-    print(f"largest difference: {done.largest_difference:.1e}")
+        show(f"  {name:<24} {difference:.1e}")
+    show(f"largest difference: {done.largest_difference:.1e}")
     return 0

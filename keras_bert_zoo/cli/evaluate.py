@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 
 from keras_bert_zoo.cli import options
+from keras_bert_zoo.cli.messages import json_text, show
 from keras_bert_zoo.cli.options import Parser
 
 DESCRIPTION = """\
@@ -45,34 +45,39 @@ def add_arguments(parser: Parser) -> None:
 
 def add_task_options(parser: Parser, argv: Sequence[str]) -> None:
     """Adds the options of the task that --model names."""
+    from keras_bert_zoo.cli.columns import use_saved_options
     from keras_bert_zoo.cli.saved_task import peek_command
 
-    peek_command(argv).add_data_options(parser, labelled=True)
+    command = peek_command(argv)
+    command.add_data_options(parser, labelled=True)
+    use_saved_options(parser, argv, command, "data")
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
+    from keras_bert_zoo.cli.columns import named_flags
     from keras_bert_zoo.cli.error_page import error_page
     from keras_bert_zoo.cli.output import written_file
     from keras_bert_zoo.cli.saved_task import load_saved_task, saved_command
     from keras_bert_zoo.training.metrics import format_report
 
     command = saved_command(args.model)
-    examples = command.read(args.data, args)
+    with named_flags(args):
+        examples = command.read(args.data, args)
     task = load_saved_task(args, command)
     report = task.report(examples, batch_size=args.batch_size)
     errors = command.errors(task, examples, args) if args.errors or args.html else []
     if args.errors:
         with written_file(args.errors) as file:
             for row in errors:
-                file.write(json.dumps(row, ensure_ascii=False).encode("utf-8") + b"\n")
+                file.write(json_text(row).encode("utf-8") + b"\n")
     if args.html:
         title = f"{args.model} on {args.data}"
         page = error_page(title, len(examples), report.to_dict(), errors)
         with written_file(args.html) as file:
             file.write(page.encode("utf-8", "replace"))
     if args.json:
-        print(json.dumps({"rows": len(examples), **report.to_dict()}, ensure_ascii=False))
+        print(json_text({"rows": len(examples), **report.to_dict()}))
     else:
-        print(format_report(report))
+        show(format_report(report))
     return 0

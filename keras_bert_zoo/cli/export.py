@@ -9,8 +9,10 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from keras_bert_zoo.cli import options
+from keras_bert_zoo.cli.messages import show
 from keras_bert_zoo.cli.options import Parser
 
 DESCRIPTION = """\
@@ -73,12 +75,12 @@ def run(args: argparse.Namespace) -> int:
         values = dataclasses.asdict(export)
         print(json.dumps(values | {"path": str(export.path)}))
         return 0
-    print(f"exported {export.path} ({export.model_bytes / 2**20:.1f} MiB, {export.dtype})")
-    print(
+    show(f"exported {export.path} ({export.model_bytes / 2**20:.1f} MiB, {export.dtype})")
+    show(
         f"verified without this package: {export.texts} texts answered as the model does, scores "
         f"within {export.largest_difference:.1e}; signatures {', '.join(export.signatures)}"
     )
-    print(_how_to_serve(export.path.parent, task.text_specs()))
+    show(_how_to_serve(export.path.parent, task.text_specs()))
     return 0
 
 
@@ -95,10 +97,10 @@ def _how_to_serve(base: Path, specs: dict[str, Any]) -> str:
     request = json.dumps({"instances": [example]})
     return f"""\
 serve it:
-  docker run --rm -p 8501:8501 -v {shlex.quote(str(base))}:/models/{name} \\
-      -e MODEL_NAME={name} tensorflow/serving:2.20.0
+  docker run --rm -p 8501:8501 -v {shlex.quote(f"{base}:/models/{name}")} \\
+      -e {shlex.quote(f"MODEL_NAME={name}")} tensorflow/serving:2.20.0
 or:
-  tensorflow_model_server --rest_api_port=8501 --model_name={name} \\
+  tensorflow_model_server --rest_api_port=8501 --model_name={shlex.quote(name)} \\
       --model_base_path={shlex.quote(str(base))}
 ask it:
-  curl -d {shlex.quote(request)} http://localhost:8501/v1/models/{name}:predict"""
+  curl -d {shlex.quote(request)} http://localhost:8501/v1/models/{quote(name)}:predict"""

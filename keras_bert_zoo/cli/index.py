@@ -8,6 +8,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from keras_bert_zoo.cli import options
+from keras_bert_zoo.cli.columns import show_next
+from keras_bert_zoo.cli.messages import show
 from keras_bert_zoo.cli.options import Parser
 from keras_bert_zoo.errors import ConfigError, DataError
 
@@ -151,17 +153,11 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"path": args.output, **figures}))
         return 0
-    print(
+    show(
         f"{len(documents):,} documents in {len(task.passages):,} passages of at most "
         f"{task.passage_tokens} tokens; retriever weight {task.retriever_weight:g}"
     )
-    print(f"saved in {args.output}; next:")
-    for name, more in (
-        ("evaluate", "--data FILE"),
-        ("predict", "--input FILE"),
-        ("export", "--output saved_models/NAME"),
-    ):
-        print(f"  keras-bert-zoo {name} --model {args.output} {more}")
+    show_next(args.output)
     return 0
 
 

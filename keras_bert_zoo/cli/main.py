@@ -6,24 +6,18 @@ import argparse
 import contextlib
 import difflib
 import importlib
-import logging
 import os
-import re
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from keras_bert_zoo import __version__
+from keras_bert_zoo.cli.messages import PROGRAM, log_to_stderr, say, with_flags
 from keras_bert_zoo.cli.options import Parser, parse
+from keras_bert_zoo.cli.signals import name_of, raised_signals, status_of
 from keras_bert_zoo.errors import BertZooError, ConfigError
 
-PROGRAM = "keras-bert-zoo"
-
-# An option of Python in a message, with a value or without; no key with its value behind.
-_OPTION = re.compile(r"`(?P<name>[a-z]\w*)(?:=(?P<value>[^`]+))?`(?! = )")
-_QUOTES = "\"'"
-
-OK, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 0, 2, 130, 141
+OK, BAD_INPUT, BROKEN_PIPE = 0, 2, 141
 
 # Subcommand -> what it does. Each is the module keras_bert_zoo.cli.NAME with `DESCRIPTION`,
 # `EXAMPLES`, `add_arguments(parser)` and `run(args)`, which returns an exit status; some have
@@ -46,21 +40,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments after the program's name; None takes those of the process.
 
     Returns:
-        0; 2 for bad input, after one line on standard error; 130 after Ctrl-C; 141 where the
-        reader of the output went away.
+        0; 2 for bad input, after one line on standard error; 130 after Ctrl-C, 143 after SIGTERM,
+        129 after SIGHUP; 141 where the reader of the output went away.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     verbose = "--verbose" in argv
     try:
-        with _log_to_stderr():
+        with raised_signals(), log_to_stderr():
             status = _dispatch(argv)
         sys.stdout.flush()  # here, where a closed pipe can still be answered
         return status
     except SystemExit as done:  # argparse, after --help
         return int(done.code or OK)
-    except KeyboardInterrupt:
-        _say("interrupted")
-        return INTERRUPTED
+    except KeyboardInterrupt as interrupt:
+        say(name_of(interrupt))
+        return status_of(interrupt)
     except BrokenPipeError:
         # Python flushes once more at exit, which would complain.
         with contextlib.suppress(OSError, ValueError):
@@ -72,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         if verbose:
             traceback.print_exc()
-        _say(f"error: {_with_flags(message, argv)}")
+        say(f"error: {with_flags(message, _flags(argv))}")
         return BAD_INPUT
 
 
@@ -131,10 +125,9 @@ def _top_parser() -> argparse.ArgumentParser:
 
 
 def _message(error: Exception) -> str | None:
-    """Says in one line what went wrong; None for what no user can have caused."""
+    """Says what went wrong; None for what no user can have caused."""
     if isinstance(error, BertZooError):
-        # Some messages list one problem a line.
-        return " ".join(str(error).split("\n")).strip()
+        return str(error)
     if isinstance(error, OSError):
         reason = error.strerror or str(error) or type(error).__name__
         return f"{error.filename}: {reason}" if error.filename else reason
@@ -144,56 +137,12 @@ def _message(error: Exception) -> str | None:
     return None
 
 
-def _with_flags(message: str, argv: Sequence[str]) -> str:
-    """Names the command's flags where a message names options of Python.
-
-    `approximate_gelu=True` becomes `--approximate-gelu`, `max_length` becomes `--max-length`. What
-    the command has no flag for, and keys of files (`dropout` = 0.1), stay as they are.
-    """
-    if not argv or argv[0] not in COMMANDS:
-        return message
-    with contextlib.suppress(Exception):  # of the options themselves, which the message is about
-        parser = command_parser(argv[0], argv[1:])
-        switches = {
-            flag: action.nargs == 0 for action in parser._actions for flag in action.option_strings
-        }
-
-        def translate(found: re.Match[str]) -> str:
-            flag, value = f"--{found['name'].replace('_', '-')}", found["value"]
-            switch = switches.get(flag)
-            if switch is None or (switch and value not in (None, "True")):
-                return found[0]
-            if value is None or switch:
-                return f"`{flag}`"
-            return f"`{flag} {value.strip(_QUOTES)}`"
-
-        return _OPTION.sub(translate, message)
-    return message
-
-
-def _say(message: str) -> None:
-    # Standard error may be closed, too; there is nobody left to tell then.
-    with contextlib.suppress(OSError, ValueError):
-        print(f"{PROGRAM}: {message}", file=sys.stderr, flush=True)
-
-
-@contextlib.contextmanager
-def _log_to_stderr() -> Iterator[None]:
-    """Shows the package's warnings as lines of this program."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_LowerCaseLevel(f"{PROGRAM}: %(levelname)s: %(message)s"))
-    logger = logging.getLogger("keras_bert_zoo")
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-
-
-class _LowerCaseLevel(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        record.levelname = record.levelname.lower()
-        return super().format(record)
+def _flags(argv: Sequence[str]) -> dict[str, argparse.Action]:
+    """The flags of a command line's command; none where there is no such command."""
+    if argv and argv[0] in COMMANDS:
+        with contextlib.suppress(BertZooError, OSError):  # of the options themselves
+            return command_parser(argv[0], argv[1:]).flags()
+    return {}
 
 
 if __name__ == "__main__":

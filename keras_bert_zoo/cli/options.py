@@ -28,6 +28,10 @@ class Parser(argparse.ArgumentParser):
         """Raises the message for `main` to print as its one line."""
         raise ConfigError(message)
 
+    def flags(self) -> dict[str, argparse.Action]:
+        """The flags with their actions, which argparse itself does not list."""
+        return {flag: action for action in self._actions for flag in action.option_strings}
+
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """Keeps the layout of examples, and shows defaults that say something."""
@@ -74,8 +78,8 @@ def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
         _set_defaults(parser, path)
     args, unknown = parser.parse_known_args(argv)
     if unknown:
-        flags = [flag for action in parser._actions for flag in action.option_strings]
-        raise ConfigError(f"unknown option {with_hint(unknown[0].split('=')[0], flags)}")
+        given = unknown[0].split("=")[0]
+        raise ConfigError(f"unknown option {with_hint(given, list(parser.flags()))}")
     return args
 
 
@@ -105,8 +109,7 @@ def _set_defaults(parser: Parser, path: str) -> None:
     """Makes what a file says the parser's defaults."""
     actions = {
         flag.removeprefix("--"): action
-        for action in parser._actions
-        for flag in action.option_strings
+        for flag, action in parser.flags().items()
         if flag.startswith("--") and action.dest not in _NEVER_IN_A_FILE
     }
     values = {}
@@ -116,7 +119,7 @@ def _set_defaults(parser: Parser, path: str) -> None:
         if name not in actions:
             unknown.append(with_hint(key, list(actions)))
         elif value is not None:
-            values[actions[name].dest] = _converted(actions[name], value, f"{path}: {key}")
+            values[actions[name].dest] = converted(actions[name], value, f"{path}: {key}")
             actions[name].required = False
     if unknown:
         raise ConfigError(f"{path}: unknown options: {', '.join(unknown)}")
@@ -141,8 +144,17 @@ def _read(path: str) -> dict[str, Any]:
     return values
 
 
-def _converted(action: argparse.Action, value: Any, where: str) -> Any:
-    """Turns a value of a file into what the flag would have given."""
+def converted(action: argparse.Action, value: Any, where: str) -> Any:
+    """Turns a value of a file into what the flag would have given.
+
+    Args:
+        action: of the flag.
+        value: as JSON or TOML have it.
+        where: str. File and key, for messages.
+
+    Raises:
+        ConfigError: the flag would not take it.
+    """
     if action.nargs == 0:  # a switch
         if not isinstance(value, bool):
             raise ConfigError(f"{where}: expected true or false, got {value!r}")
@@ -166,7 +178,7 @@ def _converted(action: argparse.Action, value: Any, where: str) -> Any:
 
 def with_hint(name: str, known: list[str]) -> str:
     """A name that is not known, quoted, with the one that was probably meant."""
-    close = difflib.get_close_matches(name.replace("_", "-"), known, n=1)
+    close = difflib.get_close_matches(name[:100].replace("_", "-"), known, n=1)
     return f"{name!r} (did you mean {close[0]!r}?)" if close else repr(name)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from keras_bert_zoo.cli import options
+from keras_bert_zoo.cli.messages import json_text
 from keras_bert_zoo.cli.options import Parser
 
 DESCRIPTION = """\
@@ -45,13 +45,17 @@ def add_arguments(parser: Parser) -> None:
 
 def add_task_options(parser: Parser, argv: Sequence[str]) -> None:
     """Adds the options of the task that --model names."""
+    from keras_bert_zoo.cli.columns import use_saved_options
     from keras_bert_zoo.cli.saved_task import peek_command
 
-    peek_command(argv).add_data_options(parser, labelled=False)
+    command = peek_command(argv)
+    command.add_data_options(parser, labelled=False)
+    use_saved_options(parser, argv, command, "input")
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
+    from keras_bert_zoo.cli.columns import named_flags
     from keras_bert_zoo.cli.output import written_file
     from keras_bert_zoo.cli.saved_task import load_saved_task, saved_command
 
@@ -62,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
         if sys.stdin.isatty():
             print("reading texts, one a line; Ctrl-D ends", file=sys.stderr)
     parts = command.read_in_parts(source, args)
-    first = next(parts)  # a wrong file is told before TensorFlow is imported
+    with named_flags(args):
+        first = next(parts)  # a wrong file is told before TensorFlow is imported
 
     task = load_saved_task(args, command)
     # Where answers go to a terminal, they are the progress.
@@ -72,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         examples: Any = first
         while examples is not None:
             for row in command.answer_rows(task, examples, args):
-                file.write(json.dumps(row, ensure_ascii=False).encode("utf-8") + b"\n")
+                file.write(json_text(row).encode("utf-8") + b"\n")
             file.flush()
             count += len(examples)
             if progress:

@@ -7,6 +7,7 @@ import dataclasses
 import json
 from typing import Any
 
+from keras_bert_zoo.cli.messages import show
 from keras_bert_zoo.cli.options import Parser, with_hint
 from keras_bert_zoo.errors import ConfigError
 
@@ -75,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for line in table:
         cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        print("  ".join(cells).rstrip())
+        show("  ".join(cells).rstrip())
     return 0
 
 

@@ -7,17 +7,18 @@ import contextlib
 import importlib.util
 import json
 import shutil
-import signal
 import sys
 import tempfile
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_bert_zoo.cli import options
+from keras_bert_zoo.cli.columns import given_options, named_flags, show_next
+from keras_bert_zoo.cli.messages import say
 from keras_bert_zoo.cli.options import Parser
 from keras_bert_zoo.cli.output import check_output
+from keras_bert_zoo.cli.signals import held_back_signals, name_of, status_of
 from keras_bert_zoo.cli.tasks import TASKS, task_command
 from keras_bert_zoo.errors import CheckpointError, ConfigError
 
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Fine-tune a pretrained model on a CSV, TSV or JSON Lines file. Labels are learned from the file.
 The output is a Hugging Face directory, which evaluate, predict and export take. With data held
-out (--dev or --dev-fraction) the weights of the best epoch are kept. Ctrl-C keeps them, too."""
+out (--dev or --dev-fraction) the weights of the best epoch are kept. Ctrl-C and SIGTERM keep
+them, too. The options by which the file is read are saved: evaluate and predict use them."""
 
 EXAMPLES = """
   keras-bert-zoo train --preset minilm_l6_en_uncased --train train.csv --dev-fraction 0.1 \\
@@ -156,7 +158,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--tensorboard needs the package tensorboard: pip install tensorboard")
     _check_preset(args, command)
     check_output(args.output)
-    train, dev = _read(args, command)
+    with named_flags(args):
+        train, dev = _read(args, command)
     command.check_data(train, dev)
 
     from keras_bert_zoo.cli.runtime import keras_dtype, start_tensorflow
@@ -185,27 +188,24 @@ def run(args: argparse.Namespace) -> int:
         flush=True,
     )
     with contextlib.redirect_stdout(out):
-        interrupted = not _fit(args, task, train, dev, command.fit_options(args))
-    if interrupted and not (task.compiled and task.optimizer.iterations.numpy()):
+        interrupt = _fit(args, task, train, dev, command.fit_options(args))
+    if interrupt and not (task.compiled and task.optimizer.iterations.numpy()):
         # An untrained model must not take the place of an earlier, trained one.
-        print(
-            "keras-bert-zoo: interrupted before the first step; nothing is saved",
-            file=sys.stderr,
-            flush=True,
-        )
-        return 130
-    task.training_record = _record(args, task, dtype, interrupted)
-    with _no_interrupt():
-        command.tune(task, dev, args)
-        _save(task, args.output)
-    if interrupted:
-        kept = "the best weights so far" if dev is not None else "the weights so far"
-        print(
-            f"keras-bert-zoo: interrupted; {kept} are saved in {args.output}",
-            file=sys.stderr,
-            flush=True,
-        )
-        return 130
+        say(f"{name_of(interrupt)} before the first step; nothing is saved")
+        return status_of(interrupt)
+    task.training_record = _record(args, task, dtype, interrupt is not None)
+    task.column_options = given_options(args, command)
+    kept = "the best weights so far" if dev is not None else "the weights so far"
+    try:
+        with held_back_signals():
+            command.tune(task, dev, args)
+            _save(task, args.output)
+    except KeyboardInterrupt as late:  # the block has ended well
+        if interrupt is None:
+            interrupt, kept = late, "the trained weights"
+    if interrupt:
+        say(f"{name_of(interrupt)}; {kept} are saved in {args.output}")
+        return status_of(interrupt)
     _report(args, command, task, dev)
     return 0
 
@@ -251,8 +251,10 @@ def _read(args: argparse.Namespace, command: TaskCommand) -> tuple[Any, Any]:
     return train, command.read(args.dev, args) if args.dev else None
 
 
-def _fit(args: argparse.Namespace, task: Task, train: Any, dev: Any, extra: dict[str, Any]) -> bool:
-    """Trains; returns False where Ctrl-C ended it."""
+def _fit(
+    args: argparse.Namespace, task: Task, train: Any, dev: Any, extra: dict[str, Any]
+) -> KeyboardInterrupt | None:
+    """Trains; returns what ended it early, Ctrl-C or another signal."""
     import keras
 
     callbacks = []
@@ -275,11 +277,12 @@ def _fit(args: argparse.Namespace, task: Task, train: Any, dev: Any, extra: dict
             verbose=1 if sys.stdout.isatty() else 2,  # a progress bar, or a line an epoch
             **extra,
         )
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         if sys.stdout.isatty():
-            print()  # leaves the progress bar's line
-        return False
-    return True
+            with contextlib.suppress(OSError):  # the terminal may be what went away
+                print()  # leaves the progress bar's line
+        return interrupt
+    return None
 
 
 def _record(args: argparse.Namespace, task: Task, dtype: str, interrupted: bool) -> dict[str, Any]:
@@ -293,19 +296,6 @@ def _record(args: argparse.Namespace, task: Task, dtype: str, interrupted: bool)
         "interrupted": interrupted,
         **fitted,
     }
-
-
-@contextlib.contextmanager
-def _no_interrupt() -> Iterator[None]:
-    """Lets a second Ctrl-C not undo what the first was meant to keep."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _save(task: Task, output: str) -> None:
@@ -337,8 +327,4 @@ def _report(args: argparse.Namespace, command: TaskCommand, task: Task, dev: Any
             if isinstance(value, float)
         )
         print(f"held-out data ({len(dev):,} {command.unit}): {numbers}")
-    name = Path(args.output).absolute().name
-    print(f"saved in {args.output}; next:")
-    print(f"  keras-bert-zoo evaluate --model {args.output} --data FILE")
-    print(f"  keras-bert-zoo predict --model {args.output} --input FILE")
-    print(f"  keras-bert-zoo export --model {args.output} --output saved_models/{name}")
+    show_next(args.output, predict=command.predict_hint(args))

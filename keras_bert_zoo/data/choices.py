@@ -130,8 +130,8 @@ def read_choices_in_parts(
     Args:
         path: see `tables.read_table`, as all that is not named here.
         text: str. The column (in JSON Lines: the key) of the text.
-        choices: names of the columns of the choices, one each; in JSON Lines also one key, of a
-            list of strings.
+        choices: names of the columns of the choices, one each; or one column (in JSON Lines one
+            key) of a list of strings.
         label: str or None. The column of the right choice's number; None reads none.
         first_choice: int. The number of the first choice: 0, or 1 where the file counts from 1.
         format: see `tables.read_table`.
@@ -206,10 +206,12 @@ def _choices(where: Field, names: Sequence[str], values: list[Any]) -> list[str]
     if len(names) > 1:
         return [where.text(name, value) for name, value in zip(names, values, strict=True)]
     (name,), (value,) = names, values
+    if isinstance(value, str):  # of a table, as pandas writes a list
+        value = where.list_in(name, value)
     if not isinstance(value, list):
         raise where.error(
             f"expected {name!r} to be a list of choices, as JSON Lines have it; for a table name "
-            "one column a choice"
+            "one column a choice in `choices`"
         )
     if len(value) < 2:
         raise where.error(f"expected at least two choices in {name!r}, got {len(value)}")

@@ -191,7 +191,10 @@ def _has_quoted_fields(lines: list[str], is_end: bool, delimiter: str, width: in
         if '"' not in line:
             fields: list[str] | None = _split(line, delimiter)
         else:
-            fields = _quoted_row(line, remaining, delimiter, width)
+            taken: list[str] = []
+            fields = _quoted_row(line, _Taken(remaining, taken), delimiter, width)
+            if taken and all(len(_split(part, delimiter)) == width for part in (line, *taken)):
+                return False  # each line is a row, too
             if fields is None and not is_end and next(remaining, None) is None:
                 return found  # the row goes on beyond what was read ahead
             found = True

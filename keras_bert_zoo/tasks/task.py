@@ -115,6 +115,7 @@ class Task(TextModel):
         """Takes over what `SIDE_FILE` says beyond the constructor's arguments."""
         self.pair = bool(side.get("pair", False))
         self.training_record = side.get("training", {})
+        self.column_options = dict(side.get("columns") or {})
 
     def _side_config(self) -> dict[str, Any]:
         """What `SIDE_FILE` holds."""
@@ -123,7 +124,12 @@ class Task(TextModel):
             "max_length": self.max_length,
             "pair": self.pair,
             "training": self.training_record,
+            **self._column_config(),
         }
+
+    def _column_config(self) -> dict[str, Any]:
+        """The key of `SIDE_FILE` with the options by which the training file was read, if any."""
+        return {"columns": dict(self.column_options)} if self.column_options else {}
 
     def _own_layers(self) -> dict[str, keras.layers.Layer]:
         """Layers that transformers has not; their weights go to a file beside, by these names."""

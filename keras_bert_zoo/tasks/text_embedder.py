@@ -349,6 +349,7 @@ class TextEmbedder(GroupTask):
             "task": self.task_name,
             "max_length": self.max_length,
             "training": self.training_record,
+            **self._column_config(),
         }
 
     def save(self, directory: str | os.PathLike[str], *, overwrite: bool = True) -> None:

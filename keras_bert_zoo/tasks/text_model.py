@@ -38,6 +38,8 @@ class TextModel(AnsweringModel):
 
     Attributes:
         training_record: dict. How the weights came about, kept in the saved directory.
+        column_options: dict. How the command `train` read its file, kept there, too: its options
+            by name. They are the defaults of `evaluate` and `predict`.
     """
 
     takes_datasets: ClassVar[bool] = True
@@ -48,6 +50,7 @@ class TextModel(AnsweringModel):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.training_record: dict[str, Any] = {}
+        self.column_options: dict[str, Any] = {}
         self._compiled_by_caller = False
         self._measures_default = True
 

@@ -11,7 +11,8 @@ import pytest
 
 from keras_bert_zoo import __version__
 from keras_bert_zoo.cli import presets
-from keras_bert_zoo.cli.main import COMMANDS, _with_flags, main
+from keras_bert_zoo.cli.main import COMMANDS, command_parser, main
+from keras_bert_zoo.cli.messages import with_flags
 from keras_bert_zoo.errors import CheckpointError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -182,5 +183,5 @@ def test_as_a_module():
     ],
 )
 def test_options_of_python_become_flags_of_the_command(message, expected):
-    assert _with_flags(message, ["convert", "a", "b"]) == expected
-    assert _with_flags(message, ["nothing"]) == message
+    assert with_flags(message, command_parser("convert", ["a", "b"]).flags()) == expected
+    assert with_flags(message, {}) == message

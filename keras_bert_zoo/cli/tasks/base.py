@@ -20,6 +20,8 @@ class TaskCommand(abc.ABC):
 
     unit: ClassVar[str] = "texts"
     """What there is a number of, in messages."""
+    predicts_pairs: ClassVar[bool] = True
+    """Whether predict reads a second text where training did."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -113,6 +115,10 @@ class TaskCommand(abc.ABC):
     def export_options(self, args: argparse.Namespace) -> dict[str, Any]:
         """Arguments of `export` that only this task has; raises what is wrong with them."""
         return {}
+
+    def predict_hint(self, args: argparse.Namespace) -> str:
+        """What predict needs beside the saved options, for the command that train prints."""
+        return ""
 
     # === Answers ===
 

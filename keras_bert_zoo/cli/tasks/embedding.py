@@ -29,6 +29,7 @@ class EmbeddingCommand(TaskCommand):
     """Groups of texts in a table: pairs, pairs with scores, triplets, or texts alone."""
 
     unit = "groups of texts"
+    predicts_pairs = False
 
     def add_data_options(self, parser: Any, *, labelled: bool) -> None:
         """Adds the columns and the format of the table."""

@@ -34,13 +34,11 @@ class NextSentenceCommand(TextCommand):
     def add_data_options(self, parser: Any, *, labelled: bool) -> None:
         """Adds the columns and the format of the table."""
         options.add_table_options(parser, label=labelled)
-        for action in parser._actions:
-            if action.dest == "text_pair":
-                action.help = "column of the second text of a table" + (
-                    "; a .txt file instead has a sentence a line and a blank line between documents"
-                    if labelled
-                    else ""
-                )
+        parser.flags()["--text-pair"].help = "column of the second text of a table" + (
+            "; a .txt file instead has a sentence a line and a blank line between documents"
+            if labelled
+            else ""
+        )
 
     def add_train_options(self, group: Any) -> None:
         """There are none."""
@@ -94,6 +92,10 @@ class NextSentenceCommand(TextCommand):
     def fit_options(self, args: argparse.Namespace) -> dict[str, Any]:
         """There are none."""
         return {}
+
+    def predict_hint(self, args: argparse.Namespace) -> str:
+        """Documents have no columns, but what is predicted has two."""
+        return "" if args.text_pair else "--text-pair COLUMN"
 
     def tune(self, task: Any, dev: Examples | None, args: argparse.Namespace) -> None:
         """There is nothing to tune."""

@@ -29,16 +29,13 @@ class RelationCommand(TextCommand):
     def add_data_options(self, parser: Any, *, labelled: bool) -> None:
         """Adds the columns and the format of the file."""
         super().add_data_options(parser, labelled=labelled)
-        for action in parser._actions:
-            if action.dest == "format":
-                action.choices = (*action.choices, "semeval")
-                action.help = "the files' format; default: told by the name, .gz allowed after it; "
-                action.help += (
-                    "semeval (SemEval-2010 task 8's) for .txt"
-                    if labelled
-                    else "text (one a line) for .txt and standard input; semeval: SemEval-2010 "
-                    "task 8's"
-                )
+        action = parser.flags()["--format"]
+        action.choices = (*action.choices, "semeval")
+        action.help = "the files' format; default: told by the name, .gz allowed after it; " + (
+            "semeval (SemEval-2010 task 8's) for .txt"
+            if labelled
+            else "text (one a line) for .txt and standard input; semeval: SemEval-2010 task 8's"
+        )
 
     def add_train_options(self, group: Any) -> None:
         """Adds how entities are read, and the weights of labels."""

@@ -1,0 +1,100 @@
+"""Cells of tables as texts and labels: lists that str or JSON made of several labels."""
+
+import re
+import time
+
+import pytest
+
+from keras_bert_zoo.data.choices import read_choices
+from keras_bert_zoo.data.fields import list_in_text
+from keras_bert_zoo.data.tables import read_table
+from keras_bert_zoo.errors import DataError
+
+
+@pytest.mark.parametrize(
+    ("cell", "labels"),
+    [
+        ("['a', 'b']", ["a", "b"]),
+        ('["a", "b"]', ["a", "b"]),
+        ("[]", []),
+        ("[ ]", []),
+        ("", []),
+        ("['it\\'s', \"say 'x'\", 'a,b']", ["it's", "say 'x'", "a,b"]),
+        ("['caf\\xe9', '中文']", ["café", "中文"]),
+        ('["caf\\u00e9", "a/b"]', ["café", "a/b"]),
+        ("[1, 2]", ["1", "2"]),
+        ("[1 2\n 10]", ["1", "2", "10"]),  # of NumPy
+        ("['a' 'b']", ["a", "b"]),  # not 'ab'
+        ("[np.str_('a'), np.int64(3)]", ["a", "3"]),
+        ("('a', 'b')", ["a", "b"]),
+        ("('a',)", ["a"]),
+        ("{'a', 'b'}", ["a", "b"]),
+        ("['a', 'a', ' b ']", ["a", "b"]),
+        ("a, b", ["a", "b"]),
+        ("[sic], b", ["[sic]", "b"]),
+        ("(1)", ["(1)"]),
+        ("{1}", ["{1}"]),
+        ("007", ["007"]),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_several_labels_of_a_cell(tmp_path, name, cell, labels):
+    import csv
+    import json
+
+    path = tmp_path / name
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        if name.endswith("csv"):
+            csv.writer(file).writerows([["text", "label"], ["x", cell]])
+        else:
+            file.write(json.dumps({"text": "x", "label": cell}))
+    assert read_table(path, label_kind="multi").labels == [labels]
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ("['a', 'b'", "expected 'label' to be a list such as ['a', 'b'], got \"['a', 'b'\""),
+        ("['a', b]", "expected 'label' to be a list such as ['a', 'b']"),
+        ("['a' 'b' ... 'c']", "expected 'label' to be a list such as ['a', 'b']"),
+        ("['a', None]", "expected a label in 'label', but it is empty"),
+        ("['a', '']", "expected a label in 'label', but it is empty"),
+        ("[1.5]", "to be a string or an integer, got the number 1.5"),
+        ('[["a"]]', "to be a string or an integer, got a list"),
+        ("['" + "x" * 100_000, "expected 'label' to be a list such as"),
+        ("[" * 100_000 + "]", None),  # no list: a name, if an odd one
+        ("['a'" * 30_000 + "]", "expected 'label' to be a list such as"),
+    ],
+)
+def test_halves_of_lists(tmp_path, cell, message):
+    path = tmp_path / "a.tsv"
+    path.write_text(f"text\tlabel\nx\t{cell}\n")
+    begin = time.perf_counter()
+    if message is None:
+        assert read_table(path, label_kind="multi").labels == [[cell]]
+    else:
+        with pytest.raises(DataError, match=re.escape(message)) as caught:
+            read_table(path, label_kind="multi")
+        assert f"{path}:2: " in str(caught.value)
+        assert len(str(caught.value)) < 300
+    assert time.perf_counter() - begin < 2
+
+
+def test_single_labels_are_names_as_they_stand(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\nx,[1]\n")
+    assert read_table(path).labels == ["[1]"]
+
+
+def test_choices_of_a_cell(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("text,choices,label\nx,\"['one, two', 'three']\",1\n")
+    assert read_choices(path).choices == [["one, two", "three"]]
+    path.write_text("text,choices,label\nx,one,1\n")
+    with pytest.raises(DataError, match="expected 'choices' to be a list of choices"):
+        read_choices(path)
+
+
+def test_list_in_text_takes_no_expressions():
+    for text in ("[open('x')]", "['a'*9]", "['a'+'b']", "[f'x']", "[['a'],]", "[1,,2]", "[,]"):
+        assert list_in_text(text) is None, text
