@@ -24,6 +24,9 @@ SAVED_OPTIONS = (
 )  # fmt: skip
 """What says how a file is read, whatever the task."""
 
+# Columns that a file may do without. Where others are named anew, these are of another file.
+_COLUMNS = ("text", "text-column", "text-pair", "label", "translation", "choices", "score",
+            "negatives", "entities")  # fmt: skip
 # These say how files of one format are read: they are of no use for lines of text, or for JSON.
 _OF_THE_FORMAT = ("columns", "delimiter", "encoding")
 _FORMATS = {
@@ -93,6 +96,7 @@ def use_saved_options(
     path = options.peek(argv, source) or "-"
     told = options.peek(argv, "format") or _format_of(path)
     flags = parser.flags()
+    renamed = any(options.peek(argv, name) is not None for name in _COLUMNS)
     defaults: dict[str, Any] = {}
     for name, value in saved.items():
         action = flags.get(f"--{name.replace('_', '-')}")
@@ -103,6 +107,9 @@ def use_saved_options(
         if name in _OF_THE_FORMAT and saved.get("format") != (told or saved.get("format")):
             continue
         if name == "text_pair" and source == "input" and not command.predicts_pairs:
+            continue
+        may_lack = action.default in (None, []) and name.replace("_", "-") in _COLUMNS
+        if renamed and may_lack and not (name == "text_pair" and command.predicts_pairs):
             continue
         where = f"{os.path.join(directory or '', SIDE_FILE)}: columns: {name}"
         defaults[action.dest] = options.converted(action, value, where)

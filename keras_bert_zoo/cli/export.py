@@ -59,9 +59,11 @@ def add_task_options(parser: Parser, argv: Sequence[str]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
+    from keras_bert_zoo.cli.columns import named_flags
     from keras_bert_zoo.cli.saved_task import saved_command
 
-    more = saved_command(args.model).export_options(args)
+    with named_flags(args):
+        more = saved_command(args.model).export_options(args)
 
     from keras_bert_zoo.cli.runtime import start_tensorflow
 

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from keras_bert_zoo.cli import options
-from keras_bert_zoo.cli.columns import show_next
+from keras_bert_zoo.cli.columns import named_flags, show_next
 from keras_bert_zoo.cli.messages import show
 from keras_bert_zoo.cli.options import Parser
 from keras_bert_zoo.errors import ConfigError, DataError
@@ -114,7 +114,8 @@ def run(args: argparse.Namespace) -> int:
     from keras_bert_zoo.data.squad import read_squad
 
     check_output(args.output)
-    documents = read_documents(args)
+    with named_flags(argparse.Namespace(text=args.text or "text")):
+        documents = read_documents(args)
     dev = read_squad(args.dev, skip_misplaced=args.skip_misplaced) if args.dev else None
 
     from keras_bert_zoo.cli.runtime import keras_dtype, start_tensorflow

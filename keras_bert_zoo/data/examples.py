@@ -113,7 +113,7 @@ class Examples:
         if not 0 < wanted < len(self):
             raise DataError(
                 f"cannot hold out {fraction:g} of {len(self)} examples: one part would be empty; "
-                "give more examples or another fraction"
+                "give more examples or another `fraction`"
             )
         random = np.random.default_rng(seed)
         if stratify and self.label_kind == "single":
@@ -121,7 +121,7 @@ class Examples:
             if held_out.size == 0:
                 raise DataError(
                     f"cannot hold out {fraction:g} of {len(self)} examples by label: every label "
-                    "has a single example; give more examples or stratify=False"
+                    "has a single example; give more examples, or use `stratify=False`"
                 )
         else:
             held_out = random.permutation(len(self))[:wanted]

@@ -61,7 +61,10 @@ def test_config_file(run, model, data, tmp_path):
     ("content", "message"),
     [
         (b"", ": expected at least one row, but the file is empty"),
-        (b"text,lable\na,red\n", ":1: expected a column 'label', found 'text', 'lable'; did you"),
+        (
+            b"text,lable\na,red\n",
+            ":1: expected a column 'label' (--label), found 'text', 'lable'; did",
+        ),
         (b"text,label\na,x\n\xc3(,red\n", ":3: byte 0xc3 at byte 1 of the line is not valid utf-8"),
     ],
 )

@@ -134,7 +134,11 @@ def test_bad_input_is_refused_with_its_place(eagerly, run, refused, library, fil
     (tmp_path / "bad.jsonl").write_text('{"text": "a"}\n{"text": 3}\n')
     (tmp_path / "empty.txt").write_text("\n\n")
     for documents, more, message in (
-        (files / "pages.csv", (), "pages.csv:1: expected a column 'text', found 'title', 'body'"),
+        (
+            files / "pages.csv",
+            (),
+            "pages.csv:1: expected a column 'text' (--text), found 'title', 'body'",
+        ),
         (tmp_path / "bad.jsonl", (), "bad.jsonl:2: expected 'text' to be a string"),
         (tmp_path / "none.txt", (), "none.txt: there is no such file"),
         (files / "pages.txt", ("--dev", files / "misplaced.json"), "misplaced.json: 6 of 6 answ"),

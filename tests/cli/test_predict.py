@@ -126,7 +126,7 @@ def test_bad_input(refused, model, stdin, tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("txt\na\n")
     line = refused("predict", "--model", model, "--input", path)
-    assert line.startswith(f"{path}:1: expected a column 'text', found 'txt'; did you mean 'txt'?")
+    assert line.startswith(f"{path}:1: expected a column 'text' (--text), found 'txt'; did you")
     assert "there is no such file" in refused("predict", "--model", model, "--input", "nowhere.txt")
     stdin(b"a\n")
     line = refused("predict", "--model", model, "--text-pair", "b")

@@ -107,4 +107,4 @@ def test_bad_data_is_refused_with_its_place(refused, questions, tmp_path):
     assert message == "expected a file for --format squad, got standard input"
     (tmp_path / "new.csv").write_text("question,text\na,b\n")
     message = refused("predict", "--model", PRESET, "--input", tmp_path / "new.csv")
-    assert "expected a column 'context', found 'question', 'text'" in message
+    assert "expected a column 'context' (--context), found 'question', 'text'" in message

@@ -124,8 +124,14 @@ def test_pairs(run, refused, preset, data, tmp_path):
         "--output", tmp_path / "m",
     )  # fmt: skip
     assert finished.status == 0, finished.err
-    finished = run("predict", "--model", tmp_path / "m", "--input", data / "pairs.tsv", *columns)
-    assert finished.rows[0].keys() == {"text", "text_pair", "label", "score"}
+    for given in (columns, []):  # as in training
+        finished = run("predict", "--model", tmp_path / "m", "--input", data / "pairs.tsv", *given)
+        assert finished.rows[0].keys() == {"text", "text_pair", "label", "score"}
+    message = refused("predict", "--model", tmp_path / "m", "--input", data / "train.csv")
+    assert "expected a column 'first' (--text, as in training), found 'text', 'label'" in message
+    side = tmp_path / "m" / "keras_bert_zoo.json"
+    values = json.loads(side.read_text())
+    side.write_text(json.dumps({key: values[key] for key in values if key != "columns"}))
     message = refused("predict", "--model", tmp_path / "m", "--input", data / "train.csv")
     assert "trained on pairs of texts: name the second text's column with --text-pair" in message
 
@@ -203,7 +209,7 @@ def no_model(monkeypatch):
     [
         (b"", "expected at least one row, but the file is empty"),
         (b"text,label\n", "the file has a header and no rows"),
-        (b"txt,label\na,b\n", ":1: expected a column 'text', found 'txt', 'label'; did you mean"),
+        (b"txt,label\na,b\n", ":1: expected a column 'text' (--text), found 'txt', 'label'; did"),
         (b"text,label\na,x\nb\xff,y\n", ":3: byte 0xff at byte 2 of the line is not valid utf-8"),
         (b"text,label\na,x\nb,x\n", "expected at least two labels to tell apart"),
         (b"text,label\na,x\nb,\n", ":3: expected a label in 'label', but it is empty"),
@@ -246,7 +252,7 @@ def test_a_held_out_label_that_is_not_learned(refused, preset, data, tmp_path):
         (["--task", "regression"], ":2: expected a number in 'label', got 'red'"),
         (["--text", "txt"], "did you mean 'text'?"),
         (["--format", "jsonl"], ":1: not valid JSON"),
-        (["--encoding", "utf-99"], "expected the name of a text encoding such as utf-8"),
+        (["--encoding", "utf-99"], "expected `--encoding` to be the name of a text encoding"),
     ],
 )
 def test_bad_options(refused, preset, data, tmp_path, arguments, message):
@@ -412,8 +418,11 @@ def test_interrupt_keeps_the_best_weights(run, preset, data, tmp_path, monkeypat
 
 
 def in_a_process(code: str, *argv) -> subprocess.Popen:
-    # Tests that are started in the background pass on an interrupt that is ignored.
-    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); " + code
+    # Tests that are started in the background pass on an interrupt that is ignored, nohup a hangup.
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL); " + code
+    )
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, argv)],
         stdout=subprocess.PIPE,
@@ -423,7 +432,10 @@ def in_a_process(code: str, *argv) -> subprocess.Popen:
     )
 
 
-def test_ctrl_c(preset, data, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")]
+)
+def test_a_signal_saves_the_weights(preset, data, tmp_path, number, word):
     code = "import sys; from keras_bert_zoo.cli.main import main; sys.exit(main())"
     process = in_a_process(
         code, "train", *fast(preset, "--epochs", "100000"), "--train", data / "train.csv",
@@ -432,12 +444,12 @@ def test_ctrl_c(preset, data, tmp_path):
     for line in process.stdout:
         if line.startswith("Epoch 3/"):
             break
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     # Also: nothing of TensorFlow's own chatter.
     assert err.strip() == (
-        f"keras-bert-zoo: interrupted; the weights so far are saved in {tmp_path / 'm'}"
+        f"keras-bert-zoo: {word}; the weights so far are saved in {tmp_path / 'm'}"
     )
     assert load_task(tmp_path / "m").labels == ["blue", "green", "red"]
 

@@ -1,0 +1,217 @@
+"""A signal that ends the process ends a command as Ctrl-C does, with a status of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import keras
+import pytest
+
+from keras_bert_zoo.cli import presets
+from keras_bert_zoo.cli.signals import Terminated, held_back_signals, raised_signals
+from tests.cli.conftest import fast, snapshot
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def default_handlers():
+    """Those of a process that was started plainly."""
+    numbers = {signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL,
+               signal.SIGINT: signal.default_int_handler}  # fmt: skip
+    before = {number: signal.signal(number, handler) for number, handler in numbers.items()}
+    yield
+    after = {number: signal.getsignal(number) for number in numbers}
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    assert after == numbers, "the handlers were not put back"
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "word"),
+    [
+        (signal.SIGTERM, 143, "terminated"),
+        (signal.SIGHUP, 129, "hung up"),
+        (signal.SIGINT, 130, "interrupted"),
+    ],
+)
+def test_each_has_its_status(monkeypatch, run, number, status, word):
+    monkeypatch.setattr(presets, "run", lambda args: os.kill(os.getpid(), number))
+    finished = run("presets")
+    assert (finished.status, finished.err) == (status, f"keras-bert-zoo: {word}\n")
+
+
+def test_a_second_one_does_not_undo_what_the_first_began():
+    done = []
+
+    def work():
+        with raised_signals():
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            finally:
+                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), signal.SIGHUP)
+                done.append(True)
+
+    with pytest.raises(Terminated):
+        work()
+    assert done
+
+
+def test_what_is_ignored_stays_ignored(monkeypatch, run):
+    """As under nohup."""
+
+    def hang_up(args):
+        os.kill(os.getpid(), signal.SIGHUP)
+        return 0
+
+    monkeypatch.setattr(presets, "run", hang_up)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert run("presets").status == 0
+    finally:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def test_signals_are_held_back_and_raised_later():
+    for number, kind in ((signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)):
+        saved = []
+
+        def work(number=number, saved=saved):
+            with raised_signals(), held_back_signals():
+                os.kill(os.getpid(), number)
+                saved.append(True)
+
+        with pytest.raises(kind):
+            work()
+        assert saved
+    with raised_signals(), held_back_signals():
+        pass
+
+
+def test_other_threads_have_no_handlers(monkeypatch, run):
+    monkeypatch.setattr(presets, "run", lambda args: 0)
+    results = []
+    thread = threading.Thread(target=lambda: results.append(run("presets").status))
+    thread.start()
+    thread.join()
+    assert results == [0]
+
+
+def train(run, preset, data, output, *more):
+    return run("train", *fast(preset, "--epochs", "5"), "--train", data / "train.csv", "--output",
+               output, *more)  # fmt: skip
+
+
+def test_training_keeps_the_best_weights(run, preset, data, tmp_path, monkeypatch):
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(keras.callbacks.EarlyStopping, "on_epoch_begin", on_epoch_begin)
+    finished = train(run, preset, data, tmp_path / "m", "--dev", data / "dev.csv")
+    assert finished.status == 143
+    assert finished.err.strip() == (
+        f"keras-bert-zoo: terminated; the best weights so far are saved in {tmp_path / 'm'}"
+    )
+    side = json.loads((tmp_path / "m" / "keras_bert_zoo.json").read_text())
+    assert side["training"]["interrupted"] is True
+
+
+def test_before_the_first_step_nothing_is_replaced(run, preset, data, tmp_path, monkeypatch):
+    def on_train_begin(self, logs=None):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "keras_bert_zoo.json").write_text("{}")
+    before = snapshot(tmp_path)
+    monkeypatch.setattr(keras.callbacks.EarlyStopping, "on_train_begin", on_train_begin)
+    finished = train(run, preset, data, tmp_path / "m", "--dev", data / "dev.csv")
+    assert (finished.status, finished.err.strip()) == (
+        143, "keras-bert-zoo: terminated before the first step; nothing is saved",
+    )  # fmt: skip
+    assert snapshot(tmp_path) == before
+
+
+def test_while_the_trained_model_is_saved(run, preset, data, tmp_path, monkeypatch):
+    from keras_bert_zoo.presets import headed
+
+    write = headed.write_tensors
+
+    def kill_and_write(*args, **options):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return write(*args, **options)
+
+    monkeypatch.setattr(headed, "write_tensors", kill_and_write)
+    finished = train(run, preset, data, tmp_path / "m", "--epochs", "1")
+    assert finished.status == 143
+    assert finished.err.strip() == (
+        f"keras-bert-zoo: terminated; the trained weights are saved in {tmp_path / 'm'}"
+    )
+    assert "next:" not in finished.out
+    side = json.loads((tmp_path / "m" / "keras_bert_zoo.json").read_text())
+    assert side["training"]["interrupted"] is False
+
+
+def test_predict_leaves_no_half_of_a_file(run, model, tmp_path, monkeypatch):
+    from keras_bert_zoo.cli.tasks.text import TextCommand
+
+    def terminate(self, task, examples, args):
+        yield {"text": "the first"}
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(TextCommand, "answer_rows", terminate)
+    (tmp_path / "in.txt").write_text("a\nb\n")
+    finished = run("predict", "--model", model, "--input", tmp_path / "in.txt", "--output",
+                   tmp_path / "out.jsonl")  # fmt: skip
+    assert (finished.status, finished.err) == (143, "keras-bert-zoo: terminated\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.txt"]
+    # What went to standard output stays there, whole lines.
+    finished = run("predict", "--model", model, "--input", tmp_path / "in.txt")
+    assert (finished.status, finished.rows) == (143, [{"text": "the first"}])
+
+
+@pytest.mark.parametrize("name", ["export", "convert"])
+def test_export_and_convert_leave_nothing_behind(run, model, tmp_path, monkeypatch, name):
+    """No folder aside, no process of the verifier."""
+    from keras_bert_zoo.export import saved_model
+    from keras_bert_zoo.presets import convert
+
+    asides = []
+
+    def half(aside):
+        asides.append(aside)
+        (aside / "half").write_bytes(b"x")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(saved_model, "_save", lambda module, signatures, aside: half(aside))
+    monkeypatch.setattr(convert, "_write_preset", lambda aside, model, tokenizer: half(aside))
+    words = {
+        "export": ["--model", model, "--output", tmp_path / "out"],
+        "convert": [model, tmp_path / "out", "--to", "preset"],
+    }
+    finished = run(name, *words[name])
+    assert (finished.status, finished.err) == (143, "keras-bert-zoo: terminated\n")
+    assert len(asides) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_before_tensorflow_is_there(data):
+    """The signal comes while a command starts: no traceback."""
+    code = (
+        "import os, signal, sys; from keras_bert_zoo.cli import runtime, main\n"
+        "runtime._start = lambda: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "sys.exit(main.main())"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", code, "convert", "nowhere", "to", "--to", "preset"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert (finished.returncode, finished.stderr) == (143, "keras-bert-zoo: terminated\n")
