@@ -105,7 +105,7 @@ def one_line(text: str, limit: int = LINE_LIMIT) -> str:
     Returns:
         str.
     """
-    return " ".join(_bounded(text.strip(), limit).split("\n"))
+    return " ".join(_bounded(text.strip(" \n"), limit).split("\n"))
 
 
 def _bounded(text: str, limit: int) -> str:

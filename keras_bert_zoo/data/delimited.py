@@ -27,7 +27,7 @@ __all__ = ["delimited_records", "missing_column"]
 
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
 _OTHER_DELIMITERS = (";", "\t", "|", ",")
-_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\r?\n?', re.IGNORECASE)  # Excel's
+_SEPARATOR_LINE = re.compile(r'"?sep=([^"\r\n])"?\r?\n?', re.IGNORECASE)  # Excel's
 _UNNAMED = re.compile(r"(Unnamed: \d+(_level_\d+)?)?")  # what pandas calls a column without a name
 _COLUMN_LIMIT = 1_000_000
 _LISTED_COLUMNS = 30
