@@ -178,7 +178,7 @@ def start_decoder(
     if config.family != "bert":
         raise ConfigError(
             f"A decoder is started from a BERT, got {config.family!r}: name a preset of that "
-            "family as the target."
+            "family as `target`."
         )
     count = config.num_layers if num_layers is None else num_layers
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= config.num_layers:

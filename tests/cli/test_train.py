@@ -433,7 +433,11 @@ def in_a_process(code: str, *argv) -> subprocess.Popen:
 
 
 @pytest.mark.parametrize(
-    ("number", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")]
+    ("number", "word"),
+    [
+        pytest.param(signal.SIGINT, "interrupted", marks=pytest.mark.slow),
+        (signal.SIGTERM, "terminated"),
+    ],
 )
 def test_a_signal_saves_the_weights(preset, data, tmp_path, number, word):
     code = "import sys; from keras_bert_zoo.cli.main import main; sys.exit(main())"
