@@ -12,7 +12,8 @@ from keras_bert_zoo.cli.options import Parser
 DESCRIPTION = """\
 Measure a trained model: accuracy, precision, recall and F1 by label and what is confused with
 what; for a regression, correlations and errors; for other tasks, their field's own metrics. The
-worst errors can be written as JSON Lines, and as one HTML page with plots."""
+worst errors can be written as JSON Lines, and as one HTML page with plots. The file is read as
+the one of training was: its --text, --label, --columns and so on are the defaults."""
 
 EXAMPLES = """
   keras-bert-zoo evaluate --model runs/intents --data test.csv

@@ -14,7 +14,8 @@ from keras_bert_zoo.cli.options import Parser
 DESCRIPTION = """\
 Answer texts from a file or from standard input. Each becomes a line of JSON with the text, its
 label and the label's probability; several labels become lists, a regression only a score. An
-empty line is an empty text and is answered, too."""
+empty line is an empty text and is answered, too. A table is read as the one of training was: its
+--text, --columns and so on are the defaults."""
 
 EXAMPLES = """
   echo "My card has not arrived" | keras-bert-zoo predict --model runs/intents
