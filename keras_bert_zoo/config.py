@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Self
 
+from keras_bert_zoo.config_keys import NEUTRAL_KEYS, REFUSED_KEYS, is_refused, list_unread
 from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.notices import warn_once
 
-# Keys that say nothing about the encoder's arithmetic; they are for other software, for heads
-# (which read them from the same file) or for the record. Kept out of EncoderConfig on purpose.
-_NEUTRAL_KEYS = frozenset(
-    """_name_or_path _attn_implementation architectures attn_implementation bos_token_id
-    eos_token_id sep_token_id cls_token_id mask_token_id unk_token_id
-    chunk_size_feed_forward custom_pipelines auto_map dtype torch_dtype finetuning_task
-    gradient_checkpointing id2label label2id num_labels _num_labels language license name
-    output_attentions output_hidden_states output_past problem_type return_dict
-    return_dict_in_generate task_specific_params tie_encoder_decoder
-    tokenizer_class torchscript transformers_version use_cache use_bfloat16 adapters
-    prefix model_max_length sentence_transformers pooler_fc_size
-    pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head
-    decoder_start_token_id max_length min_length do_sample early_stopping num_beams
-    num_beam_groups diversity_penalty temperature top_k top_p typical_p repetition_penalty
-    length_penalty no_repeat_ngram_size encoder_no_repeat_ngram_size bad_words_ids
-    num_return_sequences output_scores forced_bos_token_id forced_eos_token_id
-    remove_invalid_values exponential_decay_length_penalty suppress_tokens
-    begin_suppress_tokens tf_legacy_loss""".split()
-)
+_logger = logging.getLogger(__name__)
 
 MOST = 1 << 24
 """The largest integer in a configuration: no model has so many rows, or is so wide."""
@@ -36,7 +21,8 @@ MOST_LAYERS = 256
 
 # Why an option that some checkpoints have is not here.
 _REASONS = {
-    "position_embedding_type": "transformers 5 dropped the relative positions of BERT's relatives"
+    "position_embedding_type": "transformers 5 dropped the relative positions of BERT's relatives",
+    "adapters": "merge them into the weights",
 }
 
 _SHOWN = 80  # characters of a value in a message
@@ -124,7 +110,8 @@ class EncoderConfig:
         "directionality": ("bidi",),
         "pooler_type": ("first_token_transform",),
     }
-    """Keys with supported values alone: any other is refused by name, never ignored."""
+    """Keys with supported values alone: any other is refused by name, never ignored. They win over
+    `config_keys.REFUSED_KEYS`, which hold for every family that does not name the key."""
 
     least_segments: ClassVar[int] = 1
     """The least `num_segments`: 0 where a family can do without segment embeddings."""
@@ -220,12 +207,15 @@ class EncoderConfig:
             config: dict. The parsed JSON.
             ignore: names of keys to leave unread although they are unknown or unsupported.
 
+        A key that is known to change what is computed and is not supported is refused. Keys that
+        nobody knows are left unread, and listed in one warning.
+
         Returns:
             EncoderConfig, of the class of the family that `model_type` names. A subclass reads
             its own family alone.
 
         Raises:
-            ConfigError: an option that is unknown or has an unsupported value, by name.
+            ConfigError: an option that has an unsupported value, by name.
         """
         if not isinstance(config, Mapping):
             raise ConfigError(f"config.json must hold a JSON object, got {type(config).__name__}.")
@@ -248,6 +238,7 @@ class EncoderConfig:
         elif family not in (None, cls.family) and "model_type" not in ignored:
             problems.append(f"`model_type` = {short(family)} is not {cls.family!r}")
         values: dict[str, Any] = {}
+        unknown: list[str] = []
         for key, value in config.items():
             if key in ignored or key == "model_type":
                 continue
@@ -255,13 +246,13 @@ class EncoderConfig:
                 values[cls.names[key]] = value
             elif key in cls.fixed:
                 if value not in cls.fixed[key]:
-                    expected = " or ".join(repr(v) for v in cls.fixed[key])
-                    reason = f"; {_REASONS[key]}" if key in _REASONS else ""
-                    problems.append(
-                        f"`{key}` = {short(value)} is not supported (expected {expected}{reason})"
-                    )
-            elif key not in _NEUTRAL_KEYS and key not in cls.neutral:
-                problems.append(f"`{key}` = {short(value)} is unknown")
+                    problems.append(_unsupported(key, value, cls.fixed[key]))
+            elif key in cls.neutral or key in NEUTRAL_KEYS:
+                continue
+            elif is_refused(key, value):
+                problems.append(_unsupported(key, value, REFUSED_KEYS.get(key, (None,))))
+            elif key not in REFUSED_KEYS and key != "adapters":
+                unknown.append(key)
         if values.get("pad_token_id", 0) is None:
             values["pad_token_id"] = 0  # may be null; the id is unused in arithmetic
         problems += cls.adapt(values)
@@ -273,6 +264,8 @@ class EncoderConfig:
                 + ". If a key does not matter for your checkpoint, name it in "
                 "`ignore_config_keys`."
             )
+        if unknown:
+            _warn_of_unknown(cls.family, unknown, config)
         return cls(**values)
 
     @classmethod
@@ -295,6 +288,30 @@ class EncoderConfig:
         if "position_embedding_type" in self.fixed:
             config["position_embedding_type"] = "absolute"
         return config
+
+
+def _unsupported(key: str, value: Any, allowed: Iterable[Any]) -> str:
+    expected = " or ".join(repr(v) for v in allowed)
+    reason = f"; {_REASONS[key]}" if key in _REASONS else ""
+    return f"`{key}` = {short(value)} is not supported (expected {expected}{reason})"
+
+
+def _warn_of_unknown(family: str, keys: list[str], config: Mapping[str, Any]) -> None:
+    """Lists the keys that were left unread, once for the same keys."""
+    classes = config.get("auto_map")
+    own = isinstance(classes, Mapping) and any(
+        str(name).startswith("AutoModel") for name in classes
+    )
+    warn_once(
+        _logger,
+        f"config.json of a {family} model: unknown keys were left unread: {list_unread(keys)}. "
+        + (
+            "The model has code of its own (`auto_map`), which is not run and may read them: "
+            "compare an answer with the original's."
+            if own
+            else "transformers leaves them unread, too."
+        ),
+    )
 
 
 def fitting_families(config: Mapping[str, Any]) -> list[str]:
@@ -320,7 +337,8 @@ def fitting_families(config: Mapping[str, Any]) -> list[str]:
     known = [
         name
         for name, kind in classes.items()
-        if config.keys() <= {*kind.names, *kind.fixed, *kind.neutral, *_NEUTRAL_KEYS}
+        if config.keys()
+        <= {*kind.names, *kind.fixed, *kind.neutral, *NEUTRAL_KEYS, *REFUSED_KEYS, "adapters"}
     ]
     fitting = [name for name in known if said[name] == max(said[other] for other in known)]
     return sorted(fitting, key=lambda name: name != "bert") or ["bert"]

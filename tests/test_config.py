@@ -4,6 +4,7 @@ import contextlib
 
 import pytest
 
+from keras_bert_zoo import notices
 from keras_bert_zoo.config import EncoderConfig, is_regression
 from keras_bert_zoo.encoders.registry import encoder_class, families
 from keras_bert_zoo.errors import ConfigError
@@ -70,6 +71,57 @@ def test_refuses_by_name_what_it_does_not_do(key, value):
     EncoderConfig.from_huggingface(BERT | {key: value}, ignore=[key])
 
 
+# Harmless -> what is harmless about them: found in published files, and read by no encoder.
+HARMLESS = {
+    "eos_token_ids": 2, "loss_type": "ForMaskedLM", "initializer_factor": 1.0,
+    "chunk_size_feed_forward": 8, "torch_dtype": "float16", "use_cache": True, "gradient_checkpoint"
+    "ing": True, "tie_last_hidden_states": True, "function_to_apply": "none", "classifier_size": 3,
+    "sbert_ce_default_activation_function": "torch.nn.modules.linear.Identity", "n_ctx": 512,
+    "sentence_transformers": {"version": "5.1.0"}, "adapters": {"adapters": {}, "config_map": {}},
+    "position_embedding_type": "absolute", "is_decoder": False, "pruned_heads": {}, "my_notes": [1],
+}  # fmt: skip
+REFUSED = {
+    "position_embedding_type": "relative_key", "is_decoder": True, "is_encoder_decoder": True,
+    "add_cross_attention": True, "pruned_heads": {"0": [1]}, "quantization_config": {"bits": 4},
+    "per_layer_config": {"0": {}}, "adapters": {"adapters": {"a": "pfeiffer"}}, "alibi": True,
+    "alibi_starting_size": 512, "feed_forward_type": "geglu", "use_relative_position": True,
+    "rotary_emb_base": 10000.0, "layer_norm_type": "rms_norm", "pre_norm": True, "is_causal": True,
+    "lora_adaptations": ["retrieval"], "max_relative_position": 64, "rms_norm_eps": 1e-6,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", families())
+def test_harmless_keys_load_and_others_are_refused_by_name(family, caplog):
+    cls = encoder_class(family).config_class
+    plain = EncoderConfig.from_huggingface({"model_type": family})
+    notices.forget()
+    assert EncoderConfig.from_huggingface({"model_type": family} | HARMLESS) == plain
+    unread = [record.message for record in caplog.records]
+    assert len(unread) == 1
+    for key in ("my_notes", "n_ctx", "classifier_size"):
+        assert f"`{key}`" in unread[0]
+    assert not any(f"`{key}`" in unread[0] for key in ("eos_token_ids", "loss_type", "adapters"))
+    EncoderConfig.from_huggingface({"model_type": family} | HARMLESS)
+    assert len(caplog.records) == 1  # once
+    for key, value in REFUSED.items():
+        if key in cls.names or key in cls.neutral:
+            continue
+        with pytest.raises(ConfigError, match=f"`{key}` = "):
+            EncoderConfig.from_huggingface({"model_type": family, key: value})
+        ignored = EncoderConfig.from_huggingface({"model_type": family, key: value}, ignore=[key])
+        assert ignored == plain
+
+
+def test_a_model_with_its_own_code_is_told_apart(caplog):
+    notices.forget()
+    custom = {"auto_map": {"AutoModel": "modeling_x.XModel"}, "x" * 500: 1, "a\x1b[31m": 2}
+    EncoderConfig.from_huggingface(BERT | custom)
+    (record,) = caplog.records
+    assert "code of its own (`auto_map`)" in record.message
+    assert len(record.message) < 400
+    assert record.message.isprintable()
+
+
 def test_refuses_a_family_that_is_not_here():
     with pytest.raises(ConfigError, match=r"family 'gpt2' is unknown\. Expected one of: .*bert"):
         EncoderConfig.from_huggingface(BERT | {"model_type": "gpt2"})
@@ -77,9 +129,9 @@ def test_refuses_a_family_that_is_not_here():
 
 def test_lists_all_problems_at_once():
     with pytest.raises(ConfigError) as caught:
-        EncoderConfig.from_huggingface(BERT | {"is_decoder": True, "frobnicate": 1})
+        EncoderConfig.from_huggingface(BERT | {"is_decoder": True, "alibi": True})
     assert "`is_decoder` = True is not supported (expected False)" in str(caught.value)
-    assert "`frobnicate` = 1 is unknown" in str(caught.value)
+    assert "`alibi` = True is not supported (expected False or None)" in str(caught.value)
 
 
 def test_needs_the_model_type():

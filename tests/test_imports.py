@@ -18,7 +18,8 @@ PACKAGE = Path(keras_bert_zoo.__file__).parent
 # on one line know nothing of each other. Imports inside functions and under TYPE_CHECKING are free.
 ORDER = (
     ("errors",),
-    ("files", "arrays"),
+    ("files", "arrays", "notices", "config_keys"),
+    ("schema",),
     ("config",),
     ("text", "layers"),
     ("data",),

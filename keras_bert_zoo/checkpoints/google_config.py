@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from keras_bert_zoo.checkpoints.tensors import LABEL_LIMIT, TensorSource, list_some, show_name
+from keras_bert_zoo.config_keys import NEUTRAL_KEYS, REFUSED_KEYS, is_refused, list_unread
 from keras_bert_zoo.errors import CheckpointError, ConfigError
+from keras_bert_zoo.notices import warn_once
+
+_logger = logging.getLogger(__name__)
 
 # Of tf.contrib.layers.layer_norm, which all three use (google-research/bert, modeling.py).
 LAYER_NORM_EPSILON = 1e-12
@@ -89,18 +94,21 @@ def from_google_config(found: Mapping[str, Any], family: str, path: Path) -> dic
         dict, as of a config.json.
 
     Raises:
-        ConfigError: listing what is missing, unknown or asks for what nobody's code does.
+        ConfigError: listing what is missing or asks for what nobody's code does.
     """
     given = _DEFAULTS[family] | {"initializer_range": 0.02} | dict(found)
     known = (*SHARED_KEYS, *FAMILY_KEYS[family])
     problems = [f"`{key}` is missing" for key in known if key not in given]
+    unknown = []
     for key, value in given.items():
         if key in NEUTRAL_VALUES:
             if value not in NEUTRAL_VALUES[key] or isinstance(value, bool):
                 expected = " or ".join(repr(v) for v in NEUTRAL_VALUES[key])
                 problems.append(f"`{key}` = {value!r:.80} is not supported (expected {expected})")
-        elif key not in known and key not in _UNREAD_KEYS:
-            problems.append(f"`{show_name(key)}` = {value!r:.80} is unknown")
+        elif is_refused(key, value):
+            problems.append(f"`{show_name(key)}` = {value!r:.80} is not supported")
+        elif key not in {*known, *_UNREAD_KEYS, *NEUTRAL_KEYS, *REFUSED_KEYS}:
+            unknown.append(key)
     problems += _wrong_values({key: given[key] for key in known if key in given})
     activation = given.get("hidden_act", "gelu")
     activations = ACTIVATIONS[family]
@@ -110,6 +118,8 @@ def from_google_config(found: Mapping[str, Any], family: str, path: Path) -> dic
         )
     if problems:
         raise ConfigError(f"{path} is no config of Google's {family}: {'; '.join(problems)}.")
+    if unknown:
+        warn_once(_logger, f"{path}: unknown keys were left unread: {list_unread(unknown)}.")
     config: dict[str, Any] = {"model_type": family}
     config |= {key: given[key] for key in known}
     config["hidden_act"] = activations[activation.lower()]
@@ -246,12 +256,16 @@ def to_google_config(
     known = (*SHARED_KEYS, *FAMILY_KEYS[family])
     problems = [f"`{key}` is missing" for key in known if key not in config]
     problems += _wrong_values({key: config[key] for key in known if key in config})
+    unknown = []
     for key, value in config.items():
         if key in known or key in ignored or key in _SILENT_KEYS:
             continue
         expected = _FIXED_VALUES.get(key)
         if expected is None:
-            problems.append(f"`{show_name(key)}` = {value!r:.80} is unknown")
+            if is_refused(key, value):
+                problems.append(f"`{show_name(key)}` = {value!r:.80} (Google's has no such option)")
+            elif key not in NEUTRAL_KEYS and key not in REFUSED_KEYS:
+                unknown.append(key)
         elif value not in expected:
             values = " or ".join(repr(v) for v in expected)
             problems.append(f"`{key}` = {value!r:.80} (Google's has {values})")
@@ -271,6 +285,8 @@ def to_google_config(
             f"Google's format of {family} cannot say all of this config: {'; '.join(problems)}. To "
             "leave a key out, name it in `ignore_config_keys`."
         )
+    if unknown:
+        warn_once(_logger, f"Unknown keys of config.json were left out: {list_unread(unknown)}.")
     return {key: config[key] for key in known} | {"hidden_act": back[str(activation)]}
 
 

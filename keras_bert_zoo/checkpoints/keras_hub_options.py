@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,8 +10,11 @@ from keras_bert_zoo.checkpoints.keras_hub_config import is_size, mismatched_coun
 from keras_bert_zoo.checkpoints.keras_hub_layout import Family, Head
 from keras_bert_zoo.checkpoints.keras_hub_names import FAMILIES, TANH_GELU
 from keras_bert_zoo.checkpoints.tensors import show_name
-from keras_bert_zoo.config import _NEUTRAL_KEYS
+from keras_bert_zoo.config_keys import NEUTRAL_KEYS, REFUSED_KEYS, is_refused, list_unread
 from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.notices import warn_once
+
+_logger = logging.getLogger(__name__)
 
 _OURS = frozenset({"model_type", "initializer_range", "pad_token_id", "tie_word_embeddings"})
 
@@ -82,13 +86,17 @@ def backbone_options(
     """Returns the options of KerasHub's constructor, or raises ConfigError with all reasons."""
     heads = family.heads.values()
     known = {key for keys in family.config.values() for key in keys}
-    known |= {*family.fixed, *family.neutral, *_OURS, *_NEUTRAL_KEYS}
-    known |= {key for other in heads for key in (*other.config.values(), *other.fixed)}
+    known |= {*family.fixed, *family.neutral, *_OURS, *NEUTRAL_KEYS}
+    known |= {key for kind in heads for key in (*kind.config.values(), *kind.fixed)}
+    other = {key: value for key, value in config.items() if key not in known}
     problems = [
-        f"`{show_name(key)}` = {value!r:.80} is unknown"
-        for key, value in config.items()
-        if key not in known
+        f"`{show_name(key)}` = {value!r:.80} is not supported"
+        for key, value in other.items()
+        if is_refused(key, value)
     ]
+    unknown = [key for key in other if key not in REFUSED_KEYS and not is_refused(key, other[key])]
+    if unknown:
+        warn_once(_logger, f"Unknown keys of config.json were left out: {list_unread(unknown)}.")
     fixed = {**family.fixed, **(head.fixed if head else {})}
     for key, values in fixed.items():
         value = _value(family, config, key, values[0])

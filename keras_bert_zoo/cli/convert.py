@@ -48,13 +48,7 @@ def add_arguments(parser: Parser) -> None:
         action="store_true",
         help="leave out the heads: write the encoder, with its pooler where the format has one",
     )
-    parser.add_argument(
-        "--ignore-config-keys",
-        metavar="NAMES",
-        type=options.comma_separated,
-        default=[],
-        help="keys of the config.json to leave unread; default: none",
-    )
+    options.add_ignore_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 

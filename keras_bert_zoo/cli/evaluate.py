@@ -41,6 +41,7 @@ def add_arguments(parser: Parser) -> None:
     )
     parser.add_argument("--batch-size", type=options.positive_int, default=64, help="texts at once")
     options.add_dtype_option(parser, default="float32")
+    options.add_ignore_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 

@@ -46,6 +46,7 @@ def add_arguments(parser: Parser) -> None:
         default="float32",
         help="precision of the encoder's arithmetic; answers are float32 in any case",
     )
+    options.add_ignore_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
 
     from keras_bert_zoo.tasks.registry import load_task
 
-    task = load_task(args.model)
+    task = load_task(args.model, ignore_config_keys=args.ignore_config_keys)
     export = task.export(args.output, version=args.version, dtype=args.dtype, **more)
     if args.json:
         values = dataclasses.asdict(export)

@@ -105,6 +105,7 @@ def add_arguments(parser: Parser) -> None:
         "--batch-size", type=options.positive_int, default=64, help="passages at once"
     )
     options.add_dtype_option(parser, default="float32")
+    options.add_ignore_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -133,9 +134,10 @@ def run(args: argparse.Namespace) -> int:
         "retriever_weight": args.retriever_weight,
     }
     check_search(**search)  # before the models are loaded
+    ignored = {"ignore_config_keys": args.ignore_config_keys}
     task = OpenDomainQuestionAnswerer(
-        TextEmbedder.from_preset(args.retriever),
-        QuestionAnswerer.load(args.reader, dtype=keras_dtype(args.dtype, tf)),
+        TextEmbedder.from_preset(args.retriever, **ignored),
+        QuestionAnswerer.load(args.reader, dtype=keras_dtype(args.dtype, tf), **ignored),
         documents,
         passage_tokens=args.passage_tokens,
         passage_overlap=args.passage_overlap,

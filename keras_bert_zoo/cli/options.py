@@ -295,6 +295,18 @@ def table_options(args: argparse.Namespace) -> dict[str, Any]:
     return options
 
 
+def add_ignore_option(parser: Any) -> None:
+    """Adds the keys of config.json that are not to be read."""
+    parser.add_argument(
+        "--ignore-config-keys",
+        metavar="NAMES",
+        type=comma_separated,
+        default=[],
+        help="keys of the model's config.json to leave unread although they are not supported, "
+        "comma-separated; default: none",
+    )
+
+
 def add_dtype_option(parser: Any, default: str) -> None:
     """Adds the precision of the arithmetic."""
     parser.add_argument(

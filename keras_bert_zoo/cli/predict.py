@@ -42,6 +42,7 @@ def add_arguments(parser: Parser) -> None:
     )
     parser.add_argument("--batch-size", type=options.positive_int, default=64, help="texts at once")
     options.add_dtype_option(parser, default="float32")
+    options.add_ignore_option(parser)
 
 
 def add_task_options(parser: Parser, argv: Sequence[str]) -> None:

@@ -71,7 +71,7 @@ def load_saved_task(args: argparse.Namespace, command: TaskCommand) -> Any:
     """Starts TensorFlow and loads a saved task.
 
     Args:
-        args: `model`, `dtype`, `verbose`, and the task's own.
+        args: `model`, `dtype`, `ignore_config_keys`, `verbose`, and the task's own.
         command: what `saved_command` returned.
 
     Returns:
@@ -87,6 +87,10 @@ def load_saved_task(args: argparse.Namespace, command: TaskCommand) -> Any:
 
     from keras_bert_zoo.tasks.registry import load_task
 
-    task = load_task(args.model, dtype=keras_dtype(args.dtype, tf))
+    task = load_task(
+        args.model,
+        dtype=keras_dtype(args.dtype, tf),
+        ignore_config_keys=args.ignore_config_keys,
+    )
     command.check_loaded(task, args)
     return task

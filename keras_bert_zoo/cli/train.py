@@ -126,13 +126,7 @@ def add_arguments(parser: Parser) -> None:
         help="mirrored: on all GPUs of this machine",
     )
     group.add_argument("--tensorboard", metavar="DIR", help="write logs for TensorBoard here")
-    group.add_argument(
-        "--ignore-config-keys",
-        metavar="NAMES",
-        type=options.comma_separated,
-        default=[],
-        help="keys of the preset's config.json to leave unread; default: none",
-    )
+    options.add_ignore_option(group)
     parser.add_argument(
         "--json",
         action="store_true",

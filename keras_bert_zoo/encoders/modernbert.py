@@ -127,6 +127,7 @@ class ModernBertConfig(EncoderConfig):
         "pruned_heads": ({}, None),
         "quantization_config": (None,),
         "position_embedding_type": ("absolute", "rope"),
+        "head_dim": (None,),  # transformers gives the rotary tables this width
     }
     # How weights start, how a GPU kernel rounds, how training gathers its loss, and an epsilon
     # that nothing reads (`norm_eps` is the one that counts).

@@ -6,6 +6,7 @@ What a file asks for and `ByteBpeTokenizer` does not do is refused by name, neve
 from __future__ import annotations
 
 import json
+import logging
 import os
 import pathlib
 from collections.abc import Mapping
@@ -13,12 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.files import parse_json
+from keras_bert_zoo.notices import warn_once
 from keras_bert_zoo.text import byte_bpe_model, tokenizer_files
 from keras_bert_zoo.text.special_tokens import AddedToken
 from keras_bert_zoo.text.tokenizer_files import ALL_NAMED, NAMED, Packing, Template
 
 if TYPE_CHECKING:
     from keras_bert_zoo.text.byte_bpe import ByteBpeTokenizer
+
+_logger = logging.getLogger(__name__)
 
 # Classes that take RoBERTa's special tokens and template for granted.
 _LIKE_ROBERTA = frozenset({"RobertaTokenizer", "LongformerTokenizer", "LEDTokenizer"})
@@ -75,8 +79,13 @@ def read_merges(path: str | os.PathLike[str]) -> list[tuple[str, str]]:
         ConfigError: the file is missing or not UTF-8, or a line is not of two tokens.
     """
     merges = []
+    blank = 0
     for number, line in enumerate(tokenizer_files.read_lines(path, "merges"), 1):
+        line = line.removeprefix("\ufeff") if number == 1 else line
         if line.startswith("#version"):
+            continue
+        if not line.strip():
+            blank += 1
             continue
         pair = line.split(" ")
         if len(pair) != 2 or not all(pair):
@@ -85,6 +94,8 @@ def read_merges(path: str | os.PathLike[str]) -> list[tuple[str, str]]:
                 f"{line!r:.80}"
             )
         merges.append((pair[0], pair[1]))
+    if blank:
+        warn_once(_logger, f"{os.fspath(path)}: {blank:,} blank lines were passed over.")
     return merges
 
 
@@ -94,7 +105,7 @@ def read_directory(directory: str | os.PathLike[str]) -> dict[str, Any]:
     config = tokenizer_files.read_json(folder / "tokenizer_config.json")
     fast = tokenizer_files.read_json(folder / "tokenizer.json")
     path = folder / "tokenizer_config.json"
-    tokenizer_files.check_keys(config, _KNOWN, "a byte-level BPE tokenizer", path)
+    tokenizer_files.check_fields(config, _KNOWN, path)
     tokenizer_files.check_sides(config, fast, folder)
     kind = tokenizer_files.class_name(folder, _BY_MODEL_TYPE)
     if not fast and kind is not None and kind not in _LIKE_ROBERTA:
@@ -129,7 +140,7 @@ def _name_tokens(
     kind: str | None,
 ) -> None:
     """Puts the named and added tokens into the options."""
-    known = {*options["vocabulary"], *added}
+    known = {*options["vocabulary"], *(t.content for t in added.values() if t.id is not None)}
     named = tokenizer_files.named_tokens(folder, config, NAMED)
     for name in NAMED:
         token = named.get(name, options.get(name))
@@ -144,6 +155,14 @@ def _name_tokens(
                 f"expected one {name} in {folder}, got {token!r:.60} in tokenizer_config.json and "
                 f"{said!r:.60} in the post_processor of tokenizer.json"
             )
+        if name == "mask_token" and token is not None and token not in known:
+            warn_once(
+                _logger,
+                f"{folder}: the vocabulary has no mask_token {token!r:.80}; the tokenizer is "
+                "loaded without one, which serves everything but masked language models.",
+            )
+            added.pop(token, None)
+            token = None
         if token is None and name != "mask_token":
             raise ConfigError(
                 f"expected {name} in {folder / 'tokenizer_config.json'}, found none; name the "

@@ -97,7 +97,7 @@ def tokenizer_kind(folder: pathlib.Path) -> str:
     if len(models) > 1 or (models and pieces):
         raise ConfigError(
             f"expected one vocabulary in {folder}, got {[*models, *['vocab.txt'] * pieces]}; "
-            "delete those that do not belong to the model"
+            "delete the files that do not belong to the model"
         )
     if models:
         return "SentencePiece"

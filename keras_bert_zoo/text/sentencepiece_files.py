@@ -58,7 +58,7 @@ def read_directory(directory: str | os.PathLike[str]) -> dict[str, Any]:
     config = tokenizer_files.read_json(folder / "tokenizer_config.json")
     fast = tokenizer_files.read_json(folder / "tokenizer.json")
     path = folder / "tokenizer_config.json"
-    tokenizer_files.check_keys(config, _KNOWN_FIELDS, "a SentencePiece tokenizer", path)
+    tokenizer_files.check_fields(config, _KNOWN_FIELDS, path)
     kwargs = config.get("sp_model_kwargs")
     if kwargs:
         raise ConfigError(f"sp_model_kwargs={kwargs!r:.80} in {path} is not supported")

@@ -62,7 +62,8 @@ class Tokenizer(abc.ABC):
             twice = [token for token in vocabulary if token in seen or seen.add(token)]  # type: ignore[func-returns-value]
             raise ConfigError(
                 f"expected a vocabulary of distinct tokens, got {len(twice)} duplicates, "
-                f"among them {twice[:3]!r}; remove them"
+                f"among them {twice[:3]!r}; a token's place is its id, so give the repeats names "
+                "of their own instead of taking them out"
             )
         named = {
             "unk_token": unk_token,

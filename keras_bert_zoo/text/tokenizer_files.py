@@ -7,6 +7,7 @@ in the directory under the names that transformers gives its files.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sized
@@ -15,10 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from keras_bert_zoo import files
 from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.notices import warn_once
 from keras_bert_zoo.text.special_tokens import AddedToken
 
 if TYPE_CHECKING:
     from keras_bert_zoo.text.tokenizer import Tokenizer
+
+_logger = logging.getLogger(__name__)
 
 NAMED = ("unk_token", "cls_token", "sep_token", "pad_token", "mask_token")
 ALL_NAMED = ("bos_token", "eos_token", *NAMED)
@@ -30,6 +34,7 @@ _VOCABULARY_LIMIT_BYTES = 32_000_000
 # Each costs some kilobytes in the tables that find it. Vocabularies that are extended for a field
 # get some thousands.
 _ADDED_LIMIT = 100_000
+_GAPS_LIMIT = 10_000  # ids without a token; the files that have any have a few
 _ADDED_CHARACTERS = 512  # what it takes to see which can overlap grows with the square
 # What tokenizer.json says of cutting and padding. transformers cuts and pads as each call asks, by
 # default not at all: of these it takes the sides, and the token for padding where no other file
@@ -93,36 +98,68 @@ def read_lines(path: str | os.PathLike[str], what: str) -> list[str]:
         raise ConfigError(
             f"expected {what} in UTF-8 at {path}, got other bytes at {error.start}"
         ) from error
-    lines = [line.removesuffix("\r") for line in text.split("\n")]
-    return lines if lines[-1] else lines[:-1]
+    lines = text.split("\n")
+    if not lines[-1]:
+        lines.pop()
+    return [line.removesuffix("\r") for line in lines]
 
 
-def tokens_in_order(ids: Any, path: pathlib.Path) -> list[str]:
+def tokens_in_order(ids: Any, path: pathlib.Path, *, gaps: bool = False) -> list[str]:
     """The tokens of a vocabulary by their ids.
 
     Args:
         ids: token to id.
         path: for messages.
+        gaps: bool. Whether some ids may have no token, as transformers saves a vocab.txt with
+            repeated or blank lines. They get a stand-in, which no text holds; see `fill_gaps`.
 
     Raises:
         ConfigError: it is no object, or its ids are not 0 to the last, once each.
     """
     if not isinstance(ids, Mapping) or not ids:
         raise ConfigError(f"expected a vocabulary as an object of ids in {path}, got {ids!r:.80}")
-    tokens: list[str | None] = [None] * len(ids)
+    most = len(ids) + min(len(ids), _GAPS_LIMIT) if gaps else len(ids)
+    seen: set[int] = set()
     for token, token_id in ids.items():
         if (
             not isinstance(token_id, int)
             or isinstance(token_id, bool)
-            or not 0 <= token_id < len(ids)
-            or tokens[token_id] is not None
+            or not 0 <= token_id < most
+            or token_id in seen
         ):
+            most_once = "at most once each" if gaps else "once each"
             raise ConfigError(
-                f"expected the ids 0 to {len(ids) - 1} once each in {path}, got {token_id!r:.40} "
+                f"expected the ids 0 to {most - 1} {most_once} in {path}, got {token_id!r:.40} "
                 f"for {token!r:.60}"
             )
+        seen.add(token_id)
+    return fill_gaps(ids, max(seen) + 1)
+
+
+def fill_gaps(ids: Mapping[str, int], count: int) -> list[str]:
+    """The tokens of a vocabulary by their ids, with a stand-in for each id that has no token.
+
+    Args:
+        ids: token -> id; of no two tokens the same.
+        count: int. One more than the highest id.
+
+    Returns:
+        list of str. A stand-in has a space in it, so no word of a text is like it.
+
+    >>> fill_gaps({"a": 0, "b": 2}, 3)
+    ['a', '[id 1 is free]', 'b']
+    """
+    tokens: list[str | None] = [None] * count
+    for token, token_id in ids.items():
         tokens[token_id] = token
-    return [token for token in tokens if token is not None]
+    return [_stand_in(i, ids) if token is None else token for i, token in enumerate(tokens)]
+
+
+def _stand_in(token_id: int, taken: Mapping[str, int]) -> str:
+    name = f"[id {token_id} is free]"
+    while name in taken:
+        name = f"[{name}]"
+    return name
 
 
 def check_keys(value: Mapping[str, Any], known: Iterable[str], what: str, path: object) -> None:
@@ -131,6 +168,54 @@ def check_keys(value: Mapping[str, Any], known: Iterable[str], what: str, path: 
     if unknown:
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         raise ConfigError(f"expected options of {what} in {path}, got {unknown[:5]!r:.300}{more}")
+
+
+def check_fields(config: Mapping[str, Any], known: Iterable[str], path: pathlib.Path) -> None:
+    """Compares the keys of a tokenizer_config.json with those that are known.
+
+    What is known to change the ids of texts and is not supported is refused. Other keys that are
+    unknown are listed in a warning: transformers' tokenizers do not read them.
+
+    Args:
+        config: the file's contents.
+        known: the keys that a kind of tokenizer reads, or that change nothing.
+        path: of the file.
+
+    Raises:
+        ConfigError: naming the first such key and its value.
+    """
+    for key, harmless in _CHANGING.items():
+        if key in config and config[key] not in harmless:
+            raise ConfigError(
+                f"{key}={config[key]!r:.80} in {path} is not supported; only {harmless[0]!r}"
+            )
+    unknown = sorted(set(config) - {*known, *_NEUTRAL, *_CHANGING})
+    if unknown:
+        shown = ", ".join(f"`{ascii(key)[1:-1][:80]}`" for key in unknown[:12])
+        more = f" and {len(unknown) - 12} more" if len(unknown) > 12 else ""
+        warn_once(_logger, f"{path}: unknown keys were left unread: {shown}{more}.")
+
+
+# Keys of tokenizer_config.json that change the ids of texts, whatever the tokenizer, and the values
+# that do not.
+_CHANGING: dict[str, tuple[Any, ...]] = {
+    "split_special_tokens": (False, None),
+    "normalization": (False, None),  # BERTweet's: of addresses and emoji
+    "do_word_tokenize": (True, None),  # these of Japanese BERT
+    "do_subword_tokenize": (True, None),
+    "word_tokenizer_type": ("basic", None),
+    "subword_tokenizer_type": ("wordpiece", None),
+    "mecab_kwargs": (None, {}),
+    "sudachi_kwargs": (None, {}),
+    "jumanpp_kwargs": (None, {}),
+}
+# Keys that change nothing, or nothing of what an encoder reads.
+_NEUTRAL = frozenset(
+    """add_bos_token add_eos_token add_prefix_space add_special_tokens chat_template
+    errors fix_mistral_regex from_slow full_tokenizer_file image_token legacy
+    max_len_sentences_pair max_len_single_sentence return_token_type_ids return_tensors
+    tokenizer_type use_default_system_prompt""".split()
+)
 
 
 def class_name(folder: pathlib.Path, by_model_type: Mapping[str, str]) -> str | None:

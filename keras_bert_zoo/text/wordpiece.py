@@ -97,7 +97,8 @@ class WordPieceTokenizer(Tokenizer):
         tokenizer_class: str | None = None,
     ) -> None:
         if isinstance(vocabulary, str | os.PathLike):
-            vocabulary = wordpiece_files.read_vocabulary(vocabulary)
+            # Blank lines at the end are no tokens of a model of which nothing else is known.
+            vocabulary = wordpiece_files.read_vocabulary(vocabulary, rows=0)
         super().__init__(
             vocabulary,
             unk_token=unk_token,

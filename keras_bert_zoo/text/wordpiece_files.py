@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.files import GOOGLE_CONFIGS
+from keras_bert_zoo.notices import warn_once
 from keras_bert_zoo.text import tokenizer_files
 from keras_bert_zoo.text.special_tokens import AddedToken
 from keras_bert_zoo.text.tokenizer_files import ALL_NAMED, NAMED, Packing, Template
@@ -27,6 +28,8 @@ from keras_bert_zoo.text.wordpiece_classes import (
     REFUSED,
     Kind,
 )
+from keras_bert_zoo.text.wordpiece_vocabulary import is_safe_in_lines, vocabulary_of
+from keras_bert_zoo.text.wordpiece_vocabulary import read_vocabulary as read_vocabulary
 
 if TYPE_CHECKING:
     from keras_bert_zoo.text.wordpiece import WordPieceTokenizer
@@ -54,18 +57,6 @@ _KNOWN_FIELDS = frozenset(
 )  # fmt: skip
 
 
-def read_vocabulary(path: str | os.PathLike[str]) -> list[str]:
-    """The tokens of a vocab.txt, one a line.
-
-    Raises:
-        ConfigError: the file is missing, empty or not UTF-8.
-    """
-    lines = tokenizer_files.read_lines(path, "a vocabulary")
-    if not lines:
-        raise ConfigError(f"expected a vocabulary of one token a line at {path}, got no line")
-    return lines
-
-
 def read_directory(directory: str | os.PathLike[str]) -> dict[str, Any]:
     """The arguments of WordPieceTokenizer for a Hugging Face directory."""
     folder = pathlib.Path(directory)
@@ -84,7 +75,7 @@ def read_directory(directory: str | os.PathLike[str]) -> dict[str, Any]:
             f"expected a tokenizer as `tokenizers` writes it in {fast_path}, "
             f"got another structure ({type(error).__name__}: {error})"
         ) from error
-    options["vocabulary"] = _vocabulary(folder, options.get("vocabulary"))
+    options["vocabulary"] = vocabulary_of(folder, options.get("vocabulary"))
     if kind is None and not fast and {"<s>", "[CLS]"} <= set(options["vocabulary"]):
         raise ConfigError(
             f"expected a tokenizer_config.json in {folder} whose tokenizer_class says whether "
@@ -103,6 +94,7 @@ def read_directory(directory: str | os.PathLike[str]) -> dict[str, Any]:
     names = _names(folder, config, assumed, added, template if kind is None else None)
     names |= {"unk_token": options.pop("unk_token", names["unk_token"])} if as_it_is else {}
     options.pop("unk_token", None)
+    _drop_missing_mask(names, {*options["vocabulary"]}, added, folder)
     options.update({key: names[key] for key in NAMED})
     if kind is None:  # a class has its own pad_token
         tokenizer_files.check_padding(names["pad_token"], folder, config, fast)
@@ -155,21 +147,25 @@ def _assumed(template: Template | None) -> Kind:
     return Kind({key: names[key] for key in NAMED})
 
 
-def _vocabulary(folder: pathlib.Path, fast: list[str] | None) -> list[str]:
-    """The pieces of vocab.txt or tokenizer.json, which must not differ."""
-    path = folder / "vocab.txt"
-    if not tokenizer_files.is_there(path):
-        if fast is None:
-            raise ConfigError(f"expected vocab.txt or tokenizer.json in {folder}, found neither")
-        return fast
-    vocabulary = read_vocabulary(path)
-    if fast not in (None, vocabulary):
-        raise ConfigError(
-            f"expected the same vocabulary in vocab.txt and tokenizer.json in {folder}, "
-            f"got {len(vocabulary)} and {len(fast or [])} tokens that differ; "
-            "delete the one that does not belong to the model"
-        )
-    return vocabulary
+def _drop_missing_mask(
+    names: dict[str, str | None],
+    vocabulary: set[str],
+    added: dict[str, AddedToken],
+    folder: pathlib.Path,
+) -> None:
+    """Does without a mask token that the vocabulary lacks: only masked language models use it."""
+    token = names["mask_token"]
+    if token is None or token in vocabulary:
+        return
+    if token in added and added[token].id is not None:
+        return
+    added.pop(token, None)
+    names["mask_token"] = None
+    warn_once(
+        _logger,
+        f"{folder}: the vocabulary has no mask_token {token!r:.80}; the tokenizer is loaded "
+        "without one, which serves everything but masked language models.",
+    )
 
 
 def _names(
@@ -267,7 +263,7 @@ def _inferred(
 
 def _check_config(config: Mapping[str, Any], path: pathlib.Path) -> None:
     """Raises ConfigError for what tokenizer_config.json asks for and no option does."""
-    tokenizer_files.check_keys(config, _KNOWN_FIELDS, "a BERT tokenizer", path)
+    tokenizer_files.check_fields(config, _KNOWN_FIELDS, path)
     if config.get("never_split"):
         raise ConfigError(f"never_split={config['never_split']!r:.80} in {path} is not supported")
     for key, only in (
@@ -337,7 +333,7 @@ def _from_fast(fast: Mapping[str, Any], path: pathlib.Path) -> dict[str, Any]:
     return flags | {
         "unk_token": unk_token,
         "max_characters_per_word": longest,
-        "vocabulary": tokenizer_files.tokens_in_order(model.get("vocab"), path),
+        "vocabulary": tokenizer_files.tokens_in_order(model.get("vocab"), path, gaps=True),
     }
 
 
@@ -394,7 +390,7 @@ def write_directory(directory: str | os.PathLike[str], tokenizer: WordPieceToken
     )
     if tokenizer.max_characters_per_word != 100:
         name = None
-    if any("\n" in token or token.endswith("\r") for token in tokenizer.pieces):
+    if not is_safe_in_lines(tokenizer.pieces):
         name = None
     config: dict[str, Any] = {
         "tokenizer_class": name or "PreTrainedTokenizerFast",

@@ -650,7 +650,7 @@ def test_robertas_segment_is_added_to_its_positions(presets, tmp_path):
         ("Roberta", {"type_vocab_size": 2}, "`type_vocab_size` = 2, where KerasHub always has 1"),
         ("Bert", {"attention_probs_dropout_prob": 0.3}, "where KerasHub has one `dropout`"),
         ("Bert", {"position_embedding_type": "relative_key"}, "`position_embedding_type`"),
-        ("Bert", {"head_dim": 16}, "`head_dim` = 16 is unknown"),
+        ("Bert", {"alibi": True}, "`alibi` = True is not supported"),
         ("DebertaV3", {"position_buckets": -1}, "`position_buckets` = -1"),
         ("DebertaV3", {"conv_kernel_size": 3}, "`conv_kernel_size` = 3, where KerasHub always"),
         ("Bert", {"architectures": ["BertForTokenClassification"]}, "cannot hold the head of Bert"),

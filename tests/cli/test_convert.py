@@ -56,7 +56,7 @@ def test_messages_name_flags_where_python_has_options(refused, tmp_path):
     strange = tmp_path / "strange"
     shutil.copytree(source, strange)
     config = (strange / "config.json").read_text()
-    (strange / "config.json").write_text(config.replace("{", '{"new_option": 1,', 1))
+    (strange / "config.json").write_text(config.replace("{", '{"alibi": true,', 1))
     found = refused("convert", str(strange), str(tmp_path / "out"), "--to", "preset")
-    assert "`new_option` = 1 is unknown" in found
+    assert "`alibi` = True is not supported" in found
     assert "name it in `--ignore-config-keys`" in found

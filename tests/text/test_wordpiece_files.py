@@ -117,7 +117,8 @@ SINGLE = added("[M]", single_word=True)
         ({"tokenizer_config__json": {"never_split": ["x"]}}, "never_split=['x'] in"),
         ({"tokenizer_config__json": {"do_basic_tokenize": False}}, "do_basic_tokenize=false"),
         ({"tokenizer_config__json": {"truncation_side": "left"}}, "truncation_side='left'"),
-        ({"tokenizer_config__json": {"sentencepiece": 1}}, "got ['sentencepiece']"),
+        ({"tokenizer_config__json": {"split_special_tokens": True}}, "split_special_tokens=True"),
+        ({"tokenizer_config__json": {"word_tokenizer_type": "mecab"}}, "word_tokenizer_type='me"),
         (
             {"tokenizer_config__json": {"added_tokens_decoder": {"4": SINGLE}}},
             "single_word=true of the added token '[M]'",
@@ -186,7 +187,8 @@ def changed(path, value):
         ("model/vocab", {"[PAD]": 0.0}, "got 0.0 for '[PAD]'"),
         ("model/vocab", {"[PAD]": "x", "a": 1}, "got 'x' for '[PAD]'"),
         ("model/vocab", {"[PAD]": 0, "a": -1}, "got -1 for 'a'"),
-        ("model/vocab", {"[PAD]": 0, "a": 2}, "expected the ids 0 to 1 once each in"),
+        ("model/vocab", {"[PAD]": 0, "a": 4}, "expected the ids 0 to 3 at most once each in"),
+        ("model/vocab", {"[PAD]": 0, "a": 10**12}, "the ids 0 to 3 at most once each in"),
         ("normalizer", ["BertNormalizer"], "expected a BertNormalizer normalizer in"),
         ("normalizer/foo", 1, "expected options of a BertNormalizer normalizer in"),
         ("normalizer/lowercase", "false", "expected lowercase of true or false in"),
@@ -511,7 +513,6 @@ def test_refused_configs(tmp_path, files, message):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"vocab__txt": lines([*VOCABULARY, "the"])}, "1 duplicates, among them ['the']"),
         ({"vocab__txt": lines(MPNET)}, "says whether <s> or [CLS] begins a text"),
         ({"vocab__txt": lines(VOCABULARY), "config__json": {"model_type": "roformer"}}, "jieba"),
         ({"vocab__txt": lines(VOCABULARY), "config__json": {"model_type": "roberta"}}, "'roberta'"),

@@ -1,0 +1,122 @@
+"""Odd files of vocabularies: no line moves an id, and transformers gives the same ids."""
+
+import json
+
+import pytest
+
+from keras_bert_zoo import notices
+from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.text import WordPieceTokenizer
+from keras_bert_zoo.text.wordpiece_vocabulary import read_vocabulary
+
+PLAIN = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "##s", "sat", "dog"]
+TEXTS = ["the cats sat dog", "[MASK] the", "dogs [SEP] s", "id 6 is free"]
+
+
+def spoilt(token, instead):
+    return [instead if line == token else line for line in PLAIN]
+
+
+def lines(tokens, end="\n"):
+    return "".join(f"{token}{end}" for token in tokens).encode()
+
+
+# Name -> the file; the ids of "the cats sat dog" as transformers 5.24 gives them, without [CLS] and
+# [SEP]; and what the warning says.
+ODD = {
+    "plain": (lines(PLAIN), [5, 6, 7, 8, 9], ""),
+    "space": (lines(spoilt("cat", "cat ")), [5, 6, 7, 8, 9], ""),
+    "tab": (lines(spoilt("cat", "cat\t\t")), [5, 6, 7, 8, 9], ""),
+    "form feed": (lines(spoilt("cat", "cat\f")), [5, 6, 7, 8, 9], ""),
+    "next line": (lines(spoilt("cat", "cat\x85")), [5, 6, 7, 8, 9], ""),
+    "line separator": (lines(spoilt("cat", "cat\u2028")), [5, 6, 7, 8, 9], ""),
+    "no-break space": (lines(spoilt("cat", "cat\xa0\u3000")), [5, 6, 7, 8, 9], ""),
+    "file separator": (lines(spoilt("cat", "cat\x1c")), [5, 1, 8, 9], ""),  # not Rust's space
+    "zero width space": (lines(spoilt("cat", "cat\u200b")), [5, 1, 8, 9], ""),
+    "space before": (lines(spoilt("cat", " cat")), [5, 1, 8, 9], ""),
+    "carriage return": (lines(spoilt("cat", "ca\rt")), [5, 1, 8, 9], ""),
+    "windows": (lines(PLAIN, "\r\n"), [5, 6, 7, 8, 9], ""),
+    "windows, twice": (lines(PLAIN, "\r\r\n"), [5, 6, 7, 8, 9], ""),
+    "no last line feed": (lines(PLAIN)[:-1], [5, 6, 7, 8, 9], ""),
+    "mark": (b"\xef\xbb\xbf" + lines(PLAIN), [5, 6, 7, 8, 9], "byte-order mark"),
+    "blank": (lines([*PLAIN[:6], "", *PLAIN[6:]]), [5, 7, 8, 9, 10], "1 of its lines are blank"),
+    "two blank": (lines([*PLAIN[:6], "", " ", *PLAIN[6:]]), [5, 8, 9, 10, 11], "2 of its lines"),
+    "blank at the end": (lines([*PLAIN, "", ""]), [5, 6, 7, 8, 9], "2 of its lines are blank"),
+    "twice": (
+        lines([*PLAIN[:6], "the", *PLAIN[6:]]),
+        [6, 7, 8, 9, 10],
+        "the last counts ('the' on lines 6 and 7)",
+    ),
+    "special twice": (lines([*PLAIN, "[SEP]"]), [5, 6, 7, 8, 9], "'[SEP]' on lines 4 and 11"),
+    "twice but for a space": (lines([*PLAIN, "cat "]), [5, 10, 7, 8, 9], "'cat' on lines 7 and 11"),
+    "no mask": (lines([*PLAIN[:4], *PLAIN[5:]]), [4, 5, 6, 7, 8], "has no mask_token '[MASK]'"),
+}
+
+
+def write(folder, content, vocab_size=None):
+    (folder / "vocab.txt").write_bytes(content)
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
+    if vocab_size is not None:
+        config = {"model_type": "bert", "vocab_size": vocab_size}
+        (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_ids_are_those_of_transformers(tmp_path, caplog, name):
+    content, ids, warning = ODD[name]
+    notices.forget()
+    tokenizer = WordPieceTokenizer.from_directory(write(tmp_path, content))
+    assert tokenizer.tokenize(TEXTS[:1]).to_list() == [ids]
+    messages = [record.message for record in caplog.records]
+    assert len(messages) == bool(warning), messages
+    assert warning in "".join(messages)
+    assert "delete" not in "".join(messages)
+    # What is saved has the same ids, here and in transformers (below).
+    tokenizer.save(tmp_path / "saved")
+    assert WordPieceTokenizer.from_directory(tmp_path / "saved").vocabulary == tokenizer.vocabulary
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("name", ODD)
+def test_transformers_gives_the_same(tmp_path, name):
+    transformers = pytest.importorskip("transformers")
+    ours = WordPieceTokenizer.from_directory(write(tmp_path, ODD[name][0]))
+    # transformers gives a [MASK] that a vocabulary lacks an id that its model has no row for.
+    texts = [text for text in TEXTS if name != "no mask" or "[MASK]" not in text]
+    first, last = ours.cls_token_id, ours.sep_token_id
+    wanted = [[first, *ids, last] for ids in ours.tokenize(texts).to_list()]
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert theirs(texts).input_ids == wanted
+    ours.save(tmp_path / "ours")
+    assert transformers.AutoTokenizer.from_pretrained(tmp_path / "ours")(texts).input_ids == wanted
+    theirs.save_pretrained(tmp_path / "theirs")
+    if name != "mark":  # there, transformers saves a token of the mark, and a second [PAD]
+        again = WordPieceTokenizer.from_directory(tmp_path / "theirs")
+        assert again.tokenize(texts).to_list() == ours.tokenize(texts).to_list()
+
+
+def test_blank_lines_at_the_end_are_no_rows(tmp_path):
+    """The embedding has a row less: a file that ends with blank lines still fits."""
+    folder = write(tmp_path, lines([*PLAIN, "", "", ""]), vocab_size=11)
+    tokenizer = WordPieceTokenizer.from_directory(folder)
+    assert tokenizer.vocabulary == [*PLAIN, ""]
+    assert WordPieceTokenizer(folder / "vocab.txt").vocabulary == PLAIN
+    write(tmp_path, lines([*PLAIN, "", "bird"]), vocab_size=11)
+    with pytest.raises(ConfigError, match="expected a tokenizer of at most 11 tokens"):
+        WordPieceTokenizer.from_directory(folder).__class__.from_preset(folder)
+
+
+def test_a_stand_in_is_no_token_of_the_file(tmp_path):
+    (tmp_path / "vocab.txt").write_bytes(lines(["a", "a", "[id 0 is free]", "[id 3 is free]"]))
+    found = read_vocabulary(tmp_path / "vocab.txt")
+    assert found == ["[[id 0 is free]]", "a", "[id 0 is free]", "[id 3 is free]"]
+
+
+def test_many_repeats_are_one_short_warning(tmp_path, caplog):
+    (tmp_path / "vocab.txt").write_bytes(lines([str(i % 5000) * 9 for i in range(10_000)]))
+    assert len(read_vocabulary(tmp_path / "vocab.txt")) == 10_000
+    (record,) = caplog.records
+    assert "and 4,997 more" in record.message
+    assert len(record.message) < 600
+    assert "\n" not in record.message
