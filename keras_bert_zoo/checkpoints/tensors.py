@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import abc
 import importlib
+import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -22,6 +23,9 @@ from keras_bert_zoo.errors import CheckpointError, ConfigError
 from keras_bert_zoo.files import GOOGLE_CONFIGS as GOOGLE_CONFIGS
 from keras_bert_zoo.files import parse_json as parse_json
 from keras_bert_zoo.files import read_json as read_json
+from keras_bert_zoo.notices import warn_once
+
+_logger = logging.getLogger(__name__)
 
 CONFIG_FILE = "config.json"
 SAFETENSORS_FILE = "model.safetensors"
@@ -46,6 +50,10 @@ _SIZE_LIMIT = 1 << 40  # elements, dimensions of 0 not counted
 _EMPTY_LIMIT = 1 << 16  # the same where one is 0: sizes without data are claims alone
 LABEL_LIMIT = 1_000_000
 _LISTED = 12  # items named in one error; the rest are counted
+
+# Before all names in the state of a model that was wrapped for training: by DataParallel and
+# DistributedDataParallel, by torch.compile.
+_WRAPPERS = ("module.", "_orig_mod.")
 
 # LayerNorm's tensors in checkpoints that Google's TF1 names reached unchanged.
 _LEGACY_SUFFIXES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
@@ -87,7 +95,15 @@ class TensorSource(abc.ABC):
         self._stored: dict[str, str] = {}  # current name -> name in the file
         for stored, info in tensors.items():
             _check_tensor(path, stored, info)
-            name = normalize_name(stored)
+        wrapper = _wrapper(tensors)
+        if wrapper:
+            warn_once(
+                _logger,
+                f"{path}: all names begin with {wrapper!r}, which torch puts there for a wrapped "
+                "model (DataParallel, compile). They are read without it.",
+            )
+        for stored, info in tensors.items():
+            name = normalize_name(stored.removeprefix(wrapper))
             if name in self._stored:
                 raise CheckpointError(
                     f"{path} holds {name} twice: as {self._stored[name]!r} and as {stored!r}."
@@ -178,6 +194,18 @@ class TensorSource(abc.ABC):
             return self._infos[name]
         except KeyError:
             raise CheckpointError(f"{self.path} has no tensor named {name!r}.") from None
+
+
+def _wrapper(names: Iterable[str]) -> str:
+    """What torch's wrappers put before all names of a model."""
+    listed = list(names)
+    found = ""
+    while listed:
+        part = next((w for w in _WRAPPERS if all(n.startswith(found + w) for n in listed)), "")
+        if not part or any(name == found + part for name in listed):
+            break
+        found += part
+    return found
 
 
 def normalize_name(name: str) -> str:
@@ -271,7 +299,8 @@ def read_config(directory: str | os.PathLike[str]) -> dict[str, Any]:
 def _check_config(config: dict[str, Any], path: Path) -> dict[str, Any]:
     """Checks the keys that every reader relies on, whatever the family.
 
-    Labels that are integers become strings: transformers reads both.
+    Labels that are numbers or booleans become strings: transformers reads all of these. `id2label`
+    is left out where it is null.
 
     Raises:
         ConfigError: listing what is not as transformers writes it.
@@ -293,25 +322,33 @@ def _check_config(config: dict[str, Any], path: Path) -> dict[str, Any]:
                 f"`{key}` must be an integer of 0 to {LABEL_LIMIT:,}, got {count!r:.80}"
             )
     labels = config.get("id2label")
-    if labels is not None:
-        if _are_labels(labels):
-            config = config | {"id2label": {key: str(name) for key, name in labels.items()}}
-        else:
-            problems.append(
-                "`id2label` must be an object of the ids 0 to n - 1 and their names, got "
-                f"{labels!r:.80}"
-            )
+    if labels is not None and not _are_labels(labels):
+        problems.append(
+            f"`id2label` must be an object of ids from 0 and their names, got {labels!r:.80}"
+        )
     if problems:
         raise ConfigError(f"{path} is no config of a model: {'; '.join(problems)}.")
-    return config
+    named = {key: str(name) for key, name in (labels or {}).items() if name is not None}
+    if not named:  # null is what transformers' default labels are for
+        return {key: value for key, value in config.items() if key != "id2label"}
+    count = config.get("num_labels")
+    if count not in (None, len(named)):
+        warn_once(
+            _logger,
+            f"{path}: `num_labels` is {count}, but `id2label` names {len(named)} labels; the names "
+            "count, as in transformers.",
+        )
+    return config | {"id2label": named}
 
 
 def _are_labels(labels: Any) -> bool:
     return (
         isinstance(labels, dict)
         and len(labels) <= LABEL_LIMIT
-        and labels.keys() == {str(i) for i in range(len(labels))}
-        and all(isinstance(name, str) or type(name) is int for name in labels.values())
+        and all(key.isascii() and key.isdigit() and len(key) <= 7 for key in labels)
+        and len({int(key) for key in labels}) == len(labels)
+        and all(int(key) < LABEL_LIMIT for key in labels)
+        and all(isinstance(name, str | int | float | None) for name in labels.values())
     )
 
 

@@ -1,6 +1,7 @@
 """Label names and their ids: learned from data, checked against data."""
 
 import difflib
+import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
@@ -9,8 +10,11 @@ import numpy as np
 
 from keras_bert_zoo.data.examples import Examples, clipped
 from keras_bert_zoo.errors import ConfigError, DataError
+from keras_bert_zoo.notices import warn_once
 
 __all__ = ["LabelMap"]
+
+_logger = logging.getLogger(__name__)
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _LISTED = 20  # more names than this say nothing more to a reader
@@ -91,21 +95,41 @@ class LabelMap:
         return cls(tuple(sorted(names)))
 
     @classmethod
-    def from_id2label(cls, id2label: Mapping[int, str] | Mapping[str, str]) -> "LabelMap":
+    def from_id2label(
+        cls, id2label: Mapping[int, str] | Mapping[str, str], count: int | None = None
+    ) -> "LabelMap":
         """Reads the `id2label` of a config.json, whose keys may be integers or their strings.
 
+        Ids without a name get transformers' default one, LABEL_3, with a warning.
+
+        Args:
+            id2label: id -> name.
+            count: int or None. How many outputs the model has, for an `id2label` with gaps: its
+                length or one more than its highest id. None: the latter.
+
         Raises:
-            ConfigError: the ids are not 0, 1, ... without gaps, or a name occurs twice.
+            ConfigError: the ids are no integers of at least 0, or a name occurs twice.
         """
         try:
             by_id = {int(key): str(name) for key, name in id2label.items()}
         except ValueError:
             raise ConfigError(f"expected the keys of id2label to be integers: {id2label}") from None
-        if sorted(by_id) != list(range(len(id2label))):
+        if len(by_id) != len(id2label) or any(index < 0 for index in by_id):
             raise ConfigError(
-                f"expected the ids of id2label to be 0 to {len(id2label) - 1}, got {sorted(by_id)}"
+                f"expected different ids of at least 0 in id2label, got {clipped(str([*id2label]))}"
             )
-        return cls(tuple(by_id[index] for index in range(len(by_id))))
+        last = max(by_id, default=-1) + 1
+        size = count if count in (len(by_id), last) and count is not None else last
+        missing = [index for index in range(size) if index not in by_id]
+        if missing:
+            beyond = [by_id[index] for index in sorted(by_id) if index >= size]
+            unused = f"; no output has the names {_shown(beyond)}" if beyond else ""
+            warn_once(
+                _logger,
+                f"id2label names no label of the ids {clipped(str(missing))}, so they are called "
+                f"LABEL_{missing[0]} and so on, as transformers calls labels{unused}",
+            )
+        return cls(tuple(by_id.get(index, f"LABEL_{index}") for index in range(size)))
 
     def id2label(self) -> dict[int, str]:
         """Maps ids to names, as config.json has it."""

@@ -135,6 +135,9 @@ def load_headed(
             variables = [*variables, *(weight for h in heads.values() for weight in h.weights)]
         assign_tensors(tensors, variables, names, allow_unread=others)
     encoder.tokenize_with(partial(find_tokenizer, directory))
+    labelled = [count for kind, count in counts.items() if HEADS[kind].labelled and count]
+    if not new_head and labelled and isinstance(kept.get("id2label"), Mapping):
+        kept |= label_config(LabelMap.from_id2label(kept["id2label"], labelled[0]).names)
     if new_head:
         for key in LABEL_KEYS:
             kept.pop(key, None)
@@ -345,6 +348,10 @@ def _units(
         return 1  # and it is reported as missing
     shape = tensors.shape(kernel)
     told = _label_count(raw)
+    names = raw.get("id2label")
+    if told is not None and isinstance(names, Mapping) and set(names) != set(map(str, range(told))):
+        # With gaps: transformers makes a head of as many outputs as names.
+        told = shape[0] if shape and shape[0] in (told, max(map(int, names)) + 1) else told
     if len(shape) != 2 or shape[0] < 1:
         raise CheckpointError(
             f"{tensors.path}: {kernel} has the shape {shape}; expected (labels, width)."

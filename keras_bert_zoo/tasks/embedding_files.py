@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import string
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from keras_bert_zoo.checkpoints.huggingface import assign_tensors, write_tensors
 from keras_bert_zoo.checkpoints.tensors import open_checkpoint
@@ -21,10 +22,30 @@ from keras_bert_zoo.files import (
     write_json,
 )
 from keras_bert_zoo.heads.embedder import POOLINGS, EmbeddingHead
+from keras_bert_zoo.schema import (
+    FLAG,
+    NULL,
+    TEXT,
+    Schema,
+    folder_inside,
+    names_to,
+    read_object,
+    show,
+)
+from keras_bert_zoo.tasks.scores import SENTENCE_FILE
+
+if TYPE_CHECKING:
+    from keras_bert_zoo.text.tokenizer import Tokenizer
 
 MODULES_FILE = "modules.json"
-_LENGTH_FILE = "sentence_bert_config.json"
-_MODEL_FILE = "config_sentence_transformers.json"
+# The names that sentence-transformers reads, in its order; the first is the one it writes.
+_LENGTH_FILES = (
+    "sentence_bert_config.json", "sentence_roberta_config.json", "sentence_distilbert_config.json",
+    "sentence_camembert_config.json", "sentence_albert_config.json",
+    "sentence_xlm-roberta_config.json", "sentence_xlnet_config.json",
+)  # fmt: skip
+_MODEL_FILE = SENTENCE_FILE
+_MODULES_LIMIT = 100
 
 # The layers that sentence-transformers' classes are, by the last part of their names, which have
 # moved between its modules from version to version.
@@ -48,6 +69,22 @@ _LEGACY_MODES = {
     "weightedmean": "pooling_mode_weightedmean_tokens",
     "lasttoken": "pooling_mode_lasttoken",
 }
+# What the files may say; sizes, names and modes are checked where they are used.
+_POOLING_SCHEMA: Schema = {
+    "include_prompt": FLAG | NULL,
+    **dict.fromkeys(_LEGACY_MODES.values(), FLAG | NULL),
+}
+_DENSE_SCHEMA: Schema = {
+    "bias": FLAG | NULL,
+    "use_residual": FLAG | NULL,
+    "activation_function": TEXT,
+}
+_MODEL_SCHEMA: Schema = {
+    "prompts": names_to(TEXT, 10_000) | NULL,
+    "default_prompt_name": TEXT | NULL,
+    "similarity_fn_name": TEXT | NULL,
+}
+_LENGTH_SCHEMA: Schema = {"do_lower_case": FLAG | NULL}
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 """What sentence-transformers compares embeddings by."""
 
@@ -64,6 +101,8 @@ class SentenceModules:
         prompts: name -> what is put before a text.
         default_prompt: str or None. The name of the prompt that texts get without being asked for.
         similarity: str of `SIMILARITIES`.
+        lowercase: str. The file that asks to lower-case texts before they are tokenized; "" where
+            none does.
     """
 
     encoder: str = ""
@@ -73,6 +112,7 @@ class SentenceModules:
     prompts: dict[str, str] = field(default_factory=dict)
     default_prompt: str | None = None
     similarity: str = "cosine"
+    lowercase: str = ""
 
 
 def read_modules(directory: str | os.PathLike[str]) -> SentenceModules | None:
@@ -95,6 +135,10 @@ def read_modules(directory: str | os.PathLike[str]) -> SentenceModules | None:
     modules = parse_json(b'{"modules":' + data + b"}", os.fspath(path))["modules"]
     if not isinstance(modules, list) or not modules:
         raise ConfigError(f"{path} must hold a list of modules, got {type(modules).__name__}.")
+    if len(modules) > _MODULES_LIMIT:
+        raise ConfigError(
+            f"{path} must list at most {_MODULES_LIMIT} modules, got {len(modules):,}."
+        )
     names, folders = [], []
     for index, module in enumerate(modules):
         name, folder = _module(path, index, module)
@@ -115,7 +159,9 @@ def read_modules(directory: str | os.PathLike[str]) -> SentenceModules | None:
             head["dense"].append(_dense(place))
         elif name == "Normalize" and (place / "config.json").exists():
             _check_names(place, read_json(place / "config.json"))
-    model = read_json(base / _MODEL_FILE) if (base / _MODEL_FILE).exists() else {}
+    model = {}
+    if (base / _MODEL_FILE).exists():
+        model = read_object(base / _MODEL_FILE, _MODEL_SCHEMA)
     head["dimensions"] = _truncation(base / _MODEL_FILE, model)
     prompts, default = _prompts(base / _MODEL_FILE, model)
     if any(prompts.values()) and not _include_prompt(base / folders[names.index("Pooling")]):
@@ -129,14 +175,16 @@ def read_modules(directory: str | os.PathLike[str]) -> SentenceModules | None:
             f"{base / _MODEL_FILE}: `similarity_fn_name` must be one of "
             f"{', '.join(SIMILARITIES)}, got {similarity!r}."
         )
+    max_length, lowercase = _max_length(base / folders[0])
     return SentenceModules(
         encoder=folders[0],
         head=head,
         folders=weights,
-        max_length=_max_length(base / folders[0]),
+        max_length=max_length,
         prompts=prompts,
         default_prompt=default,
         similarity=similarity,
+        lowercase=lowercase,
     )
 
 
@@ -224,7 +272,7 @@ def write_modules(
             {"idx": index, "name": str(index), "path": folder, "type": f"{_TYPES}{name}"}
         )
     _write_list(directory / MODULES_FILE, modules)
-    write_json(directory / _LENGTH_FILE, {"max_seq_length": max_length, "do_lower_case": False})
+    write_json(directory / _LENGTH_FILES[0], {"max_seq_length": max_length, "do_lower_case": False})
     model: dict[str, Any] = {
         "prompts": dict(prompts),
         "default_prompt_name": default_prompt,
@@ -258,9 +306,7 @@ def _module(path: Path, index: int, module: Any) -> tuple[str, str]:
             f"{path}: module {index} is a {kind}, which is not supported. Supported are "
             f"{', '.join(_SUPPORTED)} of sentence_transformers."
         )
-    parts = PurePosixPath(folder)
-    if parts.is_absolute() or ".." in parts.parts or "\\" in folder or "\0" in folder:
-        raise ConfigError(f"{path}: module {index} must lie in a folder inside, got {folder!r}.")
+    folder_inside(path.parent, folder, f"{path}: module {index}")
     return name, folder
 
 
@@ -277,7 +323,7 @@ def _check_order(path: Path, names: list[str]) -> None:
 
 
 def _pooling(place: Path) -> tuple[str, ...]:
-    config = read_json(place / "config.json")
+    config = read_object(place / "config.json", _POOLING_SCHEMA)
     modes = config.get("pooling_mode")
     if modes is None:
         modes = [mode for mode, key in _LEGACY_MODES.items() if config.get(key) is True]
@@ -304,7 +350,7 @@ def _pooling_config(head: EmbeddingHead, hidden_dim: int) -> dict[str, Any]:
 
 
 def _dense(place: Path) -> dict[str, Any]:
-    config = read_json(place / "config.json")
+    config = read_object(place / "config.json", _DENSE_SCHEMA)
     _check_names(place, config)
     if config.get("use_residual"):
         raise ConfigError(f"{place / 'config.json'} has `use_residual`, which is not supported.")
@@ -357,14 +403,14 @@ def _prompts(path: Path, model: Mapping[str, Any]) -> tuple[dict[str, str], str 
     return prompts, default
 
 
-def _max_length(place: Path) -> int | None:
-    """What sentence-transformers cuts texts at, where it says so."""
-    config = read_json(place / _LENGTH_FILE) if (place / _LENGTH_FILE).exists() else {}
-    if config.get("do_lower_case"):
-        raise ConfigError(
-            f"{place / _LENGTH_FILE} asks to lower-case texts (`do_lower_case`), which is not "
-            "supported: use a tokenizer that does it."
-        )
+def _max_length(place: Path) -> tuple[int | None, str]:
+    """What sentence-transformers cuts texts at, where it says so; and what asks to lower-case."""
+    config: dict[str, Any] = {}
+    path = place / _LENGTH_FILES[0]
+    for name in _LENGTH_FILES:
+        if not config and (place / name).exists():  # an empty one is passed over
+            path = place / name
+            config = read_object(path, _LENGTH_SCHEMA)
     tokenizer = place / "tokenizer_config.json"
     length: Any = config.get("max_seq_length")
     if length is None and tokenizer.exists():
@@ -373,9 +419,32 @@ def _max_length(place: Path) -> int | None:
         length = length if is_integer(length) and length < 1_000_000 else None
     if length is not None and (not is_integer(length) or length < 3):
         raise ConfigError(
-            f"{place / _LENGTH_FILE}: `max_seq_length` must be at least 3 tokens, got {length!r}."
+            f"{path}: `max_seq_length` must be at least 3 tokens, got {show(length)}."
         )
-    return length
+    return length, str(path) if config.get("do_lower_case") else ""
+
+
+def check_lowercase(modules: SentenceModules, tokenizer: Tokenizer) -> None:
+    """Compares `do_lower_case` with what the tokenizer does.
+
+    Args:
+        modules: what `read_modules` returned.
+        tokenizer: Tokenizer of the same directory.
+
+    Raises:
+        ConfigError: texts are to be lower-cased, and the tokenizer keeps capitals.
+    """
+    if not modules.lowercase:
+        return
+    letters = " ".join(string.ascii_lowercase)
+    small, capital = tokenizer.tokenize([letters, letters.upper()]).to_list()
+    if small != capital:
+        raise ConfigError(
+            f"{modules.lowercase} asks to lower-case texts (`do_lower_case`), but the tokenizer "
+            "beside it keeps capital letters, and nothing here lower-cases texts before it. Set "
+            "`do_lower_case` in tokenizer_config.json to true as well, or in the former to false, "
+            "whichever the model was trained with."
+        )
 
 
 def _variables(head: EmbeddingHead, layer: str) -> tuple[list[Any], dict[str, str]]:

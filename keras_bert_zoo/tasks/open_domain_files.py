@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from keras_bert_zoo.errors import CheckpointError
+from keras_bert_zoo.errors import CheckpointError, ConfigError
+from keras_bert_zoo.files import parse_json
 
 DOCUMENTS_FILE = "documents.jsonl"
+
+_LINE_LIMIT_BYTES = 1 << 30  # places in a document are int32
+_CONTAINER_LIMIT = 10_000  # of a line that is written otherwise than `write_documents` does
+# A line as `write_documents` writes it: nothing but the text has to be made of it.
+_LINE = re.compile(rb'\s*\{\s*"text"\s*:\s*("(?:[^"\\]++|\\.)*+")\s*\}\s*', re.DOTALL)
 
 
 def write_documents(directory: str | os.PathLike[str], documents: Sequence[bytes]) -> None:
@@ -30,20 +38,44 @@ def read_documents(directory: str | os.PathLike[str]) -> list[bytes]:
     """Reads what `write_documents` wrote.
 
     Raises:
-        CheckpointError: the file is not there, or a line is not of its form.
+        CheckpointError: there is no regular file, or a line is not of its form.
     """
     path = Path(directory) / DOCUMENTS_FILE
     documents = []
     try:
-        with open(path, "rb") as file:
-            for number, line in enumerate(file, 1):
-                try:
-                    documents.append(json.loads(line)["text"].encode("utf-8", "surrogateescape"))
-                except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        with open(path, "rb", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise CheckpointError(f"{path} cannot be read: it is not a regular file.")
+            number = 0
+            while line := file.readline(_LINE_LIMIT_BYTES + 1):
+                number += 1
+                document = _document(line)
+                if document is None:
                     raise CheckpointError(
                         f'{path}:{number}: expected {{"text": ...}}, a document a line, as this '
                         "package writes it"
-                    ) from None
+                    )
+                documents.append(document)
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}") from None
     return documents
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # opening a pipe would wait for ever
+
+
+def _document(line: bytes) -> bytes | None:
+    """The document of a line; None where it has none."""
+    if len(line) > _LINE_LIMIT_BYTES:
+        return None
+    try:
+        plain = _LINE.fullmatch(line)
+        if plain is not None:
+            text = json.loads(plain[1].decode("utf-8"))
+        else:
+            limits = {"limit": _LINE_LIMIT_BYTES, "containers": _CONTAINER_LIMIT}
+            text = parse_json(line, DOCUMENTS_FILE, **limits).get("text")
+        return text.encode("utf-8", "surrogateescape") if isinstance(text, str) else None
+    except (ValueError, ConfigError):
+        return None

@@ -11,6 +11,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from keras_bert_zoo.checkpoints.safetensors_files import open_safetensors
+from keras_bert_zoo.checkpoints.tensors import FLOAT_DTYPES, list_some
 from keras_bert_zoo.errors import CheckpointError
 
 OWN_WEIGHTS_FILE = "keras_bert_zoo.safetensors"
@@ -61,6 +62,12 @@ def load_own_weights(
             raise CheckpointError(
                 f"{path} does not hold this model's weights: missing {missing or 'none'}, "
                 f"unexpected {strange or 'none'}, of another shape {other or 'none'}."
+            )
+        other = [f"{name} ({tensors.dtype(name)})" for name in wanted
+                 if tensors.dtype(name) not in FLOAT_DTYPES]  # fmt: skip
+        if other:
+            raise CheckpointError(
+                f"{path} must hold floating-point weights, got {list_some(other)}."
             )
         values = {name: tensors.read(name) for name in wanted}
     for name, variable in variables.items():

@@ -21,7 +21,7 @@ from keras_bert_zoo.presets.io import find_preset, load_encoder, load_tokenizer
 from keras_bert_zoo.presets.vocabulary import extend_vocabulary
 from keras_bert_zoo.tasks.answer_spans import character_offsets
 from keras_bert_zoo.tasks.answering import Context
-from keras_bert_zoo.tasks.files import read_side_file
+from keras_bert_zoo.tasks.files import check_saved_length, read_side_file
 from keras_bert_zoo.tasks.inputs import as_examples
 from keras_bert_zoo.tasks.own_weights import load_own_weights
 from keras_bert_zoo.tasks.text_classifier import TextClassifier
@@ -169,6 +169,7 @@ class RelationClassifier(TextClassifier):
             ignore_config_keys=ignore_config_keys,
             dtype=dtype,
         )
+        check_saved_length(side, encoder.config.max_tokens, directory)
         tokenizer = load_tokenizer(directory)
         new = [marker for marker in MARKERS if marker not in tokenizer.vocabulary]
         if new and new_head:

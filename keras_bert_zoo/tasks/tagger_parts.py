@@ -152,7 +152,7 @@ def _saved_tags(raw: dict[str, Any], count: int | None = None) -> list[str]:
     """The tags that a config.json names, which must be so many."""
     if "id2label" not in raw:
         return [f"LABEL_{i}" for i in range(count or 0)]  # what transformers calls them
-    names = LabelMap.from_id2label(raw["id2label"]).names
+    names = LabelMap.from_id2label(raw["id2label"], count).names
     if count is not None and len(names) != count:
         raise CheckpointError(
             f"config.json names {len(names)} labels, but the head in model.safetensors has {count}."

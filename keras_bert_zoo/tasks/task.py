@@ -14,7 +14,7 @@ from keras_bert_zoo.encoders.lora import merged_lora
 from keras_bert_zoo.errors import CheckpointError
 from keras_bert_zoo.presets.headed import load_headed, save_headed
 from keras_bert_zoo.presets.io import find_preset, load_tokenizer
-from keras_bert_zoo.tasks.files import read_side_file
+from keras_bert_zoo.tasks.files import check_saved_length, read_side_file
 from keras_bert_zoo.tasks.own_weights import save_own_weights
 from keras_bert_zoo.tasks.text_model import TextModel
 from keras_bert_zoo.text.tokenizer import Tokenizer
@@ -101,6 +101,7 @@ class Task(TextModel):
             # A head from elsewhere answers texts as long as its model takes them.
             longest = min(tokenizer.max_length or config.max_tokens, config.max_tokens)
             side = {"max_length": longest} | read_side_file(directory)
+            check_saved_length(side, config.max_tokens, directory)
         return encoder, tokenizer, heads[cls.head_kind], side
 
     @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import keras
@@ -16,10 +17,16 @@ from keras_bert_zoo.data.examples import Examples
 from keras_bert_zoo.data.labels import LabelMap
 from keras_bert_zoo.encoders.encoder import Encoder
 from keras_bert_zoo.errors import CheckpointError, ConfigError, DataError
+from keras_bert_zoo.files import SIDE_FILE
 from keras_bert_zoo.heads.classifier import ClassificationHead
 from keras_bert_zoo.heads.kinds import make_head
 from keras_bert_zoo.presets.io import find_preset
 from keras_bert_zoo.tasks.answering import largest_difference
+from keras_bert_zoo.tasks.scores import (
+    CLASSIFIER_ACTIVATIONS,
+    saved_activation,
+    saved_keys,
+)
 from keras_bert_zoo.tasks.task import Task
 from keras_bert_zoo.text.tokenizer import Tokenizer
 from keras_bert_zoo.training.metrics import (
@@ -56,6 +63,8 @@ class TextClassifier(Task):
         multi_label: bool. Whether a text may have any number of labels.
         threshold: float in (0, 1), or one a label; see `tune_thresholds`. Multi-label only.
         head: ClassificationHead with one unit a label.
+        activation: "softmax" or "sigmoid". What makes probabilities of the logits of a single-label
+            classifier: some cross-encoders have the sigmoid.
         max_length: int, tokens. Longer texts are truncated; default 128.
         token_layout: "packed" or "padded"; see `Encoder`.
 
@@ -76,10 +85,16 @@ class TextClassifier(Task):
         multi_label: bool = False,
         threshold: float | Sequence[float] = 0.5,
         head: ClassificationHead | None = None,
+        activation: str = "softmax",
         max_length: int | None = None,
         token_layout: str = "packed",
         **kwargs: Any,
     ) -> None:
+        if activation not in CLASSIFIER_ACTIVATIONS:
+            raise ConfigError(
+                f"`activation` must be one of {', '.join(CLASSIFIER_ACTIVATIONS)}, got "
+                f"{activation!r}."
+            )
         label_map = LabelMap.of(labels)
         if len(label_map) < (1 if multi_label else 2):
             raise ConfigError(f"A classifier needs at least two labels, got {list(labels)!r}.")
@@ -95,6 +110,8 @@ class TextClassifier(Task):
         self.label_map = label_map
         self.multi_label = multi_label
         self._threshold = threshold
+        self.activation = activation
+        self._said: dict[str, Any] = {}  # by config.json, of the activation
 
     @property
     def threshold(self) -> float | tuple[float, ...]:
@@ -147,20 +164,25 @@ class TextClassifier(Task):
             ConfigError: an option or the preset's config is not supported.
             CheckpointError: the preset is not there, does not fit, or has no head to load.
         """
+        ignored = frozenset(ignore_config_keys)
         encoder, tokenizer, head, side = cls._load_parts(
             preset,
             head_width=None if labels is None else len(LabelMap.of(labels)),
-            ignore_config_keys=ignore_config_keys,
+            ignore_config_keys=ignored,
             dtype=dtype,
             allow_pickle=allow_pickle,
         )
+        activation, raw = "softmax", {}
         if labels is None:
-            raw = read_config(find_preset(preset, allow_pickle=allow_pickle))
+            directory = find_preset(preset, allow_pickle=allow_pickle)
+            raw = read_config(directory)
             if is_regression(raw):
                 raise CheckpointError(
                     f"{os.fspath(preset)!r} holds a regression model: load it as TextRegressor."
                 )
             labels = _saved_labels(raw, head.units)
+            activation = saved_activation(directory, raw, count=len(labels), ignore=ignored)
+            _check_saved_thresholds(side, labels, directory)
             if multi_label is None:
                 multi_label = raw.get("problem_type") == MULTI_LABEL
         task = cls(
@@ -170,9 +192,11 @@ class TextClassifier(Task):
             multi_label=bool(multi_label),
             threshold=side.get("threshold", 0.5) if threshold is None else threshold,
             head=head,
+            activation=activation,
             max_length=side.get("max_length") if max_length is None else max_length,
             token_layout=token_layout,
         )
+        task._said = {key: value for key, value in raw.items() if key not in ignored}
         task._restore(side)
         return task
 
@@ -182,6 +206,7 @@ class TextClassifier(Task):
 
     def _task_config(self) -> dict[str, Any]:
         return {
+            **saved_keys(self.activation, self._said, count=len(self.label_map)),
             "problem_type": MULTI_LABEL if self.multi_label else SINGLE_LABEL,
             "id2label": {str(i): name for i, name in self.label_map.id2label().items()},
             "label2id": self.label_map.label2id(),
@@ -191,7 +216,7 @@ class TextClassifier(Task):
         return super()._side_config() | {"threshold": self.threshold}
 
     def _graph_key(self) -> tuple[Any, ...]:
-        return (*super()._graph_key(), self.label_map.names, self.threshold)
+        return (*super()._graph_key(), self.label_map.names, self.threshold, self.activation)
 
     def _label_names(self) -> list[str]:
         return self.labels
@@ -297,7 +322,7 @@ class TextClassifier(Task):
             score = tf.gather(scores, order, batch_dims=1)
             label = tf.where(applies, tf.gather(names, order), "")
             return {"label": label, "score": score, "scores": scores}
-        scores = tf.nn.softmax(logits)
+        scores = tf.sigmoid(logits) if self.activation == "sigmoid" else tf.nn.softmax(logits)
         return {
             "label": tf.gather(names, tf.argmax(scores, axis=-1)),
             "score": tf.reduce_max(scores, axis=-1),
@@ -391,10 +416,19 @@ def _label(value: Any) -> Any:
     return value.decode("utf-8") if isinstance(value, bytes) else str(value)
 
 
+def _check_saved_thresholds(side: dict[str, Any], labels: Sequence[str], directory: Path) -> None:
+    found = side.get("threshold")
+    if isinstance(found, list) and len(found) != len(labels):
+        raise CheckpointError(
+            f"{directory / SIDE_FILE}: `threshold` must be one number or one for each of the "
+            f"{len(labels)} labels, got {len(found)}."
+        )
+
+
 def _saved_labels(raw: dict[str, Any], count: int) -> list[str]:
     if "id2label" not in raw:
         return [f"LABEL_{i}" for i in range(count)]  # what transformers calls them
-    names = LabelMap.from_id2label(raw["id2label"]).names
+    names = LabelMap.from_id2label(raw["id2label"], count).names
     if len(names) != count:
         raise CheckpointError(
             f"config.json names {len(names)} labels, but the head in model.safetensors has {count}."

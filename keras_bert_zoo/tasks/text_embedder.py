@@ -21,6 +21,7 @@ from keras_bert_zoo.tasks.embedding_files import (
     SIMILARITIES,
     SentenceModules,
     check_activation,
+    check_lowercase,
     load_module_weights,
     read_modules,
     write_modules,
@@ -171,9 +172,11 @@ class TextEmbedder(GroupTask):
             max_length = side.get("max_length") or found.max_length
             if max_length is not None:
                 max_length = min(max_length, encoder.config.max_tokens)
+        tokenizer = load_tokenizer(base)
+        check_lowercase(found, tokenizer)
         task = cls(
             encoder,
-            load_tokenizer(base),
+            tokenizer,
             head,
             prompts=found.prompts,
             default_prompt=found.default_prompt,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Self
 
 import keras
@@ -13,30 +13,57 @@ import tensorflow as tf
 from keras_bert_zoo.checkpoints.tensors import read_config
 from keras_bert_zoo.config import is_regression
 from keras_bert_zoo.data.examples import Examples
-from keras_bert_zoo.errors import CheckpointError, DataError
+from keras_bert_zoo.encoders.encoder import Encoder
+from keras_bert_zoo.errors import CheckpointError, ConfigError, DataError
 from keras_bert_zoo.presets.io import find_preset
+from keras_bert_zoo.tasks.scores import (
+    REGRESSOR_ACTIVATIONS,
+    saved_activation,
+    saved_keys,
+)
 from keras_bert_zoo.tasks.task import Task
+from keras_bert_zoo.text.tokenizer import Tokenizer
 from keras_bert_zoo.training.metrics import RegressionReport, regression_report
 
 
 class TextRegressor(Task):
     """Predicts a number for a text or a pair of texts.
 
-    `predict` and the exported model answer with `score` (texts,) float32.
+    `predict` and the exported model answer with `score` (texts,) float32: the head's output, after
+    `activation`. A cross-encoder, or a model with one label that is not said to be a regression,
+    has the sigmoid there, as in sentence-transformers and in transformers' pipeline.
 
     Args:
         encoder: Encoder with a pooler.
         tokenizer: Tokenizer.
         head: ClassificationHead of one unit.
+        activation: "linear", "sigmoid", "tanh" or "relu". What makes the score of the head's
+            output; training and measuring go by it, too.
         max_length: int, tokens. Longer texts are truncated; default 128.
         token_layout: "packed" or "padded"; see `Encoder`.
 
     Raises:
-        ConfigError: a `max_length` beyond the encoder's positions.
+        ConfigError: an unknown `activation`, or a `max_length` beyond the encoder's positions.
     """
 
     task_name: ClassVar[str] = "regression"
     head_kind: ClassVar[str] = "classification"
+
+    def __init__(
+        self, encoder: Encoder, tokenizer: Tokenizer, *args: Any, activation: str = "linear",
+        **kwargs: Any,
+    ) -> None:  # fmt: skip
+        if activation not in REGRESSOR_ACTIVATIONS:
+            raise ConfigError(
+                f"`activation` must be one of {', '.join(REGRESSOR_ACTIVATIONS)}, got "
+                f"{activation!r}."
+            )
+        super().__init__(encoder, tokenizer, *args, **kwargs)
+        self.activation = activation
+        # What config.json says of the score. One label has the sigmoid where nothing is said.
+        self._said: dict[str, Any] = {}
+        if activation != "sigmoid":
+            self._said = {"problem_type": "regression"}
 
     @classmethod
     def load(cls, directory: str | os.PathLike[str], **kwargs: Any) -> Self:
@@ -61,6 +88,7 @@ class TextRegressor(Task):
         preset: str | os.PathLike[str],
         *,
         new_head: bool | None = None,
+        activation: str | None = None,
         max_length: int | None = None,
         token_layout: str = "packed",
         dtype: Any = None,
@@ -74,6 +102,8 @@ class TextRegressor(Task):
             new_head: bool. True starts a new head, to be trained; False loads the preset's own;
                 None loads it where the config says that the preset is a regression model
                 (`problem_type`, or a single label).
+            activation: str. See the class. None: as the files say of the head that is loaded;
+                "linear" for a new one.
             max_length: int, tokens. None: as saved with the head that is loaded, otherwise 128.
             token_layout: "packed" or "padded".
             dtype: Keras dtype policy of the encoder, "mixed_bfloat16" for one.
@@ -88,13 +118,14 @@ class TextRegressor(Task):
             ConfigError: an option or the preset's config is not supported.
             CheckpointError: the preset is not there, does not fit, or has no head to load.
         """
+        ignored = frozenset(ignore_config_keys)
+        raw = read_config(find_preset(preset, allow_pickle=allow_pickle))
         if new_head is None:
-            raw = read_config(find_preset(preset, allow_pickle=allow_pickle))
             new_head = not is_regression(raw)
         encoder, tokenizer, head, side = cls._load_parts(
             preset,
             head_width=1 if new_head else None,
-            ignore_config_keys=ignore_config_keys,
+            ignore_config_keys=ignored,
             dtype=dtype,
             allow_pickle=allow_pickle,
         )
@@ -103,13 +134,20 @@ class TextRegressor(Task):
                 f"{os.fspath(preset)!r} has a head of {head.units} outputs; a regressor has 1. "
                 "Load it as TextClassifier, or train a new head with `new_head=True`."
             )
+        said = "linear"
+        if not new_head:
+            directory = find_preset(preset, allow_pickle=allow_pickle)
+            said = saved_activation(directory, raw, count=1, ignore=ignored)
         task = cls(
             encoder,
             tokenizer,
             head,
+            activation=said if activation is None else activation,
             max_length=side.get("max_length") if max_length is None else max_length,
             token_layout=token_layout,
         )
+        if not new_head and activation is None:
+            task._said = {key: value for key, value in raw.items() if key not in ignored}
         task._restore(side)
         return task
 
@@ -118,11 +156,19 @@ class TextRegressor(Task):
         return "new_head=True"
 
     def _task_config(self) -> dict[str, Any]:
+        problem = self._said.get("problem_type")
         return {
-            "problem_type": "regression",
+            **saved_keys(self.activation, self._said, count=1),
+            **({} if problem is None else {"problem_type": problem}),
             "id2label": {"0": "LABEL_0"},
             "label2id": {"LABEL_0": 0},
         }
+
+    def _graph_key(self) -> tuple[Any, ...]:
+        return (*super()._graph_key(), self.activation)
+
+    def _scores(self, logits: Any) -> Any:
+        return logits if self.activation == "linear" else getattr(tf.nn, self.activation)(logits)
 
     def _targets(self, y: Any, examples: Examples) -> np.ndarray:
         values = examples.labels if y is None else y
@@ -139,14 +185,18 @@ class TextRegressor(Task):
         return targets[:, np.newaxis]
 
     def _default_loss(self) -> keras.losses.Loss:
-        return keras.losses.MeanSquaredError()
+        if self.activation == "linear":
+            return keras.losses.MeanSquaredError()
+        return _ScoredLoss(self._scores)
 
     def _default_metrics(self) -> list[keras.metrics.Metric]:
-        return [keras.metrics.MeanAbsoluteError(name="mean_absolute_error")]
+        if self.activation == "linear":
+            return [keras.metrics.MeanAbsoluteError(name="mean_absolute_error")]
+        return [_ScoredError(self._scores)]
 
     def answers(self, logits: tf.Tensor) -> dict[str, tf.Tensor]:
         """Turns the head's output into `score`."""
-        return {"score": logits[:, 0]}
+        return {"score": self._scores(logits[:, 0])}
 
     def report(self, x: Any, y: Any = None, *, batch_size: int = 64) -> RegressionReport:
         """Pearson's and Spearman's correlation, mean squared and mean absolute error.
@@ -166,4 +216,26 @@ class TextRegressor(Task):
             raise DataError("`report` takes texts in memory, not a dataset; see `evaluate`.")
         examples, targets = self._prepared(x, y)
         logits = self.predict_logits(examples, batch_size=batch_size)
-        return regression_report(targets[:, 0], logits[:, 0])
+        return regression_report(targets[:, 0], np.asarray(self._scores(logits[:, 0])))
+
+
+class _ScoredLoss(keras.losses.MeanSquaredError):
+    """Mean squared error of what an activation makes of logits."""
+
+    def __init__(self, scores: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self._scores = scores
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        return super().call(y_true, self._scores(y_pred))
+
+
+class _ScoredError(keras.metrics.MeanAbsoluteError):
+    """Mean absolute error of what an activation makes of logits."""
+
+    def __init__(self, scores: Callable[[Any], Any]) -> None:
+        super().__init__(name="mean_absolute_error")
+        self._scores = scores
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        return super().update_state(y_true, self._scores(y_pred), sample_weight)

@@ -31,6 +31,7 @@ from keras_bert_zoo.layers.initializers import untouched_weights
 from keras_bert_zoo.presets.fit import check_fit, encoder_shapes, head_shapes
 from keras_bert_zoo.presets.headed import load_headed
 from keras_bert_zoo.presets.io import find_preset, load_encoder, load_tokenizer
+from keras_bert_zoo.schema import NULL, Schema, check, integer, number
 from keras_bert_zoo.tasks.files import read_side_file
 from keras_bert_zoo.text.tokenizer import Tokenizer
 from keras_bert_zoo.text.trimming import trimmed_tokenizer
@@ -58,6 +59,13 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "repetition_penalty": (None, 1.0),
     "suppress_tokens": (None,),
     "begin_suppress_tokens": (None,),
+}
+_COUNT = integer(0, 1 << 31) | NULL
+_GENERATION_SCHEMA: Schema = {
+    "num_beams": _COUNT,
+    "length_penalty": number(-1e38, 1e38) | NULL,
+    "max_length": _COUNT,
+    "max_new_tokens": _COUNT,
 }
 _OF_TOKENS = ("embeddings/token_table", "masked_lm/bias")
 
@@ -367,7 +375,8 @@ def _generation_options(
         ConfigError: translations begin or end with other tokens than the tokenizer's.
     """
     path = directory / _GENERATION_FILE
-    said = {**raw, **(read_json(path) if path.is_file() else {})}
+    said = {**raw, **(read_json(path) if path.exists() else {})}
+    check(said, _GENERATION_SCHEMA, str(path if path.exists() else directory / "config.json"))
     for key, token_id in _special_ids(tokenizer).items():
         found = said.get(key)
         if found not in (None, token_id, [token_id]):

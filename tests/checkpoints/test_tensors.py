@@ -8,7 +8,9 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
+from keras_bert_zoo.checkpoints.safetensors_files import open_safetensors
 from keras_bert_zoo.checkpoints.tensors import (
     FLOAT_DTYPES,
     TensorInfo,
@@ -217,13 +219,13 @@ def test_pipes_are_not_waited_for(tmp_path):
         ({"architectures": 5}, "`architectures` must be a list of names, got 5"),
         ({"architectures": "Bert"}, "`architectures` must be a list of names, got 'Bert'"),
         ({"architectures": [["x"]]}, "`architectures` must be a list of names"),
-        ({"id2label": 5}, "`id2label` must be an object of the ids 0 to n - 1 and their names"),
+        ({"id2label": 5}, "`id2label` must be an object of ids from 0 and their names"),
         ({"id2label": ["a"]}, "`id2label` must be an object"),
-        ({"id2label": {"0": None, "1": "b"}}, "`id2label` must be an object"),
-        ({"id2label": {"0": True, "1": "b"}}, "`id2label` must be an object"),
+        ({"id2label": {"0": [], "1": "b"}}, "`id2label` must be an object"),
+        ({"id2label": {"-1": "a", "1": "b"}}, "`id2label` must be an object"),
         ({"id2label": {"x": "a", "y": "b"}}, "`id2label` must be an object"),
-        ({"id2label": {"1": "a", "2": "b"}}, "`id2label` must be an object"),
-        ({"id2label": {"00": "a", "1": "b"}}, "`id2label` must be an object"),
+        ({"id2label": {"1000000": "a"}}, "`id2label` must be an object"),
+        ({"id2label": {"00": "a", "0": "b"}}, "`id2label` must be an object"),
         ({"num_labels": "3"}, "`num_labels` must be an integer of 0 to 1,000,000, got '3'"),
         ({"num_labels": True}, "`num_labels` must be an integer"),
         ({"num_labels": 10**30}, "`num_labels` must be an integer"),
@@ -245,9 +247,37 @@ def test_reads_labels_as_transformers_does(tmp_path):
     path = tmp_path / "config.json"
     keys = ("architectures", "id2label", "num_labels", "problem_type")
     path.write_text(json.dumps({"model_type": "bert"} | dict.fromkeys(keys)))
-    assert read_config(tmp_path) == {"model_type": "bert"} | dict.fromkeys(keys)
+    rest = [key for key in keys if key != "id2label"]  # null: transformers' default names
+    assert read_config(tmp_path) == {"model_type": "bert"} | dict.fromkeys(rest)
     path.write_text('{"model_type": "bert", "id2label": {"1": 7, "0": "a"}, "num_labels": 2}')
     assert read_config(tmp_path)["id2label"] == {"0": "a", "1": "7"}
+    path.write_text('{"model_type": "bert", "id2label": {"0": false, "1": null, "3": 0.5}}')
+    assert read_config(tmp_path)["id2label"] == {"0": "False", "3": "0.5"}
+
+
+def test_a_number_of_labels_that_contradicts_their_names(tmp_path, caplog):
+    path = tmp_path / "config.json"
+    path.write_text('{"model_type": "bert", "id2label": {"0": "a", "1": "b"}, "num_labels": 3}')
+    assert read_config(tmp_path)["id2label"] == {"0": "a", "1": "b"}
+    assert "`num_labels` is 3, but `id2label` names 2 labels; the names count" in caplog.text
+
+
+def test_what_torch_puts_before_all_names_is_left_out(tmp_path, caplog):
+    def names_of(*names):
+        path = tmp_path / f"{len(names[0])}.safetensors"
+        save_file({name: np.zeros(2, np.float32) for name in names}, path)
+        with open_safetensors(path) as tensors:
+            assert all(tensors.read(name).shape == (2,) for name in tensors.names())
+            return sorted(tensors.names())
+
+    assert names_of("module.bert.a", "module.b") == ["b", "bert.a"]
+    assert "all names begin with 'module.'" in caplog.text
+    assert names_of("module._orig_mod.a", "module._orig_mod.b.LayerNorm.gamma") == [
+        "a", "b.LayerNorm.weight",
+    ]  # fmt: skip
+    assert names_of("module.aa", "b") == ["b", "module.aa"]
+    assert names_of("module.", "module.a") == ["module.", "module.a"]
+    assert names_of("module.module.a", "module.b") == ["b", "module.a"]
 
 
 def test_shapes_are_counted_before_they_are_multiplied():

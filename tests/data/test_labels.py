@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from keras_bert_zoo import notices
 from keras_bert_zoo.data.examples import Examples
 from keras_bert_zoo.data.labels import LabelMap
 from keras_bert_zoo.errors import ConfigError, DataError
@@ -49,7 +50,8 @@ def test_config_round_trip():
 @pytest.mark.parametrize(
     ("id2label", "message"),
     [
-        ({0: "a", 2: "b"}, "expected the ids of id2label to be 0 to 1, got [0, 2]"),
+        ({-1: "a", 0: "b"}, "expected different ids of at least 0 in id2label, got [-1, 0]"),
+        ({"0": "a", "00": "b"}, "expected different ids of at least 0 in id2label"),
         ({"a": "0"}, "expected the keys of id2label to be integers"),
         ({0: "a", 1: "a"}, "expected each label once, but these repeat: 'a'"),
     ],
@@ -57,6 +59,17 @@ def test_config_round_trip():
 def test_bad_id2label(id2label, message):
     with pytest.raises(ConfigError, match=re.escape(message)):
         LabelMap.from_id2label(id2label)
+
+
+@pytest.mark.parametrize(
+    ("count", "names"),
+    [(None, ("a", "LABEL_1", "b")), (3, ("a", "LABEL_1", "b")), (2, ("a", "LABEL_1"))],
+)
+def test_gaps_in_id2label_get_default_names(caplog, count, names):
+    notices.forget()
+    assert LabelMap.from_id2label({"0": "a", "2": "b"}, count).names == names
+    assert "no label of the ids [1]" in caplog.text
+    assert ("no output has the names 'b'" in caplog.text) == (count == 2)
 
 
 def test_unknown_labels_are_all_listed_with_their_first_place():

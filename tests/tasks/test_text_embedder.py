@@ -334,7 +334,32 @@ def another_type(index, kind):
             "cls_dense",
             "modules.json",
             lambda m: [m[0], m[1] | {"path": "../1_Pooling"}, *m[2:]],
-            "must lie in a folder inside",
+            "module 1 must name a folder inside the directory, got '../1_Pooling'",
+        ),
+        (
+            "cls_dense",
+            "modules.json",
+            lambda m: [m[0], m[1] | {"path": "x" * 300}, *m[2:]],
+            "module 1 must name a folder by at most 255 bytes",
+        ),
+        ("cls_dense", "modules.json", lambda m: m * 50, "at most 100 modules, got 200"),
+        (
+            "cls_dense",
+            "2_Dense/config.json",
+            lambda c: c | {"activation_function": ["a"], "bias": "yes"},
+            "`bias` must be true or false or null, got 'yes'; `activation_function` must be a str",
+        ),
+        (
+            "prompted",
+            "config_sentence_transformers.json",
+            lambda c: c | {"default_prompt_name": ["a"], "prompts": {"a": 1}},
+            "`prompts` must be an object of names and a string or null, got .*; `default_prompt_n",
+        ),
+        (
+            "cls_dense",
+            "1_Pooling/config.json",
+            lambda c: c | {"include_prompt": 1},
+            "`include_prompt` must be true or false",
         ),
         ("cls_dense", "modules.json", lambda m: {"a": 1}, "must hold a list of modules, got dict"),
         (
@@ -358,8 +383,8 @@ def another_type(index, kind):
         (
             "cls_dense",
             "sentence_bert_config.json",
-            lambda c: c | {"do_lower_case": True},
-            "asks to lower-case texts",
+            lambda c: c | {"do_lower_case": "yes"},
+            "`do_lower_case` must be true or false or null, got 'yes'",
         ),
         (
             "prompted",
@@ -384,6 +409,45 @@ def another_type(index, kind):
 def test_what_is_not_supported_is_refused_by_name(tmp_path, name, file, change, message):
     with pytest.raises(ConfigError, match=message):
         kbz.TextEmbedder.load(changed(tmp_path, name, file, change))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet"],
+)
+def test_every_name_of_the_lengths_file_is_read(tmp_path, name):
+    """sentence-transformers reads the first of them that is there and not empty."""
+    (tmp_path / "modules.json").write_text((MODELS / "cls_dense" / "modules.json").read_text())
+    for folder in ("1_Pooling", "2_Dense"):
+        shutil.copytree(MODELS / "cls_dense" / folder, tmp_path / folder)
+    (tmp_path / f"sentence_{name}_config.json").write_text('{"max_seq_length": 17}')
+    assert read_modules(tmp_path).max_length == 17
+    (tmp_path / "sentence_bert_config.json").write_text("{}")
+    assert read_modules(tmp_path).max_length == 17
+    (tmp_path / "sentence_bert_config.json").write_text('{"max_seq_length": 9}')
+    assert read_modules(tmp_path).max_length == 9
+
+
+def test_lower_casing_beside_a_tokenizer(tmp_path):
+    ask = {"do_lower_case": True, "max_seq_length": 12}
+    directory = changed(tmp_path, "cls_dense", "sentence_bert_config.json", lambda c: c | ask)
+    config = json.loads((directory / "tokenizer_config.json").read_text())
+    for lowercase in (True, False):
+        path = directory / "tokenizer_config.json"
+        path.write_text(json.dumps(config | {"do_lower_case": lowercase}))
+        if lowercase:
+            assert kbz.TextEmbedder.load(directory).max_length == 12
+            continue
+        with pytest.raises(ConfigError, match="the tokenizer beside it keeps capital letters"):
+            kbz.TextEmbedder.load(directory)
+
+
+def test_a_module_in_a_link_is_refused(tmp_path):
+    directory = changed(tmp_path, "cls_dense", "modules.json", lambda m: m)
+    (directory / "2_Dense").rename(tmp_path / "outside")
+    (directory / "2_Dense").symlink_to(tmp_path / "outside")
+    with pytest.raises(ConfigError, match="module 2 names '2_Dense', a link that leaves the dir"):
+        kbz.TextEmbedder.load(directory)
 
 
 def test_weights_that_do_not_fit_are_refused(tmp_path):

@@ -7,7 +7,9 @@ import pytest
 from keras_bert_zoo import notices
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.text import WordPieceTokenizer
-from keras_bert_zoo.text.wordpiece_vocabulary import read_vocabulary
+from keras_bert_zoo.text.registry import load_tokenizer_directory
+from keras_bert_zoo.text.wordpiece_files import read_directory
+from keras_bert_zoo.text.wordpiece_vocabulary import is_safe_in_lines, read_vocabulary
 
 PLAIN = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "##s", "sat", "dog"]
 TEXTS = ["the cats sat dog", "[MASK] the", "dogs [SEP] s", "id 6 is free"]
@@ -62,17 +64,35 @@ def write(folder, content, vocab_size=None):
     return folder
 
 
+def ids_of(vocabulary):
+    """The ids of "the cats sat dog"."""
+    place = {token: i for i, token in enumerate(vocabulary)}
+    cats = [place["cat"], place["##s"]] if "cat" in place else [place["[UNK]"]]
+    return [place["the"], *cats, place["sat"], place["dog"]]
+
+
 @pytest.mark.parametrize("name", ODD)
 def test_ids_are_those_of_transformers(tmp_path, caplog, name):
     content, ids, warning = ODD[name]
     notices.forget()
-    tokenizer = WordPieceTokenizer.from_directory(write(tmp_path, content))
-    assert tokenizer.tokenize(TEXTS[:1]).to_list() == [ids]
+    vocabulary = read_directory(write(tmp_path, content))["vocabulary"]
+    assert ids_of(vocabulary) == ids
     messages = [record.message for record in caplog.records]
     assert len(messages) == bool(warning), messages
     assert warning in "".join(messages)
     assert "delete" not in "".join(messages)
-    # What is saved has the same ids, here and in transformers (below).
+    # As saved, it is read as the same.
+    assert is_safe_in_lines(vocabulary) == (name != "blank at the end")
+    (tmp_path / "vocab.txt").write_bytes(lines(vocabulary))
+    assert read_vocabulary(tmp_path / "vocab.txt") == vocabulary
+
+
+def test_stand_ins_and_blank_tokens_are_never_found(tmp_path):
+    content = lines([*PLAIN[:6], "", "", "the", *PLAIN[6:], "dog", ""])
+    tokenizer = WordPieceTokenizer.from_directory(write(tmp_path, content))
+    assert tokenizer.tokenize(["the cats dog", "[id 5 is free]"]).to_list() == [
+        [8, 9, 10, 13], [1, 1, 1, 1, 1, 1],
+    ]  # fmt: skip
     tokenizer.save(tmp_path / "saved")
     assert WordPieceTokenizer.from_directory(tmp_path / "saved").vocabulary == tokenizer.vocabulary
 
@@ -99,12 +119,11 @@ def test_transformers_gives_the_same(tmp_path, name):
 def test_blank_lines_at_the_end_are_no_rows(tmp_path):
     """The embedding has a row less: a file that ends with blank lines still fits."""
     folder = write(tmp_path, lines([*PLAIN, "", "", ""]), vocab_size=11)
-    tokenizer = WordPieceTokenizer.from_directory(folder)
-    assert tokenizer.vocabulary == [*PLAIN, ""]
+    assert read_directory(folder)["vocabulary"] == [*PLAIN, ""]
     assert WordPieceTokenizer(folder / "vocab.txt").vocabulary == PLAIN
     write(tmp_path, lines([*PLAIN, "", "bird"]), vocab_size=11)
     with pytest.raises(ConfigError, match="expected a tokenizer of at most 11 tokens"):
-        WordPieceTokenizer.from_directory(folder).__class__.from_preset(folder)
+        load_tokenizer_directory(folder)
 
 
 def test_a_stand_in_is_no_token_of_the_file(tmp_path):

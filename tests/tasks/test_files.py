@@ -1,0 +1,149 @@
+"""The files that only this package writes, as others may damage them."""
+
+import json
+import os
+import resource
+import time
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from keras_bert_zoo.errors import CheckpointError
+from keras_bert_zoo.files import SIDE_FILE
+from keras_bert_zoo.tasks.files import SIDE_SCHEMA, check_saved_length, read_side_file
+from keras_bert_zoo.tasks.open_domain_files import DOCUMENTS_FILE, read_documents, write_documents
+from keras_bert_zoo.tasks.own_weights import OWN_WEIGHTS_FILE, load_own_weights
+
+GOOD = {
+    "task": "classification", "heads": ["masked_lm"], "pair": True, "training": {"loss": [None]},
+    "columns": {"text": "a", "labels": ["b"], "header": False, "pair": None}, "max_length": 128,
+    "threshold": [0.5, 0.25], "pooling": "mean", "num_choices": 4, "stride": None, "scheme": "IOB2",
+    "legal_only": True, "crf": False, "nested": False, "max_answer_tokens": 30,
+    "null_threshold": -1.5, "top_k": 5, "mask_rate": 0.15, "whole_words": True, "num_beams": 4,
+    "length_penalty": 1.0, "max_target_length": 64, "label_smoothing": 0.1, "passage_tokens": 100,
+    "passage_overlap": 25, "top_passages": 5, "retriever_weight": 50.0,
+}  # fmt: skip
+WRONG = [
+    ("max_length", "x"), ("max_length", -1), ("max_length", 10**9), ("max_length", True),
+    ("max_length", 2), ("threshold", "a"), ("threshold", [0.5, "a"]), ("threshold", 1),
+    ("threshold", {}), ("pair", 1), ("training", []), ("training", None), ("task", ["a"]),
+    ("columns", {"text": 1}), ("columns", []), ("stride", -1), ("top_k", 0), ("top_k", 1.5),
+    ("mask_rate", 0), ("num_beams", "4"), ("retriever_weight", -1), ("nested", "yes"),
+    ("pooling", "sum"), ("heads", "masked_lm"), ("null_threshold", 10**400),
+]  # fmt: skip
+
+
+def write(folder, side):
+    (folder / SIDE_FILE).write_text(side if isinstance(side, str) else json.dumps(side))
+    return folder
+
+
+def test_every_key_is_declared(tmp_path):
+    assert read_side_file(write(tmp_path, GOOD | {"of a later version": [1]}))["max_length"] == 128
+    assert SIDE_SCHEMA.keys() == GOOD.keys()
+    (tmp_path / SIDE_FILE).unlink()
+    assert read_side_file(tmp_path) == {}
+
+
+@pytest.mark.parametrize(("key", "value"), WRONG, ids=str)
+def test_wrong_values_are_named(tmp_path, key, value):
+    with pytest.raises(CheckpointError, match=rf"{SIDE_FILE}: `{key}` must be ") as caught:
+        read_side_file(write(tmp_path, GOOD | {key: value}))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("contents", "message"),
+    [
+        ("[" * 100_000, "nested too deeply"),
+        ('{"a":' * 100 + "1" + "}" * 100, "nested deeper than"),
+        ("[" + "[]," * 1_500_000 + "[]]", "more than 1,000,000 lists and objects"),
+        ('{"task": "a", "task": "b"}', "stands there twice"),
+        ('{"threshold": NaN}', "NaN is not JSON"),
+        ("[]", "must hold a JSON object, got list"),
+        (" " * 10_000_001, "is larger than 10,000,000 bytes"),
+        ("{", "cannot be read as JSON"),
+    ],
+)
+def test_hostile_contents_are_refused(tmp_path, contents, message):
+    with pytest.raises(CheckpointError, match=message) as caught:
+        read_side_file(write(tmp_path, contents))
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    for file, read in ((SIDE_FILE, read_side_file), (DOCUMENTS_FILE, read_documents)):
+        os.mkfifo(tmp_path / file)
+        with pytest.raises(CheckpointError, match="it is not a regular file"):
+            read(tmp_path)
+        (tmp_path / file).unlink()
+        (tmp_path / file).symlink_to(tmp_path / "nowhere")
+        with pytest.raises(CheckpointError, match="No such file"):
+            read(tmp_path)
+        (tmp_path / file).unlink()
+        (tmp_path / file).mkdir()
+        with pytest.raises(CheckpointError, match="not a regular file|Is a directory"):
+            read(tmp_path)
+        (tmp_path / file).rmdir()
+
+
+def test_a_length_beyond_the_model(tmp_path):
+    check_saved_length({"max_length": 512}, 512, tmp_path)
+    check_saved_length({"max_length": None}, 512, tmp_path)
+    with pytest.raises(CheckpointError, match=r"`max_length` must be at most 512, .*, got 513\."):
+        check_saved_length({"max_length": 513}, 512, tmp_path)
+
+
+# === Documents ===
+
+
+def test_documents_are_read_as_they_were_written(tmp_path):
+    documents = [b"", b'a "b" \\ [{', "\u2028 é \U0001f600".encode(), b"\xff\x00", b"[" * 30_000]
+    write_documents(tmp_path, documents)
+    assert read_documents(tmp_path) == documents
+    (tmp_path / DOCUMENTS_FILE).write_text('{"id": 1, "text": "b"}\r\n{ "text":"c" } ')
+    assert read_documents(tmp_path) == [b"b", b"c"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["", "[]", '"a"', "{}", '{"text": 1}', '{"text": null}', '{"text": ["a"]}', '{"text": "a"',
+     '{"text": "\\ud800"}', '{"text": "a\nb"}', "[" * 100_000, '{"text": {"text": "a"}}', "\xff",
+     '{"text": "a"} {"text": "b"}', '{"a": ' + "[]," * 20_000, '{"text": "\\x"}'],
+)  # fmt: skip
+def test_lines_of_another_form_are_refused(tmp_path, line):
+    contents = b'{"text": "a"}\n' + line.encode("latin-1") + b"\n"
+    (tmp_path / DOCUMENTS_FILE).write_bytes(contents)
+    with pytest.raises(CheckpointError, match=rf"{DOCUMENTS_FILE}:2: expected"):
+        read_documents(tmp_path)
+
+
+def test_a_line_of_lists_takes_no_memory(tmp_path):
+    """90 MB of `[],` made 2.2 GB of lists."""
+    with open(tmp_path / DOCUMENTS_FILE, "wb") as file:
+        file.write(b'{"text": [' + b"[]," * 10_000_000 + b"[]]}\n")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.monotonic()
+    with pytest.raises(CheckpointError, match=":1: expected"):
+        read_documents(tmp_path)
+    assert time.monotonic() - start < 5
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # kB
+
+
+# === Weights ===
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64, np.uint8, np.bool_])
+def test_weights_that_are_no_floats_are_refused(tmp_path, dtype):
+    import keras
+
+    layer = keras.layers.Dense(2)
+    layer.build((None, 3))
+    weights = {"crf.kernel": np.ones((3, 2), dtype), "crf.bias": np.zeros(2, np.float16)}
+    save_file(weights, tmp_path / OWN_WEIGHTS_FILE)
+    before = layer.get_weights()
+    with pytest.raises(CheckpointError, match=rf"floating-point .* crf.kernel \({np.dtype(dtype)}"):
+        load_own_weights(tmp_path, {"crf": layer})
+    for left, right in zip(before, layer.get_weights(), strict=True):
+        np.testing.assert_array_equal(left, right)
