@@ -3,17 +3,20 @@
 import json
 import os
 import resource
+import shutil
 import time
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
-from keras_bert_zoo.errors import CheckpointError
+from keras_bert_zoo import notices
+from keras_bert_zoo.errors import CheckpointError, ConfigError
 from keras_bert_zoo.files import SIDE_FILE
 from keras_bert_zoo.tasks.files import SIDE_SCHEMA, check_saved_length, read_side_file
 from keras_bert_zoo.tasks.open_domain_files import DOCUMENTS_FILE, read_documents, write_documents
 from keras_bert_zoo.tasks.own_weights import OWN_WEIGHTS_FILE, load_own_weights
+from tests.helpers import ASSETS
 
 GOOD = {
     "task": "classification", "heads": ["masked_lm"], "pair": True, "training": {"loss": [None]},
@@ -30,7 +33,7 @@ WRONG = [
     ("threshold", {}), ("pair", 1), ("training", []), ("training", None), ("task", ["a"]),
     ("columns", {"text": 1}), ("columns", []), ("stride", -1), ("top_k", 0), ("top_k", 1.5),
     ("mask_rate", 0), ("num_beams", "4"), ("retriever_weight", -1), ("nested", "yes"),
-    ("pooling", "sum"), ("heads", "masked_lm"), ("null_threshold", 10**400),
+    ("pooling", "sum"), ("heads", "masked_lm"), ("null_threshold", 10**50),
 ]  # fmt: skip
 
 
@@ -46,7 +49,7 @@ def test_every_key_is_declared(tmp_path):
     assert read_side_file(tmp_path) == {}
 
 
-@pytest.mark.parametrize(("key", "value"), WRONG, ids=str)
+@pytest.mark.parametrize(("key", "value"), WRONG, ids=lambda value: str(value)[:20])
 def test_wrong_values_are_named(tmp_path, key, value):
     with pytest.raises(CheckpointError, match=rf"{SIDE_FILE}: `{key}` must be ") as caught:
         read_side_file(write(tmp_path, GOOD | {key: value}))
@@ -147,3 +150,35 @@ def test_weights_that_are_no_floats_are_refused(tmp_path, dtype):
         load_own_weights(tmp_path, {"crf": layer})
     for left, right in zip(before, layer.get_weights(), strict=True):
         np.testing.assert_array_equal(left, right)
+
+
+# === Directories of others ===
+
+
+def test_a_directory_with_many_oddities_loads(tmp_path, caplog):
+    """Names of DataParallel, gaps in id2label, no [MASK], a key that nobody knows."""
+    import keras_bert_zoo as kbz
+
+    notices.forget()
+    source = ASSETS / "bert_classifier"
+    plain = kbz.TextClassifier.load(source, max_length=24)
+    for name in ("tokenizer_config.json", "config.json"):
+        shutil.copy(source / name, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config |= {"id2label": {"0": "no", "2": "yes"}, "num_labels": 3, "my_notes": 1}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    lines = (source / "vocab.txt").read_text().splitlines()
+    lines[lines.index("[MASK]")] = "[unused0]"
+    (tmp_path / "vocab.txt").write_text("\n".join([*lines, "", ""]))
+    tensors = load_file(source / "model.safetensors")
+    save_file({f"module.{name}": t for name, t in tensors.items()}, tmp_path / "model.safetensors")
+    task = kbz.TextClassifier.load(tmp_path, max_length=24)
+    assert task.labels == ["no", "LABEL_1", "yes"]
+    assert task.tokenizer.mask_token is None
+    texts = ["a b c", "x"]
+    np.testing.assert_array_equal(task.predict_logits(texts), plain.predict_logits(texts))
+    for said in ("`my_notes`", "'module.'", "ids [1]", "no mask_token '[MASK]'", "lines are blank",
+                 "`num_labels` is 3"):  # fmt: skip
+        assert caplog.text.count(said) == 1, said
+    with pytest.raises(ConfigError, match="MaskedLM needs a tokenizer with a mask token"):
+        kbz.MaskedLM(task.encoder, task.tokenizer)
