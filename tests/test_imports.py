@@ -19,7 +19,7 @@ PACKAGE = Path(keras_bert_zoo.__file__).parent
 ORDER = (
     ("errors",),
     ("files", "arrays", "notices", "config_keys"),
-    ("schema",),
+    ("schema", "directories"),
     ("config",),
     ("text", "layers"),
     ("data",),

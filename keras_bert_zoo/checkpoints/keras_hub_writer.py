@@ -42,8 +42,9 @@ from keras_bert_zoo.checkpoints.tensors import (
     TensorSource,
     list_some,
 )
+from keras_bert_zoo.directories.contents import KERAS_HUB_PARTS
+from keras_bert_zoo.directories.replacing import replace_directory
 from keras_bert_zoo.errors import CheckpointError
-from keras_bert_zoo.files import replace_directory
 
 # Buffers that older transformers wrote beside the weights.
 _BUFFERS = re.compile(r"embeddings\.(position_ids|token_type_ids)")
@@ -115,7 +116,9 @@ def write_keras_hub_preset(
 
     import keras_hub
 
-    with replace_directory(directory, CheckpointError, marker=METADATA_FILE) as aside:
+    with replace_directory(
+        directory, CheckpointError, marker=METADATA_FILE, parts=KERAS_HUB_PARTS
+    ) as aside:
         tokenizer = None
         if tokenizer_directory is not None:
             tokenizer = build_tokenizer(family.name, tokenizer_directory)

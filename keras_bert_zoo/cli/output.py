@@ -5,20 +5,22 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from keras_bert_zoo.directories.hidden import discard, discard_abandoned, make_hidden
+from keras_bert_zoo.directories.replacing import replace_directory
 from keras_bert_zoo.errors import CheckpointError, DataError
-from keras_bert_zoo.files import SIDE_FILE, replace_directory
+from keras_bert_zoo.files import SIDE_FILE
 
 
 @contextlib.contextmanager
 def written_file(path: str) -> Iterator[IO[bytes]]:
     """Yields a file to write to, which takes the place of `path` when the block ends well.
 
-    "-" is standard output. What is no plain file (a pipe, /dev/null) is written to directly.
+    "-" is standard output. What is no plain file (a pipe, /dev/null) is written to directly. A kill
+    leaves an earlier file as it was, and a hidden one that the next run removes.
 
     Args:
         path: of the file, or "-".
@@ -41,17 +43,16 @@ def written_file(path: str) -> Iterator[IO[bytes]]:
             return
         # Beside the target of a link, which stays a link.
         target = target.resolve()
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        aside = Path(name)
+        discard_abandoned(target)
+        hidden, descriptor = make_hidden(target, directory=False)
         try:
-            with os.fdopen(handle, "wb") as file:
+            with os.fdopen(descriptor, "wb") as file:
                 yield file
-            umask = os.umask(0)
-            os.umask(umask)
-            aside.chmod(0o666 & ~umask)  # mkstemp makes it private
-            aside.replace(target)
+                file.flush()
+                os.fsync(descriptor)
+                hidden.path.replace(target)
         finally:
-            aside.unlink(missing_ok=True)
+            discard(hidden)
     except BrokenPipeError:
         raise
     except OSError as error:

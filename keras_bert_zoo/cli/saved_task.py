@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from keras_bert_zoo.cli.options import peek
 from keras_bert_zoo.cli.tasks import TASKS, task_command
 from keras_bert_zoo.cli.tasks.base import TaskCommand
+from keras_bert_zoo.directories.replacing import find_directory
 from keras_bert_zoo.errors import BertZooError, CheckpointError
 
 
@@ -31,7 +31,7 @@ def saved_command(directory: str) -> TaskCommand:
     from keras_bert_zoo.checkpoints.tensors import read_config
     from keras_bert_zoo.tasks.files import saved_task_name
 
-    path = Path(directory)
+    path = find_directory(directory)
     if not path.is_dir():
         raise CheckpointError(
             f"{directory}: there is no such directory; expected what `keras-bert-zoo train` wrote"
@@ -43,8 +43,8 @@ def saved_command(directory: str) -> TaskCommand:
             f"{directory} is an exported SavedModel, for TensorFlow to load; expected the "
             "directory that `keras-bert-zoo train` wrote and it was exported from"
         )
-    config = read_config(directory)
-    name = saved_task_name(directory, config)
+    config = read_config(path)
+    name = saved_task_name(path, config)
     if name == "classification" and config.get("problem_type") == "multi_label_classification":
         name = "multi-label"
     return task_command(name)

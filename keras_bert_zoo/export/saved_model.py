@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from keras_bert_zoo.directories.renames import rename_new
+from keras_bert_zoo.directories.replacing import sync_directory, sync_tree, write_aside
 from keras_bert_zoo.errors import ConfigError, ExportError
 from keras_bert_zoo.export.audit import audit_saved_model
 from keras_bert_zoo.export.serving_files import write_batching_parameters, write_warmup_requests
@@ -18,12 +21,12 @@ from keras_bert_zoo.export.signatures import (
     weight_bytes,
 )
 from keras_bert_zoo.export.verify import TOLERANCES, Verifier
-from keras_bert_zoo.files import replace_directory
 from keras_bert_zoo.tasks.task import Task
 
 # A SavedModel's graph is one protobuf message, which ends at 2 GiB; the rest is for all the other
 # nodes and for the copy that saving makes of them.
 _LARGEST_FROZEN = 1_500_000_000  # bytes
+_LAST_VERSION = 2**63 - 1  # TF Serving does not see what is beyond
 # Texts come in order of arrival here; see `TokenLayout`.
 ATTENTION_GROUPS = 6
 
@@ -80,7 +83,8 @@ def export_saved_model(
     Args:
         task: Task.
         path: of the model: saved_models/NAME.
-        version: int. None: 1, or one more than the newest there.
+        version: int. None: 1, or one more than the newest there when the export is complete, so
+            that exports at the same time get a version each.
         dtype: "float32" or "bfloat16", what the encoder computes in; None: as the task does.
         freeze: bool. Whether weights become constants of the graph, which is faster on CPU. None:
             where they fit.
@@ -113,8 +117,10 @@ def export_saved_model(
     try:
         with (
             Verifier() as verifier,
-            replace_directory(target, ExportError, marker="saved_model.pb") as aside,
+            # Not named after the version: that may be another in the end.
+            write_aside(target, ExportError, stem="version") as hidden,
         ):
+            aside = hidden.path
             graph = build_serving_graph(
                 task, dtype=dtype, freeze=freeze, attention_groups=attention_groups
             )
@@ -124,9 +130,12 @@ def export_saved_model(
             audit_saved_model(aside)
             verification = verifier.check(aside, task, tolerance=tolerance)
             size = sum(file.stat().st_size for file in aside.rglob("*") if file.is_file())
+            sync_tree(aside)
+            target = _place(aside, target, version)
     finally:
-        if is_new and base.is_dir() and not any(base.iterdir()):
-            base.rmdir()
+        if is_new:
+            with contextlib.suppress(OSError):  # it is not there, or not empty
+                base.rmdir()
     return SavedModelExport(
         path=target,
         version=int(target.name),
@@ -145,17 +154,37 @@ def _version(base: Path, version: int | None) -> int:
     """The number to write, checked against those that are there."""
     there = []
     if base.is_dir():
-        there = [int(p.name) for p in base.iterdir() if p.name.isascii() and p.name.isdigit()]
+        names = [path.name for path in base.iterdir()]
+        there = [int(n) for n in names if n.isascii() and n.isdigit() and int(n) <= _LAST_VERSION]
     if version is None:
         return max(there, default=0) + 1
     if isinstance(version, bool) or not isinstance(version, int) or version < 0:
         raise ConfigError(f"`version` must be an integer of at least 0, got {version!r}.")
+    if version > _LAST_VERSION:
+        raise ConfigError(f"`version` must be at most {_LAST_VERSION}, got {version!r}.")
     if version in there:
         raise ExportError(
             f"Version {version} is already in {base} (newest: {max(there)}). A server may have "
             "loaded it: export another version, or leave `version` out for the next one."
         )
     return version
+
+
+def _place(aside: Path, target: Path, version: int | None) -> Path:
+    """Gives a complete export its version; returns its path.
+
+    Raises:
+        ExportError: another process has written that `version` meanwhile.
+    """
+    base = target.parent
+    while True:
+        try:
+            rename_new(aside, target)
+        except FileExistsError:
+            target = base / str(_version(base, version))
+        else:
+            sync_directory(base)
+            return target
 
 
 def _save(module: tf.Module, signatures: dict[str, object], directory: Path) -> None:

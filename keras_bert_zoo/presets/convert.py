@@ -28,9 +28,10 @@ from keras_bert_zoo.checkpoints.tensors import (
     read_config,
 )
 from keras_bert_zoo.config import EncoderConfig
+from keras_bert_zoo.directories.replacing import replace_directory
 from keras_bert_zoo.encoders.encoder import Encoder
 from keras_bert_zoo.errors import BertZooError, CheckpointError, ConfigError
-from keras_bert_zoo.files import SIDE_FILE, replace_directory, write_json
+from keras_bert_zoo.files import SIDE_FILE, write_json
 from keras_bert_zoo.heads.model import HeadedModel
 from keras_bert_zoo.presets.headed import architectures_of, save_headed
 from keras_bert_zoo.presets.io import (

@@ -19,10 +19,11 @@ from keras_bert_zoo.checkpoints.names import FamilyNames, names_of
 from keras_bert_zoo.checkpoints.tensors import TensorSource, open_checkpoint, read_config
 from keras_bert_zoo.config import EncoderConfig, is_integer
 from keras_bert_zoo.data.labels import LabelMap
+from keras_bert_zoo.directories.replacing import find_directory, replace_directory
 from keras_bert_zoo.encoders.encoder import Encoder, check_dtype
 from keras_bert_zoo.encoders.registry import build_encoder
 from keras_bert_zoo.errors import CheckpointError, ConfigError
-from keras_bert_zoo.files import SIDE_FILE, replace_directory, write_json
+from keras_bert_zoo.files import SIDE_FILE, write_json
 from keras_bert_zoo.heads.kinds import HEADS, head_kind, make_head
 from keras_bert_zoo.layers.initializers import untouched_weights
 from keras_bert_zoo.presets.fit import Shapes, check_fit, encoder_shapes, head_shapes, pooler_shapes
@@ -187,7 +188,7 @@ def save_headed(
         ConfigError: the family has no transformers class with these heads.
         CheckpointError: it cannot be written, or is there and not to be replaced.
     """
-    if not overwrite and os.path.exists(directory):
+    if not overwrite and os.path.exists(find_directory(directory)):
         raise CheckpointError(f"{os.fspath(directory)!r} exists, and `overwrite` is False.")
     family = names_of(encoder.config)
     kinds = "+".join(sorted(heads))

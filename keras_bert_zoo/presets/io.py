@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_bert_zoo.checkpoints import keras_hub_handles
 from keras_bert_zoo.config import EncoderConfig
+from keras_bert_zoo.directories.replacing import find_directory
 from keras_bert_zoo.errors import BertZooError, CheckpointError
 from keras_bert_zoo.presets import hub
 from keras_bert_zoo.presets.catalog import Preset, list_presets
@@ -63,6 +64,7 @@ def find_preset(
     path = Path(preset)
     if not path.is_dir() and name.startswith("~"):
         path = _expanded(path)
+    path = find_directory(path)
     if path.is_dir():
         return path
     if hub.is_handle(name):

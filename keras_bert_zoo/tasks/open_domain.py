@@ -11,8 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_bert_zoo.data.squad import Answer, QuestionExamples
+from keras_bert_zoo.directories.replacing import find_directory, replace_directory
 from keras_bert_zoo.errors import CheckpointError, ConfigError, DataError
-from keras_bert_zoo.files import SIDE_FILE, replace_directory, write_json
+from keras_bert_zoo.files import SIDE_FILE, write_json
 from keras_bert_zoo.heads.embedder import unit_length
 from keras_bert_zoo.tasks.files import read_side_file
 from keras_bert_zoo.tasks.inputs import as_examples
@@ -276,6 +277,7 @@ class OpenDomainQuestionAnswerer(PassageReader):
                     f"embedded: expected {', '.join((*_CHANGEABLE, *_OF_BOTH, *_OF_READER))}. "
                     "Build it anew for another."
                 )
+        directory = find_directory(directory)
         if not os.path.isdir(directory):
             raise CheckpointError(f"No directory {os.fspath(directory)!r} to load a model from.")
         side = read_side_file(directory)
@@ -309,7 +311,7 @@ class OpenDomainQuestionAnswerer(PassageReader):
         Raises:
             CheckpointError: it cannot be written, or is there and not to be replaced.
         """
-        if not overwrite and os.path.exists(directory):
+        if not overwrite and os.path.exists(find_directory(directory)):
             raise CheckpointError(f"{os.fspath(directory)!r} exists, and `overwrite` is False.")
         with replace_directory(directory, CheckpointError, marker=SIDE_FILE) as aside:
             self.retriever.save(aside / RETRIEVER)

@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from keras_bert_zoo.checkpoints.tensors import read_config
+from keras_bert_zoo.directories.replacing import find_directory
 from keras_bert_zoo.errors import CheckpointError
 from keras_bert_zoo.tasks.files import saved_task_name
 from keras_bert_zoo.tasks.task import Task
@@ -41,6 +42,7 @@ def load_task(directory: str | os.PathLike[str], **kwargs: Any) -> Task:
         ConfigError: the config asks for something unsupported.
         CheckpointError: the directory is missing or does not fit.
     """
+    directory = find_directory(directory)
     if not os.path.isdir(directory):
         raise CheckpointError(f"No directory {os.fspath(directory)!r} to load a model from.")
     name = saved_task_name(directory, read_config(directory))

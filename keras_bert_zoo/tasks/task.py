@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 
 import keras
 
+from keras_bert_zoo.directories.replacing import find_directory
 from keras_bert_zoo.encoders.encoder import Encoder
 from keras_bert_zoo.encoders.lora import merged_lora
 from keras_bert_zoo.errors import CheckpointError
@@ -46,6 +47,7 @@ class Task(TextModel):
             ConfigError: the config asks for something unsupported.
             CheckpointError: the directory is not there, has no head or does not fit.
         """
+        directory = find_directory(directory)
         if not os.path.isdir(directory):
             raise CheckpointError(f"No directory {os.fspath(directory)!r} to load a model from.")
         return cls.from_preset(directory, **kwargs)

@@ -22,10 +22,11 @@ from keras_bert_zoo.checkpoints.names.encoder_decoder import (
 )
 from keras_bert_zoo.checkpoints.tensors import open_checkpoint, read_config
 from keras_bert_zoo.config import EncoderConfig, is_integer, is_number
+from keras_bert_zoo.directories.replacing import find_directory, replace_directory
 from keras_bert_zoo.encoders.encoder import Encoder
 from keras_bert_zoo.encoders.registry import build_encoder
 from keras_bert_zoo.errors import CheckpointError, ConfigError
-from keras_bert_zoo.files import SIDE_FILE, read_json, replace_directory, write_json
+from keras_bert_zoo.files import SIDE_FILE, read_json, write_json
 from keras_bert_zoo.heads.decoder import TransformerDecoder
 from keras_bert_zoo.layers.initializers import untouched_weights
 from keras_bert_zoo.presets.fit import check_fit, encoder_shapes, head_shapes
@@ -438,7 +439,7 @@ def save_translator(
     Raises:
         CheckpointError: it cannot be written, or is there and not to be replaced.
     """
-    if not overwrite and os.path.exists(directory):
+    if not overwrite and os.path.exists(find_directory(directory)):
         raise CheckpointError(f"{os.fspath(directory)!r} exists, and `overwrite` is False.")
     special = _special_ids(target_tokenizer)
     config = {

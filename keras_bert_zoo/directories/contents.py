@@ -1,0 +1,119 @@
+"""Which files of a saved model are the model's, and keeping those that are not.
+
+A new save replaces the model's own files. Whatever else lies in its directory belongs to the user
+and stays: notes, plots, logs, a .git. Weights of other formats neither stay nor go: they describe
+the earlier model, and a loader may read them in place of the new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import stat
+from pathlib import Path
+
+from keras_bert_zoo.files import GOOGLE_CONFIGS, SENTENCEPIECE_FILES, SIDE_FILE
+
+# Files and folders that a save of this package writes, or that transformers and
+# sentence-transformers read as a part of such a model.
+MODEL_PARTS = re.compile(
+    "|".join(
+        [
+            *map(re.escape, (SIDE_FILE, *SENTENCEPIECE_FILES)),
+            r"keras_bert_zoo\.safetensors|documents\.jsonl|passages\.safetensors",
+            r"config\.json|generation_config\.json|config_sentence_transformers\.json",
+            r"modules\.json|sentence_\w+_config\.json",
+            r"model\.safetensors|model-\d+-of-\d+\.safetensors|model\.safetensors\.index\.json",
+            r"vocab\.txt|vocab\.json|merges\.txt|(tokenizer|special_tokens_map|added_tokens)\.json",
+            r"tokenizer_config\.json",
+            r"\d+_[A-Z]\w*|target_tokenizer|retriever|reader",  # folders
+        ]
+    )
+)
+
+# What KerasHub's `save_to_preset` writes.
+KERAS_HUB_PARTS = re.compile(
+    r"(config|metadata|task|preprocessor|tokenizer)\.json|(model|task)\.weights\.h5|assets"
+)
+
+# What a loader may take for the model, although a save does not write it.
+_RIVALS = re.compile(
+    "|".join(
+        [
+            *map(re.escape, GOOGLE_CONFIGS),
+            r"pytorch_model.*\.bin(\.index\.json)?|tf_model.*\.h5|flax_model.*\.msgpack",
+            r"(model|task)\.weights\.h5|.*\.ckpt\.(index|meta|data-\d+-of-\d+)",
+            r"adapter_config\.json|adapter_model\.\w+|openvino|onnx|.*\.onnx",
+        ]
+    )
+)
+
+
+def find_rivals(directory: Path, parts: re.Pattern[str]) -> list[str]:
+    """Names the files of an earlier model that can neither be kept nor be deleted.
+
+    Args:
+        directory: path of what is to be replaced.
+        parts: matches the names of the model's own files and folders.
+
+    Returns:
+        list of str, names in the directory.
+    """
+    names = (path.name for path in directory.iterdir())
+    return sorted(n for n in names if _RIVALS.fullmatch(n) and not parts.fullmatch(n))
+
+
+def find_mount(directory: Path) -> str | None:
+    """Returns the mount point that a directory is or that it holds; None: there is none."""
+    if os.path.ismount(directory):
+        return os.fspath(directory)
+    # Not every mount is another device: this finds the others where there is such a list.
+    with contextlib.suppress(OSError):
+        below = os.path.join(directory, "")
+        for line in Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape").splitlines():
+            point = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), line.split(" ")[4])
+            if point == os.fspath(directory) or point.startswith(below):
+                return point
+    return None
+
+
+def keep_others(earlier: Path, new: Path, parts: re.Pattern[str]) -> None:
+    """Brings what is not the model's from an earlier directory into the new one.
+
+    Files become links to the same data, so nothing is copied where the file system has links, and
+    the earlier directory stays as it was. Names that the new one has already are left alone.
+
+    Args:
+        earlier: path of a directory.
+        new: path of a directory on the same file system; made where something is to be kept.
+        parts: matches the names of the model's own files and folders.
+
+    Raises:
+        OSError: something cannot be read or linked.
+    """
+    for path in sorted(earlier.iterdir()):
+        target = new / path.name
+        is_folder = path.is_dir() and not path.is_symlink()
+        if is_folder and (parts.fullmatch(path.name) or target.is_dir()):
+            keep_others(path, target, parts)
+        elif not parts.fullmatch(path.name) and not os.path.lexists(target):
+            new.mkdir(parents=True, exist_ok=True)
+            if is_folder:
+                shutil.copytree(path, target, symlinks=True, copy_function=_link)
+            else:
+                _link(path, target)
+
+
+def _link(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """Links a file, or copies it where links are not possible."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except FileNotFoundError:
+        return  # removed by its owner in the meantime
+    except OSError:
+        if stat.S_ISREG(os.lstat(source).st_mode) or os.path.islink(source):
+            shutil.copy2(source, target, follow_symlinks=False)
+            return
+        raise
