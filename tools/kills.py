@@ -39,7 +39,9 @@ from keras_bert_zoo.errors import CheckpointError
 
 TEXTS = ["the card has not arrived!", "天气 ünïcode", ""]
 SAVES_IN_A_ROW = 4  # a kill comes within so many
-PATIENCE = 120  # seconds
+PATIENCE = 180  # seconds
+LOADS_EVERY = 10  # saved models are compared byte by byte, and so many are loaded and asked
+VERIFIED_EVERY = 5  # exports; the check of the others, which writes nothing, is left out
 
 
 def main() -> int:
@@ -155,166 +157,180 @@ def in_child(run: Callable[[], object]) -> int:
         os._exit(status)
 
 
-# === Saves and exports ===
+# === Saves ===
 
 
-class Judge:
-    """A process that loads what is there; the first one computes nothing, so that it can fork."""
+def kill_saves(folder: Path, count: int, moments: random.Random) -> dict[str, Any]:
+    """Forks itself with two loaded tasks, saves them in turn, and kills the fork."""
+    from keras_bert_zoo import TextClassifier
 
-    def __init__(self, folder: Path) -> None:
-        self._pipe, theirs = multiprocessing.Pipe()
+    tasks = make_tasks(folder)
+    scores = {name: task.predict(TEXTS)["scores"] for name, task in tasks.items()}
+    models = folder / "models"
+    models.mkdir()
+    target = models / "model"
+
+    def save() -> None:
+        for name in "BA" * (SAVES_IN_A_ROW // 2):
+            tasks[name].save(target)
+
+    def found_model(load: bool) -> str:
+        """The task's name, by every byte of its files; by its answers, too."""
+        there = files_of(find_directory(target))
+        names = [name for name in tasks if there == files_of(folder / name)]
+        if names and load:
+            answers = TextClassifier.load(target).predict(TEXTS)["scores"]
+            return names[0] if (abs(answers - scores[names[0]]) < 1e-5).all() else "other answers"
+        return names[0] if names else f"files that differ: {sorted(there)}"
+
+    save()
+    begin = time.monotonic()
+    save()
+    length = time.monotonic() - begin
+    figures: dict[str, Any] = {
+        "kills": 0, "save_ms": round(1000 * length / SAVES_IN_A_ROW, 1), "missing": 0,
+        "left_hidden": 0, "found": Counter(), "loaded": 0, "faults": [],
+    }  # fmt: skip
+    while figures["kills"] < count:
+        process = in_child(save)
+        time.sleep(moments.uniform(0, length))
+        if not kill(process):
+            continue
+        figures["kills"] += 1
+        figures["missing"] += not target.exists()
+        figures["left_hidden"] += len(list(models.iterdir())) > target.exists()
+        load = figures["kills"] % LOADS_EVERY == 1
+        figures["loaded"] += load
+        found = found_model(load)
+        figures["found"][found] += 1
+        tasks["A"].save(target)
+        rest = sorted(path.name for path in models.iterdir())
+        if found not in tasks or rest != ["model"] or found_model(False) != "A":
+            figures["faults"].append(f"kill {figures['kills']}: {found}; then {rest}")
+    return figures
+
+
+def make_tasks(folder: Path) -> dict[str, Any]:
+    """Two small classifiers of other weights, saved under their names in a folder."""
+    import keras
+
+    from keras_bert_zoo import TextClassifier
+    from tests.export.conftest import make_task
+
+    tasks = {}
+    for seed, name in enumerate("AB"):
+        made = make_task("single_label")
+        task = TextClassifier(made.encoder, made.tokenizer, made.labels, max_length=48)
+        for variable in task.weights:
+            variable.assign_add(keras.random.normal(variable.shape, stddev=0.3, seed=seed))
+        task.save(folder / name)
+        tasks[name] = task
+    return tasks
+
+
+def files_of(directory: Path) -> dict[str, bytes]:
+    if not directory.is_dir():
+        return {}
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
+
+
+def kill(process: int) -> bool:
+    """Kills a fork; returns whether it was still at work."""
+    os.kill(process, signal.SIGKILL)
+    return os.WIFSIGNALED(os.waitpid(process, 0)[1])
+
+
+# === Exports ===
+
+
+class Worker:
+    """A fork that talks over a pipe. What forks it has imported TensorFlow and computed nothing."""
+
+    def __init__(self, run: Callable[[Any], None]) -> None:
         import tensorflow  # noqa: F401  (once, for all forks)
 
         import keras_bert_zoo.export.saved_model
         import keras_bert_zoo.tasks.text_classifier  # noqa: F401
 
-        self.process = in_child(lambda: judge(theirs, folder))
-
-    def ask(self, what: str, *values: Any) -> Any:
-        self._pipe.send((what, *values))
-        if not self._pipe.poll(PATIENCE):
-            raise TimeoutError(what)
-        return self._pipe.recv()
-
-
-def judge(pipe: Any, folder: Path) -> None:
-    import keras
-    import numpy as np
-    import tensorflow as tf
-
-    from keras_bert_zoo import TextClassifier
-    from tests.export.conftest import make_task
-
-    models = {}
-    for name in ("A", "B"):
-        made = make_task("single_label")
-        task = TextClassifier(made.encoder, made.tokenizer, made.labels, max_length=48)
-        for variable in task.head.weights:
-            variable.assign_add(keras.random.normal(variable.shape, seed=len(models)))
-        task.save(folder / name)
-        weights = [np.array(variable) for variable in task.weights]
-        models[name] = (weights, task.predict(TEXTS)["scores"])
-
-    def saved(path: Path, answers: bool) -> str:
-        task = TextClassifier.load(path)
-        weights = [np.array(variable) for variable in task.weights]
-        for name, (theirs, scores) in models.items():
-            if all(map(np.array_equal, weights, theirs)):
-                if answers and not np.allclose(task.predict(TEXTS)["scores"], scores, atol=1e-5):
-                    return f"{name} with other answers"
-                task.save(path)
-                return name
-        return "other weights"
-
-    def exported(path: Path) -> str:
-        signature = tf.saved_model.load(str(path)).signatures["serving_default"]
-        scores = signature(text=tf.constant(TEXTS))["scores"].numpy()
-        same = [n for n, (_, theirs) in models.items() if np.allclose(scores, theirs, atol=1e-5)]
-        return same[0] if same else "other answers"
-
-    pipe.send("ready")
-    while True:
-        what, *values = pipe.recv()
-        try:
-            pipe.send({"saved": saved, "exported": exported}[what](*values))
-        except Exception as error:
-            pipe.send(f"{type(error).__name__}: {error}")
-
-
-class Child:
-    """A fork that loads tasks, says that it is ready, waits for a word and does its work."""
-
-    def __init__(self, work: Callable[[Callable[[], Any]], None], folder: Path) -> None:
         self._pipe, theirs = multiprocessing.Pipe()
+        self.process = in_child(lambda: run(theirs))
 
-        def run() -> None:
-            from keras_bert_zoo import TextClassifier
+    def ask(self, question: Any) -> Any:
+        self._pipe.send(question)
+        return self.answer()
 
-            tasks = itertools.cycle([TextClassifier.load(folder / name) for name in ("B", "A")])
-            theirs.send("ready")
-            theirs.recv()
-            theirs.send(work(lambda: next(tasks)))
-
-        self.process = in_child(run)
-        self.receive()
-
-    def start(self) -> None:
-        self._pipe.send("go")
-
-    def receive(self) -> Any:
+    def answer(self) -> Any:
         if not self._pipe.poll(PATIENCE):
             raise TimeoutError("a process does not answer")
         return self._pipe.recv()
 
-    def kill_after(self, seconds: float) -> bool:
-        """Returns whether it was still at work."""
-        time.sleep(seconds)
-        os.kill(self.process, signal.SIGKILL)
-        return os.WIFSIGNALED(os.waitpid(self.process, 0)[1])
 
-    def end(self) -> Any:
-        answer = self.receive()
-        os.waitpid(self.process, 0)
-        return answer
+def start_judge(folder: Path) -> Worker:
+    """A process that makes the tasks, and says whose answers an export gives."""
 
+    def run(pipe: Any) -> None:
+        import tensorflow as tf
 
-def ready_judge(folder: Path) -> Judge:
-    judge = Judge(folder)
-    judge._pipe.poll(PATIENCE)
-    judge._pipe.recv()
+        tasks = make_tasks(folder)
+        scores = {name: task.predict(TEXTS)["scores"] for name, task in tasks.items()}
+        pipe.send("ready")
+        while True:
+            path = pipe.recv()
+            try:
+                signature = tf.saved_model.load(str(path)).signatures["serving_default"]
+                found = signature(text=tf.constant(TEXTS))["scores"].numpy()
+                same = [name for name, x in scores.items() if (abs(found - x) < 1e-5).all()]
+                pipe.send(same[0] if same else "other answers")
+            except Exception as error:
+                pipe.send(f"{type(error).__name__}: {error}")
+
+    judge = Worker(run)
+    judge.answer()
     return judge
 
 
-def kill_saves(folder: Path, count: int, moments: random.Random) -> dict[str, Any]:
-    models = folder / "models"
-    models.mkdir()
-    target = models / "model"
-    judge = ready_judge(folder)
+def start_export(folder: Path, name: str, base: Path, *, verify: bool) -> Worker:
+    """A process that loads a task, says so, and exports it when asked; it answers the version."""
 
-    def save(next_task: Callable[[], Any]) -> float:
+    def run(pipe: Any) -> None:
+        from keras_bert_zoo import TextClassifier
+        from keras_bert_zoo.export import saved_model
+
+        if not verify:
+            saved_model.Verifier = Agreeing
+        task = TextClassifier.load(folder / name)
+        pipe.send("ready")
+        pipe.recv()
         begin = time.monotonic()
-        for _ in range(SAVES_IN_A_ROW):
-            next_task().save(target)
-        return (time.monotonic() - begin) / SAVES_IN_A_ROW
+        version = task.export(base).version
+        pipe.send((version, time.monotonic() - begin))
 
-    child = Child(save, folder)
-    child.start()
-    length = child.end()
-    figures: dict[str, Any] = {
-        "kills": 0, "save_ms": round(1000 * length, 1), "missing": 0, "left_hidden": 0,
-        "found": Counter(), "faults": [],
-    }  # fmt: skip
-    while figures["kills"] < count:
-        child = Child(save, folder)
-        child.start()
-        if not child.kill_after(moments.uniform(0, (SAVES_IN_A_ROW - 1) * length)):
-            continue
-        figures["kills"] += 1
-        figures["missing"] += not target.exists()
-        figures["left_hidden"] += len(list(models.iterdir())) > target.exists()
-        found = judge.ask("saved", target, figures["kills"] % 10 == 1)
-        figures["found"][found] += 1
-        rest = sorted(path.name for path in models.iterdir())
-        if found not in ("A", "B") or rest != ["model"]:
-            figures["faults"].append(f"kill {figures['kills']}: {found}, {rest}")
-    os.kill(judge.process, signal.SIGKILL)
-    return figures
+    worker = Worker(run)
+    worker.answer()
+    return worker
+
+
+class Agreeing:
+    """Stands in for the check of an export, which writes nothing."""
+
+    def __enter__(self) -> Agreeing:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def check(self, *_: Any, **__: Any) -> Any:
+        from keras_bert_zoo.export.verify import Verification
+
+        return Verification(0, 0.0)
 
 
 def kill_exports(folder: Path, count: int, moments: random.Random) -> dict[str, Any]:
     base = folder / "exports" / "model"
-    judge = ready_judge(folder)
-
-    def export(next_task: Callable[[], Any]) -> float:
-        begin = time.monotonic()
-        next_task().export(base)
-        return time.monotonic() - begin
-
-    figures: dict[str, Any] = {"kills": 0, "left_hidden": 0, "found": Counter(), "faults": []}
-    child = Child(export, folder)
-    child.start()
-    length = child.end()
-    figures["export_s"] = round(length, 1)
+    judge = start_judge(folder)
+    figures: dict[str, Any] = {
+        "kills": 0, "export_s": [], "left_hidden": 0, "found": Counter(), "faults": []
+    }  # fmt: skip
     checked: set[str] = set()
 
     def check(moment: str) -> None:
@@ -323,59 +339,61 @@ def kill_exports(folder: Path, count: int, moments: random.Random) -> dict[str, 
         if not checked <= versions:
             figures["faults"].append(f"{moment}: {checked - versions} gone")
         for version in versions - checked:
-            found = judge.ask("exported", base / version)
+            found = judge.ask(base / version)
             figures["found"][found] += 1
             if found not in ("A", "B"):
                 figures["faults"].append(f"{moment}: {version}: {found}")
         checked.update(versions)
         figures["left_hidden"] += len(names) > len(versions)
 
+    def export(verify: bool) -> float:
+        worker = start_export(folder, "A", base, verify=verify)
+        _, seconds = worker.ask("go")
+        os.waitpid(worker.process, 0)
+        figures["export_s"].append(round(seconds, 1))
+        return seconds
+
+    lengths = {verify: export(verify) for verify in (False, True)}
     check("first")
     while figures["kills"] < count:
-        child = Child(export, folder)
-        child.start()
-        if child.kill_after(moments.uniform(0, 1.1 * length)):
-            figures["kills"] += 1
+        verify = figures["kills"] % VERIFIED_EVERY == 0
+        worker = start_export(folder, "AB"[figures["kills"] % 2], base, verify=verify)
+        worker._pipe.send("go")
+        time.sleep(moments.uniform(0, 1.1 * lengths[verify]))
+        figures["kills"] += kill(worker.process)
         check(f"kill {figures['kills']}")
-    child = Child(export, folder)
-    child.start()
-    child.end()
+    export(False)
     check("last")
     if rest := [path.name for path in base.iterdir() if not path.name.isdigit()]:
         figures["faults"].append(f"after the last export: {rest}")
-    os.kill(judge.process, signal.SIGKILL)
+    kill(judge.process)
     return figures
 
 
 def export_pairs(folder: Path, count: int, moments: random.Random) -> dict[str, Any]:
     base = folder / "exports" / "model"
-    judge = ready_judge(folder)
-
-    def export(next_task: Callable[[], Any]) -> int:
-        return int(next_task().export(base).version)
-
+    judge = start_judge(folder)
     figures: dict[str, Any] = {"pairs": 0, "found": Counter(), "faults": []}
     for pair in range(1, count + 1):
         if pair % 2:  # every other pair begins with a path that is not there
             shutil.rmtree(base, ignore_errors=True)
         first = 1 if pair % 2 else 3
-        # The second takes its other task first, so that the two exports can be told apart.
-        children = [
-            Child(export, folder),
-            Child(lambda task: (task(), export(task))[1], folder),
-        ]
-        for child in children:
-            child.start()
+        verify = pair % VERIFIED_EVERY == 0
+        workers = [start_export(folder, name, base, verify=verify) for name in "AB"]
+        for worker in workers:
+            worker._pipe.send("go")
             time.sleep(moments.choice((0.0, 0.0, 0.05)))
-        versions = [child.end() for child in children]
-        found = [judge.ask("exported", base / str(version)) for version in versions]
+        versions = [worker.answer()[0] for worker in workers]
+        for worker in workers:
+            os.waitpid(worker.process, 0)
+        found = [judge.ask(base / str(version)) for version in versions]
         figures["pairs"] += 1
         figures["found"].update(found)
         there = sorted(path.name for path in base.iterdir())
         wanted = list(map(str, range(1, first + 2)))
-        if sorted(versions) != [first, first + 1] or found != ["B", "A"] or there != wanted:
+        if sorted(versions) != [first, first + 1] or found != ["A", "B"] or there != wanted:
             figures["faults"].append(f"pair {pair}: printed {versions}, {found}, there {there}")
-    os.kill(judge.process, signal.SIGKILL)
+    kill(judge.process)
     return figures
 
 

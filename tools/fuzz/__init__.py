@@ -1,0 +1,1 @@
+"""Reads damaged files with every reader of the package; see `__main__`."""
