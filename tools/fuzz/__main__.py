@@ -29,8 +29,9 @@ import sys
 import tempfile
 import time
 import traceback
+import unicodedata
 import warnings
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="folder for the inputs of faults")
     parser.add_argument("--list", action="store_true", help="print the readers' names")
+    parser.add_argument("--times", action="store_true", help="print what each reader took")
     args = parser.parse_args()
     names = [reader.name for reader in READERS]
     if args.list:
@@ -88,6 +90,8 @@ def main() -> int:
         f"(seed {args.seed}): {run.read:,} read, {run.refused:,} refused, "
         f"{sum(run.faults.values()):,} faults in {len(run.faults)} places"
     )
+    if args.times:
+        print(", ".join(f"{name} {seconds:.1f} s" for name, seconds in run.seconds.most_common()))
     return 1 if run.faults else 0
 
 
@@ -113,6 +117,7 @@ class Run:
         self.sound: dict[str, dict[str, bytes]] = {}
         self.faults: dict[tuple[str, str], int] = {}
         self.read = self.refused = 0
+        self.seconds: Counter[str] = Counter()
 
     def prepare(self, reader: Reader) -> None:
         """Makes a reader's sound input, in a fork: this process must not compute."""
@@ -181,8 +186,11 @@ class Run:
         try:
             while fork.pipe.poll():
                 what, *values = fork.pipe.recv()
+                now = time.monotonic()
+                self.seconds[fork.reader.name] += now - fork.since
+                fork.since = now
                 if what == "begin":
-                    fork.number, fork.since = values[0], time.monotonic()
+                    fork.number = values[0]
                 elif what == "fault":
                     self.fault(fork.reader, fork.number, *values)
                 else:
@@ -231,7 +239,7 @@ class Run:
                 message = str(error)
                 if len(message) > LONGEST_MESSAGE:
                     answer = ("fault", "a long message", f"{len(message):,} characters: {message}")
-                elif not message.isprintable():
+                elif any(map(_is_harmful, message)):
                     answer = ("fault", f"an unprintable message: {_place(error)}", message)
             except BaseException as error:
                 answer = ("fault", f"{type(error).__name__}: {_place(error)}", str(error))
@@ -243,6 +251,12 @@ class Run:
                 break  # a process keeps its peak: another one goes on
             damaged.restore()
         damaged.remove()
+
+
+def _is_harmful(character: str) -> bool:
+    """Whether a character moves a terminal's cursor, turns its text around, or is none."""
+    bidirectional = "\u202a" <= character <= "\u202e" or "\u2066" <= character <= "\u2069"
+    return bidirectional or unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
 
 
 def _place(error: BaseException) -> str:
@@ -258,14 +272,19 @@ class Input:
 
     def __init__(self, folder: Path, sound: dict[str, bytes]) -> None:
         self.folder, self.sound = folder, sound
+        self.damaged = list(sound)
+        shutil.rmtree(folder, ignore_errors=True)
         self.restore()
 
     def restore(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
-        for name, data in self.sound.items():
+        for name in self.damaged:
             path = self.folder / name
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
+            path.write_bytes(self.sound[name])
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -273,20 +292,21 @@ class Input:
     def damage(self, reader: Reader, seed: int, number: int) -> None:
         chance = random.Random(f"{seed}/{reader.name}/{number}")
         names = [name for name in self.sound if Path(name).match(reader.files)]
-        for name in chance.sample(names, min(len(names), chance.choice((1, 1, 1, 2)))):
+        self.damaged = chance.sample(names, min(len(names), chance.choice((1, 1, 1, 2))))
+        for name in self.damaged:
             path = self.folder / name
             if chance.random() < 0.02:
-                self._replace(path, chance)
+                self._replace(path, chance, pipes=reader.pipes)
             else:
                 path.write_bytes(mutate(self.sound[name], chance))
 
-    def _replace(self, path: Path, chance: random.Random) -> None:
+    def _replace(self, path: Path, chance: random.Random, *, pipes: bool) -> None:
         """Puts something else in a file's place."""
         path.unlink()
         way = chance.randrange(9)
         if way == 0:
             path.mkdir()
-        elif way == 1:
+        elif way == 1 and pipes:
             os.mkfifo(path)
         elif way == 2:
             path.symlink_to(chance.choice((path.name, "/dev/zero", "/dev/null", "/", "missing")))
