@@ -50,6 +50,8 @@ _RIVALS = re.compile(
     )
 )
 
+_MOUNTS = Path("/proc/self/mountinfo")
+
 
 def find_rivals(directory: Path, parts: re.Pattern[str]) -> list[str]:
     """Names the files of an earlier model that can neither be kept nor be deleted.
@@ -72,7 +74,7 @@ def find_mount(directory: Path) -> str | None:
     # Not every mount is another device: this finds the others where there is such a list.
     with contextlib.suppress(OSError):
         below = os.path.join(directory, "")
-        for line in Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape").splitlines():
+        for line in _MOUNTS.read_text("utf-8", "surrogateescape").splitlines():
             point = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), line.split(" ")[4])
             if point == os.fspath(directory) or point.startswith(below):
                 return point
