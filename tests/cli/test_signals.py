@@ -107,6 +107,7 @@ def train(run, preset, data, output, *more):
                output, *more)  # fmt: skip
 
 
+@pytest.mark.slow  # test_train.py has a process that is terminated, and Ctrl-C with held-out data
 def test_training_keeps_the_best_weights(run, preset, data, tmp_path, monkeypatch):
     def on_epoch_begin(self, epoch, logs=None):
         if epoch == 2:
