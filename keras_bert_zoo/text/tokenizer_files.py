@@ -34,7 +34,7 @@ _VOCABULARY_LIMIT_BYTES = 32_000_000
 # Each costs some kilobytes in the tables that find it. Vocabularies that are extended for a field
 # get some thousands.
 _ADDED_LIMIT = 100_000
-_GAPS_LIMIT = 10_000  # ids without a token; the files that have any have a few
+GAPS_LIMIT = 10_000  # ids without a token; the files that have any have a few
 _ADDED_CHARACTERS = 512  # what it takes to see which can overlap grows with the square
 # What tokenizer.json says of cutting and padding. transformers cuts and pads as each call asks, by
 # default not at all: of these it takes the sides, and the token for padding where no other file
@@ -118,7 +118,7 @@ def tokens_in_order(ids: Any, path: pathlib.Path, *, gaps: bool = False) -> list
     """
     if not isinstance(ids, Mapping) or not ids:
         raise ConfigError(f"expected a vocabulary as an object of ids in {path}, got {ids!r:.80}")
-    most = len(ids) + min(len(ids), _GAPS_LIMIT) if gaps else len(ids)
+    most = len(ids) + min(len(ids), GAPS_LIMIT) if gaps else len(ids)
     seen: set[int] = set()
     for token, token_id in ids.items():
         if (

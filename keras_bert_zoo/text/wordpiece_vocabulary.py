@@ -53,6 +53,11 @@ def read_vocabulary(path: str | os.PathLike[str], *, rows: int | None = None) ->
     if not any(tokens):
         found = "blank lines" if tokens else "no line"
         raise ConfigError(f"expected a vocabulary of one token a line at {path}, got {found}")
+    if len(tokens) - len(set(tokens)) > tokenizer_files.GAPS_LIMIT:
+        raise ConfigError(
+            f"expected a vocabulary at {path}, got more than {tokenizer_files.GAPS_LIMIT:,} blank "
+            "and repeated lines, which no vocabulary has"
+        )
     blank = tokens.count("")
     while rows is not None and len(tokens) > rows and not tokens[-1]:
         tokens.pop()

@@ -138,4 +138,8 @@ def test_many_repeats_are_one_short_warning(tmp_path, caplog):
     (record,) = caplog.records
     assert "and 4,997 more" in record.message
     assert len(record.message) < 600
+    for content in (b"\n" * 20_000 + b"a\n", lines(["a"] * 20_000)):
+        (tmp_path / "vocab.txt").write_bytes(content)
+        with pytest.raises(ConfigError, match="more than 10,000 blank and repeated lines"):
+            read_vocabulary(tmp_path / "vocab.txt")
     assert "\n" not in record.message
