@@ -19,6 +19,28 @@ def collect_garbage() -> Iterator[None]:
     gc.collect()
 
 
+@pytest.fixture(autouse=True, scope="session")
+def known_parts() -> Iterator[None]:
+    """Checks at every save of every test that what it writes is known to be the model's.
+
+    The next save would otherwise keep it, as it keeps the files of the user.
+    """
+    from keras_bert_zoo.directories import replacing
+
+    keep = replacing._keep
+
+    def check_and_keep(target, new, parts):
+        written = {path.name for path in new.iterdir()}
+        if "keras_bert_zoo.json" in written:
+            unknown = sorted(name for name in written if not parts.fullmatch(name))
+            assert not unknown, f"directories.contents.MODEL_PARTS lacks {unknown}"
+        keep(target, new, parts)
+
+    replacing._keep = check_and_keep
+    yield
+    replacing._keep = keep
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The root of the repository, for tests that need more than the installed package."""

@@ -9,6 +9,7 @@ from keras_bert_zoo.checkpoints.raw_files import RawFile, RawTensor, RawTensorSo
 from keras_bert_zoo.checkpoints.tensors import list_some, read_json
 from keras_bert_zoo.errors import CheckpointError, ConfigError
 
+_NAME_LIMIT = 255  # bytes, of a file's name
 _SHARD_LIMIT = 512
 
 
@@ -87,12 +88,16 @@ def read_index(path: Path) -> dict[str, set[str]]:
 
 def _check_shard(path: Path, shard: str) -> None:
     plain = shard.isprintable() and shard not in ("", ".", "..") and not set("/\\:") & set(shard)
+    plain = plain and len(shard.encode()) <= _NAME_LIMIT
     if not plain:
         raise CheckpointError(
             f"{path} names the file {shard[:256]!a}; a shard must lie in the index's directory, "
             "named without a path."
         )
-    target = (path.parent / shard).resolve()
+    try:
+        target = (path.parent / shard).resolve()
+    except (OSError, RuntimeError):  # Python 3.13 tells a ring of links otherwise
+        raise CheckpointError(f"{path} names {shard!a}, a link that leads nowhere.") from None
     directory = path.parent.resolve()
     allowed = {directory}
     # Hugging Face's cache: snapshots/REVISION/NAME links to blobs/SHA256.

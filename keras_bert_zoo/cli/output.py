@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from keras_bert_zoo.directories.hidden import discard, discard_abandoned, make_hidden
-from keras_bert_zoo.directories.replacing import replace_directory
+from keras_bert_zoo.directories.replacing import replace_directory, sync_path
 from keras_bert_zoo.errors import CheckpointError, DataError
 from keras_bert_zoo.files import SIDE_FILE
 
@@ -42,14 +42,17 @@ def written_file(path: str) -> Iterator[IO[bytes]]:
                 yield file
             return
         # Beside the target of a link, which stays a link.
-        target = target.resolve()
+        try:
+            target = target.resolve()
+        except RuntimeError as error:  # a ring of links
+            raise OSError(str(error)) from None
         discard_abandoned(target)
         hidden, descriptor = make_hidden(target, directory=False)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 yield file
                 file.flush()
-                os.fsync(descriptor)
+                sync_path(hidden.path)
                 hidden.path.replace(target)
         finally:
             discard(hidden)

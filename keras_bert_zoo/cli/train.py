@@ -60,7 +60,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--train", required=True, metavar="FILE", help="what to train on")
     parser.add_argument(
         "--output", required=True, metavar="DIR", help="where the model goes; an earlier one there "
-        "is replaced when the new one is complete"
+        "is replaced when the new one is complete, and other files there are kept"
     )  # fmt: skip
     parser.add_argument("--dev", metavar="FILE", help="what to tell the best epoch by")
     parser.add_argument(

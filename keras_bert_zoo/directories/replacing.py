@@ -69,10 +69,9 @@ def replace_directory(
     with write_aside(target, error) as hidden:
         yield hidden.path
         sync_tree(hidden.path)
-        if target.is_dir():
-            keep_others(target, hidden.path, parts)
+        _keep(target, hidden.path, parts)
         _swap(hidden, target)
-        sync_directory(target.parent)
+        sync_path(target.parent)
         if hidden.path.is_dir():
             _keep_late(hidden.path, target, parts)
 
@@ -153,13 +152,8 @@ def sync_tree(directory: Path) -> None:
     """
     for folder, _, names in os.walk(directory):
         for name in names:
-            _sync(Path(folder) / name)
-        _sync(Path(folder))
-
-
-def sync_directory(directory: Path) -> None:
-    """Has the disk hold the names in a directory."""
-    _sync(directory)
+            sync_path(Path(folder) / name)
+        sync_path(Path(folder))
 
 
 def _resolved(path: str | os.PathLike[str], error: type[BertZooError]) -> Path:
@@ -257,6 +251,11 @@ def _locked(directory: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def _keep(target: Path, new: Path, parts: re.Pattern[str]) -> None:
+    if target.is_dir():
+        keep_others(target, new, parts)
+
+
 def _keep_late(earlier: Path, target: Path, parts: re.Pattern[str]) -> None:
     """Keeps what came into the earlier directory while it was being replaced."""
     try:
@@ -293,7 +292,8 @@ def _read_in_place(given: Path, path: Path) -> Path:
     return path
 
 
-def _sync(path: Path) -> None:
+def sync_path(path: Path) -> None:
+    """Has the disk hold a file's content, or the names in a directory."""
     if path.is_symlink() or not (path.is_file() or path.is_dir()):
         return
     try:

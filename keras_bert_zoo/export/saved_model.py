@@ -11,7 +11,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from keras_bert_zoo.directories.renames import rename_new
-from keras_bert_zoo.directories.replacing import sync_directory, sync_tree, write_aside
+from keras_bert_zoo.directories.replacing import sync_path, sync_tree, write_aside
 from keras_bert_zoo.errors import ConfigError, ExportError
 from keras_bert_zoo.export.audit import audit_saved_model
 from keras_bert_zoo.export.serving_files import write_batching_parameters, write_warmup_requests
@@ -183,7 +183,7 @@ def _place(aside: Path, target: Path, version: int | None) -> Path:
         except FileExistsError:
             target = base / str(_version(base, version))
         else:
-            sync_directory(base)
+            sync_path(base)
             return target
 
 

@@ -147,8 +147,9 @@ class Task(TextModel):
 
         config.json (labels inside), model.safetensors (float32), the tokenizer's files, and
         `keras_bert_zoo.json` with what only this package knows; weights that transformers has not,
-        in `keras_bert_zoo.safetensors`. Written aside and renamed: an
-        earlier save stays whole until the new one is.
+        in `keras_bert_zoo.safetensors`. Written aside and put in place in one step: an earlier
+        save stays whole until the new one is. Files in the directory that are not the model's are
+        kept; weights of other formats are refused by name.
 
         Args:
             directory: path; missing, empty, or an earlier save.

@@ -429,6 +429,18 @@ def test_refuses_links_that_leave_the_directory(shards):
         open_checkpoint(folder)
 
 
+def test_refuses_links_in_a_ring_and_names_too_long(shards):
+    folder, first, _, index = shards
+    (folder / first).unlink()
+    (folder / first).symlink_to(first)
+    with pytest.raises(CheckpointError, match="a link that leads nowhere|not there"):
+        open_checkpoint(folder)
+    change_index(index, lambda weight_map: weight_map.update(t0="x" * 256))
+    with pytest.raises(CheckpointError, match="must lie in the index's directory") as caught:
+        open_checkpoint(folder)
+    assert len(str(caught.value)) < 1000
+
+
 def test_reads_links_of_the_hub_cache(shards, tmp_path):
     folder, _, _, _ = shards
     model = tmp_path / "models--who--what"

@@ -1,12 +1,14 @@
 import errno
 import os
 import re
+import subprocess
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
+from keras_bert_zoo.directories import hidden, renames
 from keras_bert_zoo.encoders.encoder import INPUT_NAMES
 from keras_bert_zoo.errors import ConfigError, ExportError
 from keras_bert_zoo.export import saved_model
@@ -204,7 +206,58 @@ def test_versions_count_up(quick, single, tmp_path):
         export(version=7)
     with pytest.raises(ConfigError, match="`version` must be an integer of at least 0, got -1"):
         export(version=-1)
+    with pytest.raises(ConfigError, match="`version` must be at most 9223372036854775807"):
+        export(version=2**63)
     assert sorted(os.listdir(tmp_path / "model")) == ["1", "2", "20", "21", "7", "notes"]
+
+
+@pytest.fixture
+def rivals(monkeypatch, tmp_path):
+    """Has other exports write versions while one is being built."""
+    written = iter([])
+
+    def build(task, **_):
+        for version in next(written):
+            (tmp_path / "model" / str(version)).mkdir(parents=True)
+            (tmp_path / "model" / str(version) / "saved_model.pb").write_text("theirs")
+        return ServingGraph(tf.Module(), {}, 0)
+
+    def set_rivals(*versions):
+        nonlocal written
+        written = iter(versions)
+
+    monkeypatch.setattr(saved_model, "Verifier", AgreeingVerifier)
+    monkeypatch.setattr(saved_model, "build_serving_graph", build)
+    return set_rivals
+
+
+@pytest.mark.parametrize("renameat2", [True, False])
+def test_a_version_that_is_taken_meanwhile(rivals, single, tmp_path, monkeypatch, renameat2):
+    if not renameat2:
+
+        def refuse(*_):
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+        monkeypatch.setattr(renames, "_renameat2", refuse)
+    base = tmp_path / "model"
+    rivals([1], [3, 7], [9])
+    assert single.task.export(base).path == base / "2"
+    assert single.task.export(base).version == 8
+    with pytest.raises(ExportError, match="Version 9 is already in"):
+        single.task.export(base, version=9)
+    for version in (1, 3, 7, 9):
+        assert (base / str(version) / "saved_model.pb").read_text() == "theirs"
+    assert sorted(os.listdir(base)) == ["1", "2", "3", "7", "8", "9"]
+
+
+def test_what_a_killed_export_left_is_removed(quick, single, tmp_path):
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    left = tmp_path / "model" / f".version.new-{hidden._host()}-{dead.pid}-abcdefgh"
+    left.mkdir(parents=True)
+    (left / "saved_model.pb").write_text("half")
+    assert single.task.export(tmp_path / "model").version == 1
+    assert os.listdir(tmp_path / "model") == ["1"]
 
 
 def test_unknown_options(single, tmp_path):

@@ -1,10 +1,12 @@
 """Tasks on strings: against transformers, through training, and through files."""
 
 import dataclasses
+import errno
 import importlib.util
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,10 +18,14 @@ import pytest
 import tensorflow as tf
 
 import keras_bert_zoo as kbz
+from keras_bert_zoo.cli.saved_task import saved_command
 from keras_bert_zoo.data.examples import Examples
 from keras_bert_zoo.data.tables import read_table
+from keras_bert_zoo.directories import hidden, renames
 from keras_bert_zoo.encoders.registry import build_encoder
 from keras_bert_zoo.errors import CheckpointError, ConfigError, DataError
+from keras_bert_zoo.presets.io import find_preset
+from keras_bert_zoo.tasks.registry import load_task
 from tests.helpers import ASSETS, golden_inputs, load_golden
 
 TINY = ASSETS / "bert_gelu"
@@ -397,6 +403,29 @@ def test_a_file_that_the_disk_cannot_take_leaves_the_earlier_save_whole(tmp_path
     assert os.listdir(tmp_path) == ["saved"]
 
 
+def test_what_an_interrupted_save_left_is_loaded(tmp_path):
+    """By every loader that takes a directory; two renames of a process that has ended."""
+    task = make_classifier()
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+
+    def interrupt():
+        token = f"{hidden._host()}-{ended.pid}-abcdefgh"
+        task.save(tmp_path / f".saved.new-{token}")
+        task.save(tmp_path / f".saved.old-{token}")
+
+    loaders = (kbz.TextClassifier.load, load_task, kbz.Encoder.from_preset, find_preset,
+               kbz.Tokenizer.from_preset, lambda path: saved_command(str(path)))  # fmt: skip
+    for load in loaders:
+        interrupt()
+        load(tmp_path / "saved")
+        assert os.listdir(tmp_path) == ["saved"]
+        shutil.rmtree(tmp_path / "saved")
+    interrupt()
+    with pytest.raises(CheckpointError, match="`overwrite` is False"):
+        task.save(tmp_path / "saved", overwrite=False)
+
+
 def test_save_follows_a_link(tmp_path):
     make_classifier().save(tmp_path / "saved")
     (tmp_path / "link").symlink_to(tmp_path / "saved")
@@ -409,12 +438,16 @@ def test_ctrl_c_between_two_renames_keeps_the_earlier_save(tmp_path, monkeypatch
     make_classifier().save(tmp_path / "saved")
     rename, calls = Path.rename, []
 
+    def refuse(*_):  # a file system that cannot exchange two directories
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
     def interrupted(self, target):
         calls.append(target)
         if len(calls) == 2:
             raise KeyboardInterrupt
         return rename(self, target)
 
+    monkeypatch.setattr(renames, "_renameat2", refuse)
     monkeypatch.setattr(Path, "rename", interrupted)
     with pytest.raises(KeyboardInterrupt):
         make_classifier().save(tmp_path / "saved")
