@@ -1,13 +1,20 @@
-"""Label names and their ids: learned from data, checked against data."""
+"""Label names and their ids: learned from data, checked against data.
+
+One rule says which label a value is, in `y`, in class weights and wherever else labels are given:
+`LabelMap.id_of`.
+"""
 
 import difflib
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
+from keras_bert_zoo.data.columns import is_missing, listed_cell, shown_names, shown_places
 from keras_bert_zoo.data.examples import Examples, clipped
 from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.notices import warn_once
@@ -17,6 +24,8 @@ __all__ = ["LabelMap"]
 _logger = logging.getLogger(__name__)
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
+_BOOLEANS = {"true": True, "false": False}
 _LISTED = 20  # more names than this say nothing more to a reader
 
 
@@ -39,7 +48,7 @@ class LabelMap:
             raise ConfigError(_of_a_string(self.names))
         if len(set(self.names)) != len(self.names):
             twice = sorted({name for name in self.names if self.names.count(name) > 1})
-            raise ConfigError(f"expected each label once, but these repeat: {_shown(twice)}")
+            raise ConfigError(f"expected each label once, but these repeat: {shown_names(twice)}")
 
     def __len__(self) -> int:
         """Counts the labels."""
@@ -66,7 +75,14 @@ class LabelMap:
                 "`labels` must be a list of names in the order of their ids, got "
                 f"{clipped(repr(labels))}"
             )
-        return cls(tuple(str(label) for label in labels))
+        values = list(labels)
+        missing = [index for index, value in enumerate(values) if is_missing(value)]
+        if missing:
+            raise ConfigError(
+                f"`labels` must be names, got {values[missing[0]]!r} as number {missing[0]} "
+                "(from 0): leave missing values out"
+            )
+        return cls(tuple(map(_as_name, values)))
 
     @classmethod
     def learn(cls, examples: Examples) -> "LabelMap":
@@ -139,6 +155,90 @@ class LabelMap:
         """Maps names to ids, as config.json has it."""
         return {name: index for index, name in enumerate(self.names)}
 
+    # === Which label a value is ===
+
+    def id_of(self, value: object) -> int | None:
+        """Says which label a value is, by the one rule of the package.
+
+        1. A value that is a label's name is that label. Strings match as they are written.
+           Booleans, and strings that are one in any case, match a label named "True", "true" or
+           "TRUE" (and the same for false). Numbers match names that are numbers of equal value:
+           1, 1.0 and "1" are one label.
+        2. Where no label's name is a number, integers are ids: 0, 1, ... in the order of the
+           names. So are booleans for two labels, False = 0 and True = 1, and floats without a
+           fraction. Labels that are booleans have ids only where false is 0 and true is 1.
+
+        >>> LabelMap(("1", "2", "3")).id_of(1), LabelMap(("no", "yes")).id_of(1)
+        (0, 1)
+        >>> LabelMap(("True", "False")).id_of(True), LabelMap(("no", "yes")).id_of(True)
+        (0, 1)
+
+        Args:
+            value: str or bytes, a boolean or a number, of Python or NumPy; any other value stands
+                for the name that `str` makes of it.
+
+        Returns:
+            int, the id; None where it is no label.
+        """
+        if isinstance(value, np.ndarray) and not value.ndim:
+            value = value.item()
+        named = self.name_id(value)
+        if named is not None or not isinstance(value, _NUMBERS) or not self.takes_ids:
+            return named
+        if isinstance(value, bool | np.bool_) and (self.booleans or len(self) != 2):
+            return None
+        number = float(value) if isinstance(value, float | np.floating) else int(value)
+        return int(number) if 0 <= number < len(self) and number == int(number) else None
+
+    def name_id(self, value: object) -> int | None:
+        """Says which label's name a value is: the first part of the rule of `id_of`."""
+        if isinstance(value, bool | np.bool_):
+            if self.booleans:
+                return self.booleans.get(bool(value))
+            value = int(value)
+        if isinstance(value, int | np.integer):
+            return self.numbers.get(int(value))
+        if isinstance(value, float | np.floating):
+            # NumPy's float32 is read as it is written: 0.1 and not 0.10000000149.
+            return self.numbers.get(float(str(value)))
+        name = _as_name(value)
+        boolean = _BOOLEANS.get(name.lower())
+        found = self._ids.get(name)
+        return self.booleans.get(boolean) if found is None and boolean is not None else found
+
+    @cached_property
+    def booleans(self) -> dict[bool, int]:
+        """The ids of the labels that are named true and false, in any usual case."""
+        found: dict[bool, int] = {}
+        for name, value in _BOOLEANS.items():
+            for spelling in (name.capitalize(), name, name.upper()):
+                if spelling in self._ids:
+                    found.setdefault(value, self._ids[spelling])
+        return found
+
+    @cached_property
+    def numbers(self) -> dict[int | float, int]:
+        """The ids of the labels whose names are numbers, by these numbers."""
+        found: dict[int | float, int] = {}
+        # "1" comes before "01" and "1.0".
+        for name, index in sorted(self._ids.items(), key=lambda item: (len(item[0]), item[1])):
+            if _NUMBER.fullmatch(name):
+                number = int(name) if _INTEGER.fullmatch(name) else float(name)
+                found.setdefault(number, index)
+        return found
+
+    @cached_property
+    def takes_ids(self) -> bool:
+        """Whether integers are ids; see `id_of`."""
+        in_order = self.booleans in ({}, {False: 0, True: 1}, {False: 0}, {True: 1})
+        return not self.numbers and in_order
+
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        return self.label2id()
+
+    # === Labels of examples ===
+
     def to_ids(self, examples: Examples) -> np.ndarray:
         """Turns the labels of `examples` into what a loss takes.
 
@@ -152,33 +252,174 @@ class LabelMap:
         """
         if len(examples) and examples.label_kind not in ("single", "multi"):
             raise DataError(f"{_named(examples)}expected label names, got {examples.label_kind}")
-        ids = self.label2id()
-        occurrences = list(_occurrences(examples))
-        unknown: dict[str, int] = {}
-        for name, index in occurrences:
-            if name not in ids:
-                unknown.setdefault(name, index)
+        multi_label = examples.label_kind == "multi"
+        return self.targets(examples.labels or [], examples, multi_label=multi_label)
+
+    def targets(
+        self, values: Sequence[Any], examples: Examples, *, multi_label: bool
+    ) -> np.ndarray:
+        """Turns labels in any form into what a loss takes; see `id_of` for the rule.
+
+        Args:
+            values: one per example. Single-label: labels, or one-hot rows. Multi-label: rows of 0
+                and 1, one a label (multi-hot); or lists of labels, of any length, without
+                repeats where they are ids; or one label each. A string that is written as a list
+                ("['a', 'b']", "[]") is that list. Rows of as many numbers as there are labels,
+                all 0 or 1 in all rows, are multi-hot.
+            examples: Examples, which say for messages where a label comes from.
+            multi_label: bool.
+
+        Returns:
+            as `to_ids`.
+
+        Raises:
+            DataError: labels that are missing or unknown, all listed; or rows of another form.
+        """
+        self._refuse_missing(values, examples)
+        if multi_label:
+            return self._multi_hot(values, examples)
+        if any(isinstance(value, _ROWS) for value in values):
+            return self._of_one_hot(values, examples)
+        return np.array(self._known([[value] for value in values], examples), np.int32).reshape(-1)
+
+    def _multi_hot(self, values: Sequence[Any], examples: Examples) -> np.ndarray:
+        matrix = _matrix(values, len(self))
+        if matrix is not None:
+            if ((matrix == 0) | (matrix == 1)).all():
+                return matrix.astype(np.float32)
+            fraction = matrix != np.floor(matrix)
+            if fraction.any():
+                row, column = np.argwhere(fraction)[0]
+                raise DataError(
+                    f"Multi-hot labels must be 0 or 1, got {matrix[row, column]} at "
+                    f"{examples.where(int(row))}."
+                )
+        rows = [self._row(value, index, examples) for index, value in enumerate(values)]
+        hot = np.zeros((len(values), len(self)), np.float32)
+        for index, ids in enumerate(self._known(rows, examples)):
+            hot[index, ids] = 1.0
+        return hot
+
+    def _row(self, value: Any, index: int, examples: Examples) -> list[Any]:
+        """The labels of one example of several."""
+        if isinstance(value, bytes):
+            value = value.decode("utf-8", "replace")
+        if isinstance(value, str):
+            cell = None if value in self._ids else listed_cell(value)
+            return [value] if cell is None else cell
+        if not isinstance(value, _ROWS):
+            if self.takes_ids and isinstance(value, _NUMBERS):
+                raise DataError(
+                    f"Multi-hot labels must be of shape (texts, {len(self)}), got a single number "
+                    f"at {examples.where(index)}; or give a list of labels for each text."
+                )
+            return [value]
+        items = list(value)
+        numbers = [item for item in items if isinstance(item, _NUMBERS)]
+        if len(set(numbers)) < len(numbers):
+            raise DataError(
+                f"Multi-hot labels must be of shape (texts, {len(self)}) with 0 and 1 alone, and a "
+                f"list of ids names each once; got {clipped(str(items))} at {examples.where(index)}"
+            )
+        return items
+
+    def _of_one_hot(self, values: Sequence[Any], examples: Examples) -> np.ndarray:
+        matrix = _matrix(values, len(self))
+        if matrix is None:
+            raise DataError(
+                "Expected one label per text, got lists. For several labels per text build the "
+                "classifier with `multi_label=True`."
+            )
+        single = ((matrix == 0) | (matrix == 1)).all(axis=1) & (matrix.sum(axis=1) == 1)
+        if not single.all():
+            index = int(np.flatnonzero(~single)[0])
+            raise DataError(
+                f"Expected one label per text: one-hot rows have a single 1, got "
+                f"{clipped(str(list(values[index])))} at {examples.where(index)}."
+            )
+        return matrix.argmax(axis=1).astype(np.int32)
+
+    def _known(self, rows: Sequence[Sequence[Any]], examples: Examples) -> list[list[int]]:
+        """The ids of labels; raises DataError with all that are unknown."""
+        found: list[list[int]] = []
+        unknown: dict[str, tuple[Any, int]] = {}
+        seen: dict[Any, int | None] = {}
+        for index, row in enumerate(rows):
+            ids = []
+            for value in row:
+                key = (type(value), value) if isinstance(value, _HASHABLE) else None
+                known = seen[key] if key in seen else self.id_of(value)
+                if key is not None:
+                    seen[key] = known
+                if known is None:
+                    unknown.setdefault(_as_name(value), (value, index))
+                else:
+                    ids.append(known)
+            found.append(ids)
         if unknown:
             raise DataError(self._unknown_message(examples, unknown))
-        if examples.label_kind == "multi":
-            hot = np.zeros((len(examples), len(self)), np.float32)
-            for name, index in occurrences:
-                hot[index, ids[name]] = 1.0
-            return hot
-        return np.array([ids[name] for name, _ in occurrences], np.int32)
+        return found
 
-    def _unknown_message(self, examples: Examples, unknown: dict[str, int]) -> str:
-        described = []
-        for name, index in list(unknown.items())[:_LISTED]:
+    def _refuse_missing(self, values: Sequence[Any], examples: Examples) -> None:
+        missing = [
+            index
+            for index, value in enumerate(values)
+            if is_missing(value) or (isinstance(value, _ROWS) and any(map(is_missing, value)))
+        ]
+        if missing:
+            raise DataError(
+                f"{_named(examples)}{len(missing)} of {len(values)} labels are missing (None or "
+                f"NaN): {shown_places([examples.where(index) for index in missing])}; leave these "
+                "rows out, or label them"
+            )
+
+    def _unknown_message(self, examples: Examples, unknown: dict[str, tuple[Any, int]]) -> str:
+        described, reasons = [], []
+        for name, (value, index) in list(unknown.items())[:_LISTED]:
             close = difflib.get_close_matches(name, self.names, n=1)
-            hint = f", did you mean {close[0]!r}?" if close else ""
+            hint = f", did you mean {close[0]!r}?" if close and isinstance(value, str) else ""
             described.append(f"{clipped(name)!r} (first at {examples.where(index)}{hint})")
+            reason = self._reason(value)
+            if reason and reason not in reasons:
+                reasons.append(reason)
         if len(unknown) > _LISTED:
             described.append(f"and {len(unknown) - _LISTED} more")
-        return (
-            f"{_named(examples)}labels that the model does not know: {', '.join(described)}; "
-            f"it knows {_shown(self.names)}"
-        )
+        return "; ".join((
+            f"{_named(examples)}labels that the model does not know: {', '.join(described)}",
+            f"it knows {shown_names(self.names)}",
+            *reasons,
+        ))  # fmt: skip
+
+    def _reason(self, value: Any) -> str:
+        """Why a number or a boolean is no label; empty for other values."""
+        if not isinstance(value, _NUMBERS):
+            return ""
+        if self.numbers:
+            return "numbers are names here and no ids, for some names are numbers"
+        if self.booleans and not self.takes_ids:
+            return "numbers are no ids here, for the labels are booleans: give booleans or names"
+        if isinstance(value, bool | np.bool_):
+            return "booleans are ids of two labels, or names where labels are named true and false"
+        return f"label ids must be integers in [0, {len(self)})"
+
+
+_NUMBERS = (bool, int, float, np.bool_, np.integer, np.floating)
+_ROWS = (list, tuple, set, frozenset, np.ndarray)
+_HASHABLE = (str, bytes, *_NUMBERS)
+
+
+def _as_name(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _matrix(values: Sequence[Any], width: int) -> np.ndarray | None:
+    """Rows of numbers as an array (rows, width); None where they are something else."""
+    if not len(values) or any(
+        not isinstance(value, list | tuple | np.ndarray) or len(value) != width for value in values
+    ):
+        return None
+    matrix = np.asarray(values)
+    return matrix if matrix.ndim == 2 and matrix.dtype.kind in "iufb" else None
 
 
 def _occurrences(examples: Examples) -> Iterator[tuple[str, int]]:
@@ -198,8 +439,3 @@ def _of_a_string(labels: str | bytes) -> str:
 
 def _named(examples: Examples) -> str:
     return f"{examples.path}: " if examples.path else ""
-
-
-def _shown(names: list[str] | tuple[str, ...]) -> str:
-    listed = ", ".join(repr(clipped(name)) for name in names[:_LISTED])
-    return listed if len(names) <= _LISTED else f"{listed} and {len(names) - _LISTED} more"

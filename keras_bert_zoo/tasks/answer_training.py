@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_bert_zoo.data.columns import listed
+from keras_bert_zoo.data.examples import clipped
 from keras_bert_zoo.data.pipeline import LabelledRows, TokenRows
 from keras_bert_zoo.data.squad import Answer, QuestionExamples
+from keras_bert_zoo.errors import DataError
 from keras_bert_zoo.tasks.answer_spans import span_labels
 from keras_bert_zoo.text.tokenizer import Tokenizer
 
@@ -21,6 +24,43 @@ if TYPE_CHECKING:
 _AT_ONCE = 1024  # questions; bounds the memory that padding takes while tokenizing
 
 _logger = logging.getLogger(__name__)
+
+
+def answer_lists(y: Any, examples: QuestionExamples) -> list[list[Answer]]:
+    """Takes answers in the forms that `fit` accepts.
+
+    Args:
+        y: for each question a list of (text, start), or as SQuAD has them
+            `{"text": [...], "answer_start": [...]}`.
+        examples: the questions.
+
+    Returns:
+        for each question a list of Answer.
+
+    Raises:
+        DataError: the lengths differ, or an answer has another form.
+    """
+    rows = listed(y, "answers")
+    if len(rows) != len(examples):
+        raise DataError(f"There are {len(examples)} questions but answers to {len(rows)}.")
+    found = []
+    for index, row in enumerate(rows):
+        if isinstance(row, Mapping) and {"text", "answer_start"} <= set(row):
+            row = list(zip(row["text"], row["answer_start"], strict=False))
+        if not isinstance(row, list | tuple) or any(not _is_answer(answer) for answer in row):
+            raise DataError(
+                f"{examples.where(index)}: expected a list of answers (text, start), start in "
+                f"characters of the context; got {clipped(repr(row))}"
+            )
+        found.append([Answer(str(text), int(start)) for text, start in row])
+    return found
+
+
+def _is_answer(answer: Any) -> bool:
+    if not isinstance(answer, tuple | list) or len(answer) != 2:
+        return False
+    whole = isinstance(answer[1], int | np.integer) and not isinstance(answer[1], bool)
+    return isinstance(answer[0], str) and whole
 
 
 def label_windows(

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from keras_bert_zoo.encoders.encoder import Encoder, encoder_inputs
 from keras_bert_zoo.errors import ConfigError, DataError
+from keras_bert_zoo.tasks.batches import prediction_batches, python_batches
 from keras_bert_zoo.tasks.inputs import as_examples
 from keras_bert_zoo.text.tokenizer import Tokenizer
 
@@ -282,8 +283,10 @@ class AnsweringModel(keras.Model):
         """Answers texts; the exported model gives the same answers.
 
         Args:
-            x: what the task takes, see the subclass; or a dataset of batches of texts, without
-                labels.
+            x: what the task takes, see the subclass; or batches of texts: a tf.data.Dataset
+                without labels, a `keras.utils.PyDataset`, or a generator that ends. Of the latter
+                two a batch is `x`, (x,), or (x, y) with labels that are not read; a pair is
+                ((first, second),).
             batch_size: int.
             verbose: 1 shows a progress bar.
 
@@ -294,6 +297,13 @@ class AnsweringModel(keras.Model):
         Raises:
             DataError: `x` is not of texts.
         """
+        if python_batches(x):
+            rows = [
+                self.answer_rows(*self._text_columns(self._examples(batch)), batch_size=batch_size)
+                for batch in prediction_batches(x)
+            ]
+            joined = _joined(rows or [self._answered()])
+            return {name: _text_array(values) for name, values in joined.items()}
         if isinstance(x, tf.data.Dataset):
             batches = [element if isinstance(element, tuple) else (element,) for element in x]
             self._check_specs(batches)

@@ -14,7 +14,7 @@ from keras_bert_zoo.encoders.encoder import Encoder
 from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.heads.embedder import EmbeddingHead, unit_length
 from keras_bert_zoo.tasks.answering import as_bytes, largest_difference
-from keras_bert_zoo.tasks.inputs import as_examples
+from keras_bert_zoo.tasks.inputs import document_texts
 from keras_bert_zoo.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -238,7 +238,7 @@ class SemanticSearch(DocumentSearch):
         batch_size: int = 64,
         verbose: Any = 0,
     ) -> None:
-        texts = documents.texts if hasattr(documents, "texts") else as_examples(documents).texts
+        texts = document_texts(documents)
         if not len(texts):
             raise DataError("There are no documents: expected at least one text.")
         check_count("top_k", top_k)

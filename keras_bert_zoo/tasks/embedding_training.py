@@ -9,12 +9,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_bert_zoo.data.columns import listed, numbers
 from keras_bert_zoo.data.examples import Examples
 from keras_bert_zoo.data.pairs import TextGroups
 from keras_bert_zoo.data.pipeline import LabelledRows
 from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.heads.embedder import unit_length
-from keras_bert_zoo.tasks.inputs import as_examples
+from keras_bert_zoo.tasks.inputs import as_texts
 from keras_bert_zoo.tasks.task import Task
 from keras_bert_zoo.training.contrastive import ContrastiveLoss, make_loss
 from keras_bert_zoo.training.retrieval_metrics import (
@@ -63,7 +64,7 @@ class GroupTask(Task):
         if isinstance(x, Examples):
             return TextGroups.from_examples(x)
         columns = x if isinstance(x, tuple) else (x,)
-        return TextGroups(tuple(as_examples(column).texts for column in columns))
+        return TextGroups(tuple(map(as_texts, columns)))
 
     # === Training ===
 
@@ -111,7 +112,7 @@ class GroupTask(Task):
     def _with_scores(self, groups: TextGroups, y: Any) -> TextGroups:
         if y is None:
             return groups
-        scores = _floats(y)
+        scores = [float(score) for score in numbers(listed(y, "scores"), "Scores", groups)]
         return TextGroups(groups.columns, scores, groups.labels, groups.rows, groups.path)
 
     def _training_loss(self) -> Any:
@@ -279,14 +280,4 @@ def _is_labelled(validation_data: Any) -> bool:
     if not isinstance(validation_data, tuple) or len(validation_data) != 2:
         return False
     y = validation_data[1]
-    return y is None or not len(y) or not isinstance(y[0], str | bytes)
-
-
-def _floats(y: Any) -> list[float]:
-    try:
-        scores = np.asarray(y, np.float64)
-    except (TypeError, ValueError):
-        raise DataError(f"Scores must be numbers, got {y[0]!r} among them.") from None
-    if scores.ndim != 1 or not np.isfinite(scores).all():
-        raise DataError("Scores must be finite numbers, one a pair.")
-    return [float(score) for score in scores]
+    return y is None or not len(y) or not isinstance(next(iter(y)), str | bytes)

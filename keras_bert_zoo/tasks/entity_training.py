@@ -13,6 +13,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_bert_zoo.data.columns import listed
+from keras_bert_zoo.data.examples import clipped
+from keras_bert_zoo.data.labels import LabelMap
 from keras_bert_zoo.data.pipeline import NO_LABEL, LabelledRows, TokenRows
 from keras_bert_zoo.data.spans import Entity, EntityExamples
 from keras_bert_zoo.errors import DataError
@@ -166,11 +169,40 @@ def as_entity_examples(x: Any) -> EntityExamples:
     return EntityExamples(examples.texts, None, None, examples.rows, examples.path)
 
 
-def with_entities(examples: EntityExamples, y: Sequence[Sequence[Any]]) -> EntityExamples:
-    """The same texts with other entities: for each a list of (start, end, label)."""
-    if len(y) != len(examples):
-        raise DataError(f"There are {len(examples)} texts but entities of {len(y)}.")
-    entities = list(map(list, y))
+def with_entities(examples: EntityExamples, y: Any, labels: Sequence[str] = ()) -> EntityExamples:
+    """The same texts with other entities.
+
+    Args:
+        examples: EntityExamples.
+        y: for each text a list of (start, end, label).
+        labels: the types that there are. A label that is no string is the type that it stands for
+            by the rule of `LabelMap.id_of`, but for ids: types have none.
+
+    Returns:
+        EntityExamples.
+
+    Raises:
+        DataError: the lengths differ, or an entity has another form.
+    """
+    rows = listed(y, "entities")
+    if len(rows) != len(examples):
+        raise DataError(f"There are {len(examples)} texts but entities of {len(rows)}.")
+    names = LabelMap(tuple(labels))
+
+    def named(entity: Any) -> Any:
+        if not isinstance(entity, list | tuple) or len(entity) != 3 or isinstance(entity[2], str):
+            return entity
+        index = names.name_id(entity[2])
+        return entity if index is None else (*entity[:2], names.names[index])
+
+    entities = []
+    for index, row in enumerate(rows):
+        if not isinstance(row, list | tuple):
+            raise DataError(
+                f"{examples.where(index)}: expected a list of entities (start, end, label), got "
+                f"{clipped(repr(row))}"
+            )
+        entities.append([named(entity) for entity in row])
     return EntityExamples(examples.texts, entities, examples.words, examples.rows, examples.path)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_bert_zoo.data.choices import ChoiceExamples
+from keras_bert_zoo.data.columns import form_of, listed
 from keras_bert_zoo.data.pipeline import LabelledRows, length_order, restore_order
 from keras_bert_zoo.encoders.encoder import INPUT_NAMES, Encoder
 from keras_bert_zoo.errors import CheckpointError, ConfigError, DataError
@@ -36,7 +37,8 @@ class MultipleChoice(Task):
     `scores` (texts, C) float32. The signature on token ids, int32 (B, C, S), has no `label`.
 
     `fit` takes ChoiceExamples; or `(texts, choices)` as `x`, a list of str and a list of lists of
-    C str, and the numbers of the right ones as `y`. `predict` takes `(texts, choices)`, too.
+    C str, and the numbers of the right ones, from 0, or one-hot rows as `y`. `predict` takes
+    `(texts, choices)`, too.
 
     Args:
         encoder: Encoder with a pooler.
@@ -233,14 +235,12 @@ class MultipleChoice(Task):
         if isinstance(x, ChoiceExamples):
             examples = x
         elif isinstance(x, tuple) and len(x) == 2:
-            texts, choices = x
-            if isinstance(texts, str | bytes) or isinstance(choices, str | bytes):
-                raise DataError("Expected lists of texts and of choices, got one string.")
-            examples = ChoiceExamples(list(texts), [_as_list(row) for row in choices])
+            texts, choices = listed(x[0]), listed(x[1], "choices")
+            examples = ChoiceExamples(texts, [_as_list(row) for row in choices])
         else:
             raise DataError(
                 "Expected ChoiceExamples, or a tuple of a list of texts and a list of lists of "
-                f"choices; got {type(x).__name__}."
+                f"choices; got {form_of(x)}."
             )
         if examples.num_choices not in (None, self.num_choices):
             raise DataError(
@@ -263,13 +263,25 @@ class MultipleChoice(Task):
         """There is nothing to learn from the data that the constructor was not told."""
 
     def _targets(self, y: Any, examples: ChoiceExamples) -> np.ndarray:
-        labels = examples.labels if y is None else list(y)
-        if labels is None:
+        if y is None and examples.labels is None:
             raise DataError("There are no labels: give `y`, or ChoiceExamples with labels.")
+        labels: Any = examples.labels
+        if y is not None:
+            labels = [self._number(value) for value in listed(y, "labels", flatten=True)]
         checked = ChoiceExamples(
             examples.texts, examples.choices, labels, examples.rows, examples.path
         )
         return np.asarray(checked.labels, np.int32)
+
+    def _number(self, value: Any) -> Any:
+        """The number of a choice, which may be a float without a fraction or a one-hot row."""
+        if isinstance(value, float | np.floating) and value == np.floor(value):
+            return int(value) if np.isfinite(value) else value
+        if isinstance(value, list | tuple | np.ndarray) and len(value) == self.num_choices:
+            ones = [place for place, item in enumerate(value) if item == 1]
+            if len(ones) == 1 and sum(map(bool, value)) == 1:
+                return ones[0]
+        return value
 
     def _labelled_rows(
         self, examples: ChoiceExamples, targets: Any, weights: np.ndarray | None = None

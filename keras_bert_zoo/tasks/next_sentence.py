@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 import tensorflow as tf
 
+from keras_bert_zoo.data.columns import listed
 from keras_bert_zoo.data.documents import NEXT_LABELS
 from keras_bert_zoo.data.examples import Examples
 from keras_bert_zoo.encoders.encoder import Encoder
@@ -17,6 +18,12 @@ from keras_bert_zoo.heads.classifier import ClassificationHead
 from keras_bert_zoo.tasks.answering import largest_difference
 from keras_bert_zoo.tasks.text_classifier import TextClassifier
 from keras_bert_zoo.text.tokenizer import Tokenizer
+
+# Its ids are those of transformers: True would be 1, "is not next".
+_NO_BOOLEANS = (
+    f"Expected labels {' and '.join(map(repr, NEXT_LABELS))}, or ids (0: is next), got booleans: "
+    f"pass names, such as numpy.where(follows, {', '.join(map(repr, NEXT_LABELS))})."
+)
 
 
 class NextSentence(TextClassifier):
@@ -136,6 +143,17 @@ class NextSentence(TextClassifier):
         if examples.text_pairs is None:
             raise DataError("Expected pairs of texts, a tuple of two lists, got single texts.")
         return examples
+
+    def _targets(self, y: Any, examples: Examples) -> np.ndarray:
+        values = [] if y is None else listed(y, "labels", flatten=True)
+        if any(isinstance(value, bool | np.bool_) for value in values):
+            raise DataError(_NO_BOOLEANS)
+        return super()._targets(y, examples)
+
+    def _dataset_targets(self, y: Any) -> Any:
+        if getattr(y, "dtype", None) == tf.bool:
+            raise DataError(_NO_BOOLEANS)
+        return super()._dataset_targets(y)
 
     def answers(self, logits: tf.Tensor) -> dict[str, tf.Tensor]:
         """Turns logits into `is_next`, `label` and `score`; see the class."""

@@ -15,6 +15,7 @@ from keras_bert_zoo.directories.replacing import find_directory, replace_directo
 from keras_bert_zoo.errors import CheckpointError, ConfigError, DataError
 from keras_bert_zoo.files import SIDE_FILE, write_json
 from keras_bert_zoo.heads.embedder import unit_length
+from keras_bert_zoo.tasks.answer_training import answer_lists
 from keras_bert_zoo.tasks.files import read_side_file
 from keras_bert_zoo.tasks.inputs import as_examples
 from keras_bert_zoo.tasks.open_domain_files import read_documents, write_documents
@@ -226,9 +227,7 @@ class OpenDomainQuestionAnswerer(PassageReader):
                 "There are no answers: give QuestionExamples with answers, or `y`: for each "
                 "question a list of (text, start), start in characters of its context."
             )
-        if len(y) != len(examples):
-            raise DataError(f"There are {len(examples)} questions but answers to {len(y)}.")
-        return examples, [[Answer(*answer) for answer in row] for row in y]
+        return examples, answer_lists(y, examples)
 
     def fit(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Raises ConfigError: there is nothing to train but the two models it is made of."""

@@ -12,7 +12,7 @@ from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.tasks.answer_spans import best_spans
 from keras_bert_zoo.tasks.answering import AnsweringModel, as_bytes, largest_difference
 from keras_bert_zoo.tasks.embedding_index import DocumentSearch, check_count
-from keras_bert_zoo.tasks.inputs import as_examples
+from keras_bert_zoo.tasks.inputs import document_texts
 from keras_bert_zoo.tasks.open_domain_answers import best_answers, passage_spans
 from keras_bert_zoo.tasks.passages import Passages, embed_passages
 
@@ -53,7 +53,7 @@ class PassageReader(DocumentSearch):
         batch_size: int = 64,
         verbose: Any = 0,
     ) -> None:
-        texts = documents.texts if hasattr(documents, "texts") else as_examples(documents).texts
+        texts = document_texts(documents)
         if not len(texts):
             raise DataError("There are no documents: expected at least one text.")
         if passage_tokens is None:

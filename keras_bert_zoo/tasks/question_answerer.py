@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_bert_zoo.checkpoints.tensors import read_config
+from keras_bert_zoo.data.columns import form_of
 from keras_bert_zoo.data.examples import Examples
 from keras_bert_zoo.data.pipeline import LabelledRows
 from keras_bert_zoo.data.squad import Answer, QuestionExamples, misplaced_answers
@@ -23,6 +24,7 @@ from keras_bert_zoo.tasks.answer_spans import NO_SPAN, best_spans, character_off
 from keras_bert_zoo.tasks.answer_training import (
     AnswerF1,
     SpanLoss,
+    answer_lists,
     label_windows,
     span_accuracy,
 )
@@ -347,7 +349,7 @@ class QuestionAnswerer(Task):
         if not isinstance(x, Examples | tuple):
             raise DataError(
                 "Expected QuestionExamples, or a tuple of two lists, questions and contexts, got "
-                f"{type(x).__name__}."
+                f"{form_of(x)}."
             )
         pairs = as_examples(x)
         if pairs.text_pairs is None:
@@ -365,9 +367,7 @@ class QuestionAnswerer(Task):
                 "There are no answers: give QuestionExamples with answers, or `y`: for each "
                 "question a list of (text, start), start in characters of the context."
             )
-        if len(y) != len(examples):
-            raise DataError(f"There are {len(examples)} questions but answers to {len(y)}.")
-        answers = [[Answer(*answer) for answer in row] for row in y]
+        answers = answer_lists(y, examples)
         placed = QuestionExamples(
             examples.questions,
             examples.contexts,

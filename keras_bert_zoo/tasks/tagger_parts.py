@@ -90,7 +90,7 @@ def load_tagger(
     scheme = chosen["scheme"]
     new_tags = None
     if labels is not None:
-        new_tags = list(map(str, labels))
+        new_tags = list(LabelMap.of(labels).names)
         if chosen["nested"]:
             tag_options = {name: chosen[name] for name in ("scheme", "legal_only", "crf")}
             check_nested(new_tags, **tag_options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from keras_bert_zoo.checkpoints.tensors import read_config
 from keras_bert_zoo.config import is_regression
+from keras_bert_zoo.data.columns import form_of, listed
 from keras_bert_zoo.data.examples import Examples
 from keras_bert_zoo.data.labels import LabelMap
 from keras_bert_zoo.encoders.encoder import Encoder
@@ -22,6 +23,8 @@ from keras_bert_zoo.heads.classifier import ClassificationHead
 from keras_bert_zoo.heads.kinds import make_head
 from keras_bert_zoo.presets.io import find_preset
 from keras_bert_zoo.tasks.answering import largest_difference
+from keras_bert_zoo.tasks.batches import is_batched
+from keras_bert_zoo.tasks.label_tensors import label_targets
 from keras_bert_zoo.tasks.scores import (
     CLASSIFIER_ACTIVATIONS,
     saved_activation,
@@ -53,8 +56,11 @@ class TextClassifier(Task):
       labels) float32, the probabilities of these labels and then, falling too, those of the
       others, so that it stands beside `label`; and `scores` as above.
 
-    `fit` takes labels as names, or as ids: integers, for several labels a text rows of 0 and 1.
-    Where the names are themselves numbers other than 0, 1, ..., integers are taken as names.
+    `fit` takes labels as names or as ids, a list, NumPy array or pandas Series of them. A value
+    that is a label's name is that label: with labels "1", "2", "3" the integer 1 is the first, and
+    True is the label "True" or "true". Where no name is a number, integers are ids. This rule, see
+    `LabelMap.id_of`, holds for `class_weight` and datasets, too. One-hot rows are taken as well.
+    For several labels a text, `fit` takes lists of names or ids, or rows of 0 and 1, one a label.
 
     Args:
         encoder: Encoder with a pooler.
@@ -218,57 +224,23 @@ class TextClassifier(Task):
     def _graph_key(self) -> tuple[Any, ...]:
         return (*super()._graph_key(), self.label_map.names, self.threshold, self.activation)
 
-    def _label_names(self) -> list[str]:
-        return self.labels
-
     def _targets(self, y: Any, examples: Examples) -> np.ndarray:
-        if y is None:
-            if examples.labels is None:
-                raise DataError("There are no labels: give `y`, or Examples with labels.")
-            named = examples
-        elif len(y) != len(examples):
-            raise DataError(f"There are {len(examples)} texts but {len(y)} labels.")
-        else:
-            values = _numbers(y)
-            if values is not None and not self._named_by_numbers(values):
-                return self._checked_ids(values)
-            named = Examples(examples.texts, labels=[_label(value) for value in y])
-        if self.multi_label and named.label_kind == "single":
-            one_each = [[str(label)] for label in named.labels or []]
-            named = Examples(named.texts, labels=one_each, rows=named.rows, path=named.path)
-        if not self.multi_label and named.label_kind == "multi":
-            raise DataError(
-                "Expected one label per text, got lists. For several labels per text build the "
-                "classifier with `multi_label=True`."
-            )
-        return self.label_map.to_ids(named)
+        if y is None and examples.labels is None:
+            raise DataError("There are no labels: give `y`, or Examples with labels.")
+        values = listed(examples.labels if y is None else y, "labels", flatten=not self.multi_label)
+        if len(values) != len(examples):
+            raise DataError(f"There are {len(examples)} texts but {len(values)} labels.")
+        return self.label_map.targets(values, examples, multi_label=self.multi_label)
 
-    def _named_by_numbers(self, values: np.ndarray) -> bool:
-        """Whether integers are names, such as the stars 1 to 5, rather than ids."""
-        ids = [str(index) for index in range(len(self.label_map))]
-        numeric = all(name.lstrip("-").isdigit() for name in self.labels)
-        return values.ndim == 1 and values.dtype.kind in "iu" and numeric and self.labels != ids
-
-    def _checked_ids(self, values: np.ndarray) -> np.ndarray:
-        count = len(self.label_map)
+    def _batch_labels(self, targets: np.ndarray) -> np.ndarray:
         if self.multi_label:
-            if values.shape[1:] != (count,):
-                raise DataError(
-                    f"Multi-hot labels must be of shape (texts, {count}), got {values.shape}."
-                )
-            return values.astype(np.float32)
-        if (
-            values.ndim != 1
-            or values.dtype.kind == "f"
-            or values.min() < 0
-            or values.max() >= count
-        ):
-            raise DataError(
-                f"Label ids must be integers in [0, {count}), one per text; "
-                f"got {values.dtype} {values.shape} with values in "
-                f"[{values.min()}, {values.max()}]."
-            )
-        return values.astype(np.int32)
+            return targets
+        return np.array([name.encode() for name in self.labels], object)[targets]
+
+    def _dataset_targets(self, y: Any) -> Any:
+        if self._compiled_by_caller and not self.multi_label and "sparse" not in _name(self.loss):
+            return y  # for a loss of the caller's own, such as one on one-hot rows
+        return label_targets(y, self.label_map, multi_label=self.multi_label)
 
     def _sample_weights(
         self, targets: np.ndarray, class_weight: Any, sample_weight: Any
@@ -285,14 +257,25 @@ class TextClassifier(Task):
             per_class = len(targets) / (count * np.maximum(present, 1))
         else:
             per_class = np.ones(count)
-            ids = self.label_map.label2id()
-            for label, weight in dict(class_weight).items():
-                index = ids.get(label, label) if isinstance(label, str) else label
-                if not isinstance(index, int | np.integer) or not 0 <= index < count:
-                    raise ConfigError(f"`class_weight` names an unknown label: {label!r}.")
+            for index, weight in self._by_label(class_weight).items():
                 per_class[index] = weight
         chosen = per_class[targets].astype(np.float32)
         return chosen if weights is None else chosen * weights
+
+    def _by_label(self, values: Mapping[Any, Any]) -> dict[int, Any]:
+        """Values by label, as ids; the keys are labels by the rule of `LabelMap.id_of`."""
+        found: dict[int, Any] = {}
+        for label, value in dict(values).items():
+            index = self.label_map.id_of(label)
+            if index is None:
+                known = ", ".join(map(repr, self.labels[:20]))
+                raise ConfigError(
+                    f"`class_weight` names an unknown label: {label!r}. The labels are {known}."
+                )
+            if index in found:
+                raise ConfigError(f"`class_weight` names {self.labels[index]!r} twice.")
+            found[index] = value
+        return found
 
     def _default_loss(self) -> keras.losses.Loss:
         if self.multi_label:
@@ -391,8 +374,8 @@ class TextClassifier(Task):
         Raises:
             DataError: labels that are unknown or do not fit the texts.
         """
-        if isinstance(x, tf.data.Dataset):
-            raise DataError("`report` takes texts in memory, not a dataset; see `evaluate`.")
+        if is_batched(x):
+            raise DataError(f"`report` takes texts in memory, got {form_of(x)}; see `evaluate`.")
         examples, targets = self._prepared(x, y)
         logits = self.predict_logits(examples, batch_size=batch_size)
         if self.multi_label:
@@ -402,18 +385,8 @@ class TextClassifier(Task):
         return classification_report(targets, logits.argmax(axis=-1), self.labels)
 
 
-def _numbers(y: Any) -> np.ndarray | None:
-    """Labels as an array where they are numbers: ids, or rows of 0 and 1."""
-    if isinstance(y[0], set) or (isinstance(y[0], list | tuple) and len({len(v) for v in y}) > 1):
-        return None
-    values = np.asarray(y)
-    return values if values.dtype.kind in "iufb" and values.size else None
-
-
-def _label(value: Any) -> Any:
-    if isinstance(value, list | tuple | set | np.ndarray):
-        return [str(item) for item in value]
-    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+def _name(loss: Any) -> str:
+    return str(loss if isinstance(loss, str) else getattr(loss, "name", "")).lower()
 
 
 def _check_saved_thresholds(side: dict[str, Any], labels: Sequence[str], directory: Path) -> None:

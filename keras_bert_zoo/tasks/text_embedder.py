@@ -29,6 +29,7 @@ from keras_bert_zoo.tasks.embedding_files import (
 from keras_bert_zoo.tasks.embedding_index import SemanticSearch
 from keras_bert_zoo.tasks.embedding_training import GroupTask
 from keras_bert_zoo.tasks.files import read_side_file
+from keras_bert_zoo.tasks.inputs import as_texts
 from keras_bert_zoo.text.tokenizer import Tokenizer
 
 
@@ -246,7 +247,7 @@ class TextEmbedder(GroupTask):
         """Embeds texts.
 
         Args:
-            texts: list of str or bytes.
+            texts: list of str or bytes, or a NumPy array or pandas Series of them.
             prompt: str or None. The name of the prompt that they get instead of the default one.
             batch_size: int.
             verbose: 1 shows a progress bar.
@@ -265,7 +266,7 @@ class TextEmbedder(GroupTask):
                 raise ConfigError(f"Prompt {prompt!r} is unknown; there are: {known}.")
             self._prompt = self.prompts[prompt]
         try:
-            answers = self.predict(list(texts), batch_size=batch_size, verbose=verbose)
+            answers = self.predict(as_texts(texts), batch_size=batch_size, verbose=verbose)
         finally:
             self._prompt = before
         return answers["embedding"]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, cast
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_bert_zoo.data.columns import form_of
+from keras_bert_zoo.data.examples import Examples
 from keras_bert_zoo.data.pipeline import (
     LabelledRows,
     TokenRows,
@@ -17,9 +19,18 @@ from keras_bert_zoo.data.pipeline import (
     restore_order,
     token_batches,
 )
-from keras_bert_zoo.encoders.encoder import encoder_inputs
+from keras_bert_zoo.encoders.encoder import INPUT_NAMES, encoder_inputs
 from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.tasks.answering import AnsweringModel
+from keras_bert_zoo.tasks.batches import (
+    Labelled,
+    evaluation_dataset,
+    is_batched,
+    prediction_batches,
+    python_batches,
+    text_arrays,
+    training_dataset,
+)
 from keras_bert_zoo.tasks.inputs import as_examples, tokenized_dataset
 from keras_bert_zoo.text.tokenizer import Tokenizer
 from keras_bert_zoo.training.loop import default_optimizer, run_fit
@@ -79,8 +90,11 @@ class TextModel(AnsweringModel):
 
     def _labelled_batches(self, x: Any, y: Any, batch_size: int) -> tf.data.Dataset:
         """Batches to measure on, in order of length."""
-        if isinstance(x, tf.data.Dataset):
-            return self._tokenized(x)
+        if is_batched(x):
+            if y is not None:
+                raise ConfigError("A dataset brings its own labels and weights: give `x` alone.")
+            self._check_takes_batches(x)
+            return self._tokenized(evaluation_dataset(x, self._string_batch))
         data = self._labelled_rows(*self._prepared(x, y))
         return self._batches(data, batch_size=batch_size, shuffle=False)
 
@@ -106,19 +120,49 @@ class TextModel(AnsweringModel):
         self.pair = examples.text_pairs is not None
 
     def _tokenized(self, dataset: tf.data.Dataset, *, labelled: bool = True) -> tf.data.Dataset:
-        if not self.takes_datasets:
-            raise DataError(
-                f"{type(self).__name__} takes examples in memory, not a dataset; see the class."
-            )
+        self._check_takes_batches(dataset)
         return tokenized_dataset(
             dataset,
             self.tokenizer,
             max_length=self.max_length,
-            label_names=self._label_names() if labelled else None,
+            targets=self._dataset_targets if labelled else None,
         )
 
-    def _label_names(self) -> list[str]:
-        return []
+    def _training_data(
+        self, x: Any, callbacks: Sequence[Any], seed: int | None
+    ) -> tuple[Any, list[Any]]:
+        """Makes datasets of batches that Python makes; see `training_dataset`."""
+        if is_batched(x):
+            self._check_takes_batches(x)
+        return training_dataset(x, self._string_batch, callbacks, seed=seed)
+
+    def _check_takes_batches(self, x: Any) -> None:
+        if not self.takes_datasets:
+            raise DataError(
+                f"{type(self).__name__} takes examples in memory, got {form_of(x)}: collect what "
+                "its batches hold in lists; see the class."
+            )
+
+    def _string_batch(self, parts: Labelled) -> Labelled:
+        """A batch that Python made, checked, in the form of a dataset's batch of strings."""
+        x, y, *weights = parts
+        if isinstance(x, Mapping) and set(x) == set(INPUT_NAMES):
+            texts: Any = {name: np.asarray(x[name], np.int32) for name in INPUT_NAMES}
+            examples = Examples([""] * len(texts[INPUT_NAMES[0]]))
+        else:
+            examples = self._examples(x)
+            texts = text_arrays(*filter(None, (examples.texts, examples.text_pairs)))
+        targets = self._targets(y, examples)
+        counts = [self._sample_weights(targets, None, w) for w in weights if w is not None]
+        return (texts, self._batch_labels(targets), *counts)
+
+    def _batch_labels(self, targets: np.ndarray) -> np.ndarray:
+        """Targets as labels of a dataset, which `_dataset_targets` makes the same targets of."""
+        return targets
+
+    def _dataset_targets(self, y: Any) -> Any:
+        """The labels of a dataset's batch as the loss takes them."""
+        return y
 
     # === Training and answering ===
 
@@ -181,9 +225,11 @@ class TextModel(AnsweringModel):
         the weights of the best epoch are kept, also when Ctrl-C ends the training.
 
         Args:
-            x: list of str; a tuple of two such lists for pairs; Examples; or a tf.data.Dataset of
-                batches (texts, labels).
-            y: labels, one per text, as the task takes them; None when `x` is Examples with labels.
+            x: list of str, or a NumPy array or pandas Series of them; a tuple of two such for
+                pairs; Examples; or batches (texts, labels) or (texts, labels, weights): a
+                tf.data.Dataset, a `keras.utils.PyDataset`, or a generator.
+            y: labels, one per text, as the task takes them: list, NumPy array or pandas Series;
+                None when `x` is Examples with labels, or comes in batches.
             validation_data: (x, y), or Examples with labels.
             batch_size: int. Texts per step, over all devices.
             epochs: int.
@@ -212,6 +258,7 @@ class TextModel(AnsweringModel):
         """
         if epochs < 1:
             raise ConfigError(f"`epochs` must be at least 1, got {epochs}.")
+        x, callbacks = self._training_data(x, callbacks, seed)
         if isinstance(x, tf.data.Dataset):
             if y is not None or class_weight is not None or sample_weight is not None:
                 raise ConfigError("A dataset brings its own labels and weights: give `x` alone.")
@@ -338,6 +385,12 @@ class TextModel(AnsweringModel):
         Raises:
             DataError: `x` is not of texts.
         """
+        if python_batches(x):
+            parts = [
+                self.predict_logits(batch, batch_size=batch_size, verbose=verbose)
+                for batch in prediction_batches(x)
+            ]
+            return np.concatenate(parts or [self.predict_logits([])])
         if isinstance(x, tf.data.Dataset):
             if isinstance(x.element_spec, tuple) and not self.pair:
                 raise DataError(

@@ -12,10 +12,12 @@ import tensorflow as tf
 
 from keras_bert_zoo.checkpoints.tensors import read_config
 from keras_bert_zoo.config import is_regression
+from keras_bert_zoo.data.columns import form_of, listed, numbers
 from keras_bert_zoo.data.examples import Examples
 from keras_bert_zoo.encoders.encoder import Encoder
 from keras_bert_zoo.errors import CheckpointError, ConfigError, DataError
 from keras_bert_zoo.presets.io import find_preset
+from keras_bert_zoo.tasks.batches import is_batched
 from keras_bert_zoo.tasks.scores import (
     REGRESSOR_ACTIVATIONS,
     saved_activation,
@@ -171,18 +173,19 @@ class TextRegressor(Task):
         return logits if self.activation == "linear" else getattr(tf.nn, self.activation)(logits)
 
     def _targets(self, y: Any, examples: Examples) -> np.ndarray:
-        values = examples.labels if y is None else y
-        if values is None:
+        if y is None and examples.labels is None:
             raise DataError("There are no targets: give `y`, or Examples with float labels.")
+        values = listed(examples.labels if y is None else y, "targets", flatten=True)
         if len(values) != len(examples):
             raise DataError(f"There are {len(examples)} texts but {len(values)} targets.")
-        try:
-            targets = np.asarray(values, np.float32)
-        except (TypeError, ValueError):
-            raise DataError(f"Targets must be numbers, got {values[0]!r} among them.") from None
-        if targets.ndim != 1 or not np.isfinite(targets).all():
-            raise DataError("Targets must be finite numbers, one per text.")
-        return targets[:, np.newaxis]
+        return numbers(values, "Targets", examples)[:, np.newaxis]
+
+    def _dataset_targets(self, y: Any) -> Any:
+        if not isinstance(y, tf.Tensor) or not (y.dtype.is_integer or y.dtype.is_floating):
+            raise DataError(f"Targets in a dataset must be numbers, got {y}.")
+        return tf.debugging.assert_all_finite(
+            tf.cast(y, tf.float32), "Targets must be finite numbers."
+        )
 
     def _default_loss(self) -> keras.losses.Loss:
         if self.activation == "linear":
@@ -212,8 +215,8 @@ class TextRegressor(Task):
         Raises:
             DataError: targets that are missing or not finite numbers.
         """
-        if isinstance(x, tf.data.Dataset):
-            raise DataError("`report` takes texts in memory, not a dataset; see `evaluate`.")
+        if is_batched(x):
+            raise DataError(f"`report` takes texts in memory, got {form_of(x)}; see `evaluate`.")
         examples, targets = self._prepared(x, y)
         logits = self.predict_logits(examples, batch_size=batch_size)
         return regression_report(targets[:, 0], np.asarray(self._scores(logits[:, 0])))

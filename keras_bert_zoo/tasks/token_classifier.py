@@ -110,7 +110,7 @@ class TokenClassifier(Task):
         token_layout: str = "packed",
         **kwargs: Any,
     ) -> None:
-        tags = [str(tag) for tag in tags]
+        tags = list(LabelMap.of(tags).names)
         tagging: Tagging | None = None
         if nested:
             check_nested(tags, scheme=scheme, legal_only=legal_only, crf=crf)
@@ -333,7 +333,7 @@ class TokenClassifier(Task):
 
     def _targets(self, y: Any, examples: EntityExamples) -> list[list[Entity]]:
         if y is not None:
-            examples = with_entities(examples, y)
+            examples = with_entities(examples, y, self.labels)
         if examples.entities is None:
             raise DataError("There are no entities: give `y`, or EntityExamples with entities.")
         check_entities(examples, self.labels, nested=self.nested)

@@ -296,7 +296,7 @@ def test_probing_real_weights_on_real_text(repository):
         (["a", "b"], ["abc"], "There are 2 texts but 1 labels"),
         (["a", "b"], None, "There are no labels"),
         (["a", "b"], ["abc", "ab"], r"does not know: 'ab' \(first at example 2"),
-        (["a", "b"], [0, 2], r"Label ids must be integers in \[0, 2\)"),
+        (["a", "b"], [0, 2], r"label ids must be integers in \[0, 2\)"),
         (["a", "b"], [["abc"], ["xyz"]], "Expected one label per text, got lists"),
         (("a", "b", "c"), ["abc"], "A tuple holds the two lists of a pair, got 3"),
     ],

@@ -185,7 +185,7 @@ class TextCommand(TaskCommand):
         """Lists wrong answers, the surest first; all rows of a regression."""
         wrong = []
         for index, answer in enumerate(self.answer_rows(task, examples, args)):
-            true: Any = (examples.labels or [])[index]
+            true: Any = _as_named((examples.labels or [])[index], task)
             score = answer.pop("score")
             if isinstance(true, float):
                 badness = abs(score - true)
@@ -208,3 +208,10 @@ class TextCommand(TaskCommand):
             wrong.append((badness, row))
         wrong.sort(key=lambda pair: -pair[0])
         return [row for _, row in wrong]
+
+
+def _as_named(label: Any, task: Any) -> Any:
+    """A file's label, or several, as the model names it: a file may have "true" for "True"."""
+    if isinstance(label, list):
+        return [_as_named(part, task) for part in label]
+    return task.labels[task.label_map.id_of(label)] if isinstance(label, str) else label

@@ -1,0 +1,208 @@
+"""Columns of values in the forms that users hold them: lists, arrays, series, tensors."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from typing import Any
+
+import numpy as np
+
+from keras_bert_zoo.data.examples import clipped
+from keras_bert_zoo.errors import DataError
+
+__all__ = [
+    "form_of",
+    "is_missing",
+    "listed",
+    "listed_cell",
+    "numbers",
+    "shown_names",
+    "shown_places",
+]
+
+_LISTED = 20  # more names than this say nothing more to a reader
+
+_STRING = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
+_ITEM = rf"(?:{_STRING}|[+-]?[0-9]+(?:\.[0-9]+)?|[Tt]rue|[Ff]alse)"
+_LIST_LITERAL = re.compile(rf"\s*\[\s*(?:{_ITEM}(?:\s*,\s*{_ITEM})*\s*,?)?\s*\]\s*", re.DOTALL)
+
+
+def listed(values: Any, what: str = "texts", *, flatten: bool = False) -> list[Any]:
+    """Makes a list of a column of values, by position.
+
+    An index, as pandas has it, is not read. Values are not converted: that is for the caller.
+
+    >>> listed(np.array(["a", "b"]))
+    ['a', 'b']
+
+    Args:
+        values: list, tuple, NumPy array, pandas Series or the like, tensor, or another collection
+            with a length and an order.
+        what: str. What the values are, for messages.
+        flatten: bool. Whether an array of one column, (n, 1), is taken as (n,).
+
+    Returns:
+        list. The rows of an array of two dimensions are arrays.
+
+    Raises:
+        DataError: it is something else, such as a DataFrame, a dict, a set or an iterator. The
+            message names it and says what to pass instead.
+    """
+    if isinstance(values, list):
+        return values
+    if isinstance(values, str | bytes):
+        raise DataError(f"Expected a list of {what}, got one string. Put it in a list.")
+    fix = _fix(values)
+    if fix is not None:
+        raise DataError(f"Expected a list of {what}, got {form_of(values)}: {fix}.")
+    if callable(getattr(values, "to_list", None)) and hasattr(values, "row_splits"):
+        rows: list[Any] = values.to_list()  # a RaggedTensor
+        return rows
+    if callable(getattr(values, "numpy", None)):
+        values = values.numpy()  # a tensor
+        if isinstance(values, str | bytes):
+            raise DataError(f"Expected a list of {what}, got one string. Put it in a list.")
+    if isinstance(values, np.generic) or (isinstance(values, np.ndarray) and not values.ndim):
+        raise DataError(f"Expected a list of {what}, got a single value. Put it in a list.")
+    if isinstance(values, np.ndarray):
+        if flatten and values.ndim == 2 and values.shape[1] == 1:
+            values = values[:, 0]
+        # float32 keeps its type: 0.1 is then still written as 0.1.
+        return list(values) if values.ndim > 1 or values.dtype.kind == "f" else values.tolist()
+    try:
+        len(values)
+        return list(values)
+    except TypeError:
+        raise DataError(f"Expected a list of {what}, got {form_of(values)}.") from None
+
+
+def form_of(values: Any) -> str:
+    """Names the form of what a caller gave, for messages."""
+    name = type(values).__name__
+    if isinstance(values, Mapping):
+        return f"{_article(name)} with the keys {shown_names(list(values))}"
+    columns = _column_names(values)
+    if columns is not None:
+        return f"{_article(name)} with the columns {shown_names(columns)}"
+    if values is None:
+        return "None"
+    if hasattr(values, "element_spec"):
+        return "a tf.data.Dataset"
+    if _is_py_dataset(values):
+        return f"the PyDataset {name}"
+    return _article(name)
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a value is None, NaN or pandas' NA."""
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, float | np.floating) and bool(value != value)
+
+
+def numbers(values: Sequence[Any], what: str, examples: Any) -> np.ndarray:
+    """Takes a column of finite numbers.
+
+    Args:
+        values: one per example.
+        what: str. What they are, for messages.
+        examples: Examples or the like, whose `where` says where each comes from.
+
+    Returns:
+        float32 (values,).
+
+    Raises:
+        DataError: some are missing, no numbers, or not finite; the message says which.
+    """
+    missing = [examples.where(index) for index, value in enumerate(values) if is_missing(value)]
+    if missing:
+        raise DataError(
+            f"{what} must be finite numbers; {len(missing)} of {len(values)} are missing (None or "
+            f"NaN): {shown_places(missing)}; leave these rows out"
+        )
+    found = np.zeros(len(values), np.float32)
+    for index, value in enumerate(values):
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            raise DataError(
+                f"{what} must be numbers, one each; got {clipped(repr(value))} at "
+                f"{examples.where(index)}."
+            ) from None
+        with np.errstate(over="ignore"):
+            found[index] = number
+        if not np.isfinite(found[index]):
+            raise DataError(
+                f"{what} must be finite numbers, got {value!r} at {examples.where(index)}."
+            )
+    return found
+
+
+def listed_cell(text: str) -> list[Any] | None:
+    """Reads a string that is written as a list of Python or JSON; None where it is not.
+
+    A table has lists in this form, as pandas writes them.
+
+    >>> listed_cell("['a', 'b']"), listed_cell("[]"), listed_cell("a, b")
+    (['a', 'b'], [], None)
+    """
+    if not _LIST_LITERAL.fullmatch(text):
+        return None  # for one, "['a' 'b']" of NumPy, of which Python makes one string
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return list(read(text.strip()))
+        except (ValueError, SyntaxError):
+            continue
+    return None
+
+
+def shown_names(names: Sequence[Any]) -> str:
+    """Lists names for a message, in quotes and not too many."""
+    return shown_places([repr(clipped(str(name))) for name in names])
+
+
+def shown_places(places: Sequence[str]) -> str:
+    """Lists places of rows for a message, not too many."""
+    shown = ", ".join(places[:_LISTED]) or "none"
+    return shown if len(places) <= _LISTED else f"{shown} and {len(places) - _LISTED} more"
+
+
+def _fix(values: Any) -> str | None:
+    """What to pass instead of a form that is no column; None where it may be one."""
+    if isinstance(values, Mapping):
+        return f"pass one of its values, such as x[{next(iter(values), 'text')!r}]"
+    columns = _column_names(values)
+    if columns is not None:
+        return f"pass one of its columns, such as x[{(columns or ['text'])[0]!r}]"
+    if isinstance(values, Set):
+        return "it has no order; make a list of it"
+    if hasattr(values, "element_spec") or _is_py_dataset(values):
+        return "collect what its batches hold in a list"
+    if isinstance(values, Iterator):
+        return "it can be read only once; make a list of it, `list(x)`"
+    if hasattr(values, "toarray"):
+        return "pass an array, `x.toarray()`"
+    return None
+
+
+def _column_names(values: Any) -> list[Any] | None:
+    """The columns of a table (pandas, polars, Arrow, Hugging Face datasets); None if it is none."""
+    for name in ("column_names", "columns"):
+        found = getattr(values, name, None)
+        if isinstance(found, Iterable) and not isinstance(found, str):
+            names = list(found)
+            if not any(isinstance(column, list) for column in names):  # as TextGroups has them
+                return names
+    return None
+
+
+def _is_py_dataset(values: Any) -> bool:
+    # By name: Keras is not imported where files are read.
+    return any(kind.__name__ == "PyDataset" for kind in type(values).__mro__)
+
+
+def _article(name: str) -> str:
+    return f"{'an' if name[:1].lower() in 'aeio' else 'a'} {name}"
