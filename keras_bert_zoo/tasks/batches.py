@@ -65,11 +65,11 @@ def evaluation_dataset(x: Any, convert: Callable[[Labelled], Labelled]) -> Any:
     """Makes a tf.data.Dataset to measure on; see `training_dataset`.
 
     `on_epoch_begin` of a PyDataset is called before its first batch is read, `on_epoch_end` after
-    the last.
+    the last. The batches of a generator are kept: every epoch is measured on the same ones.
     """
     if isinstance(x, keras.utils.PyDataset):
         return _of_py_dataset(x, convert, hooks=True)
-    return _of_generator(x, convert) if python_batches(x) else x
+    return _of_generator(x, convert, keep=True) if python_batches(x) else x
 
 
 def prediction_batches(x: Any) -> Iterator[Any]:
@@ -190,37 +190,58 @@ def _of_py_dataset(
     numbers = tf.data.Dataset.counter() if count is None else tf.data.Dataset.range(count)
     if count is not None and seed is not None:
         numbers = numbers.shuffle(count, seed=seed)
-    parallel = data.workers if data.workers > 1 and not hooks else None
-    return numbers.map(read, num_parallel_calls=parallel, deterministic=True)
+    workers = 1 if hooks else max(1, data.workers)
+    return numbers.map(read, num_parallel_calls=workers, deterministic=True)
 
 
 def _of_generator(
-    source: Iterator[Any], convert: Callable[[Labelled], Labelled]
+    source: Iterator[Any], convert: Callable[[Labelled], Labelled], *, keep: bool = False
 ) -> tf.data.Dataset:
     elements = (convert(labelled_parts(element, source)) for element in source)
     first = next(elements, None)
     if first is None:
         raise DataError(f"Expected at least one batch, got none from {form_of(source)}.")
-    # One stream for all epochs: each goes on where the one before stopped.
-    stream = _Stream(itertools.chain([first], elements))
+    stream = _Stream(itertools.chain([first], elements), keep=keep)
     return tf.data.Dataset.from_generator(
-        lambda: stream, output_signature=tf.nest.map_structure(_spec, first)
+        stream.read, output_signature=tf.nest.map_structure(_spec, first)
     )
 
 
 class _Stream:
-    """An iterator that several threads may read."""
+    """A generator's batches for several passes, in any threads.
 
-    def __init__(self, elements: Iterator[Any]) -> None:
+    Args:
+        elements: batches.
+        keep: bool. Whether every pass reads the same batches from the first on. If not, each goes
+            on where the one before stopped, and nothing is kept in memory.
+    """
+
+    def __init__(self, elements: Iterator[Any], *, keep: bool) -> None:
         self._elements = elements
+        self._keep = keep
+        self._kept: list[Any] = []
+        self._ended = False
         self._lock = threading.Lock()
 
-    def __iter__(self) -> _Stream:
-        return self
-
-    def __next__(self) -> Any:
-        with self._lock:
-            return next(self._elements)
+    def read(self) -> Iterator[Any]:
+        """Yields the batches of a pass."""
+        if self._ended and not self._keep:
+            raise DataError(
+                "The generator has no batches left for another epoch: give `steps_per_epoch`, a "
+                "generator that goes on, or a keras.utils.PyDataset."
+            )
+        for place in itertools.count():
+            with self._lock:
+                if place < len(self._kept):
+                    element = self._kept[place]
+                else:
+                    element = next(self._elements, None)
+                    if self._keep and element is not None:
+                        self._kept.append(element)
+            if element is None:
+                self._ended = True
+                return
+            yield element
 
 
 def _spec(array: np.ndarray) -> tf.TensorSpec:

@@ -123,6 +123,8 @@ def tokenized_dataset(
 
     if tokens and not labelled:
         return dataset
+    if targets is not None:  # here, for tf.data would wrap what is raised in an error of its own
+        tf.function(targets, autograph=False).get_concrete_function(spec[1])
     return prefetched_map(dataset, convert)
 
 

@@ -9,6 +9,7 @@ from keras_bert_zoo import notices
 from keras_bert_zoo.data.examples import Examples
 from keras_bert_zoo.data.labels import LabelMap
 from keras_bert_zoo.errors import ConfigError, DataError
+from tests.frames import NA
 
 
 def labelled(*labels, path="a.csv") -> Examples:
@@ -125,3 +126,152 @@ def test_labels_need_an_order(labels):
 def test_a_map_of_a_string_is_refused_too():
     with pytest.raises(ConfigError, match="got the string 'ab'"):
         LabelMap("ab")
+
+
+# === The one rule: a value that is a label's name is that label ===
+
+
+@pytest.mark.parametrize(
+    ("names", "value", "found"),
+    [
+        (("no", "yes"), "yes", 1),
+        (("no", "yes"), b"yes", 1),
+        (("no", "yes"), np.str_("yes"), 1),
+        (("no", "yes"), "1", None),  # strings are never ids
+        # Without names that are numbers, integers are ids.
+        (("no", "yes"), 1, 1),
+        (("no", "yes"), np.int8(1), 1),
+        (("no", "yes"), 1.0, 1),
+        (("no", "yes"), 2, None),
+        (("no", "yes"), -1, None),
+        (("no", "yes"), 0.5, None),
+        (("no", "yes"), float("inf"), None),
+        (("no", "yes"), True, 1),
+        (("no", "yes"), np.False_, 0),
+        (("a", "b", "c"), True, None),  # booleans are ids of two labels
+        # With them, numbers are names and nothing else.
+        (("1", "2", "3"), 1, 0),
+        (("1", "2", "3"), 3.0, 2),
+        (("1", "2", "3"), 0, None),
+        (("1", "2", "3"), "1", 0),
+        (("1", "2", "3"), "1.0", None),
+        (("1", "0"), 1, 0),
+        (("1", "0"), 0, 1),
+        (("1", "0"), True, 0),
+        (("1", "0"), np.False_, 1),
+        (("1", "other"), 1, 0),
+        (("1", "other"), 0, None),
+        (("1.0", "0.0"), 1, 0),  # as pandas writes integers with a gap
+        (("1.0", "0.0"), np.float32(0), 1),
+        (("01", "1"), 1, 1),
+        (("01", "02"), 2, 1),
+        (("0.1", "0.5"), np.float32(0.1), 0),
+        (("-1", "1"), -1, 0),
+        # Booleans, which files write in several ways.
+        (("True", "False"), True, 0),
+        (("True", "False"), np.False_, 1),
+        (("True", "False"), "true", 0),
+        (("true", "false"), True, 0),
+        (("true", "false"), "False", 1),
+        (("FALSE", "TRUE"), True, 1),
+        (("True", "true"), True, 0),
+        (("true", "True"), "True", 1),
+        (("True", "other"), False, None),
+        (("True", "False"), 1, None),  # the name of the one, the id of the other
+        (("False", "True"), 1, 1),
+        (("False", "True"), 0.0, 0),
+        (("yes", "TRUE"), "no", None),
+    ],
+)
+def test_which_label_a_value_is(names, value, found):
+    assert LabelMap(names).id_of(value) == found
+
+
+def targets(names, values, **options):
+    examples = Examples(["t"] * len(values))
+    return LabelMap(names).targets(
+        values, examples, **{"multi_label": False} | options
+    ).tolist()  # fmt: skip
+
+
+def test_names_of_labels_that_are_given_as_other_values():
+    assert LabelMap.of([b"a", 1, True, 0.5]).names == ("a", "1", "True", "0.5")
+    assert LabelMap.of(np.array([2, 1])).names == ("2", "1")
+    for missing in (None, float("nan")):
+        with pytest.raises(ConfigError, match=r"`labels` must be names, got (None|nan) as number"):
+            LabelMap.of(["a", missing])
+
+
+def test_one_hot_rows_are_ids():
+    rows = np.eye(3)[[2, 0, 1]]
+    assert targets(("a", "b", "c"), list(rows)) == [2, 0, 1]
+    assert targets(("a", "b", "c"), rows.astype(bool).tolist()) == [2, 0, 1]
+    with pytest.raises(DataError, match=r"one-hot rows have a single 1, got .* at example 2"):
+        targets(("a", "b", "c"), [[0, 0, 1], [0, 1, 1]])
+    with pytest.raises(DataError, match="one-hot rows have a single 1"):
+        targets(("a", "b"), [[0.7, 0.3]])
+
+
+@pytest.mark.parametrize(
+    ("values", "hot"),
+    [
+        ([[0, 1, 1], [1, 0, 0]], [[0, 1, 1], [1, 0, 0]]),
+        (list(np.array([[True, False, True]])), [[1, 0, 1]]),
+        ([[0.0, 1.0, 0.0]], [[0, 1, 0]]),
+        ([[0, 1, 2], [0, 1, 2]], [[1, 1, 1], [1, 1, 1]]),  # ids
+        ([[0, 2], [1]], [[1, 0, 1], [0, 1, 0]]),
+        ([["a", "c"], []], [[1, 0, 1], [0, 0, 0]]),
+        ([{"b"}, ("c", "a")], [[0, 1, 0], [1, 0, 1]]),
+        ([["a", 1]], [[1, 1, 0]]),
+        ([[], [], []], [[0, 0, 0]] * 3),
+        (["b", ["a"]], [[0, 1, 0], [1, 0, 0]]),
+        (["['a', 'b']", "[]", '["c"]', "a"], [[1, 1, 0], [0, 0, 0], [0, 0, 1], [1, 0, 0]]),
+        ([np.array(["a", "b"], object)], [[1, 1, 0]]),
+        ([["a", "a"]], [[1, 0, 0]]),
+        ([], []),
+    ],
+)
+def test_several_labels_in_every_form(values, hot):
+    assert targets(("a", "b", "c"), values, multi_label=True) == hot
+
+
+def test_several_labels_whose_names_are_numbers():
+    names = ("1", "2", "3")
+    assert targets(names, [[1, 3], [2]], multi_label=True) == [[1, 0, 1], [0, 1, 0]]
+    assert targets(names, [3, 1], multi_label=True) == [[0, 0, 1], [1, 0, 0]]
+    assert targets(names, [[0, 1, 1]], multi_label=True) == [[0, 1, 1]]
+    assert targets(names, [[1, 2, 3]], multi_label=True) == [[1, 1, 1]]
+    assert targets(("[]", "a"), ["[]"], multi_label=True) == [[1, 0]]  # a name comes first
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([[0, 1, 3]], "does not know: '3' (first at example 1); it knows 'a', 'b', 'c'; label ids"),
+        ([[0, 1, 0, 0]], "must be of shape (texts, 3) with 0 and 1 alone"),
+        ([[0.5, 0, 1]], "Multi-hot labels must be 0 or 1, got 0.5 at example 1"),
+        ([1, 0], "must be of shape (texts, 3), got a single number at example 1"),
+        ([["a"], None], "1 of 2 labels are missing (None or NaN): example 2; leave these rows out"),
+        ([["a", None]], "1 of 1 labels are missing"),
+        (["['a' 'b']"], "does not know: \"['a' 'b']\""),
+        (["['a', 'd']"], "does not know: 'd'"),
+    ],
+)
+def test_several_labels_that_are_none(values, message):
+    with pytest.raises(DataError, match=re.escape(message)):
+        targets(("a", "b", "c"), values, multi_label=True)
+
+
+@pytest.mark.parametrize(
+    ("names", "values", "message"),
+    [
+        (("1", "2"), [1, 0], "numbers are names here and no ids, for some names are numbers"),
+        (("True", "False"), [1, 0], "numbers are no ids here, for the labels are booleans"),
+        (("a", "b", "c"), [True], "booleans are ids of two labels, or names where labels are"),
+        (("a", "b"), ["a", float("nan"), NA], "2 of 3 labels are missing (None or NaN): example 2"),
+        (("a", "b"), [["a"], ["b"]], "Expected one label per text, got lists"),
+    ],
+)
+def test_single_labels_that_are_none(names, values, message):
+    with pytest.raises(DataError, match=re.escape(message)):
+        targets(names, values)

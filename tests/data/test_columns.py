@@ -1,0 +1,116 @@
+"""Columns of values: what is taken by position, and what is refused by name."""
+
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_bert_zoo.data.columns import is_missing, listed, listed_cell, numbers
+from keras_bert_zoo.data.examples import Examples
+from keras_bert_zoo.data.pairs import TextGroups
+from keras_bert_zoo.errors import DataError
+from tests.frames import NA, DataFrame, Series
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        ["a", "b"],
+        ("a", "b"),
+        np.array(["a", "b"]),
+        np.array(["a", "b"], object),
+        Series(["a", "b"]),
+        {"x": "a", "y": "b"}.values(),
+    ],
+)
+def test_columns_are_taken_by_position(column):
+    assert listed(column) == ["a", "b"]
+
+
+def test_bytes_and_tensors_and_matrices():
+    assert listed(np.array([b"a", b"b"])) == [b"a", b"b"]
+    assert listed(tf.constant(["a", "b"])) == [b"a", b"b"]
+    assert listed(tf.ragged.constant([[1], []])) == [[1], []]
+    assert [row.tolist() for row in listed(np.eye(2))] == [[1, 0], [0, 1]]
+    assert listed(np.array([[1], [2]]), flatten=True) == [1, 2]
+    assert list(map(str, listed(np.array([0.1], np.float32)))) == ["0.1"]
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ("text", "got one string. Put it in a list"),
+        (b"text", "got one string. Put it in a list"),
+        (tf.constant("text"), "got one string. Put it in a list"),
+        (np.array("text"), "got a single value. Put it in a list"),
+        (
+            DataFrame({"text": ["a"], "label": ["b"]}),
+            "got a DataFrame with the columns 'text', 'label': pass one of its columns, such as x[",
+        ),
+        ({"text": ["a"]}, "got a dict with the keys 'text': pass one of its values, such as"),
+        ({}, "got a dict with the keys none"),
+        ({"a", "b"}, "got a set: it has no order; make a list of it"),
+        ({"a": 1}.keys(), "got a dict_keys: it has no order"),
+        (iter(["a"]), "got a list_iterator: it can be read only once; make a list of it"),
+        (map(str, [1]), "got a map: it can be read only once"),
+        ((text for text in "ab"), "got a generator: it can be read only once"),
+        (tf.data.Dataset.from_tensors(["a"]), "got a tf.data.Dataset: collect what its batches"),
+        (None, "got None"),
+        (3, "got an int"),
+        (TextGroups((["a"],)), "got a TextGroups"),
+        (np.str_, "got a type"),
+    ],
+)
+def test_what_is_no_column_is_named_with_the_way_out(column, message):
+    with pytest.raises(DataError, match=f"Expected a list of labels, {re.escape(message)}"):
+        listed(column, "labels")
+
+
+def test_an_endless_generator_is_refused_at_once():
+    def endless():
+        while True:
+            yield "a"
+
+    with pytest.raises(DataError, match="got a generator"):
+        listed(endless())
+
+
+def test_missing_values():
+    missing = [None, float("nan"), np.nan, np.float32("nan"), NA]
+    assert all(map(is_missing, missing))
+    assert not any(map(is_missing, ["", "nan", 0, False, np.int64(0), [], np.zeros(2)]))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("['a', 'b']", ["a", "b"]),
+        ('["a", "b,c"]', ["a", "b,c"]),
+        ("[]", []),
+        (" [ ] ", []),
+        ("['it\\'s', \"x\"]", ["it's", "x"]),
+        ("[1, -2]", [1, -2]),
+        ("[True, false]", None),  # of neither language
+        ("[true, false]", [True, False]),
+        ("['天', '\\u5929']", ["天", "天"]),
+        ("a, b", None),
+        ("[sic]", None),
+        ("['a'", None),
+        ("[__import__('os')]", None),
+        ("", None),
+    ],
+)
+def test_lists_in_cells(text, found):
+    assert listed_cell(text) == found
+
+
+def test_numbers_say_which_rows_are_none():
+    examples = Examples(["t"] * 3, rows=[2, 3, 9], path="a.csv")
+    assert numbers([1, "2.5", np.float32(3)], "Scores", examples).tolist() == [1, 2.5, 3]
+    with pytest.raises(DataError, match=r"2 of 3 are missing \(None or NaN\): a\.csv:3, a\.csv:9"):
+        numbers([1.0, None, NA], "Scores", examples)
+    with pytest.raises(DataError, match=r"Scores must be numbers, one each; got 'x' at a\.csv:3"):
+        numbers([1.0, "x", 2], "Scores", examples)
+    with pytest.raises(DataError, match="finite numbers, got 1e\\+40 at a.csv:2"):
+        numbers([1e40, 1, 2], "Scores", examples)

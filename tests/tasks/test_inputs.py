@@ -1,0 +1,384 @@
+"""The forms of texts and labels that tasks take, and those that they refuse by name."""
+
+import functools
+import importlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_bert_zoo.data.examples import Examples
+from keras_bert_zoo.data.labels import LabelMap
+from keras_bert_zoo.errors import ConfigError, DataError
+from keras_bert_zoo.tasks.registry import TASKS
+from tests.frames import NA, DataFrame, Series
+from tests.helpers import ASSETS
+from tests.tasks.collection import make_collection, make_models, without_tracing
+
+TINY = ASSETS / "bert_gelu"
+TEXTS = ["a b c", "x y", "c b a", "y z"]
+LABELS = ["abc", "xyz", "abc", "xyz"]
+# What Keras says of a generator that ends, for it cannot know its length.
+ENDS = pytest.mark.filterwarnings("ignore:Your input ran out of data")
+OPTIONS = {
+    "classification": {"labels": ["abc", "xyz"]},
+    "token-classification": {"labels": ["PER", "1"]},
+    "multiple-choice": {"num_choices": 2},
+    "relations": {"labels": ["abc", "xyz"]},
+}
+HEADLESS = ("question-answering", "regression", "masked-lm", "next-sentence")
+
+
+def make_task(name="classification", **options):
+    keras.utils.set_random_seed(0)
+    if name == "open-domain-question-answering":
+        with without_tracing():
+            return make_collection(make_models())
+    module, class_name = TASKS[name]
+    task_class = getattr(importlib.import_module(f"keras_bert_zoo.tasks.{module}"), class_name)
+    given = OPTIONS.get(name, {}) | ({"new_head": True} if name in HEADLESS else {}) | options
+    return task_class.from_preset(TINY, **given)
+
+
+@functools.cache
+def read_only(name="classification"):
+    """A task that several tests ask and none changes."""
+    return make_task(name)
+
+
+class Batches(keras.utils.PyDataset):
+    """Two texts a batch."""
+
+    def __init__(self, texts=TEXTS, labels=LABELS, **options):
+        super().__init__(**options)
+        self.texts, self.labels = np.array(texts, object), np.array(labels, object)
+        self.seen, self.calls = [], []
+
+    def __len__(self):
+        return (len(self.texts) + 1) // 2
+
+    def __getitem__(self, index):
+        self.seen.append(index)
+        rows = slice(2 * index, 2 * index + 2)
+        return self.texts[rows], self.labels[rows]
+
+    def on_epoch_begin(self):
+        self.calls.append("begin")
+
+    def on_epoch_end(self):
+        self.calls.append("end")
+        order = np.random.default_rng(len(self.calls)).permutation(len(self.texts))
+        self.texts, self.labels = self.texts[order], self.labels[order]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_refuses_by_name_what_is_no_list(name):
+    task = read_only(name)
+    frame = DataFrame({"text": TEXTS, "label": LABELS})
+    refused = [
+        (frame, "DataFrame"),
+        ({"text": TEXTS}, "dict"),
+        (set(TEXTS), "set"),
+        ("a b", "one string|got a str"),
+        (("a b", "x y"), "strings|one string"),
+        (None, "None"),
+    ]
+    for x, message in refused:
+        with pytest.raises(DataError, match=message):
+            task.predict(x)
+        if name != "open-domain-question-answering":  # which is not trained
+            with pytest.raises(DataError, match=message):
+                task.fit(x, LABELS, verbose=0)
+    with pytest.raises(DataError, match="single texts"):
+        task.predict(iter(TEXTS))
+    if not task.takes_datasets and name != "open-domain-question-answering":
+        dataset = tf.data.Dataset.from_tensor_slices((TEXTS, LABELS)).batch(2)
+        for x in (dataset, Batches(), iter([(TEXTS, LABELS)])):
+            with pytest.raises(DataError, match="tf.data.Dataset|PyDataset|iterator"):
+                task.fit(x, verbose=0)
+            with pytest.raises(DataError, match="tf.data.Dataset|PyDataset|iterator"):
+                task.evaluate(x, verbose=0)
+
+
+def test_columns_of_all_kinds_are_answered_as_lists_are():
+    task = read_only()
+    expected = task.predict(TEXTS)["scores"]
+    columns = [np.array(TEXTS), np.array(TEXTS, object), np.array(TEXTS, "S"), Series(TEXTS)]
+    for column in [*columns, tf.constant(TEXTS)]:
+        np.testing.assert_array_equal(task.predict(column)["scores"], expected)
+    pairs = task.predict_logits((TEXTS, TEXTS[::-1]))
+    found = task.predict_logits((Series(TEXTS), np.array(TEXTS[::-1])))
+    np.testing.assert_array_equal(found, pairs)
+
+
+def test_missing_texts_and_pairs_in_a_list_say_what_to_do():
+    task = read_only()
+    with pytest.raises(DataError, match=r"2 of 4 texts are missing .*: text 1, text 3; leave"):
+        task.predict(Series(["a", None, "b", NA]))
+    with pytest.raises(DataError, match="pairs are a tuple of two lists"):
+        task.predict([("a", "b"), ("c", "d")])
+    with pytest.raises(DataError, match="got 3 strings: put texts in a list"):
+        task.predict(("a", "b", "c"))
+
+
+def test_an_embedder_takes_columns_and_no_single_string():
+    task = read_only("embedding")
+    np.testing.assert_array_equal(task.embed(Series(TEXTS)), task.embed(TEXTS))
+    with pytest.raises(DataError, match="one string"):
+        task.embed("hello")
+    with pytest.raises(DataError, match="DataFrame with the columns 'texts'"):
+        task.index(DataFrame({"texts": TEXTS}))
+    pairs = task._examples((Series(TEXTS), Series(TEXTS[::-1])))
+    scores = [0.25, 1.0, 0.5, 0.0]
+    assert task._with_scores(pairs, Series(scores)).scores == scores
+    with pytest.raises(DataError, match="1 of 4 are missing"):
+        task._with_scores(pairs, Series([0.1, None, 0.5, 0]))
+
+
+# === Labels ===
+
+
+def test_labels_are_taken_by_position_and_by_the_one_rule():
+    task = read_only()
+    examples = Examples(TEXTS)
+    for y in (
+        Series(LABELS),
+        np.array(LABELS),
+        np.array(LABELS, "S"),
+        tf.constant(LABELS),
+        Series([0.0, 1.0, 0.0, 1.0]),
+        np.array([0, 1, 0, 1], np.int8),
+        np.array([[0], [1], [0], [1]]),
+        np.array([False, True, False, True]),
+        np.eye(2)[[0, 1, 0, 1]],
+        [np.int64(0), np.str_("xyz"), b"abc", 1],
+    ):
+        assert task._targets(y, examples).tolist() == [0, 1, 0, 1]
+    assert task._targets(None, Examples(TEXTS, labels=[0, 1, 0, 1])).tolist() == [0, 1, 0, 1]
+    with pytest.raises(DataError, match="There are 4 texts but 2 labels"):
+        task._targets(Series(LABELS[:2]), examples)
+    task = make_task(labels=[True, False])
+    assert task._targets(np.array([True, False]), Examples(["a"] * 2)).tolist() == [0, 1]
+    with pytest.raises(DataError, match=r"1 of 2 labels are missing .* dev\.csv:9"):
+        task._targets(Series([True, None]), Examples(["a"] * 2, rows=[4, 9], path="dev.csv"))
+    examples = Examples(TEXTS)
+    for y, message in ((DataFrame({"label": LABELS}), "DataFrame"), (set(LABELS), "set")):
+        with pytest.raises(DataError, match=f"Expected a list of labels, got a {message}"):
+            task._targets(y, examples)
+
+
+def test_class_weights_go_by_name_before_they_go_by_id():
+    targets = np.array([0, 1, 2])
+    task = make_task(labels=["1", "2", "3"])
+    assert task._sample_weights(targets, {1: 10.0}, None).tolist() == [10, 1, 1]
+    assert task._sample_weights(targets, {"3": 2.0, 2.0: 3.0}, None).tolist() == [1, 3, 2]
+    with pytest.raises(ConfigError, match="`class_weight` names an unknown label: 0"):
+        task._sample_weights(targets, {0: 1.0}, None)
+    task.label_map = LabelMap(("a", "b", "c"))
+    assert task._sample_weights(targets, {1: 10.0, "c": 2.0}, None).tolist() == [1, 10, 2]
+    with pytest.raises(ConfigError, match="`class_weight` names 'b' twice"):
+        task._sample_weights(targets, {1: 10.0, "b": 2.0}, None)
+    task.label_map = LabelMap.of([True, False])
+    assert task._sample_weights(np.array([0, 1]), {True: 5.0}, None).tolist() == [5, 1]
+
+
+def test_targets_of_a_regression():
+    task = make_task("regression")
+    examples = Examples(["a", "b"])
+    for y in (Series([1, 2.5]), np.array([[1], [2.5]]), tf.constant([1, 2.5]), ["1", 2.5]):
+        assert task._targets(y, examples).tolist() == [[1.0], [2.5]]
+    with pytest.raises(DataError, match=r"1 of 2 are missing .* example 2"):
+        task._targets(Series([1.0, NA]), examples)
+
+
+def test_labels_of_the_other_tasks():
+    choices = read_only("multiple-choice")
+    examples = choices._examples((Series(["a", "b"]), np.array([["x", "y"], ["z", "y"]])))
+    for y in (Series([1, 0]), Series([1.0, 0.0]), np.array([[0, 1], [1, 0]]), np.array([[1], [0]])):
+        assert choices._targets(y, examples).tolist() == [1, 0]
+    for y in ([1.5, 0], [None, 0], [True, 0], [[1, 1], [1, 0]]):
+        with pytest.raises(DataError, match="number of a choice"):
+            choices._targets(y, examples)
+    sentences = read_only("next-sentence")
+    assert sentences._targets(Series(["not_next", "is_next"]), Examples(["a"] * 2)).tolist() == [
+        1,
+        0,
+    ]
+    with pytest.raises(DataError, match="got booleans: pass names"):
+        sentences._targets(np.array([True, False]), Examples(["a"] * 2))
+    entities = read_only("token-classification")
+    found = entities._targets(
+        Series([[(0, 1, 1)], [(0, 1, b"PER")]]), entities._examples(["a", "b"])
+    )
+    assert [[entity.label for entity in row] for row in found] == [["1"], ["PER"]]
+    with pytest.raises(DataError, match=r"example 1: expected a list of entities"):
+        entities._targets(["B-PER"], entities._examples(["a"]))
+    answerer = read_only("question-answering")
+    questions = answerer._examples((Series(["a"]), Series(["x yz"])))
+    for y in (
+        [[("yz", 2)]],
+        Series([[("yz", np.int64(2))]]),
+        [{"text": ["yz"], "answer_start": [2]}],
+    ):
+        assert answerer._targets(y, questions) == [[("yz", 2)]]
+    for y in (["yz"], [[("yz",)]], [[("yz", "2")]], [{"text": "yz"}]):
+        with pytest.raises(
+            DataError, match=r"question 1 .*: expected a list of answers \(text, start\)"
+        ):
+            answerer._targets(y, questions)
+
+
+# === Batches ===
+
+
+def labels_of(dataset):
+    return [label for _, labels in dataset for label in labels.numpy().tolist()]
+
+
+def test_labels_of_a_dataset_go_by_the_same_rule():
+    task = make_task(labels=["1", "2", "3"])
+    dataset = tf.data.Dataset.from_tensor_slices((["a", "b"], [3, 1])).batch(2)
+    assert labels_of(task._tokenized(dataset)) == [2, 0]
+    assert labels_of(
+        task._tokenized(task._training_data(iter([(["a", "b"], [3, 1])]), (), 0)[0])
+    ) == [2, 0]
+    with pytest.raises(DataError, match=r"Expected labels of shape \(B,\) or \(B, 3\)"):
+        task._tokenized(tf.data.Dataset.from_tensor_slices((["a"], [[0, 1]])).batch(1))
+    rows = tf.data.Dataset.from_tensor_slices({"text": ["a"], "label": [1]}).batch(1)
+    with pytest.raises(
+        DataError, match=r"a dict of 'text', 'label': map it, for example to \(row\["
+    ):
+        task.evaluate(rows)
+    # A loss of the caller's own may want rows.
+    task.compile(loss=keras.losses.CategoricalCrossentropy(from_logits=True), metrics=[])
+    soft = [[0.5, 0.25, 0.25], [0.0, 0.5, 0.5]]
+    dataset = tf.data.Dataset.from_tensor_slices((["a", "b"], soft)).batch(2)
+    assert labels_of(task._tokenized(dataset)) == soft
+
+
+def test_several_labels_in_batches():
+    task = make_task(labels=["a", "b", "c"], multi_label=True)
+    source = iter([(["a", "b"], [["a", "c"], []]), (["c"], [["b"]])])
+    dataset = task._tokenized(task._training_data(source, (), 0)[0])
+    assert labels_of(dataset) == [[1, 0, 1], [0, 0, 0], [0, 1, 0]]
+
+
+@ENDS
+def test_batches_that_python_makes_are_measured_like_lists():
+    task = make_task()
+    expected = task.evaluate(TEXTS, LABELS, verbose=0, return_dict=True)["loss"]
+    first, second = (TEXTS[:2], LABELS[:2]), (TEXTS[2:], LABELS[2:])
+    data = Batches()
+    for x in (
+        iter([first, second]),
+        zip((TEXTS[:2], TEXTS[2:]), (np.array([0, 1]), np.array([0, 1])), strict=True),
+        (list(batch) for batch in (first, second)),
+        iter(tf.data.Dataset.from_tensor_slices((TEXTS, LABELS)).batch(2)),
+        data,
+        iter([(*first, np.ones(2)), (*second, [1, 1])]),
+    ):
+        figures = task.evaluate(x, verbose=0, return_dict=True)
+        assert figures["loss"] == pytest.approx(expected, abs=1e-6)
+    assert data.calls[:2] == ["begin", "end"]
+    with pytest.raises(ConfigError, match="A dataset brings its own labels"):
+        task.evaluate(Batches(), LABELS)
+
+
+def test_batches_that_python_makes_are_answered_like_lists():
+    task = read_only()
+    expected = task.predict(TEXTS)["scores"]
+    pairs = task.predict_logits((TEXTS, TEXTS[::-1]))
+    for x in (
+        iter([TEXTS[:3], TEXTS[3:]]),
+        iter([(TEXTS,)]),
+        iter([(Series(TEXTS), [0, 1, 0, 1])]),
+        Batches(labels=[0, 1, 0, 1]),
+    ):
+        np.testing.assert_allclose(task.predict(x)["scores"], expected, atol=1e-6)
+    np.testing.assert_allclose(
+        task.predict_logits(iter([((TEXTS, TEXTS[::-1]),)])), pairs, atol=1e-6
+    )
+    assert task.predict(iter([]))["scores"].shape == (0, 2)
+    assert task.predict_logits(iter([])).shape == (0, 2)
+    for x in (iter([(TEXTS, LABELS)]), Batches()):
+        with pytest.raises(DataError, match="may be pairs, or texts and labels"):
+            task.predict(x)
+
+
+@ENDS
+def test_a_py_dataset_is_read_anew_in_every_epoch():
+    task = make_task()
+    data = Batches()
+    held_out = iter([(TEXTS[:2], LABELS[:2]), (TEXTS[2:], LABELS[2:])])
+    history = task.fit(data, validation_data=held_out, epochs=3, verbose=0)
+    # The held-out data is the same in every epoch: its generator is not read on.
+    assert len(history.history["val_loss"]) == 3
+    assert data.calls == ["begin", "end"] * 3
+    assert set(data.seen) == {0, 1}
+    assert len(data.seen) >= 7  # the first batch is looked at, then two an epoch
+    assert task.training_record["steps"] == 6
+    with pytest.raises(DataError, match="at least one batch, got none from the PyDataset Batches"):
+        task.fit(Batches([], []))
+
+
+def test_the_batches_of_a_py_dataset_come_in_another_order_each_epoch():
+    data = Batches([f"{chr(97 + i)} x" for i in range(20)], ["abc"] * 20, workers=2)
+    task = read_only()
+    dataset, hooks = task._training_data(data, ["mine"], 1)
+    assert int(dataset.cardinality()) == 10
+    assert hooks[1:] == ["mine"]
+    orders = [[texts.numpy()[0] for texts, _ in dataset] for _ in range(2)]
+    assert orders[0] != orders[1]
+    assert sorted(orders[0]) == sorted(orders[1])
+    again = task._training_data(data, (), 1)[0]
+    assert [texts.numpy()[0] for texts, _ in again] == orders[0]
+
+
+def test_a_generator_trains_on_what_comes_next():
+    def endless():
+        count = 0
+        while True:
+            yield [f"{'abc'[count % 3]} x"], [count % 2]
+            count += 1
+
+    task = make_task()
+    dataset, _ = task._training_data(endless(), (), 0)
+    assert [texts.numpy()[0][:1] for texts, _ in dataset.take(2)] == [b"a", b"b"]
+    with pytest.raises(ConfigError, match="number of steps of this dataset is unknown"):
+        task.fit(endless(), verbose=0)
+    dataset, _ = task._training_data(iter([(TEXTS, LABELS)] * 2), (), 0)
+    assert len(list(dataset)) == 2
+    with pytest.raises(tf.errors.OpError, match="no batches left for another epoch"):
+        list(dataset)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (iter(TEXTS), "Expected batches, got single texts from a list_iterator"),
+        (iter([TEXTS]), r"got a tuple of 4"),
+        (iter([{"text": TEXTS}]), "got a dict with the keys 'text'"),
+        (iter([("a", "abc")]), "got single texts"),
+        (iter([]), "at least one batch, got none from a list_iterator"),
+        (iter([(TEXTS, ["abc", "xyz", "abc", "none"])]), "does not know: 'none'"),
+        (iter([(TEXTS, LABELS, [1.0])]), r"expected shape \(4,\), got \(1,\)"),
+        (iter([(TEXTS, LABELS[:3])]), "There are 4 texts but 3 labels"),
+    ],
+)
+def test_batches_of_another_form_are_refused(x, message):
+    with pytest.raises(DataError, match=message):
+        read_only().fit(x, verbose=0)
+
+
+def test_a_regression_on_batches():
+    task = make_task("regression")
+    dataset, _ = task._training_data(Batches(labels=[0.5, 1.0, 2.0, -1.0]), (), None)
+    assert labels_of(task._tokenized(dataset)) == [[0.5], [1.0], [2.0], [-1.0]]
+    nan = tf.data.Dataset.from_tensor_slices((TEXTS, [0.5, np.nan, 1.0, 1.0])).batch(2)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="finite"):
+        list(task._tokenized(nan))
+    with pytest.raises(DataError, match="must be numbers"):
+        task.evaluate(tf.data.Dataset.from_tensor_slices((TEXTS, LABELS)).batch(2))
+    with pytest.raises(DataError, match="`report` takes texts in memory, got the PyDataset Batch"):
+        task.report(Batches())
