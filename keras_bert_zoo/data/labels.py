@@ -139,7 +139,7 @@ class LabelMap:
         missing = [index for index in range(size) if index not in by_id]
         if missing:
             beyond = [by_id[index] for index in sorted(by_id) if index >= size]
-            unused = f"; no output has the names {_shown(beyond)}" if beyond else ""
+            unused = f"; no output has the names {shown_names(beyond)}" if beyond else ""
             warn_once(
                 _logger,
                 f"id2label names no label of the ids {clipped(str(missing))}, so they are called "
