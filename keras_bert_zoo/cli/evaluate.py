@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
     command = saved_command(args.model)
     with named_flags(args):
-        examples = command.read(args.data, args)
+        examples = command.read_to_measure(args.data, args)
     task = load_saved_task(args, command)
     report = task.report(examples, batch_size=args.batch_size)
     errors = command.errors(task, examples, args) if args.errors or args.html else []

@@ -99,7 +99,7 @@ def add_arguments(parser: Parser) -> None:
     group.add_argument(
         "--skip-misplaced",
         action="store_true",
-        help="leave out answers that are not where the file says they are",
+        help="take a --dev with answers that are not where it says; their texts are compared",
     )
     parser.add_argument(
         "--batch-size", type=options.positive_int, default=64, help="passages at once"
@@ -117,7 +117,9 @@ def run(args: argparse.Namespace) -> int:
     check_output(args.output)
     with named_flags(argparse.Namespace(text=args.text or "text")):
         documents = read_documents(args)
-    dev = read_squad(args.dev, skip_misplaced=args.skip_misplaced) if args.dev else None
+    dev = (
+        read_squad(args.dev, skip_misplaced=args.skip_misplaced, scoring=True) if args.dev else None
+    )
 
     from keras_bert_zoo.cli.runtime import keras_dtype, start_tensorflow
 

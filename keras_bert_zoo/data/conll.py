@@ -5,6 +5,7 @@ The words of a sentence are joined to a text whose offsets are known, for models
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections import Counter
@@ -12,13 +13,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO, Literal, get_args
 
+from keras_bert_zoo.data.conll_columns import Layout, chosen_columns, file_layout, split_columns
 from keras_bert_zoo.data.examples import clipped
 from keras_bert_zoo.data.lines import Lines
 from keras_bert_zoo.data.spans import Entity, EntityExamples
-from keras_bert_zoo.data.tags import check_scheme, chunks, fault, guess_scheme
+from keras_bert_zoo.data.tags import check_scheme, chunks, fault, guess_scheme, plain_tags
 from keras_bert_zoo.errors import ConfigError, DataError
 
-__all__ = ["Join", "join_words", "read_conll"]
+__all__ = [
+    "Join",
+    "TaggedWords",
+    "check_join",
+    "counted_types",
+    "join_words",
+    "read_conll",
+    "tagged_examples",
+]
 
 Join = Literal["auto", "space", "none"]
 
@@ -27,18 +37,27 @@ _UNSPACED = re.compile(
     "[\u2e80-\u303f\u3040-\u30ff\u31c0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
     "\ufe30-\ufe4f\uff00-\uffef\U00020000-\U0003ffff]"
 )
-_NUMBERED = re.compile(r"\d+(?:[-.]\d+)?")  # CoNLL-U: 7, a range 7-8, an empty node 7.1
 _TEXT_COMMENT = re.compile(r"#\s*text\s*=\s?(.*)", re.DOTALL)
+_LISTED = 12  # types that one message names
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass
-class _Sentence:
-    """The lines of a sentence, as they are read."""
+class TaggedWords:
+    """A sentence as it is read.
+
+    Attributes:
+        words: list of str.
+        tags: list of str, one a word.
+        rows: the line of each word.
+        text: what the file says that the sentence is.
+    """
 
     words: list[str] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
-    text: str | None = None  # what a comment says it is
+    text: str | None = None
 
 
 def read_conll(
@@ -50,17 +69,22 @@ def read_conll(
     join: Join = "auto",
     lenient: bool = False,
     encoding: str = "utf-8",
+    tags: bool = True,
 ) -> EntityExamples:
     """Reads a file of words and tags in columns, with an empty line behind each sentence.
 
     Columns are parted by tabs where the file has tabs, else by spaces. Lines that begin with `#`
     and have not the columns of the others are comments, and `-DOCSTART-` lines are passed over.
+    Tags may be written B-PER, B_PER, PER-B or PER_B. What was read from where is in `note` of the
+    examples, and logged.
 
     Args:
         path: the file's name, with or without `.gz`, or a binary file object.
         word: int. The words' column, from 1; -1 is the last. None: the first, or the second where
-            the first numbers the words (CoNLL-U).
-        tag: int. The tags' column. None: the last.
+            the first numbers the words (CoNLL-U), or the one that a comment `# global.columns =`
+            calls FORM.
+        tag: int. The tags' column. None: the only one that looks like tags (B-PER, I-PER, O). With
+            two columns, the other one.
         scheme: "IOB1", "IOB2", "IOBES", "IO" or "words", see `data.tags`. None: told by the tags.
         join: how words become text. "auto": as a comment `# text = ...` has it; without one, with
             a space between, unless one of both sides is Chinese or Japanese. "space", "none":
@@ -68,16 +92,17 @@ def read_conll(
         lenient: bool. Whether an I- where no entity goes on begins one (as seqeval reads it)
             instead of being refused.
         encoding: str.
+        tags: bool. False: only the words are read, and there need not be tags.
 
     Returns:
         EntityExamples, one a sentence, with the words.
 
     Raises:
         ConfigError: an option is not one of its values.
-        DataError: a line that cannot be used, or a tag outside the scheme, with file and line.
+        DataError: a line that cannot be used, a tag outside the scheme, with file and line; or it
+            is not clear which column holds the tags.
     """
-    if join not in get_args(Join):
-        raise ConfigError(f"expected join of {', '.join(get_args(Join))}, got {join!r}")
+    check_join(join)
     for name, column in (("word", word), ("tag", tag)):
         if column == 0:
             raise ConfigError(f"expected {name} as a column from 1, or from the end from -1; got 0")
@@ -86,10 +111,68 @@ def read_conll(
         (row, line.rstrip("\r\n"))
         for row, line in enumerate(Lines(path, str(name), encoding), start=1)
     ]
-    sentences = list(_sentences(str(name), lines, word, tag))
+    layout = file_layout(lines)
+    if not layout.width:
+        raise DataError(f"{name}: expected at least one sentence, got none")
+    word_at, tag_at = chosen_columns(str(name), layout, word, tag, tags=tags)
+    sentences = list(_sentences(str(name), lines, layout, word_at, tag_at))
     if not sentences:
         raise DataError(f"{name}: expected at least one sentence, got none")
-    scheme = _checked_scheme(str(name), sentences, scheme, lenient)
+    words_from = f"words from column {layout.called(word_at)}"
+    if tag_at is None:
+        located = [_located(sentence, join) for sentence in sentences]
+        return EntityExamples(
+            [text for text, _ in located],
+            None,
+            [places for _, places in located],
+            [sentence.rows[0] for sentence in sentences],
+            str(name),
+            f"{words_from}, no tags",
+        )
+    return tagged_examples(
+        str(name),
+        sentences,
+        f"{words_from}, tags from column {layout.called(tag_at)} of {layout.width}",
+        scheme=scheme,
+        join=join,
+        lenient=lenient,
+    )
+
+
+def check_join(join: str) -> None:
+    """Raises ConfigError for what is no `Join`."""
+    if join not in get_args(Join):
+        raise ConfigError(f"expected join of {', '.join(get_args(Join))}, got {join!r}")
+
+
+def tagged_examples(
+    name: str,
+    sentences: Sequence[TaggedWords],
+    source: str,
+    *,
+    scheme: str | None,
+    join: Join,
+    lenient: bool,
+) -> EntityExamples:
+    """Makes examples of words and their tags.
+
+    Args:
+        name: the file's, for messages.
+        sentences: list of TaggedWords, at least one; their tags are rewritten as B-PER.
+        source: says where words and tags were found.
+        scheme: see `read_conll`, as `join` and `lenient`.
+        join: likewise.
+        lenient: likewise.
+
+    Returns:
+        EntityExamples, one a sentence.
+
+    Raises:
+        ConfigError: there is no such scheme.
+        DataError: a tag outside the scheme, with file and line.
+    """
+    written = _rewritten(name, sentences, scheme)
+    scheme = _checked_scheme(name, sentences, scheme, lenient)
     texts, words, entities = [], [], []
     for sentence in sentences:
         text, places = _located(sentence, join)
@@ -101,7 +184,57 @@ def read_conll(
                 for first, behind, kind in chunks(sentence.tags, scheme)
             ]
         )
-    return EntityExamples(texts, entities, words, [s.rows[0] for s in sentences], str(name))
+    types = Counter(entity.label for row in entities for entity in row)
+    note = f"{source} ({scheme}{written}): {counted_types(types)}"
+    _logger.info("%s: %s", name, note)
+    _warn_of_types(name, types, sum(len(sentence.words) for sentence in sentences))
+    rows = [sentence.rows[0] for sentence in sentences]
+    return EntityExamples(texts, entities, words, rows, name, note)
+
+
+def _rewritten(name: str, sentences: Sequence[TaggedWords], scheme: str | None) -> str:
+    """Writes tags such as PER_B as B-PER; returns a remark on it."""
+    if scheme is not None and check_scheme(scheme) in ("IO", "words"):
+        return ""
+    try:
+        changed = plain_tags(tag for sentence in sentences for tag in sentence.tags)
+    except ConfigError as error:
+        raise DataError(f"{name}: {error}") from None
+    if not changed:
+        return ""
+    for sentence in sentences:
+        sentence.tags = [changed.get(tag, tag) for tag in sentence.tags]
+    old = min(changed, key=lambda tag: (not changed[tag].startswith("B-"), tag))
+    return f", {clipped(old)} read as {clipped(changed[old])}"
+
+
+def counted_types(types: Counter[str]) -> str:
+    """Lists types with their numbers, the most common ones first."""
+    listed = [f"{clipped(kind)} {count:,}" for kind, count in types.most_common(_LISTED)]
+    more = f", ... ({len(types):,} types)" if len(types) > _LISTED else ""
+    return ", ".join(listed) + more if listed else "no entities"
+
+
+def _warn_of_types(name: str, types: Counter[str], words: int) -> None:
+    """Warns of what a wrong column has for types."""
+    odd = [kind for kind in types if not kind.strip("-_*")]
+    if odd:
+        _logger.warning(
+            "%s: %s of %s entities have the type %s, which looks like an empty field; if so, say "
+            "which column holds the tags with tag=N (--tag-column N)",
+            name,
+            f"{sum(types[kind] for kind in odd):,}",
+            f"{types.total():,}",
+            ", ".join(repr(kind) for kind in odd[:_LISTED]),
+        )
+    if len(types) > max(100, words // 5):
+        _logger.warning(
+            "%s: %s words have tags of %s types, which looks like a column of words; if so, say "
+            "which column holds the tags with tag=N (--tag-column N)",
+            name,
+            f"{words:,}",
+            f"{len(types):,}",
+        )
 
 
 def join_words(words: Sequence[str], join: Join = "auto") -> tuple[str, list[tuple[int, int]]]:
@@ -137,60 +270,40 @@ def _spaced(left: str, right: str) -> bool:
 
 
 def _sentences(
-    name: str, lines: list[tuple[int, str]], word: int | None, tag: int | None
-) -> Iterator[_Sentence]:
-    separator, width, numbered = _layout(lines)
-    if not width:
-        return
-    word = (2 if numbered else 1) if word is None else word
-    tag = -1 if tag is None else tag
-    for what, column in (("word", word), ("tag", tag)):
-        if not 1 <= (column if column > 0 else width + 1 + column) <= width:
-            raise DataError(
-                f"{name}: expected the {what}s in column {column}, but lines have {width} columns"
-            )
-    word_at, tag_at = (column - 1 if column > 0 else column for column in (word, tag))
-    if word_at % width == tag_at % width:
-        raise DataError(
-            f"{name}: expected words and tags in two columns, but both are read from column "
-            f"{word_at % width + 1} of {width}"
-        )
-    sentence = _Sentence()
+    name: str, lines: list[tuple[int, str]], layout: Layout, word_at: int, tag_at: int | None
+) -> Iterator[TaggedWords]:
+    sentence = TaggedWords()
     for row, line in lines:
         if not line.strip():
             if sentence.words:
                 yield sentence
-            sentence = _Sentence()
+            sentence = TaggedWords()
             continue
-        columns = _columns(line, separator)
-        if _is_comment(line, columns, width):
+        columns = split_columns(line, layout.separator)
+        if _is_comment(line, columns, layout.width):
             told = _TEXT_COMMENT.match(line)
             if told and not sentence.words:
                 sentence.text = told[1]
             continue
         if columns[0] == "-DOCSTART-":
             continue
-        if len(columns) != width:
+        if len(columns) != layout.width:
             raise DataError(
-                f"{name}:{row}: expected {width} columns parted by "
-                f"{'tabs' if separator else 'spaces'}, as in most lines, got {len(columns)}: "
-                f"{clipped(line)!r}"
+                f"{name}:{row}: expected {layout.width} columns parted by "
+                f"{'tabs' if layout.separator else 'spaces'}, as in most lines, got "
+                f"{len(columns)}: {clipped(line)!r}"
             )
-        if numbered and not columns[0].isdigit():
+        if layout.numbered and not columns[0].isdigit():
             continue  # a range or an empty node: its words stand on lines of their own
-        if not columns[word_at].strip() or not columns[tag_at].strip():
-            what = "tag" if columns[word_at].strip() else "word"
-            raise DataError(f"{name}:{row}: expected a {what}, but its column is empty")
+        for what, column in (("word", word_at), ("tag", tag_at)):
+            if column is not None and not columns[column].strip():
+                raise DataError(f"{name}:{row}: expected a {what}, but its column is empty")
         sentence.words.append(columns[word_at].strip())
-        sentence.tags.append(columns[tag_at].strip())
+        if tag_at is not None:
+            sentence.tags.append(columns[tag_at].strip())
         sentence.rows.append(row)
     if sentence.words:
         yield sentence
-
-
-def _columns(line: str, separator: str | None) -> list[str]:
-    # Spaces alone part columns: other white space of Unicode may stand in a word.
-    return line.split("\t") if separator else [part for part in line.split(" ") if part]
 
 
 def _is_comment(line: str, columns: list[str], width: int) -> bool:
@@ -198,24 +311,8 @@ def _is_comment(line: str, columns: list[str], width: int) -> bool:
     return line.startswith("#") and len(columns) != width
 
 
-def _layout(lines: list[tuple[int, str]]) -> tuple[str | None, int, bool]:
-    """How columns are parted, how many most lines have, and whether the first numbers words."""
-    written = [
-        line for _, line in lines if line.strip() and not line.startswith(("#", "-DOCSTART-"))
-    ]
-    tabs = sum("\t" in line for line in written)
-    separator = "\t" if 2 * tabs > len(written) else None
-    widths = Counter(len(_columns(line, separator)) for line in written)
-    if not widths:
-        return separator, 0, False
-    width = widths.most_common(1)[0][0]
-    first = [_columns(line, separator)[0] for line in written]
-    numbered = width > 2 and "1" in first and all(_NUMBERED.fullmatch(value) for value in first)
-    return separator, width, numbered
-
-
 def _checked_scheme(
-    name: str, sentences: list[_Sentence], scheme: str | None, lenient: bool
+    name: str, sentences: Sequence[TaggedWords], scheme: str | None, lenient: bool
 ) -> str:
     if scheme is not None:
         found = check_scheme(scheme)
@@ -244,7 +341,7 @@ def _checked_scheme(
     return found
 
 
-def _first_fault(sentences: list[_Sentence], scheme: str) -> tuple[int, str] | None:
+def _first_fault(sentences: Sequence[TaggedWords], scheme: str) -> tuple[int, str] | None:
     for sentence in sentences:
         found = fault(sentence.tags, scheme)
         if found:
@@ -252,7 +349,7 @@ def _first_fault(sentences: list[_Sentence], scheme: str) -> tuple[int, str] | N
     return None
 
 
-def _located(sentence: _Sentence, join: Join) -> tuple[str, list[tuple[int, int]]]:
+def _located(sentence: TaggedWords, join: Join) -> tuple[str, list[tuple[int, int]]]:
     """The text of a sentence, and where its words stand in it."""
     if join == "auto" and sentence.text is not None:
         places = _aligned(sentence.text, sentence.words)

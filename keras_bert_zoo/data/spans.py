@@ -1,20 +1,22 @@
-"""Texts with labelled spans: what a tagger learns from, and its reader of JSON Lines."""
+"""Texts with labelled spans: what a tagger learns from."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from keras_bert_zoo.data.examples import Examples, clipped
-from keras_bert_zoo.data.lines import Lines
 from keras_bert_zoo.errors import DataError
 
-__all__ = ["Entity", "EntityExamples", "check_entities", "read_entities"]
+__all__ = ["Entity", "EntityExamples", "check_entities", "entity_problem", "read_entities"]
+
+_logger = logging.getLogger(__name__)
 
 
 class Entity(NamedTuple):
@@ -35,6 +37,9 @@ class Entity(NamedTuple):
 class EntityExamples:
     """Texts with the entities in them, and where each came from.
 
+    White space at the ends of entities, as annotation tools have it, is trimmed, and entities that
+    are there twice are dropped; how many there were is logged.
+
     Args:
         texts: list of str.
         entities: for each text a list of Entity, in the order of their starts; None where they are
@@ -43,9 +48,10 @@ class EntityExamples:
             them. Answers are then compared word by word. None: the text alone is known.
         rows: the line on which each example starts in `path`, counted from 1. Empty means 1, 2, ...
         path: the file's name for messages; empty for examples that come from no file.
+        note: str. What a reader took from where in the file.
 
     Raises:
-        DataError: the lists differ in length, or an entity is not in its text.
+        DataError: the lists differ in length, or an entity is not in its text, or is white space.
     """
 
     texts: list[str]
@@ -53,9 +59,10 @@ class EntityExamples:
     words: list[list[tuple[int, int]]] | None = None
     rows: list[int] = field(default_factory=list)
     path: str = ""
+    note: str = ""
 
     def __post_init__(self) -> None:
-        """Checks the lengths and the entities; fills in `rows`."""
+        """Checks the lengths and the entities, and trims them; fills in `rows`."""
         if not self.rows:
             object.__setattr__(self, "rows", list(range(1, len(self.texts) + 1)))
         for name in ("entities", "words", "rows"):
@@ -68,14 +75,41 @@ class EntityExamples:
         if self.entities is None:
             return
         checked = []
+        trimmed: list[int] = []  # examples, once for each such entity
+        repeated: list[int] = []
         for index, (text, entities) in enumerate(zip(self.texts, self.entities, strict=True)):
             length = _characters(text)
+            is_space = _space_test(text)
+            own = set()
             for entity in entities:
-                problem = _problem(entity, length)
+                problem = entity_problem(entity, length)
                 if problem:
                     raise DataError(f"{self.where(index)}: {problem}")
-            checked.append(sorted(Entity(*entity) for entity in entities))
+                tight = _trimmed(Entity(*entity), is_space)
+                if tight.start == tight.end:
+                    raise DataError(
+                        f"{self.where(index)}: expected text in the entity from {entity[0]} to "
+                        f"{entity[1]}, got white space alone; correct or remove it"
+                    )
+                if tight[:2] != tuple(entity[:2]):
+                    trimmed.append(index)
+                if tight in own:
+                    repeated.append(index)
+                own.add(tight)
+            checked.append(sorted(own))
         object.__setattr__(self, "entities", checked)
+        self._report(trimmed, "have white space at their ends, which is trimmed")
+        self._report(repeated, "are there twice and are dropped")
+
+    def _report(self, found: list[int], what: str) -> None:
+        if found:
+            _logger.warning(
+                "%s%s entities %s; first in %s",
+                f"{self.path}: " if self.path else "",
+                f"{len(found):,}",
+                what,
+                self.where(found[0]),
+            )
 
     def __len__(self) -> int:
         """Counts the examples."""
@@ -147,107 +181,14 @@ def check_entities(
             furthest = entity
 
 
-def read_entities(
-    path: str | os.PathLike[str] | BinaryIO,
-    *,
-    text: str = "text",
-    entities: str = "entities",
-    encoding: str = "utf-8",
-) -> EntityExamples:
-    """Reads JSON Lines of texts with their entities.
+def read_entities(path: str | os.PathLike[str] | BinaryIO, **options: Any) -> EntityExamples:
+    """Reads JSON with texts and their entities; see `entity_files.read_entities`."""
+    from keras_bert_zoo.data.entity_files import read_entities  # which imports this module
 
-    A line is `{"text": "Ada in Paris", "entities": [{"start": 0, "end": 3, "label": "PER"}]}`;
-    an entity may also be a list, `[0, 3, "PER"]`. Offsets count characters (code points). Where an
-    entity also says its `text`, that is compared. Entities may overlap; whether a model can hold
-    that is for it to say, see `check_entities`.
-
-    Args:
-        path: the file's name, with or without `.gz`, or a binary file object.
-        text: str. The key of the text.
-        entities: str. The key of the list of entities.
-        encoding: str.
-
-    Returns:
-        EntityExamples.
-
-    Raises:
-        DataError: a line that cannot be used, with its file and line.
-    """
-    name = os.fspath(path) if isinstance(path, str | os.PathLike) else getattr(path, "name", "-")
-    texts, spans, rows = [], [], []
-    lines = Lines(path, str(name), encoding)
-    for record in _records(lines):
-        where = f"{lines.name}:{lines.last}"
-        for key in (text, entities):
-            if key not in record:
-                found = ", ".join(map(repr, record)) or "none"
-                raise DataError(f"{where}: expected a key {key!r}, found {found}")
-        value = record[text]
-        if not isinstance(value, str):
-            raise DataError(f"{where}: expected {text!r} to be a string, got {_shown(value)}")
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError:
-            raise DataError(
-                f"{where}: {text!r} holds half of a surrogate pair, which is not a character"
-            ) from None
-        texts.append(value)
-        spans.append(_entities(where, value, entities, record[entities]))
-        rows.append(lines.last)
-    if not texts:
-        raise DataError(f"{name}: expected at least one line, but the file is empty")
-    return EntityExamples(texts, spans, None, rows, str(name))
+    return read_entities(path, **options)
 
 
-def _records(lines: Lines) -> Iterator[dict[str, Any]]:
-    for line in lines:
-        if not line.strip():
-            continue
-        where = f"{lines.name}:{lines.last}"
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{where}: not valid JSON: {error}") from None
-        if not isinstance(record, dict):
-            raise DataError(f"{where}: expected a JSON object on each line, got {_shown(record)}")
-        yield record
-
-
-def _entities(where: str, text: str, key: str, values: Any) -> list[Entity]:
-    if not isinstance(values, list):
-        raise DataError(f"{where}: expected {key!r} to be a list, got {_shown(values)}")
-    found = []
-    for value in values:
-        surface = None
-        if isinstance(value, dict):
-            missing = [name for name in ("start", "end", "label") if name not in value]
-            if missing:
-                raise DataError(
-                    f"{where}: expected an entity with start, end and label, got {_shown(value)}"
-                )
-            entity = Entity(value["start"], value["end"], value["label"])
-            surface = value.get("text")
-        elif isinstance(value, list) and len(value) == 3:
-            entity = Entity(*value)
-        else:
-            raise DataError(
-                f"{where}: expected an entity as an object with start, end and label, or as "
-                f"[start, end, label]; got {_shown(value)}"
-            )
-        problem = _problem(entity, len(text))
-        if problem:
-            raise DataError(f"{where}: {problem}")
-        if surface is not None and surface != text[entity.start : entity.end]:
-            raise DataError(
-                f"{where}: the entity at {entity.start} to {entity.end} should be "
-                f"{clipped(str(surface))!r}, but there stands "
-                f"{clipped(text[entity.start : entity.end])!r}; offsets count characters"
-            )
-        found.append(entity)
-    return found
-
-
-def _problem(entity: Any, length: int) -> str | None:
+def entity_problem(entity: Any, length: int) -> str | None:
     """What is wrong with an entity of a text of so many characters."""
     if not isinstance(entity, tuple | list) or len(entity) != 3:
         return f"expected an entity as (start, end, label), got {_shown(entity)}"
@@ -257,6 +198,8 @@ def _problem(entity: Any, length: int) -> str | None:
             return f"expected start and end of an entity in characters, got {_shown(value)}"
     if not isinstance(label, str) or not label.strip() or label == "O":
         return f"expected the label of an entity, a string other than 'O', got {_shown(label)}"
+    if any("\ud800" <= char <= "\udfff" for char in label):
+        return "expected the label of an entity, got half of a surrogate pair in it"
     if not 0 <= start < end <= length:
         return (
             f"the entity from {start} to {end} is not in its text of {length} characters; expected "
@@ -270,6 +213,28 @@ def _characters(text: str | bytes) -> int:
     if isinstance(text, str):
         return len(text)
     return sum(byte & 0xC0 != 0x80 for byte in text)
+
+
+def _space_test(text: str | bytes) -> Callable[[int], bool]:
+    """A function that says whether a character, by its number, is white space."""
+    if isinstance(text, str):
+        return lambda place: text[place].isspace()
+    raw = np.frombuffer(text, np.uint8)
+    begins = np.append(np.flatnonzero((raw & 0xC0) != 0x80), len(raw))
+
+    def is_space(place: int) -> bool:
+        return text[begins[place] : begins[place + 1]].decode("utf-8", "replace").isspace()
+
+    return is_space
+
+
+def _trimmed(entity: Entity, is_space: Callable[[int], bool]) -> Entity:
+    start, end, label = entity
+    while start < end and is_space(start):
+        start += 1
+    while start < end and is_space(end - 1):
+        end -= 1
+    return Entity(start, end, label)
 
 
 def _shown(value: Any) -> str:

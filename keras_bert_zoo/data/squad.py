@@ -61,6 +61,8 @@ class QuestionExamples:
         lines: the line on which each question stands in `path`; empty where it is not known.
         path: the file's name for messages; empty for examples that come from no file.
         misplaced: what was left out, one message each; see `read_squad`.
+        references: for each question the texts of its right answers, for scoring, also of those
+            whose place is not known. None: those of `answers`.
 
     Raises:
         DataError: the lists differ in length.
@@ -74,6 +76,7 @@ class QuestionExamples:
     lines: list[int] = field(default_factory=list)
     path: str = ""
     misplaced: tuple[str, ...] = ()
+    references: list[list[str]] | None = None
 
     def __post_init__(self) -> None:
         """Checks the lengths and fills in `rows` and `ids`."""
@@ -81,7 +84,7 @@ class QuestionExamples:
             object.__setattr__(self, "rows", list(range(1, len(self.questions) + 1)))
         if not self.ids:
             object.__setattr__(self, "ids", [str(row) for row in self.rows])
-        for name in ("contexts", "answers", "ids", "rows", "lines"):
+        for name in ("contexts", "answers", "ids", "rows", "lines", "references"):
             values = getattr(self, name)
             if values is None or (name == "lines" and not values):
                 continue
@@ -104,7 +107,7 @@ class QuestionExamples:
     @property
     def has_unanswerable(self) -> bool:
         """Whether a question is known to have no answer in its context."""
-        return any(not answers for answers in self.answers or ())
+        return any(not texts for texts in self.right_texts() or ())
 
     def where(self, index: int) -> str:
         """Says where a question came from: `file:line: question 7 (id 'q7')`."""
@@ -123,7 +126,16 @@ class QuestionExamples:
             [self.rows[index] for index in chosen],
             [self.lines[index] for index in chosen] if self.lines else [],
             self.path,
+            references=None
+            if self.references is None
+            else [self.references[index] for index in chosen],
         )
+
+    def right_texts(self) -> list[list[str]] | None:
+        """The texts of the right answers of each question; None where they are not known."""
+        if self.references is not None or self.answers is None:
+            return self.references
+        return [[answer.text for answer in answers] for answers in self.answers]
 
     def split(self, fraction: float, seed: int) -> tuple["QuestionExamples", "QuestionExamples"]:
         """Parts the questions in two at random, all of one context on the same side.
@@ -160,7 +172,11 @@ class QuestionExamples:
 
 
 def read_squad(
-    path: str | os.PathLike[str], *, answers: bool = True, skip_misplaced: bool = False
+    path: str | os.PathLike[str],
+    *,
+    answers: bool = True,
+    skip_misplaced: bool = False,
+    scoring: bool = False,
 ) -> QuestionExamples:
     """Reads a file in the form of SQuAD 1.1 or 2.0, strictly.
 
@@ -169,7 +185,10 @@ def read_squad(
         answers: bool. False: the answers are not read, and need not be there.
         skip_misplaced: bool. Leave out answers that do not stand in the context where they say, or
             are empty, and questions all of whose answers are such; `misplaced` of what is returned
-            lists them. Otherwise they are refused.
+            lists them. Their texts stay in `references`, which scores are computed with. Otherwise
+            they are refused.
+        scoring: bool. With `skip_misplaced`, keep also the questions all of whose answers are
+            misplaced: scores need texts and no places. Such examples are not for training.
 
     Returns:
         QuestionExamples, in the order of the file.
@@ -198,7 +217,7 @@ def read_squad(
     )
     if not answers:
         return examples
-    return _placed(examples, reader, skip=skip_misplaced)
+    return _placed(examples, reader, skip=skip_misplaced, scoring=scoring)
 
 
 def read_contexts(path: str | os.PathLike[str]) -> list[str]:
@@ -247,7 +266,9 @@ def misplaced_answers(examples: QuestionExamples) -> list[tuple[int, Answer, str
     return found
 
 
-def _placed(examples: QuestionExamples, reader: "_Reader", *, skip: bool) -> QuestionExamples:
+def _placed(
+    examples: QuestionExamples, reader: "_Reader", *, skip: bool, scoring: bool
+) -> QuestionExamples:
     """Refuses or leaves out what is misplaced."""
     wrong = misplaced_answers(examples)
     messages = [f"{examples.where(index)}: {reason}" for index, _, reason in wrong]
@@ -275,16 +296,22 @@ def _placed(examples: QuestionExamples, reader: "_Reader", *, skip: bool) -> Que
         [answer for answer in answers if (index, answer) not in bad]
         for index, answers in enumerate(examples.answers or [])
     ]
-    remaining = [index for index, answers in enumerate(kept) if answers or reader.impossible[index]]
+    texts = [
+        [answer.text for answer in answers if answer.text.strip()]
+        for answers in examples.answers or []
+    ]
+    left = texts if scoring else kept
+    remaining = [index for index, row in enumerate(left) if row or reader.impossible[index]]
     if not remaining:
         empty = not any(answer.text for answers in examples.answers or [] for answer in answers)
         hint = ": this file is for prediction, its answers are withheld" if empty else ""
         raise DataError(f"{summary}; no question would be left{hint}")
     _logger.warning(
-        "%s; skipped, %d of %d questions with them",
+        "%s; skipped, %d of %d questions with them%s",
         summary,
         len(examples) - len(remaining),
         len(examples),
+        "; the others are scored by their answers' texts" if scoring else "",
     )
     cleaned = QuestionExamples(
         examples.questions,
@@ -294,6 +321,7 @@ def _placed(examples: QuestionExamples, reader: "_Reader", *, skip: bool) -> Que
         examples.rows,
         examples.lines,
         examples.path,
+        references=texts,
     ).subset(remaining)
     object.__setattr__(cleaned, "misplaced", tuple(messages))
     return cleaned
@@ -339,12 +367,18 @@ class _Reader:
         if not isinstance(impossible, bool):
             raise self._error(place, "is_impossible", "true or false", impossible)
         answers = []
-        for n, answer in enumerate(self._list(question, "answers", place)):
+        # Some files leave the answers of such questions out, or write null.
+        listed: list[Any] = []
+        if not impossible or question.get("answers") is not None:
+            listed = self._list(question, "answers", place)
+        for n, answer in enumerate(listed):
             at = f"{place}.answers[{n}]"
             start = self._value(answer, "answer_start", at)
             if isinstance(start, bool) or not isinstance(start, int):
                 raise self._error(at, "answer_start", "an integer", start)
             answers.append(Answer(self._text(answer, "text", at), start))
+        if impossible and not any(answer.text.strip() for answer in answers):
+            answers = []  # some files have an empty one, at -1
         if impossible and answers:
             raise DataError(
                 f"{self._name}: {place}: `is_impossible` is true, and there are {len(answers)} "

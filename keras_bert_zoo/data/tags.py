@@ -18,7 +18,16 @@ from collections.abc import Iterable, Sequence
 
 from keras_bert_zoo.errors import ConfigError
 
-__all__ = ["MODEL_SCHEMES", "OUTSIDE", "SCHEMES", "check_scheme", "chunks", "fault", "split_tag"]
+__all__ = [
+    "MODEL_SCHEMES",
+    "OUTSIDE",
+    "SCHEMES",
+    "check_scheme",
+    "chunks",
+    "fault",
+    "plain_tags",
+    "split_tag",
+]
 
 SCHEMES = ("IOB1", "IOB2", "IOBES", "IO", "words")
 """What a file may be written in."""
@@ -28,6 +37,9 @@ OUTSIDE = "O"
 
 _PREFIXED = re.compile(r"([BIESLUM])-(.+)", re.DOTALL)
 _SAME = {"L": "E", "U": "S", "M": "I"}
+# Other ways to write a prefix: B_PER, PER-B, PER_B. W is the S of BMEWO.
+_WRITTEN_BEFORE = re.compile(r"(?P<prefix>[BIESLUMW])[-_](?P<kind>.+)", re.DOTALL)
+_WRITTEN_AFTER = re.compile(r"(?P<kind>.+)[-_](?P<prefix>[BIESLUMW])", re.DOTALL)
 _ALLOWED = {"IOB1": "IB", "IOB2": "BI", "IOBES": "BIES"}
 
 # Which prefixes may stand behind one another within an entity, and between entities.
@@ -86,6 +98,66 @@ def guess_scheme(tags: Iterable[str]) -> str:
     if not prefixes:
         return "IO" if OUTSIDE in seen else "words"
     return "IOBES" if prefixes & set("ESLUM") else "IOB2"
+
+
+def plain_tags(tags: Iterable[str]) -> dict[str, str]:
+    """Finds how B_PER, PER-B, PER_B and b-per are written as B-PER.
+
+    All tags but O must be written in one of these ways; else none is changed.
+
+    >>> plain_tags(["O", "PER_B", "PER_I"])
+    {'PER_B': 'B-PER', 'PER_I': 'I-PER'}
+    >>> plain_tags(["O", "B-PER", "HIV_B"])
+    {}
+
+    Args:
+        tags: every tag that occurs.
+
+    Returns:
+        dict from the tags that change to what they are.
+
+    Raises:
+        ConfigError: some tags have prefixes of these kinds (a type has both a B and an I), and
+            others have none.
+    """
+    seen = set(tags)
+    lower = OUTSIDE not in seen and OUTSIDE.lower() in seen
+    outside = OUTSIDE.lower() if lower else OUTSIDE
+    named = sorted(seen - {outside})
+    if not lower and all(_PREFIXED.fullmatch(tag) for tag in named):
+        return {}
+    for pattern in (_WRITTEN_BEFORE, _WRITTEN_AFTER):
+        parts: dict[str, tuple[str, str]] = {}
+        for tag in named:
+            match = pattern.fullmatch(_upper_prefix(tag, pattern) if lower else tag)
+            if match:
+                parts[tag] = (match["prefix"], match["kind"])
+        of_kind: dict[str, set[str]] = {}
+        for prefix, kind in parts.values():
+            of_kind.setdefault(kind, set()).add(prefix)
+        # Types may end in -B by chance, but not with an -I of the same name next to it.
+        sure = any("B" in found and found & set("IMEL") for found in of_kind.values())
+        if named and len(parts) == len(named) and (sure or outside in seen):
+            names = {
+                tag: f"{'S' if prefix == 'W' else prefix}-{kind}"
+                for tag, (prefix, kind) in parts.items()
+            }
+            changed = {tag: name for tag, name in names.items() if tag != name}
+            return changed | ({outside: OUTSIDE} if lower else {})
+        if sure and any(not _PREFIXED.fullmatch(tag) for tag in parts):
+            other = next(tag for tag in named if tag not in parts)
+            raise ConfigError(
+                f"expected every tag to say where an entity begins, as {sorted(parts)[0]!r} does, "
+                f"or no tag, got {other!r}, too; correct the tags, or give scheme='IO' "
+                "(--tag-scheme IO) if they are types"
+            )
+    return {}
+
+
+def _upper_prefix(tag: str, pattern: re.Pattern[str]) -> str:
+    if pattern is _WRITTEN_BEFORE:
+        return tag[:1].upper() + tag[1:]
+    return tag[:-1] + tag[-1:].upper()
 
 
 def fault(tags: Sequence[str], scheme: str) -> tuple[int, str] | None:

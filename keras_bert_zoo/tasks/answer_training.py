@@ -155,7 +155,7 @@ class AnswerF1(keras.callbacks.Callback):
     Args:
         task: QuestionAnswerer.
         examples: the held-out questions.
-        targets: their answers.
+        references: the texts of their right answers.
         batch_size: int.
     """
 
@@ -163,11 +163,11 @@ class AnswerF1(keras.callbacks.Callback):
         self,
         task: QuestionAnswerer,
         examples: QuestionExamples,
-        targets: list[list[Answer]],
+        references: list[list[str]],
         batch_size: int,
     ) -> None:
         super().__init__()
-        self._task, self._data, self._batch_size = task, (examples, targets), batch_size
+        self._task, self._data, self._batch_size = task, (examples, references), batch_size
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Answers the held-out questions."""

@@ -22,6 +22,7 @@ from keras_bert_zoo.errors import DataError
 from keras_bert_zoo.layers.crf import ConditionalRandomField, sequence_loss
 from keras_bert_zoo.tasks.answering import as_bytes, joined_widths
 from keras_bert_zoo.tasks.entities import Tagging, find_words
+from keras_bert_zoo.tasks.entity_alignment import words_of_entities
 from keras_bert_zoo.tasks.inputs import as_examples
 from keras_bert_zoo.text.tokenizer import Tokenizer
 
@@ -227,16 +228,15 @@ def align_tags(
     if not entities:
         return tags, 0, 0
     places = byte_offsets(text)
-    bent = lost = free = 0
-    for start, end, kind in entities:
-        first = max(free, int(np.searchsorted(ends, places[start], "right")))
-        behind = int(np.searchsorted(starts, places[end], "left"))
-        if behind <= first:
+    in_bytes = [Entity(int(places[start]), int(places[end]), kind) for start, end, kind in entities]
+    bent = lost = 0
+    for entity, words in zip(in_bytes, words_of_entities(in_bytes, starts, ends), strict=True):
+        if words is None:
             lost += 1
             continue
-        bent += int(starts[first] != places[start] or ends[behind - 1] != places[end])
-        tags[first:behind] = tagging.tag_ids(kind, behind - first)
-        free = behind
+        first, behind = words
+        bent += int(starts[first] != entity.start or ends[behind - 1] != entity.end)
+        tags[first:behind] = tagging.tag_ids(entity.label, behind - first)
     return tags, bent, lost
 
 
@@ -328,11 +328,12 @@ class EntityF1(keras.callbacks.Callback):
 
     def __init__(self, task: Any, x: Any, y: Any, batch_size: int) -> None:
         super().__init__()
-        self.task, self.x, self.y, self.batch_size = task, x, y, batch_size
+        self.task, self.batch_size = task, batch_size
+        self.examples, self.entities = task.align_entities(x, y)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Measures."""
-        report = self.task.report(self.x, self.y, batch_size=self.batch_size)
+        report = self.task._report(self.examples, self.entities, self.batch_size)
         if logs is not None:
             logs["val_precision"], logs["val_recall"] = report.precision, report.recall
             logs["val_f1"] = report.f1

@@ -16,6 +16,7 @@ from keras_bert_zoo.data.pipeline import LabelledRows, TokenRows
 from keras_bert_zoo.data.spans import Entity, EntityExamples
 from keras_bert_zoo.heads.global_pointer import span_loss, span_scores
 from keras_bert_zoo.tasks.answering import as_bytes
+from keras_bert_zoo.tasks.entity_alignment import words_of_entities
 from keras_bert_zoo.tasks.entity_training import TOKENIZED_AT_ONCE, byte_offsets
 from keras_bert_zoo.tasks.nested_entities import candidate_spans, find_candidates
 from keras_bert_zoo.text.tokenizer import Tokenizer
@@ -171,14 +172,15 @@ def align_spans(
     places = byte_offsets(text)
     found: dict[tuple[str, int, int], None] = {}
     bent = lost = 0
-    for start, end, kind in entities:
-        first = int(np.searchsorted(word_ends, places[start], "right"))
-        behind = int(np.searchsorted(word_starts, places[end], "left"))
-        if behind <= first:
+    in_bytes = [Entity(int(places[start]), int(places[end]), kind) for start, end, kind in entities]
+    of_words = words_of_entities(in_bytes, word_starts, word_ends, nested=True)
+    for entity, own in zip(in_bytes, of_words, strict=True):
+        if own is None:
             lost += 1
             continue
-        bent += int(word_starts[first] != places[start] or word_ends[behind - 1] != places[end])
-        found[kind, int(words[first]), int(last_tokens[behind - 1])] = None
+        first, behind = own
+        bent += int(word_starts[first] != entity.start or word_ends[behind - 1] != entity.end)
+        found[entity.label, int(words[first]), int(last_tokens[behind - 1])] = None
     return list(found), bent, lost
 
 

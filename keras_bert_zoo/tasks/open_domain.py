@@ -164,7 +164,9 @@ class OpenDomainQuestionAnswerer(PassageReader):
         Raises:
             DataError: there are no questions, or no answers to compare with.
         """
-        return measure(self, *self._prepared(x, y), batch_size, segmentation)
+        examples, targets = self._prepared(x, y)
+        references = _reference_texts(examples, targets, y)
+        return measure(self, examples, targets, references, batch_size, segmentation)
 
     def evaluate(self, x: Any, y: Any = None, **kwargs: Any) -> dict[str, Any]:
         """Gives the figures of `report` as a dict; takes the same arguments."""
@@ -207,7 +209,7 @@ class OpenDomainQuestionAnswerer(PassageReader):
             self._by_passage = False
         self.retriever_weight = best_weight(
             spans,
-            [[answer.text for answer in row] for row in targets],
+            _reference_texts(examples, targets, y),
             weights=tried,
             null_threshold=self.null_threshold,
             segmentation=segmentation,
@@ -326,3 +328,11 @@ _CHANGEABLE = ("top_passages", "top_k", "retriever_weight")
 _OPTIONS = ("passage_tokens", "passage_overlap", *_CHANGEABLE)
 _OF_BOTH = ("token_layout", "allow_pickle", "ignore_config_keys")
 _OF_READER = ("dtype", "max_length", "stride", "max_answer_tokens", "null_threshold")
+
+
+def _reference_texts(
+    examples: QuestionExamples, targets: list[list[Answer]], y: Any
+) -> list[list[str]]:
+    """The texts of the right answers, those of unknown place with them."""
+    known = examples.right_texts() if y is None else None
+    return [[answer.text for answer in row] for row in targets] if known is None else known

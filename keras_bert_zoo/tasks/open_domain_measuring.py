@@ -27,6 +27,7 @@ def measure(
     task: OpenDomainQuestionAnswerer,
     examples: QuestionExamples,
     targets: Sequence[Sequence[Answer]],
+    references: Sequence[Sequence[str]],
     batch_size: int,
     segmentation: Segmentation,
 ) -> OpenDomainReport:
@@ -37,8 +38,7 @@ def measure(
         answers = task.predict(examples, batch_size=batch_size)
     finally:
         task.top_k = kept
-    references = [[answer.text for answer in row] for row in targets]
-    found = found_passages(task, examples, targets, batch_size)
+    found = found_passages(task, examples, targets, batch_size, references)
     return OpenDomainReport(
         question_report(answers["answer"].tolist(), references, segmentation=segmentation),
         found.recall,
@@ -62,6 +62,7 @@ def found_passages(
     examples: QuestionExamples,
     targets: Sequence[Sequence[Answer]],
     batch_size: int = 64,
+    references: Sequence[Sequence[str]] | None = None,
 ) -> Found:
     """Searches without reading, at `RECALL_CUTOFFS` and the number of passages that are read.
 
@@ -70,6 +71,7 @@ def found_passages(
         examples: QuestionExamples.
         targets: for each question its answers.
         batch_size: int. Questions at once.
+        references: for each question the texts of its answers; None: those of `targets`.
 
     Returns:
         Found.
@@ -84,10 +86,12 @@ def found_passages(
         for index, numbers in enumerate(right)
         if numbers is not None
     ]
+    if references is None:
+        references = [[answer.text for answer in row] for row in targets]
     texts = [text.decode("utf-8", "replace") for text in task.passages.texts(task.documents)]
     holding = [
-        [holds_answer(texts[number], [answer.text for answer in row]) for number in found[index]]
-        for index, row in enumerate(targets)
+        [holds_answer(texts[number], row) for number in found[index]]
+        for index, row in enumerate(references)
         if row
     ]
     return Found(found_shares(located, cutoffs), found_shares(holding, cutoffs), len(located))

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_bert_zoo.checkpoints.tensors import read_config
 from keras_bert_zoo.data.columns import form_of
-from keras_bert_zoo.data.examples import Examples
+from keras_bert_zoo.data.examples import Examples, clipped
 from keras_bert_zoo.data.pipeline import LabelledRows
 from keras_bert_zoo.data.squad import Answer, QuestionExamples, misplaced_answers
 from keras_bert_zoo.encoders.encoder import INPUT_NAMES, Encoder
@@ -362,6 +362,12 @@ class QuestionAnswerer(Task):
     def _targets(self, y: Any, examples: QuestionExamples) -> list[list[Answer]]:
         if y is None:
             y = examples.answers
+            for index, texts in enumerate(examples.references or ()):
+                if texts and not (y and y[index]):
+                    raise DataError(
+                        f"{examples.where(index)}: expected the place of an answer to train on, "
+                        "got its text alone; read the file without scoring=True"
+                    )
         if y is None:
             raise DataError(
                 "There are no answers: give QuestionExamples with answers, or `y`: for each "
@@ -410,7 +416,7 @@ class QuestionAnswerer(Task):
         self, validation_data: Any, batch_size: int
     ) -> list[keras.callbacks.Callback]:
         x, y = validation_data if isinstance(validation_data, tuple) else (validation_data, None)
-        return [AnswerF1(self, *self._prepared(x, y), batch_size)]
+        return [AnswerF1(self, *self._references(x, y), batch_size)]
 
     def _monitor(self) -> tuple[str, str]:
         return "val_f1", "max"
@@ -420,6 +426,19 @@ class QuestionAnswerer(Task):
         raise ConfigError("A QuestionAnswerer has logits of windows: call it on `encode_texts`.")
 
     # === Measuring ===
+
+    def _references(self, x: Any, y: Any) -> tuple[QuestionExamples, list[list[str]]]:
+        """Questions and the texts of their right answers, whose places do not matter."""
+        examples = self._examples(x)
+        texts = examples.right_texts() if y is None else _answer_texts(y)
+        if texts is None:
+            raise DataError(
+                "There are no answers: give QuestionExamples with answers, or `y`: for each "
+                "question a list of texts, or of (text, start)."
+            )
+        if len(texts) != len(examples):
+            raise DataError(f"There are {len(examples)} questions but answers to {len(texts)}.")
+        return examples, texts
 
     def report(
         self,
@@ -433,7 +452,7 @@ class QuestionAnswerer(Task):
 
         Args:
             x: QuestionExamples with answers.
-            y: or questions' answers.
+            y: or questions' answers: texts, or (text, start). Only the texts are compared.
             batch_size: int. Questions at once.
             segmentation: "words", "characters" or "auto"; see `question_report`.
 
@@ -443,8 +462,7 @@ class QuestionAnswerer(Task):
         Raises:
             DataError: there are no answers to compare with.
         """
-        examples, targets = self._prepared(x, y)
-        return self._report(examples, targets, batch_size, segmentation)
+        return self._report(*self._references(x, y), batch_size, segmentation)
 
     def tune_threshold(
         self, x: Any, y: Any = None, *, batch_size: int = 64, segmentation: Segmentation = "auto"
@@ -463,14 +481,13 @@ class QuestionAnswerer(Task):
         Raises:
             DataError: every question has an answer, or none.
         """
-        examples, targets = self._prepared(x, y)
-        if len({bool(answers) for answers in targets}) < 2:
+        examples, references = self._references(x, y)
+        if len({bool(answers) for answers in references}) < 2:
             raise DataError(
                 "A threshold can be tuned only on data with both: questions that have an answer "
                 "and questions that have none."
             )
         texts, no_answer = self._spans(examples, batch_size)
-        references = [[answer.text for answer in answers] for answers in targets]
         self.null_threshold = best_threshold(
             texts, references, no_answer, segmentation=segmentation
         )
@@ -479,14 +496,14 @@ class QuestionAnswerer(Task):
     def _report(
         self,
         examples: QuestionExamples,
-        targets: list[list[Answer]],
+        references: list[list[str]],
         batch_size: int,
         segmentation: Segmentation = "auto",
     ) -> QuestionReport:
         texts, no_answer = self._spans(examples, batch_size)
         return question_report(
             texts,
-            [[answer.text for answer in answers] for answers in targets],
+            references,
             no_answer=no_answer,
             null_threshold=self.null_threshold,
             segmentation=segmentation,
@@ -501,6 +518,21 @@ class QuestionAnswerer(Task):
         finally:
             self.null_threshold, self.top_k = kept
         return answers["answer"].tolist(), answers["no_answer"]
+
+
+def _answer_texts(y: Any) -> list[list[str]]:
+    """The texts of answers, which are texts or (text, start)."""
+    texts: list[list[str]] = []
+    for index, row in enumerate(y, start=1):
+        answers: list[Any] = list(row) if isinstance(row, list | tuple) else [None]
+        found = [answer[0] if isinstance(answer, tuple | list) else answer for answer in answers]
+        if not all(isinstance(text, str) for text in found):
+            raise DataError(
+                "expected for each question a list of texts, or of (text, start), got "
+                f"{clipped(repr(row))} for question {index}"
+            )
+        texts.append(found)
+    return texts
 
 
 _OPTIONS = ("stride", "max_answer_tokens", "top_k", "null_threshold")

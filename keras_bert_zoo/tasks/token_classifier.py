@@ -22,6 +22,7 @@ from keras_bert_zoo.heads.token_classifier import TokenClassificationHead
 from keras_bert_zoo.layers.crf import ConditionalRandomField
 from keras_bert_zoo.tasks.answering import Context, as_bytes
 from keras_bert_zoo.tasks.entities import Tagging, word_flags
+from keras_bert_zoo.tasks.entity_alignment import aligned_entities
 from keras_bert_zoo.tasks.entity_decoders import EntityDecoder, SpanDecoder, TagDecoder
 from keras_bert_zoo.tasks.entity_training import (
     EntityF1,
@@ -373,8 +374,9 @@ class TokenClassifier(Task):
     def report(self, x: Any, y: Any = None, *, batch_size: int = 64) -> EntityReport:
         """Precision, recall and F1 of entities by type, as seqeval counts them.
 
-        Where the examples have words, an entity is what its words are: it is compared word by word,
-        each word being in the entity that its first character is in. Otherwise characters count.
+        True entities are aligned as in training: one that begins or ends within a word is that
+        whole word, and how many are is logged. Where the examples have words, those count, and a
+        word is in the predicted entity that its first character is in.
 
         Args:
             x: as in `fit`.
@@ -387,7 +389,39 @@ class TokenClassifier(Task):
         Raises:
             DataError: labels that are unknown or do not fit the texts.
         """
+        return self._report(*self.align_entities(x, y), batch_size)
+
+    def align_entities(
+        self, x: Any, y: Any = None, *, warn: bool = True
+    ) -> tuple[EntityExamples, list[list[Entity]]]:
+        """Makes true entities begin and end with words, as `report` compares them.
+
+        Args:
+            x: as in `fit`.
+            y: as in `fit`.
+            warn: bool. Whether to log how many had to move.
+
+        Returns:
+            the examples, and for each the list of its entities.
+
+        Raises:
+            DataError: labels that are unknown or do not fit the texts.
+        """
         examples, true = self._prepared(x, y)
+        return examples, aligned_entities(
+            examples,
+            true,
+            tokenizer=self.tokenizer,
+            word_flags=self._word_flags,
+            max_length=self.max_length,
+            stride=self.stride,
+            nested=self.nested,
+            warn=warn,
+        )
+
+    def _report(
+        self, examples: EntityExamples, true: list[list[Entity]], batch_size: int
+    ) -> EntityReport:
         found = self.find_entities(examples, batch_size=batch_size)
         return entity_report(
             [set(entities) for entities in true],

@@ -60,6 +60,10 @@ class TaskCommand(abc.ABC):
             DataError: with file and line.
         """
 
+    def read_to_measure(self, path: str, args: argparse.Namespace) -> Any:
+        """Reads examples with their labels for scores alone; as `read`, unless overridden."""
+        return self.read(path, args)
+
     @abc.abstractmethod
     def read_in_parts(self, source: Any, args: argparse.Namespace) -> Iterator[Any]:
         """Reads examples without labels, some at a time.

@@ -37,7 +37,8 @@ class QuestionCommand(TaskCommand):
             group.add_argument(
                 "--skip-misplaced",
                 action="store_true",
-                help="leave out answers that are not where the file says they are",
+                help="train without answers that are not where the file says they are; evaluate "
+                "compares their texts all the same",
             )
             return
         group = parser.add_argument_group("columns and format of the data")
@@ -103,6 +104,10 @@ class QuestionCommand(TaskCommand):
         """Reads a file in SQuAD's form, with its answers."""
         return read_squad(path, skip_misplaced=args.skip_misplaced)
 
+    def read_to_measure(self, path: str, args: argparse.Namespace) -> QuestionExamples:
+        """Reads a file in SQuAD's form; with --skip-misplaced all texts of answers are kept."""
+        return read_squad(path, skip_misplaced=args.skip_misplaced, scoring=True)
+
     def read_in_parts(self, source: Any, args: argparse.Namespace) -> Iterator[QuestionExamples]:
         """Reads questions and contexts from a table, or from a file in SQuAD's form."""
         named = args.input.lower().removesuffix(".gz")
@@ -152,7 +157,7 @@ class QuestionCommand(TaskCommand):
         self, task: QuestionAnswerer, dev: QuestionExamples | None, args: argparse.Namespace
     ) -> None:
         """Tunes the threshold on `no_answer`, if there are held-out questions of both kinds."""
-        if dev is not None and len({bool(answers) for answers in dev.answers or ()}) == 2:
+        if dev is not None and len({bool(texts) for texts in dev.right_texts() or ()}) == 2:
             task.tune_threshold(dev)
 
     def check_loaded(self, task: QuestionAnswerer, args: argparse.Namespace) -> None:
@@ -191,7 +196,7 @@ class QuestionCommand(TaskCommand):
 
         task.top_k = 1
         rows = self.answer_rows(task, examples, args)
-        right = [[answer.text for answer in answers] for answers in examples.answers or []]
+        right = examples.right_texts() or []
         exact, f1 = answer_scores([row["answer"] for row in rows], right)
         wrong = []
         for index in sorted(range(len(rows)), key=lambda i: (f1[i], -rows[i]["score"])):

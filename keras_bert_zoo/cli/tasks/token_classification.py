@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from keras_bert_zoo.data.examples import Examples
     from keras_bert_zoo.data.spans import EntityExamples
 
-_JSONL = (".jsonl", ".ndjson")
+_JSON = (".jsonl", ".ndjson", ".json")
 
 
 def make_command(name: str) -> TokenClassificationCommand:
@@ -43,18 +44,36 @@ class TokenClassificationCommand(TaskCommand):
         if labelled:
             group.add_argument(
                 "--format",
-                choices=("conll", "jsonl"),
-                help="conll: a word and its tag a line; jsonl: a text and its entities; default: "
-                "jsonl where the name says so, else conll",
+                choices=("conll", "jsonl", "json"),
+                help="conll: a word and its tag a line; jsonl: a text and its entities a line, or "
+                "tokens and ner_tags; json: a list of such, or Label Studio's export; default: "
+                "told by the name, else conll",
             )
             group.add_argument(
-                "--entities", metavar="KEY", default="entities", help="of the entities in jsonl"
+                "--entities",
+                metavar="KEY",
+                help="of the entities, or of the tags of tokens, in jsonl and json; default: told "
+                "by what it holds",
+            )
+            group.add_argument(
+                "--offsets",
+                choices=("auto", "characters", "utf16"),
+                default="auto",
+                help="what offsets in jsonl and json count; utf16: units of JavaScript, an emoji "
+                "has two; auto: characters, or what doccano's or Label Studio's file shows",
+            )
+            group.add_argument(
+                "--tag-names",
+                metavar="NAMES",
+                type=options.comma_separated,
+                help="of ner_tags that are numbers, comma-separated, in their order",
             )
             group.add_argument(
                 "--tag-column",
                 metavar="N",
                 type=_column,
-                help="of the tags in conll, from 1; -1 is the last; default: the last",
+                help="of the tags in conll, from 1; -1 is the last; default: the one that looks "
+                "like tags",
             )
             group.add_argument(
                 "--tag-scheme", choices=SCHEMES, help="of the file; default: told by its tags"
@@ -123,44 +142,50 @@ class TokenClassificationCommand(TaskCommand):
     # === Data ===
 
     def read(self, path: str, args: argparse.Namespace) -> EntityExamples:
-        """Reads texts with entities."""
+        """Reads texts with entities; says to standard error what was taken from where."""
         from keras_bert_zoo.data.conll import read_conll
-        from keras_bert_zoo.data.spans import read_entities
+        from keras_bert_zoo.data.entity_files import read_entities
 
         name = path.lower().removesuffix(".gz")
-        jsonl = name.endswith(_JSONL) if args.format is None else args.format == "jsonl"
-        if jsonl:
-            return read_entities(
-                path, text=args.text, entities=args.entities, encoding=args.encoding
+        json = name.endswith(_JSON) if args.format is None else args.format != "conll"
+        of_tags = {"scheme": args.tag_scheme, "join": args.join, "lenient": args.lenient}
+        if json:
+            examples = read_entities(
+                path,
+                text=args.text,
+                entities=args.entities,
+                offsets=args.offsets,
+                tag_names=args.tag_names,
+                encoding=args.encoding,
+                **of_tags,
             )
-        return read_conll(
-            path,
-            word=args.word_column,
-            tag=args.tag_column,
-            scheme=args.tag_scheme,
-            join=args.join,
-            lenient=args.lenient,
-            encoding=args.encoding,
-        )
+        else:
+            examples = read_conll(
+                path,
+                word=args.word_column,
+                tag=args.tag_column,
+                encoding=args.encoding,
+                **of_tags,
+            )
+        print(f"{path}: {examples.note}", file=sys.stderr, flush=True)
+        return examples
 
     def read_in_parts(
         self, source: Any, args: argparse.Namespace
     ) -> Iterator[Examples | EntityExamples]:
         """Reads texts without entities: lines, a table, or words in columns."""
         from keras_bert_zoo.data.conll import read_conll
-        from keras_bert_zoo.data.spans import EntityExamples
         from keras_bert_zoo.data.tables import read_table_in_parts
 
         if args.format == "conll":
             # What the tags are does not matter: they are not compared.
-            words = read_conll(
+            yield read_conll(
                 source,
                 word=args.word_column,
-                scheme="words",
                 join=args.join,
                 encoding=args.encoding,
+                tags=False,
             )
-            yield EntityExamples(words.texts, None, words.words, words.rows, words.path)
             return
         format_ = args.format
         plain = args.input == "-" or args.input.lower().removesuffix(".gz").endswith(".txt")
@@ -247,8 +272,9 @@ class TokenClassificationCommand(TaskCommand):
     ) -> list[dict[str, Any]]:
         """Lists texts with wrong or missed entities, those with most of them first."""
         wrong = []
+        examples, aligned = task.align_entities(examples, warn=False)
         found = task.find_entities(examples, batch_size=args.batch_size)
-        for index, entities in enumerate(examples.entities or []):
+        for index, entities in enumerate(aligned):
             text = examples.texts[index]
             true = {(start, end, label) for start, end, label in entities}
             got = {(start, end, label): score for start, end, label, score in found[index]}

@@ -1,0 +1,349 @@
+"""Reads texts with entities from JSON, as annotation tools and data sets have it.
+
+- `{"text": ..., "entities": [{"start", "end", "label"}, or [start, end, label]]}`, the form of this
+  package; prodigy's is the same with "spans";
+- doccano: `{"text": ..., "label": [[start, end, label]]}` ("labels" in some versions), or
+  `{"text": ..., "entities": [{"label", "start_offset", "end_offset"}]}`;
+- Label Studio: the tasks of its JSON export, or `{"text": ..., NAME: [{"start", "end", "text",
+  "labels": [...]}]}` of JSON_MIN;
+- words with tags: `{"tokens": [...], "ner_tags": [...]}`.
+
+Each as JSON Lines, or as one list in a file.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, BinaryIO
+
+from keras_bert_zoo.data.conll import (
+    Join,
+    TaggedWords,
+    check_join,
+    counted_types,
+    tagged_examples,
+)
+from keras_bert_zoo.data.examples import clipped
+from keras_bert_zoo.data.json_records import json_records, shown
+from keras_bert_zoo.data.label_studio import is_task, read_tasks
+from keras_bert_zoo.data.offset_units import (
+    FoundSpan,
+    FoundText,
+    OffsetUnit,
+    check_unit,
+    in_characters,
+    same_text,
+)
+from keras_bert_zoo.data.spans import Entity, EntityExamples, entity_problem
+from keras_bert_zoo.errors import DataError
+
+__all__ = ["read_entities"]
+
+_Records = Sequence[tuple[int, dict[str, Any]]]
+
+_ENTITY_KEYS = ("entities", "spans", "label", "labels")
+_WORD_KEYS = ("tokens", "words")
+_TAG_KEYS = ("ner_tags", "ner", "tags", "labels", "label")
+_STARTS, _ENDS, _LABELS = ("start", "start_offset"), ("end", "end_offset"), ("label", "labels")
+_UNACCEPTED = ("reject", "ignore")  # prodigy's answers to what is no example
+
+_logger = logging.getLogger(__name__)
+
+
+def read_entities(
+    path: str | os.PathLike[str] | BinaryIO,
+    *,
+    text: str = "text",
+    entities: str | None = None,
+    offsets: OffsetUnit = "auto",
+    tag_names: Sequence[str] | None = None,
+    scheme: str | None = None,
+    join: Join = "auto",
+    lenient: bool = False,
+    encoding: str = "utf-8",
+) -> EntityExamples:
+    """Reads JSON Lines, or a list of objects, of texts with their entities; see the module.
+
+    A line is `{"text": "Ada in Paris", "entities": [{"start": 0, "end": 3, "label": "PER"}]}`;
+    an entity may also be a list, `[0, 3, "PER"]`. Offsets count characters (code points). Where an
+    entity also says its `text`, that is compared. Entities may overlap; whether a model can hold
+    that is for it to say, see `check_entities`. Which form a file has, and what was read, is in
+    `note` of the examples, and logged.
+
+    Args:
+        path: the file's name, with or without `.gz`, or a binary file object.
+        text: str. The key of the text.
+        entities: str. The key of the list of entities, or of the words' tags. None: found by what
+            it holds.
+        offsets: what offsets count. "characters": code points, as in Python; "utf16": JavaScript's
+            units, of which an emoji has two; "auto": characters; for doccano and Label Studio what
+            the entities' texts and the offsets themselves show, and an error where they do not.
+        tag_names: list of str. What tags that are numbers stand for, in the order of the numbers.
+        scheme: of the tags of words, see `read_conll`; None: told by the tags.
+        join: how words become text, see `read_conll`.
+        lenient: bool. See `read_conll`.
+        encoding: str.
+
+    Returns:
+        EntityExamples.
+
+    Raises:
+        ConfigError: an option is not one of its values.
+        DataError: a line that cannot be used, with its file and line.
+    """
+    check_join(join)
+    check_unit(offsets)
+    name = str(
+        os.fspath(path) if isinstance(path, str | os.PathLike) else getattr(path, "name", "-")
+    )
+    records = list(json_records(path, encoding=encoding))
+    if not records:
+        raise DataError(f"{name}: expected at least one line, but the file is empty")
+    first = records[0][1]
+    if is_task(first):
+        found = read_tasks(name, records, text)
+        return _examples(name, found, "Label Studio's tasks", offsets, documented=False)
+    key = _entity_key(name, records, text) if entities is None else entities
+    words = next((word for word in _WORD_KEYS if _is_words(first.get(word))), None)
+    if words is not None and (key is None or _holds_tags(records, key)):
+        sentences = _tagged(name, records, words, key or _tag_key(name, first), text, tag_names)
+        source = f"words from {words!r}, tags from {key or _tag_key(name, first)!r}"
+        return tagged_examples(name, sentences, source, scheme=scheme, join=join, lenient=lenient)
+    key = key or "entities"
+    optional = key == "spans" or _is_min_export(records, key)
+    found, doccano, refused = [], False, 0
+    for row, record in records:
+        where = f"{name}:{row}"
+        if key == "spans" and record.get("answer") in _UNACCEPTED:
+            refused += 1
+            continue
+        for wanted in (text,) if optional else (text, key):
+            if wanted not in record:
+                present = ", ".join(repr(clipped(one)) for one in list(record)[:8]) or "none"
+                raise DataError(f"{where}: expected a key {wanted!r}, found {present}")
+        spans, dicts = _spans(where, key, record.get(key, []))
+        doccano = doccano or dicts
+        if not isinstance(record[text], str):
+            raise DataError(f"{where}: expected {text!r} to be a string, got {shown(record[text])}")
+        found.append(FoundText(row, record[text], spans))
+    if refused:
+        _logger.warning(
+            "%s: %s records that were rejected or ignored are left out", name, f"{refused:,}"
+        )
+    if _is_min_export(records, key):
+        form, documented = "Label Studio's JSON_MIN", False
+    elif doccano or key in ("label", "labels"):
+        form, documented = "doccano's form", False
+    else:
+        form, documented = "texts with entities", True
+    return _examples(name, found, f"{form}, entities from {key!r}", offsets, documented=documented)
+
+
+# === What a file holds ===
+
+
+def _entity_key(name: str, records: _Records, text: str) -> str | None:
+    """The key that holds entities; None: none does, or the first record has words with tags."""
+    shaped: dict[str, None] = {}
+    for _, record in records:
+        for key, value in record.items():
+            if key != text and isinstance(value, list) and value and all(map(_is_span, value)):
+                shaped[key] = None
+    for key in _ENTITY_KEYS[:2]:
+        if key in shaped:
+            return key
+    if len(shaped) == 1:
+        return next(iter(shaped))
+    if len(shaped) > 1:
+        raise DataError(
+            f"{name}: expected entities under one key, got {', '.join(map(repr, shaped))}; say "
+            "which with entities=KEY (--entities KEY)"
+        )
+    if any(_is_words(records[0][1].get(key)) for key in _WORD_KEYS):
+        return None
+    return next((key for key in _ENTITY_KEYS if key in records[0][1]), None)
+
+
+def _is_span(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(any(name in value for name in names) for names in (_STARTS, _ENDS, _LABELS))
+    return (
+        isinstance(value, list)
+        and len(value) == 3
+        and all(isinstance(part, int) for part in value[:2])
+        and isinstance(value[2], str)
+    )
+
+
+def _is_words(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(word, str) for word in value)
+
+
+def _is_min_export(records: _Records, key: str) -> bool:
+    """Whether entities have a list of labels each, as in Label Studio's JSON_MIN."""
+    return any(
+        isinstance(span, dict) and isinstance(span.get("labels"), list)
+        for _, record in records
+        if isinstance(record.get(key), list)
+        for span in record[key]
+    )
+
+
+def _holds_tags(records: _Records, key: str) -> bool:
+    """Whether a key's values are lists of strings or numbers, not of entities."""
+    values = [value for _, record in records if isinstance(value := record.get(key), list)]
+    return bool(values) and not any(
+        isinstance(part, list | dict) for value in values for part in value
+    )
+
+
+def _tag_key(name: str, record: dict[str, Any]) -> str:
+    found = [key for key in _TAG_KEYS if isinstance(record.get(key), list)]
+    if "ner_tags" in found or len(found) == 1:
+        return found[0]
+    present = ", ".join(repr(clipped(one)) for one in list(record)[:8])
+    raise DataError(
+        f"{name}: expected the tags of the words under one key of {', '.join(_TAG_KEYS)}, got "
+        f"{present}; say which with entities=KEY (--entities KEY)"
+    )
+
+
+# === Records ===
+
+
+def _checked_text(where: str, key: str, value: str) -> str:
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise DataError(
+            f"{where}: {key!r} holds half of a surrogate pair, which is not a character"
+        ) from None
+    return value
+
+
+def _spans(where: str, key: str, values: Any) -> tuple[list[FoundSpan], bool]:
+    """The entities of a record; and whether their offsets are named as doccano names them."""
+    if values is None:
+        values = []
+    if not isinstance(values, list):
+        raise DataError(f"{where}: expected {key!r} to be a list, got {shown(values)}")
+    found, doccano = [], False
+    for value in values:
+        if isinstance(value, dict):
+            start, end, label = (
+                next((name for name in names if name in value), None)
+                for names in (_STARTS, _ENDS, _LABELS)
+            )
+            if start is None or end is None or label is None:
+                raise DataError(
+                    f"{where}: expected an entity with start, end and label, got {shown(value)}"
+                )
+            doccano = doccano or start == "start_offset"
+            labels = value[label] if isinstance(value[label], list) else [value[label]]
+            found += [FoundSpan(value[start], value[end], one, value.get("text")) for one in labels]
+        elif isinstance(value, list) and len(value) == 3:
+            found.append(FoundSpan(*value))
+        else:
+            raise DataError(
+                f"{where}: expected an entity as an object with start, end and label, or as "
+                f"[start, end, label]; got {shown(value)}"
+            )
+    return found, doccano
+
+
+def _tagged(
+    name: str,
+    records: _Records,
+    words_key: str,
+    tags_key: str,
+    text: str,
+    tag_names: Sequence[str] | None,
+) -> list[TaggedWords]:
+    """The words and tags of records; tokens of white space are left out."""
+    sentences, blank = [], 0
+    for row, record in records:
+        where = f"{name}:{row}"
+        for key in (words_key, tags_key):
+            if not isinstance(record.get(key), list):
+                raise DataError(
+                    f"{where}: expected {key!r} to be a list, got {shown(record.get(key))}"
+                )
+        words, tags = record[words_key], record[tags_key]
+        if len(words) != len(tags):
+            raise DataError(
+                f"{where}: expected a tag for each word, got {len(words)} in {words_key!r} and "
+                f"{len(tags)} in {tags_key!r}"
+            )
+        sentence = TaggedWords()
+        if isinstance(record.get(text), str):
+            sentence.text = _checked_text(where, text, record[text])
+        for word, tag in zip(words, tags, strict=True):
+            word = _checked_text(where, words_key, word).strip()
+            if not word:
+                blank += 1
+                continue
+            sentence.words.append(word)
+            sentence.tags.append(_tag_name(where, tag, tag_names))
+            sentence.rows.append(row)
+        if sentence.words:
+            sentences.append(sentence)
+    if blank:
+        _logger.warning("%s: %s tokens of white space are left out", name, f"{blank:,}")
+    if not sentences:
+        raise DataError(f"{name}: expected at least one word, got none")
+    return sentences
+
+
+def _tag_name(where: str, tag: Any, names: Sequence[str] | None) -> str:
+    if isinstance(tag, str) and tag.strip():
+        return _checked_text(where, "tag", tag.strip())
+    if isinstance(tag, bool) or not isinstance(tag, int):
+        raise DataError(f"{where}: expected a tag as a string or a number, got {shown(tag)}")
+    if names is None:
+        raise DataError(
+            f"{where}: expected tags as strings, got the number {tag}; give their names in the "
+            "order of the numbers with tag_names=[...] (--tag-names O,B-PER,...)"
+        )
+    if not 0 <= tag < len(names):
+        raise DataError(f"{where}: expected a tag from 0 to {len(names) - 1}, got {tag}")
+    return names[tag]
+
+
+def _examples(
+    name: str, found: Sequence[FoundText], source: str, offsets: OffsetUnit, *, documented: bool
+) -> EntityExamples:
+    """Makes examples of texts and entities, in characters and checked."""
+    if not found:
+        raise DataError(f"{name}: expected at least one text with its entities, got none")
+    for record in found:
+        _checked_text(f"{name}:{record.row}", "text", record.text)
+    unit = in_characters(name, found, offsets, documented=documented)
+    entities = []
+    for record in found:
+        where = f"{name}:{record.row}"
+        own = []
+        for span in record.spans:
+            entity = Entity(span.start, span.end, span.label)
+            problem = entity_problem(entity, len(record.text))
+            if problem:
+                raise DataError(f"{where}: {problem}")
+            cut = record.text[entity.start : entity.end]
+            if span.text is not None and not (
+                span.text == cut if documented else same_text(str(span.text), cut)
+            ):
+                raise DataError(
+                    f"{where}: the entity at {entity.start} to {entity.end} should be "
+                    f"{clipped(str(span.text))!r}, but there stands {clipped(cut)!r}; offsets "
+                    "count characters (or give offsets='utf16', --offsets utf16)"
+                )
+            own.append(entity)
+        entities.append(own)
+    types = Counter(entity.label for row in entities for entity in row)
+    note = f"{source}{f' ({unit})' if unit else ''}: {counted_types(types)}"
+    _logger.info("%s: %s", name, note)
+    rows = [record.row for record in found]
+    texts = [record.text for record in found]
+    return EntityExamples(texts, entities, None, rows, name, note)

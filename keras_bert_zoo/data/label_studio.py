@@ -1,0 +1,160 @@
+"""Reads the tasks of Label Studio's JSON export.
+
+A task is `{"id": 1, "data": {"text": ...}, "annotations": [{"result": [{"type": "labels", "value":
+{"start", "end", "text", "labels": [...]}}, ...], "was_cancelled": false}]}`; before 1.0,
+"annotations" were "completions".
+
+Source: https://labelstud.io/guide/export, "Raw JSON format of completed labeled tasks".
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from keras_bert_zoo.data.examples import clipped
+from keras_bert_zoo.data.json_records import shown
+from keras_bert_zoo.data.offset_units import FoundSpan, FoundText
+from keras_bert_zoo.errors import DataError
+
+__all__ = ["is_task", "read_tasks"]
+
+_ANNOTATIONS = ("annotations", "completions")
+
+_logger = logging.getLogger(__name__)
+
+
+def is_task(record: dict[str, Any]) -> bool:
+    """Whether a record is a task of Label Studio."""
+    return isinstance(record.get("data"), dict) and any(name in record for name in _ANNOTATIONS)
+
+
+def read_tasks(
+    name: str, records: Sequence[tuple[int, dict[str, Any]]], text: str
+) -> list[FoundText]:
+    """Takes the texts and entities out of tasks.
+
+    Args:
+        name: the file's, for messages.
+        records: the line of each task, and the task.
+        text: str. The key of the text in "data"; where it is not there, the only string is taken.
+
+    Returns:
+        list of FoundText: one for each task that somebody annotated.
+
+    Raises:
+        DataError: a task that cannot be used, with its line.
+    """
+    found = []
+    unlabelled = 0
+    dropped = {"without annotations or skipped by the annotator": 0, "of other types": 0}
+    skipped, other = dropped
+    for row, task in records:
+        where = f"{name}:{row}"
+        if not is_task(task):
+            raise DataError(f"{where}: expected a task of Label Studio, got {shown(task)}")
+        results = _chosen(where, task)
+        if results is None:
+            dropped[skipped] += 1
+            continue
+        spans = []
+        targets = set()
+        for result in results:
+            if not isinstance(result, dict):
+                raise DataError(f"{where}: expected results as objects, got {shown(result)}")
+            if result.get("type") != "labels":
+                if str(result.get("type")).endswith("labels"):
+                    raise DataError(
+                        f"{where}: expected labels of a Text, got a result of the type "
+                        f"{clipped(repr(result['type']))}, which counts no characters of a text"
+                    )
+                dropped[other] += 1
+                continue
+            targets.add(str(result.get("to_name")))
+            value = result.get("value")
+            if not isinstance(value, dict) or not {"start", "end"} <= value.keys():
+                raise DataError(
+                    f"{where}: expected a result's value with start and end, got {shown(value)}"
+                )
+            labels = value.get("labels")
+            if not labels:
+                unlabelled += 1
+                continue
+            if not isinstance(labels, list):
+                raise DataError(f"{where}: expected 'labels' to be a list, got {shown(labels)}")
+            spans += [
+                FoundSpan(value["start"], value["end"], label, value.get("text"))
+                for label in labels
+            ]
+        if len(targets) > 1:
+            raise DataError(
+                f"{where}: expected labels of one text, got of {', '.join(sorted(targets))}"
+            )
+        found.append(FoundText(row, _text_of(where, task["data"], text), spans))
+    for what, count in (
+        (f"tasks {skipped}", dropped[skipped]),
+        (f"results {other} than labels", dropped[other]),
+        ("regions without a label", unlabelled),
+    ):
+        if count:
+            _logger.warning("%s: %s %s are left out", name, f"{count:,}", what)
+    return found
+
+
+def _chosen(where: str, task: dict[str, Any]) -> list[Any] | None:
+    """The results of a task's annotation; None: nobody has annotated it."""
+    key = next(name for name in _ANNOTATIONS if name in task)
+    annotations = task[key]
+    if not isinstance(annotations, list) or not all(isinstance(one, dict) for one in annotations):
+        raise DataError(
+            f"{where}: expected {key!r} to be a list of objects, got {shown(annotations)}; export "
+            "the tasks as JSON with their annotations"
+        )
+    annotations = [
+        one
+        for one in annotations
+        if not one.get("was_cancelled") and not one.get("skipped") and "result" in one
+    ]
+    for one in annotations:
+        if not isinstance(one["result"], list):
+            raise DataError(f"{where}: expected 'result' to be a list, got {shown(one['result'])}")
+    truths = [one for one in annotations if one.get("ground_truth")]
+    if len(truths) == 1:
+        annotations = truths
+    if not annotations:
+        return None
+    first = annotations[0]["result"]
+    if any(_places(one["result"]) != _places(first) for one in annotations[1:]):
+        raise DataError(
+            f"{where}: expected one annotation of a text, got {len(annotations)} that differ "
+            f"(task {clipped(str(task.get('id')))}); mark one as ground truth, or delete the others"
+        )
+    return list(first)
+
+
+def _places(results: list[Any]) -> set[str]:
+    """What annotations are compared by: the places and labels of regions."""
+    found = set()
+    for result in results:
+        if isinstance(result, dict) and str(result.get("type")).endswith("labels"):
+            value = result.get("value")
+            names = ("start", "end", "labels")
+            found.add(repr([value.get(n) for n in names] if isinstance(value, dict) else value))
+    return found
+
+
+def _text_of(where: str, data: dict[str, Any], key: str) -> str:
+    if key not in data:
+        strings = [name for name, value in data.items() if isinstance(value, str)]
+        if len(strings) != 1:
+            found = ", ".join(repr(clipped(name)) for name in list(data)[:8]) or "none"
+            raise DataError(
+                f"{where}: expected a key {key!r} in 'data', got {found}; say which holds the text "
+                "with text=KEY (--text KEY)"
+            )
+        key = strings[0]
+    value = data[key]
+    if not isinstance(value, str):
+        raise DataError(f"{where}: expected {key!r} in 'data' to be a string, got {shown(value)}")
+    return value
