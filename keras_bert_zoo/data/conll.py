@@ -17,7 +17,14 @@ from keras_bert_zoo.data.conll_columns import Layout, chosen_columns, file_layou
 from keras_bert_zoo.data.examples import clipped
 from keras_bert_zoo.data.lines import Lines
 from keras_bert_zoo.data.spans import Entity, EntityExamples
-from keras_bert_zoo.data.tags import check_scheme, chunks, fault, guess_scheme, plain_tags
+from keras_bert_zoo.data.tags import (
+    UnclearTag,
+    check_scheme,
+    chunks,
+    fault,
+    guess_scheme,
+    plain_tags,
+)
 from keras_bert_zoo.errors import ConfigError, DataError
 
 __all__ = [
@@ -197,9 +204,16 @@ def _rewritten(name: str, sentences: Sequence[TaggedWords], scheme: str | None) 
     if scheme is not None and check_scheme(scheme) in ("IO", "words"):
         return ""
     try:
-        changed = plain_tags(tag for sentence in sentences for tag in sentence.tags)
-    except ConfigError as error:
-        raise DataError(f"{name}: {error}") from None
+        changed = plain_tags(
+            (tag for sentence in sentences for tag in sentence.tags), prefixed=scheme is not None
+        )
+    except UnclearTag as error:
+        row = next(
+            sentence.rows[sentence.tags.index(error.tag)]
+            for sentence in sentences
+            if error.tag in sentence.tags
+        )
+        raise DataError(f"{name}:{row}: {error}") from None
     if not changed:
         return ""
     for sentence in sentences:

@@ -115,7 +115,7 @@ def chosen_columns(
             f"{name}: expected words and tags in two columns, but both are read from column "
             f"{word_at + 1} of {layout.width}"
         )
-    if word is None and _looks_like_tags(layout.values[word_at]):
+    if None in given.values() and _looks_like_tags(layout.values[word_at]):
         raise DataError(
             f"{name}: expected words in column {layout.called(word_at)}, got what looks like tags: "
             f"{_common(layout.values[word_at])}; say which columns hold the words and the tags "

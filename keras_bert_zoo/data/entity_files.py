@@ -34,6 +34,7 @@ from keras_bert_zoo.data.offset_units import (
     FoundText,
     OffsetUnit,
     check_unit,
+    has_wide,
     in_characters,
     same_text,
 )
@@ -124,7 +125,8 @@ def read_entities(
             if wanted not in record:
                 present = ", ".join(repr(clipped(one)) for one in list(record)[:8]) or "none"
                 raise DataError(f"{where}: expected a key {wanted!r}, found {present}")
-        spans, dicts = _spans(where, key, record.get(key, []))
+        values = record.get(key)
+        spans, dicts = _spans(where, key, [] if optional and values is None else values)
         doccano = doccano or dicts
         if not isinstance(record[text], str):
             raise DataError(f"{where}: expected {text!r} to be a string, got {shown(record[text])}")
@@ -226,8 +228,6 @@ def _checked_text(where: str, key: str, value: str) -> str:
 
 def _spans(where: str, key: str, values: Any) -> tuple[list[FoundSpan], bool]:
     """The entities of a record; and whether their offsets are named as doccano names them."""
-    if values is None:
-        values = []
     if not isinstance(values, list):
         raise DataError(f"{where}: expected {key!r} to be a list, got {shown(values)}")
     found, doccano = [], False
@@ -328,8 +328,13 @@ def _examples(
         for span in record.spans:
             entity = Entity(span.start, span.end, span.label)
             problem = entity_problem(entity, len(record.text))
+            hint = ""
+            if offsets != "utf16" and has_wide(record.text):
+                hint = " (or UTF-16 units, with offsets='utf16' (--offsets utf16))"
             if problem:
-                raise DataError(f"{where}: {problem}")
+                raise DataError(
+                    f"{where}: {problem}{'; offsets count characters' * bool(hint)}{hint}"
+                )
             cut = record.text[entity.start : entity.end]
             if span.text is not None and not (
                 span.text == cut if documented else same_text(str(span.text), cut)
@@ -337,7 +342,7 @@ def _examples(
                 raise DataError(
                     f"{where}: the entity at {entity.start} to {entity.end} should be "
                     f"{clipped(str(span.text))!r}, but there stands {clipped(cut)!r}; offsets "
-                    "count characters (or give offsets='utf16', --offsets utf16)"
+                    f"count characters{hint}"
                 )
             own.append(entity)
         entities.append(own)

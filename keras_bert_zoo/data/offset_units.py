@@ -20,7 +20,15 @@ import numpy as np
 from keras_bert_zoo.data.examples import clipped
 from keras_bert_zoo.errors import ConfigError, DataError
 
-__all__ = ["FoundSpan", "FoundText", "OffsetUnit", "check_unit", "in_characters", "same_text"]
+__all__ = [
+    "FoundSpan",
+    "FoundText",
+    "OffsetUnit",
+    "check_unit",
+    "has_wide",
+    "in_characters",
+    "same_text",
+]
 
 OffsetUnit = Literal["auto", "characters", "utf16"]
 
@@ -61,6 +69,11 @@ class FoundText:
     spans: list[FoundSpan]
 
 
+def has_wide(text: str) -> bool:
+    """Whether a text has a character of two UTF-16 units, so that offsets of both kinds differ."""
+    return _WIDE.search(text) is not None
+
+
 def check_unit(unit: str) -> None:
     """Raises ConfigError for what is no `OffsetUnit`."""
     if unit not in get_args(OffsetUnit):
@@ -87,7 +100,7 @@ def in_characters(
     Raises:
         DataError: the unit cannot be told, or none is possible, with the line.
     """
-    affected = [text for text in texts if _WIDE.search(text.text) and text.spans]
+    affected = [text for text in texts if text.spans and has_wide(text.text)]
     if unit == "utf16":
         for text in affected:
             _rewrite(name, text)

@@ -97,16 +97,18 @@ class EntityExamples:
                     repeated.append(index)
                 own.add(tight)
             checked.append(sorted(own))
+        total = sum(map(len, self.entities))
         object.__setattr__(self, "entities", checked)
-        self._report(trimmed, "have white space at their ends, which is trimmed")
-        self._report(repeated, "are there twice and are dropped")
+        self._report(trimmed, "have white space at their ends, which is trimmed", total)
+        self._report(repeated, "are there twice and are dropped", total)
 
-    def _report(self, found: list[int], what: str) -> None:
+    def _report(self, found: list[int], what: str, total: int) -> None:
         if found:
             _logger.warning(
-                "%s%s entities %s; first in %s",
+                "%s%s of %s entities %s; first in %s",
                 f"{self.path}: " if self.path else "",
                 f"{len(found):,}",
+                f"{total:,}",
                 what,
                 self.where(found[0]),
             )

@@ -22,6 +22,7 @@ __all__ = [
     "MODEL_SCHEMES",
     "OUTSIDE",
     "SCHEMES",
+    "UnclearTag",
     "check_scheme",
     "chunks",
     "fault",
@@ -100,56 +101,77 @@ def guess_scheme(tags: Iterable[str]) -> str:
     return "IOBES" if prefixes & set("ESLUM") else "IOB2"
 
 
-def plain_tags(tags: Iterable[str]) -> dict[str, str]:
+class UnclearTag(ConfigError):
+    """Tags of which it is not clear what they say.
+
+    Args:
+        message: str.
+        tag: str, the one.
+    """
+
+    def __init__(self, message: str, tag: str) -> None:
+        super().__init__(message)
+        self.tag = tag
+
+
+def plain_tags(tags: Iterable[str], *, prefixed: bool = False) -> dict[str, str]:
     """Finds how B_PER, PER-B, PER_B and b-per are written as B-PER.
 
-    All tags but O must be written in one of these ways; else none is changed.
+    All tags but O must be written in one of these ways, and a type must have both a B and an I (or
+    what else goes on): else they are types of their own.
 
     >>> plain_tags(["O", "PER_B", "PER_I"])
     {'PER_B': 'B-PER', 'PER_I': 'I-PER'}
-    >>> plain_tags(["O", "B-PER", "HIV_B"])
+    >>> plain_tags(["O", "B_cell", "T_cell"])
     {}
 
     Args:
         tags: every tag that occurs.
+        prefixed: bool. Whether it is known that tags say where entities begin.
 
     Returns:
         dict from the tags that change to what they are.
 
     Raises:
-        ConfigError: some tags have prefixes of these kinds (a type has both a B and an I), and
-            others have none.
+        UnclearTag: only some tags are written so, or it may be by chance.
     """
     seen = set(tags)
     lower = OUTSIDE not in seen and OUTSIDE.lower() in seen
     outside = OUTSIDE.lower() if lower else OUTSIDE
     named = sorted(seen - {outside})
-    if not lower and all(_PREFIXED.fullmatch(tag) for tag in named):
+    if not named or (not lower and all(_PREFIXED.fullmatch(tag) for tag in named)):
         return {}
     for pattern in (_WRITTEN_BEFORE, _WRITTEN_AFTER):
         parts: dict[str, tuple[str, str]] = {}
+        of_kind: dict[str, set[str]] = {}
         for tag in named:
             match = pattern.fullmatch(_upper_prefix(tag, pattern) if lower else tag)
             if match:
                 parts[tag] = (match["prefix"], match["kind"])
-        of_kind: dict[str, set[str]] = {}
-        for prefix, kind in parts.values():
-            of_kind.setdefault(kind, set()).add(prefix)
-        # Types may end in -B by chance, but not with an -I of the same name next to it.
-        sure = any("B" in found and found & set("IMEL") for found in of_kind.values())
-        if named and len(parts) == len(named) and (sure or outside in seen):
+                of_kind.setdefault(match["kind"], set()).add(match["prefix"])
+        # Types may end in -B by chance, but not next to one of the same name with -I.
+        sure = prefixed or any("B" in one and one & set("IMEL") for one in of_kind.values())
+        whole = len(parts) == len(named)
+        if whole and sure:
             names = {
                 tag: f"{'S' if prefix == 'W' else prefix}-{kind}"
                 for tag, (prefix, kind) in parts.items()
             }
             changed = {tag: name for tag, name in names.items() if tag != name}
             return changed | ({outside: OUTSIDE} if lower else {})
-        if sure and any(not _PREFIXED.fullmatch(tag) for tag in parts):
+        if whole and outside in seen:
+            raise UnclearTag(
+                f"expected to know whether {named[0]!r} is a type, or says where an entity begins; "
+                "give scheme='IO' (--tag-scheme IO) or 'IOB2'",
+                named[0],
+            )
+        if sure and parts and any(not _PREFIXED.fullmatch(tag) for tag in parts):
             other = next(tag for tag in named if tag not in parts)
-            raise ConfigError(
-                f"expected every tag to say where an entity begins, as {sorted(parts)[0]!r} does, "
-                f"or no tag, got {other!r}, too; correct the tags, or give scheme='IO' "
-                "(--tag-scheme IO) if they are types"
+            raise UnclearTag(
+                f"expected every tag to say where an entity begins, as {min(parts)!r} does, or no "
+                f"tag, got {other!r}, too; correct the tags, or give scheme='IO' (--tag-scheme IO) "
+                "if they are types",
+                other,
             )
     return {}
 
