@@ -139,8 +139,8 @@ def _places(results: list[Any]) -> set[str]:
     for result in results:
         if isinstance(result, dict) and str(result.get("type")).endswith("labels"):
             value = result.get("value")
-            names = ("start", "end", "labels")
-            found.add(repr([value.get(n) for n in names] if isinstance(value, dict) else value))
+            if isinstance(value, dict) and value.get("labels"):
+                found.add(repr([value.get(name) for name in ("start", "end", "labels")]))
     return found
 
 

@@ -78,6 +78,84 @@ def test_columns_are_found_or_given(tmp_path):
     assert spans(read(tmp_path, ranges)) == [("Lyon", "LOC")]
 
 
+UNER = "1\t{}\tO\t-\t-\n2\t{}\tB-LOC\t-\tlinpq\n3\t{}\tI-LOC\t-\tlinpq\n"
+
+
+def test_the_column_that_looks_like_tags_is_taken(tmp_path, caplog):
+    caplog.set_level("INFO", "keras_bert_zoo")
+    examples = read(tmp_path, UNER.format("在", "北京", "市"))
+    assert examples.texts == ["在北京市"]
+    assert examples.entities == [[Entity(1, 4, "LOC")]]
+    assert examples.note == "words from column 2, tags from column 3 of 5 (IOB2): LOC 1"
+    assert caplog.messages == [f"{tmp_path}/words.conll: {examples.note}"]
+    # Phrases are not entities, as in CoNLL-2003; Label Studio's CoNLL has two columns of nothing.
+    for content in (
+        "Ada NNP B-NP B-PER\nran VBD B-VP O\n",
+        "-DOCSTART- -X- O O\nAda -X- _ B-PER\nran -X- _ O\n",
+        "-DOCSTART- -X- O\n\nAda B-PER - x\nran O - y\n",
+        "Ada\tB-PER\t\nran\tO\t\n",
+        "Ada PER - x\nran O - y\nand O - x\n",
+    ):
+        assert spans(read(tmp_path, content)) == [("Ada", "PER")]
+    parts = read(tmp_path, "a DET _\ndog NOUN _\n")
+    assert spans(parts) == [("a", "DET"), ("dog", "NOUN")]
+
+
+def test_columns_have_names_in_a_comment(tmp_path):
+    names = "# global.columns = ID UPOS FORM NER NER:INNER\n"
+    rows = "1\tB-X\tAda\tB-PER\tO\n2\tB-Y\tran\tO\tB-X\n"
+    examples = read(tmp_path, names + rows)
+    assert spans(examples) == [("Ada", "PER")]
+    assert examples.note.startswith("words from column 3 (FORM), tags from column 4 (NER) of 5")
+    assert spans(read(tmp_path, names + rows, tag=5)) == [("ran", "X")]
+
+
+@pytest.mark.parametrize(
+    ("tags", "options"),
+    [
+        ("B_PER I_PER O S_LOC", {"scheme": "IOBES", "lenient": True}),
+        ("B_PER I_PER O B_LOC", {}),
+        ("PER-B PER-I O LOC-B", {}),
+        ("PER_B PER_I O LOC_B", {}),
+        ("PER_B PER_L O LOC_U", {}),
+        ("B-PER I_PER O B-LOC", {}),
+        ("B-PER E-PER O W-LOC", {}),
+        ("I_PER I_PER O I_LOC", {"scheme": "IOB1"}),
+    ],
+)
+def test_prefixes_in_other_forms(tmp_path, tags, options):
+    words = "Ada Lovelace saw Paris".split()
+    lines = [" ".join(pair) for pair in zip(words, tags.split(), strict=True)]
+    examples = read(tmp_path, "\n".join(lines), **options)
+    assert spans(examples) == [("Ada Lovelace", "PER"), ("Paris", "LOC")]
+    assert " read as " in examples.note
+
+
+def test_types_that_only_look_like_prefixes_stay_types(tmp_path):
+    cells = "a B_cell\nb T_cell\nc O\n"
+    assert spans(read(tmp_path, cells)) == [("a", "B_cell"), ("b", "T_cell")]
+    vitamins = "a VITAMIN-B\nb O\n"
+    assert spans(read(tmp_path, vitamins, scheme="IO")) == [("a", "VITAMIN-B")]
+    assert spans(read(tmp_path, vitamins, scheme="IOB2")) == [("a", "VITAMIN")]
+    lower = read(tmp_path, "a b-per\nb i-per\nc o\n")
+    assert spans(lower) == [("a b", "per")]
+
+
+def test_types_of_an_empty_field_are_warned_of(tmp_path, caplog):
+    read(tmp_path, "a -\nb O\nc X\n")
+    assert "1 of 2 entities have the type '-', which looks like an empty field" in caplog.text
+    caplog.clear()
+    read(tmp_path, "".join(f"w{i} lemma{i}\n" for i in range(200)))
+    assert "200 words have tags of 200 types, which looks like a column of words" in caplog.text
+
+
+def test_words_can_be_read_without_tags(tmp_path):
+    for content in ("Ada\nran\n", "Ada B-X O\nran O B-Y\n"):
+        examples = read(tmp_path, content, tags=False)
+        assert (examples.texts, examples.entities) == (["Ada ran"], None)
+        assert examples.words == [[(0, 3), (4, 7)]]
+
+
 def test_text_has_spaces_where_the_script_has(tmp_path):
     text, places = join_words(["在", "iPhone", "5", "上", "，", "好"])
     assert text == "在iPhone 5上，好"
@@ -120,9 +198,28 @@ def test_gzip_streams_and_line_ends(tmp_path):
         ("a x O\nb y\nc z O\n", {}, "words.conll:2: expected 3 columns parted by spaces, as in"),
         ("a\tO\nb\t\nc\tO\n", {}, "words.conll:2: expected a tag, but its column is empty"),
         ("a\tO\n \tO\n", {}, "words.conll:2: expected a word, but its column is empty"),
-        ("a O -\nb B-X -\n", {}, "words.conll: every tag is '-'"),
+        ("a -\nb -\n", {}, "words.conll: every tag is '-'"),
+        ("a O -\nb B-X -\n", {"tag": 3}, "words.conll: every tag is '-'"),
         ("a O\n", {"tag": 3}, "words.conll: expected the tags in column 3, but lines have 2"),
-        ("a O\n", {"word": 2}, "words.conll: expected words and tags in two columns, but both"),
+        ("a O\n", {"word": 2, "tag": 2}, "words.conll: expected words and tags in two columns, bu"),
+        ("a\nb\n", {}, "words.conll: expected columns of words and tags, separated by tabs or spa"),
+        (
+            "a B-X O\nb O B-Y\n",
+            {},
+            "words.conll: expected one column of tags among 3, but several look like tags (column 2",
+        ),
+        (
+            "a DET DT\nb NOUN NN\n",
+            {},
+            "words.conll: expected one column of tags among 3, but none looks like tags (column 2:",
+        ),
+        (
+            "B-X a\nO b\n",
+            {},
+            "words.conll: expected words in column 1, got what looks like tags: B",
+        ),
+        ("a B_X\nb I_X\nc Y\n", {}, "words.conll:3: expected every tag to say where an entity be"),
+        ("a O\nb X_B\n", {}, "words.conll:2: expected to know whether 'X_B' is a type, or says wh"),
         ("\n# nothing\n", {}, "words.conll: expected at least one sentence, got none"),
     ],
 )

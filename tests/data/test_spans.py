@@ -59,6 +59,27 @@ def test_refused(tmp_path, record, message):
     assert str(caught.value).removeprefix(f"{tmp_path}/").startswith(message)
 
 
+def test_white_space_at_ends_is_trimmed_and_repeats_are_dropped(tmp_path, caplog):
+    text = "\u3000Ada Lovelace \n in Köln\u00a0"
+    examples = read(
+        tmp_path,
+        {"text": "none", "entities": []},
+        {"text": text, "entities": [[0, 15, "P"], [1, 13, "P"], [18, 23, "L"], [18, 22, "M"]]},
+    )
+    assert examples.entities[1] == [Entity(1, 13, "P"), Entity(18, 22, "L"), Entity(18, 22, "M")]
+    place = f"{tmp_path}/spans.jsonl"
+    trimmed, repeated = (message.removeprefix(f"{place}: ") for message in caplog.messages)
+    assert trimmed.startswith("2 of 4 entities have white space at their ends, which is trimmed")
+    assert repeated == f"1 of 4 entities are there twice and are dropped; first in {place}:2"
+    caplog.clear()
+    assert examples[1:].entities == examples.entities[1:]
+    assert caplog.messages == []
+    with pytest.raises(DataError, match=r"spans.jsonl:1: expected text in the entity from 1 to 3"):
+        read(tmp_path, {"text": "a  b", "entities": [[1, 3, "X"]]})
+    with pytest.raises(DataError, match="example 2: expected text in the entity from 0 to 1, got"):
+        EntityExamples(["a", b" "], [[], [(0, 1, "X")]])
+
+
 def test_an_empty_file_is_refused(tmp_path):
     with pytest.raises(DataError, match="expected at least one line"):
         read(tmp_path, "")

@@ -122,6 +122,46 @@ def test_misplaced_answers_are_refused_or_listed_and_skipped(tmp_path, caplog):
         read_squad(withheld, skip_misplaced=True)
 
 
+def test_scores_need_no_places(tmp_path):
+    value = contents(
+        question("a", ("1912", 20), ("in 1912", -1), id="both"),
+        question("b", ("1913", -1), id="elsewhere"),
+        question("c", ("", -1), id="withheld"),
+        question("d", id="impossible", is_impossible=True),
+    )
+    path = write(tmp_path / "a.json", value)
+    training = read_squad(path, skip_misplaced=True)
+    assert training.ids == ["both", "impossible"]
+    assert training.answers == [[Answer("1912", 20)], []]
+    assert training.references == training.right_texts() == [["1912", "in 1912"], []]
+    scoring = read_squad(path, skip_misplaced=True, scoring=True)
+    assert scoring.ids == ["both", "elsewhere", "impossible"]
+    assert scoring.right_texts() == [["1912", "in 1912"], ["1913"], []]
+    assert scoring[1:].right_texts() == [["1913"], []]
+    assert scoring.has_unanswerable
+    assert not scoring[:2].has_unanswerable
+    with pytest.raises(DataError, match="4 of 5 answers are not where|3 of 4 answers are not"):
+        read_squad(path, scoring=True)
+    right = read_squad(write(path, contents(question("a", ("1912", 20)))), scoring=True)
+    assert (right.references, right.right_texts()) == (None, [["1912"]])
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {"answers": [{"text": "", "answer_start": -1}]},
+        {"answers": [{"text": " ", "answer_start": 0}, {"text": "", "answer_start": -1}]},
+        {"answers": None},
+        {},
+    ],
+)
+def test_an_impossible_question_may_have_an_empty_answer(tmp_path, answers):
+    asked = {"id": "1", "question": "a", "is_impossible": True} | answers
+    examples = read_squad(write(tmp_path / "a.json", contents(asked)))
+    assert examples.answers == [[]]
+    assert examples.has_unanswerable
+
+
 def test_answers_need_not_be_there_for_prediction(tmp_path):
     value = contents(question("a", ("elsewhere", 3)), {"id": "b", "question": "b"})
     examples = read_squad(write(tmp_path / "a.json", value), answers=False)
