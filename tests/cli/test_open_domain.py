@@ -96,6 +96,11 @@ def test_evaluate(eagerly, run, library, files, tmp_path):
     assert len(rows) == round(6 * (1 - finished.json["exact_match"]))
     assert all(row["passage"] and row["context"] in CONTEXTS for row in rows)
     assert "king ?" in page.read_text()
+    placeless = run("evaluate", "--model", library, "--data", files / "misplaced.json", "--json",
+                    "--skip-misplaced")  # fmt: skip
+    same = ("rows", "exact_match", "f1", "answer_recall_at_1", "answer_recall_at_20")
+    assert [placeless.json[name] for name in same] == [finished.json[name] for name in same]
+    assert placeless.json["located"] == 0
     finished = run("evaluate", "--model", library, "--data", files / "dev.json")
     assert "passage found, first 5" in finished.out
 

@@ -90,6 +90,22 @@ def test_train_evaluate_and_predict(run, questions, tmp_path):
     assert isinstance(finished.rows[0]["no_answer"], float)
 
 
+def test_scores_use_texts_and_need_no_places(run, refused, questions, tmp_path):
+    (tmp_path / "right.json").write_text(contents(4))
+    wrong = [tmp_path / "right.jsonl", tmp_path / "misplaced.jsonl"]
+    right = run("evaluate", "--model", PRESET, "--data", tmp_path / "right.json", "--json",
+                "--errors", wrong[0])  # fmt: skip
+    data = ("--data", questions / "misplaced.json")
+    assert "3 of 3 answers are not where" in refused("evaluate", "--model", PRESET, *data)
+    placeless = run("evaluate", "--model", PRESET, *data, "--skip-misplaced", "--json", "--errors",
+                    wrong[1])  # fmt: skip
+    assert placeless.json == right.json
+    assert placeless.json["answerable"] == 3
+    assert "skipped, 0 of 4 questions with them; the others are scored by their" in placeless.err
+    texts = [path.read_text().replace("misplaced", "right") for path in wrong]
+    assert texts[0] == texts[1]
+
+
 def test_bad_data_is_refused_with_its_place(refused, questions, tmp_path):
     arguments = ["train", "--task", "question-answering", *fast(PRESET), "--output", tmp_path / "m"]
     message = refused(*arguments, "--train", questions / "misplaced.json")

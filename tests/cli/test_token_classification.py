@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from keras_bert_zoo.data.conll import read_conll
 from tests.cli.conftest import fast
 
 SENTENCES = [
@@ -12,6 +13,7 @@ SENTENCES = [
     ("is the grass here ?", "O O B-FLOWER I-FLOWER O"),
     ("a sky", "O B-PLACE"),
 ] * 6
+TAGS = ["O", "B-FLOWER", "I-FLOWER", "B-PLACE", "I-PLACE"]
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +72,60 @@ def test_train_evaluate_predict(run, preset, words, tmp_path):
         for entity in row["entities"]:
             assert row["text"][entity["start"] : entity["end"]] == entity["entity"]
     assert [entity["label"] for entity in answered[2]["entities"]] == ["PLACE"]
+    check_formats(run, model, words)
     columns = run("predict", "--model", model, "--input", words / "dev.conll", "--format", "conll")
     assert [row["text"] for row in columns.rows][:1] == ["a rose is here"]
+
+
+def check_formats(run, model, folder):
+    """The same sentences as other tools write them have the same entities."""
+    label_studio, doccano, tokens = [], [], []
+    examples = read_conll(folder / "dev.conll")
+    for index, (text, entities) in enumerate(zip(examples.texts, examples.entities, strict=True)):
+        # As people mark them: with the space behind.
+        spans = [(start, min(end + 1, len(text)), label) for start, end, label in entities]
+        doccano.append({"id": index, "text": text, "label": [*spans, *spans]})
+        results = [
+            {"type": "labels", "to_name": "text", "from_name": "label", "value": {
+                "start": start, "end": end, "text": text[start:end], "labels": [label]}}
+            for start, end, label in spans
+        ]  # fmt: skip
+        label_studio.append({"data": {"text": text}, "annotations": [{"result": results}]})
+        tags = SENTENCES[index][1].split()
+        tokens.append({"tokens": text.split(), "ner_tags": [TAGS.index(tag) for tag in tags]})
+    lines = ["\n".join(map(json.dumps, records)) for records in (doccano, tokens)]
+    for name, content, options, note in (
+        ("studio.json", json.dumps(label_studio), (), "Label Studio's tasks: PLACE 2, FLOWER 2"),
+        ("doccano.jsonl", lines[0], (), "doccano's form, entities from 'label': PLACE 4, FLOWER 4"),
+        (
+            "tokens.jsonl",
+            lines[1],
+            ("--tag-names", ",".join(TAGS)),
+            "words from 'tokens', tags from 'ner_tags' (IOB2): FLOWER 2, PLACE 2",
+        ),
+        (
+            "uner.conll",
+            "\n\n".join(
+                "\n".join(
+                    f"{number}\t{word}\t{tag}\t-\tsomebody"
+                    for number, (word, tag) in enumerate(
+                        zip(text.split(), tags.split(), strict=True), start=1
+                    )
+                )
+                for text, tags in SENTENCES[:4]
+            ),
+            (),
+            "words from column 2, tags from column 3 of 5 (IOB2): FLOWER 2, PLACE 2",
+        ),
+    ):
+        (folder / name).write_text(content, "utf-8")
+        measured = run("evaluate", "--model", model, "--data", folder / name, "--json", *options)
+        assert measured.status == 0, measured.err
+        assert measured.json["f1"] == 1.0, name
+        assert sum(kind["support"] for kind in measured.json["labels"].values()) == 4
+        assert f"{folder / name}: {note}" in measured.err
+        assert ("are there twice" in measured.err) == (name == "doccano.jsonl")
+        assert ("white space at their ends" in measured.err) == (name[:2] in ("st", "do"))
 
 
 def test_refusals(refused, preset, words, tmp_path):
@@ -91,5 +145,9 @@ def test_refusals(refused, preset, words, tmp_path):
     assert train("train.conll", "--probe-epochs", "3") == (
         "--probe-epochs does not apply to --task token-classification"
     )
+    (words / "two.conll").write_text("a\tB-TREE\tO\nb\tO\tB-SEA\n", "utf-8")
+    assert "several look like tags" in train("two.conll")
+    (words / "ids.jsonl").write_text('{"tokens": ["a"], "ner_tags": [1]}\n', "utf-8")
+    assert "(--tag-names O,B-PER,...)" in train("ids.jsonl")
     assert "a column from 1" in train("train.conll", "--tag-column", "0")
     assert not (tmp_path / "none").exists()

