@@ -17,6 +17,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 from keras_bert_zoo.data.conll import (
@@ -346,9 +347,9 @@ def _examples(
                 )
             own.append(entity)
         entities.append(own)
-    types = Counter(entity.label for row in entities for entity in row)
+    rows = [record.row for record in found]
+    examples = EntityExamples([record.text for record in found], entities, None, rows, name)
+    types = Counter(entity.label for row in examples.entities or () for entity in row)
     note = f"{source}{f' ({unit})' if unit else ''}: {counted_types(types)}"
     _logger.info("%s: %s", name, note)
-    rows = [record.row for record in found]
-    texts = [record.text for record in found]
-    return EntityExamples(texts, entities, None, rows, name, note)
+    return replace(examples, note=note)

@@ -95,8 +95,8 @@ def check_formats(run, model, folder):
         tokens.append({"tokens": text.split(), "ner_tags": [TAGS.index(tag) for tag in tags]})
     lines = ["\n".join(map(json.dumps, records)) for records in (doccano, tokens)]
     for name, content, options, note in (
-        ("studio.json", json.dumps(label_studio), (), "Label Studio's tasks: PLACE 2, FLOWER 2"),
-        ("doccano.jsonl", lines[0], (), "doccano's form, entities from 'label': PLACE 4, FLOWER 4"),
+        ("studio.json", json.dumps(label_studio), (), "Label Studio's tasks: FLOWER 2, PLACE 2"),
+        ("doccano.jsonl", lines[0], (), "doccano's form, entities from 'label': FLOWER 2, PLACE 2"),
         (
             "tokens.jsonl",
             lines[1],

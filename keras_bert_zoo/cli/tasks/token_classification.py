@@ -35,6 +35,8 @@ class TokenClassificationCommand(TaskCommand):
         self._labels: list[str] = []
         self._kept: list[str] | None = None
         self._nested = False
+        self._notes: list[str] = []
+        self._measured: EntityExamples | None = None
 
     # === Options ===
 
@@ -142,7 +144,7 @@ class TokenClassificationCommand(TaskCommand):
     # === Data ===
 
     def read(self, path: str, args: argparse.Namespace) -> EntityExamples:
-        """Reads texts with entities; says to standard error what was taken from where."""
+        """Reads texts with entities; what was taken from where is said once they are checked."""
         from keras_bert_zoo.data.conll import read_conll
         from keras_bert_zoo.data.entity_files import read_entities
 
@@ -167,8 +169,13 @@ class TokenClassificationCommand(TaskCommand):
                 encoding=args.encoding,
                 **of_tags,
             )
-        print(f"{path}: {examples.note}", file=sys.stderr, flush=True)
+        self._notes.append(f"{path}: {examples.note}")
         return examples
+
+    def read_to_measure(self, path: str, args: argparse.Namespace) -> EntityExamples:
+        """Reads texts with entities, as `read`."""
+        self._measured = self.read(path, args)
+        return self._measured
 
     def read_in_parts(
         self, source: Any, args: argparse.Namespace
@@ -229,6 +236,7 @@ class TokenClassificationCommand(TaskCommand):
         for examples in (train, dev):
             if examples is not None:
                 check_entities(examples, self._labels, nested=self._nested)
+        self._say_notes()
 
     def build(self, args: argparse.Namespace, **common: Any) -> Any:
         """Builds a tagger."""
@@ -245,6 +253,20 @@ class TokenClassificationCommand(TaskCommand):
         )
 
     # === Answers ===
+
+    def check_loaded(self, task: Any, args: argparse.Namespace) -> None:
+        """Compares what was read for scores with the types that the model knows."""
+        from keras_bert_zoo.data.spans import check_entities
+
+        if self._measured is not None:
+            check_entities(self._measured, task.labels, nested=task.nested)
+        self._say_notes()
+
+    def _say_notes(self) -> None:
+        """Says what was read, to standard error: standard output is for results."""
+        for note in self._notes:
+            print(note, file=sys.stderr, flush=True)
+        self._notes.clear()
 
     def answer_rows(
         self, task: Any, examples: Examples | EntityExamples, args: argparse.Namespace
