@@ -12,6 +12,16 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 import pytest
 
 
+@pytest.fixture(autouse=True, scope="session")
+def small_chunks() -> Iterator[None]:
+    """Makes models run on several chunks of the small batches of tests, too."""
+    from keras_bert_zoo.tasks import chunks
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunks, "TOKENS_AT_ONCE", 512)
+        yield
+
+
 @pytest.fixture(autouse=True, scope="module")
 def collect_garbage() -> Iterator[None]:
     """Frees a module's models before the next one: they hang in cycles, graphs and all."""

@@ -23,6 +23,7 @@ with the model before it appears in its place, OUTPUT/VERSION."""
 EXAMPLES = """
   keras-bert-zoo export --model runs/intents --output saved_models/intents
   keras-bert-zoo export --model runs/intents --output saved_models/intents --dtype bfloat16
+  keras-bert-zoo export --model nli-model --output saved_models/nli --pairs
 """
 
 
@@ -83,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         f"verified without this package: {export.texts} texts answered as the model does, scores "
         f"within {export.largest_difference:.1e}; signatures {', '.join(export.signatures)}"
     )
-    show(_how_to_serve(export.path.parent, task.text_specs()))
+    show(_how_to_serve(export.path.parent, task.text_specs(pair=more.get("pair"))))
     return 0
 
 

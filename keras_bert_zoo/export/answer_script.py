@@ -5,9 +5,13 @@ alone, as whoever serves the export does. A request is one line of JSON on stand
 texts in base64, as they need not be UTF-8 (one a row, or a list of them):
 
     {"model": PATH, "alone": [0, ...],
-     "texts": {"text": [...], ...}, "tokens": {"token_ids": [[...]], ...}}
+     "texts": {"text": [...], ...}, "tokens": {"token_ids": [[...]], ...},
+     "max_tokens": LONGEST ROW, "in_range": [NAMES OF INPUTS WHOSE VALUES ARE CHECKED]}
 
 and the answer one line of JSON on standard output: for each way of asking, the answers by name.
+Then the export is asked what it must refuse: other shapes, dtypes and ids. Each such request is
+first printed as {"asking": WORDS}, so that it is known which one ended the process, if one does.
+The last line is {"refused": COUNT}.
 """
 
 # ruff: noqa: T201
@@ -15,10 +19,13 @@ and the answer one line of JSON on standard output: for each way of asking, the 
 import base64
 import json
 import sys
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import tensorflow as tf
 import tensorflow_text  # noqa: F401  (registers the ops)
+
+TOKEN_INPUTS = ("token_ids", "segment_ids", "padding_mask")
 
 
 def plain(outputs: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -51,6 +58,61 @@ def example(texts: dict[str, Any]) -> bytes:
     return bytes(row.SerializeToString())
 
 
+def hostile_requests(
+    signature: Any, inputs: dict[str, tf.Tensor]
+) -> Iterator[tuple[str, dict[str, tf.Tensor]]]:
+    """Changes each of some valid inputs, of two rows, to what a signature does not take."""
+    specs = signature.structured_input_signature[1]
+    for name, x in inputs.items():
+        changed = {
+            "a scalar": tf.reshape(x, [-1])[0],
+            "one dimension more": tf.stack([x, x], axis=1),
+            "another dtype": tf.zeros(x.shape, tf.float32),
+        }
+        if len(inputs) > 1:
+            changed["another batch size"] = x[:1]
+        if x.shape.rank > 1:
+            changed["one dimension less"] = x[0]
+        if x.shape.rank > 1 and specs[name].shape[1]:  # a fixed number of texts in each row
+            changed["too few columns"] = x[:, 1:]
+            changed["too many columns"] = tf.concat([x, x], axis=1)
+        for how, value in changed.items():
+            yield f"{name}: {how}", inputs | {name: value}
+
+
+def hostile_tokens(
+    inputs: dict[str, tf.Tensor], max_tokens: int, in_range: list[str]
+) -> Iterator[tuple[str, dict[str, tf.Tensor]]]:
+    """Changes valid token inputs, of two rows, to ids and lengths that the model does not have."""
+    for name in in_range:
+        for value in (-1, 10**9):
+            flat = tf.concat([[value], tf.reshape(inputs[name], [-1])[1:]], axis=0)
+            if tf.size(inputs[name]):
+                yield f"{name}: {value}", inputs | {name: tf.reshape(flat, inputs[name].shape)}
+    rows = {name: x for name, x in inputs.items() if name in TOKEN_INPUTS}
+    for name, x in rows.items():
+        yield f"{name}: fewer tokens than the others", inputs | {name: x[..., 1:]}
+    yield "no tokens", inputs | {name: x[..., :0] for name, x in rows.items()}
+    long = {name: tf.repeat(x[..., :1], max_tokens + 1, axis=-1) for name, x in rows.items()}
+    yield f"{max_tokens + 1} tokens", inputs | long
+
+
+def check_refusals(requests: Iterable[tuple[str, Any, dict[str, tf.Tensor]]]) -> dict[str, Any]:
+    """Makes requests that must fail with INVALID_ARGUMENT; says which one did not."""
+    count = 0
+    for where, signature, inputs in requests:
+        print("\n" + json.dumps({"asking": where}), flush=True)
+        try:
+            signature(**inputs)
+        except (tf.errors.InvalidArgumentError, TypeError, ValueError):
+            count += 1
+        except tf.errors.OpError as error:
+            return {"accepted": where, "how": f"failed as {type(error).__name__}"}
+        else:
+            return {"accepted": where, "how": "was answered"}
+    return {"refused": count}
+
+
 def main() -> None:
     """Answers the one request."""
     request = json.loads(sys.stdin.readline())
@@ -80,6 +142,20 @@ def main() -> None:
             print("\n" + json.dumps({"failed": where, "error": told[-1]}), flush=True)
             return
     print("\n" + json.dumps({"tensorflow": tf.__version__, "answers": answers}), flush=True)
+    two = {
+        name: {key: value[:2] for key, value in asked[name][1].items()}
+        for name in ("serving_default", "examples", "tokens")
+    }
+    hostile = [
+        (f"{name}, {how}", signatures[name], inputs)
+        for name, valid in two.items()
+        for how, inputs in hostile_requests(signatures[name], valid)
+    ]
+    hostile += [
+        (f"tokens, {how}", signatures["tokens"], inputs)
+        for how, inputs in hostile_tokens(two["tokens"], request["max_tokens"], request["in_range"])
+    ]
+    print("\n" + json.dumps(check_refusals(hostile)), flush=True)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import time
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from keras_bert_zoo.export.signatures import (
 )
 from keras_bert_zoo.export.verify import TOLERANCES, Verifier
 from keras_bert_zoo.tasks.task import Task
+
+_logger = logging.getLogger(__name__)
 
 # A SavedModel's graph is one protobuf message, which ends at 2 GiB; the rest is for all the other
 # nodes and for the copy that saving makes of them.
@@ -68,6 +71,7 @@ def export_saved_model(
     dtype: str | None = None,
     freeze: bool | None = None,
     attention_groups: int = ATTENTION_GROUPS,
+    pair: bool | None = None,
 ) -> SavedModelExport:
     """Writes PATH/VERSION/, a SavedModel that takes strings and holds all that it needs.
 
@@ -89,6 +93,8 @@ def export_saved_model(
         freeze: bool. Whether weights become constants of the graph, which is faster on CPU. None:
             where they fit.
         attention_groups: int. See `TokenLayout`.
+        pair: bool. Whether the export takes pairs of texts, `text` and `text_pair`; None: as the
+            task's attribute `pair` says, single texts where that is not known.
 
     Returns:
         SavedModelExport.
@@ -99,6 +105,7 @@ def export_saved_model(
             behind, and earlier versions are as they were.
     """
     begin = time.monotonic()
+    _check_pair(task, pair)
     base = Path(path).absolute()
     own_dtype = compute_dtype(task)
     dtype = own_dtype if dtype is None else dtype
@@ -122,13 +129,13 @@ def export_saved_model(
         ):
             aside = hidden.path
             graph = build_serving_graph(
-                task, dtype=dtype, freeze=freeze, attention_groups=attention_groups
+                task, dtype=dtype, freeze=freeze, attention_groups=attention_groups, pair=pair
             )
             _save(graph.module, graph.signatures, aside)
             write_batching_parameters(aside)
-            write_warmup_requests(aside, task, model_name=base.name)
+            write_warmup_requests(aside, task, model_name=base.name, pair=pair)
             audit_saved_model(aside)
-            verification = verifier.check(aside, task, tolerance=tolerance)
+            verification = verifier.check(aside, task, tolerance=tolerance, pair=pair)
             size = sum(file.stat().st_size for file in aside.rglob("*") if file.is_file())
             sync_tree(aside)
             target = _place(aside, target, version)
@@ -148,6 +155,31 @@ def export_saved_model(
         largest_difference=verification.largest_difference,
         seconds=time.monotonic() - begin,
     )
+
+
+def _check_pair(task: Task, pair: bool | None) -> None:
+    """Raises ConfigError for a `pair` that the task does not take; warns of a doubtful one."""
+    if pair not in (None, True, False):
+        raise ConfigError(f"`pair` must be True, False or None, got {pair!r}.")
+    if task.takes_pairs is not None:
+        if pair not in (None, task.takes_pairs):
+            raise ConfigError(
+                f"`pair={pair}` is not possible: a {type(task).__name__} takes "
+                f"{' and '.join(task.text_specs())}. Leave it out."
+            )
+    elif pair is None and task.pair is None:
+        _logger.warning(
+            "The export takes single texts: whether this model was trained on pairs of texts is "
+            "not known. If it was (NLI, cross-encoders), export it with pair=True, on the command "
+            "line --pairs; if not, pair=False or --no-pairs says so."
+        )
+    elif None not in (pair, task.pair) and pair != task.pair:
+        kinds = ("single texts", "pairs of texts")
+        _logger.warning(
+            "The export takes %s, but this model was trained on %s.",
+            kinds[bool(pair)],
+            kinds[bool(task.pair)],
+        )
 
 
 def _version(base: Path, version: int | None) -> int:

@@ -52,7 +52,9 @@ def write_batching_parameters(directory: Path) -> None:
     (directory / BATCHING_FILE).write_text(_BATCHING, encoding="utf-8")
 
 
-def write_warmup_requests(directory: Path, task: Task, *, model_name: str) -> None:
+def write_warmup_requests(
+    directory: Path, task: Task, *, model_name: str, pair: bool | None = None
+) -> None:
     """Writes requests that TF Serving answers before it serves a version.
 
     The first call of a graph optimizes it, and oneDNN prepares its kernels for every new shape:
@@ -62,6 +64,7 @@ def write_warmup_requests(directory: Path, task: Task, *, model_name: str) -> No
         directory: of the version.
         task: of the export.
         model_name: under which TF Serving will serve it.
+        pair: bool. See `AnsweringModel.text_specs`.
 
     Raises:
         OSError: it cannot be written.
@@ -69,28 +72,29 @@ def write_warmup_requests(directory: Path, task: Task, *, model_name: str) -> No
     path = directory / WARMUP_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for signature, inputs in _requests(task):
+        for signature, inputs in _requests(task, pair):
             writer.write(_prediction_log(model_name, signature, inputs))
 
 
-def _requests(task: Task) -> list[tuple[str, dict[str, np.ndarray]]]:
+def _requests(task: Task, pair: bool | None) -> list[tuple[str, dict[str, np.ndarray]]]:
     requests = []
     for size in _BATCH_SIZES:
         # From a few words to the longest input that is not cut.
         longest = max(1, task.max_length // 16)
         for repeats in (1, longest):
             texts = [_SENTENCE * (1 + i * (repeats - 1) // size) for i in range(size)]
-            requests.append(("serving_default", _inputs(task, texts)))
-    tokens, _ = task.encode_texts(*map(tf.constant, _inputs(task, [_SENTENCE]).values()))
+            requests.append(("serving_default", _inputs(task, texts, pair)))
+    columns = _inputs(task, [_SENTENCE], pair).values()
+    tokens, _ = task.encode_texts(*map(tf.constant, columns))
     requests.append(("tokens", {name: tokens[name].numpy() for name in task.serving_inputs()}))
     return requests
 
 
-def _inputs(task: Task, texts: list[str]) -> dict[str, np.ndarray]:
+def _inputs(task: Task, texts: list[str], pair: bool | None) -> dict[str, np.ndarray]:
     """The same texts for every input, as often in a row as it takes."""
     array = np.array([text.encode() for text in texts], dtype=object)
     inputs = {}
-    for name, spec in task.text_specs().items():
+    for name, spec in task.text_specs(pair=pair).items():
         wider = array.reshape(-1, *[1] * (spec.shape.rank - 1))
         inputs[name] = np.tile(wider, [1, *spec.shape[1:]])
     return inputs

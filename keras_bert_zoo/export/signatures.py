@@ -10,10 +10,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_bert_zoo.encoders.encoder import Encoder
+from keras_bert_zoo.encoders.encoder import INPUT_NAMES, Encoder
 from keras_bert_zoo.encoders.registry import build_encoder
 from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.export.checks import check_shapes, check_tokens, id_ranges
 from keras_bert_zoo.tasks.answering import AnsweringModel
+from keras_bert_zoo.tasks.chunks import run_in_chunks
 from keras_bert_zoo.tasks.task import Task
 
 DTYPES = ("float32", "bfloat16")
@@ -42,7 +44,12 @@ def compute_dtype(task: AnsweringModel) -> str:
 
 
 def build_serving_graph(
-    task: Task, *, dtype: str, freeze: bool, attention_groups: int
+    task: Task,
+    *,
+    dtype: str,
+    freeze: bool,
+    attention_groups: int,
+    pair: bool | None = None,
 ) -> ServingGraph:
     """Builds the functions behind an export's signatures.
 
@@ -54,6 +61,7 @@ def build_serving_graph(
         freeze: bool. Weights become constants of the graph, which oneDNN lays out for its
             products once instead of at every call; otherwise variables.
         attention_groups: int. See `TokenLayout`.
+        pair: bool. See `AnsweringModel.text_specs`.
 
     Returns:
         ServingGraph.
@@ -69,22 +77,33 @@ def build_serving_graph(
     ]
     runs = [stage.run for stage in stages]
 
-    def from_texts(*texts: tf.Tensor) -> Answers:
-        return task.answer_with(runs, *texts)
+    specs = task.text_specs(pair=pair)
 
-    specs = task.text_specs()
+    def from_texts(*texts: tf.Tensor) -> Answers:
+        checked = check_shapes(dict(zip(specs, texts, strict=True)), specs)
+        return task.answer_with(runs, *checked.values())
+
     features = {
         name: tf.io.FixedLenFeature(spec.shape[1:], tf.string) for name, spec in specs.items()
     }
-    examples = tf.TensorSpec([None], tf.string, name="examples")
+    example_specs = {"examples": tf.TensorSpec([None], tf.string, name="examples")}
     model_specs = _token_specs(task)
 
     def from_examples(serialized: tf.Tensor) -> Answers:
-        parsed = tf.io.parse_example(serialized, features)
+        checked = check_shapes({"examples": serialized}, example_specs)
+        parsed = tf.io.parse_example(checked["examples"], features)
         return from_texts(*(parsed[name] for name in specs))
 
     def from_tokens(*arrays: tf.Tensor) -> Answers:
-        return task.answers(runs[0](dict(zip(model_specs, arrays, strict=True))))
+        inputs = dict(zip(model_specs, arrays, strict=True))
+        checked = check_tokens(
+            inputs,
+            model_specs,
+            same_shape=INPUT_NAMES,
+            max_tokens=task.encoder.config.max_tokens,
+            ranges=id_ranges(task),
+        )
+        return task.answers(runs[0](checked))
 
     module = tf.Module()
     # Saved because the module holds them.
@@ -92,7 +111,7 @@ def build_serving_graph(
     signatures = {
         "serving_default": _concrete(from_texts, list(specs.values())),
         "tokens": _concrete(from_tokens, list(model_specs.values())),
-        "examples": _concrete(from_examples, [examples]),
+        "examples": _concrete(from_examples, list(example_specs.values())),
     }
     return ServingGraph(module, signatures, sum(stage.weights.bytes for stage in stages))
 
@@ -133,11 +152,12 @@ class _Stage:
         if not freeze:
             _concrete(run, [specs])  # shows which weights are read, and in which dtypes
             self.weights.create_variables()
+        self._model = model
         self._concrete = _concrete(run, [specs])
 
     def run(self, inputs: Mapping[str, tf.Tensor]) -> Any:
-        """The model's outputs for its inputs."""
-        return self._concrete(**inputs)
+        """The model's outputs for its inputs, of a large batch a few rows at a time."""
+        return run_in_chunks(self._concrete, inputs, self._model.row_cost(inputs))
 
 
 def weight_bytes(task: AnsweringModel, dtype: str) -> int:

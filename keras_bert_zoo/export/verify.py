@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_bert_zoo.errors import ExportError
+from keras_bert_zoo.export.checks import id_ranges
 from keras_bert_zoo.tasks.answering import joined_widths
 from keras_bert_zoo.tasks.task import Task
 
@@ -96,13 +99,16 @@ class Verifier:
             self._process.kill()
         self._process.communicate()
 
-    def check(self, directory: Path, task: Task, *, tolerance: float) -> Verification:
+    def check(
+        self, directory: Path, task: Task, *, tolerance: float, pair: bool | None = None
+    ) -> Verification:
         """Compares the answers of a SavedModel with those of its task.
 
         Args:
             directory: of the SavedModel.
             task: what was exported.
             tolerance: float. Largest difference of scores, relative where they are beyond 1.
+            pair: bool. See `AnsweringModel.text_specs`.
 
         Returns:
             Verification.
@@ -110,8 +116,9 @@ class Verifier:
         Raises:
             ExportError: it could not be loaded or asked, or answers otherwise.
         """
-        rows = hostile_rows(task)
-        columns = dict(zip(task.text_specs(), map(list, zip(*rows, strict=True)), strict=True))
+        rows = hostile_rows(task, pair=pair)
+        names = task.text_specs(pair=pair)
+        columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
         tensors = [tf.constant(_as_bytes(column), tf.string) for column in columns.values()]
         tokens, _ = task.encode_texts(*tensors)
         request = {
@@ -119,6 +126,8 @@ class Verifier:
             "texts": {name: _in_base64(column) for name, column in columns.items()},
             "tokens": {name: tokens[name].numpy().tolist() for name in task.serving_inputs()},
             "alone": list(range(0, len(rows), 5)),
+            "max_tokens": task.encoder.config.max_tokens,
+            "in_range": [name for name, allowed in id_ranges(task).items() if allowed],
         }
         answers = self._ask(request)
         expected = task.answer_rows(*columns.values())
@@ -139,32 +148,57 @@ class Verifier:
 
     def _ask(self, request: dict[str, Any]) -> dict[str, dict[str, np.ndarray]]:
         out, err = self._process.communicate(json.dumps(request) + "\n")
+        said = [json.loads(line) for line in out.splitlines() if line.startswith('{"')]
+        asked = [line["asking"] for line in said if "asking" in line]
+        if self._process.returncode and asked:
+            raise ExportError(
+                "The export does not refuse a wrong request but ends its process "
+                f"({_status(self._process.returncode)}): {asked[-1]}."
+            )
         if self._process.returncode:
             lines = [line for line in err.splitlines() if line.strip()]
             raise ExportError(
                 "The export cannot be loaded and asked without keras_bert_zoo: "
                 f"{lines[-1] if lines else f'exit code {self._process.returncode}'}"
             )
-        said = json.loads(out.splitlines()[-1])
-        if "failed" in said:
+        if "failed" in said[-1]:
             raise ExportError(
-                f"The export cannot be asked without keras_bert_zoo ({said['failed']}): "
-                f"{said['error']}"
+                f"The export cannot be asked without keras_bert_zoo ({said[-1]['failed']}): "
+                f"{said[-1]['error']}"
             )
-        answers = said["answers"]
+        if "accepted" in said[-1]:
+            raise ExportError(
+                "The export does not refuse a wrong request with INVALID_ARGUMENT: "
+                f"{said[-1]['accepted']} {said[-1]['how']}."
+            )
+        (answers,) = (line["answers"] for line in said if "answers" in line)
         return {
             where: {name: _array(value) for name, value in outputs.items()}
             for where, outputs in answers.items()
         }
 
 
-def hostile_rows(task: Task) -> list[tuple[Any, ...]]:
-    """What an export is asked: a tuple a row, of a text, or a tuple of texts, for each input."""
+def _status(returncode: int) -> str:
+    """How a process ended, for people."""
+    if returncode > 0:
+        return f"exit code {returncode}"
+    with contextlib.suppress(ValueError):
+        return signal.Signals(-returncode).name
+    return f"signal {-returncode}"
+
+
+def hostile_rows(task: Task, *, pair: bool | None = None) -> list[tuple[Any, ...]]:
+    """What an export is asked: a tuple a row, of a text, or a tuple of texts, for each input.
+
+    Args:
+        task: Task.
+        pair: bool. See `AnsweringModel.text_specs`.
+    """
     special = " in the text ".join(task.tokenizer.special_tokens)
     texts = [*_HOSTILE, special]
     columns: list[list[Any]] = []
     shift = 0
-    for spec in task.text_specs().values():
+    for spec in task.text_specs(pair=pair).values():
         parts = []
         for _ in range(int(np.prod(spec.shape[1:]))):  # 1 for an input of one text a row
             parts.append(texts[shift:] + texts[:shift])

@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras_bert_zoo.encoders.encoder import Encoder, encoder_inputs
 from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.tasks.batches import prediction_batches, python_batches
+from keras_bert_zoo.tasks.chunks import run_in_chunks
 from keras_bert_zoo.tasks.inputs import as_examples
 from keras_bert_zoo.text.tokenizer import Tokenizer
 
@@ -44,14 +45,18 @@ class AnsweringModel(keras.Model):
         tokenizer: Tokenizer.
         head: what makes outputs of what the encoder gives.
         max_length: int, tokens. Longer texts are truncated to it.
-        pair: bool. Whether it was trained on pairs of texts, which the export then takes.
+        pair: bool or None. Whether it takes pairs of texts: True or False once it was trained here
+            or where the task takes nothing else; None where that is not known, as of a new model or
+            of one from elsewhere. Then `predict` and its like take either. It can be set.
     """
 
     encoder: Encoder
     tokenizer: Tokenizer
     max_length: int
-    pair: bool
+    pair: bool | None
 
+    takes_pairs: ClassVar[bool | None] = False
+    """Whether the task is on pairs of texts; None: on single texts or on pairs."""
     default_max_length: ClassVar[int] = 128
     keeps_dtype: ClassVar[bool] = False
     """Whether an export computes this model in the dtype it has here, whatever is asked for."""
@@ -87,8 +92,9 @@ class AnsweringModel(keras.Model):
         self.head = head
         self.max_length = max_length
         self.token_layout = token_layout
-        self.pair = False
-        self._traced: tuple[tuple[Any, ...], Any] | None = None
+        self.pair = self.takes_pairs
+        # Graphs of `answer_texts`, of single texts and of pairs, and what they hold as constants.
+        self._traced: dict[bool, tuple[tuple[Any, ...], Any]] = {}
 
     # === The graph: strings in, answers out ===
 
@@ -141,6 +147,18 @@ class AnsweringModel(keras.Model):
         """
         return self(inputs, training=False)
 
+    def respond_in_chunks(self, inputs: Mapping[str, Any]) -> Any:
+        """Computes the same as `respond`, of a large batch a few rows at a time."""
+        return run_in_chunks(self.respond, inputs, self.row_cost(inputs))
+
+    def row_cost(self, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """What a row of inputs costs in memory: int32 (), the number of tokens that cost as much.
+
+        Args:
+            inputs: as `serving_inputs` lists them, with at least one dimension.
+        """
+        return tf.reduce_prod(tf.shape(inputs["token_ids"])[1:])
+
     def head_in(self, dtype: str) -> Any:
         """The head, or, where most of the computing is in it, a copy in another dtype.
 
@@ -177,9 +195,14 @@ class AnsweringModel(keras.Model):
             encoder, head, inputs, token_layout=token_layout, attention_groups=attention_groups
         )
 
-    def text_specs(self) -> dict[str, tf.TensorSpec]:
-        """The strings that the task takes: name -> string (B,), or (B, n) for fixed groups."""
-        names = ("text", "text_pair") if self.pair else ("text",)
+    def text_specs(self, *, pair: bool | None = None) -> dict[str, tf.TensorSpec]:
+        """The strings that the task takes: name -> string (B,), or (B, n) for fixed groups.
+
+        Args:
+            pair: bool. Of pairs of texts or of single ones; None: as the attribute `pair` says.
+        """
+        pair = self.pair if pair is None else pair
+        names = ("text", "text_pair") if pair else ("text",)
         return {name: tf.TensorSpec([None], tf.string, name=name) for name in names}
 
     def encode_texts(self, *texts: tf.Tensor) -> tuple[dict[str, tf.Tensor], Context]:
@@ -226,7 +249,7 @@ class AnsweringModel(keras.Model):
         Returns:
             see `decode`.
         """
-        return self.answer_with([stage.respond for stage in self.stages()], *texts)
+        return self.answer_with([stage.respond_in_chunks for stage in self.stages()], *texts)
 
     def stages(self) -> Sequence[AnsweringModel]:
         """The models that an answer takes, one after the other: this one, and perhaps more."""
@@ -306,10 +329,13 @@ class AnsweringModel(keras.Model):
             return {name: _text_array(values) for name, values in joined.items()}
         if isinstance(x, tf.data.Dataset):
             batches = [element if isinstance(element, tuple) else (element,) for element in x]
-            self._check_specs(batches)
+            for batch in batches[:1]:
+                self._check_batch(batch)
             parts = [self._answered(*batch) for batch in batches] or [self._answered()]
             return {name: _text_array(values) for name, values in _joined(parts).items()}
         columns = self._text_columns(self._examples(x))
+        if self.takes_pairs is None:
+            self._check_number_of_texts(len(columns))
         answers = self.answer_rows(*columns, batch_size=batch_size, verbose=verbose)
         return {name: _text_array(values) for name, values in answers.items()}
 
@@ -344,31 +370,52 @@ class AnsweringModel(keras.Model):
 
     def _answered(self, *texts: tf.Tensor) -> dict[str, np.ndarray]:
         """Answers one batch; without texts, an empty one."""
-        specs = list(self.text_specs().values())
         if not texts:
-            texts = tuple(tf.zeros([0, *spec.shape[1:]], tf.string) for spec in specs)
+            texts = tuple(
+                tf.zeros([0, *spec.shape[1:]], tf.string) for spec in self.text_specs().values()
+            )
+        pair = len(texts) == 2
         # Traced anew where the weights are other variables: LoRA's, for one.
         key = (self._graph_key(), *(id(variable) for variable in self.weights))
-        if self._traced is None or self._traced[0] != key:
-            function = tf.function(self.answer_texts, input_signature=specs, autograph=False)
-            self._traced = (key, function)
-        return {name: value.numpy() for name, value in self._traced[1](*texts).items()}
+        found = self._traced.get(pair)
+        if found is None or found[0] != key:
+            specs = list(self.text_specs(pair=pair).values())
+            found = key, tf.function(self.answer_texts, input_signature=specs, autograph=False)
+            self._traced[pair] = found
+        return {name: value.numpy() for name, value in found[1](*texts).items()}
 
     def _graph_key(self) -> tuple[Any, ...]:
         """What a graph of `answer_texts` holds as constants; when it changes, another is traced."""
-        return (self.pair, self.max_length)
+        return (self.max_length,)
 
-    def _check_specs(self, batches: Sequence[tuple[Any, ...]]) -> None:
+    def _check_number_of_texts(self, count: int) -> None:
+        """Raises DataError for pairs where the model takes single texts, and the other way round.
+
+        Where `pair` is not known, both are right.
+        """
+        if self.pair is None or count == 1 + self.pair:
+            return
+        name, hint = f"a {type(self).__name__}", ""
+        if self.takes_pairs is None:
+            name = "a model that was trained on them"
+            hint = " To use it otherwise all the same, set `task.pair = None`."
+        expected, got = "single texts", "pairs of texts"
+        if self.pair:
+            expected, got = "pairs of texts, a tuple of two lists,", "single texts"
+        raise DataError(f"Expected {expected} for {name}, got {got}.{hint}")
+
+    def _check_batch(self, parts: Sequence[Any]) -> None:
+        """Checks one batch of a dataset of texts, tensors or their specs; raises DataError."""
         names = list(self.text_specs())
-        for batch in batches[:1]:
-            if len(batch) != len(names) or any(part.dtype != tf.string for part in batch):
-                hint = ""
-                if len(batch) == 2 and not self.pair:
-                    hint = " (For pairs on a model that was not trained here, set `task.pair`.)"
-                raise DataError(
-                    f"Expected a dataset of batches of {' and '.join(names)}, strings, got "
-                    f"{len(batch)} parts a batch: leave the labels out.{hint}"
-                )
+        if len(parts) != len(names) or any(part.dtype != tf.string for part in parts):
+            hint = ""
+            if len(parts) == 2 and self.takes_pairs is None and not self.pair:
+                hint = " (For pairs of texts on a model that was not trained on them here, set "
+                hint += "`task.pair = True`: two parts might be texts and labels.)"
+            raise DataError(
+                f"Expected a dataset of batches of {' and '.join(names)}, strings, got "
+                f"{len(parts)} parts a batch: leave the labels out.{hint}"
+            )
 
 
 def largest_difference(wanted: np.ndarray, got: np.ndarray) -> float:

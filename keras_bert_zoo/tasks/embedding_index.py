@@ -158,6 +158,10 @@ class DocumentSearch(Task):
             )
         )
 
+    def row_cost(self, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """See `AnsweringModel.row_cost`; a thousand similarities cost about as much as a token."""
+        return super().row_cost(inputs) + self.head.corpus.shape[0] // 1000
+
     def encode_texts(self, *texts: tf.Tensor) -> tuple[dict[str, tf.Tensor], dict[str, Any]]:
         """Puts the prompt of queries before texts and tokenizes them; see `AnsweringModel`."""
         (text,) = texts

@@ -236,16 +236,33 @@ class MaskedLM(Task):
         context = {"text": texts[0], "there": there, "start": start, "end": end}
         return inputs | {"mask_positions": positions}, context
 
-    def answers(self, outputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Turns logits into `token`, `score` and `token_id`; see the class."""
-        best, token_ids = tf.math.top_k(outputs, k=self.top_k)
-        return {
-            "token": tf.gather(tf.constant(self._token_texts()[0], tf.string), token_ids),
-            "score": tf.exp(best - tf.reduce_logsumexp(outputs, axis=-1, keepdims=True)),
-            "token_id": token_ids,
-        }
+    def respond(self, inputs: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+        """Computes `score` and `token_id` of the likeliest tokens, (B, P, K).
 
-    def decode(self, outputs: tf.Tensor, context: Context) -> dict[str, tf.Tensor]:
+        The logits of all tokens at all masks of a large batch would not fit the memory.
+        """
+        return self._likeliest(super().respond(inputs))
+
+    def serve(self, *args: Any, **kwargs: Any) -> dict[str, tf.Tensor]:
+        """Connects the model for an export; computes what `respond` does."""
+        return self._likeliest(super().serve(*args, **kwargs))
+
+    def _likeliest(self, logits: tf.Tensor) -> dict[str, tf.Tensor]:
+        best, token_ids = tf.math.top_k(logits, k=self.top_k)
+        score = tf.exp(best - tf.reduce_logsumexp(logits, axis=-1, keepdims=True))
+        return {"score": score, "token_id": token_ids}
+
+    def row_cost(self, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """See `AnsweringModel.row_cost`; a thousand logits cost about as much as a token."""
+        masks = tf.shape(inputs["mask_positions"])[1]
+        return super().row_cost(inputs) + masks * (self.encoder.config.vocabulary_size // 1000)
+
+    def answers(self, outputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Adds the tokens' texts, `token`; see the class."""
+        texts = tf.constant(self._token_texts()[0], tf.string)
+        return {"token": tf.gather(texts, outputs["token_id"]), **outputs}
+
+    def decode(self, outputs: dict[str, tf.Tensor], context: Context) -> dict[str, tf.Tensor]:
         """Adds where the masks stand and the filled texts."""
         there = context["there"]
         told = self.answers(outputs)
@@ -300,9 +317,6 @@ class MaskedLM(Task):
         if examples.text_pairs is not None:
             raise DataError("Expected texts, got pairs of them: masks are told in one text.")
         return examples
-
-    def _adopt(self, examples: Examples) -> None:
-        self.pair = False
 
     def _targets(self, y: Any, examples: Examples) -> None:
         if y is not None:

@@ -183,7 +183,7 @@ class MultipleChoice(Task):
         )
         return RowsToChoices()(logits, inputs["token_ids"])
 
-    def text_specs(self) -> dict[str, tf.TensorSpec]:
+    def text_specs(self, *, pair: bool | None = None) -> dict[str, tf.TensorSpec]:
         """`text` string (B,), `choices` string (B, C)."""
         return {
             "text": tf.TensorSpec([None], tf.string, name="text"),

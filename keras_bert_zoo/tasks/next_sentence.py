@@ -51,6 +51,7 @@ class NextSentence(TextClassifier):
 
     task_name = "next-sentence"
     head_kind = "next_sentence"
+    takes_pairs = True
 
     def __init__(
         self,
@@ -71,7 +72,6 @@ class NextSentence(TextClassifier):
             token_layout=token_layout,
             **kwargs,
         )
-        self.pair = True
 
     @classmethod
     def from_preset(  # type: ignore[override]
@@ -133,10 +133,6 @@ class NextSentence(TextClassifier):
         side = super()._side_config()
         del side["threshold"]
         return side
-
-    def _restore(self, side: dict[str, Any]) -> None:
-        super()._restore(side)
-        self.pair = True
 
     def _examples(self, x: Any) -> Examples:
         examples: Examples = super()._examples(x)

@@ -137,7 +137,7 @@ class PassageReader(DocumentSearch):
         """This model, which finds passages; and the reader."""
         return (self, self.reader)
 
-    def text_specs(self) -> dict[str, tf.TensorSpec]:
+    def text_specs(self, *, pair: bool | None = None) -> dict[str, tf.TensorSpec]:
         """`question`, string (B,)."""
         return {"question": tf.TensorSpec([None], tf.string, name="question")}
 

@@ -88,6 +88,7 @@ class QuestionAnswerer(Task):
 
     task_name: ClassVar[str] = "question-answering"
     head_kind: ClassVar[str] = "question_answering"
+    takes_pairs: ClassVar[bool | None] = True
     default_max_length: ClassVar[int] = 384
     takes_datasets: ClassVar[bool] = False
     can_probe: ClassVar[bool] = False
@@ -129,7 +130,6 @@ class QuestionAnswerer(Task):
                 f"`stride` must be between 0 and {room - 1}, less than a window of {max_length} "
                 f"tokens has beside its special tokens, got {stride!r}."
             )
-        self.pair = True
         self.stride = stride
         self.max_answer_tokens = max_answer_tokens
         self.top_k = top_k
@@ -217,10 +217,6 @@ class QuestionAnswerer(Task):
     def _task_config(self) -> dict[str, Any]:
         return {}
 
-    def _restore(self, side: dict[str, Any]) -> None:
-        super()._restore(side)
-        self.pair = True
-
     def _side_config(self) -> dict[str, Any]:
         return super()._side_config() | {name: getattr(self, name) for name in _OPTIONS}
 
@@ -249,7 +245,7 @@ class QuestionAnswerer(Task):
         is_token = keras.ops.expand_dims(inputs["padding_mask"] > 0, -1)
         return keras.ops.where(is_token, head(x, layout), _MASKED_LOGIT)
 
-    def text_specs(self) -> dict[str, tf.TensorSpec]:
+    def text_specs(self, *, pair: bool | None = None) -> dict[str, tf.TensorSpec]:
         """`question` and `context`, string (B,) each."""
         return {
             name: tf.TensorSpec([None], tf.string, name=name) for name in ("question", "context")

@@ -68,6 +68,7 @@ class RelationClassifier(TextClassifier):
 
     task_name: ClassVar[str] = "relations"
     head_kind: ClassVar[str] = ""
+    takes_pairs: ClassVar[bool | None] = False
     takes_datasets: ClassVar[bool] = False
     can_probe: ClassVar[bool] = False
 

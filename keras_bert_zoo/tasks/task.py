@@ -116,16 +116,19 @@ class Task(TextModel):
 
     def _restore(self, side: dict[str, Any]) -> None:
         """Takes over what `SIDE_FILE` says beyond the constructor's arguments."""
-        self.pair = bool(side.get("pair", False))
         self.training_record = side.get("training", {})
         self.column_options = dict(side.get("columns") or {})
+        if self.takes_pairs is None:
+            # Earlier versions saved False, too, where it was not known.
+            known = side.get("pair") or self.training_record
+            self.pair = bool(side.get("pair")) if known else None
 
     def _side_config(self) -> dict[str, Any]:
         """What `SIDE_FILE` holds."""
         return {
             "task": self.task_name,
             "max_length": self.max_length,
-            "pair": self.pair,
+            **({} if self.pair is None else {"pair": self.pair}),
             "training": self.training_record,
             **self._column_config(),
         }

@@ -80,6 +80,7 @@ class TextClassifier(Task):
     """
 
     task_name: ClassVar[str] = "classification"
+    takes_pairs: ClassVar[bool | None] = None
     head_kind: ClassVar[str] = "classification"
 
     def __init__(

@@ -94,8 +94,16 @@ class TextModel(AnsweringModel):
             if y is not None:
                 raise ConfigError("A dataset brings its own labels and weights: give `x` alone.")
             self._check_takes_batches(x)
-            return self._tokenized(evaluation_dataset(x, self._string_batch))
-        data = self._labelled_rows(*self._prepared(x, y))
+            dataset = evaluation_dataset(x, self._string_batch)
+            batches = self._tokenized(dataset)
+            first = dataset.element_spec[0]
+            if not isinstance(first, dict):
+                self._check_number_of_texts(2 if isinstance(first, tuple) else 1)
+            return batches
+        examples, targets = self._prepared(x, y)
+        if self.takes_pairs is None:
+            self._check_number_of_texts(1 if examples.text_pairs is None else 2)
+        data = self._labelled_rows(examples, targets)
         return self._batches(data, batch_size=batch_size, shuffle=False)
 
     def _targets(self, y: Any, examples: Any) -> Any:
@@ -117,7 +125,8 @@ class TextModel(AnsweringModel):
 
     def _adopt(self, examples: Any) -> None:
         """Takes over what the training data says about the task."""
-        self.pair = examples.text_pairs is not None
+        if self.takes_pairs is None:
+            self.pair = examples.text_pairs is not None
 
     def _tokenized(self, dataset: tf.data.Dataset, *, labelled: bool = True) -> tf.data.Dataset:
         self._check_takes_batches(dataset)
@@ -266,7 +275,7 @@ class TextModel(AnsweringModel):
                 raise ConfigError("`probe_epochs` needs texts in memory, not a dataset.")
             batches = self._tokenized(x)
             first = x.element_spec[0]
-            if not isinstance(first, dict):
+            if not isinstance(first, dict) and self.takes_pairs is None:
                 self.pair = isinstance(first, tuple)
         else:
             examples, targets = self._prepared(x, y)
@@ -392,14 +401,13 @@ class TextModel(AnsweringModel):
             ]
             return np.concatenate(parts or [self.predict_logits([])])
         if isinstance(x, tf.data.Dataset):
-            if isinstance(x.element_spec, tuple) and not self.pair:
-                raise DataError(
-                    "Expected a dataset of batches of texts, got tuples: leave the labels out. "
-                    "(For pairs of texts on a model that was not trained here, set `task.pair`.)"
-                )
+            spec = x.element_spec
+            if not isinstance(spec, dict):
+                self._check_batch(spec if isinstance(spec, tuple) else (spec,))
             batches = self._tokenized(x, labelled=False)
             return np.asarray(keras.Model.predict(self, batches, verbose=verbose))
         examples = as_examples(x)
+        self._check_number_of_texts(1 if examples.text_pairs is None else 2)
         if not len(examples):
             return np.zeros((0, self.output_shape[-1]), np.float32)
         rows = self.tokenize_rows(examples.texts, examples.text_pairs)

@@ -49,6 +49,7 @@ class TextRegressor(Task):
     """
 
     task_name: ClassVar[str] = "regression"
+    takes_pairs: ClassVar[bool | None] = None
     head_kind: ClassVar[str] = "classification"
 
     def __init__(

@@ -329,9 +329,6 @@ class TokenClassifier(Task):
     def _text_columns(self, examples: EntityExamples) -> tuple[Sequence[Any], ...]:
         return (examples.texts,)
 
-    def _adopt(self, examples: EntityExamples) -> None:
-        self.pair = False
-
     def _targets(self, y: Any, examples: EntityExamples) -> list[list[Entity]]:
         if y is not None:
             examples = with_entities(examples, y, self.labels)

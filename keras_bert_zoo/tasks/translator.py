@@ -253,10 +253,6 @@ class Translator(Task):
                 overwrite=overwrite,
             )
 
-    def _restore(self, side: dict[str, Any]) -> None:
-        super()._restore(side)
-        self.pair = False  # translations are not asked for
-
     def _side_config(self) -> dict[str, Any]:
         side = super()._side_config() | self._search_options()
         return side | {"label_smoothing": self.label_smoothing}
@@ -366,6 +362,10 @@ class Translator(Task):
             length_penalty=self.length_penalty,
         )
         return {"ids": ids, "score": score}
+
+    def row_cost(self, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """See `AnsweringModel.row_cost`; the tokens of all beams are remembered, too."""
+        return super().row_cost(inputs) + self.num_beams * self.max_target_length
 
     def answers(self, outputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Turns tokens into translations; see the class."""

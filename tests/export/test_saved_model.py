@@ -177,7 +177,7 @@ class AgreeingVerifier:
     def __exit__(self, *_):
         pass
 
-    def check(self, directory, task, *, tolerance):
+    def check(self, directory, task, *, tolerance, pair):
         return Verification(0, 0.0)
 
 

@@ -146,13 +146,28 @@ class TextCommand(TaskCommand):
         if args.tune_thresholds and dev is not None:
             task.tune_thresholds(dev)
 
+    def add_export_options(self, group: Any) -> None:
+        """Adds whether the export takes pairs."""
+        group.add_argument(
+            "--pairs",
+            action=argparse.BooleanOptionalAction,
+            help="take pairs of texts, `text` and `text_pair`: for models from elsewhere (NLI, "
+            "cross-encoders); default: as the model was trained, single texts if that is not known",
+        )
+
+    def export_options(self, args: argparse.Namespace) -> dict[str, Any]:
+        """Passes on whether the export takes pairs."""
+        return {"pair": args.pairs}
+
     def check_loaded(self, task: Any, args: argparse.Namespace) -> None:
-        """Sees to the second text of a task on pairs."""
+        """Compares --text-pair with what the model was trained on, where that is known."""
         if task.pair and args.text_pair is None:
             raise ConfigError(
                 f"{args.model} was trained on pairs of texts: name the second text's column with "
                 "--text-pair"
             )
+        if task.pair is False and args.text_pair is not None:
+            raise ConfigError(f"{args.model} was trained on single texts: leave --text-pair out")
 
     def answer_rows(
         self, task: Any, examples: Examples, args: argparse.Namespace

@@ -1,0 +1,210 @@
+"""Requests of another shape, dtype or with unknown ids are refused, by every signature."""
+
+import json
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf import config_pb2
+
+import keras_bert_zoo as kbz
+from keras_bert_zoo.encoders.encoder import INPUT_NAMES
+from keras_bert_zoo.errors import ExportError
+from keras_bert_zoo.export import answer_script, signatures, verify
+from keras_bert_zoo.export.audit import audit_saved_model
+from keras_bert_zoo.export.checks import id_ranges
+from keras_bert_zoo.tasks.registry import TASKS
+from tests.helpers import ASSETS
+from tests.tasks.collection import make_collection, make_models
+
+TINY = ASSETS / "bert_gelu"
+MAKERS = {
+    "classification": lambda: kbz.TextClassifier.from_preset(TINY, labels=["a", "b"]),
+    "regression": lambda: kbz.TextRegressor.from_preset(TINY, new_head=True),
+    "token-classification": lambda: kbz.TokenClassifier.from_preset(TINY, labels=["PER"]),
+    "embedding": lambda: kbz.TextEmbedder.load(ASSETS / "sentence_transformers" / "prompted"),
+    "question-answering": lambda: kbz.QuestionAnswerer.load(ASSETS / "question_answering"),
+    "multiple-choice": lambda: kbz.MultipleChoice.from_preset(TINY, num_choices=3),
+    "relations": lambda: kbz.RelationClassifier.from_preset(TINY, labels=["a", "b"]),
+    "masked-lm": lambda: kbz.MaskedLM.load(ASSETS / "masked_lm"),
+    "next-sentence": lambda: kbz.NextSentence.from_preset(TINY, new_head=True),
+    "translation": lambda: kbz.Translator.from_preset(ASSETS / "translator"),
+    "open-domain-question-answering": lambda: make_collection(make_models()),
+}
+
+
+class NoStage:
+    """Stands in for a model: only what is checked before it is of interest here."""
+
+    def __init__(self, model, **_):
+        self.weights = SimpleNamespace(variables={}, bytes=0)
+
+    def run(self, inputs):
+        return inputs
+
+
+def valid_requests(task):
+    """Two rows for each signature."""
+    rows = verify.hostile_rows(task)[:2]
+    columns = [verify._as_bytes(list(column)) for column in zip(*rows, strict=True)]
+    texts = dict(zip(task.text_specs(), columns, strict=True))
+    examples = [
+        answer_script.example({name: column[i] for name, column in texts.items()}) for i in (0, 1)
+    ]
+    tokens = {
+        name: tf.ones([2] * len(x.shape), tf.int32) for name, x in task.serving_inputs().items()
+    }
+    return {
+        "serving_default": {name: tf.constant(column) for name, column in texts.items()},
+        "examples": {"examples": tf.constant(examples)},
+        "tokens": tokens | {"segment_ids": tf.zeros_like(tokens["segment_ids"])},
+    }
+
+
+def hostile(task, loaded, name, valid):
+    yield from answer_script.hostile_requests(loaded[name], valid)
+    if name == "tokens":
+        in_range = [n for n, allowed in id_ranges(task).items() if allowed]
+        yield from answer_script.hostile_tokens(valid, task.encoder.config.max_tokens, in_range)
+
+
+@contextmanager
+def session_calls(path):
+    """Signature name -> a function that asks it in a session of TensorFlow 1, as a server does.
+
+    `Session.run` would compare shapes with placeholders; a server's session does not.
+    """
+    graph = tf.Graph()
+    with tf.compat.v1.Session(graph=graph) as session:
+        meta = tf.compat.v1.saved_model.loader.load(session, ["serve"], str(path))
+
+        def ask(name, inputs):
+            signature = meta.signature_def[name]
+            options = config_pb2.CallableOptions(
+                feed=[signature.inputs[n].name for n in inputs],
+                fetch=[tensor.name for tensor in signature.outputs.values()],
+            )
+            call = session._make_callable_from_options(options)
+            return call(
+                *(x.numpy() if x.shape.rank else np.array(x.numpy()) for x in inputs.values())
+            )
+
+        yield ask
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_signature_of_every_task_checks_first(name, tmp_path, monkeypatch):
+    task = MAKERS[name]()
+    requests = valid_requests(task)
+    monkeypatch.setattr(signatures, "_Stage", NoStage)
+    monkeypatch.setattr(task, "answer_with", lambda runs, *texts: {"size": tf.size(texts[0])})
+    monkeypatch.setattr(task, "answers", lambda inputs: {"ids": inputs["token_ids"]})
+    graph = signatures.build_serving_graph(task, dtype="float32", freeze=True, attention_groups=1)
+    tf.saved_model.save(graph.module, str(tmp_path), signatures=graph.signatures)
+    audit_saved_model(tmp_path)
+    loaded = tf.saved_model.load(str(tmp_path)).signatures
+    count = 0
+    with session_calls(tmp_path) as ask:
+        for signature, valid in requests.items():
+            assert loaded[signature](**valid)
+            assert ask(signature, valid)
+            for how, inputs in hostile(task, loaded, signature, valid):
+                with pytest.raises(tf.errors.InvalidArgumentError):
+                    loaded[signature](**inputs)
+                    pytest.fail(f"{signature}, {how}: answered")
+                if "dtype" not in how:  # a session's Python looks at that
+                    with pytest.raises(tf.errors.InvalidArgumentError):
+                        ask(signature, inputs)
+                        pytest.fail(f"{signature}, {how}: answered in a session")
+                count += 1
+    assert count >= 20
+
+
+REFUSED = {
+    "serving_default": [
+        ({"text": "hello"}, r"Expected text of the shape \[batch\], got \[\]"),
+        ({"text": [["a", "b"], ["c", "d"]]}, r"Expected text of the shape \[batch\], got \[2 2\]"),
+    ],
+    "examples": [({"examples": "x"}, r"Expected examples of the shape \[batch\], got \[\]")],
+    "tokens": [
+        ({"token_ids": [[5, -1]]}, r"Expected token_ids within the vocabulary: -1 is not in \[0"),
+        ({"token_ids": [[5, 10**9]]}, r"1000000000 is not in \[0, 67\)"),
+        ({"segment_ids": [[0, 2]]}, r"segment_ids within the model's segments: 2 is not in \[0, 2"),
+        ({"padding_mask": [[1, 7]]}, r"padding_mask within 0 \(padding\) and 1 \(a token\): 7"),
+        ({"segment_ids": [[0]]}, r"Expected token_ids, segment_ids, padding_mask of one shape"),
+        ({"segment_ids": [[0, 0]] * 2}, r"of one batch size, got the sizes \[1 2 1\]"),
+        (
+            dict.fromkeys(INPUT_NAMES, [[1] * 49]),
+            r"rows of 1 to 48 tokens, got token_ids of the shape \[1 49\]",
+        ),
+    ],
+}
+
+
+def test_an_export_says_what_it_expected(single):
+    ids = {name: [[1, 1]] for name in INPUT_NAMES}
+    with session_calls(single.export.path) as ask:
+        for name, requests in REFUSED.items():
+            for changed, message in requests:
+                inputs = (ids if name == "tokens" else {}) | changed
+                dtype = tf.int32 if name == "tokens" else tf.string
+                tensors = {key: tf.constant(value, dtype) for key, value in inputs.items()}
+                with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+                    single.loaded.signatures[name](**tensors)
+                with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+                    ask(name, tensors)
+        label = ask("serving_default", {"text": tf.constant(["the card"])})
+    assert len(label[0]) == 1
+
+
+def test_pairs_of_two_batch_sizes(pairs):
+    message = r"Expected text and text_pair of one batch size, got the sizes \[2 1\]"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        pairs.ask(text=["a", "b"], text_pair=["c"])
+
+
+# === The verifier ===
+
+
+def fake(tmp_path, monkeypatch, body):
+    script = tmp_path / "script.py"
+    script.write_text(f"import json, os, signal\ninput()\n{body}\n")
+    monkeypatch.setattr(verify, "_SCRIPT", Path(script))
+    return verify.Verifier()
+
+
+def test_a_crash_is_one_clear_error(tmp_path, monkeypatch):
+    body = """
+print(json.dumps({"answers": {}}), flush=True)
+print(json.dumps({"asking": "tokens, token_ids: a scalar"}), flush=True)
+os.kill(os.getpid(), signal.SIGSEGV)"""
+    with (
+        fake(tmp_path, monkeypatch, body) as verifier,
+        pytest.raises(ExportError, match=r"ends its process \(SIGSEGV\): tokens, token_ids: a sc"),
+    ):
+        verifier._ask({})
+
+
+def test_an_answer_to_a_wrong_request_is_an_error(tmp_path, monkeypatch):
+    def answers(**_):
+        return {}
+
+    def fails(**_):
+        raise tf.errors.InternalError(None, None, "no check")
+
+    def refuses(**_):
+        raise tf.errors.InvalidArgumentError(None, None, "check")
+
+    said = answer_script.check_refusals([("good", refuses, {}), ("x: a scalar", answers, {})])
+    assert said == {"accepted": "x: a scalar", "how": "was answered"}
+    assert answer_script.check_refusals([("y", fails, {})])["how"] == "failed as InternalError"
+    assert answer_script.check_refusals([("z", refuses, {})]) == {"refused": 1}
+    body = f"print(json.dumps({said!r}))"
+    with (
+        fake(tmp_path, monkeypatch, body) as verifier,
+        pytest.raises(ExportError, match=r"with INVALID_ARGUMENT: x: a scalar was answered"),
+    ):
+        verifier._ask({})

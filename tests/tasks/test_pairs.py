@@ -1,0 +1,153 @@
+"""Whether a model takes single texts or pairs: by what it is asked, unless it was trained here."""
+
+import logging
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_bert_zoo as kbz
+from keras_bert_zoo.errors import ConfigError, DataError
+from keras_bert_zoo.export import saved_model
+from keras_bert_zoo.export.verify import hostile_rows
+from keras_bert_zoo.files import SIDE_FILE
+from keras_bert_zoo.tasks.registry import TASKS
+from tests.helpers import ASSETS
+
+# Made by transformers, as an NLI model would be: labels no, maybe, yes, and no side file.
+ELSEWHERE = ASSETS / "bert_classifier"
+FIRST, SECOND = ["a b c", "x", ""], ["c b", "y z a b", "a"]
+PAIRS = (FIRST, SECOND)
+
+
+def regressor():
+    return kbz.TextRegressor.from_preset(ELSEWHERE, new_head=True, max_length=16)
+
+
+MAKERS = {
+    "classification": lambda: kbz.TextClassifier.load(ELSEWHERE, max_length=16),
+    "regression": regressor,
+}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_model_from_elsewhere_takes_what_it_is_given(name):
+    task = MAKERS[name]()
+    assert task.pair is None
+    logits = {"pair": task.predict_logits(PAIRS), "single": task.predict_logits(FIRST)}
+    assert np.abs(logits["pair"] - logits["single"]).max() > 1e-4
+    for kind, x in [("pair", PAIRS), ("single", FIRST)] * 2:
+        expected = task.answers(tf.constant(logits[kind]))
+        got = task.predict(x)
+        np.testing.assert_allclose(got["score"], expected["score"], atol=1e-5)
+    graphs = dict(task._traced)
+    assert set(graphs) == {True, False}
+    assert all(graph.experimental_get_tracing_count() == 1 for _, graph in graphs.values())
+    y = ["no", "yes", "maybe"] if name == "classification" else [0.0, 1.0, 2.0]
+    on_pairs, on_single = task.report(PAIRS, y).to_dict(), task.report(FIRST, y).to_dict()
+    assert on_pairs != on_single
+    losses = [task.evaluate(x, y, verbose=0)["loss"] for x in (PAIRS, FIRST)]
+    assert losses[0] != losses[1]
+    with pytest.raises(DataError, match="A tuple holds the two lists of a pair, got 3"):
+        task.predict((FIRST, SECOND, FIRST))
+    batches = tf.data.Dataset.from_tensor_slices(PAIRS).batch(2)
+    with pytest.raises(DataError, match=r"set `task.pair = True`: two parts might be"):
+        task.predict(batches)
+    task.pair = True
+    np.testing.assert_allclose(
+        task.predict(batches)["score"], task.predict(PAIRS)["score"], atol=1e-6
+    )
+    np.testing.assert_allclose(task.predict_logits(batches), logits["pair"], atol=1e-5)
+
+
+def test_what_a_model_was_trained_on_is_remembered(tmp_path):
+    task = MAKERS["classification"]()
+    task.save(tmp_path / "unknown")
+    assert "pair" not in (tmp_path / "unknown" / SIDE_FILE).read_text()
+    assert kbz.TextClassifier.load(tmp_path / "unknown").pair is None
+    task.fit(FIRST, ["no", "yes", "no"], epochs=1, verbose=0)
+    assert task.pair is False
+    task.save(tmp_path / "single")
+    task = kbz.TextClassifier.load(tmp_path / "single")
+    assert task.pair is False
+    y = ["no", "yes", "no"]
+    for ask in (task.predict, task.predict_logits):
+        with pytest.raises(DataError, match="Expected single texts for a model .* got pairs"):
+            ask(PAIRS)
+    for measure in (task.evaluate, task.report):
+        with pytest.raises(DataError, match="Expected single texts for a model .* got pairs"):
+            measure(PAIRS, y)
+    task.pair = True
+    for ask in (task.predict, task.predict_logits):
+        with pytest.raises(DataError, match="Expected pairs of texts, a tuple of two lists, for"):
+            ask(FIRST)
+    with pytest.raises(DataError, match=r"got single texts.*set `task.pair = None`"):
+        task.evaluate(tf.data.Dataset.from_tensor_slices((FIRST, y)).batch(2))
+    task.pair = None
+    assert len(task.predict(FIRST)["label"]) == len(task.predict(PAIRS)["label"]) == 3
+
+
+def test_side_files_of_earlier_versions():
+    """They said False of models that had never been trained, too."""
+    task = MAKERS["classification"]()
+    for side, pair in [
+        ({}, None),
+        ({"pair": False, "training": {}}, None),
+        ({"pair": False, "training": {"epochs": 1}}, False),
+        ({"pair": True, "training": {}}, True),
+    ]:
+        task._restore(side)
+        assert task.pair is pair
+
+
+def test_every_task_says_whether_it_takes_pairs():
+    takes = {name: classes().takes_pairs for name, classes in task_classes().items()}
+    assert {name for name, pairs in takes.items() if pairs is None} == set(MAKERS)
+    assert {name for name, pairs in takes.items() if pairs} == {
+        "next-sentence",
+        "question-answering",
+    }
+
+
+def task_classes():
+    import importlib
+
+    return {
+        name: lambda where=where: getattr(
+            importlib.import_module(f"keras_bert_zoo.tasks.{where[0]}"), where[1]
+        )
+        for name, where in TASKS.items()
+    }
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_an_export_of_pairs(name, tmp_path):
+    task = MAKERS[name]()
+    export = task.export(tmp_path / "model", pair=True)  # compared without this package
+    assert export.texts == len(hostile_rows(task, pair=True))
+    assert task.pair is None
+    serve = tf.saved_model.load(str(export.path)).signatures["serving_default"]
+    got = serve(text=tf.constant(FIRST), text_pair=tf.constant(SECOND))
+    np.testing.assert_allclose(got["score"], task.predict(PAIRS)["score"], atol=1e-5)
+
+
+def test_a_doubtful_export_is_not_silent(caplog):
+    task = MAKERS["classification"]()
+    with caplog.at_level(logging.WARNING, "keras_bert_zoo"):
+        saved_model._check_pair(task, None)
+    assert "The export takes single texts: whether this model was trained on pairs" in caplog.text
+    assert "pair=True, on the command line --pairs" in caplog.text
+    caplog.clear()
+    task.pair = True
+    with caplog.at_level(logging.WARNING, "keras_bert_zoo"):
+        saved_model._check_pair(task, None)
+        saved_model._check_pair(task, True)
+        assert not caplog.text
+        saved_model._check_pair(task, False)
+    assert "takes single texts, but this model was trained on pairs of texts" in caplog.text
+    with pytest.raises(ConfigError, match="`pair` must be True, False or None, got 'yes'"):
+        saved_model._check_pair(task, "yes")
+    reader = kbz.QuestionAnswerer.load(ASSETS / "question_answering")
+    with pytest.raises(ConfigError, match="QuestionAnswerer takes question and context"):
+        saved_model._check_pair(reader, False)
+    saved_model._check_pair(reader, None)
