@@ -1,6 +1,5 @@
 """Requests of another shape, dtype or with unknown ids are refused, by every signature."""
 
-import json
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -95,6 +94,14 @@ def session_calls(path):
         yield ask
 
 
+def refuses(call, *args, **kwargs):
+    try:
+        call(*args, **kwargs)
+    except tf.errors.InvalidArgumentError:
+        return True
+    return False
+
+
 @pytest.mark.parametrize("name", TASKS)
 def test_every_signature_of_every_task_checks_first(name, tmp_path, monkeypatch):
     task = MAKERS[name]()
@@ -112,13 +119,9 @@ def test_every_signature_of_every_task_checks_first(name, tmp_path, monkeypatch)
             assert loaded[signature](**valid)
             assert ask(signature, valid)
             for how, inputs in hostile(task, loaded, signature, valid):
-                with pytest.raises(tf.errors.InvalidArgumentError):
-                    loaded[signature](**inputs)
-                    pytest.fail(f"{signature}, {how}: answered")
-                if "dtype" not in how:  # a session's Python looks at that
-                    with pytest.raises(tf.errors.InvalidArgumentError):
-                        ask(signature, inputs)
-                        pytest.fail(f"{signature}, {how}: answered in a session")
+                assert refuses(loaded[signature], **inputs), (signature, how)
+                # Of dtypes a session's own Python complains.
+                assert "dtype" in how or refuses(ask, signature, inputs), (signature, how)
                 count += 1
     assert count >= 20
 
@@ -137,7 +140,7 @@ REFUSED = {
         ({"segment_ids": [[0]]}, r"Expected token_ids, segment_ids, padding_mask of one shape"),
         ({"segment_ids": [[0, 0]] * 2}, r"of one batch size, got the sizes \[1 2 1\]"),
         (
-            dict.fromkeys(INPUT_NAMES, [[1] * 49]),
+            {key: [[1] * 49] for key in INPUT_NAMES},
             r"rows of 1 to 48 tokens, got token_ids of the shape \[1 49\]",
         ),
     ],
