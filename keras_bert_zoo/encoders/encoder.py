@@ -5,11 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import keras
 
 from keras_bert_zoo.config import EncoderConfig, short
+from keras_bert_zoo.encoders.no_keras_files import (
+    built_flag,
+    check_not_cloned,
+    no_keras_file,
+    refuse_config,
+    refuse_pickle,
+)
 from keras_bert_zoo.errors import CheckpointError, ConfigError
 from keras_bert_zoo.layers.scopes import root_scope
 from keras_bert_zoo.layers.token_layout import Layout, TokenLayout, TokensToBatch
@@ -18,15 +25,6 @@ if TYPE_CHECKING:
     from keras_bert_zoo.text.tokenizer import Tokenizer
 
 INPUT_NAMES = ("token_ids", "segment_ids", "padding_mask")
-
-
-def no_keras_file(name: str) -> str:
-    """What to say where a model is to be written as Keras' own file."""
-    return (
-        f"A {name} is not written as a .keras or .h5 file. `save(DIRECTORY)` writes a Hugging Face "
-        f"directory, which `{name}.from_preset(DIRECTORY)` and transformers read; "
-        '`save_weights("x.weights.h5")` writes the weights alone.'
-    )
 
 
 def encoder_inputs() -> dict[str, keras.KerasTensor]:
@@ -254,13 +252,19 @@ class Encoder(keras.Model):
         """Shares another encoder's tokenizer, without loading it."""
         self._tokenizer, self._find_tokenizer = other._tokenizer, other._find_tokenizer
 
-    def get_config(self) -> dict[str, Any]:
-        """Refuses to be written into a .keras file, which could not be read again.
+    built = built_flag("from_preset")
 
-        Raises:
-            ConfigError: always.
-        """
-        raise ConfigError(no_keras_file(type(self).__name__))
+    def get_config(self) -> NoReturn:
+        """Raises ConfigError: a .keras file could not be read again."""
+        refuse_config(self, "from_preset")
+
+    def __reduce__(self) -> NoReturn:
+        """Raises ConfigError: what is pickled or copied could not be read again."""
+        refuse_pickle(self, "from_preset")
+
+    def _run_through_graph(self, *args: Any, **kwargs: Any) -> Any:
+        check_not_cloned(self, kwargs.get("operation_fn"), "from_preset")
+        return super()._run_through_graph(*args, **kwargs)
 
     def make_parts(self, config: EncoderConfig, *, pooler: bool, dtype: Any) -> Parts:
         """Builds the family's layers; called once, by the constructor.

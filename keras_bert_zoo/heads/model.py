@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import keras
 
-from keras_bert_zoo.encoders.encoder import Encoder, encoder_inputs, no_keras_file
+from keras_bert_zoo.encoders.encoder import Encoder, encoder_inputs
 from keras_bert_zoo.encoders.lora import merged_lora
+from keras_bert_zoo.encoders.no_keras_files import (
+    built_flag,
+    check_not_cloned,
+    refuse_config,
+    refuse_pickle,
+)
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.heads.kinds import head_kind, make_head
 
@@ -165,13 +171,19 @@ class HeadedModel(keras.Model):
     def tokenizer(self, tokenizer: Tokenizer | None) -> None:
         self._tokenizer = tokenizer
 
-    def get_config(self) -> dict[str, Any]:
-        """Refuses to be written into a .keras file, which could not be read again.
+    built = built_flag("from_preset")
 
-        Raises:
-            ConfigError: always.
-        """
-        raise ConfigError(no_keras_file(type(self).__name__))
+    def get_config(self) -> NoReturn:
+        """Raises ConfigError: a .keras file could not be read again."""
+        refuse_config(self, "from_preset")
+
+    def __reduce__(self) -> NoReturn:
+        """Raises ConfigError: what is pickled or copied could not be read again."""
+        refuse_pickle(self, "from_preset")
+
+    def _run_through_graph(self, *args: Any, **kwargs: Any) -> Any:
+        check_not_cloned(self, kwargs.get("operation_fn"), "from_preset")
+        return super()._run_through_graph(*args, **kwargs)
 
     def save(self, directory: str | os.PathLike[str], *, overwrite: bool = True) -> None:
         """Writes a Hugging Face directory, which transformers and `from_preset` read.
