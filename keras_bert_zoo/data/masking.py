@@ -61,6 +61,7 @@ def masked_batches(
     vocabulary_size: int,
     seed: int,
     every_epoch: bool = True,
+    first_epoch: int = 0,
 ) -> tf.data.Dataset:
     """Masks batches of tokens.
 
@@ -73,6 +74,7 @@ def masked_batches(
         vocabulary_size: int. Tokens to take in the place of others.
         seed: int.
         every_epoch: bool. Whether each iteration over the dataset draws anew.
+        first_epoch: int. The epoch that the first iteration is, to resume a run.
 
     Returns:
         A dataset of (inputs, labels): the inputs with `mask_positions`, int32 (B, P), the columns
@@ -85,7 +87,7 @@ def masked_batches(
 
     epochs = tf.data.Dataset.from_tensors(np.int64(0)).repeat()
     if every_epoch:
-        epochs = epoch_number().flat_map(repeated)
+        epochs = epoch_number(first_epoch).flat_map(repeated)
 
     def mask(batch: tuple[Any, ...], epoch: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         inputs, words = batch

@@ -181,6 +181,7 @@ def bucketed_batches(
     shuffle: bool = True,
     megabatch: int = 50,
     first_epoch: int = 0,
+    in_order: bool = False,
 ) -> tf.data.Dataset:
     """Yields batches of row indices, rows of like length together.
 
@@ -196,6 +197,7 @@ def bucketed_batches(
         shuffle: bool. False: rows go from long to short, see `length_order`.
         megabatch: int. Batches that are sorted together. More is less padding and less chance.
         first_epoch: int. The epoch that the first iteration is, to resume a run.
+        in_order: bool. Rows go in their own order, not by length; then nothing is shuffled.
 
     Returns:
         A dataset of int64 (B,) of known cardinality.
@@ -212,8 +214,9 @@ def bucketed_batches(
     if not rows:
         raise DataError("expected at least one row to batch, got none")
     num_batches = -(-rows // batch_size)
-    if not shuffle:
-        dataset = tf.data.Dataset.from_tensor_slices(length_order(lengths)).batch(batch_size)
+    if in_order or not shuffle:
+        order = np.arange(rows) if in_order else length_order(lengths)
+        dataset = tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
         return _sharded_by_data(dataset)
 
     with tf.device("CPU:0"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import keras
 import numpy as np
@@ -17,6 +17,8 @@ from keras_bert_zoo.data.squad import Answer, QuestionExamples
 from keras_bert_zoo.errors import DataError
 from keras_bert_zoo.tasks.answer_spans import span_labels
 from keras_bert_zoo.text.tokenizer import Tokenizer
+from keras_bert_zoo.training.loop import was_validated
+from keras_bert_zoo.training.replicas import SharedUnit
 
 if TYPE_CHECKING:
     from keras_bert_zoo.tasks.question_answerer import QuestionAnswerer
@@ -135,6 +137,8 @@ class SpanLoss(keras.losses.Loss):
     Source: Hugging Face's BertForQuestionAnswering.
     """
 
+    unit: ClassVar[SharedUnit] = "rows"
+
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         """Computes float32 (B,)."""
         logits = tf.transpose(y_pred, [0, 2, 1])  # (B, 2, S)
@@ -171,6 +175,8 @@ class AnswerF1(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Answers the held-out questions."""
+        if not was_validated(logs):
+            return
         report = self._task._report(*self._data, self._batch_size)
         if logs is not None:
             logs["val_f1"] = report.f1

@@ -16,8 +16,12 @@ from keras_bert_zoo.data.pipeline import LabelledRows
 from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.heads.embedder import unit_length
 from keras_bert_zoo.tasks.inputs import as_texts
+from keras_bert_zoo.tasks.keras_model import is_text
 from keras_bert_zoo.tasks.task import Task
-from keras_bert_zoo.training.contrastive import ContrastiveLoss, make_loss
+from keras_bert_zoo.training.contrastive import LOSSES, ContrastiveLoss, make_loss
+from keras_bert_zoo.training.loop import was_validated
+from keras_bert_zoo.training.outputs import Outputs
+from keras_bert_zoo.training.replicas import split_rows
 from keras_bert_zoo.training.retrieval_metrics import (
     RetrievalReport,
     SimilarityReport,
@@ -49,6 +53,7 @@ class GroupTask(Task):
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """Embeds ids; groups of texts, (B, G, S), are taken apart and put together again."""
+        inputs, _ = split_rows(inputs)
         ids = inputs["token_ids"] if isinstance(inputs, Mapping) else None
         if ids is None or len(ids.shape) != 3:
             return super().__call__(inputs, *args, **kwargs)
@@ -125,6 +130,9 @@ class GroupTask(Task):
             return self._fit_loss
         return make_loss("cosent" if self._data_kind == "scored" else "multiple_negatives")
 
+    def _output_kind(self) -> Outputs:
+        return Outputs("other", type(self).__name__, losses=LOSSES)
+
     def _default_metrics(self) -> list[keras.metrics.Metric]:
         return []
 
@@ -171,10 +179,7 @@ class GroupTask(Task):
     def _adopt(self, examples: TextGroups) -> None:
         """Takes nothing over: what is embedded is one text."""
 
-    def _dev_callbacks(
-        self, validation_data: Any, batch_size: int
-    ) -> list[keras.callbacks.Callback]:
-        x, y = validation_data if _is_labelled(validation_data) else (validation_data, None)
+    def _dev_callbacks(self, x: Any, y: Any, batch_size: int) -> list[keras.callbacks.Callback]:
         groups = self._with_scores(self._examples(x), y)
         if _kind(groups) == "texts":
             self._monitored = ("val_loss", "min")
@@ -185,11 +190,10 @@ class GroupTask(Task):
     def _monitor(self) -> tuple[str, str]:
         return self._monitored
 
-    def _validation_batches(self, validation_data: Any, batch_size: int) -> tf.data.Dataset:
+    def _validation_parts(self, validation_data: Any) -> tuple[Any, Any, Any]:
         if _is_labelled(validation_data):
-            x, y = validation_data
-            return self._labelled_batches(x, y, batch_size)
-        return self._labelled_batches(validation_data, None, batch_size)
+            return super()._validation_parts(validation_data)
+        return validation_data, None, None
 
     def report(
         self, x: Any, y: Any = None, *, batch_size: int = 64
@@ -254,6 +258,8 @@ class _Measure(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Adds the measure to the logs."""
+        if not was_validated(logs):
+            return
         report = self._task.report(self._groups, batch_size=self._batch_size)
         if logs is not None:
             logs[f"val_{self._name}"] = getattr(report, self._name)
@@ -276,8 +282,8 @@ def _kind(groups: TextGroups) -> str:
 
 
 def _is_labelled(validation_data: Any) -> bool:
-    """Whether it is (x, y), which a tuple of lists of texts is not."""
-    if not isinstance(validation_data, tuple) or len(validation_data) != 2:
+    """Whether it is (x, y) or (x, y, weights), which a tuple of lists of texts is not."""
+    if not isinstance(validation_data, tuple) or len(validation_data) not in (2, 3):
         return False
     y = validation_data[1]
-    return y is None or not len(y) or not isinstance(next(iter(y)), str | bytes)
+    return y is None or not len(y) or not is_text(list(y))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -25,6 +25,8 @@ from keras_bert_zoo.tasks.entities import Tagging, find_words
 from keras_bert_zoo.tasks.entity_alignment import words_of_entities
 from keras_bert_zoo.tasks.inputs import as_examples
 from keras_bert_zoo.text.tokenizer import Tokenizer
+from keras_bert_zoo.training.loop import was_validated
+from keras_bert_zoo.training.replicas import SharedUnit
 
 _logger = logging.getLogger(__name__)
 
@@ -288,6 +290,8 @@ class CrfLoss(keras.losses.Loss):
         crf: ConditionalRandomField.
     """
 
+    unit: ClassVar[SharedUnit] = "tokens"
+
     def __init__(self, crf: ConditionalRandomField) -> None:
         super().__init__(name="crf_loss")
         self.crf = crf
@@ -333,6 +337,8 @@ class EntityF1(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Measures."""
+        if not was_validated(logs):
+            return
         report = self.task._report(self.examples, self.entities, self.batch_size)
         if logs is not None:
             logs["val_precision"], logs["val_recall"] = report.precision, report.recall

@@ -25,6 +25,7 @@ from keras_bert_zoo.text import ragged_ops
 from keras_bert_zoo.text.offsets import cut
 from keras_bert_zoo.text.tokenizer import Tokenizer
 from keras_bert_zoo.training.lm_metrics import MaskedAccuracy, MaskedLMReport, token_scores
+from keras_bert_zoo.training.outputs import Outputs
 
 _TOKENIZED_AT_ONCE = 1024  # texts; bounds the memory that padding takes while tokenizing
 _SPACES = " \t\n\u2581"  # the last is how SentencePiece writes one
@@ -364,9 +365,17 @@ class MaskedLM(Task):
         return LabelledRows(TokenRows(ids, splits, segments), token_labels=words), documents
 
     def _batches(
-        self, data: LabelledRows, *, batch_size: int, shuffle: bool = True, seed: int = 0
+        self,
+        data: LabelledRows,
+        *,
+        batch_size: int,
+        shuffle: bool = True,
+        seed: int = 0,
+        **options: Any,
     ) -> tf.data.Dataset:
-        batches = super()._batches(data, batch_size=batch_size, shuffle=shuffle, seed=seed)
+        batches = super()._batches(
+            data, batch_size=batch_size, shuffle=shuffle, seed=seed, **options
+        )
         return masked_batches(
             batches,
             self.masking,
@@ -374,9 +383,13 @@ class MaskedLM(Task):
             vocabulary_size=self.tokenizer.vocabulary_size,
             seed=seed,
             every_epoch=shuffle,
+            first_epoch=options.get("first_epoch", 0),
         )
 
     # === Training and measuring ===
+
+    def _output_kind(self) -> Outputs:
+        return Outputs("tokens", type(self).__name__, accuracy=MaskedAccuracy)
 
     def _default_loss(self) -> keras.losses.Loss:
         return keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=NO_LABEL)

@@ -23,6 +23,7 @@ from keras_bert_zoo.tasks.answering import Context, largest_difference
 from keras_bert_zoo.tasks.task import Task
 from keras_bert_zoo.text.tokenizer import Tokenizer
 from keras_bert_zoo.training.choice_metrics import ChoiceReport, choice_report
+from keras_bert_zoo.training.outputs import Outputs
 
 
 class MultipleChoice(Task):
@@ -310,8 +311,11 @@ class MultipleChoice(Task):
             return np.zeros((0, self.num_choices), np.float32)
         data = self._labelled_rows(examples, None)
         batches = self._batches(data, batch_size=batch_size, shuffle=False)
-        logits = keras.Model.predict(self, batches, verbose=verbose)
+        logits = keras.Model.predict(self, self._shared_out(batches), verbose=verbose)
         return restore_order(logits, length_order(data.lengths))
+
+    def _output_kind(self) -> Outputs:
+        return Outputs("label", type(self).__name__, self.num_choices)
 
     def _default_loss(self) -> keras.losses.Loss:
         return keras.losses.SparseCategoricalCrossentropy(from_logits=True)

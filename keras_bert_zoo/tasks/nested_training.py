@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -20,6 +21,7 @@ from keras_bert_zoo.tasks.entity_alignment import words_of_entities
 from keras_bert_zoo.tasks.entity_training import TOKENIZED_AT_ONCE, byte_offsets
 from keras_bert_zoo.tasks.nested_entities import candidate_spans, find_candidates
 from keras_bert_zoo.text.tokenizer import Tokenizer
+from keras_bert_zoo.training.replicas import SharedUnit
 
 _logger = logging.getLogger(__name__)
 
@@ -190,6 +192,8 @@ class SpanLoss(keras.losses.Loss):
     Args:
         types: int, C.
     """
+
+    unit: ClassVar[SharedUnit] = "rows"
 
     def __init__(self, types: int) -> None:
         super().__init__(name="span_loss")

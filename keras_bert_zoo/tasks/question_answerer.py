@@ -33,6 +33,7 @@ from keras_bert_zoo.tasks.files import saved_task_name
 from keras_bert_zoo.tasks.inputs import as_examples
 from keras_bert_zoo.tasks.task import Task
 from keras_bert_zoo.text.tokenizer import Tokenizer
+from keras_bert_zoo.training.outputs import Outputs
 from keras_bert_zoo.training.qa_metrics import (
     QuestionReport,
     Segmentation,
@@ -402,16 +403,16 @@ class QuestionAnswerer(Task):
             stride=self.stride,
         )
 
+    def _output_kind(self) -> Outputs:
+        return Outputs("other", type(self).__name__, accuracy=_span_accuracy)
+
     def _default_loss(self) -> keras.losses.Loss:
         return SpanLoss()
 
     def _default_metrics(self) -> list[Any]:
         return [span_accuracy]
 
-    def _dev_callbacks(
-        self, validation_data: Any, batch_size: int
-    ) -> list[keras.callbacks.Callback]:
-        x, y = validation_data if isinstance(validation_data, tuple) else (validation_data, None)
+    def _dev_callbacks(self, x: Any, y: Any, batch_size: int) -> list[keras.callbacks.Callback]:
         return [AnswerF1(self, *self._references(x, y), batch_size)]
 
     def _monitor(self) -> tuple[str, str]:
@@ -529,6 +530,10 @@ def _answer_texts(y: Any) -> list[list[str]]:
             )
         texts.append(found)
     return texts
+
+
+def _span_accuracy(name: str) -> keras.metrics.Metric:
+    return keras.metrics.MeanMetricWrapper(span_accuracy, name=name)
 
 
 _OPTIONS = ("stride", "max_answer_tokens", "top_k", "null_threshold")

@@ -32,12 +32,14 @@ from keras_bert_zoo.tasks.scores import (
 )
 from keras_bert_zoo.tasks.task import Task
 from keras_bert_zoo.text.tokenizer import Tokenizer
+from keras_bert_zoo.training.arguments import class_weights
 from keras_bert_zoo.training.metrics import (
     ClassificationReport,
     MultiLabelReport,
     classification_report,
     multi_label_report,
 )
+from keras_bert_zoo.training.outputs import OutputKind, Outputs
 from keras_bert_zoo.training.thresholds import check_thresholds, tune_thresholds
 
 MULTI_LABEL = "multi_label_classification"
@@ -256,11 +258,13 @@ class TextClassifier(Task):
             # scikit-learn's formula: every class weighs the same in total.
             present = np.bincount(targets, minlength=count)
             per_class = len(targets) / (count * np.maximum(present, 1))
+        elif not isinstance(class_weight, Mapping):
+            per_class = class_weights(class_weight, count)
         else:
             per_class = np.ones(count)
             for index, weight in self._by_label(class_weight).items():
                 per_class[index] = weight
-        chosen = per_class[targets].astype(np.float32)
+        chosen = class_weights(per_class, count)[targets].astype(np.float32)
         return chosen if weights is None else chosen * weights
 
     def _by_label(self, values: Mapping[Any, Any]) -> dict[int, Any]:
@@ -277,6 +281,10 @@ class TextClassifier(Task):
                 raise ConfigError(f"`class_weight` names {self.labels[index]!r} twice.")
             found[index] = value
         return found
+
+    def _output_kind(self) -> Outputs:
+        kind: OutputKind = "labels" if self.multi_label else "label"
+        return Outputs(kind, type(self).__name__, len(self.label_map))
 
     def _default_loss(self) -> keras.losses.Loss:
         if self.multi_label:

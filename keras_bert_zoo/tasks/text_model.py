@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -19,9 +19,8 @@ from keras_bert_zoo.data.pipeline import (
     restore_order,
     token_batches,
 )
-from keras_bert_zoo.encoders.encoder import INPUT_NAMES, encoder_inputs
+from keras_bert_zoo.encoders.encoder import INPUT_NAMES
 from keras_bert_zoo.errors import ConfigError, DataError
-from keras_bert_zoo.tasks.answering import AnsweringModel
 from keras_bert_zoo.tasks.batches import (
     Labelled,
     evaluation_dataset,
@@ -32,16 +31,15 @@ from keras_bert_zoo.tasks.batches import (
     training_dataset,
 )
 from keras_bert_zoo.tasks.inputs import as_examples, tokenized_dataset
-from keras_bert_zoo.text.tokenizer import Tokenizer
-from keras_bert_zoo.training.loop import default_optimizer, run_fit
+from keras_bert_zoo.tasks.keras_model import DEFAULT_LEARNING_RATE, TrainableModel
+from keras_bert_zoo.tasks.probing import probe_task
+from keras_bert_zoo.tasks.rows import packed_rows, part_of
+from keras_bert_zoo.training.arguments import as_callbacks, check_arguments
+from keras_bert_zoo.training.loop import default_optimizer, run_fit, sets_the_rate
 from keras_bert_zoo.training.optimizers import AdamW
-from keras_bert_zoo.training.probe import probe_head
-
-_TOKENIZED_AT_ONCE = 2048  # texts; bounds the memory that padding takes while tokenizing
-_FEATURE_BATCH = 256
 
 
-class TextModel(AnsweringModel):
+class TextModel(TrainableModel):
     """A model that is trained and measured on text.
 
     For training a task says how examples become rows of tokens with labels (`_prepared`,
@@ -62,8 +60,6 @@ class TextModel(AnsweringModel):
         super().__init__(*args, **kwargs)
         self.training_record: dict[str, Any] = {}
         self.column_options: dict[str, Any] = {}
-        self._compiled_by_caller = False
-        self._measures_default = True
 
     # === Text to batches ===
 
@@ -81,17 +77,26 @@ class TextModel(AnsweringModel):
         """
         return packed_rows(self.tokenizer, texts, text_pairs, max_length=self.max_length)
 
-    def _batches(
-        self, data: LabelledRows, *, batch_size: int, shuffle: bool = True, seed: int = 0
-    ) -> tf.data.Dataset:
-        """Batches of tokenized examples, as the model and its loss take them."""
-        indices = bucketed_batches(data.lengths, batch_size=batch_size, seed=seed, shuffle=shuffle)
+    def _batches(self, data: LabelledRows, *, batch_size: int, **options: Any) -> tf.data.Dataset:
+        """Batches of tokenized examples, as the model and its loss take them.
+
+        `options` are those of `bucketed_batches`; `shuffle=True, in_order=True` trains on rows as
+        they come.
+        """
+        indices = bucketed_batches(data.lengths, batch_size=batch_size, **options)
         return token_batches(data, indices, pad_id=self.tokenizer.pad_token_id)
 
-    def _labelled_batches(self, x: Any, y: Any, batch_size: int) -> tf.data.Dataset:
-        """Batches to measure on, in order of length."""
+    def _labelled_batches(
+        self,
+        x: Any,
+        y: Any,
+        batch_size: int,
+        sample_weight: Any = None,
+        steps: int | None = None,
+    ) -> tf.data.Dataset:
+        """Batches to measure on, in order of length; only some of them, in their own order."""
         if is_batched(x):
-            if y is not None:
+            if y is not None or sample_weight is not None:
                 raise ConfigError("A dataset brings its own labels and weights: give `x` alone.")
             self._check_takes_batches(x)
             dataset = evaluation_dataset(x, self._string_batch)
@@ -99,12 +104,38 @@ class TextModel(AnsweringModel):
             first = dataset.element_spec[0]
             if not isinstance(first, dict):
                 self._check_number_of_texts(2 if isinstance(first, tuple) else 1)
-            return batches
+        else:
+            examples, targets = self._prepared(x, y)
+            if self.takes_pairs is None:
+                self._check_number_of_texts(1 if examples.text_pairs is None else 2)
+            weights = self._sample_weights(targets, None, sample_weight)
+            data = self._labelled_rows(examples, targets, weights)
+            batches = self._batches(
+                data, batch_size=batch_size, shuffle=False, in_order=steps is not None
+            )
+        return self._shared_out(batches if steps is None else batches.take(steps))
+
+    def _one_batch(
+        self,
+        x: Any,
+        y: Any,
+        sample_weight: Any,
+        class_weight: Any = None,
+        *,
+        training: bool = False,
+    ) -> tuple[Any, ...]:
         examples, targets = self._prepared(x, y)
-        if self.takes_pairs is None:
-            self._check_number_of_texts(1 if examples.text_pairs is None else 2)
-        data = self._labelled_rows(examples, targets)
-        return self._batches(data, batch_size=batch_size, shuffle=False)
+        weights = self._sample_weights(targets, class_weight, sample_weight)
+        data = self._labelled_rows(examples, targets, weights)
+        batches = self._batches(
+            data,
+            batch_size=len(data),
+            shuffle=training,
+            in_order=True,
+            seed=int(self.optimizer.iterations) if training else 0,
+        )
+        batch: tuple[Any, ...] = next(iter(batches))
+        return batch
 
     def _targets(self, y: Any, examples: Any) -> Any:
         """Labels of examples as `_labelled_rows` takes them, checked."""
@@ -175,38 +206,6 @@ class TextModel(AnsweringModel):
 
     # === Training and answering ===
 
-    def _default_loss(self) -> Any:
-        raise NotImplementedError(f"{type(self).__name__} must define `_default_loss`.")
-
-    def _default_metrics(self) -> list[Any]:
-        raise NotImplementedError(f"{type(self).__name__} must define `_default_metrics`.")
-
-    def compile(
-        self, optimizer: Any = None, loss: Any = None, *, metrics: Any = None, **kwargs: Any
-    ) -> None:
-        """Configures training, as `keras.Model.compile` does.
-
-        Args:
-            optimizer: Keras optimizer, or None for AdamW at a constant 2e-5. `fit` compiles with a
-                warm-up and a decay fitted to its steps when `compile` was not called.
-            loss: Keras loss on logits, or None for the task's own.
-            metrics: list of Keras metrics on logits, or None for the task's own.
-            **kwargs: passed on to Keras.
-        """
-        self._compile(AdamW(2e-5) if optimizer is None else optimizer, loss, metrics, **kwargs)
-        self._compiled_by_caller = True
-        self._measures_default = metrics is None
-
-    def _compile(
-        self, optimizer: Any, loss: Any = None, metrics: Any = None, **kwargs: Any
-    ) -> None:
-        super().compile(
-            optimizer=optimizer,
-            loss=self._default_loss() if loss is None else loss,
-            metrics=self._default_metrics() if metrics is None else metrics,
-            **kwargs,
-        )
-
     def fit(
         self,
         x: Any,
@@ -224,8 +223,15 @@ class TextModel(AnsweringModel):
         patience: int | None = None,
         probe_epochs: int = 0,
         seed: int = 0,
-        callbacks: Sequence[keras.callbacks.Callback] = (),
+        callbacks: Any = (),
         verbose: Any = "auto",
+        shuffle: bool = True,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_split: float = 0.0,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: Any = 1,
     ) -> keras.callbacks.History:
         """Fine-tunes on text.
 
@@ -239,14 +245,17 @@ class TextModel(AnsweringModel):
                 tf.data.Dataset, a `keras.utils.PyDataset`, or a generator.
             y: labels, one per text, as the task takes them: list, NumPy array or pandas Series;
                 None when `x` is Examples with labels, or comes in batches.
-            validation_data: (x, y), or Examples with labels.
+            validation_data: (x, y), (x, y, sample_weight), Examples with labels, or batches.
             batch_size: int. Texts per step, over all devices.
             epochs: int.
-            learning_rate: float. The peak of the schedule.
+            learning_rate: float. The peak of the schedule. With a callback that sets the rate
+                (LearningRateScheduler, ReduceLROnPlateau) there is no schedule: the rate is
+                constant until the callback sets it.
             warmup_fraction: float in [0, 1]. Share of the steps in which the rate rises.
             weight_decay: float. Biases and LayerNorm are left out.
             global_clipnorm: float or None. Gradients are scaled down to this global L2 norm.
-            class_weight: dict from label (or id) to float, or "balanced"; single-label only.
+            class_weight: dict from label (or id) to float, a list or array with one number a
+                label, in their order, or "balanced"; single-label only.
             sample_weight: float, one per text.
             patience: int or None. Epochs without improvement on `validation_data` before training
                 stops; None: never.
@@ -257,51 +266,104 @@ class TextModel(AnsweringModel):
                 follow `keras.utils.set_random_seed`.
             callbacks: Keras callbacks.
             verbose: as in Keras.
+            shuffle: bool. False: batches take the texts in their order; of no account for a
+                dataset.
+            initial_epoch: int. The epoch at which an earlier run is taken up: the schedule and the
+                order of the batches go on from there.
+            steps_per_epoch: int or None. Steps of an epoch; None: one pass. For more than one pass
+                the data is repeated.
+            validation_split: float in [0, 1). Share of the texts, the last ones, to validate on;
+                not with `validation_data`, nor with datasets.
+            validation_steps: int or None. Batches to validate on, the first ones; None: all.
+            validation_batch_size: int or None. None: as `batch_size`.
+            validation_freq: int, or a list of epochs from 1 on, in which to validate.
 
         Returns:
             keras.callbacks.History.
 
         Raises:
             DataError: labels that are unknown or do not fit the texts.
-            ConfigError: options that contradict each other.
+            ConfigError: options that are out of their range or contradict each other.
         """
-        if epochs < 1:
-            raise ConfigError(f"`epochs` must be at least 1, got {epochs}.")
-        x, callbacks = self._training_data(x, callbacks, seed)
+        check_arguments(
+            batch_size=batch_size,
+            epochs=epochs,
+            learning_rate=learning_rate,
+            warmup_fraction=warmup_fraction,
+            weight_decay=weight_decay,
+            global_clipnorm=global_clipnorm,
+            patience=patience,
+            probe_epochs=probe_epochs,
+            seed=seed,
+            shuffle=shuffle,
+            initial_epoch=initial_epoch,
+            steps_per_epoch=steps_per_epoch,
+            validation_split=validation_split,
+            validation_steps=validation_steps,
+            validation_batch_size=validation_batch_size,
+            validation_freq=validation_freq,
+        )
+        x, callbacks = self._training_data(x, as_callbacks(callbacks), seed if shuffle else None)
         if isinstance(x, tf.data.Dataset):
             if y is not None or class_weight is not None or sample_weight is not None:
                 raise ConfigError("A dataset brings its own labels and weights: give `x` alone.")
             if probe_epochs:
                 raise ConfigError("`probe_epochs` needs texts in memory, not a dataset.")
+            if validation_split and validation_data is None:
+                raise ConfigError(
+                    "`validation_split` needs texts in memory, not a dataset: pass "
+                    "`validation_data`, made with the dataset's `take` and `skip`."
+                )
             batches = self._tokenized(x)
             first = x.element_spec[0]
             if not isinstance(first, dict) and self.takes_pairs is None:
                 self.pair = isinstance(first, tuple)
         else:
+            if validation_split and validation_data is None:
+                x, y, sample_weight, validation_data = self._split(
+                    x, y, sample_weight, validation_split
+                )
             examples, targets = self._prepared(x, y)
             weights = self._sample_weights(targets, class_weight, sample_weight)
             self._adopt(examples)
             data = self._labelled_rows(examples, targets, weights)
             if probe_epochs:
-                self._probe(data, probe_epochs)
-            batches = self._batches(data, batch_size=batch_size, seed=seed)
+                probe_task(self, data, probe_epochs)
+            batches = self._batches(
+                data,
+                batch_size=batch_size,
+                seed=seed,
+                in_order=not shuffle,
+                first_epoch=initial_epoch,
+            )
+        steps = max(0, int(batches.cardinality()))
+        if steps_per_epoch is not None:
+            if batches.cardinality() != tf.data.INFINITE_CARDINALITY:
+                batches = batches.repeat()
+            steps = steps_per_epoch
         validation = None
         if validation_data is not None:
-            validation = self._validation_batches(validation_data, batch_size)
+            x, y, weights = self._validation_parts(validation_data)
+            size = validation_batch_size or batch_size
+            validation = self._labelled_batches(x, y, size, weights, validation_steps)
             if self._measures_default:
-                callbacks = [*self._dev_callbacks(validation_data, batch_size), *callbacks]
+                callbacks = [*self._dev_callbacks(x, y, size), *callbacks]
         if not self._compiled_by_caller:
             # Anew for every call: the schedule of an earlier one has run out.
             with self._scope():  # where the optimizer's variables must be created, too
                 optimizer = default_optimizer(
-                    batches,
+                    steps,
                     epochs=epochs,
                     learning_rate=learning_rate,
                     warmup_fraction=warmup_fraction,
                     weight_decay=weight_decay,
                     global_clipnorm=global_clipnorm,
+                    initial_epoch=initial_epoch,
+                    constant=any(map(sets_the_rate, callbacks)),
                 )
                 self._compile(optimizer)
+        batches = self._shared_out(batches)
+        self._build_shared(batches)
         self.training_record = {}  # of these weights nothing is known until the run has ended
         history = run_fit(
             self,
@@ -313,37 +375,21 @@ class TextModel(AnsweringModel):
             epochs=epochs,
             callbacks=callbacks,
             verbose=verbose,
+            initial_epoch=initial_epoch,
+            steps_per_epoch=steps_per_epoch,
+            validation_freq=validation_freq,
         )
         self.training_record = {
-            "steps": len(history.epoch) * max(0, int(batches.cardinality())),
+            "steps": len(history.epoch) * steps,
             "epochs": len(history.epoch),
-            "batch_size": batch_size,
-            "seed": seed,
+            "batch_size": int(batch_size),
+            "seed": int(seed),
             "history": {
                 name: [float(v) if np.isfinite(v) else None for v in values]  # JSON has no NaN
                 for name, values in history.history.items()
             },
         }
         return history
-
-    def _probe(self, data: LabelledRows, epochs: int) -> None:
-        if not self.can_probe:
-            raise ConfigError(f"`probe_epochs` is not possible for a {type(self).__name__}.")
-        with self._scope():
-            inputs = encoder_inputs()
-            pooled = self.encoder.pooled_outputs(inputs, token_layout=self.token_layout)
-            unlabelled = LabelledRows(data.rows)
-            batches = self._batches(unlabelled, batch_size=_FEATURE_BATCH, shuffle=False)
-            features = keras.Model(inputs, pooled).predict(batches, verbose=0)
-            features = restore_order(features, length_order(data.lengths)).astype(np.float32)
-            probe_head(
-                self.head,
-                features,
-                cast(np.ndarray, data.labels),
-                self.loss if self._compiled_by_caller else self._default_loss(),
-                epochs=epochs,
-                sample_weight=data.weights,
-            )
 
     def evaluate(
         self,
@@ -352,6 +398,10 @@ class TextModel(AnsweringModel):
         *,
         batch_size: int = 64,
         verbose: Any = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        return_dict: bool = False,
         **kwargs: Any,
     ) -> Any:
         """Computes the loss and the compiled metrics; see `report` for a full account.
@@ -361,24 +411,38 @@ class TextModel(AnsweringModel):
             y: as in `fit`.
             batch_size: int.
             verbose: as in Keras.
-            **kwargs: `return_dict=False` for a list; and what Keras passes when `fit` evaluates.
+            sample_weight: float, one per text; of the loss, and of `weighted_metrics`.
+            steps: int or None. Batches to measure on, the first ones; None: all.
+            callbacks: Keras callbacks.
+            return_dict: bool. Whether to name the figures.
+            **kwargs: what Keras passes when `fit` evaluates.
 
         Returns:
-            dict, name -> float.
+            as Keras: float, the loss; or with metrics a list, the loss first; or with
+            `return_dict=True` a dict, name -> float.
 
         Raises:
             DataError: labels that are unknown or do not fit the texts.
+            ConfigError: an argument that is out of its range or unknown.
         """
         if "_use_cached_eval_dataset" in kwargs:  # Keras' own call, from within `fit`
-            return super().evaluate(x, y, verbose=verbose, **kwargs)
-        return_dict = kwargs.pop("return_dict", True)
+            return super().evaluate(
+                x, y, verbose=verbose, callbacks=callbacks, return_dict=return_dict, **kwargs
+            )
         if kwargs:
             raise ConfigError(f"`evaluate` does not take {', '.join(map(repr, kwargs))}.")
-        batches = self._labelled_batches(x, y, batch_size)
+        check_arguments(batch_size=batch_size, steps=steps)
+        batches = self._labelled_batches(x, y, batch_size, sample_weight, steps)
         if not self.compiled:
             with self._scope():
-                self._compile(AdamW(2e-5))
-        return super().evaluate(batches, verbose=verbose, return_dict=return_dict)
+                self._compile(AdamW(DEFAULT_LEARNING_RATE))
+        self._build_shared(batches)
+        return super().evaluate(
+            batches,
+            verbose=verbose,
+            callbacks=as_callbacks(callbacks),
+            return_dict=return_dict,
+        )
 
     def predict_logits(self, x: Any, *, batch_size: int = 64, verbose: Any = 0) -> np.ndarray:
         """Computes logits of texts.
@@ -404,7 +468,7 @@ class TextModel(AnsweringModel):
             spec = x.element_spec
             if not isinstance(spec, dict):
                 self._check_batch(spec if isinstance(spec, tuple) else (spec,))
-            batches = self._tokenized(x, labelled=False)
+            batches = self._shared_out(self._tokenized(x, labelled=False))
             return np.asarray(keras.Model.predict(self, batches, verbose=verbose))
         examples = as_examples(x)
         self._check_number_of_texts(1 if examples.text_pairs is None else 2)
@@ -412,18 +476,39 @@ class TextModel(AnsweringModel):
             return np.zeros((0, self.output_shape[-1]), np.float32)
         rows = self.tokenize_rows(examples.texts, examples.text_pairs)
         batches = self._batches(LabelledRows(rows), batch_size=batch_size, shuffle=False)
-        logits = keras.Model.predict(self, batches, verbose=verbose)
+        logits = keras.Model.predict(self, self._shared_out(batches), verbose=verbose)
         return restore_order(logits, length_order(rows.lengths))
 
-    def _validation_batches(self, validation_data: Any, batch_size: int) -> tf.data.Dataset:
-        if isinstance(validation_data, tuple):
-            x, y = validation_data
-            return self._labelled_batches(x, y, batch_size)
-        return self._labelled_batches(validation_data, None, batch_size)
+    def _split(
+        self, x: Any, y: Any, sample_weight: Any, share: float
+    ) -> tuple[Any, Any, Any, tuple[Any, Any, Any]]:
+        """The first examples to train on, and the last ones, as Keras splits them."""
+        examples = self._examples(x)
+        count = len(examples)
+        first = int(count * (1.0 - share))
+        if not 0 < first < count:
+            raise ConfigError(
+                f"`validation_split={share}` of {count} examples leaves none to "
+                f"{'train' if not first else 'validate'} on."
+            )
+        train, held_out = range(first), range(first, count)
+        parts = [(part_of(y, rows), part_of(sample_weight, rows)) for rows in (train, held_out)]
+        held = (examples.subset(held_out), *parts[1])
+        return examples.subset(train), *parts[0], held
 
-    def _dev_callbacks(
-        self, validation_data: Any, batch_size: int
-    ) -> list[keras.callbacks.Callback]:
+    def _validation_parts(self, validation_data: Any) -> tuple[Any, Any, Any]:
+        """`validation_data` as texts, labels or None, and weights or None."""
+        if isinstance(validation_data, tuple):
+            if len(validation_data) not in (2, 3):
+                raise DataError(
+                    "Expected `validation_data` of (x, y) or (x, y, sample_weight), got "
+                    f"{len(validation_data)} parts."
+                )
+            x, y, *weights = validation_data
+            return x, y, weights[0] if weights else None
+        return validation_data, None, None
+
+    def _dev_callbacks(self, x: Any, y: Any, batch_size: int) -> list[keras.callbacks.Callback]:
         """Callbacks that measure more of the held-out data than Keras metrics can."""
         return []
 
@@ -444,45 +529,6 @@ class TextModel(AnsweringModel):
                 f"`sample_weight` must hold one number per text: expected shape ({len(targets)},), "
                 f"got {weights.shape}."
             )
+        if not np.isfinite(weights).all():
+            raise DataError("`sample_weight` must hold finite numbers, got NaN or infinity.")
         return weights
-
-    def _scope(self) -> Any:
-        """The scope of the strategy that this model's variables were created under."""
-        return self.distribute_strategy.scope()
-
-
-def packed_rows(
-    tokenizer: Tokenizer,
-    texts: Sequence[str],
-    text_pairs: Sequence[str] | None = None,
-    *,
-    max_length: int,
-) -> TokenRows:
-    """Tokenizes texts, some at a time, into packed rows.
-
-    Args:
-        tokenizer: Tokenizer.
-        texts: list of str or bytes.
-        text_pairs: list of the same length, or None.
-        max_length: int, tokens of a row.
-
-    Returns:
-        TokenRows.
-    """
-    ids, segments, lengths = [], [], []
-    for begin in range(0, len(texts), _TOKENIZED_AT_ONCE):
-        part: Any = list(texts[begin : begin + _TOKENIZED_AT_ONCE])
-        if text_pairs is not None:
-            part = (part, list(text_pairs[begin : begin + _TOKENIZED_AT_ONCE]))
-        batch = tokenizer(part, max_length=max_length)
-        mask = batch["padding_mask"].numpy().astype(bool)
-        ids.append(batch["token_ids"].numpy()[mask])
-        segments.append(batch["segment_ids"].numpy()[mask])
-        lengths.append(mask.sum(axis=1))
-    empty = [np.zeros(0, np.int32)]
-    splits = np.concatenate([[0], np.cumsum(np.concatenate(lengths or empty))])
-    return TokenRows(
-        np.concatenate(ids or empty),
-        splits.astype(np.int64),
-        np.concatenate(segments or empty),
-    )

@@ -26,6 +26,7 @@ from keras_bert_zoo.tasks.scores import (
 from keras_bert_zoo.tasks.task import Task
 from keras_bert_zoo.text.tokenizer import Tokenizer
 from keras_bert_zoo.training.metrics import RegressionReport, regression_report
+from keras_bert_zoo.training.outputs import Outputs
 
 
 class TextRegressor(Task):
@@ -187,6 +188,9 @@ class TextRegressor(Task):
         return tf.debugging.assert_all_finite(
             tf.cast(y, tf.float32), "Targets must be finite numbers."
         )
+
+    def _output_kind(self) -> Outputs:
+        return Outputs("number", type(self).__name__)
 
     def _default_loss(self) -> keras.losses.Loss:
         if self.activation == "linear":

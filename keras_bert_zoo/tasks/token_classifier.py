@@ -26,6 +26,7 @@ from keras_bert_zoo.tasks.entity_alignment import aligned_entities
 from keras_bert_zoo.tasks.entity_decoders import EntityDecoder, SpanDecoder, TagDecoder
 from keras_bert_zoo.tasks.entity_training import (
     EntityF1,
+    TagAccuracy,
     answer_by_size,
     as_entity_examples,
     batch_sizes,
@@ -37,6 +38,7 @@ from keras_bert_zoo.tasks.tagger_parts import check_nested, load_tagger, new_hea
 from keras_bert_zoo.tasks.task import Task
 from keras_bert_zoo.text.tokenizer import Tokenizer
 from keras_bert_zoo.training.entity_metrics import EntityReport, entity_report
+from keras_bert_zoo.training.outputs import OutputKind, Outputs
 
 
 class TokenClassifier(Task):
@@ -353,16 +355,18 @@ class TokenClassifier(Task):
 
     # === Training and measuring ===
 
+    def _output_kind(self) -> Outputs:
+        kind: OutputKind = "other" if self.nested or self.crf is not None else "tokens"
+        accuracy = None if self.nested else TagAccuracy
+        return Outputs(kind, type(self).__name__, len(self._tags), accuracy)
+
     def _default_loss(self) -> keras.losses.Loss:
         return self.decoder.loss()
 
     def _default_metrics(self) -> list[keras.metrics.Metric]:
         return self.decoder.metrics()
 
-    def _dev_callbacks(
-        self, validation_data: Any, batch_size: int
-    ) -> list[keras.callbacks.Callback]:
-        x, y = validation_data if isinstance(validation_data, tuple) else (validation_data, None)
+    def _dev_callbacks(self, x: Any, y: Any, batch_size: int) -> list[keras.callbacks.Callback]:
         return [EntityF1(self, x, y, batch_size)]
 
     def _monitor(self) -> tuple[str, str]:

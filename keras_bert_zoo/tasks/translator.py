@@ -22,8 +22,8 @@ from keras_bert_zoo.heads.decoder import TransformerDecoder
 from keras_bert_zoo.layers.token_layout import TokensToBatch
 from keras_bert_zoo.presets.io import find_preset, load_tokenizer
 from keras_bert_zoo.tasks.inputs import as_examples
+from keras_bert_zoo.tasks.rows import packed_rows
 from keras_bert_zoo.tasks.task import Task
-from keras_bert_zoo.tasks.text_model import packed_rows
 from keras_bert_zoo.tasks.translator_files import (
     MOST_BEAMS,
     copy_decoder,
@@ -40,6 +40,7 @@ from keras_bert_zoo.training.bleu import (
     translation_report,
 )
 from keras_bert_zoo.training.lm_metrics import MaskedAccuracy
+from keras_bert_zoo.training.outputs import Outputs
 from keras_bert_zoo.training.token_loss import SmoothedTokenLoss
 
 # Beyond these, scores of long translations leave the range of the search.
@@ -417,9 +418,9 @@ class Translator(Task):
         return packed_rows(self.target_tokenizer, texts, max_length=self.max_target_length + 1)
 
     def _batches(  # type: ignore[override]
-        self, data: ParallelRows, *, batch_size: int, shuffle: bool = True, seed: int = 0
+        self, data: ParallelRows, *, batch_size: int, **options: Any
     ) -> tf.data.Dataset:
-        indices = bucketed_batches(data.lengths, batch_size=batch_size, seed=seed, shuffle=shuffle)
+        indices = bucketed_batches(data.lengths, batch_size=batch_size, **options)
         return parallel_batches(
             data,
             indices,
@@ -429,6 +430,9 @@ class Translator(Task):
 
     def _adopt(self, examples: Examples) -> None:
         """Nothing: translations are not asked for."""
+
+    def _output_kind(self) -> Outputs:
+        return Outputs("tokens", type(self).__name__, accuracy=MaskedAccuracy)
 
     def _default_loss(self) -> keras.losses.Loss:
         return SmoothedTokenLoss(self.label_smoothing)

@@ -12,43 +12,72 @@ from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.training.optimizers import AdamW, WarmupLinearDecay
 
 
+def sets_the_rate(callback: keras.callbacks.Callback) -> bool:
+    """Whether a callback is one of Keras' that set the optimizer's learning rate."""
+    return isinstance(
+        callback, keras.callbacks.LearningRateScheduler | keras.callbacks.ReduceLROnPlateau
+    )
+
+
+def was_validated(logs: Any) -> bool:
+    """Whether an epoch's logs have held-out data in them; see `validation_freq` of Keras."""
+    return logs is None or "val_loss" in logs
+
+
 def default_optimizer(
-    batches: tf.data.Dataset,
+    steps_per_epoch: int,
     *,
     epochs: int,
     learning_rate: float,
     warmup_fraction: float,
     weight_decay: float,
     global_clipnorm: float | None,
+    initial_epoch: int = 0,
+    constant: bool = False,
 ) -> AdamW:
     """AdamW with a linear warm-up and a linear decay to zero over all steps of a run.
 
     Args:
-        batches: one epoch of batches, of known cardinality.
+        steps_per_epoch: int. Below 1: unknown.
         epochs: int.
         learning_rate: float. The peak.
         warmup_fraction: float in [0, 1]. Share of the steps in which the rate rises.
         weight_decay: float.
         global_clipnorm: float or None.
+        initial_epoch: int. The epoch at which the run goes on.
+        constant: bool. A constant rate, which callbacks may set.
 
     Returns:
         AdamW.
 
     Raises:
-        ConfigError: the number of steps is unknown, or `warmup_fraction` is out of range.
+        ConfigError: the number of steps is unknown.
     """
-    if not 0 <= warmup_fraction <= 1:
-        raise ConfigError(f"`warmup_fraction` must be in [0, 1], got {warmup_fraction}.")
-    steps = epochs * int(batches.cardinality())
-    if steps < 1:
-        raise ConfigError(
-            "The number of steps of this dataset is unknown, and the schedule needs it: call "
-            "`compile` first, or apply tf.data.experimental.assert_cardinality."
+    rate: Any = float(learning_rate)
+    if not constant:
+        steps = epochs * steps_per_epoch
+        if steps < 1:
+            raise ConfigError(
+                "The number of steps of this dataset is unknown, and the schedule needs it: pass "
+                "`steps_per_epoch`, call `compile` first, or apply "
+                "tf.data.experimental.assert_cardinality."
+            )
+        rate = WarmupLinearDecay(
+            rate,
+            total_steps=steps,
+            warmup_steps=int(warmup_fraction * steps),
+            first_step=initial_epoch * steps_per_epoch,
         )
-    schedule = WarmupLinearDecay(
-        learning_rate, total_steps=steps, warmup_steps=int(warmup_fraction * steps)
-    )
-    return AdamW(schedule, weight_decay, global_clipnorm=global_clipnorm)
+    return AdamW(rate, weight_decay, global_clipnorm=global_clipnorm)
+
+
+class BestEpoch(keras.callbacks.EarlyStopping):
+    """Keeps the weights of the best epoch, among those that held-out data was measured in."""
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Compares the epoch with the best."""
+        if logs and self.monitor in logs:
+            super().on_epoch_end(epoch, logs)
 
 
 def run_fit(
@@ -62,6 +91,7 @@ def run_fit(
     epochs: int,
     callbacks: Sequence[keras.callbacks.Callback],
     verbose: Any,
+    **options: Any,
 ) -> keras.callbacks.History:
     """Runs Keras' `fit` such that the weights of the best epoch are what remains.
 
@@ -75,6 +105,7 @@ def run_fit(
         epochs: int.
         callbacks: Keras callbacks.
         verbose: as in Keras.
+        **options: more for Keras' `fit`.
 
     Returns:
         keras.callbacks.History.
@@ -85,7 +116,7 @@ def run_fit(
     """
     keeper = None
     if validation is not None:
-        keeper = keras.callbacks.EarlyStopping(
+        keeper = BestEpoch(
             monitor[0],
             mode=monitor[1],
             patience=epochs if patience is None else patience,
@@ -101,6 +132,7 @@ def run_fit(
             callbacks=[*callbacks, *([] if keeper is None else [keeper])],
             verbose=verbose,
             shuffle=False,  # is for arrays; these batches come shuffled
+            **options,
         )
     except KeyboardInterrupt:
         if keeper is not None and keeper.best_weights is not None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
 
 from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.training.arguments import check_arguments
 
 # Substrings of variable names without weight decay: biases, and LayerNorm's scale and shift
 # (google-research/bert, optimization.py).
@@ -33,10 +34,16 @@ class AdamW(keras.optimizers.AdamW):
         **kwargs: as for `keras.optimizers.AdamW`. `amsgrad` is not supported.
 
     Raises:
-        ConfigError: `amsgrad=True`.
+        ConfigError: `amsgrad=True`, or a number out of its range.
+
+    Attributes:
+        clips_sums: bool. Whether it clips what the gradients of all replicas add up to, not those
+            of each replica by themselves.
 
     Source: arXiv 1711.05101.
     """
+
+    clips_sums: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -51,6 +58,10 @@ class AdamW(keras.optimizers.AdamW):
     ) -> None:
         if kwargs.get("amsgrad"):
             raise ConfigError("`amsgrad=True` is not supported by AdamW's fused kernel.")
+        if isinstance(learning_rate, int | float):
+            check_arguments(learning_rate=learning_rate)
+            learning_rate = float(learning_rate)
+        check_arguments(weight_decay=weight_decay, global_clipnorm=global_clipnorm)
         super().__init__(
             learning_rate=learning_rate,
             weight_decay=weight_decay,
@@ -93,7 +104,21 @@ class AdamW(keras.optimizers.AdamW):
     def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
         """Does nothing: `update_step` decays, so that one pass serves both."""
 
+    def _clips_sums(self) -> bool:
+        """Whether gradients are clipped here, as one of several replicas."""
+        replica = tf.distribute.get_replica_context()
+        several = replica is not None and replica.num_replicas_in_sync > 1
+        return several and bool(self.clipnorm or self.global_clipnorm or self.clipvalue)
+
+    def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> list[Any]:
+        if self._clips_sums():  # added up already, to be clipped
+            return list(grads_and_vars)
+        return list(super()._all_reduce_sum_gradients(grads_and_vars))
+
     def _clip_gradients(self, grads: Sequence[Any]) -> list[Any]:
+        if self._clips_sums():
+            added = super()._all_reduce_sum_gradients([(grad, grad) for grad in grads])
+            grads = [grad for grad, _ in added]
         if not self.global_clipnorm:
             return list(super()._clip_gradients(grads))
         merged = [_merge_rows(g) if isinstance(g, tf.IndexedSlices) else g for g in grads]
@@ -116,6 +141,7 @@ class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
         learning_rate: float. The peak.
         total_steps: int. Training steps; the rate is 0 from here on.
         warmup_steps: int. Steps of the rise.
+        first_step: int. The step at which a run goes on: step 0 of the optimizer.
 
     Call arguments:
         step: int, or a scalar tensor.
@@ -129,8 +155,16 @@ class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
     Source: google-research/bert, optimization.py.
     """
 
-    def __init__(self, learning_rate: float, *, total_steps: int, warmup_steps: int = 0) -> None:
+    def __init__(
+        self,
+        learning_rate: float,
+        *,
+        total_steps: int,
+        warmup_steps: int = 0,
+        first_step: int = 0,
+    ) -> None:
         super().__init__()
+        check_arguments(learning_rate=learning_rate)
         if total_steps < 1 or not 0 <= warmup_steps <= total_steps:
             raise ConfigError(
                 "Expected 0 <= `warmup_steps` <= `total_steps` and `total_steps` >= 1, got "
@@ -139,10 +173,11 @@ class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
         self.learning_rate = learning_rate
         self.total_steps = total_steps
         self.warmup_steps = warmup_steps
+        self.first_step = first_step
 
     def __call__(self, step: Any) -> tf.Tensor:
         """Returns the rate at `step`."""
-        step = tf.cast(step, tf.float32)
+        step = tf.cast(step, tf.float32) + float(self.first_step)
         # The first step is number 0: counting it as the first of the rise keeps it from being lost.
         rise = (step + 1.0) / float(self.warmup_steps + 1)
         fall = (self.total_steps - step) / float(max(1, self.total_steps - self.warmup_steps))
@@ -154,4 +189,5 @@ class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
             "learning_rate": self.learning_rate,
             "total_steps": self.total_steps,
             "warmup_steps": self.warmup_steps,
+            "first_step": self.first_step,
         }

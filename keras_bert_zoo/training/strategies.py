@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import tensorflow as tf
 
 from keras_bert_zoo.errors import ConfigError
@@ -25,8 +27,14 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     if name == "default":
         return tf.distribute.get_strategy()
     if name == "mirrored":
-        kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
-        return tf.distribute.MirroredStrategy(
-            [device.name for device in tf.config.list_logical_devices(kind)]
-        )
+        return _mirrored()
     raise ConfigError(f"Strategy {name!r} is unknown. Expected one of: {', '.join(STRATEGIES)}.")
+
+
+@functools.cache
+def _mirrored() -> tf.distribute.Strategy:
+    # One for all: collectives of a second one would be taken for those of the first.
+    kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+    return tf.distribute.MirroredStrategy(
+        [device.name for device in tf.config.list_logical_devices(kind)]
+    )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
 
 from keras_bert_zoo.data.pipeline import NO_LABEL
+from keras_bert_zoo.training.replicas import SharedUnit
 
 __all__ = ["SmoothedTokenLoss"]
 
@@ -19,6 +20,8 @@ class SmoothedTokenLoss(keras.losses.Loss):
         label_smoothing: float in [0, 1). Share of the probability that is wanted on all tokens
             alike; 0.1 is usual (arXiv 1706.03762, section 5.4).
     """
+
+    unit: ClassVar[SharedUnit] = "tokens"
 
     def __init__(self, label_smoothing: float = 0.1, **kwargs: Any) -> None:
         super().__init__(**{"name": "smoothed_token_loss"} | kwargs)

@@ -107,7 +107,7 @@ def test_training_learns_and_a_saved_task_answers_the_same(tmp_path):
     assert after.tokens == before.tokens > 34
     assert after.rows == 34
     assert after.perplexity == pytest.approx(np.exp(after.loss))
-    measured = task.evaluate(texts, batch_size=64, verbose=0)
+    measured = task.evaluate(texts, batch_size=64, verbose=0, return_dict=True)
     assert measured["loss"] == pytest.approx(after.loss, rel=1e-4)
     assert measured["accuracy"] == pytest.approx(after.accuracy)
     mistakes = task.mistakes(texts)

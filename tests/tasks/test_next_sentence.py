@@ -54,7 +54,9 @@ def test_training_learns_and_a_saved_task_answers_the_same(tmp_path):
     task.fit(pairs, validation_data=pairs, epochs=20, batch_size=8, learning_rate=5e-3, verbose=0)
     report = task.report(pairs)
     assert report.accuracy > 0.9
-    assert report.accuracy == pytest.approx(task.evaluate(pairs, verbose=0)["accuracy"])
+    assert report.accuracy == pytest.approx(
+        task.evaluate(pairs, verbose=0, return_dict=True)["accuracy"]
+    )
     assert 0 <= task.report(sentence_pairs(DOCUMENTS, seed=0)).accuracy <= 1
     answers = task.predict(PAIRS)
     assert {name: (v.shape, v.dtype.name) for name, v in answers.items()} == {

@@ -187,7 +187,7 @@ def test_training_learns_and_measures_whole_questions(trained):
     assert task.null_threshold is not None  # as there are questions without an answer
     learned = task.training_record["history"]["val_f1"]
     assert max(learned) > 0.65 > 0.5 > learned[0]
-    assert task.evaluate(data)["span_accuracy"] > 0.35
+    assert task.evaluate(data, return_dict=True)["span_accuracy"] > 0.35
     task.null_threshold = 0.0
     before = task.report(data)
     assert before.segmentation == "words"

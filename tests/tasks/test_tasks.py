@@ -87,10 +87,10 @@ def test_save_and_load_lose_nothing(tmp_path, make, targets):
 
 def test_training_learns():
     task = make_classifier()
-    before = task.evaluate(TEXTS, LABELS, verbose=0)["loss"]
+    before = task.evaluate(TEXTS, LABELS, verbose=0, return_dict=True)["loss"]
     task = make_classifier()
     train(task, epochs=60, batch_size=8, learning_rate=1e-2)
-    after = task.evaluate(TEXTS, LABELS, verbose=0)
+    after = task.evaluate(TEXTS, LABELS, verbose=0, return_dict=True)
     assert after["loss"] < before / 2
     assert after["accuracy"] == 1.0
     assert task.predict(["c b", "z"])["label"].tolist() == ["abc", "xyz"]
@@ -155,8 +155,10 @@ def test_datasets_of_strings_train_and_evaluate_like_lists():
     batches = tf.data.Dataset.from_tensor_slices((TEXTS, LABELS)).batch(4)
     task = make_classifier()
     task.fit(batches, validation_data=batches, epochs=1, verbose=0)
-    from_lists = task.evaluate(TEXTS, LABELS, verbose=0)
-    assert task.evaluate(batches, verbose=0) == pytest.approx(from_lists, abs=1e-6)
+    from_lists = task.evaluate(TEXTS, LABELS, verbose=0, return_dict=True)
+    assert task.evaluate(batches, verbose=0, return_dict=True) == pytest.approx(
+        from_lists, abs=1e-6
+    )
     logits = task.predict_logits(tf.data.Dataset.from_tensor_slices(TEXTS).batch(3))
     np.testing.assert_allclose(logits, task.predict_logits(TEXTS), atol=1e-6)
 
@@ -187,7 +189,7 @@ def test_integers_that_are_names_are_names():
 def test_a_dataset_with_an_unknown_label_names_it():
     batches = tf.data.Dataset.from_tensor_slices((["a"], ["abd"])).batch(1)
     with pytest.raises(tf.errors.InvalidArgumentError, match="abd"):
-        make_classifier().evaluate(batches, verbose=0)
+        make_classifier().evaluate(batches, verbose=0, return_dict=True)
 
 
 def test_the_best_weights_are_kept_and_patience_stops():
@@ -196,7 +198,9 @@ def test_the_best_weights_are_kept_and_patience_stops():
     task.compile(keras.optimizers.SGD(0.5))
     history = train(task, validation_data=(TEXTS, LABELS), epochs=30, patience=3)
     accuracies = history.history["val_accuracy"]
-    assert task.evaluate(TEXTS, LABELS, verbose=0)["accuracy"] == pytest.approx(max(accuracies))
+    assert task.evaluate(TEXTS, LABELS, verbose=0, return_dict=True)["accuracy"] == pytest.approx(
+        max(accuracies)
+    )
 
 
 class Interrupt(keras.callbacks.Callback):
@@ -220,7 +224,7 @@ class Interrupt(keras.callbacks.Callback):
 @pytest.mark.slow
 def test_another_fit_trains_again_and_evaluating_before_changes_nothing():
     task = make_classifier()
-    task.evaluate(TEXTS, LABELS, verbose=0)
+    task.evaluate(TEXTS, LABELS, verbose=0, return_dict=True)
     assert train(task).history["loss"]
     assert float(task.optimizer.learning_rate) < 1e-4  # the schedule of 1e-3 has come down
     before = task.get_weights()
@@ -232,7 +236,7 @@ def test_the_best_epoch_is_kept_with_metrics_of_the_callers_own():
     task = make_classifier()
     task.compile(keras.optimizers.SGD(0.5), metrics=[keras.metrics.CategoricalAccuracy("own")])
     history = train(task, validation_data=(TEXTS, LABELS), epochs=4).history["val_loss"]
-    loss = task.evaluate(TEXTS, LABELS, verbose=0)["loss"]
+    loss = task.evaluate(TEXTS, LABELS, verbose=0, return_dict=True)["loss"]
     assert loss == pytest.approx(min(history), rel=1e-4)
 
 
@@ -309,7 +313,7 @@ def test_refuses_what_does_not_fit(x, y, message):
 def test_unknown_labels_name_their_line():
     examples = Examples(["a", "b"], labels=["abc", "nope"], rows=[2, 7], path="dev.csv")
     with pytest.raises(DataError, match=r"'nope' \(first at dev\.csv:7"):
-        make_classifier().evaluate(examples, verbose=0)
+        make_classifier().evaluate(examples, verbose=0, return_dict=True)
 
 
 @pytest.mark.parametrize("targets", [["one", 2.0], [float("nan"), 1.0]])

@@ -211,7 +211,7 @@ def test_training_learns_and_keeps_the_best_epoch(tmp_path):
     assert task.report(pairs).mrr_at_10 == pytest.approx(max(history["val_mrr_at_10"]))
     assert task.training_record["epochs"] == 20
     scores = [0.1 * i for i in range(8)]  # of another kind than what it was trained on
-    loss = task.evaluate(pairs, scores, verbose=0)["loss"]
+    loss = task.evaluate(pairs, scores, verbose=0, return_dict=True)["loss"]
     unit = [vectors(task, column) for column in pairs]
     expected = CoSENTLoss()(np.array(scores, np.float32), np.stack(unit, axis=1))
     assert loss == pytest.approx(float(expected), rel=1e-4)
@@ -490,6 +490,6 @@ def test_losses_of_ones_own(tiny):
         train(task, (ANCHORS, POSITIVES), loss="cosine")
     with pytest.raises(DataError, match="CosineSimilarityLoss takes pairs of texts with scores"):
         train(task, (ANCHORS, POSITIVES))
-    results = task.evaluate((ANCHORS, POSITIVES), [0.5] * 8, verbose=0)
+    results = task.evaluate((ANCHORS, POSITIVES), [0.5] * 8, verbose=0, return_dict=True)
     u, v = vectors(task, ANCHORS), vectors(task, POSITIVES)
     assert results["loss"] == pytest.approx(np.mean(((u * v).sum(axis=1) - 0.5) ** 2), abs=1e-5)

@@ -184,8 +184,8 @@ def test_training_learns(trained):
     assert answers["translation"].tolist() == PAIRS[1][:4]
     assert answers["score"].shape == (4,)
     assert answers["score"].max() < 0
-    assert trained.evaluate(PAIRS, verbose=0)["accuracy"] > 0.99
-    assert trained.evaluate(PAIRS[0], PAIRS[1], verbose=0)["accuracy"] > 0.99
+    assert trained.evaluate(PAIRS, verbose=0, return_dict=True)["accuracy"] > 0.99
+    assert trained.evaluate(PAIRS[0], PAIRS[1], verbose=0, return_dict=True)["accuracy"] > 0.99
     assert trained.predict(PAIRS)["translation"].tolist() == PAIRS[1]  # pairs: the texts are asked
     assert trained.training_record["epochs"] == 30
 

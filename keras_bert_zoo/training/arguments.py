@@ -1,0 +1,148 @@
+"""The ranges of what training takes, in one place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_bert_zoo.errors import ConfigError
+
+__all__ = ["as_callbacks", "check_arguments", "check_optimizer", "class_weights"]
+
+
+def check_arguments(**values: Any) -> None:
+    """Checks arguments of training and measuring by their names.
+
+    >>> check_arguments(epochs=3, learning_rate=2e-5)
+
+    Args:
+        **values: name -> value, names of `_RULES`.
+
+    Raises:
+        ConfigError: values out of their range, all of them in one message.
+    """
+    wrong = []
+    for name, value in values.items():
+        expected, fits = _RULES[name]
+        if not fits(value):
+            wrong.append(f"`{name}` must be {expected}, got {value!r}")
+    first, last = values.get("initial_epoch"), values.get("epochs")
+    if not wrong and first is not None and last is not None and first >= last:
+        wrong.append(f"`initial_epoch` must be below `epochs`, {last}, got {first!r}")
+    if wrong:
+        raise ConfigError("; ".join(wrong) + ".")
+
+
+def check_optimizer(optimizer: Any) -> Any:
+    """Returns a Keras optimizer; of its own or by its name.
+
+    Raises:
+        ConfigError: none of Keras', or one with a learning rate below 0 or that is not a number.
+    """
+    try:
+        found = keras.optimizers.get(optimizer)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"Expected a Keras optimizer or the name of one, got {optimizer!r}."
+        ) from error
+    rate = found.learning_rate if found is not None else 0.0
+    rate = float(keras.ops.convert_to_numpy(rate))
+    if not (math.isfinite(rate) and rate >= 0):
+        raise ConfigError(
+            f"The optimizer's `learning_rate` must be a number of at least 0, got {rate}."
+        )
+    return found
+
+
+def as_callbacks(callbacks: Any) -> list[keras.callbacks.Callback]:
+    """Callbacks in the forms that Keras takes: none, one, a list, or a CallbackList.
+
+    Raises:
+        ConfigError: something else among them.
+    """
+    if callbacks is None:
+        return []
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        return list(callbacks.callbacks)
+    if isinstance(callbacks, keras.callbacks.Callback):
+        return [callbacks]
+    found = list(keras.tree.flatten(callbacks))
+    for callback in found:
+        if not isinstance(callback, keras.callbacks.Callback):
+            raise ConfigError(f"`callbacks` must be Keras callbacks, got {callback!r} among them.")
+    return found
+
+
+def class_weights(weights: Any, count: int) -> np.ndarray:
+    """Weights of labels as float64 (count,), in the order of the labels.
+
+    Raises:
+        ConfigError: other than one finite number of at least 0 for each label.
+    """
+    try:
+        found = np.asarray(weights, np.float64)
+    except (TypeError, ValueError):
+        found = np.zeros(0)
+    if found.shape != (count,) or not np.isfinite(found).all() or (found < 0).any():
+        raise ConfigError(
+            f"`class_weight` must give each of the {count} labels a number of at least 0: a dict "
+            f'from labels, a list in their order, or "balanced"; got {weights!r}.'
+        )
+    return found
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _integer(least: int, *, optional: bool = False) -> tuple[str, Callable[[Any], bool]]:
+    return (
+        f"an integer of at least {least}{' or None' if optional else ''}",
+        lambda value: (optional and value is None) or (_is_integer(value) and value >= least),
+    )
+
+
+def _number(
+    expected: str, fits: Callable[[float], bool], *, optional: bool = False
+) -> tuple[str, Callable[[Any], bool]]:
+    def check(value: Any) -> bool:
+        if value is None:
+            return optional
+        number = isinstance(value, int | float | np.integer | np.floating)
+        return (
+            number and not isinstance(value, bool) and math.isfinite(value) and fits(float(value))
+        )
+
+    return f"{expected}{' or None' if optional else ''}", check
+
+
+def _is_frequency(value: Any) -> bool:
+    if isinstance(value, Sequence | set) and not isinstance(value, str):
+        return bool(value) and all(_is_integer(item) and item >= 1 for item in value)
+    return _is_integer(value) and value >= 1
+
+
+# Name -> what it must be, and whether a value is that.
+_RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "batch_size": _integer(1),
+    "epochs": _integer(1),
+    "initial_epoch": _integer(0),
+    "probe_epochs": _integer(0),
+    "patience": _integer(0, optional=True),
+    "steps": _integer(1, optional=True),
+    "steps_per_epoch": _integer(1, optional=True),
+    "validation_steps": _integer(1, optional=True),
+    "validation_batch_size": _integer(1, optional=True),
+    "validation_freq": ("an integer of at least 1, or a list of epochs from 1 on", _is_frequency),
+    "validation_split": _number("a number from 0 to below 1", lambda value: 0 <= value < 1),
+    "learning_rate": _number("a number of at least 0", lambda value: value >= 0),
+    "warmup_fraction": _number("a number from 0 to 1", lambda value: 0 <= value <= 1),
+    "weight_decay": _number("a number of at least 0", lambda value: value >= 0),
+    "global_clipnorm": _number("a number above 0", lambda value: value > 0, optional=True),
+    "seed": ("an integer", _is_integer),
+    "shuffle": ("True or False", lambda value: isinstance(value, bool | np.bool_)),
+}

@@ -1,0 +1,251 @@
+"""Keras' metrics on what a task's model gives: logits, and labels as ids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.training.outputs import Outputs, keras_name
+
+__all__ = ["OnLogits", "resolve_metrics"]
+
+Convert = Callable[[Any, Any], tuple[Any, Any]]
+
+_BINARY = (
+    "AUC", "Precision", "Recall", "PrecisionAtRecall", "RecallAtPrecision",
+    "SensitivityAtSpecificity", "SpecificityAtSensitivity", "TruePositives", "TrueNegatives",
+    "FalsePositives", "FalseNegatives", "BinaryAccuracy", "BinaryCrossentropy", "F1Score",
+    "FBetaScore",
+)  # fmt: skip
+_ONE_HOT = (
+    "CategoricalAccuracy", "TopKCategoricalAccuracy", "CategoricalCrossentropy",
+    "CategoricalHinge", "AUC", "Precision", "Recall", "F1Score", "FBetaScore",
+)  # fmt: skip
+_IDS = (
+    "SparseCategoricalAccuracy",
+    "SparseTopKCategoricalAccuracy",
+    "SparseCategoricalCrossentropy",
+)
+_NUMBERS = (
+    "MeanSquaredError", "RootMeanSquaredError", "MeanAbsoluteError", "MeanAbsolutePercentageError",
+    "MeanSquaredLogarithmicError", "LogCoshError", "R2Score", "PearsonCorrelation",
+    "ConcordanceCorrelation",
+)  # fmt: skip
+_RAW = ("CategoricalHinge", "Hinge", "SquaredHinge")  # margins, not probabilities
+
+
+class OnLogits(keras.metrics.Metric):
+    """A metric of Keras' on logits and labels as they are here.
+
+    Args:
+        metric: keras.metrics.Metric.
+        convert: makes of labels and logits what the metric takes.
+        name: str.
+    """
+
+    def __init__(self, metric: keras.metrics.Metric, convert: Convert, name: str) -> None:
+        super().__init__(name=name)
+        self.metric = metric
+        self.convert = convert
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Takes a batch into account."""
+        y_true, y_pred = self.convert(y_true, tf.cast(y_pred, tf.float32))
+        self.metric.update_state(y_true, y_pred, sample_weight=sample_weight)
+
+    def result(self) -> Any:
+        """The metric's; that of a single column as a scalar."""
+        value = tf.convert_to_tensor(self.metric.result())
+        return value[0] if value.shape == (1,) else value
+
+    def reset_state(self) -> None:
+        """Begins anew."""
+        self.metric.reset_state()
+
+
+def resolve_metrics(metrics: Any, outputs: Outputs) -> list[Any]:
+    """Makes what `compile` was given for metrics fit a model's outputs.
+
+    With two labels, metrics of binary classification are of the probability of the second; with
+    several labels a text, of each label's probability. "accuracy" is the task's own. Metrics that
+    are no classes of Keras' get labels and logits as they are; so do its metrics on probabilities
+    that were made with `from_logits=True`, or with a threshold of 0: a logit's.
+
+    Args:
+        metrics: list of str, functions, classes or objects; or a dict of such.
+        outputs: Outputs.
+
+    Returns:
+        list of what Keras takes.
+
+    Raises:
+        ConfigError: a metric that does not fit, with what to do.
+    """
+    return [_resolved(metric, outputs) for metric in keras.tree.flatten(metrics)]
+
+
+def _resolved(metric: Any, outputs: Outputs) -> Any:
+    if isinstance(metric, str) and metric.lower() in ("accuracy", "acc"):
+        return _accuracy(metric, outputs)
+    name = keras_name(metric, keras.metrics)
+    if name is None:
+        if isinstance(metric, str):
+            raise ConfigError(f"Metric {metric!r} is unknown: expected a name of Keras' metrics.")
+        return metric
+    if name in ("Mean", "Sum", "Metric", "MeanMetricWrapper"):
+        return metric
+    made = isinstance(metric, keras.metrics.Metric)
+    title = metric if isinstance(metric, str) else metric.name if made else None
+    if outputs.kind == "number":
+        if name not in _NUMBERS:
+            raise _refused(name, outputs, f"it gives a number; take one of {', '.join(_NUMBERS)}")
+        found = metric if made else getattr(keras.metrics, name)()
+        return found if title is None else _named(found, title)
+    if outputs.kind == "tokens" and name == "SparseCategoricalAccuracy":
+        return _accuracy(title or "accuracy", outputs)
+    if outputs.kind in ("tokens", "other"):
+        raise _refused(name, outputs, "take a metric of your own, or `report`")
+    choose = _for_label if outputs.kind == "label" else _for_labels
+    return choose(name, metric if made else None, title, outputs)
+
+
+def _accuracy(title: str, outputs: Outputs) -> Any:
+    if outputs.kind == "label":
+        return keras.metrics.SparseCategoricalAccuracy(name=title)
+    if outputs.kind == "labels":  # on logits: probability 0.5 is logit 0
+        return keras.metrics.BinaryAccuracy(name=title, threshold=0.0)
+    if outputs.accuracy is None:
+        other = "mean_absolute_error" if outputs.kind == "number" else "`report`"
+        raise _refused("accuracy", outputs, f"it has no such thing; take {other}")
+    return outputs.accuracy(title)
+
+
+def _for_label(name: str, metric: Any, title: str | None, outputs: Outputs) -> Any:
+    """A metric for labels that exclude each other."""
+    two = outputs.count == 2
+    options: dict[str, Any] = {}
+    config = {} if metric is None else metric.get_config()
+    _check_scalar(name, config)
+    columns = any(
+        config.get(option) not in (None, False)
+        for option in ("average", "class_id", "top_k", "multi_label", "num_labels")
+    )
+    convert: Convert
+    if name in _IDS:
+        logits = config.get("from_logits", name != "SparseCategoricalCrossentropy")
+        convert = _as_they_are if logits else _ids
+    elif name in _BINARY and two and not columns:
+        convert = _second_logit if _on_logits(config) else _second
+        if name in ("F1Score", "FBetaScore"):
+            options = {"threshold": 0.5}
+    elif name in _ONE_HOT:
+        if metric is None:
+            if name in ("F1Score", "FBetaScore"):
+                options = {"average": "macro"}
+            elif name == "AUC":
+                options = {"multi_label": True, "num_labels": outputs.count}
+        if name in ("Precision", "Recall") and not columns:
+            raise _refused(
+                name,
+                outputs,
+                f"of {outputs.count} labels it is not said which; pass `class_id=...`, or take "
+                "`F1Score(average='macro')` or `report`",
+            )
+        raw = name in _RAW or _on_logits(config)
+        convert = _one_hot(outputs.count, raw=raw)
+    else:
+        fix = f"of {outputs.count} labels; `report` gives more" if name in _BINARY else (
+            f"take one of {', '.join((*_IDS, *_ONE_HOT))}"
+        )  # fmt: skip
+        raise _refused(name, outputs, fix)
+    return _adapted(name, metric, options, convert, title)
+
+
+def _for_labels(name: str, metric: Any, title: str | None, outputs: Outputs) -> Any:
+    """A metric for any number of labels a text."""
+    if name not in (*_BINARY, *_RAW) or name == "CategoricalHinge":
+        raise _refused(name, outputs, f"take one of {', '.join(_BINARY)}")
+    options: dict[str, Any] = {}
+    config = {} if metric is None else metric.get_config()
+    _check_scalar(name, config, of_all=True)
+    if metric is None and name in ("F1Score", "FBetaScore"):
+        options = {"average": "macro", "threshold": 0.5}
+    elif metric is None and name == "AUC":
+        options = {"multi_label": True, "num_labels": outputs.count}
+    convert = _as_they_are if name in _RAW or _on_logits(config) else _sigmoid
+    return _adapted(name, metric, options, convert, title)
+
+
+def _adapted(
+    name: str, metric: Any, options: dict[str, Any], convert: Convert, title: str | None
+) -> Any:
+    found = getattr(keras.metrics, name)(**options) if metric is None else metric
+    title = title or found.name
+    return _named(found, title) if convert is _as_they_are else OnLogits(found, convert, title)
+
+
+def _named(metric: Any, title: str) -> Any:
+    metric.name = title
+    return metric
+
+
+def _on_logits(config: dict[str, Any]) -> bool:
+    """Whether a metric was made for logits: it says so, or decides at 0."""
+    if config.get("from_logits"):
+        return True
+    thresholds = config.get("thresholds", config.get("threshold"))
+    if isinstance(thresholds, list | tuple) and len(thresholds) == 1:
+        thresholds = thresholds[0]
+    return isinstance(thresholds, int | float) and thresholds == 0
+
+
+def _check_scalar(name: str, config: dict[str, Any], *, of_all: bool = False) -> None:
+    """Raises ConfigError for a metric that is not one number, or decides otherwise than a model."""
+    if name not in ("F1Score", "FBetaScore") or not config:
+        return
+    if config.get("average") is None:
+        raise ConfigError(
+            f"{name}(average=None) gives a number a label: pass `average='macro'`, or see `report`."
+        )
+    if of_all and config.get("threshold") is None:
+        raise ConfigError(f"{name}(threshold=None) takes one label a text: pass `threshold=0.5`.")
+
+
+def _refused(name: str, outputs: Outputs, fix: str) -> ConfigError:
+    return ConfigError(f"{name} is no metric for a {outputs.task}: {fix}.")
+
+
+def _as_they_are(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
+    return y_true, y_pred
+
+
+def _ids(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
+    return y_true, tf.nn.softmax(y_pred)
+
+
+def _sigmoid(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
+    return y_true, tf.sigmoid(y_pred)
+
+
+def _second(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
+    return _column(y_true), tf.nn.softmax(y_pred)[:, 1:]
+
+
+def _second_logit(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
+    return _column(y_true), y_pred[:, 1:] - y_pred[:, :1]
+
+
+def _column(y_true: Any) -> Any:
+    return tf.reshape(tf.cast(y_true, tf.float32), [-1, 1])
+
+
+def _one_hot(count: int, *, raw: bool) -> Convert:
+    def convert(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
+        rows = tf.one_hot(tf.reshape(tf.cast(y_true, tf.int32), [-1]), count)
+        return rows, y_pred if raw else tf.nn.softmax(y_pred)
+
+    return convert

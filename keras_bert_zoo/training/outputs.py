@@ -1,0 +1,223 @@
+"""What a task's model gives, for the losses that are named or made by Keras.
+
+Keras takes a loss or metric by its name for one of probabilities. Models here give logits, and
+labels as ids: taken as it is, "sparse_categorical_crossentropy" would train on numbers that are no
+probabilities and say nothing. See `training.keras_metrics` for metrics.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import keras
+import tensorflow as tf
+
+from keras_bert_zoo.data.pipeline import NO_LABEL
+from keras_bert_zoo.errors import ConfigError
+
+__all__ = ["FunctionLoss", "OneHotLoss", "OutputKind", "Outputs", "keras_name", "resolve_loss"]
+
+OutputKind = Literal["label", "labels", "number", "tokens", "other"]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a model's outputs are, and the labels they are compared with.
+
+    Args:
+        kind: "label": logits (B, C) and ids (B,); "labels": logits (B, C) and rows of 0 and 1;
+            "number": (B, 1); "tokens": logits (B, S, C) and ids (B, S), `NO_LABEL` where there is
+            none; "other": what only the task's own losses take.
+        task: str. The task's name, for messages.
+        count: int. C of labels.
+        accuracy: makes the metric that "accuracy" means, by the name it gets; None: there is none.
+        losses: name -> the task's own losses.
+    """
+
+    kind: OutputKind
+    task: str
+    count: int = 0
+    accuracy: Callable[[str], keras.metrics.Metric] | None = None
+    losses: Mapping[str, Callable[[], keras.losses.Loss]] = field(default_factory=dict)
+
+
+# Keras' losses that a task of a kind takes; "*": they are made of logits by `from_logits`.
+_LOSSES: dict[str, tuple[str, ...]] = {
+    "label": (
+        "SparseCategoricalCrossentropy*",
+        "CategoricalCrossentropy*",
+        "CategoricalFocalCrossentropy*",
+        "CategoricalHinge",
+    ),
+    "labels": ("BinaryCrossentropy*", "BinaryFocalCrossentropy*", "Hinge", "SquaredHinge"),
+    "number": (
+        "MeanSquaredError",
+        "MeanAbsoluteError",
+        "MeanAbsolutePercentageError",
+        "MeanSquaredLogarithmicError",
+        "Huber",
+        "LogCosh",
+    ),
+    "tokens": ("SparseCategoricalCrossentropy*",),
+    "other": (),
+}
+_CROSSENTROPY = {
+    "label": "SparseCategoricalCrossentropy",
+    "labels": "BinaryCrossentropy",
+    "tokens": "SparseCategoricalCrossentropy",
+}
+_ALIASES = {
+    "bce": "BinaryCrossentropy",
+    "kld": "KLDivergence",
+    "mae": "MeanAbsoluteError",
+    "mse": "MeanSquaredError",
+    "mape": "MeanAbsolutePercentageError",
+    "msle": "MeanSquaredLogarithmicError",
+    "logcosh": "LogCosh",
+}
+_HINTS = {
+    "label": "its labels exclude each other",
+    "labels": "any number of its labels apply to a text",
+    "number": "it gives a number",
+    "tokens": "it gives logits of tokens",
+    "other": "its outputs are not what Keras' losses take",
+}
+
+
+@keras.saving.register_keras_serializable(package="keras_bert_zoo")
+class OneHotLoss(keras.losses.Loss):
+    """A loss on rows of 0 and 1, for labels that are ids.
+
+    Args:
+        loss: keras.losses.Loss on (B, C) and (B, C).
+        count: int, C.
+    """
+
+    def __init__(self, loss: keras.losses.Loss, count: int) -> None:
+        super().__init__(name=loss.name, reduction=loss.reduction)
+        self.loss = loss
+        self.count = count
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Computes (B,) of ids (B,) and logits (B, C)."""
+        ids = tf.reshape(tf.cast(y_true, tf.int32), [-1])
+        return self.loss.call(tf.one_hot(ids, self.count, dtype=y_pred.dtype), y_pred)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {"loss": self.loss, "count": self.count}
+
+
+class FunctionLoss(keras.losses.Loss):
+    """A caller's function of labels and outputs, as a loss.
+
+    Args:
+        function: of `y_true` and `y_pred`.
+    """
+
+    def __init__(self, function: Callable[[Any, Any], Any]) -> None:
+        super().__init__(name=getattr(function, "__name__", type(function).__name__.lower()))
+        self.function = function
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Computes what the function does."""
+        return self.function(y_true, y_pred)
+
+
+def resolve_loss(loss: Any, outputs: Outputs) -> keras.losses.Loss:
+    """Makes what `compile` was given for a loss fit a model's outputs.
+
+    Names, Keras' functions and its classes are taken to mean the loss on logits, and labels that
+    are ids are turned into rows of 0 and 1 where the loss takes such. A loss that was made on
+    probabilities is refused: the one who made it may have had another model in mind. Losses of a
+    caller's own are left as they are.
+
+    Args:
+        loss: str, function, class or object; or a list or dict of one of these.
+        outputs: Outputs.
+
+    Returns:
+        keras.losses.Loss.
+
+    Raises:
+        ConfigError: a loss that does not fit, with those that do.
+    """
+    if isinstance(loss, Mapping):
+        loss = list(loss.values())
+    if isinstance(loss, list | tuple):
+        if len(loss) != 1:
+            raise ConfigError(
+                f"A {outputs.task} has one output: expected one `loss`, got {len(loss)}."
+            )
+        loss = loss[0]
+    if isinstance(loss, str):
+        if loss in outputs.losses:
+            return outputs.losses[loss]()
+        if loss.lower() in ("crossentropy", "ce") and outputs.kind in _CROSSENTROPY:
+            loss = _CROSSENTROPY[outputs.kind]
+    name = keras_name(loss, keras.losses)
+    if name is None:
+        if isinstance(loss, keras.losses.Loss):
+            return loss
+        if callable(loss):
+            return FunctionLoss(loss)
+        raise ConfigError(f"Loss {loss!r} is unknown. {_choices(outputs)}")
+    allowed = {taken.rstrip("*"): taken.endswith("*") for taken in _LOSSES[outputs.kind]}
+    if name not in allowed:
+        raise ConfigError(
+            f"{name} is no loss for a {outputs.task}: {_HINTS[outputs.kind]}. {_choices(outputs)}"
+        )
+    options: dict[str, Any] = {"from_logits": True} if allowed[name] else {}
+    if outputs.kind == "tokens":
+        options["ignore_class"] = NO_LABEL
+    made = isinstance(loss, keras.losses.Loss)
+    if made:
+        config = loss.get_config()
+        for option, wanted in options.items():
+            if config.get(option) != wanted:
+                raise ConfigError(
+                    f"{name}({option}={config.get(option)!r}) does not fit a {outputs.task}, "
+                    f"which gives logits{' of tokens' if outputs.kind == 'tokens' else ''}: pass "
+                    f"`{option}={wanted!r}`, or the loss by its name."
+                )
+    found: keras.losses.Loss = loss if made else getattr(keras.losses, name)(**options)
+    if isinstance(loss, str):
+        found.name = loss
+    if outputs.kind == "label" and name != "SparseCategoricalCrossentropy":
+        found = OneHotLoss(found, outputs.count)
+    return found
+
+
+def keras_name(value: Any, module: Any) -> str | None:
+    """The class of Keras' that a name, function, class or object stands for; None: none of them.
+
+    Args:
+        value: str, function, class or object.
+        module: keras.losses or keras.metrics.
+    """
+    known = {name: name for name, found in vars(module).items() if inspect.isclass(found)}
+    if isinstance(value, str):
+        names = known | {_snake(name): name for name in known}
+        return names.get(value) or _ALIASES.get(value.lower())
+    kind = value if inspect.isclass(value) else type(value)
+    if kind.__module__.startswith("keras.") and getattr(module, kind.__name__, None) is kind:
+        return str(kind.__name__)
+    if inspect.isfunction(value) and value.__module__.startswith("keras."):
+        return keras_name(value.__name__, module)
+    return None
+
+
+def _snake(name: str) -> str:
+    """As Keras: "AUC" -> "auc", "F1Score" -> "f1_score"."""
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))
+    return re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).lower()
+
+
+def _choices(outputs: Outputs) -> str:
+    names = [*outputs.losses, *(_snake(name.rstrip("*")) for name in _LOSSES[outputs.kind])]
+    own = "a loss of your own on its outputs, or none for the task's"
+    return f"Expected {', '.join(map(repr, names))}, {own}." if names else f"Expected {own}."

@@ -1,0 +1,220 @@
+"""Losses and metrics by Keras' names, on logits: against scikit-learn."""
+
+import keras
+import numpy as np
+import pytest
+import sklearn.metrics as sk
+import tensorflow as tf
+
+from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.training.keras_metrics import resolve_metrics
+from keras_bert_zoo.training.outputs import Outputs, resolve_loss
+from tests.tasks.collection import without_tracing
+from tests.tasks.every_task import TRAINED, make
+
+RANDOM = np.random.default_rng(0)
+LOGITS = (RANDOM.normal(size=(200, 3)) * 2).astype(np.float32)
+IDS = RANDOM.integers(0, 3, 200)
+BINARY = IDS % 2
+ROWS = RANDOM.integers(0, 2, (200, 3)).astype(np.float32)
+TWO = Outputs("label", "TextClassifier", 2)
+THREE = Outputs("label", "TextClassifier", 3)
+MULTI = Outputs("labels", "TextClassifier", 3)
+SOFTMAX2 = tf.nn.softmax(LOGITS[:, :2]).numpy()
+SOFTMAX3 = tf.nn.softmax(LOGITS).numpy()
+SIGMOID = tf.sigmoid(LOGITS).numpy()
+
+
+def test_a_classifier_by_the_name_of_its_loss_starts_where_its_own_loss_does():
+    task, x, y = make("classification")
+    own = task.evaluate(x, y, verbose=0)[0]
+    for loss in (
+        "sparse_categorical_crossentropy",
+        "SparseCategoricalCrossentropy",
+        "crossentropy",
+        "categorical_crossentropy",
+        keras.losses.sparse_categorical_crossentropy,
+        keras.losses.CategoricalCrossentropy,
+        [keras.losses.SparseCategoricalCrossentropy(from_logits=True)],
+    ):
+        with without_tracing():
+            task.compile("adam", loss, metrics=["accuracy", "AUC"])
+            found = task.evaluate(x, y, verbose=0, return_dict=True)
+        assert found["loss"] == pytest.approx(own, rel=1e-5)
+        scores = task.predict(x)["scores"][:, 1]
+        truth = [name == "xyz" for name in y]
+        assert found["AUC"] == pytest.approx(sk.roc_auc_score(truth, scores), abs=0.01)
+    assert own == pytest.approx(np.log(2), abs=0.3)
+
+
+@pytest.mark.parametrize(
+    ("loss", "outputs", "labels", "wanted"),
+    [
+        ("sparse_categorical_crossentropy", THREE, IDS, sk.log_loss(IDS, SOFTMAX3)),
+        ("categorical_crossentropy", THREE, IDS, sk.log_loss(IDS, SOFTMAX3)),
+        (
+            "categorical_focal_crossentropy", THREE, IDS,
+            keras.losses.CategoricalFocalCrossentropy()(np.eye(3)[IDS], SOFTMAX3),
+        ),
+        (
+            "categorical_hinge", THREE, IDS,
+            keras.losses.CategoricalHinge()(np.eye(3)[IDS], LOGITS),
+        ),
+        (
+            "binary_crossentropy", MULTI, ROWS,
+            -np.mean(ROWS * np.log(SIGMOID) + (1 - ROWS) * np.log(1 - SIGMOID)),
+        ),
+        (
+            "binary_focal_crossentropy", MULTI, ROWS,
+            keras.losses.BinaryFocalCrossentropy()(ROWS, SIGMOID),
+        ),
+        ("hinge", MULTI, ROWS, sk.hinge_loss(ROWS.ravel(), LOGITS.ravel())),
+        ("mse", Outputs("number", "R"), ROWS[:, :1], np.mean((ROWS[:, 0] - LOGITS[:, 0]) ** 2)),
+    ],
+)  # fmt: skip
+def test_losses_by_name_are_of_logits(loss, outputs, labels, wanted):
+    logits = LOGITS[:, :1] if outputs.kind == "number" else LOGITS
+    found = resolve_loss(loss, outputs)(labels, logits)
+    assert float(found) == pytest.approx(float(wanted), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_every_task_takes_a_name_for_the_right_thing_or_says_what_it_takes(name):
+    task, x, y = make(name)
+    kind = task._output_kind().kind
+    fitting = {
+        "label": "sparse_categorical_crossentropy",
+        "labels": "binary_crossentropy",
+        "number": "mean_squared_error",
+        "tokens": "sparse_categorical_crossentropy",
+    }.get(kind)
+    with without_tracing():
+        # Of masked language models and translators the own loss is another one.
+        if fitting is not None and name != "translation":
+            own = task.evaluate(x, y, verbose=0, return_dict=True)["loss"]
+            task.compile("sgd", fitting)
+            found = task.evaluate(x, y, verbose=0, return_dict=True)["loss"]
+            assert found == pytest.approx(own, rel=1e-5)
+    for loss in ("dice", "kl_divergence", "nonsense", "mse", "binary_crossentropy"):
+        if loss == fitting or (loss == "mse" and kind == "number"):
+            continue
+        with pytest.raises(ConfigError, match=r"(is no loss for a|is unknown)[^.]*\. Expected "):
+            task.compile("sgd", loss)
+    if name.startswith("embedding"):
+        task.compile("sgd", "cosent" if "scored" in name else "multiple_negatives")
+    with pytest.raises(ConfigError, match="is unknown"):
+        task.compile("sgd", metrics=["nonsense"])
+    if kind not in ("label", "labels"):
+        with pytest.raises(ConfigError, match="AUC is no metric for a"):
+            task.compile("sgd", metrics=["AUC"])
+
+
+@pytest.mark.parametrize(
+    ("loss", "outputs", "message"),
+    [
+        (
+            keras.losses.SparseCategoricalCrossentropy(), THREE,
+            r"SparseCategoricalCrossentropy\(from_logits=False\) does not fit.*`from_logits=True`",
+        ),
+        (keras.losses.BinaryCrossentropy(), MULTI, r"\(from_logits=False\).*`from_logits=True`"),
+        (
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            Outputs("tokens", "MaskedLM"), "pass `ignore_class=-1`",
+        ),
+        ("binary_crossentropy", TWO, "its labels exclude each other.*'sparse_categorical"),
+        (["mse", "mse"], THREE, "one output: expected one `loss`, got 2"),
+        (3, THREE, "Loss 3 is unknown"),
+    ],
+)  # fmt: skip
+def test_losses_on_probabilities_are_refused(loss, outputs, message):
+    with pytest.raises(ConfigError, match=message):
+        resolve_loss(loss, outputs)
+
+
+def measure(metric, outputs, labels, logits):
+    (found,) = resolve_metrics([metric], outputs)
+    for part in np.array_split(np.arange(len(labels)), 3):
+        found.update_state(labels[part], logits[part])
+    return float(found.result())
+
+
+@pytest.mark.parametrize(
+    ("metric", "wanted"),
+    [
+        ("accuracy", sk.accuracy_score(BINARY, SOFTMAX2.argmax(1))),
+        ("AUC", sk.roc_auc_score(BINARY, SOFTMAX2[:, 1])),
+        (keras.metrics.AUC(from_logits=True), sk.roc_auc_score(BINARY, SOFTMAX2[:, 1])),
+        ("Precision", sk.precision_score(BINARY, SOFTMAX2.argmax(1))),
+        (keras.metrics.Recall(), sk.recall_score(BINARY, SOFTMAX2.argmax(1))),
+        (keras.metrics.Recall(thresholds=0), sk.recall_score(BINARY, SOFTMAX2.argmax(1))),
+        ("F1Score", sk.f1_score(BINARY, SOFTMAX2.argmax(1))),
+        (
+            keras.metrics.F1Score(average="macro"),
+            sk.f1_score(BINARY, SOFTMAX2.argmax(1), average="macro"),
+        ),
+        ("binary_accuracy", sk.accuracy_score(BINARY, SOFTMAX2.argmax(1))),
+        ("categorical_accuracy", sk.accuracy_score(BINARY, SOFTMAX2.argmax(1))),
+        ("sparse_categorical_crossentropy", sk.log_loss(BINARY, SOFTMAX2)),
+        ("binary_crossentropy", sk.log_loss(BINARY, SOFTMAX2)),
+    ],
+)
+def test_metrics_of_two_labels_are_scikit_learns(metric, wanted):
+    assert measure(metric, TWO, BINARY, LOGITS[:, :2]) == pytest.approx(wanted, abs=3e-3)
+
+
+@pytest.mark.parametrize(
+    ("metric", "wanted"),
+    [
+        ("acc", sk.accuracy_score(IDS, SOFTMAX3.argmax(1))),
+        ("AUC", sk.roc_auc_score(IDS, SOFTMAX3, multi_class="ovr")),
+        ("f1_score", sk.f1_score(IDS, SOFTMAX3.argmax(1), average="macro")),
+        ("categorical_crossentropy", sk.log_loss(IDS, SOFTMAX3)),
+        (
+            keras.metrics.SparseTopKCategoricalAccuracy(2),
+            sk.top_k_accuracy_score(IDS, SOFTMAX3, k=2),
+        ),
+    ],
+)
+def test_metrics_of_three_labels_are_scikit_learns(metric, wanted):
+    assert measure(metric, THREE, IDS, LOGITS) == pytest.approx(wanted, abs=3e-3)
+
+
+@pytest.mark.parametrize(
+    ("metric", "wanted"),
+    [
+        ("accuracy", ((SIGMOID > 0.5) == ROWS).mean()),
+        ("AUC", sk.roc_auc_score(ROWS, SIGMOID, average="macro")),
+        (keras.metrics.AUC(), sk.roc_auc_score(ROWS.ravel(), SIGMOID.ravel())),
+        ("Precision", sk.precision_score(ROWS, SIGMOID > 0.5, average="micro")),
+        ("Recall", sk.recall_score(ROWS, SIGMOID > 0.5, average="micro")),
+        ("F1Score", sk.f1_score(ROWS, SIGMOID > 0.5, average="macro")),
+        (keras.metrics.BinaryAccuracy(threshold=0.0), ((SIGMOID > 0.5) == ROWS).mean()),
+    ],
+)
+def test_metrics_of_any_number_of_labels_are_scikit_learns(metric, wanted):
+    assert measure(metric, MULTI, ROWS, LOGITS) == pytest.approx(wanted, abs=3e-3)
+
+
+@pytest.mark.parametrize(
+    ("metric", "outputs", "message"),
+    [
+        ("Precision", THREE, "of 3 labels it is not said which; pass `class_id"),
+        ("mse", THREE, "MeanSquaredError is no metric for a TextClassifier: take one of"),
+        (keras.metrics.F1Score(), THREE, "a number a label: pass `average='macro'`"),
+        (keras.metrics.F1Score("macro"), MULTI, "takes one label a text: pass `threshold=0.5`"),
+        ("accuracy", Outputs("number", "TextRegressor"), "take mean_absolute_error"),
+        ("AUC", Outputs("tokens", "MaskedLM"), "AUC is no metric for a MaskedLM"),
+    ],
+)
+def test_metrics_that_do_not_fit_are_refused(metric, outputs, message):
+    with pytest.raises(ConfigError, match=message):
+        resolve_metrics([metric], outputs)
+
+
+def test_metrics_and_losses_of_the_callers_own_are_left_alone():
+    def loss(y_true, y_pred):
+        return tf.reduce_sum(y_pred, axis=-1)
+
+    assert resolve_loss(loss, THREE)(IDS, LOGITS).shape == ()
+    mean = keras.metrics.Mean("own")
+    assert resolve_metrics([mean, loss], THREE) == [mean, loss]
