@@ -134,7 +134,7 @@ REFUSED = {
     "examples": [({"examples": "x"}, r"Expected examples of the shape \[batch\], got \[\]")],
     "tokens": [
         ({"token_ids": [[5, -1]]}, r"Expected token_ids within the vocabulary: -1 is not in \[0"),
-        ({"token_ids": [[5, 10**9]]}, r"1000000000 is not in \[0, 67\)"),
+        ({"token_ids": [[5, 10**9]]}, r"1000000000 is not in \[0, 68\)"),
         ({"segment_ids": [[0, 2]]}, r"segment_ids within the model's segments: 2 is not in \[0, 2"),
         ({"padding_mask": [[1, 7]]}, r"padding_mask within 0 \(padding\) and 1 \(a token\): 7"),
         ({"segment_ids": [[0]]}, r"Expected token_ids, segment_ids, padding_mask of one shape"),
