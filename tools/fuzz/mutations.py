@@ -230,7 +230,8 @@ def _other(value: Any, chance: random.Random) -> Any:
     if isinstance(value, bool):
         return not value
     if isinstance(value, int | float):
-        return chance.choice((-value, value + 1, value - 1, value * 1000, str(value), float(value)))
+        real = float(value) if abs(value) < 1e300 else 0.5
+        return chance.choice((-value, value + 1, value - 1, value * 1000, str(value), real))
     if isinstance(value, str):
         return chance.choice((value + " ", value[:-1], value.upper(), value * 2, [value]))
     if isinstance(value, list):
