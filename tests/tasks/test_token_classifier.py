@@ -153,7 +153,7 @@ def test_entities_within_words_are_counted(caplog):
     task = make_task(loud=False)
     with caplog.at_level(logging.WARNING, logger="keras_bert_zoo"):
         data = task._labelled_rows(
-            *task._prepared(["abc d", "a  b"], [[(1, 2, "PER")], [(1, 2, "LOC")]])
+            *task._prepared(["abc d", "a \u200b b"], [[(1, 2, "PER")], [(2, 3, "LOC")]])
         )
     assert "of 2 entities 1 begin or end within a word" in caplog.text
     assert "1 have no word of their own" in caplog.text
