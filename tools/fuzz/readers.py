@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gzip
 import json
@@ -341,7 +342,8 @@ def configured(name: str) -> Callable[[Path], None]:
     def read(folder: Path) -> None:
         argv = ["--config", str(folder / name)]
         options.peek(argv, "task")
-        options.parse(command_line(), argv)
+        with contextlib.suppress(OSError):  # `main` says what the system says, in one line
+            options.parse(command_line(), argv)
 
     return read
 
