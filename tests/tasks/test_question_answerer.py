@@ -297,7 +297,7 @@ def test_data_that_does_not_fit_is_refused(task):
         DataError, match="question 1 .*: expected 'rome' at character 1, found 'ome"
     ):
         task.fit((["king ?"], ["rome"]), [[("rome", 1)]])
-    with pytest.raises(DataError, match="takes examples in memory, not a dataset"):
+    with pytest.raises(DataError, match="takes examples in memory, got a tf.data.Dataset"):
         task.fit(tf.data.Dataset.from_tensors((("a", "b"), 1)))
     with pytest.raises(ConfigError, match="has logits of windows"):
         task.predict_logits((["king ?"], ["rome"]))
