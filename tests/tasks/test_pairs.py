@@ -47,7 +47,7 @@ def test_a_model_from_elsewhere_takes_what_it_is_given(name):
     assert all(graph.experimental_get_tracing_count() == 1 for _, graph in graphs.values())
     y = ["no", "yes", "maybe"] if name == "classification" else [0.0, 1.0, 2.0]
     assert all(task.report(x, y).to_dict() for x in (PAIRS, FIRST))
-    losses = [task.evaluate(x, y, verbose=0)["loss"] for x in (PAIRS, FIRST)]
+    losses = [task.evaluate(x, y, return_dict=True, verbose=0)["loss"] for x in (PAIRS, FIRST)]
     assert losses[0] != losses[1]
     with pytest.raises(DataError, match="A tuple holds the two lists of a pair, got 3"):
         task.predict((FIRST, SECOND, FIRST))

@@ -113,7 +113,7 @@ def test_one_label(tmp_path, one_label):
     np.testing.assert_allclose(found, expected, atol=1e-6)
     # What is measured and minimized is of the score, too.
     assert task.report(TEXTS, expected.tolist()).mean_squared_error < 1e-10
-    measured = task.evaluate(TEXTS, expected.tolist(), verbose=0)
+    measured = task.evaluate(TEXTS, expected.tolist(), return_dict=True, verbose=0)
     assert measured["loss"] < 1e-10
     assert measured["mean_absolute_error"] < 1e-5
     # Saved, it is the same.
