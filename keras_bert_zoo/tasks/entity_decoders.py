@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_bert_zoo.data.pipeline import NO_LABEL, LabelledRows
+from keras_bert_zoo.data.pipeline import LabelledRows
 from keras_bert_zoo.data.spans import Entity, EntityExamples
 from keras_bert_zoo.layers.crf import ConditionalRandomField
 from keras_bert_zoo.tasks.answering import largest_difference
@@ -22,6 +22,7 @@ from keras_bert_zoo.tasks.entity_training import (
 )
 from keras_bert_zoo.tasks.nested_entities import find_candidates, read_spans, read_token_spans
 from keras_bert_zoo.tasks.nested_training import SpanLoss, label_spans
+from keras_bert_zoo.training.token_loss import SmoothedTokenLoss
 
 Answers = dict[str, tf.Tensor]
 Row = dict[str, np.ndarray]
@@ -161,7 +162,8 @@ class TagDecoder:
         """Of each word, or of the sequence of tags."""
         if self.crf is not None:
             return CrfLoss(self.crf)
-        return keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=NO_LABEL)
+        # Keras' own does not take a weight a row beside labels that are left out.
+        return SmoothedTokenLoss(0.0, name="sparse_categorical_crossentropy")
 
     def metrics(self) -> list[keras.metrics.Metric]:
         """The share of words with the right tag."""

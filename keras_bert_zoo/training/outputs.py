@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from keras_bert_zoo.data.pipeline import NO_LABEL
 from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.training.token_loss import SmoothedTokenLoss
 
 __all__ = ["FunctionLoss", "OneHotLoss", "OutputKind", "Outputs", "keras_name", "resolve_loss"]
 
@@ -184,7 +185,13 @@ def resolve_loss(loss: Any, outputs: Outputs) -> keras.losses.Loss:
                     f"which gives logits{' of tokens' if outputs.kind == 'tokens' else ''}: pass "
                     f"`{option}={wanted!r}`, or the loss by its name."
                 )
-    found: keras.losses.Loss = loss if made else getattr(keras.losses, name)(**options)
+    found: keras.losses.Loss
+    if made:
+        found = loss
+    elif outputs.kind == "tokens":  # Keras' own takes no weights beside labels that are left out
+        found = SmoothedTokenLoss(0.0, name=_snake(name))
+    else:
+        found = getattr(keras.losses, name)(**options)
     if isinstance(loss, str):
         found.name = loss
     if outputs.kind == "label" and name != "SparseCategoricalCrossentropy":

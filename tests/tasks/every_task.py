@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 import keras_bert_zoo as kbz
 from keras_bert_zoo.data.squad import Answer, QuestionExamples
 from keras_bert_zoo.encoders.registry import build_encoder
 from keras_bert_zoo.heads.decoder import TransformerDecoder
+from keras_bert_zoo.heads.kinds import make_head
 from keras_bert_zoo.tasks.entities import make_tags
 from keras_bert_zoo.text.wordpiece import WordPieceTokenizer
 
@@ -63,7 +67,9 @@ def _multi_label(**options: Any) -> tuple[Any, Any, Any]:
 
 
 def _regressor(**options: Any) -> tuple[Any, Any, Any]:
-    task = kbz.TextRegressor(_encoder(**options), _tokenizer(), max_length=12)
+    encoder = _encoder(**options)
+    head = make_head("classification", encoder, 1)
+    task = kbz.TextRegressor(encoder, _tokenizer(), head, max_length=12)
     return task, (TEXTS, OTHERS), [0.5, -1.0, 2.0, 0.0, 1.0, -0.5, 0.25]
 
 
@@ -159,6 +165,18 @@ EVERY_TASK: dict[str, Maker] = {
     "open-domain-question-answering": _collection,
 }
 TRAINED = [name for name in EVERY_TASK if name != "open-domain-question-answering"]
+
+
+@contextlib.contextmanager
+def eagerly() -> Iterator[None]:
+    """Computes op by op, but for tf.data: tracing takes longer than a few steps of tiny models."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Even though the `tf.config.experimental_run")
+        tf.config.run_functions_eagerly(True)
+        try:
+            yield
+        finally:
+            tf.config.run_functions_eagerly(False)
 
 
 def make(name: str, **options: Any) -> tuple[Any, Any, Any]:

@@ -9,8 +9,7 @@ import tensorflow as tf
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.training.keras_metrics import resolve_metrics
 from keras_bert_zoo.training.outputs import Outputs, resolve_loss
-from tests.tasks.collection import without_tracing
-from tests.tasks.every_task import TRAINED, make
+from tests.tasks.every_task import TRAINED, eagerly, make
 
 RANDOM = np.random.default_rng(0)
 LOGITS = (RANDOM.normal(size=(200, 3)) * 2).astype(np.float32)
@@ -37,7 +36,7 @@ def test_a_classifier_by_the_name_of_its_loss_starts_where_its_own_loss_does():
         keras.losses.CategoricalCrossentropy,
         [keras.losses.SparseCategoricalCrossentropy(from_logits=True)],
     ):
-        with without_tracing():
+        with eagerly():
             task.compile("adam", loss, metrics=["accuracy", "AUC"])
             found = task.evaluate(x, y, verbose=0, return_dict=True)
         assert found["loss"] == pytest.approx(own, rel=1e-5)
@@ -88,7 +87,7 @@ def test_every_task_takes_a_name_for_the_right_thing_or_says_what_it_takes(name)
         "number": "mean_squared_error",
         "tokens": "sparse_categorical_crossentropy",
     }.get(kind)
-    with without_tracing():
+    with eagerly():
         # Of masked language models and translators the own loss is another one.
         if fitting is not None and name != "translation":
             own = task.evaluate(x, y, verbose=0, return_dict=True)["loss"]

@@ -1,0 +1,270 @@
+"""Arguments, results and callbacks as Keras has them."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_bert_zoo as kbz
+from keras_bert_zoo.errors import ConfigError, DataError
+from keras_bert_zoo.training.optimizers import AdamW, WarmupLinearDecay
+from tests.tasks.every_task import EVERY_TASK, TRAINED, eagerly, make
+
+
+class Steps(keras.callbacks.Callback):
+    """Counts the steps of each epoch, and keeps the rates."""
+
+    def __init__(self):
+        super().__init__()
+        self.steps, self.rates, self.epochs = [], [], []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.steps.append(0)
+        self.epochs.append(epoch)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.steps[-1] += 1
+        self.rates.append(float(self.model.optimizer.learning_rate))
+
+
+def fit(task, x, y, **options):
+    steps = Steps()
+    callbacks = [*options.pop("callbacks", ()), steps]
+    with eagerly():
+        history = task.fit(
+            x, y, **{"batch_size": 2, "epochs": 2, "verbose": 0} | options, callbacks=callbacks
+        )
+    return history.history, steps
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_every_task_takes_keras_arguments(name):
+    task, x, y = make(name)
+    history, steps = fit(
+        task, x, y,
+        validation_split=0.3, validation_freq=2, validation_steps=1, validation_batch_size=1,
+        steps_per_epoch=2, initial_epoch=1, epochs=3, shuffle=False,
+    )  # fmt: skip
+    assert steps.steps == [2, 2]
+    assert steps.epochs == [1, 2]
+    assert len(history["loss"]) == 2
+    assert len(history["val_loss"]) == 1
+    # The schedule goes on where two steps before left it: 6 in all, of which 4 are run.
+    peak = WarmupLinearDecay(5e-5, total_steps=6, warmup_steps=0)
+    np.testing.assert_allclose(steps.rates, [float(peak(step)) for step in (3, 4, 5, 6)], atol=1e-9)
+    assert task.training_record["steps"] == 4
+
+    weights = {} if name == "masked-lm" else {"sample_weight": [2.0] * 7}
+    with eagerly():
+        plain = task.evaluate(x, y, verbose=0, return_dict=True)
+        heavy = task.evaluate(x, y, verbose=0, return_dict=True, **weights)
+        values = task.evaluate(x, y, verbose=0)
+        one = task.evaluate(x, y, verbose=0, batch_size=1, steps=1, return_dict=True)
+    assert (values if isinstance(values, list) else [values]) == pytest.approx(list(plain.values()))
+    assert next(iter(plain)) == "loss"
+    assert np.isfinite(one["loss"])
+    # In-batch losses of texts have no weights.
+    if weights and not name.startswith("embedding"):
+        assert heavy["loss"] == pytest.approx(2 * plain["loss"], rel=1e-5)
+        with eagerly():
+            task.fit(
+                x, y, validation_data=(x, y, [2.0] * 7) if y is not None else None,
+                epochs=1, verbose=0, learning_rate=0.0,
+            )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_every_task_takes_single_batches(name):
+    task, x, y = make(name)
+    with pytest.raises(ConfigError, match="`train_on_batch` needs an optimizer: call `compile"):
+        task.train_on_batch(x, y)
+    with eagerly():
+        loss = "cosent" if name == "embedding scored" else None
+        task.compile(keras.optimizers.SGD(0.01), loss)
+        before = task.test_on_batch(x, y, return_dict=True)
+        assert before["loss"] == pytest.approx(
+            task.evaluate(x, y, verbose=0, return_dict=True)["loss"], rel=1e-5
+        )
+        first = task.train_on_batch(x, y, return_dict=True)["loss"]
+        if name != "masked-lm":  # which draws other masks to train on
+            assert first == pytest.approx(before["loss"], rel=1e-5)
+            assert task.test_on_batch(x, y, return_dict=True)["loss"] < before["loss"]
+        texts = tuple(x) if isinstance(x, tuple) else x
+        if not name.startswith("embedding"):
+            answers = task.predict(texts)
+            for key, values in task.predict_on_batch(texts).items():
+                np.testing.assert_array_equal(values, answers[key])
+
+
+@pytest.mark.parametrize("name", EVERY_TASK)
+def test_a_call_on_texts_names_the_way(name):
+    task = make(name)[0]
+    for texts in ("a", ["a", "b"], (["a"], ["b"]), np.array(["a"]), tf.constant(["a"])):
+        with pytest.raises(DataError, match=r"on a dict of token ids, got texts\. .*predict"):
+            task(texts)
+
+
+def test_weights_of_validation_data_count():
+    task, x, y = make("classification")
+    weight = np.linspace(0, 2, 7)
+    history, _ = fit(task, x, y, validation_data=(x, y, weight), epochs=1, learning_rate=0.0)
+    with eagerly():
+        wanted = task.evaluate(x, y, verbose=0, sample_weight=weight)
+    assert history["val_loss"][0] == pytest.approx(wanted[0], rel=1e-5)
+    each = -np.log(task.predict(x)["scores"][np.arange(7), [n == "xyz" for n in y] * np.int32(1)])
+    assert wanted[0] == pytest.approx(np.mean(each * weight), rel=1e-4)
+
+
+def test_a_split_is_the_last_part_and_class_weights_come_in_every_form():
+    task, x, y = make("classification")
+    train, _, _, held = task._split(x, y, np.arange(7), 0.3)
+    assert train.texts == x[:4]
+    assert (held[0].texts, held[1]) == (x[4:], y[4:])
+    assert held[2].tolist() == [4, 5, 6]
+    with pytest.raises(ConfigError, match="`validation_split=0.99` of 7 examples leaves none to t"):
+        task._split(x, y, None, 0.99)
+    targets = np.array([0, 1, 1])
+    for weights in ([1.0, 3.0], np.array([1, 3]), (1, 3), {"abc": 1, "xyz": 3}):
+        assert task._sample_weights(targets, weights, None).tolist() == [1, 3, 3]
+    for weights in ([1.0], [1.0, -1.0], [1.0, float("nan")], ["a", "b"], 3):
+        with pytest.raises(ConfigError, match="`class_weight` must give each of the 2 labels"):
+            task._sample_weights(targets, weights, None)
+
+
+def test_batches_in_order_and_more_steps_than_a_pass():
+    task, x, y = make("classification")
+    data = task._labelled_rows(*task._prepared(x, y))
+    rows = [
+        labels.numpy().tolist() for _, labels in task._batches(data, batch_size=3, in_order=True)
+    ]
+    assert rows == [[0, 1, 0], [1, 0, 1], [0]]
+    _, steps = fit(task, x, y, steps_per_epoch=9, epochs=2)
+    assert steps.steps == [9, 9]
+    endless = tf.data.Dataset.from_tensor_slices((x, y)).batch(2).repeat()
+    _, steps = fit(task, endless, None, steps_per_epoch=3)
+    assert steps.steps == [3, 3]
+
+
+CALLBACKS = {
+    "BackupAndRestore": lambda folder: keras.callbacks.BackupAndRestore(folder / "backup"),
+    "CSVLogger": lambda folder: keras.callbacks.CSVLogger(folder / "log.csv"),
+    "Callback": lambda folder: keras.callbacks.Callback(),
+    "CallbackList": lambda folder: keras.callbacks.CallbackList([keras.callbacks.Callback()]),
+    "EarlyStopping": lambda folder: keras.callbacks.EarlyStopping("val_loss"),
+    "History": lambda folder: keras.callbacks.History(),
+    "LambdaCallback": lambda folder: keras.callbacks.LambdaCallback(),
+    "LearningRateScheduler": lambda folder: keras.callbacks.LearningRateScheduler(
+        lambda epoch, rate: rate / 2
+    ),
+    "ModelCheckpoint": lambda folder: keras.callbacks.ModelCheckpoint(
+        folder / "{epoch}.weights.h5", save_weights_only=True
+    ),
+    "MonitorCallback": None,  # a base class
+    "OrbaxCheckpoint": None,  # needs the package orbax-checkpoint
+    "ProgbarLogger": lambda folder: keras.callbacks.ProgbarLogger(),
+    "ReduceLROnPlateau": lambda folder: keras.callbacks.ReduceLROnPlateau(
+        "val_loss", factor=0.5, patience=1, min_delta=100.0
+    ),
+    "RemoteMonitor": None,  # sends to a server
+    "SwapEMAWeights": lambda folder: keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
+    "TensorBoard": None,  # needs the package tensorboard
+    "TerminateOnNaN": lambda folder: keras.callbacks.TerminateOnNaN(),
+}
+
+
+def test_every_callback_of_keras_runs(tmp_path):
+    known = {name for name in dir(keras.callbacks) if name[0].isupper()}
+    assert known <= set(CALLBACKS), "a callback that is not tried here"
+    for name, create in CALLBACKS.items():
+        if create is None:
+            continue
+        task, x, y = make("classification")
+        if name == "SwapEMAWeights":
+            task.compile(AdamW(1e-3, use_ema=True))
+        with eagerly():
+            history = task.fit(
+                x, y, validation_data=(x, y), callbacks=create(tmp_path), epochs=3, verbose=0,
+                learning_rate=0.01,
+            )  # fmt: skip
+        assert len(history.epoch) == 3, name
+    assert (tmp_path / "3.weights.h5").exists()
+
+
+def test_callbacks_that_set_the_rate_have_it_to_themselves():
+    task, x, y = make("classification")
+    scheduler = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)
+    _, steps = fit(task, x, y, callbacks=[scheduler], batch_size=8, epochs=3, learning_rate=0.8)
+    np.testing.assert_allclose(steps.rates, [0.4, 0.2, 0.1], rtol=1e-6)
+    plateau = keras.callbacks.ReduceLROnPlateau("loss", factor=0.5, patience=1, min_delta=100.0)
+    _, steps = fit(task, x, y, callbacks=[plateau], batch_size=8, epochs=4, learning_rate=0.8)
+    np.testing.assert_allclose(steps.rates, [0.8, 0.8, 0.4, 0.2], rtol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return make("classification")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 0}, "`epochs` must be an integer of at least 1, got 0"),
+        ({"epochs": True}, "`epochs` must be an integer"),
+        ({"epochs": 2.0}, "`epochs` must be an integer"),
+        ({"batch_size": 0}, "`batch_size` must be an integer of at least 1, got 0"),
+        ({"batch_size": -3}, "`batch_size`"),
+        ({"learning_rate": -1e-5}, "`learning_rate` must be a number of at least 0, got -1e-05"),
+        ({"learning_rate": float("nan")}, "`learning_rate`"),
+        ({"learning_rate": "fast"}, "`learning_rate` must be a number of at least 0, got 'fast'"),
+        ({"warmup_fraction": 1.5}, "`warmup_fraction` must be a number from 0 to 1, got 1.5"),
+        ({"warmup_fraction": float("nan")}, "`warmup_fraction`"),
+        ({"weight_decay": -0.1}, "`weight_decay`"),
+        ({"global_clipnorm": 0.0}, "`global_clipnorm` must be a number above 0 or None"),
+        ({"patience": -1}, "`patience`"),
+        ({"probe_epochs": -1}, "`probe_epochs`"),
+        ({"seed": 1.5}, "`seed` must be an integer"),
+        ({"shuffle": "yes"}, "`shuffle` must be True or False"),
+        ({"validation_split": 1.0}, "`validation_split` must be a number from 0 to below 1"),
+        ({"validation_freq": 0}, "`validation_freq`"),
+        ({"steps_per_epoch": 0}, "`steps_per_epoch`"),
+        ({"initial_epoch": 3, "epochs": 3}, "`initial_epoch` must be below `epochs`, 3, got 3"),
+        ({"epochs": 0, "batch_size": 0}, "`batch_size` must be .*; `epochs` must be"),
+        ({"callbacks": ["stop"]}, "`callbacks` must be Keras callbacks, got 'stop'"),
+        ({"sample_weight": [1.0] * 6 + [float("nan")]}, "`sample_weight` must hold finite"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(classifier, options, message):
+    task, x, y = classifier
+    with pytest.raises((ConfigError, DataError), match=message):
+        task.fit(x, y, verbose=0, **options)
+
+
+def test_optimizers_with_a_negative_rate_are_refused(classifier):
+    task = classifier[0]
+    with pytest.raises(ConfigError, match="`learning_rate` must be a number of at least 0, got -1"):
+        AdamW(-1.0)
+    with pytest.raises(ConfigError, match="`learning_rate` must be a number of at least 0"):
+        WarmupLinearDecay(-1.0, total_steps=3)
+    with pytest.raises(ConfigError, match="`learning_rate` must be a number of at least 0, got -1"):
+        task.compile(keras.optimizers.SGD(-1.0))
+    with pytest.raises(ConfigError, match="Expected a Keras optimizer or the name of one"):
+        task.compile("adamm")
+    with pytest.raises(ConfigError, match="does not take 'batchsize'"):
+        task.evaluate(["a"], ["abc"], batchsize=3)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("name", ["classification", "translation"])
+def test_dtypes_that_do_not_train_are_refused_when_the_model_is_made(name, dtype):
+    with pytest.raises(ConfigError, match=f"`dtype` '{dtype}' is not supported.*mixed_bfloat16"):
+        make(name, dtype=dtype)
+
+
+def test_a_global_policy_that_does_not_train_is_refused():
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        with pytest.raises(ConfigError, match="'mixed_float16' is not supported"):
+            make("classification")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert isinstance(make("classification")[0], kbz.TextClassifier)
