@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
@@ -17,17 +14,12 @@ __all__ = [
     "form_of",
     "is_missing",
     "listed",
-    "listed_cell",
     "numbers",
     "shown_names",
     "shown_places",
 ]
 
 _LISTED = 20  # more names than this say nothing more to a reader
-
-_STRING = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
-_ITEM = rf"(?:{_STRING}|[+-]?[0-9]+(?:\.[0-9]+)?|[Tt]rue|[Ff]alse)"
-_LIST_LITERAL = re.compile(rf"\s*\[\s*(?:{_ITEM}(?:\s*,\s*{_ITEM})*\s*,?)?\s*\]\s*", re.DOTALL)
 
 
 def listed(values: Any, what: str = "texts", *, flatten: bool = False) -> list[Any]:
@@ -139,24 +131,6 @@ def numbers(values: Sequence[Any], what: str, examples: Any) -> np.ndarray:
                 f"{what} must be finite numbers, got {value!r} at {examples.where(index)}."
             )
     return found
-
-
-def listed_cell(text: str) -> list[Any] | None:
-    """Reads a string that is written as a list of Python or JSON; None where it is not.
-
-    A table has lists in this form, as pandas writes them.
-
-    >>> listed_cell("['a', 'b']"), listed_cell("[]"), listed_cell("a, b")
-    (['a', 'b'], [], None)
-    """
-    if not _LIST_LITERAL.fullmatch(text):
-        return None  # for one, "['a' 'b']" of NumPy, of which Python makes one string
-    for read in (json.loads, ast.literal_eval):
-        try:
-            return list(read(text.strip()))
-        except (ValueError, SyntaxError):
-            continue
-    return None
 
 
 def shown_names(names: Sequence[Any]) -> str:

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_bert_zoo.data.columns import is_missing, listed_cell, shown_names, shown_places
+from keras_bert_zoo.data.columns import is_missing, shown_names, shown_places
 from keras_bert_zoo.data.examples import Examples, clipped
+from keras_bert_zoo.data.fields import list_in_text
 from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.notices import warn_once
 
@@ -305,7 +306,7 @@ class LabelMap:
         if isinstance(value, bytes):
             value = value.decode("utf-8", "replace")
         if isinstance(value, str):
-            cell = None if value in self._ids else listed_cell(value)
+            cell = None if value in self._ids else list_in_text(value)
             return [value] if cell is None else cell
         if not isinstance(value, _ROWS):
             if self.takes_ids and isinstance(value, _NUMBERS):

@@ -61,15 +61,25 @@ def training_dataset(
     return (_of_generator(x, convert) if python_batches(x) else x), callbacks
 
 
-def evaluation_dataset(x: Any, convert: Callable[[Labelled], Labelled]) -> Any:
+def evaluation_dataset(
+    x: Any, convert: Callable[[Labelled], Labelled], *, steps: int | None = None
+) -> Any:
     """Makes a tf.data.Dataset to measure on; see `training_dataset`.
 
     `on_epoch_begin` of a PyDataset is called before its first batch is read, `on_epoch_end` after
-    the last. The batches of a generator are kept: every epoch is measured on the same ones.
+    the last. A generator is read here, to its end or up to `steps` batches, and kept: every epoch
+    is measured on the same batches.
     """
     if isinstance(x, keras.utils.PyDataset):
         return _of_py_dataset(x, convert, hooks=True)
-    return _of_generator(x, convert, keep=True) if python_batches(x) else x
+    if not python_batches(x):
+        return x
+    batches = [convert(labelled_parts(element, x)) for element in itertools.islice(x, steps)]
+    if not batches:
+        raise DataError(f"Expected at least one batch, got none from {form_of(x)}.")
+    structure = tf.nest.map_structure(_spec, batches[0])
+    dataset = tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=structure)
+    return dataset.apply(tf.data.experimental.assert_cardinality(len(batches)))
 
 
 def prediction_batches(x: Any) -> Iterator[Any]:
@@ -195,49 +205,36 @@ def _of_py_dataset(
 
 
 def _of_generator(
-    source: Iterator[Any], convert: Callable[[Labelled], Labelled], *, keep: bool = False
+    source: Iterator[Any], convert: Callable[[Labelled], Labelled]
 ) -> tf.data.Dataset:
     elements = (convert(labelled_parts(element, source)) for element in source)
     first = next(elements, None)
     if first is None:
         raise DataError(f"Expected at least one batch, got none from {form_of(source)}.")
-    stream = _Stream(itertools.chain([first], elements), keep=keep)
+    stream = _Stream(itertools.chain([first], elements))
     return tf.data.Dataset.from_generator(
         stream.read, output_signature=tf.nest.map_structure(_spec, first)
     )
 
 
 class _Stream:
-    """A generator's batches for several passes, in any threads.
+    """A generator's batches, in any threads: each pass goes on where the one before stopped."""
 
-    Args:
-        elements: batches.
-        keep: bool. Whether every pass reads the same batches from the first on. If not, each goes
-            on where the one before stopped, and nothing is kept in memory.
-    """
-
-    def __init__(self, elements: Iterator[Any], *, keep: bool) -> None:
+    def __init__(self, elements: Iterator[Any]) -> None:
         self._elements = elements
-        self._keep = keep
-        self._kept: list[Any] = []
         self._ended = False
         self._lock = threading.Lock()
 
     def read(self) -> Iterator[Any]:
         """Yields the batches of a pass."""
-        if self._ended and not self._keep:
+        if self._ended:
             raise DataError(
-                "The generator has no batches left for another epoch: give `steps_per_epoch`, a "
-                "generator that goes on, or a keras.utils.PyDataset."
+                "The generator has no batches left for another epoch: give a smaller "
+                "`steps_per_epoch`, a generator that goes on, or a keras.utils.PyDataset."
             )
-        for place in itertools.count():
+        while True:
             with self._lock:
-                if place < len(self._kept):
-                    element = self._kept[place]
-                else:
-                    element = next(self._elements, None)
-                    if self._keep and element is not None:
-                        self._kept.append(element)
+                element = next(self._elements, None)
             if element is None:
                 self._ended = True
                 return

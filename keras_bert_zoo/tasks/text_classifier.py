@@ -254,7 +254,9 @@ class TextClassifier(Task):
         if self.multi_label:
             raise ConfigError("`class_weight` needs one label per text; use `sample_weight`.")
         count = len(self.label_map)
-        if class_weight == "balanced":
+        if callable(getattr(class_weight, "to_dict", None)):
+            class_weight = class_weight.to_dict()  # a Series, whose index names the labels
+        if isinstance(class_weight, str) and class_weight == "balanced":
             # scikit-learn's formula: every class weighs the same in total.
             present = np.bincount(targets, minlength=count)
             per_class = len(targets) / (count * np.maximum(present, 1))

@@ -99,7 +99,7 @@ class TextModel(TrainableModel):
             if y is not None or sample_weight is not None:
                 raise ConfigError("A dataset brings its own labels and weights: give `x` alone.")
             self._check_takes_batches(x)
-            dataset = evaluation_dataset(x, self._string_batch)
+            dataset = evaluation_dataset(x, self._string_batch, steps=steps)
             batches = self._tokenized(dataset)
             first = dataset.element_spec[0]
             if not isinstance(first, dict):
@@ -169,11 +169,24 @@ class TextModel(TrainableModel):
         )
 
     def _training_data(
-        self, x: Any, callbacks: Sequence[Any], seed: int | None
+        self,
+        x: Any,
+        callbacks: Sequence[Any],
+        seed: int | None,
+        steps_per_epoch: int | None = None,
     ) -> tuple[Any, list[Any]]:
         """Makes datasets of batches that Python makes; see `training_dataset`."""
         if is_batched(x):
             self._check_takes_batches(x)
+        if (
+            steps_per_epoch is None
+            and python_batches(x)
+            and getattr(x, "num_batches", None) is None
+        ):
+            raise ConfigError(
+                f"`fit` got {form_of(x)}, which does not say how many batches it has: give "
+                "`steps_per_epoch`."
+            )
         return training_dataset(x, self._string_batch, callbacks, seed=seed)
 
     def _check_takes_batches(self, x: Any) -> None:
@@ -191,7 +204,8 @@ class TextModel(TrainableModel):
             examples = Examples([""] * len(texts[INPUT_NAMES[0]]))
         else:
             examples = self._examples(x)
-            texts = text_arrays(*filter(None, (examples.texts, examples.text_pairs)))
+            columns = (examples.texts, examples.text_pairs)
+            texts = text_arrays(*(column for column in columns if column is not None))
         targets = self._targets(y, examples)
         counts = [self._sample_weights(targets, None, w) for w in weights if w is not None]
         return (texts, self._batch_labels(targets), *counts)
@@ -303,7 +317,9 @@ class TextModel(TrainableModel):
             validation_batch_size=validation_batch_size,
             validation_freq=validation_freq,
         )
-        x, callbacks = self._training_data(x, as_callbacks(callbacks), seed if shuffle else None)
+        x, callbacks = self._training_data(
+            x, as_callbacks(callbacks), seed if shuffle else None, steps_per_epoch
+        )
         if isinstance(x, tf.data.Dataset):
             if y is not None or class_weight is not None or sample_weight is not None:
                 raise ConfigError("A dataset brings its own labels and weights: give `x` alone.")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_bert_zoo.data.columns import is_missing, listed, listed_cell, numbers
+from keras_bert_zoo.data.columns import is_missing, listed, numbers
 from keras_bert_zoo.data.examples import Examples
 from keras_bert_zoo.data.pairs import TextGroups
 from keras_bert_zoo.errors import DataError
@@ -80,29 +80,6 @@ def test_missing_values():
     missing = [None, float("nan"), np.nan, np.float32("nan"), NA]
     assert all(map(is_missing, missing))
     assert not any(map(is_missing, ["", "nan", 0, False, np.int64(0), [], np.zeros(2)]))
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("['a', 'b']", ["a", "b"]),
-        ('["a", "b,c"]', ["a", "b,c"]),
-        ("[]", []),
-        (" [ ] ", []),
-        ("['it\\'s', \"x\"]", ["it's", "x"]),
-        ("[1, -2]", [1, -2]),
-        ("[True, false]", None),  # of neither language
-        ("[true, false]", [True, False]),
-        ("['天', '\\u5929']", ["天", "天"]),
-        ("a, b", None),
-        ("[sic]", None),
-        ("['a'", None),
-        ("[__import__('os')]", None),
-        ("", None),
-    ],
-)
-def test_lists_in_cells(text, found):
-    assert listed_cell(text) == found
 
 
 def test_numbers_say_which_rows_are_none():

@@ -20,8 +20,6 @@ from tests.tasks.collection import make_collection, make_models, without_tracing
 TINY = ASSETS / "bert_gelu"
 TEXTS = ["a b c", "x y", "c b a", "y z"]
 LABELS = ["abc", "xyz", "abc", "xyz"]
-# What Keras says of a generator that ends, for it cannot know its length.
-ENDS = pytest.mark.filterwarnings("ignore:Your input ran out of data")
 OPTIONS = {
     "classification": {"labels": ["abc", "xyz"]},
     "token-classification": {"labels": ["PER", "1"]},
@@ -257,7 +255,7 @@ def test_labels_of_a_dataset_go_by_the_same_rule():
 def test_several_labels_in_batches():
     task = make_task(labels=["a", "b", "c"], multi_label=True)
     source = iter([(["a", "b"], [["a", "c"], []]), (["c"], [["b"]])])
-    dataset, _ = task._training_data(source, (), 0)
+    dataset, _ = task._training_data(source, (), 0, 2)
     assert labels_of(dataset) == [[1, 0, 1], [0, 0, 0], [0, 1, 0]]
 
 
@@ -311,7 +309,6 @@ def test_batches_that_python_makes_are_answered_like_lists():
             task.predict(x)
 
 
-@ENDS
 def test_a_py_dataset_is_read_anew_in_every_epoch():
     task = make_task()
     task.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
@@ -352,12 +349,25 @@ def test_a_generator_trains_on_what_comes_next():
             count += 1
 
     task = make_task()
-    dataset, _ = task._training_data(endless(), (), 0)
+    dataset, _ = task._training_data(endless(), (), 0, 2)
     assert [texts.numpy()[0][:1] for texts, _ in dataset.take(2)] == [b"a", b"b"]
-    with pytest.raises(ConfigError, match="number of steps of this dataset is unknown"):
+    with pytest.raises(
+        ConfigError, match="got a generator, which does not say how many .* give `steps_per"
+    ):
         task.fit(endless(), verbose=0)
-    dataset, _ = task._training_data(iter([(TEXTS, LABELS)] * 2), (), 0)
+    dataset, _ = task._training_data(iter([(TEXTS, LABELS)] * 2), (), 0, 2)
     assert len(list(dataset)) == 2
+    task.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
+    history = task.fit(
+        endless(),
+        validation_data=endless(),
+        epochs=2,
+        steps_per_epoch=2,
+        validation_steps=1,
+        verbose=0,
+    )
+    assert len(history.history["val_loss"]) == 2
+    assert task.training_record["steps"] == 4
     with pytest.raises(tf.errors.OpError, match="no batches left for another epoch"):
         list(dataset)
 
@@ -377,7 +387,7 @@ def test_a_generator_trains_on_what_comes_next():
 )
 def test_batches_of_another_form_are_refused(x, message):
     with pytest.raises(DataError, match=message):
-        read_only().fit(x, verbose=0)
+        read_only().fit(x, steps_per_epoch=1, verbose=0)
 
 
 def test_a_regression_on_batches():
