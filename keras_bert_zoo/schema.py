@@ -3,7 +3,7 @@
 >>> check({"top_k": 0}, {"top_k": integer(1, 9)}, "a.json", ConfigError)
 Traceback (most recent call last):
 ...
-keras_bert_zoo.errors.ConfigError: a.json: `top_k` must be an integer from 1 to 9, got 0.
+keras_bert_zoo.errors.ConfigError: a.json: 'top_k' must be an integer from 1 to 9, got 0.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def check(
         BertZooError: of the kind `error`, naming every value that is not of its kind.
     """
     problems = [
-        f"`{key}` must be {kind.expected}, got {show(values[key])}"
+        f"{key!r} must be {kind.expected}, got {show(values[key])}"
         for key, kind in schema.items()
         if key in values and not kind.accepts(values[key])
     ]

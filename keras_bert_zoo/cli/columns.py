@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 SAVED_OPTIONS = (
     "text", "text_pair", "label", "label_separator", "translation", "choices", "first_choice",
-    "negatives", "score", "entities", "word_column", "tag_column", "tag_scheme", "join", "lenient",
-    "columns", "format", "delimiter", "encoding",
+    "negatives", "score", "entities", "offsets", "tag_names", "word_column", "tag_column",
+    "tag_scheme", "join", "lenient", "columns", "format", "delimiter", "encoding",
 )  # fmt: skip
 """What says how a file is read, whatever the task."""
 

@@ -33,7 +33,7 @@ SIDE_SCHEMA: Schema = {
     "heads": list_of(TEXT, 100),
     "pair": FLAG,
     "training": OBJECT,
-    "columns": names_to(TEXT | list_of(TEXT) | FLAG | NULL, 1000),
+    "columns": names_to(TEXT | list_of(TEXT) | integer(-_TOKENS, _TOKENS) | FLAG | NULL, 1000),
     "max_length": integer(3, _TOKENS) | NULL,
     # Classification.
     "threshold": _SHARE | list_of(_SHARE, _LABELS),
@@ -125,6 +125,6 @@ def check_saved_length(side: Mapping[str, Any], most: int, directory: object) ->
     length = side.get("max_length")
     if length is not None and length > most:
         raise CheckpointError(
-            f"{os.path.join(str(directory), SIDE_FILE)}: `max_length` must be at most {most}, the "
+            f"{os.path.join(str(directory), SIDE_FILE)}: 'max_length' must be at most {most}, the "
             f"encoder's positions, got {length}."
         )

@@ -404,7 +404,7 @@ def _check_saved_thresholds(side: dict[str, Any], labels: Sequence[str], directo
     found = side.get("threshold")
     if isinstance(found, list) and len(found) != len(labels):
         raise CheckpointError(
-            f"{directory / SIDE_FILE}: `threshold` must be one number or one for each of the "
+            f"{directory / SIDE_FILE}: 'threshold' must be one number or one for each of the "
             f"{len(labels)} labels, got {len(found)}."
         )
 

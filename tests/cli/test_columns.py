@@ -17,7 +17,8 @@ NOT_SAVED = {"skip_misplaced", "num_beams", "length_penalty", "bleu_tokenizer"}
 VALUES = {
     "text": "my text", "text_pair": "second", "label": "the label", "label_separator": "|",
     "translation": "target", "choices": "a,b", "first_choice": "1", "negatives": "n1,n2",
-    "score": "alike", "entities": "spans", "word_column": "2", "tag_column": "-2",
+    "score": "alike", "entities": "spans", "offsets": "utf16", "tag_names": "O,B-PER",
+    "word_column": "2", "tag_column": "-2",
     "tag_scheme": "IOB1", "join": "none", "lenient": None, "columns": "my text,the label",
     "format": None, "delimiter": ";", "encoding": "latin-1",
 }  # fmt: skip
@@ -114,10 +115,10 @@ def test_flags_win_and_what_does_not_fit_the_file_is_left_out(tmp_path):
     [
         ({"text": 5.5}, None),
         ({"text": ["a"]}, "columns: text: expected a string or a number, got ['a']"),
-        ({"columns": [1], "format": "csv"}, "columns: columns: expected a list of names, got [1]"),
+        ({"columns": [1], "format": "csv"}, "'columns' must be an object of names and"),
         (
             {"encoding": {}, "format": "csv"},
-            "columns: encoding: expected a string or a number, got {}",
+            "'columns' must be an object of names and",
         ),
         ({"text": None, "nonsense": 3, "model": "x", "data": "y"}, None),
         (["text"], None),

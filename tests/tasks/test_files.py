@@ -51,7 +51,7 @@ def test_every_key_is_declared(tmp_path):
 
 @pytest.mark.parametrize(("key", "value"), WRONG, ids=lambda value: str(value)[:20])
 def test_wrong_values_are_named(tmp_path, key, value):
-    with pytest.raises(CheckpointError, match=rf"{SIDE_FILE}: `{key}` must be ") as caught:
+    with pytest.raises(CheckpointError, match=rf"{SIDE_FILE}: '{key}' must be ") as caught:
         read_side_file(write(tmp_path, GOOD | {key: value}))
     assert "\n" not in str(caught.value)
 
@@ -94,7 +94,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path):
 def test_a_length_beyond_the_model(tmp_path):
     check_saved_length({"max_length": 512}, 512, tmp_path)
     check_saved_length({"max_length": None}, 512, tmp_path)
-    with pytest.raises(CheckpointError, match=r"`max_length` must be at most 512, .*, got 513\."):
+    with pytest.raises(CheckpointError, match=r"'max_length' must be at most 512, .*, got 513\."):
         check_saved_length({"max_length": 513}, 512, tmp_path)
 
 

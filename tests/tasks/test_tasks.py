@@ -347,7 +347,7 @@ def test_a_damaged_side_file_is_refused(tmp_path):
     make_classifier().save(tmp_path / "saved")
     side = tmp_path / "saved" / "keras_bert_zoo.json"
     side.write_text('{"max_length": "long"}')
-    with pytest.raises(CheckpointError, match="`max_length` must be an integer from 3 .*'long'"):
+    with pytest.raises(CheckpointError, match="'max_length' must be an integer from 3 .*'long'"):
         kbz.TextClassifier.load(tmp_path / "saved")
     side.write_text('{"max_length": 12, ')
     with pytest.raises(CheckpointError, match=r"keras_bert_zoo\.json cannot be read as JSON"):

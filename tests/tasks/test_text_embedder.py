@@ -347,19 +347,19 @@ def another_type(index, kind):
             "cls_dense",
             "2_Dense/config.json",
             lambda c: c | {"activation_function": ["a"], "bias": "yes"},
-            "`bias` must be true or false or null, got 'yes'; `activation_function` must be a str",
+            "'bias' must be true or false or null, got 'yes'; 'activation_function' must be a str",
         ),
         (
             "prompted",
             "config_sentence_transformers.json",
             lambda c: c | {"default_prompt_name": ["a"], "prompts": {"a": 1}},
-            "`prompts` must be an object of names and a string or null, got .*; `default_prompt_n",
+            "'prompts' must be an object of names and a string or null, got .*; 'default_prompt_n",
         ),
         (
             "cls_dense",
             "1_Pooling/config.json",
             lambda c: c | {"include_prompt": 1},
-            "`include_prompt` must be true or false",
+            "'include_prompt' must be true or false",
         ),
         ("cls_dense", "modules.json", lambda m: {"a": 1}, "must hold a list of modules, got dict"),
         (
@@ -384,7 +384,7 @@ def another_type(index, kind):
             "cls_dense",
             "sentence_bert_config.json",
             lambda c: c | {"do_lower_case": "yes"},
-            "`do_lower_case` must be true or false or null, got 'yes'",
+            "'do_lower_case' must be true or false or null, got 'yes'",
         ),
         (
             "prompted",

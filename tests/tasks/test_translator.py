@@ -372,10 +372,10 @@ def test_refuses_damaged_configs(change, error, message, tmp_path):
 @pytest.mark.parametrize(
     ("side", "message"),
     [
-        ({"max_target_length": "x"}, "`max_target_length` must be an integer from 1"),
-        ({"num_beams": True}, "`num_beams` must be an integer from 1"),
-        ({"length_penalty": []}, "`length_penalty` must be a number"),
-        ({"label_smoothing": "much"}, "`label_smoothing` must be a number from 0 to 1"),
+        ({"max_target_length": "x"}, "'max_target_length' must be an integer from 1"),
+        ({"num_beams": True}, "'num_beams' must be an integer from 1"),
+        ({"length_penalty": []}, "'length_penalty' must be a number"),
+        ({"label_smoothing": "much"}, "'label_smoothing' must be a number from 0 to 1"),
     ],
 )
 def test_a_damaged_side_file_is_refused(side, message, tmp_path):
