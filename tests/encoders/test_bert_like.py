@@ -144,7 +144,7 @@ def test_configs_of_published_checkpoints_are_read(family):
         ("distilbert", "is_decoder", True),
         ("electra", "summary_proj_to_labels", True),
         ("ernie", "task_id", 1),
-        ("roberta", "adapter_layers", 3),
+        ("roberta", "alibi", True),
     ],
 )
 def test_refuses_by_name_what_it_does_not_do(family, key, value):
