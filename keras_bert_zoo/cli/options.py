@@ -7,12 +7,13 @@ import difflib
 import json
 import tomllib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.files import read_small_file
 
 _NEVER_IN_A_FILE = ("config", "help")
+_LIMIT_BYTES = 1_000_000  # of a file with options
 
 
 class Parser(argparse.ArgumentParser):
@@ -128,15 +129,16 @@ def _set_defaults(parser: Parser, path: str) -> None:
 
 def _read(path: str) -> dict[str, Any]:
     try:
-        content = Path(path).read_text("utf-8")
+        content = read_small_file(path, _LIMIT_BYTES).decode("utf-8")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not valid UTF-8: {error.reason}") from None
-    try:
-        if path.lower().endswith(".toml"):
+    if path.lower().endswith(".toml"):
+        try:
             return tomllib.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    try:
         values = json.loads(content)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid JSON (a TOML file ends in .toml): {error}") from None
     if not isinstance(values, dict):
@@ -179,7 +181,8 @@ def converted(action: argparse.Action, value: Any, where: str) -> Any:
 def with_hint(name: str, known: list[str]) -> str:
     """A name that is not known, quoted, with the one that was probably meant."""
     close = difflib.get_close_matches(name[:100].replace("_", "-"), known, n=1)
-    return f"{name!r} (did you mean {close[0]!r}?)" if close else repr(name)
+    shown = f"{name!r:.100}"
+    return f"{shown} (did you mean {close[0]!r}?)" if close else shown
 
 
 # === Types of values ===

@@ -1,12 +1,13 @@
 """--config: a file with the flags' names."""
 
 import json
+import os
 
 import pytest
 
 from keras_bert_zoo.cli import train
 from keras_bert_zoo.cli.main import command_parser
-from keras_bert_zoo.cli.options import parse
+from keras_bert_zoo.cli.options import parse, peek
 from keras_bert_zoo.errors import ConfigError
 
 NEEDED = {"preset": "p", "train": "t.csv", "output": "o"}
@@ -68,6 +69,7 @@ def test_what_is_required_may_be_in_either(read):
         ({"epoch": 3, "x": 1}, "unknown options: 'epoch' (did you mean 'epochs'?), 'x'"),
         ({"config": "c.json"}, "unknown options: 'config'"),
         ({"help": True}, "unknown options: 'help'"),
+        ({"x" * 70_000: 1}, f"unknown options: '{'x' * 99}"),
         ({"epochs": "three"}, "epochs: expected a whole number of at least 1, got 'three'"),
         ({"epochs": 2.5}, "epochs: expected a whole number of at least 1, got '2.5'"),
         ({"epochs": True}, "epochs: expected a string or a number, got True"),
@@ -95,8 +97,36 @@ def test_broken_toml(read):
 
 def test_a_file_that_is_not_there(refused):
     assert refused("train", "--config", "nowhere.toml") == (
-        "nowhere.toml: No such file or directory"
+        "nowhere.toml cannot be read: No such file or directory."
     )
+
+
+@pytest.mark.parametrize("name", ["c.toml", "c.json"])
+def test_a_file_that_cannot_be_one(tmp_path, name):
+    path = tmp_path / name
+    words = ["--config", str(path)]
+
+    def message():
+        assert peek(words, "task") is None
+        with pytest.raises(ConfigError) as caught:
+            parse(command_parser("train", words), words)
+        return str(caught.value)
+
+    with open(path, "wb") as file:
+        file.truncate(3_000_000_000)  # a hole
+    assert message() == f"{path} is larger than 1,000,000 bytes, which no such file is."
+    path.write_bytes(b"\xff")
+    assert message() == f"{path}: not valid UTF-8: invalid start byte"
+    path.write_text("a = " + "[" * 100_000)
+    assert f"{path}: not valid " in message()
+    for target, reason in (("/dev/zero", "it is not a regular file"), (name, "symbolic links")):
+        path.unlink()
+        path.symlink_to(target)
+        assert f"{path} cannot be read: " in message()
+        assert reason in message()
+    path.unlink()
+    os.mkfifo(path)  # nobody writes to it
+    assert message() == f"{path} cannot be read: it is not a regular file."
 
 
 def test_config_without_a_file(refused):
