@@ -331,7 +331,7 @@ def _pooling(place: Path) -> tuple[str, ...]:
     modes = [modes] if isinstance(modes, str) else modes
     if not isinstance(modes, list) or not modes or any(mode not in POOLINGS for mode in modes):
         raise ConfigError(
-            f"{place / 'config.json'} asks for the pooling {modes!r}; supported are "
+            f"{place / 'config.json'} asks for the pooling {show(modes)}; supported are "
             f"{', '.join(POOLINGS)}."
         )
     return tuple(modes)
@@ -371,7 +371,7 @@ def _check_names(place: Path, config: Mapping[str, Any]) -> None:
     for key in ("module_input_name", "module_output_name"):
         if config.get(key) not in (None, "sentence_embedding"):
             raise ConfigError(
-                f"{place / 'config.json'} has the {key} {config[key]!r}; supported is "
+                f"{place / 'config.json'} has the {key} {show(config[key])}; supported is "
                 "'sentence_embedding'."
             )
 

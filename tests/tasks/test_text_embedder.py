@@ -370,6 +370,18 @@ def another_type(index, kind):
         ),
         (
             "cls_dense",
+            "1_Pooling/config.json",
+            lambda c: c | {"pooling_mode": ["mean", ["cls"]]},
+            r"asks for the pooling \['mean', \['cls'\]\]; supported are cls, max, mean",
+        ),
+        (
+            "cls_dense",
+            "2_Dense/config.json",
+            lambda c: c | {"module_output_name": "x" * 70_000},
+            r"has the module_output_name 'x{79}\.\.\.; supported is 'sentence_embedding'",
+        ),
+        (
+            "cls_dense",
             "2_Dense/config.json",
             lambda c: c | {"use_residual": True},
             "has `use_residual`",
