@@ -15,6 +15,7 @@ from keras_bert_zoo.files import parse_json
 DOCUMENTS_FILE = "documents.jsonl"
 
 _LINE_LIMIT_BYTES = 1 << 30  # places in a document are int32
+_BEGIN_BYTES = 4096  # of a line, in which its object begins: what is none is not read on
 _CONTAINER_LIMIT = 10_000  # of a line that is written otherwise than `write_documents` does
 # A line as `write_documents` writes it: nothing but the text has to be made of it.
 _LINE = re.compile(rb'\s*\{\s*"text"\s*:\s*("(?:[^"\\]++|\\.)*+")\s*\}\s*', re.DOTALL)
@@ -47,9 +48,12 @@ def read_documents(directory: str | os.PathLike[str]) -> list[bytes]:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise CheckpointError(f"{path} cannot be read: it is not a regular file.")
             number = 0
-            while line := file.readline(_LINE_LIMIT_BYTES + 1):
+            while begin := file.readline(_BEGIN_BYTES):
                 number += 1
-                document = _document(line)
+                document = None
+                if begin.lstrip().startswith(b"{"):
+                    rest = b"" if begin.endswith(b"\n") else file.readline(_LINE_LIMIT_BYTES)
+                    document = _document(begin + rest)
                 if document is None:
                     raise CheckpointError(
                         f'{path}:{number}: expected {{"text": ...}}, a document a line, as this '

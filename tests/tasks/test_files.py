@@ -5,6 +5,7 @@ import os
 import resource
 import shutil
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from tests.helpers import ASSETS
 
 GOOD = {
     "task": "classification", "heads": ["masked_lm"], "pair": True, "training": {"loss": [None]},
-    "columns": {"text": "a", "labels": ["b"], "header": False, "pair": None}, "max_length": 128,
+    "columns": {"text": "a", "labels": ["b"], "header": False, "pair": None, "tag": -1}, "max_length": 128,
     "threshold": [0.5, 0.25], "pooling": "mean", "num_choices": 4, "stride": None, "scheme": "IOB2",
     "legal_only": True, "crf": False, "nested": False, "max_answer_tokens": 30,
     "null_threshold": -1.5, "top_k": 5, "mask_rate": 0.15, "whole_words": True, "num_beams": 4,
@@ -31,7 +32,7 @@ WRONG = [
     ("max_length", "x"), ("max_length", -1), ("max_length", 10**9), ("max_length", True),
     ("max_length", 2), ("threshold", "a"), ("threshold", [0.5, "a"]), ("threshold", 1),
     ("threshold", {}), ("pair", 1), ("training", []), ("training", None), ("task", ["a"]),
-    ("columns", {"text": 1}), ("columns", []), ("stride", -1), ("top_k", 0), ("top_k", 1.5),
+    ("columns", {"text": [1]}), ("columns", []), ("stride", -1), ("top_k", 0), ("top_k", 1.5),
     ("mask_rate", 0), ("num_beams", "4"), ("retriever_weight", -1), ("nested", "yes"),
     ("pooling", "sum"), ("heads", "masked_lm"), ("null_threshold", 10**50),
 ]  # fmt: skip
@@ -103,6 +104,8 @@ def test_a_length_beyond_the_model(tmp_path):
 
 def test_documents_are_read_as_they_were_written(tmp_path):
     documents = [b"", b'a "b" \\ [{', "\u2028 é \U0001f600".encode(), b"\xff\x00", b"[" * 30_000]
+    # Lines around the length at which a line's begin is cut.
+    documents += [b"x" * length for length in range(4080, 4100)]
     write_documents(tmp_path, documents)
     assert read_documents(tmp_path) == documents
     (tmp_path / DOCUMENTS_FILE).write_text('{"id": 1, "text": "b"}\r\n{ "text":"c" } ')
@@ -120,6 +123,19 @@ def test_lines_of_another_form_are_refused(tmp_path, line):
     (tmp_path / DOCUMENTS_FILE).write_bytes(contents)
     with pytest.raises(CheckpointError, match=rf"{DOCUMENTS_FILE}:2: expected"):
         read_documents(tmp_path)
+
+
+def test_a_large_file_of_another_kind_is_not_read(tmp_path):
+    """3 GB without a line end took 1 GB."""
+    with open(tmp_path / DOCUMENTS_FILE, "wb") as file:
+        file.truncate(3_000_000_000)  # a hole
+    tracemalloc.start()
+    try:
+        with pytest.raises(CheckpointError, match=":1: expected"):
+            read_documents(tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_line_of_lists_takes_no_memory(tmp_path):
