@@ -35,7 +35,8 @@ def test_answers_equal_transformers_pipeline(tiny):
         for place, mask in enumerate(masks):
             for name in ("token_id", "token"):
                 assert answers[name][text, place].tolist() == mask[name]
-            np.testing.assert_allclose(answers["score"][text, place], mask["score"], atol=1e-6)
+            # In float32, whose sums each kind of processor adds up in an order of its own.
+            np.testing.assert_allclose(answers["score"][text, place], mask["score"], atol=1e-5)
         for place in range(len(masks), 3):  # no such mask
             assert answers["token"][text, place].tolist() == [""] * 5
             assert not answers["score"][text, place].any()
