@@ -21,12 +21,13 @@ from tests.helpers import ASSETS
 
 GOOD = {
     "task": "classification", "heads": ["masked_lm"], "pair": True, "training": {"loss": [None]},
-    "columns": {"text": "a", "labels": ["b"], "header": False, "pair": None, "tag": -1}, "max_length": 128,
-    "threshold": [0.5, 0.25], "pooling": "mean", "num_choices": 4, "stride": None, "scheme": "IOB2",
-    "legal_only": True, "crf": False, "nested": False, "max_answer_tokens": 30,
-    "null_threshold": -1.5, "top_k": 5, "mask_rate": 0.15, "whole_words": True, "num_beams": 4,
-    "length_penalty": 1.0, "max_target_length": 64, "label_smoothing": 0.1, "passage_tokens": 100,
-    "passage_overlap": 25, "top_passages": 5, "retriever_weight": 50.0,
+    "columns": {"text": "a", "labels": ["b"], "header": False, "pair": None, "tag": -1},
+    "max_length": 128, "threshold": [0.5, 0.25], "pooling": "mean", "num_choices": 4,
+    "stride": None, "scheme": "IOB2", "legal_only": True, "crf": False, "nested": False,
+    "max_answer_tokens": 30, "null_threshold": -1.5, "top_k": 5, "mask_rate": 0.15,
+    "whole_words": True, "num_beams": 4, "length_penalty": 1.0, "max_target_length": 64,
+    "label_smoothing": 0.1, "passage_tokens": 100, "passage_overlap": 25, "top_passages": 5,
+    "retriever_weight": 50.0,
 }  # fmt: skip
 WRONG = [
     ("max_length", "x"), ("max_length", -1), ("max_length", 10**9), ("max_length", True),
