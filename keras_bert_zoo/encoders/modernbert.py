@@ -20,6 +20,7 @@ from keras_bert_zoo.config import (
     is_integer,
     short,
 )
+from keras_bert_zoo.config_keys import list_unread
 from keras_bert_zoo.encoders.encoder import Encoder, Parts
 from keras_bert_zoo.layers.dense import Dense
 from keras_bert_zoo.layers.initializers import TruncatedNormal
@@ -167,7 +168,7 @@ class ModernBertConfig(EncoderConfig):
         parameters = parameters or {}
         unknown = sorted(set(map(str, parameters)) - {_GLOBAL, _LOCAL})
         if unknown:
-            problems.append(f"`rope_parameters` has the unknown keys {', '.join(unknown):.80}")
+            problems.append(f"`rope_parameters` has the unknown keys {list_unread(unknown)}")
         for kind, side in ((_GLOBAL, "global"), (_LOCAL, "local")):
             own = parameters.get(kind)
             if own is not None and not isinstance(own, Mapping):
@@ -191,7 +192,7 @@ class ModernBertConfig(EncoderConfig):
                 values[f"{side}_factor"] = found.pop("factor", 1.0)
             if found:
                 problems.append(
-                    f"`rope_parameters` has the unknown keys {', '.join(map(str, found)):.80}"
+                    f"`rope_parameters` has the unknown keys {list_unread(map(str, found))}"
                 )
         return problems
 

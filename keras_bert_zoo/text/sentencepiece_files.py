@@ -147,7 +147,7 @@ def _model_options(model: Mapping[str, Any], path: pathlib.Path) -> dict[str, An
     if model.get("type", "Unigram") != "Unigram" or unknown:
         raise ConfigError(
             f"expected a Unigram model in {path}, got {model.get('type')!r:.80}"
-            + (f" with the options {unknown[:5]}" if unknown else "")
+            + (f" with the options {unknown[:5]!s:.200}" if unknown else "")
         )
     pieces = []
     for entry in model["vocab"]:

@@ -207,8 +207,8 @@ def _apply_template(
     for key in ("cls_token", "sep_token"):
         if getattr(template, key) != options[key]:
             raise ConfigError(
-                f"expected {key} {options[key]!r} in the post_processor in {path}, "
-                f"got {getattr(template, key)!r}"
+                f"expected {key} {options[key]!r:.80} in the post_processor in {path}, "
+                f"got {getattr(template, key)!r:.80}"
             )
     ids = {token: i for i, token in enumerate(options["vocabulary"])}
     ids |= {token.content: token.id for token in added.values() if token.id is not None}

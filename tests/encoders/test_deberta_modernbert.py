@@ -100,7 +100,7 @@ def test_reads_published_configs():
         (MODERNBERT, "layer_types", ["full_attention"], "must name 22 blocks, got 1"),
         (MODERNBERT, "layer_types", ["causal"] * 22, "got 'causal'"),
         (MODERNBERT, "rope_scaling", {"type": "yarn"}, "'yarn' for full_attention is not"),
-        (MODERNBERT, "rope_parameters", {"half": {}}, "unknown keys half"),
+        (MODERNBERT, "rope_parameters", {"half": {}, "\n": {}}, r"unknown keys `\\n`, `half`"),
         (MODERNBERT, "global_attn_every_n_layers", 0, "`global_attn_every_n_layers` = 0"),
         (MODERNBERT, "num_attention_heads", 256, "`head_dim` must be even"),
     ],

@@ -213,6 +213,7 @@ def saved(tmp_path):
     [
         (("model", "type"), "BPE", "expected a Unigram model"),
         (("model", "alpha"), 0.1, "with the options \\['alpha'\\]"),
+        (("model", "x" * 70_000), 0.1, "with the options \\['x{198}$"),
         (("model", "unk_id"), None, "expected an unk_id below 9"),
         (("model", "unk_id"), 9, "expected an unk_id below 9"),
         (("model", "unk_id"), 5, "expected unk_token of"),

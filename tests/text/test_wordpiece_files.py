@@ -536,6 +536,13 @@ def test_refused_configs(tmp_path, files, message):
         ),
         (
             {
+                "tokenizer__json": fast(post_processor=template(("[CLS]", 2), ("[SEP]", 3))),
+                "tokenizer_config__json": {"cls_token": "x" * 70_000},
+            },
+            f"expected cls_token '{'x' * 79} in the post_processor",
+        ),
+        (
+            {
                 "tokenizer__json": fast(post_processor=template(("[CLS]", 2), ("[SEP]", 3), 2)),
                 "tokenizer_config__json": {"tokenizer_class": "BertTokenizer"},
             },
