@@ -40,13 +40,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
-from keras_bert_zoo.errors import BertZooError
+from keras_bert_zoo.errors import MESSAGE_LIMIT, BertZooError
 from tools.fuzz.mutations import SPARSE, mutate
 from tools.fuzz.readers import READERS, Reader
 
 SECONDS = 10
 BYTES = 1_000_000_000
-LONGEST_MESSAGE = 2_000  # characters
 CHUNK = 250  # mutations of one fork
 
 
@@ -237,7 +236,7 @@ class Run:
             except BertZooError as error:
                 answer = ("refused",)
                 message = str(error)
-                if len(message) > LONGEST_MESSAGE:
+                if len(message) > MESSAGE_LIMIT:
                     answer = ("fault", "a long message", f"{len(message):,} characters: {message}")
                 elif any(map(_is_harmful, message)):
                     answer = ("fault", f"an unprintable message: {_place(error)}", message)
