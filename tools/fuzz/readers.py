@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import gzip
 import json
@@ -25,7 +24,7 @@ from keras_bert_zoo.checkpoints import (
     safetensors_files,
 )
 from keras_bert_zoo.checkpoints.tensors import TensorSource, open_checkpoint, read_config
-from keras_bert_zoo.cli import options
+from keras_bert_zoo.cli import options, train
 from keras_bert_zoo.config import EncoderConfig
 from keras_bert_zoo.data.choices import read_choices
 from keras_bert_zoo.data.conll import read_conll
@@ -330,8 +329,6 @@ def read_several(folder: Path) -> None:
 
 def command_line() -> options.Parser:
     """The parser of `train`, for --config."""
-    from keras_bert_zoo.cli import train
-
     parser = options.Parser()
     train.add_arguments(parser)
     train.add_task_options(parser, [])
@@ -342,8 +339,7 @@ def configured(name: str) -> Callable[[Path], None]:
     def read(folder: Path) -> None:
         argv = ["--config", str(folder / name)]
         options.peek(argv, "task")
-        with contextlib.suppress(OSError):  # `main` says what the system says, in one line
-            options.parse(command_line(), argv)
+        options.parse(command_line(), argv)
 
     return read
 
@@ -439,6 +435,9 @@ _DATA = [
         written(data__txt=DOCUMENTS),
         lambda folder: read_sentence_pairs(folder / "data.txt"),
     ),
+]
+
+_OPTIONS = [
     Reader(
         "config_toml",
         written(train__toml='preset = "a"\ntrain = "t"\noutput = "o"\nepochs = 3\nseed = 1\n'),
@@ -451,4 +450,8 @@ _DATA = [
     ),
 ]
 
-READERS = [*_MODEL_FILES, *(dataclasses.replace(reader, pipes=False) for reader in _DATA)]
+READERS = [
+    *_MODEL_FILES,
+    *(dataclasses.replace(reader, pipes=False) for reader in _DATA),
+    *_OPTIONS,
+]
