@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import stat
 import zlib
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -45,6 +46,8 @@ def json_records(
     source: str | os.PathLike[str] | BinaryIO = path
     if not isinstance(path, str | os.PathLike):
         source = io.BytesIO(_limited(path, name))
+    elif stat.S_ISFIFO(_mode(path)):  # a pipe can be opened once
+        source = io.BytesIO(_unpacked(path, name))
     if not _is_list(source, encoding):
         yield from _of_lines(Lines(source, name, encoding))
         return
@@ -136,6 +139,23 @@ def _opened(path: str | os.PathLike[str]) -> Any:
     return gzip.open(path, "rb") if str(path).lower().endswith(".gz") else open(path, "rb")
 
 
+def _mode(path: str | os.PathLike[str]) -> int:
+    try:
+        return os.stat(path).st_mode
+    except (OSError, ValueError):
+        return 0  # `Lines` says why
+
+
+def _unpacked(path: str | os.PathLike[str], name: str) -> bytes:
+    try:
+        with _opened(path) as file:
+            return _limited(file, name)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{name}: cannot decompress: {error}") from None
+    except OSError as error:
+        raise DataError(f"{name}: cannot read: {error.strerror or error}") from None
+
+
 def _limited(stream: Any, name: str) -> bytes:
     data: bytes = stream.read(LIMIT_BYTES + 1)
     if len(data) > LIMIT_BYTES:
@@ -146,12 +166,8 @@ def _limited(stream: Any, name: str) -> bytes:
 
 
 def _decoded(source: Any, name: str, encoding: str) -> str:
+    data = source.getvalue() if isinstance(source, io.BytesIO) else _unpacked(source, name)
     try:
-        if isinstance(source, io.BytesIO):
-            data = source.getvalue()
-        else:
-            with _opened(source) as file:
-                data = _limited(file, name)
         return data.decode(encoding).removeprefix("\ufeff")
     except UnicodeError as error:
         raise DataError(
@@ -161,7 +177,3 @@ def _decoded(source: Any, name: str, encoding: str) -> str:
         raise ConfigError(
             f"expected the name of a text encoding such as utf-8, got {encoding!r}"
         ) from None
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{name}: cannot decompress: {error}") from None
-    except OSError as error:
-        raise DataError(f"{name}: cannot read: {error.strerror or error}") from None

@@ -3,6 +3,8 @@
 import gzip
 import io
 import json
+import os
+import threading
 
 import pytest
 
@@ -191,6 +193,19 @@ def test_what_is_no_example_for_prodigy_is_left_out(tmp_path, caplog):
     assert (examples.texts, examples.rows) == (["Ada", "Nobody"], [1, 3])
     assert examples.entities == [[Entity(0, 3, "P")], []]
     assert "1 records that were rejected or ignored are left out" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["data.json", "data.jsonl", "data.jsonl.gz"])
+def test_a_pipe_is_opened_once(tmp_path, name):
+    record = json.dumps({"text": TEXT, "entities": CHARACTERS})
+    text = (f"[{record}]" if name == "data.json" else record).encode()
+    path = tmp_path / name
+    os.mkfifo(path)
+    content = gzip.compress(text) if name.endswith(".gz") else text
+    writer = threading.Thread(target=path.write_bytes, args=(content,), daemon=True)
+    writer.start()
+    assert read_entities(path).entities == [ENTITIES]
+    writer.join(10)
 
 
 def test_streams_gzip_and_marks(tmp_path):
