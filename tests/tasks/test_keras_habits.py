@@ -81,7 +81,7 @@ def test_every_task_takes_single_batches(name):
         task.train_on_batch(x, y)
     with eagerly():
         loss = "cosent" if name == "embedding scored" else None
-        task.compile(keras.optimizers.SGD(0.01), loss)
+        task.compile(keras.optimizers.SGD(0.001), loss)
         before = task.test_on_batch(x, y, return_dict=True)
         assert before["loss"] == pytest.approx(
             task.evaluate(x, y, verbose=0, return_dict=True)["loss"], rel=1e-5
