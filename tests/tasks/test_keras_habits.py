@@ -112,7 +112,8 @@ def test_weights_of_validation_data_count():
     with eagerly():
         wanted = task.evaluate(x, y, verbose=0, sample_weight=weight)
     assert history["val_loss"][0] == pytest.approx(wanted[0], rel=1e-5)
-    each = -np.log(task.predict(x)["scores"][np.arange(7), [n == "xyz" for n in y] * np.int32(1)])
+    ids = [int(name == "xyz") for name in y]
+    each = -np.log(task.predict(x)["scores"][np.arange(7), ids])
     assert wanted[0] == pytest.approx(np.mean(each * weight), rel=1e-4)
 
 
