@@ -287,7 +287,7 @@ def test_numbers_without_sense_are_refused(shared, options, message):
 
 
 def test_data_that_does_not_fit_is_refused(task):
-    with pytest.raises(DataError, match="a tuple of two lists, questions and contexts, got list"):
+    with pytest.raises(DataError, match="a tuple of two lists, questions and contexts, got a list"):
         task.predict(["king ?"])
     with pytest.raises(DataError, match="There are no answers: give QuestionExamples"):
         task.report((["king ?"], ["rome"]))
