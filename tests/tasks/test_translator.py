@@ -77,7 +77,8 @@ def test_logits_equal_transformers(translator, golden):
     logits = translator({**inputs, "target_ids": tf.constant(ids), "target_mask": mask})
     wanted = np.array(golden["logits"])
     there = ids != 0
-    np.testing.assert_allclose(logits.numpy()[there], wanted[there], rtol=1e-5, atol=2e-5)
+    # Each kind of processor rounds in its own way: 9.5e-5 apart on one without AVX-512.
+    np.testing.assert_allclose(logits.numpy()[there], wanted[there], rtol=1e-5, atol=2e-4)
 
 
 def test_a_step_at_a_time_gives_the_logits_of_the_whole(translator):
