@@ -18,7 +18,8 @@ def run_in_chunks(
 
     In a graph this is a loop around one call of the model, also where there is a single chunk: two
     calls would be two copies of the model, with the weights of an export in each of them. An empty
-    batch is one empty chunk.
+    batch is one chunk of a row of padding, whose outputs are dropped: not every product of empty
+    matrices is possible on every processor.
 
     Args:
         run: a concrete function, or any function from `inputs` to tensors (B, ...) in a nested
@@ -30,7 +31,13 @@ def run_in_chunks(
     Returns:
         the outputs of `run` for all rows.
     """
-    rows = tf.shape(next(iter(inputs.values())))[0]
+    asked = tf.shape(next(iter(inputs.values())))[0]
+    added = tf.cast(asked < 1, tf.int32)
+    inputs = {
+        name: tf.pad(x, [[0, added], *([[0, 0]] * (len(x.shape) - 1))])
+        for name, x in inputs.items()
+    }
+    rows = asked + added
     at_once = tf.maximum(TOKENS_AT_ONCE // tf.maximum(row_cost, 1), 1)
     chunks = tf.maximum(-(-rows // at_once), 1)
     size = -(-rows // chunks)  # the chunks are of about one size
@@ -40,7 +47,7 @@ def run_in_chunks(
 
     if tf.executing_eagerly():
         parts = [run(chunk_of(index)) for index in range(int(chunks))]
-        return tf.nest.map_structure(lambda *same: tf.concat(same, axis=0), *parts)
+        return tf.nest.map_structure(lambda *same: tf.concat(same, axis=0)[:asked], *parts)
 
     concrete: Any = run
     if not hasattr(run, "structured_outputs"):
@@ -66,7 +73,7 @@ def run_in_chunks(
         lambda index, _: index < chunks, step, (0, arrays), parallel_iterations=1
     )
     joined = [
-        tf.ensure_shape(array.concat(), x.shape)
+        tf.ensure_shape(array.concat()[:asked], x.shape)
         for array, x in zip(arrays, tf.nest.flatten(outputs), strict=True)
     ]
     return tf.nest.pack_sequence_as(outputs, joined)

@@ -232,7 +232,8 @@ def test_training_learns_and_keeps_the_best_epoch(tmp_path):
 def test_held_out_data_is_measured_by_its_kind(tiny, data, measure):
     task = tiny()
     logs = {"val_loss": 1.0}
-    for callback in task._dev_callbacks(data, 4):
+    x, y, _ = task._validation_parts(data)
+    for callback in task._dev_callbacks(x, y, 4):
         callback.on_epoch_end(0, logs)
     assert task._monitor() == (measure, "min" if measure == "val_loss" else "max")
     assert np.isfinite(logs[measure])
@@ -246,7 +247,12 @@ def test_held_out_data_is_measured_by_its_kind(tiny, data, measure):
         ((ANCHORS, POSITIVES), None, "triplet", "TripletLoss takes an anchor, a positive and neg"),
         ((ANCHORS, POSITIVES), [5.0] * 8, "cosine", "The cosine loss takes scores from -1 to 1"),
         ((ANCHORS, POSITIVES[:-1]), None, None, "expected 8 texts in column 1, one a group, got 7"),
-        ((ANCHORS, POSITIVES), ["a"] * 8, None, "Scores must be numbers, got 'a' among them"),
+        (
+            (ANCHORS, POSITIVES),
+            ["a"] * 8,
+            None,
+            "Scores must be numbers, one each; got 'a' at group 1",
+        ),
         ([], None, None, "There are no examples"),
         ("one text", None, None, "Put it in a list"),
     ],
