@@ -36,7 +36,7 @@ def test_chunks_are_joined(bound, shape):
     cost = int(np.prod(shape[1:]))
     expected = model({"x": tf.constant(x)})
     eager = run_in_chunks(counted, {"x": tf.constant(x)}, tf.constant(cost))
-    assert sum(sizes) == shape[0]
+    assert sum(sizes) == max(shape[0], 1)  # an empty batch is a row of padding
     assert all(size == 1 or size * cost <= 20 for size in sizes if size)
 
     @tf.function(input_signature=[tf.TensorSpec([None] * len(shape), tf.int32)], autograph=False)
