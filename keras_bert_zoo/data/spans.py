@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from keras_bert_zoo.data.examples import Examples, clipped
 from keras_bert_zoo.errors import DataError
 
-__all__ = ["Entity", "EntityExamples", "check_entities", "entity_problem", "read_entities"]
+__all__ = ["Entity", "EntityExamples", "check_entities", "entity_problem"]
 
 _logger = logging.getLogger(__name__)
 
@@ -181,13 +180,6 @@ def check_entities(
                     "(for nested entities: nested=True, --nested)"
                 )
             furthest = entity
-
-
-def read_entities(path: str | os.PathLike[str] | BinaryIO, **options: Any) -> EntityExamples:
-    """Reads JSON with texts and their entities; see `entity_files.read_entities`."""
-    from keras_bert_zoo.data.entity_files import read_entities  # which imports this module
-
-    return read_entities(path, **options)
 
 
 def entity_problem(entity: Any, length: int) -> str | None:

@@ -5,18 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import keras
 
 from keras_bert_zoo.config import EncoderConfig, short
-from keras_bert_zoo.encoders.no_keras_files import (
-    built_flag,
-    check_not_cloned,
-    no_keras_file,
-    refuse_config,
-    refuse_pickle,
-)
+from keras_bert_zoo.encoders.no_keras_files import no_keras_file, refuse_keras_files
 from keras_bert_zoo.errors import CheckpointError, ConfigError
 from keras_bert_zoo.layers.scopes import root_scope
 from keras_bert_zoo.layers.token_layout import Layout, TokenLayout, TokensToBatch
@@ -53,6 +47,7 @@ class Parts:
     pooler: keras.layers.Layer | None = None
 
 
+@refuse_keras_files("from_preset")
 class Encoder(keras.Model):
     """Base of the encoder families: a functional Keras model.
 
@@ -251,20 +246,6 @@ class Encoder(keras.Model):
     def take_tokenizer_of(self, other: Encoder) -> None:
         """Shares another encoder's tokenizer, without loading it."""
         self._tokenizer, self._find_tokenizer = other._tokenizer, other._find_tokenizer
-
-    built = built_flag("from_preset")
-
-    def get_config(self) -> NoReturn:
-        """Raises ConfigError: a .keras file could not be read again."""
-        refuse_config(self, "from_preset")
-
-    def __reduce__(self) -> NoReturn:
-        """Raises ConfigError: what is pickled or copied could not be read again."""
-        refuse_pickle(self, "from_preset")
-
-    def _run_through_graph(self, *args: Any, **kwargs: Any) -> Any:
-        check_not_cloned(self, kwargs.get("operation_fn"), "from_preset")
-        return super()._run_through_graph(*args, **kwargs)
 
     def make_parts(self, config: EncoderConfig, *, pooler: bool, dtype: Any) -> Parts:
         """Builds the family's layers; called once, by the constructor.

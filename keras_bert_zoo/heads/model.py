@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import keras
 
 from keras_bert_zoo.encoders.encoder import Encoder, encoder_inputs
 from keras_bert_zoo.encoders.lora import merged_lora
-from keras_bert_zoo.encoders.no_keras_files import (
-    built_flag,
-    check_not_cloned,
-    refuse_config,
-    refuse_pickle,
-)
+from keras_bert_zoo.encoders.no_keras_files import refuse_keras_files
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.heads.kinds import head_kind, make_head
 
@@ -23,6 +18,7 @@ if TYPE_CHECKING:
     from keras_bert_zoo.text.tokenizer import Tokenizer
 
 
+@refuse_keras_files("from_preset")
 class HeadedModel(keras.Model):
     """An encoder with one head or several: a functional Keras model.
 
@@ -170,20 +166,6 @@ class HeadedModel(keras.Model):
     @tokenizer.setter
     def tokenizer(self, tokenizer: Tokenizer | None) -> None:
         self._tokenizer = tokenizer
-
-    built = built_flag("from_preset")
-
-    def get_config(self) -> NoReturn:
-        """Raises ConfigError: a .keras file could not be read again."""
-        refuse_config(self, "from_preset")
-
-    def __reduce__(self) -> NoReturn:
-        """Raises ConfigError: what is pickled or copied could not be read again."""
-        refuse_pickle(self, "from_preset")
-
-    def _run_through_graph(self, *args: Any, **kwargs: Any) -> Any:
-        check_not_cloned(self, kwargs.get("operation_fn"), "from_preset")
-        return super()._run_through_graph(*args, **kwargs)
 
     def save(self, directory: str | os.PathLike[str], *, overwrite: bool = True) -> None:
         """Writes a Hugging Face directory, which transformers and `from_preset` read.

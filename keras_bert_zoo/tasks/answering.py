@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_bert_zoo.encoders.encoder import Encoder, encoder_inputs
-from keras_bert_zoo.encoders.no_keras_files import (
-    built_flag,
-    check_not_cloned,
-    refuse_config,
-    refuse_pickle,
-)
+from keras_bert_zoo.encoders.no_keras_files import refuse_keras_files
 from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.tasks.batches import prediction_batches, python_batches
 from keras_bert_zoo.tasks.chunks import run_in_chunks
@@ -26,6 +21,7 @@ Context = dict[str, Any]
 """What decoding needs of a batch of texts beyond the model's outputs: offsets, for one."""
 
 
+@refuse_keras_files("load")
 class AnsweringModel(keras.Model):
     """A functional Keras model on token ids that answers text.
 
@@ -101,20 +97,6 @@ class AnsweringModel(keras.Model):
         self.pair = self.takes_pairs
         # Graphs of `answer_texts`, of single texts and of pairs, and what they hold as constants.
         self._traced: dict[bool, tuple[tuple[Any, ...], Any]] = {}
-
-    built = built_flag("load")
-
-    def get_config(self) -> NoReturn:
-        """Raises ConfigError: a .keras file could not be read again."""
-        refuse_config(self, "load")
-
-    def __reduce__(self) -> NoReturn:
-        """Raises ConfigError: what is pickled or copied could not be read again."""
-        refuse_pickle(self, "load")
-
-    def _run_through_graph(self, *args: Any, **kwargs: Any) -> Any:
-        check_not_cloned(self, kwargs.get("operation_fn"), "load")
-        return super()._run_through_graph(*args, **kwargs)
 
     # === The graph: strings in, answers out ===
 

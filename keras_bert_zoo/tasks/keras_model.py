@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
 
+from keras_bert_zoo.data.pipeline import LabelledRows, bucketed_batches, token_batches
 from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.tasks.answering import AnsweringModel
 from keras_bert_zoo.training import replicas
@@ -25,6 +26,9 @@ class TrainableModel(AnsweringModel):
     A task says what it minimizes and measures (`_default_loss`, `_default_metrics`), and what its
     outputs are (`_output_kind`).
     """
+
+    can_probe: ClassVar[bool] = True
+    """Whether `fit` can train the head alone first: it reads the pooled output and no more."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -101,7 +105,16 @@ class TrainableModel(AnsweringModel):
         )
         self.loss = loss
 
-    # === Replicas ===
+    # === Batches and replicas ===
+
+    def _batches(self, data: LabelledRows, *, batch_size: int, **options: Any) -> tf.data.Dataset:
+        """Batches of tokenized examples, as the model and its loss take them.
+
+        `options` are those of `bucketed_batches`; `shuffle=True, in_order=True` trains on rows as
+        they come.
+        """
+        indices = bucketed_batches(data.lengths, batch_size=batch_size, **options)
+        return token_batches(data, indices, pad_id=self.tokenizer.pad_token_id)
 
     def _scope(self) -> Any:
         """The scope of the strategy that this model's variables were created under."""

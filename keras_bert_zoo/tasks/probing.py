@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import keras
 import numpy as np
@@ -10,22 +10,20 @@ import numpy as np
 from keras_bert_zoo.data.pipeline import LabelledRows, length_order, restore_order
 from keras_bert_zoo.encoders.encoder import encoder_inputs
 from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.tasks.keras_model import TrainableModel
 from keras_bert_zoo.training.probe import probe_head
 from keras_bert_zoo.training.replicas import split_rows
-
-if TYPE_CHECKING:
-    from keras_bert_zoo.tasks.text_model import TextModel
 
 __all__ = ["probe_task"]
 
 _FEATURE_BATCH = 256
 
 
-def probe_task(task: TextModel, data: LabelledRows, epochs: int) -> None:
+def probe_task(task: TrainableModel, data: LabelledRows, epochs: int) -> None:
     """Trains a task's head on its encoder's pooled outputs; see `training.probe`.
 
     Args:
-        task: TextModel, whose head is changed.
+        task: TrainableModel, whose head is changed.
         data: LabelledRows.
         epochs: int. Passes over the outputs.
 

@@ -14,10 +14,8 @@ from keras_bert_zoo.data.examples import Examples
 from keras_bert_zoo.data.pipeline import (
     LabelledRows,
     TokenRows,
-    bucketed_batches,
     length_order,
     restore_order,
-    token_batches,
 )
 from keras_bert_zoo.encoders.encoder import INPUT_NAMES
 from keras_bert_zoo.errors import ConfigError, DataError
@@ -53,8 +51,6 @@ class TextModel(TrainableModel):
 
     takes_datasets: ClassVar[bool] = True
     """Whether `fit`, `evaluate` and `predict` take a tf.data.Dataset of texts and labels."""
-    can_probe: ClassVar[bool] = True
-    """Whether `fit` can train the head alone first: it reads the pooled output and no more."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -76,15 +72,6 @@ class TextModel(TrainableModel):
             TokenRows.
         """
         return packed_rows(self.tokenizer, texts, text_pairs, max_length=self.max_length)
-
-    def _batches(self, data: LabelledRows, *, batch_size: int, **options: Any) -> tf.data.Dataset:
-        """Batches of tokenized examples, as the model and its loss take them.
-
-        `options` are those of `bucketed_batches`; `shuffle=True, in_order=True` trains on rows as
-        they come.
-        """
-        indices = bucketed_batches(data.lengths, batch_size=batch_size, **options)
-        return token_batches(data, indices, pad_id=self.tokenizer.pad_token_id)
 
     def _labelled_batches(
         self,

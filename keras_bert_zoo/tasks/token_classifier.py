@@ -67,8 +67,8 @@ class TokenClassifier(Task):
     longer than what windows share, and across a border, is in none and not found. Training holds
     batch size x types x length x length scores in memory; answering bounds them.
 
-    `fit` takes `EntityExamples`, as `data.conll.read_conll` and `data.spans.read_entities` return
-    them; or a list of texts and for each a list of (start, end, label) in characters.
+    `fit` takes `EntityExamples`, as `data.conll.read_conll` and `data.entity_files.read_entities`
+    return them; or a list of texts and for each a list of (start, end, label) in characters.
 
     Args:
         encoder: Encoder.

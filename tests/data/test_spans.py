@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from keras_bert_zoo.data.spans import Entity, EntityExamples, read_entities
+from keras_bert_zoo.data.entity_files import read_entities
+from keras_bert_zoo.data.spans import Entity, EntityExamples
 from keras_bert_zoo.errors import ConfigError, DataError
 
 

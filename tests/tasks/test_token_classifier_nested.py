@@ -12,7 +12,8 @@ import tensorflow as tf
 import keras_bert_zoo as kbz
 from keras_bert_zoo.cli.main import main
 from keras_bert_zoo.cli.tasks.token_classification import make_command
-from keras_bert_zoo.data.spans import Entity, EntityExamples, check_entities, read_entities
+from keras_bert_zoo.data.entity_files import read_entities
+from keras_bert_zoo.data.spans import Entity, EntityExamples, check_entities
 from keras_bert_zoo.encoders.bert import BertEncoder
 from keras_bert_zoo.errors import CheckpointError, ConfigError, DataError
 from keras_bert_zoo.heads.global_pointer import GlobalPointerHead, span_loss, span_scores

@@ -29,10 +29,10 @@ from keras_bert_zoo.config import EncoderConfig
 from keras_bert_zoo.data.choices import read_choices
 from keras_bert_zoo.data.conll import read_conll
 from keras_bert_zoo.data.documents import read_sentence_pairs
+from keras_bert_zoo.data.entity_files import read_entities
 from keras_bert_zoo.data.pairs import read_groups
 from keras_bert_zoo.data.parallel_text import read_parallel
 from keras_bert_zoo.data.semeval import read_semeval
-from keras_bert_zoo.data.spans import read_entities
 from keras_bert_zoo.data.squad import read_contexts, read_squad
 from keras_bert_zoo.data.tables import read_table, read_table_in_parts
 from keras_bert_zoo.presets.headed import architectures_of
