@@ -49,7 +49,7 @@ def given_options(args: argparse.Namespace, command: TaskCommand) -> dict[str, A
 
     Returns:
         dict: name -> str, int, bool or list of str. Options left at their defaults are not in it;
-        the file's format is, beside others or where its name does not tell it.
+        the file's format is, with other options or if its name does not imply it.
     """
     parser = Parser()
     command.add_data_options(parser, labelled=True)
@@ -60,11 +60,11 @@ def given_options(args: argparse.Namespace, command: TaskCommand) -> dict[str, A
         if action.dest in SAVED_OPTIONS and getattr(args, action.dest) != action.default
     }
     if "--format" in flags and "format" not in given:
-        told = _format_of(args.train)
+        named = _format_of(args.train)
         choices = tuple(flags["--format"].choices or ())
         # A file of words and tags may have any name.
-        read_as = told if told in choices else "conll" if "conll" in choices else None
-        if read_as is not None and (given or read_as != told):
+        read_as = named if named in choices else "conll" if "conll" in choices else None
+        if read_as is not None and (given or read_as != named):
             given["format"] = read_as
     return given
 
@@ -94,7 +94,7 @@ def use_saved_options(
     if not isinstance(saved, dict):
         return
     path = options.peek(argv, source) or "-"
-    told = options.peek(argv, "format") or _format_of(path)
+    named = options.peek(argv, "format") or _format_of(path)
     flags = parser.flags()
     renamed = any(options.peek(argv, name) is not None for name in _COLUMNS)
     defaults: dict[str, Any] = {}
@@ -102,9 +102,9 @@ def use_saved_options(
         action = flags.get(f"--{name.replace('_', '-')}")
         if action is None or name not in SAVED_OPTIONS or value is None:
             continue
-        if name == "format" and (told is not None or value not in (action.choices or ())):
+        if name == "format" and (named is not None or value not in (action.choices or ())):
             continue
-        if name in _OF_THE_FORMAT and saved.get("format") != (told or saved.get("format")):
+        if name in _OF_THE_FORMAT and saved.get("format") != (named or saved.get("format")):
             continue
         if name == "text_pair" and source == "input" and not command.predicts_pairs:
             continue
@@ -117,7 +117,7 @@ def use_saved_options(
 
 
 def _format_of(path: str) -> str | None:
-    """The format that a file's name tells; None: it does not."""
+    """The format that a file's name implies, or None."""
     if path == "-":
         return "text"
     return _FORMATS.get(os.path.splitext(path.lower().removesuffix(".gz"))[1])
@@ -154,7 +154,7 @@ def show_next(output: str, *, predict: str = "") -> None:
 
     Args:
         output: the directory that was written.
-        predict: str. What predict needs beside the file.
+        predict: str. What predict needs in addition to the file.
     """
     model = shell_path(output)
     name = os.path.basename(os.path.abspath(output))

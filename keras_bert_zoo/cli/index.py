@@ -55,7 +55,7 @@ def add_arguments(parser: Parser) -> None:
     group.add_argument(
         "--format",
         choices=("text", "jsonl", "csv", "tsv", "squad"),
-        help="default: told by the name (.gz allowed after it); text, a document a line, for .txt; "
+        help="default: detected by the name (.gz allowed after it); text, a document a line, for .txt; "
         "squad, whose contexts are the documents, for .json",
     )
     group.add_argument(

@@ -280,7 +280,7 @@ def add_table_options(
     group.add_argument(
         "--format",
         choices=formats,
-        help="the files' format; default: told by the name, .gz allowed after it"
+        help="the files' format; default: detected from the name, which may end in .gz"
         + ("; text (one a line) for .txt and standard input" if text_format else ""),
     )
     group.add_argument(

@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
             print("reading texts, one a line; Ctrl-D ends", file=sys.stderr)
     parts = command.read_in_parts(source, args)
     with named_flags(args):
-        first = next(parts)  # a wrong file is told before TensorFlow is imported
+        first = next(parts)  # a wrong file fails before TensorFlow is imported
 
     task = load_saved_task(args, command)
     # Where answers go to a terminal, they are the progress.

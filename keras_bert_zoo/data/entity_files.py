@@ -84,7 +84,7 @@ def read_entities(
             units, of which an emoji has two; "auto": characters; for doccano and Label Studio what
             the entities' texts and the offsets themselves show, and an error where they do not.
         tag_names: list of str. What tags that are numbers stand for, in the order of the numbers.
-        scheme: of the tags of words, see `read_conll`; None: told by the tags.
+        scheme: of the tags of words, see `read_conll`; None: detected from the tags.
         join: how words become text, see `read_conll`.
         lenient: bool. See `read_conll`.
         encoding: str.
@@ -342,7 +342,7 @@ def _examples(
             ):
                 raise DataError(
                     f"{where}: the entity at {entity.start} to {entity.end} should be "
-                    f"{clipped(str(span.text))!r}, but there stands {clipped(cut)!r}; offsets "
+                    f"{clipped(str(span.text))!r}, but the text has {clipped(cut)!r} there; offsets "
                     f"count characters{hint}"
                 )
             own.append(entity)

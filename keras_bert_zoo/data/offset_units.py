@@ -98,7 +98,7 @@ def in_characters(
         str, what the offsets count; "" where every unit gives the same.
 
     Raises:
-        DataError: the unit cannot be told, or none is possible, with the line.
+        DataError: the unit cannot be detected, or none is possible, with the line.
     """
     affected = [text for text in texts if text.spans and has_wide(text.text)]
     if unit == "utf16":
@@ -140,7 +140,7 @@ def in_characters(
         if own == {"utf16"}:
             _rewrite(name, text)
     if not common:
-        return "characters in some records and UTF-16 units in others, told by the entities' texts"
+        return "characters in some records and UTF-16 units in others, by the entities' texts"
     return "characters" if common == {"characters"} else "UTF-16 units"
 
 

@@ -82,7 +82,7 @@ def quoted_rows(source: LineSource, delimiter: str) -> Iterator[tuple[int, list[
             if "unexpected end of data" in reason:
                 reason = "the quote that opens in this row is never closed"
             elif "new-line character" in reason:
-                reason = "a carriage return stands in a field without quotes"
+                reason = "an unquoted field holds a carriage return"
             raise DataError(f"{source.name}:{start}: not valid CSV: {reason}") from None
         yield start, fields
 

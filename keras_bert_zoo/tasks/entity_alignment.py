@@ -34,20 +34,20 @@ def words_of_entities(
         nested: bool. Whether entities may share words; else the first has them.
 
     Returns:
-        for each entity the number of its first word and that after its last; None: it has none.
+        for each entity the number of its first word and that after its stop; None: it has none.
     """
     found: list[tuple[int, int] | None] = []
     free = 0
     for start, end, _ in entities:
         first = int(np.searchsorted(ends, start, "right"))
-        behind = int(np.searchsorted(starts, end, "left"))
+        stop = int(np.searchsorted(starts, end, "left"))
         if not nested:
             first = max(free, first)
-        if behind <= first:
+        if stop <= first:
             found.append(None)
             continue
-        found.append((first, behind))
-        free = behind
+        found.append((first, stop))
+        free = stop
     return found
 
 
@@ -106,8 +106,8 @@ def aligned_entities(
                     lost += 1
                     continue
                 old = entities[index][number]
-                first, behind = place
-                end = ends[behind - 1] if nested else ends[first:behind].max()
+                first, stop = place
+                end = ends[stop - 1] if nested else ends[first:stop].max()
                 new = Entity(int(starts[first]), int(end), old.label)
                 moved += new != old
                 aligned[index][number] = new

@@ -32,7 +32,7 @@ def probe_task(task: TrainableModel, data: LabelledRows, epochs: int) -> None:
     """
     if not task.can_probe:
         raise ConfigError(f"`probe_epochs` is not possible for a {type(task).__name__}.")
-    # So that only the last batch is filled up: what is behind all rows is cut off.
+    # So that only the last batch is filled up: what follows the last row is cut off.
     size = _FEATURE_BATCH - _FEATURE_BATCH % task._replicas()
     with task._scope():
         inputs = encoder_inputs()

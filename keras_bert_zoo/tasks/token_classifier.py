@@ -75,7 +75,7 @@ class TokenClassifier(Task):
         tokenizer: Tokenizer.
         tags: list of str, the tags of words in the order of their ids; see `from_preset`. With
             `nested`, the types of entities.
-        scheme: "IOB2", "IOBES", "IO" or "words"; see `data.tags`. None: told by the tags.
+        scheme: "IOB2", "IOBES", "IO" or "words"; see `data.tags`. None: detected from the tags.
         legal_only: bool. Whether answers keep to the scheme: the best tags that do (Viterbi).
             None: yes, as this package trains them.
         crf: bool. Whether a conditional random field learns which tags follow on each other.

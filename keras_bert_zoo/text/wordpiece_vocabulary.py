@@ -72,7 +72,7 @@ def read_vocabulary(path: str | os.PathLike[str], *, rows: int | None = None) ->
         ]
         more = f" and {len(twice) - _LISTED:,} more" if len(twice) > _LISTED else ""
         notes.append(
-            f"tokens stand on several lines, of which the last counts ({', '.join(shown)}{more})"
+            f"some tokens are on several lines, and the last one counts ({', '.join(shown)}{more})"
         )
     if notes:
         warn_once(

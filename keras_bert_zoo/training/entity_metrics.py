@@ -119,7 +119,7 @@ def tag_report(
     Args:
         true: for each sentence the tags of its words.
         predicted: likewise, as many.
-        scheme: see `data.tags`; None: told by the tags.
+        scheme: see `data.tags`; None: detected from the tags.
 
     Returns:
         EntityReport.

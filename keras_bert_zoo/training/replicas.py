@@ -3,7 +3,7 @@
 Keras takes the mean of the replicas' mean losses, so that a row of a small share weighs more than
 one of a large share; it clips each replica's gradients by themselves; and it fails where a batch
 does not divide by the replicas. Here a batch is filled up with copies of a row until it divides
-(`even_batches`), and the copies are dropped behind the model, before any loss or metric. The loss
+(`even_batches`), and the copies are dropped after the model, before any loss or metric. The loss
 is that of the whole batch: losses that are sums over rows or over tokens are scaled by the
 replica's share of them, and all others are computed on the outputs of all replicas, gathered.
 

@@ -187,7 +187,7 @@ def test_a_quote_that_is_never_closed_names_its_line(write):
 
 def test_stray_carriage_return(write):
     path = write("a.csv", "text,label\na\rb,x\n")
-    fails(":2: not valid CSV: a carriage return stands in a field without quotes", path)
+    fails(":2: not valid CSV: an unquoted field holds a carriage return", path)
     assert read_table(write("a.tsv", "text\tlabel\na\rb\tx\r\n")).texts == ["a\rb"]
 
 

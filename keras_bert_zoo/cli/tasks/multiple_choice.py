@@ -66,7 +66,7 @@ class ChoiceCommand(TaskCommand):
         group.add_argument(
             "--format",
             choices=("csv", "tsv", "jsonl"),
-            help="the files' format; default: told by the name, .gz allowed after it"
+            help="the files' format; default: detected from the name, which may end in .gz"
             + ("" if labelled else "; jsonl for standard input"),
         )
         group.add_argument(

@@ -58,7 +58,7 @@ class QuestionCommand(TaskCommand):
         group.add_argument(
             "--format",
             choices=("jsonl", "csv", "tsv", "squad", *(() if self.reads_contexts else ("text",))),
-            help="the file's format; default: told by the name, squad for .json (.gz allowed after "
+            help="the file's format; default: detected by the name, squad for .json (.gz allowed after "
             + (
                 "it), jsonl for standard input"
                 if self.reads_contexts

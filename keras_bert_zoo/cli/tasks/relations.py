@@ -31,10 +31,13 @@ class RelationCommand(TextCommand):
         super().add_data_options(parser, labelled=labelled)
         action = parser.flags()["--format"]
         action.choices = (*action.choices, "semeval")
-        action.help = "the files' format; default: told by the name, .gz allowed after it; " + (
-            "semeval (SemEval-2010 task 8's) for .txt"
-            if labelled
-            else "text (one a line) for .txt and standard input; semeval: SemEval-2010 task 8's"
+        action.help = (
+            "the files' format; default: detected from the name, which may end in .gz; "
+            + (
+                "semeval (SemEval-2010 task 8's) for .txt"
+                if labelled
+                else "text (one a line) for .txt and standard input; semeval: SemEval-2010 task 8's"
+            )
         )
 
     def add_train_options(self, group: Any) -> None:

@@ -49,12 +49,12 @@ class TokenClassificationCommand(TaskCommand):
                 choices=("conll", "jsonl", "json"),
                 help="conll: a word and its tag a line; jsonl: a text and its entities a line, or "
                 "tokens and ner_tags; json: a list of such, or Label Studio's export; default: "
-                "told by the name, else conll",
+                "detected from the name, else conll",
             )
             group.add_argument(
                 "--entities",
                 metavar="KEY",
-                help="of the entities, or of the tags of tokens, in jsonl and json; default: told "
+                help="of the entities, or of the tags of tokens, in jsonl and json; default: detected "
                 "by what it holds",
             )
             group.add_argument(
@@ -78,7 +78,7 @@ class TokenClassificationCommand(TaskCommand):
                 "like tags",
             )
             group.add_argument(
-                "--tag-scheme", choices=SCHEMES, help="of the file; default: told by its tags"
+                "--tag-scheme", choices=SCHEMES, help="of the file; default: detected by its tags"
             )
             group.add_argument(
                 "--lenient",
@@ -89,7 +89,7 @@ class TokenClassificationCommand(TaskCommand):
             group.add_argument(
                 "--format",
                 choices=("text", "conll", "csv", "tsv", "jsonl"),
-                help="default: told by the name; text (one a line) for .txt and standard input",
+                help="default: detected by the name; text (one a line) for .txt and standard input",
             )
         group.add_argument(
             "--text", metavar="KEY", default="text", help="of the text in jsonl (csv, tsv)"
