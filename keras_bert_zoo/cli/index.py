@@ -55,8 +55,8 @@ def add_arguments(parser: Parser) -> None:
     group.add_argument(
         "--format",
         choices=("text", "jsonl", "csv", "tsv", "squad"),
-        help="default: detected by the name (.gz allowed after it); text, a document a line, for .txt; "
-        "squad, whose contexts are the documents, for .json",
+        help="default: detected from the name (.gz allowed after it); text, a document a line, for "
+        ".txt; squad, whose contexts are the documents, for .json",
     )
     group.add_argument(
         "--delimiter", metavar="CHARACTER", help="between fields; default: that of the format"

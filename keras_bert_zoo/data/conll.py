@@ -92,7 +92,7 @@ def read_conll(
             calls FORM.
         tag: int. The tags' column. None: the only one that looks like tags (B-PER, I-PER, O). With
             two columns, the other one.
-        scheme: "IOB1", "IOB2", "IOBES", "IO" or "words", see `data.tags`. None: detected from the tags.
+        scheme: "IOB1", "IOB2", "IOBES", "IO" or "words", see `data.tags`. None: detected.
         join: how words become text. "auto": as a comment `# text = ...` has it; without one, with
             a space between, unless one of both sides is Chinese or Japanese. "space", "none":
             always so.

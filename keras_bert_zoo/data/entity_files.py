@@ -342,7 +342,7 @@ def _examples(
             ):
                 raise DataError(
                     f"{where}: the entity at {entity.start} to {entity.end} should be "
-                    f"{clipped(str(span.text))!r}, but the text has {clipped(cut)!r} there; offsets "
+                    f"{clipped(str(span.text))!r}, but the text there is {clipped(cut)!r}; offsets "
                     f"count characters{hint}"
                 )
             own.append(entity)

@@ -34,7 +34,7 @@ def words_of_entities(
         nested: bool. Whether entities may share words; else the first has them.
 
     Returns:
-        for each entity the number of its first word and that after its stop; None: it has none.
+        for each entity the number of its first word and that after its last; None: it has none.
     """
     found: list[tuple[int, int] | None] = []
     free = 0

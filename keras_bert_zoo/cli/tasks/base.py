@@ -121,7 +121,7 @@ class TaskCommand(abc.ABC):
         return {}
 
     def predict_hint(self, args: argparse.Namespace) -> str:
-        """What predict needs in addition to the saved options, for the command that train prints."""
+        """Options of predict beyond the saved ones, for the command that train prints."""
         return ""
 
     # === Answers ===

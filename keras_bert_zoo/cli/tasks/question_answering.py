@@ -58,9 +58,9 @@ class QuestionCommand(TaskCommand):
         group.add_argument(
             "--format",
             choices=("jsonl", "csv", "tsv", "squad", *(() if self.reads_contexts else ("text",))),
-            help="the file's format; default: detected by the name, squad for .json (.gz allowed after "
+            help="the file's format; default: detected from the name, squad for .json (.gz allowed "
             + (
-                "it), jsonl for standard input"
+                "after it), jsonl for standard input"
                 if self.reads_contexts
                 else "it), text (a question a line) for .txt and standard input"
             ),

@@ -54,8 +54,8 @@ class TokenClassificationCommand(TaskCommand):
             group.add_argument(
                 "--entities",
                 metavar="KEY",
-                help="of the entities, or of the tags of tokens, in jsonl and json; default: detected "
-                "by what it holds",
+                help="of the entities, or of the tags of tokens, in jsonl and json; default: "
+                "detected from the records",
             )
             group.add_argument(
                 "--offsets",
