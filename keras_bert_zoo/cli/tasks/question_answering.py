@@ -62,7 +62,7 @@ class QuestionCommand(TaskCommand):
             + (
                 "after it), jsonl for standard input"
                 if self.reads_contexts
-                else "it), text (a question a line) for .txt and standard input"
+                else "after it), text (a question a line) for .txt and standard input"
             ),
         )
         group.add_argument(
