@@ -89,7 +89,7 @@ class TokenClassificationCommand(TaskCommand):
             group.add_argument(
                 "--format",
                 choices=("text", "conll", "csv", "tsv", "jsonl"),
-                help="default: detected from the name; text (one a line) for .txt and standard input",
+                help="default: detected from the name; text (one a line) for .txt and stdin",
             )
         group.add_argument(
             "--text", metavar="KEY", default="text", help="of the text in jsonl (csv, tsv)"
