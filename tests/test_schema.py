@@ -41,7 +41,7 @@ def test_kinds(name):
     for value in good:
         check({"a": value}, {"a": kind}, "x.json")
     for value in bad:
-        with pytest.raises(CheckpointError, match=r"^x\.json: `a` must be .*, got ") as caught:
+        with pytest.raises(CheckpointError, match=r"^x\.json: 'a' must be .*, got ") as caught:
             check({"a": value}, {"a": kind}, "x.json", CheckpointError)
         assert str(caught.value).isprintable()
         assert len(str(caught.value)) < 300
@@ -52,8 +52,8 @@ def test_all_problems_are_named_and_other_keys_passed_over(tmp_path):
     path.write_text(json.dumps({"a": "\x1b[31m" + "x" * 10_000, "b": 1, "new": []}))
     with pytest.raises(ConfigError) as caught:
         read_object(path, {"a": FLAG, "b": TEXT, "c": TEXT})
-    assert str(caught.value).startswith(f"{path}: `a` must be true or false, got '\\x1b[31mxxx")
-    assert "`b` must be a string, got 1." in str(caught.value)
+    assert str(caught.value).startswith(f"{path}: 'a' must be true or false, got '\\x1b[31mxxx")
+    assert "'b' must be a string, got 1." in str(caught.value)
     assert len(str(caught.value)) < 300
     path.write_text("[]")
     with pytest.raises(CheckpointError, match="must hold a JSON object, got list"):

@@ -47,7 +47,7 @@ ODD = {
     "twice": (
         lines([*PLAIN[:6], "the", *PLAIN[6:]]),
         [6, 7, 8, 9, 10],
-        "the last counts ('the' on lines 6 and 7)",
+        "the last one counts ('the' on lines 6 and 7)",
     ),
     "special twice": (lines([*PLAIN, "[SEP]"]), [5, 6, 7, 8, 9], "'[SEP]' on lines 4 and 11"),
     "twice but for a space": (lines([*PLAIN, "cat "]), [5, 10, 7, 8, 9], "'cat' on lines 7 and 11"),
