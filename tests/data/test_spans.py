@@ -50,7 +50,7 @@ def test_objects_and_lists(tmp_path):
         ({"text": "a", "entities": [[0, 1, ""]]}, "spans.jsonl:2: expected the label of an entity"),
         (
             {"text": "ab", "entities": [{"start": 0, "end": 1, "label": "X", "text": "b"}]},
-            "spans.jsonl:2: the entity at 0 to 1 should be 'b', but there stands 'a'",
+            "spans.jsonl:2: the entity at 0 to 1 should be 'b', but the text there is 'a'",
         ),
     ],
 )

@@ -138,7 +138,7 @@ REFUSED = {
     "tokens": [
         ({"token_ids": [[5, -1]]}, r"Expected token_ids within the vocabulary: -1 is not in \[0"),
         ({"token_ids": [[5, 10**9]]}, r"1000000000 is not in \[0, 68\)"),
-        ({"segment_ids": [[0, 2]]}, r"segment_ids within the model's segments: 2 is not in \[0, 2"),
+        ({"segment_ids": [[0, 2]]}, r"within the model.{1,2}s segments: 2 is not in \[0, 2"),
         ({"padding_mask": [[1, 7]]}, r"padding_mask within 0 \(padding\) and 1 \(a token\): 7"),
         ({"segment_ids": [[0]]}, r"Expected token_ids, segment_ids, padding_mask of one shape"),
         ({"segment_ids": [[0, 0]] * 2}, r"of one batch size, got the sizes \[1 2 1\]"),

@@ -1,29 +1,29 @@
 """Trains every task on one, two and three replicas: run by test_replicas.py in its own process."""
 
+import functools
 import sys
 import time
 
 import numpy as np
 import tensorflow as tf
 
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 3)
+from tests.tasks.every_task import TRAINED, eagerly, make
 
-from tests.tasks.every_task import TRAINED, eagerly, make  # noqa: E402
 
-# Not by collectives, which know one number of devices in a process, and wait for busy cores.
-STRATEGIES = {
-    count: tf.distribute.MirroredStrategy(
-        [f"CPU:{index}" for index in range(count)],
+@functools.cache
+def strategy(replicas):
+    if replicas == 1:
+        return tf.distribute.get_strategy()
+    # Not by collectives, which know one number of devices in a process, and wait for busy cores.
+    return tf.distribute.MirroredStrategy(
+        [f"CPU:{index}" for index in range(replicas)],
         cross_device_ops=tf.distribute.ReductionToOneDevice(),
     )
-    for count in (2, 3)
-} | {1: tf.distribute.get_strategy()}
 
 
 def run(name, replicas, **options):
     """An epoch of batches of 5 and 2 rows, and what is measured then."""
-    with STRATEGIES[replicas].scope():
+    with strategy(replicas).scope():
         task, x, y = make(name)
     # Initializers draw other numbers under a strategy.
     random = np.random.default_rng(0)
@@ -57,6 +57,8 @@ def compare(name, **options):
 
 
 def main(names):
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 3)
     with eagerly():
         for name in names:
             begin = time.process_time()
@@ -68,4 +70,5 @@ def main(names):
     print("equal")
 
 
-main(sys.argv[1:] or TRAINED)
+if __name__ == "__main__":
+    main(sys.argv[1:] or TRAINED)
