@@ -51,6 +51,37 @@ def known_parts() -> Iterator[None]:
     replacing._keep = keep
 
 
+@pytest.fixture(autouse=True, scope="session")
+def one_verifier() -> Iterator[None]:
+    """Checks all exports in one interpreter, as each would spend its time on importing TensorFlow.
+
+    After a check that failed comes a new one.
+    """
+    from keras_bert_zoo.export import saved_model
+
+    class KeptVerifier(saved_model.Verifier):
+        kept = None
+
+        def __new__(cls):
+            return cls.kept or super().__new__(cls)
+
+        def __init__(self):
+            if self is not self.kept:
+                super().__init__()
+                type(self).kept = self
+
+        def __exit__(self, kind, *error):
+            if kind is not None:
+                type(self).kept = None
+                super().__exit__(kind, *error)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(saved_model, "Verifier", KeptVerifier)
+        yield
+    if KeptVerifier.kept is not None:
+        KeptVerifier.kept.__exit__(GeneratorExit, None, None)
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The root of the repository, for tests that need more than the installed package."""

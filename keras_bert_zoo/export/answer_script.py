@@ -11,7 +11,8 @@ texts in base64, as they need not be UTF-8 (one a row, or a list of them):
 and the answer one line of JSON on standard output: for each way of asking, the answers by name.
 Then the export is asked what it must refuse: other shapes, dtypes and ids. Each such request is
 first printed as {"asking": WORDS}, so that it is known which one ended the process, if one does.
-The last line is {"refused": COUNT}.
+The last line of an answer is {"refused": COUNT}, or says what went wrong: {"failed": ...} or
+{"accepted": ...}. Then the next request may come.
 """
 
 # ruff: noqa: T201
@@ -113,9 +114,8 @@ def check_refusals(requests: Iterable[tuple[str, Any, dict[str, tf.Tensor]]]) ->
     return {"refused": count}
 
 
-def main() -> None:
-    """Answers the one request."""
-    request = json.loads(sys.stdin.readline())
+def answer(request: dict[str, Any]) -> None:
+    """Answers a request."""
     texts = {name: decoded(rows) for name, rows in request["texts"].items()}
     rows = [dict(zip(texts, row, strict=True)) for row in zip(*texts.values(), strict=True)]
     signatures = tf.saved_model.load(request["model"]).signatures
@@ -159,4 +159,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    for line in sys.stdin:
+        answer(json.loads(line))

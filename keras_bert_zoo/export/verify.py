@@ -9,9 +9,11 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TextIO, cast
 
 import numpy as np
 import tensorflow as tf
@@ -28,6 +30,7 @@ from keras_bert_zoo.tasks.task import Task
 TOLERANCES = {"float32": 1e-5, "bfloat16": 0.05}
 
 _SCRIPT = Path(__file__).with_name("answer_script.py")
+_LAST = ("refused", "failed", "accepted")  # the keys of the last line of an answer
 
 # Every kind of text that has broken a tokenizer, and some plain ones.
 _HOSTILE: tuple[str | bytes, ...] = (
@@ -64,7 +67,7 @@ class Verification:
 class Verifier:
     """An interpreter without this package, started early: importing TensorFlow takes seconds.
 
-    Use it as a context; what is left of the process ends with it.
+    Use it as a context: the process ends with it. It can check several exports.
 
     Args:
         python: str. The interpreter; None: this one.
@@ -78,12 +81,13 @@ class Verifier:
             # A device that this process trains on has no memory to spare.
             "CUDA_VISIBLE_DEVICES": "-1",
         }
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed in __exit__)
         # -P: no module of the current folder or of this one can pass for another.
         self._process = subprocess.Popen(
             [python or sys.executable, "-P", str(_SCRIPT)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self._errors,
             env=environment,
             text=True,
             encoding="utf-8",
@@ -95,9 +99,9 @@ class Verifier:
 
     def __exit__(self, *_: object) -> None:
         """Ends the process."""
-        if self._process.poll() is None:
-            self._process.kill()
+        self._process.kill()
         self._process.communicate()
+        self._errors.close()
 
     def check(
         self, directory: Path, task: Task, *, tolerance: float, pair: bool | None = None
@@ -147,19 +151,18 @@ class Verifier:
         return Verification(len(rows), largest)
 
     def _ask(self, request: dict[str, Any]) -> dict[str, dict[str, np.ndarray]]:
-        out, err = self._process.communicate(json.dumps(request) + "\n")
-        said = [json.loads(line) for line in out.splitlines() if line.startswith('{"')]
+        said = list(self._lines(request))
         asked = [line["asking"] for line in said if "asking" in line]
-        if self._process.returncode and asked:
+        ended = not said or said[-1].keys().isdisjoint(_LAST)
+        if ended and asked:
             raise ExportError(
                 "The export does not refuse a wrong request but ends its process "
-                f"({_status(self._process.returncode)}): {asked[-1]}."
+                f"({_status(self._process.wait())}): {asked[-1]}."
             )
-        if self._process.returncode:
-            lines = [line for line in err.splitlines() if line.strip()]
+        if ended:
             raise ExportError(
                 "The export cannot be loaded and asked without keras_bert_zoo: "
-                f"{lines[-1] if lines else f'exit code {self._process.returncode}'}"
+                f"{self._last_error() or f'exit code {self._process.wait()}'}"
             )
         if "failed" in said[-1]:
             raise ExportError(
@@ -176,6 +179,24 @@ class Verifier:
             where: {name: _array(value) for name, value in outputs.items()}
             for where, outputs in answers.items()
         }
+
+    def _lines(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yields what the process says, up to the last line of its answer or to its end."""
+        stdin, stdout = cast("TextIO", self._process.stdin), cast("TextIO", self._process.stdout)
+        with contextlib.suppress(BrokenPipeError):
+            print(json.dumps(request), file=stdin, flush=True)
+        for line in stdout:
+            if line.startswith('{"'):
+                said = json.loads(line)
+                yield said
+                if not said.keys().isdisjoint(_LAST):
+                    return
+
+    def _last_error(self) -> str:
+        self._process.wait()
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").splitlines()
+        return next((line for line in reversed(lines) if line.strip()), "")
 
 
 def _status(returncode: int) -> str:
