@@ -16,7 +16,7 @@ import tensorflow as tf
 from keras_bert_zoo.data.pipeline import NO_LABEL, epoch_number, prefetched_map
 from keras_bert_zoo.errors import ConfigError
 
-__all__ = ["Masking", "mask_tokens", "masked_batches", "masked_columns"]
+__all__ = ["Masking", "mask_tokens", "masked_batch", "masked_batches", "masked_columns"]
 
 
 @dataclass(frozen=True)
@@ -91,21 +91,44 @@ def masked_batches(
 
     def mask(batch: tuple[Any, ...], epoch: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         inputs, words = batch
-        token_ids, positions, labels = mask_tokens(
-            inputs["token_ids"],
+        inputs, labels = masked_batch(
+            inputs,
             words,
             masking,
             mask_id=mask_id,
             vocabulary_size=vocabulary_size,
-            state=_mixed(_mixed(tf.constant(seed % 2**63, tf.uint64)) + tf.cast(epoch, tf.uint64)),
+            seed=seed,
+            epoch=epoch,
         )
         # Keras builds a model by the shapes of its first batch, which tf.data has lost.
-        found = (tf.ensure_shape(part, [None, None]) for part in (token_ids, positions, labels))
-        token_ids, positions, labels = found
-        return {**inputs, "token_ids": token_ids, "mask_positions": positions}, labels
+        names = ("token_ids", "mask_positions")
+        known = {name: tf.ensure_shape(inputs[name], [None, None]) for name in names}
+        return {**inputs, **known}, tf.ensure_shape(labels, [None, None])
 
     zipped = tf.data.Dataset.zip((batches, epochs))
     return prefetched_map(zipped.apply(tf.data.experimental.assert_cardinality(count)), mask)
+
+
+def masked_batch(
+    inputs: dict[str, tf.Tensor],
+    words: tf.Tensor,
+    masking: Masking,
+    *,
+    mask_id: int,
+    vocabulary_size: int,
+    seed: int,
+    epoch: Any = 0,
+) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    """Masks one batch of tokens; see `masked_batches` for the arguments and what is returned."""
+    token_ids, positions, labels = mask_tokens(
+        inputs["token_ids"],
+        words,
+        masking,
+        mask_id=mask_id,
+        vocabulary_size=vocabulary_size,
+        state=_mixed(_mixed(tf.constant(seed % 2**63, tf.uint64)) + tf.cast(epoch, tf.uint64)),
+    )
+    return {**inputs, "token_ids": token_ids, "mask_positions": positions}, labels
 
 
 def mask_tokens(

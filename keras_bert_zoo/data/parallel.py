@@ -1,6 +1,8 @@
 """Texts with their translations, tokenized: what a decoder is trained on."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -14,7 +16,7 @@ from keras_bert_zoo.data.pipeline import (
 )
 from keras_bert_zoo.errors import DataError
 
-__all__ = ["ParallelRows", "parallel_batches"]
+__all__ = ["ParallelRows", "parallel_batch_maker", "parallel_batches"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,25 @@ def parallel_batches(
         target_pad_id: int. The same of the translations.
 
     Returns:
-        A dataset of `(inputs, labels)` or `(inputs, labels, sample_weight)`. The inputs are
+        A dataset of what `parallel_batch_maker` makes.
+    """
+    return prefetched_map(
+        batches, parallel_batch_maker(data, pad_id=pad_id, target_pad_id=target_pad_id)
+    )
+
+
+def parallel_batch_maker(
+    data: ParallelRows, *, pad_id: int, target_pad_id: int
+) -> Callable[[tf.Tensor], tuple[Any, ...]]:
+    """Makes a function that turns examples' indices, int64 (B,), into a batch.
+
+    Args:
+        data: the tokenized examples.
+        pad_id: int. The token id of padding, of the texts.
+        target_pad_id: int. The same of the translations.
+
+    Returns:
+        a function that gives `(inputs, labels)` or `(inputs, labels, sample_weight)`. Inputs are
         `token_ids`, `segment_ids` and `padding_mask` int32 (B, S), and `target_ids` and
         `target_mask` int32 (B, T), the translation without its last token; the labels are int32
         (B, T), the token that follows each one, `NO_LABEL` at padding.
@@ -76,7 +96,7 @@ def parallel_batches(
         with tf.device("CPU:0"):
             weights = tf.constant(data.weights)
 
-    def batch(indices: tf.Tensor) -> tuple[object, ...]:
+    def batch(indices: tf.Tensor) -> tuple[Any, ...]:
         (inputs,), (written,) = source(indices), target(indices)
         ids, mask = written["token_ids"], written["padding_mask"][:, 1:]
         labels = tf.where(mask == 1, ids[:, 1:], NO_LABEL)
@@ -85,4 +105,4 @@ def parallel_batches(
             (inputs, labels) if weights is None else (inputs, labels, tf.gather(weights, indices))
         )
 
-    return prefetched_map(batches, batch)
+    return batch

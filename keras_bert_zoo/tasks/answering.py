@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras_bert_zoo.encoders.encoder import Encoder, encoder_inputs
 from keras_bert_zoo.encoders.no_keras_files import refuse_keras_files
 from keras_bert_zoo.errors import ConfigError, DataError
-from keras_bert_zoo.tasks.batches import prediction_batches, python_batches
+from keras_bert_zoo.tasks.batches import check_ends, prediction_batches, python_batches
 from keras_bert_zoo.tasks.chunks import run_in_chunks
 from keras_bert_zoo.tasks.inputs import as_examples
 from keras_bert_zoo.text.tokenizer import Tokenizer
@@ -324,20 +324,17 @@ class AnsweringModel(keras.Model):
         """
         if python_batches(x):
             rows = [
-                self.answer_rows(*self._text_columns(self._examples(batch)), batch_size=batch_size)
+                self.answer_rows(*self._checked_columns(batch), batch_size=batch_size)
                 for batch in prediction_batches(x)
             ]
             joined = _joined(rows or [self._answered()])
             return {name: _text_array(values) for name, values in joined.items()}
         if isinstance(x, tf.data.Dataset):
-            batches = [element if isinstance(element, tuple) else (element,) for element in x]
-            for batch in batches[:1]:
-                self._check_batch(batch)
-            parts = [self._answered(*batch) for batch in batches] or [self._answered()]
+            self._check_batches(x)
+            elements = (element if isinstance(element, tuple) else (element,) for element in x)
+            parts = [self._answered(*batch) for batch in elements] or [self._answered()]
             return {name: _text_array(values) for name, values in _joined(parts).items()}
-        columns = self._text_columns(self._examples(x))
-        if self.takes_pairs is None:
-            self._check_number_of_texts(len(columns))
+        columns = self._checked_columns(x)
         answers = self.answer_rows(*columns, batch_size=batch_size, verbose=verbose)
         return {name: _text_array(values) for name, values in answers.items()}
 
@@ -390,6 +387,13 @@ class AnsweringModel(keras.Model):
         """What a graph of `answer_texts` holds as constants; when it changes, another is traced."""
         return (self.max_length,)
 
+    def _checked_columns(self, x: Any) -> tuple[Sequence[Any], ...]:
+        """The texts of what `predict` takes, as many columns of them as the task takes."""
+        columns = self._text_columns(self._examples(x))
+        if self.takes_pairs is None:  # elsewhere `_text_columns` gives what the task takes
+            self._check_number_of_texts(len(columns))
+        return columns
+
     def _check_number_of_texts(self, count: int) -> None:
         """Raises DataError for pairs where the model takes single texts, and the other way round.
 
@@ -406,10 +410,20 @@ class AnsweringModel(keras.Model):
             expected, got = "pairs of texts, a tuple of two lists,", "single texts"
         raise DataError(f"Expected {expected} for {name}, got {got}.{hint}")
 
-    def _check_batch(self, parts: Sequence[Any]) -> None:
-        """Checks one batch of a dataset of texts, tensors or their specs; raises DataError."""
-        names = list(self.text_specs())
-        if len(parts) != len(names) or any(part.dtype != tf.string for part in parts):
+    def _check_batches(self, dataset: tf.data.Dataset) -> None:
+        """Checks a dataset of texts before it is read.
+
+        Raises:
+            DataError: its elements are no batches of texts, as many as the task takes.
+            ConfigError: it has no end.
+        """
+        element = dataset.element_spec
+        parts = element if isinstance(element, tuple) else (element,)
+        specs = self.text_specs()
+        names = list(specs)
+        if len(parts) != len(names) or any(
+            not isinstance(part, tf.TensorSpec) or part.dtype != tf.string for part in parts
+        ):
             hint = ""
             if len(parts) == 2 and self.takes_pairs is None and not self.pair:
                 hint = " (For pairs of texts on a model that was not trained on them here, set "
@@ -418,6 +432,13 @@ class AnsweringModel(keras.Model):
                 f"Expected a dataset of batches of {' and '.join(names)}, strings, got "
                 f"{len(parts)} parts a batch: leave the labels out.{hint}"
             )
+        for part, (name, spec) in zip(parts, specs.items(), strict=True):
+            if not spec.shape.is_compatible_with(part.shape):
+                raise DataError(
+                    f"Expected a dataset of batches, `{name}` of the shape {spec.shape}, got "
+                    f"{part.shape}: batch it, `dataset.batch(64)`."
+                )
+        check_ends(dataset, "`predict` answers", "`dataset.take(...)` takes a part of it")
 
 
 def largest_difference(wanted: np.ndarray, got: np.ndarray) -> float:

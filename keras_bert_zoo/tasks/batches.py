@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_bert_zoo.data.columns import form_of, listed
-from keras_bert_zoo.errors import DataError
+from keras_bert_zoo.errors import ConfigError, DataError
 
 Labelled = tuple[Any, ...]
 """(texts, labels) or (texts, labels, weights), as arrays; texts are a tuple of two for pairs."""
@@ -26,6 +26,12 @@ def python_batches(x: Any) -> bool:
 def is_batched(x: Any) -> bool:
     """Whether `x` comes in batches: a tf.data.Dataset, a PyDataset or a generator."""
     return isinstance(x, tf.data.Dataset) or python_batches(x)
+
+
+def check_ends(dataset: tf.data.Dataset, use: str, hint: str) -> None:
+    """Raises ConfigError for a dataset that is known to have no end."""
+    if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
+        raise ConfigError(f"{use} a dataset to its end, and this one has none: {hint}.")
 
 
 def training_dataset(

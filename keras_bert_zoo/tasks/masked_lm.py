@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_bert_zoo.data.examples import Examples
-from keras_bert_zoo.data.masking import Masking, masked_batches, masked_columns
+from keras_bert_zoo.data.masking import Masking, masked_batch, masked_batches, masked_columns
 from keras_bert_zoo.data.pipeline import NO_LABEL, LabelledRows, TokenRows, length_order
 from keras_bert_zoo.encoders.encoder import INPUT_NAMES, Encoder, encoder_inputs
 from keras_bert_zoo.errors import ConfigError, DataError
@@ -384,6 +384,17 @@ class MaskedLM(Task):
             seed=seed,
             every_epoch=shuffle,
             first_epoch=options.get("first_epoch", 0),
+        )
+
+    def _batch_of(self, data: LabelledRows, *, seed: int) -> tuple[Any, ...]:
+        inputs, words = super()._batch_of(data, seed=seed)
+        return masked_batch(
+            inputs,
+            words,
+            self.masking,
+            mask_id=self._mask_id,
+            vocabulary_size=self.tokenizer.vocabulary_size,
+            seed=seed,
         )
 
     # === Training and measuring ===

@@ -7,12 +7,20 @@ from typing import Any
 
 import numpy as np
 
+from keras_bert_zoo.data.columns import listed
 from keras_bert_zoo.data.pipeline import TokenRows
+from keras_bert_zoo.errors import DataError
 from keras_bert_zoo.text.tokenizer import Tokenizer
 
-__all__ = ["packed_rows", "part_of"]
+__all__ = ["check_count", "packed_rows", "part_of"]
 
 _TOKENIZED_AT_ONCE = 2048  # texts; bounds the memory that padding takes while tokenizing
+
+
+def check_count(values: Any, count: int, what: str) -> None:
+    """Raises DataError unless there is one value a text; None is taken for none at all."""
+    if values is not None and len(listed(values, what)) != count:
+        raise DataError(f"There are {count} texts but {len(listed(values, what))} {what}.")
 
 
 def part_of(values: Any, rows: range) -> Any:

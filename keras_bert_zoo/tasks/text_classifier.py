@@ -27,19 +27,22 @@ from keras_bert_zoo.tasks.batches import is_batched
 from keras_bert_zoo.tasks.label_tensors import label_targets
 from keras_bert_zoo.tasks.scores import (
     CLASSIFIER_ACTIVATIONS,
+    NESTED_KEY,
+    OLD_KEY,
     saved_activation,
     saved_keys,
 )
 from keras_bert_zoo.tasks.task import Task
 from keras_bert_zoo.text.tokenizer import Tokenizer
 from keras_bert_zoo.training.arguments import class_weights
+from keras_bert_zoo.training.keras_metrics import resolve_metrics
 from keras_bert_zoo.training.metrics import (
     ClassificationReport,
     MultiLabelReport,
     classification_report,
     multi_label_report,
 )
-from keras_bert_zoo.training.outputs import OutputKind, Outputs
+from keras_bert_zoo.training.outputs import OneHotLoss, OutputKind, Outputs
 from keras_bert_zoo.training.thresholds import check_thresholds, tune_thresholds
 
 MULTI_LABEL = "multi_label_classification"
@@ -61,7 +64,9 @@ class TextClassifier(Task):
     `fit` takes labels as names or as ids, a list, NumPy array or pandas Series of them. A value
     that is a label's name is that label: with labels "1", "2", "3" the integer 1 is the first, and
     True is the label "True" or "true". Where no name is a number, integers are ids. This rule, see
-    `LabelMap.id_of`, holds for `class_weight` and datasets, too. One-hot rows are taken as well.
+    `LabelMap.id_of`, holds for `class_weight` and datasets, too. One-hot rows are taken as well;
+    soft ones, such as 0.25 and 0.75, in a tf.data.Dataset with a loss that is compiled for them:
+    "categorical_crossentropy" or the caller's own.
     For several labels a text, `fit` takes lists of names or ids, or rows of 0 and 1, one a label.
 
     Args:
@@ -106,7 +111,9 @@ class TextClassifier(Task):
             )
         label_map = LabelMap.of(labels)
         if len(label_map) < (1 if multi_label else 2):
-            raise ConfigError(f"A classifier needs at least two labels, got {list(labels)!r}.")
+            raise ConfigError(
+                f"A classifier needs at least two labels, got {list(label_map.names)!r}."
+            )
         threshold = check_thresholds(threshold, label_map.names)
         super().__init__(
             encoder,
@@ -120,7 +127,7 @@ class TextClassifier(Task):
         self.multi_label = multi_label
         self._threshold = threshold
         self.activation = activation
-        self._said: dict[str, Any] = {}  # by config.json, of the activation
+        self._source_config: dict[str, Any] = {}  # of the preset; it may name the activation
 
     @property
     def threshold(self) -> float | tuple[float, ...]:
@@ -174,26 +181,29 @@ class TextClassifier(Task):
             CheckpointError: the preset is not there, does not fit, or has no head to load.
         """
         ignored = frozenset(ignore_config_keys)
+        if labels is not None:
+            labels = LabelMap.of(labels).names
+        directory = find_preset(preset, allow_pickle=allow_pickle)
         encoder, tokenizer, head, side = cls._load_parts(
-            preset,
-            head_width=None if labels is None else len(LabelMap.of(labels)),
+            directory,
+            head_width=None if labels is None else len(labels),
             ignore_config_keys=ignored,
             dtype=dtype,
             allow_pickle=allow_pickle,
         )
         activation, raw = "softmax", {}
         if labels is None:
-            directory = find_preset(preset, allow_pickle=allow_pickle)
             raw = read_config(directory)
             if is_regression(raw):
                 raise CheckpointError(
                     f"{os.fspath(preset)!r} holds a regression model: load it as TextRegressor."
                 )
             labels = _saved_labels(raw, head.units)
-            activation = saved_activation(directory, raw, count=len(labels), ignore=ignored)
             _check_saved_thresholds(side, labels, directory)
             if multi_label is None:
                 multi_label = raw.get("problem_type") == MULTI_LABEL
+            if not multi_label:  # else the scores are those of the sigmoid
+                activation = saved_activation(directory, raw, count=len(labels), ignore=ignored)
         task = cls(
             encoder,
             tokenizer,
@@ -205,7 +215,7 @@ class TextClassifier(Task):
             max_length=side.get("max_length") if max_length is None else max_length,
             token_layout=token_layout,
         )
-        task._said = {key: value for key, value in raw.items() if key not in ignored}
+        task._source_config = {key: value for key, value in raw.items() if key not in ignored}
         task._restore(side)
         return task
 
@@ -215,11 +225,19 @@ class TextClassifier(Task):
 
     def _task_config(self) -> dict[str, Any]:
         return {
-            **saved_keys(self.activation, self._said, count=len(self.label_map)),
+            **self._activation_keys(),
             "problem_type": MULTI_LABEL if self.multi_label else SINGLE_LABEL,
             "id2label": {str(i): name for i, name in self.label_map.id2label().items()},
             "label2id": self.label_map.label2id(),
         }
+
+    def _activation_keys(self) -> dict[str, Any]:
+        source = self._source_config
+        if not self.multi_label:
+            return saved_keys(self.activation, source, count=len(self.label_map))
+        # Not read for several labels: kept for others, if the source was such a model, too.
+        kept = (NESTED_KEY, OLD_KEY) if source.get("problem_type") == MULTI_LABEL else ()
+        return {key: source[key] for key in kept if key in source}
 
     def _side_config(self) -> dict[str, Any]:
         return super()._side_config() | {"threshold": self.threshold}
@@ -241,8 +259,13 @@ class TextClassifier(Task):
         return np.array([name.encode() for name in self.labels], object)[targets]
 
     def _dataset_targets(self, y: Any) -> Any:
-        if self._compiled_by_caller and not self.multi_label and "sparse" not in _name(self.loss):
-            return y  # for a loss of the caller's own, such as one on one-hot rows
+        if self._compiled_by_caller and not self.multi_label and _are_rows(y):
+            # Rows may be soft: 0.25, 0.75. Losses of Keras' take the model's labels, others any.
+            width = y.shape[-1]
+            if isinstance(self.loss, OneHotLoss) and width in (None, len(self.label_map)):
+                return tf.ensure_shape(tf.cast(y, tf.float32), [None, len(self.label_map)])
+            if not isinstance(self.loss, OneHotLoss | keras.losses.SparseCategoricalCrossentropy):
+                return y
         return label_targets(y, self.label_map, multi_label=self.multi_label)
 
     def _sample_weights(
@@ -271,7 +294,7 @@ class TextClassifier(Task):
 
     def _by_label(self, values: Mapping[Any, Any]) -> dict[int, Any]:
         """Values by label, as ids; the keys are labels by the rule of `LabelMap.id_of`."""
-        found: dict[int, Any] = {}
+        by_id: dict[int, Any] = {}
         for label, value in dict(values).items():
             index = self.label_map.id_of(label)
             if index is None:
@@ -279,10 +302,10 @@ class TextClassifier(Task):
                 raise ConfigError(
                     f"`class_weight` names an unknown label: {label!r}. The labels are {known}."
                 )
-            if index in found:
+            if index in by_id:
                 raise ConfigError(f"`class_weight` names {self.labels[index]!r} twice.")
-            found[index] = value
-        return found
+            by_id[index] = value
+        return by_id
 
     def _output_kind(self) -> Outputs:
         kind: OutputKind = "labels" if self.multi_label else "label"
@@ -296,7 +319,7 @@ class TextClassifier(Task):
     def _default_metrics(self) -> list[keras.metrics.Metric]:
         if self.multi_label:  # on logits: probability 0.5 is logit 0
             return [keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)]
-        return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+        return resolve_metrics(["accuracy"], self._output_kind())
 
     def _monitor(self) -> tuple[str, str]:
         # Accuracy over labels says little where most labels do not apply to most texts.
@@ -329,13 +352,13 @@ class TextClassifier(Task):
         """Compares two answers; labels that are as good as equally probable may change places."""
         scores = expected["scores"]
         ids = {label.encode(): index for index, label in enumerate(self.labels)}
-        wanted, found = expected["label"], got["label"]
-        if wanted.ndim == 0:  # another label may win where the two were as good as equal
-            index = ids.get(found.item())
+        label, other_label = expected["label"], got["label"]
+        if label.ndim == 0:  # another label may win where the two were as good as equal
+            index = ids.get(other_label.item())
             other = -np.inf if index is None else scores[index]
-            same = found == wanted or scores.max() - other <= 2 * tolerance
+            same = other_label == label or scores.max() - other <= 2 * tolerance
         else:  # labels at their threshold may come and go, and neighbours swap
-            changed = (set(wanted) ^ set(found)) - {b""}
+            changed = (set(label) ^ set(other_label)) - {b""}
             margin = np.abs(scores - np.array(self.threshold))
             same = all(label in ids and margin[ids[label]] <= tolerance for label in changed)
             if same and changed:  # `score` then has another order
@@ -396,16 +419,19 @@ class TextClassifier(Task):
         return classification_report(targets, logits.argmax(axis=-1), self.labels)
 
 
-def _name(loss: Any) -> str:
-    return str(loss if isinstance(loss, str) else getattr(loss, "name", "")).lower()
+def _are_rows(y: Any) -> bool:
+    """Whether labels of a dataset are rows of numbers, not ids in a column."""
+    if not isinstance(y, tf.Tensor) or y.dtype == tf.string:
+        return False
+    return y.shape.rank == 2 and y.shape[-1] != 1
 
 
 def _check_saved_thresholds(side: dict[str, Any], labels: Sequence[str], directory: Path) -> None:
-    found = side.get("threshold")
-    if isinstance(found, list) and len(found) != len(labels):
+    saved = side.get("threshold")
+    if isinstance(saved, list) and len(saved) != len(labels):
         raise CheckpointError(
             f"{directory / SIDE_FILE}: 'threshold' must be one number or one for each of the "
-            f"{len(labels)} labels, got {len(found)}."
+            f"{len(labels)} labels, got {len(saved)}."
         )
 
 

@@ -14,6 +14,7 @@ from keras_bert_zoo.data.examples import Examples
 from keras_bert_zoo.data.pipeline import (
     LabelledRows,
     TokenRows,
+    batch_maker,
     length_order,
     restore_order,
 )
@@ -21,6 +22,7 @@ from keras_bert_zoo.encoders.encoder import INPUT_NAMES
 from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.tasks.batches import (
     Labelled,
+    check_ends,
     evaluation_dataset,
     is_batched,
     prediction_batches,
@@ -31,7 +33,7 @@ from keras_bert_zoo.tasks.batches import (
 from keras_bert_zoo.tasks.inputs import as_examples, tokenized_dataset
 from keras_bert_zoo.tasks.keras_model import DEFAULT_LEARNING_RATE, TrainableModel
 from keras_bert_zoo.tasks.probing import probe_task
-from keras_bert_zoo.tasks.rows import packed_rows, part_of
+from keras_bert_zoo.tasks.rows import check_count, packed_rows, part_of
 from keras_bert_zoo.training.arguments import as_callbacks, check_arguments
 from keras_bert_zoo.training.loop import default_optimizer, run_fit, sets_the_rate
 from keras_bert_zoo.training.optimizers import AdamW
@@ -87,6 +89,10 @@ class TextModel(TrainableModel):
                 raise ConfigError("A dataset brings its own labels and weights: give `x` alone.")
             self._check_takes_batches(x)
             dataset = evaluation_dataset(x, self._string_batch, steps=steps)
+            if steps is None:
+                check_ends(
+                    dataset, "Measuring reads", "give `steps` (to `fit`: `validation_steps`)"
+                )
             batches = self._tokenized(dataset)
             first = dataset.element_spec[0]
             if not isinstance(first, dict):
@@ -114,15 +120,13 @@ class TextModel(TrainableModel):
         examples, targets = self._prepared(x, y)
         weights = self._sample_weights(targets, class_weight, sample_weight)
         data = self._labelled_rows(examples, targets, weights)
-        batches = self._batches(
-            data,
-            batch_size=len(data),
-            shuffle=training,
-            in_order=True,
-            seed=int(self.optimizer.iterations) if training else 0,
+        return self._batch_of(data, seed=int(self.optimizer.iterations) if training else 0)
+
+    def _batch_of(self, data: LabelledRows, *, seed: int) -> tuple[Any, ...]:
+        """All rows as one batch, in their order; `seed` is for what is drawn at random."""
+        return batch_maker(data, pad_id=self.tokenizer.pad_token_id)(
+            tf.range(len(data), dtype=tf.int64)
         )
-        batch: tuple[Any, ...] = next(iter(batches))
-        return batch
 
     def _targets(self, y: Any, examples: Any) -> Any:
         """Labels of examples as `_labelled_rows` takes them, checked."""
@@ -246,7 +250,8 @@ class TextModel(TrainableModel):
                 tf.data.Dataset, a `keras.utils.PyDataset`, or a generator.
             y: labels, one per text, as the task takes them: list, NumPy array or pandas Series;
                 None when `x` is Examples with labels, or comes in batches.
-            validation_data: (x, y), (x, y, sample_weight), Examples with labels, or batches.
+            validation_data: (x, y), (x, y, sample_weight), Examples with labels, or batches. A
+                generator is read once, to its end or up to `validation_steps`, and kept.
             batch_size: int. Texts per step, over all devices.
             epochs: int.
             learning_rate: float. The peak of the schedule. With a callback that sets the rate
@@ -275,7 +280,9 @@ class TextModel(TrainableModel):
                 the data is repeated.
             validation_split: float in [0, 1). Share of the texts, the last ones, to validate on;
                 not with `validation_data`, nor with datasets.
-            validation_steps: int or None. Batches to validate on, the first ones; None: all.
+            validation_steps: int or None. Batches to validate on, the first ones; None: all. A
+                generator or a dataset without an end needs it. Measures of whole texts and of
+                rankings, such as `val_f1` of entities and of answers, are of all held-out data.
             validation_batch_size: int or None. None: as `batch_size`.
             validation_freq: int, or a list of epochs from 1 on, in which to validate.
 
@@ -319,8 +326,11 @@ class TextModel(TrainableModel):
                 )
             batches = self._tokenized(x)
             first = x.element_spec[0]
-            if not isinstance(first, dict) and self.takes_pairs is None:
-                self.pair = isinstance(first, tuple)
+            if not isinstance(first, dict):
+                count = 2 if isinstance(first, tuple) else 1
+                if self.takes_pairs is None:
+                    self.pair = count == 2
+                self._check_number_of_texts(count)
         else:
             if validation_split and validation_data is None:
                 x, y, sample_weight, validation_data = self._split(
@@ -339,6 +349,8 @@ class TextModel(TrainableModel):
                 in_order=not shuffle,
                 first_epoch=initial_epoch,
             )
+        if steps_per_epoch is None:
+            check_ends(batches, "An epoch reads", "give `steps_per_epoch`")
         steps = max(0, int(batches.cardinality()))
         if steps_per_epoch is not None:
             if batches.cardinality() != tf.data.INFINITE_CARDINALITY:
@@ -415,7 +427,8 @@ class TextModel(TrainableModel):
             batch_size: int.
             verbose: as in Keras.
             sample_weight: float, one per text; of the loss, and of `weighted_metrics`.
-            steps: int or None. Batches to measure on, the first ones; None: all.
+            steps: int or None. Batches to measure on, the first ones; None: all. Batches without
+                an end need it: a dataset is refused without, a generator is read on and on.
             callbacks: Keras callbacks.
             return_dict: bool. Whether to name the figures.
             **kwargs: what Keras passes when `fit` evaluates.
@@ -468,9 +481,10 @@ class TextModel(TrainableModel):
             ]
             return np.concatenate(parts or [self.predict_logits([])])
         if isinstance(x, tf.data.Dataset):
-            spec = x.element_spec
-            if not isinstance(spec, dict):
-                self._check_batch(spec if isinstance(spec, tuple) else (spec,))
+            if isinstance(x.element_spec, dict):
+                check_ends(x, "`predict_logits` answers", "`dataset.take(...)` takes a part of it")
+            else:
+                self._check_batches(x)
             batches = self._shared_out(self._tokenized(x, labelled=False))
             return np.asarray(keras.Model.predict(self, batches, verbose=verbose))
         examples = as_examples(x)
@@ -488,6 +502,8 @@ class TextModel(TrainableModel):
         """The first examples to train on, and the last ones, as Keras splits them."""
         examples = self._examples(x)
         count = len(examples)
+        check_count(y, count, "labels")
+        check_count(sample_weight, count, "sample weights")
         first = int(count * (1.0 - share))
         if not 0 < first < count:
             raise ConfigError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, ClassVar, Self
 
 import keras
@@ -25,8 +25,9 @@ from keras_bert_zoo.tasks.scores import (
 )
 from keras_bert_zoo.tasks.task import Task
 from keras_bert_zoo.text.tokenizer import Tokenizer
+from keras_bert_zoo.training.keras_metrics import resolve_metrics
 from keras_bert_zoo.training.metrics import RegressionReport, regression_report
-from keras_bert_zoo.training.outputs import Outputs
+from keras_bert_zoo.training.outputs import Outputs, resolve_loss
 
 
 class TextRegressor(Task):
@@ -41,7 +42,8 @@ class TextRegressor(Task):
         tokenizer: Tokenizer.
         head: ClassificationHead of one unit.
         activation: "linear", "sigmoid", "tanh" or "relu". What makes the score of the head's
-            output; training and measuring go by it, too.
+            output; training and measuring go by it, too. A loss or metric of the caller's own gets
+            the output before it.
         max_length: int, tokens. Longer texts are truncated; default 128.
         token_layout: "packed" or "padded"; see `Encoder`.
 
@@ -65,9 +67,9 @@ class TextRegressor(Task):
         super().__init__(encoder, tokenizer, *args, **kwargs)
         self.activation = activation
         # What config.json says of the score. One label has the sigmoid where nothing is said.
-        self._said: dict[str, Any] = {}
+        self._source_config: dict[str, Any] = {}
         if activation != "sigmoid":
-            self._said = {"problem_type": "regression"}
+            self._source_config = {"problem_type": "regression"}
 
     @classmethod
     def load(cls, directory: str | os.PathLike[str], **kwargs: Any) -> Self:
@@ -123,11 +125,12 @@ class TextRegressor(Task):
             CheckpointError: the preset is not there, does not fit, or has no head to load.
         """
         ignored = frozenset(ignore_config_keys)
-        raw = read_config(find_preset(preset, allow_pickle=allow_pickle))
+        directory = find_preset(preset, allow_pickle=allow_pickle)
+        raw = read_config(directory)
         if new_head is None:
             new_head = not is_regression(raw)
         encoder, tokenizer, head, side = cls._load_parts(
-            preset,
+            directory,
             head_width=1 if new_head else None,
             ignore_config_keys=ignored,
             dtype=dtype,
@@ -138,20 +141,19 @@ class TextRegressor(Task):
                 f"{os.fspath(preset)!r} has a head of {head.units} outputs; a regressor has 1. "
                 "Load it as TextClassifier, or train a new head with `new_head=True`."
             )
-        said = "linear"
+        saved = "linear"
         if not new_head:
-            directory = find_preset(preset, allow_pickle=allow_pickle)
-            said = saved_activation(directory, raw, count=1, ignore=ignored)
+            saved = saved_activation(directory, raw, count=1, ignore=ignored)
         task = cls(
             encoder,
             tokenizer,
             head,
-            activation=said if activation is None else activation,
+            activation=saved if activation is None else activation,
             max_length=side.get("max_length") if max_length is None else max_length,
             token_layout=token_layout,
         )
         if not new_head and activation is None:
-            task._said = {key: value for key, value in raw.items() if key not in ignored}
+            task._source_config = {key: value for key, value in raw.items() if key not in ignored}
         task._restore(side)
         return task
 
@@ -160,9 +162,9 @@ class TextRegressor(Task):
         return "new_head=True"
 
     def _task_config(self) -> dict[str, Any]:
-        problem = self._said.get("problem_type")
+        problem = self._source_config.get("problem_type")
         return {
-            **saved_keys(self.activation, self._said, count=1),
+            **saved_keys(self.activation, self._source_config, count=1),
             **({} if problem is None else {"problem_type": problem}),
             "id2label": {"0": "LABEL_0"},
             "label2id": {"LABEL_0": 0},
@@ -185,22 +187,26 @@ class TextRegressor(Task):
     def _dataset_targets(self, y: Any) -> Any:
         if not isinstance(y, tf.Tensor) or not (y.dtype.is_integer or y.dtype.is_floating):
             raise DataError(f"Targets in a dataset must be numbers, got {y}.")
-        return tf.debugging.assert_all_finite(
-            tf.cast(y, tf.float32), "Targets must be finite numbers."
-        )
+        rank = y.shape.rank
+        if rank not in (None, 1, 2) or (rank == 2 and y.shape[1] not in (None, 1)):
+            raise DataError(
+                "Expected targets of shape (B,) or (B, 1) in a dataset, one number per text, got "
+                f"shape {y.shape}: map the dataset to the column to predict."
+            )
+        if rank != 2:
+            y = tf.reshape(y, [tf.shape(y)[0], -1])
+        y = tf.ensure_shape(tf.cast(y, tf.float32), [None, 1])
+        return tf.debugging.assert_all_finite(y, "Targets must be finite numbers.")
 
     def _output_kind(self) -> Outputs:
-        return Outputs("number", type(self).__name__)
+        scores = None if self.activation == "linear" else self._scores
+        return Outputs("number", type(self).__name__, scores=scores)
 
     def _default_loss(self) -> keras.losses.Loss:
-        if self.activation == "linear":
-            return keras.losses.MeanSquaredError()
-        return _ScoredLoss(self._scores)
+        return resolve_loss("mean_squared_error", self._output_kind())
 
     def _default_metrics(self) -> list[keras.metrics.Metric]:
-        if self.activation == "linear":
-            return [keras.metrics.MeanAbsoluteError(name="mean_absolute_error")]
-        return [_ScoredError(self._scores)]
+        return resolve_metrics(["mean_absolute_error"], self._output_kind())
 
     def answers(self, logits: tf.Tensor) -> dict[str, tf.Tensor]:
         """Turns the head's output into `score`."""
@@ -225,25 +231,3 @@ class TextRegressor(Task):
         examples, targets = self._prepared(x, y)
         logits = self.predict_logits(examples, batch_size=batch_size)
         return regression_report(targets[:, 0], np.asarray(self._scores(logits[:, 0])))
-
-
-class _ScoredLoss(keras.losses.MeanSquaredError):
-    """Mean squared error of what an activation makes of logits."""
-
-    def __init__(self, scores: Callable[[Any], Any]) -> None:
-        super().__init__()
-        self._scores = scores
-
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        return super().call(y_true, self._scores(y_pred))
-
-
-class _ScoredError(keras.metrics.MeanAbsoluteError):
-    """Mean absolute error of what an activation makes of logits."""
-
-    def __init__(self, scores: Callable[[Any], Any]) -> None:
-        super().__init__(name="mean_absolute_error")
-        self._scores = scores
-
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        return super().update_state(y_true, self._scores(y_pred), sample_weight)

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_bert_zoo.config import is_integer
 from keras_bert_zoo.data.examples import Examples
-from keras_bert_zoo.data.parallel import ParallelRows, parallel_batches
+from keras_bert_zoo.data.parallel import ParallelRows, parallel_batch_maker, parallel_batches
 from keras_bert_zoo.data.pipeline import TokenRows, bucketed_batches
 from keras_bert_zoo.encoders.encoder import INPUT_NAMES, Encoder, encoder_inputs
 from keras_bert_zoo.encoders.lora import merged_lora
@@ -427,6 +427,16 @@ class Translator(Task):
             pad_id=self.tokenizer.pad_token_id,
             target_pad_id=self.target_tokenizer.pad_token_id,
         )
+
+    def _batch_of(  # type: ignore[override]
+        self, data: ParallelRows, *, seed: int
+    ) -> tuple[Any, ...]:
+        make = parallel_batch_maker(
+            data,
+            pad_id=self.tokenizer.pad_token_id,
+            target_pad_id=self.target_tokenizer.pad_token_id,
+        )
+        return make(tf.range(len(data), dtype=tf.int64))
 
     def _adopt(self, examples: Examples) -> None:
         """Nothing: translations are not asked for."""

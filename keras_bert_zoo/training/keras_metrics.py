@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_bert_zoo.errors import ConfigError
-from keras_bert_zoo.training.outputs import Outputs, keras_name
+from keras_bert_zoo.training.outputs import CROSSENTROPY, Outputs, is_one_hot, keras_name
 
 __all__ = ["OnLogits", "resolve_metrics"]
 
@@ -36,6 +36,7 @@ _NUMBERS = (
     "ConcordanceCorrelation",
 )  # fmt: skip
 _RAW = ("CategoricalHinge", "Hinge", "SquaredHinge")  # margins, not probabilities
+_SOFT = ("BinaryCrossentropy", "CategoricalCrossentropy", "CategoricalHinge")  # take soft labels
 
 
 class OnLogits(keras.metrics.Metric):
@@ -73,7 +74,12 @@ def resolve_metrics(metrics: Any, outputs: Outputs) -> list[Any]:
     With two labels, metrics of binary classification are of the probability of the second; with
     several labels a text, of each label's probability. "accuracy" is the task's own. Metrics that
     are no classes of Keras' get labels and logits as they are; so do its metrics on probabilities
-    that were made with `from_logits=True`, or with a threshold of 0: a logit's.
+    that were made with `from_logits=True`, or with a threshold of 0: a logit's. Labels may be ids
+    or one-hot rows; of soft rows only cross-entropies and hinges take the shares, others the
+    largest. Of a regressor with an activation Keras' metrics are of its scores.
+
+    >>> [metric.name for metric in resolve_metrics(["acc", "AUC"], Outputs("label", "A", 2))]
+    ['acc', 'AUC']
 
     Args:
         metrics: list of str, functions, classes or objects; or a dict of such.
@@ -92,6 +98,8 @@ def _resolved(metric: Any, outputs: Outputs) -> Any:
     if isinstance(metric, str) and metric.lower() in ("accuracy", "acc"):
         return _accuracy(metric, outputs)
     name = keras_name(metric, keras.metrics)
+    if isinstance(metric, str) and metric.lower() in ("crossentropy", "ce"):
+        name = CROSSENTROPY.get(outputs.kind)
     if name is None:
         if isinstance(metric, str):
             raise ConfigError(f"Metric {metric!r} is unknown: expected a name of Keras' metrics.")
@@ -103,8 +111,8 @@ def _resolved(metric: Any, outputs: Outputs) -> Any:
     if outputs.kind == "number":
         if name not in _NUMBERS:
             raise _refused(name, outputs, f"it gives a number; take one of {', '.join(_NUMBERS)}")
-        found = metric if made else getattr(keras.metrics, name)()
-        return found if title is None else _named(found, title)
+        convert = _as_they_are if outputs.scores is None else _scored(outputs.scores)
+        return _adapted(name, metric if made else None, {}, convert, title)
     if outputs.kind == "tokens" and name == "SparseCategoricalAccuracy":
         return _accuracy(title or "accuracy", outputs)
     if outputs.kind in ("tokens", "other"):
@@ -115,7 +123,8 @@ def _resolved(metric: Any, outputs: Outputs) -> Any:
 
 def _accuracy(title: str, outputs: Outputs) -> Any:
     if outputs.kind == "label":
-        return keras.metrics.SparseCategoricalAccuracy(name=title)
+        metric = keras.metrics.SparseCategoricalAccuracy(name=title)
+        return OnLogits(metric, _ids(outputs.count, raw=True), title)
     if outputs.kind == "labels":  # on logits: probability 0.5 is logit 0
         return keras.metrics.BinaryAccuracy(name=title, threshold=0.0)
     if outputs.accuracy is None:
@@ -137,9 +146,9 @@ def _for_label(name: str, metric: Any, title: str | None, outputs: Outputs) -> A
     convert: Convert
     if name in _IDS:
         logits = config.get("from_logits", name != "SparseCategoricalCrossentropy")
-        convert = _as_they_are if logits else _ids
+        convert = _ids(outputs.count, raw=logits)
     elif name in _BINARY and two and not columns:
-        convert = _second_logit if _on_logits(config) else _second
+        convert = _second(raw=_on_logits(config), soft=name in _SOFT)
         if name in ("F1Score", "FBetaScore"):
             options = {"threshold": 0.5}
     elif name in _ONE_HOT:
@@ -156,7 +165,7 @@ def _for_label(name: str, metric: Any, title: str | None, outputs: Outputs) -> A
                 "`F1Score(average='macro')` or `report`",
             )
         raw = name in _RAW or _on_logits(config)
-        convert = _one_hot(outputs.count, raw=raw)
+        convert = _one_hot(outputs.count, raw=raw, soft=name in _SOFT)
     else:
         fix = f"of {outputs.count} labels; `report` gives more" if name in _BINARY else (
             f"take one of {', '.join((*_IDS, *_ONE_HOT))}"
@@ -183,9 +192,10 @@ def _for_labels(name: str, metric: Any, title: str | None, outputs: Outputs) -> 
 def _adapted(
     name: str, metric: Any, options: dict[str, Any], convert: Convert, title: str | None
 ) -> Any:
-    found = getattr(keras.metrics, name)(**options) if metric is None else metric
-    title = title or found.name
-    return _named(found, title) if convert is _as_they_are else OnLogits(found, convert, title)
+    if metric is None:
+        metric = getattr(keras.metrics, name)(**options)
+    title = title or metric.name
+    return _named(metric, title) if convert is _as_they_are else OnLogits(metric, convert, title)
 
 
 def _named(metric: Any, title: str) -> Any:
@@ -223,29 +233,40 @@ def _as_they_are(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
     return y_true, y_pred
 
 
-def _ids(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
-    return y_true, tf.nn.softmax(y_pred)
+def _scored(scores: Callable[[Any], Any]) -> Convert:
+    return lambda y_true, y_pred: (y_true, scores(y_pred))
+
+
+def _ids(count: int, *, raw: bool) -> Convert:
+    def convert(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
+        ids = tf.argmax(y_true, axis=-1) if is_one_hot(y_true, count) else y_true
+        return ids, y_pred if raw else tf.nn.softmax(y_pred)
+
+    return convert
 
 
 def _sigmoid(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
     return y_true, tf.sigmoid(y_pred)
 
 
-def _second(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
-    return _column(y_true), tf.nn.softmax(y_pred)[:, 1:]
+def _second(*, raw: bool, soft: bool) -> Convert:
+    rows = _one_hot(2, raw=raw, soft=soft)
 
-
-def _second_logit(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
-    return _column(y_true), y_pred[:, 1:] - y_pred[:, :1]
-
-
-def _column(y_true: Any) -> Any:
-    return tf.reshape(tf.cast(y_true, tf.float32), [-1, 1])
-
-
-def _one_hot(count: int, *, raw: bool) -> Convert:
     def convert(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
-        rows = tf.one_hot(tf.reshape(tf.cast(y_true, tf.int32), [-1]), count)
-        return rows, y_pred if raw else tf.nn.softmax(y_pred)
+        y_true, y_pred = rows(y_true, y_pred)
+        return y_true[:, 1:], y_pred[:, 1:] - y_pred[:, :1] if raw else y_pred[:, 1:]
+
+    return convert
+
+
+def _one_hot(count: int, *, raw: bool, soft: bool) -> Convert:
+    def convert(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
+        rows = is_one_hot(y_true, count)
+        if not (rows and soft):
+            ids = (
+                tf.argmax(y_true, axis=-1) if rows else tf.reshape(tf.cast(y_true, tf.int32), [-1])
+            )
+            y_true = tf.one_hot(ids, count)
+        return y_true, y_pred if raw else tf.nn.softmax(y_pred)
 
     return convert

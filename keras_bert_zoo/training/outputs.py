@@ -20,7 +20,16 @@ from keras_bert_zoo.data.pipeline import NO_LABEL
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.training.token_loss import SmoothedTokenLoss
 
-__all__ = ["FunctionLoss", "OneHotLoss", "OutputKind", "Outputs", "keras_name", "resolve_loss"]
+__all__ = [
+    "FunctionLoss",
+    "OneHotLoss",
+    "OutputKind",
+    "Outputs",
+    "ScoredLoss",
+    "is_one_hot",
+    "keras_name",
+    "resolve_loss",
+]
 
 OutputKind = Literal["label", "labels", "number", "tokens", "other"]
 
@@ -35,6 +44,8 @@ class Outputs:
             none; "other": what only the task's own losses take.
         task: str. The task's name, for messages.
         count: int. C of labels.
+        scores: makes of a number's logits the scores that targets are compared with; None: they are
+            the scores.
         accuracy: makes the metric that "accuracy" means, by the name it gets; None: there is none.
         losses: name -> the task's own losses.
     """
@@ -42,6 +53,7 @@ class Outputs:
     kind: OutputKind
     task: str
     count: int = 0
+    scores: Callable[[Any], Any] | None = None
     accuracy: Callable[[str], keras.metrics.Metric] | None = None
     losses: Mapping[str, Callable[[], keras.losses.Loss]] = field(default_factory=dict)
 
@@ -66,7 +78,7 @@ _LOSSES: dict[str, tuple[str, ...]] = {
     "tokens": ("SparseCategoricalCrossentropy*",),
     "other": (),
 }
-_CROSSENTROPY = {
+CROSSENTROPY = {
     "label": "SparseCategoricalCrossentropy",
     "labels": "BinaryCrossentropy",
     "tokens": "SparseCategoricalCrossentropy",
@@ -89,9 +101,22 @@ _HINTS = {
 }
 
 
-@keras.saving.register_keras_serializable(package="keras_bert_zoo")
+def is_one_hot(y_true: Any, count: int) -> bool:
+    """Whether labels are rows of one number a label, (B, count), and not ids.
+
+    Args:
+        y_true: tensor or array.
+        count: int, labels.
+
+    Returns:
+        bool.
+    """
+    shape = y_true.shape
+    return len(shape) == 2 and shape[-1] == count and count > 1
+
+
 class OneHotLoss(keras.losses.Loss):
-    """A loss on rows of 0 and 1, for labels that are ids.
+    """A loss on rows of one number a label, also for labels that are ids.
 
     Args:
         loss: keras.losses.Loss on (B, C) and (B, C).
@@ -104,13 +129,37 @@ class OneHotLoss(keras.losses.Loss):
         self.count = count
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Computes (B,) of ids (B,) and logits (B, C)."""
+        """Computes the loss of each row.
+
+        Args:
+            y_true: ids (B,) or (B, 1); or rows (B, C), which may be soft: 0.25, 0.75.
+            y_pred: float (B, C), logits.
+
+        Returns:
+            float (B,).
+        """
+        if is_one_hot(y_true, self.count):
+            return self.loss.call(y_true, y_pred)
         ids = tf.reshape(tf.cast(y_true, tf.int32), [-1])
         return self.loss.call(tf.one_hot(ids, self.count, dtype=y_pred.dtype), y_pred)
 
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        return {"loss": self.loss, "count": self.count}
+
+class ScoredLoss(keras.losses.Loss):
+    """A loss on the scores of numbers, which an activation makes of logits.
+
+    Args:
+        loss: keras.losses.Loss on (B, 1) and (B, 1).
+        scores: of logits, the scores.
+    """
+
+    def __init__(self, loss: keras.losses.Loss, scores: Callable[[Any], Any]) -> None:
+        super().__init__(name=loss.name, reduction=loss.reduction)
+        self.loss = loss
+        self.scores = scores
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Computes the loss of each row, (B,), of targets and logits (B, 1)."""
+        return self.loss.call(y_true, self.scores(y_pred))
 
 
 class FunctionLoss(keras.losses.Loss):
@@ -133,9 +182,13 @@ def resolve_loss(loss: Any, outputs: Outputs) -> keras.losses.Loss:
     """Makes what `compile` was given for a loss fit a model's outputs.
 
     Names, Keras' functions and its classes are taken to mean the loss on logits, and labels that
-    are ids are turned into rows of 0 and 1 where the loss takes such. A loss that was made on
-    probabilities is refused: the one who made it may have had another model in mind. Losses of a
-    caller's own are left as they are.
+    are ids are turned into rows of 0 and 1 where the loss takes such. Of a regressor with an
+    activation they are taken on its scores. A loss that was made on probabilities is refused: the
+    one who made it may have had another model in mind. Losses of a caller's own are left as they
+    are: they get the model's outputs, and labels as ids unless a dataset gives rows.
+
+    >>> resolve_loss("categorical_crossentropy", Outputs("label", "TextClassifier", 3)).count
+    3
 
     Args:
         loss: str, function, class or object; or a list or dict of one of these.
@@ -158,8 +211,8 @@ def resolve_loss(loss: Any, outputs: Outputs) -> keras.losses.Loss:
     if isinstance(loss, str):
         if loss in outputs.losses:
             return outputs.losses[loss]()
-        if loss.lower() in ("crossentropy", "ce") and outputs.kind in _CROSSENTROPY:
-            loss = _CROSSENTROPY[outputs.kind]
+        if loss.lower() in ("crossentropy", "ce") and outputs.kind in CROSSENTROPY:
+            loss = CROSSENTROPY[outputs.kind]
     name = keras_name(loss, keras.losses)
     if name is None:
         if isinstance(loss, keras.losses.Loss):
@@ -178,25 +231,27 @@ def resolve_loss(loss: Any, outputs: Outputs) -> keras.losses.Loss:
     made = isinstance(loss, keras.losses.Loss)
     if made:
         config = loss.get_config()
-        for option, wanted in options.items():
-            if config.get(option) != wanted:
+        for option, expected in options.items():
+            if config.get(option) != expected:
                 raise ConfigError(
                     f"{name}({option}={config.get(option)!r}) does not fit a {outputs.task}, "
                     f"which gives logits{' of tokens' if outputs.kind == 'tokens' else ''}: pass "
-                    f"`{option}={wanted!r}`, or the loss by its name."
+                    f"`{option}={expected!r}`, or the loss by its name."
                 )
-    found: keras.losses.Loss
+    resolved: keras.losses.Loss
     if made:
-        found = loss
+        resolved = loss
     elif outputs.kind == "tokens":  # Keras' own takes no weights beside labels that are left out
-        found = SmoothedTokenLoss(0.0, name=_snake(name))
+        resolved = SmoothedTokenLoss(0.0, name=_snake(name))
     else:
-        found = getattr(keras.losses, name)(**options)
+        resolved = getattr(keras.losses, name)(**options)
     if isinstance(loss, str):
-        found.name = loss
+        resolved.name = loss
     if outputs.kind == "label" and name != "SparseCategoricalCrossentropy":
-        found = OneHotLoss(found, outputs.count)
-    return found
+        return OneHotLoss(resolved, outputs.count)
+    if outputs.scores is not None:
+        return ScoredLoss(resolved, outputs.scores)
+    return resolved
 
 
 def keras_name(value: Any, module: Any) -> str | None:
@@ -205,8 +260,11 @@ def keras_name(value: Any, module: Any) -> str | None:
     Args:
         value: str, function, class or object.
         module: keras.losses or keras.metrics.
+
+    Returns:
+        str, the name of the class, or None.
     """
-    known = {name: name for name, found in vars(module).items() if inspect.isclass(found)}
+    known = {name: name for name, member in vars(module).items() if inspect.isclass(member)}
     if isinstance(value, str):
         names = known | {_snake(name): name for name in known}
         return names.get(value) or _ALIASES.get(value.lower())

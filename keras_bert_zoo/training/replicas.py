@@ -76,7 +76,16 @@ def split_rows(inputs: Any) -> tuple[Any, tf.Tensor | None]:
 
 
 def loss_unit(loss: Any) -> SharedUnit:
-    """What a loss is a mean over: as it says in `unit`, or else as Keras computes it."""
+    """Says what a loss is a mean over: as it says in `unit`, or else as Keras computes it.
+
+    Args:
+        loss: keras.losses.Loss.
+
+    Returns:
+        "rows", "tokens", or "" for any other: also for a reduction that is no mean of rows.
+    """
+    if getattr(loss, "reduction", None) not in ("sum_over_batch_size", "mean"):
+        return ""
     if isinstance(loss, keras.losses.SparseCategoricalCrossentropy):
         # With masks Keras takes the mean over what is not masked, whatever the weights are.
         return "tokens" if getattr(loss, "ignore_class", None) == NO_LABEL else ""
@@ -122,7 +131,6 @@ def predict_step(model: keras.Model, data: Any) -> Any:
     return tf.nest.map_structure(lambda part: tf.boolean_mask(part, real), outputs)
 
 
-@keras.saving.register_keras_serializable(package="keras_bert_zoo")
 class ReplicaLoss(keras.losses.Loss):
     """A loss of which each replica returns its share, whatever its reduction.
 
@@ -145,19 +153,26 @@ class ReplicaLoss(keras.losses.Loss):
         super().__init__(name=loss.name, reduction=loss.reduction)
         self.loss = loss
         self.replicas = replicas
+        self._is_mean: bool | None = False if loss.reduction == "sum" else None
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        """Computes the share, scalar."""
-        value = self.loss(y_true, y_pred, sample_weight)
-        dtype = self.loss.dtype
-        # Only the shape is asked for: what computes it is not part of the step.
-        of_rows = self.loss.call(tf.cast(y_true, dtype), tf.cast(y_pred, dtype))
-        divided = self.loss.reduction != "sum" and len(of_rows.shape) > 0
-        return value if divided else value / tf.cast(self.replicas, value.dtype)
+        """Computes the share.
 
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        return {"loss": self.loss, "replicas": self.replicas}
+        Args:
+            y_true: labels, as the loss takes them.
+            y_pred: outputs.
+            sample_weight: float (B,) or None.
+
+        Returns:
+            scalar.
+        """
+        value = self.loss(y_true, y_pred, sample_weight)
+        if self._is_mean is None:
+            dtype = self.loss.dtype
+            # Only the rank is asked for, once: what computes it is not part of the step.
+            of_rows = self.loss.call(tf.cast(y_true, dtype), tf.cast(y_pred, dtype))
+            self._is_mean = len(of_rows.shape) > 0
+        return value if self._is_mean else value / tf.cast(self.replicas, value.dtype)
 
 
 def _unpacked(data: Any) -> tuple[tuple[Any, tf.Tensor | None], Any, Any]:

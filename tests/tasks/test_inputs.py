@@ -246,10 +246,6 @@ def test_labels_of_a_dataset_go_by_the_same_rule():
         DataError, match=r"a dict of 'text', 'label': map it, for example to \(row\["
     ):
         task.evaluate(rows)
-    # A loss of the caller's own may want rows.
-    task.compile(loss=keras.losses.CategoricalCrossentropy(from_logits=True), metrics=[])
-    soft = [[0.5, 0.25, 0.25], [0.0, 0.5, 0.5]]
-    assert task._dataset_targets(tf.constant(soft)).numpy().tolist() == soft
 
 
 def test_several_labels_in_batches():
@@ -390,12 +386,54 @@ def test_batches_of_another_form_are_refused(x, message):
         read_only().fit(x, steps_per_epoch=1, verbose=0)
 
 
+def test_what_has_no_end_needs_steps():
+    task = make_task()
+    endless = tf.data.Dataset.from_tensor_slices((TEXTS, LABELS)).batch(2).repeat()
+    for measure, steps in (
+        (lambda: task.evaluate(endless), "`steps`"),
+        (lambda: task.fit(TEXTS, LABELS, validation_data=endless), "`validation_steps`"),
+        (lambda: task.fit(endless), "`steps_per_epoch`"),
+        (lambda: task.predict(endless.map(lambda x, y: x)), r"`dataset.take\(...\)`"),
+        (lambda: task.predict_logits(endless.map(lambda x, y: x)), r"`dataset.take\(...\)`"),
+    ):
+        with pytest.raises(ConfigError, match=f"this one has none: .*{steps}"):
+            measure()
+    with pytest.raises(DataError, match=r"`text` of the shape \(None,\), got \(\): batch it"):
+        task.predict(tf.data.Dataset.from_tensor_slices(TEXTS))
+
+
+def test_the_number_of_texts_is_checked_in_every_form():
+    task = make_task("next-sentence")
+    single = tf.data.Dataset.from_tensor_slices((TEXTS, [0, 1, 0, 1])).batch(2)
+    for ask in (
+        lambda: task.predict(TEXTS),
+        lambda: task.predict(iter([TEXTS])),
+        lambda: task.predict(single.map(lambda x, y: x)),
+        lambda: task.fit(single, verbose=0),
+        lambda: task.fit(iter([(TEXTS, [0, 1, 0, 1])]), steps_per_epoch=1, verbose=0),
+    ):
+        with pytest.raises(DataError, match=r"[Ee]xpected .*pairs|text and text_pair"):
+            ask()
+
+
+def test_a_split_counts_first():
+    for y, weights, message in (
+        (LABELS * 3, None, "There are 4 texts but 12 labels"),
+        (LABELS[:3], None, "There are 4 texts but 3 labels"),
+        (LABELS, [1.0] * 5, "There are 4 texts but 5 sample weights"),
+    ):
+        with pytest.raises(DataError, match=message):
+            read_only().fit(TEXTS, y, sample_weight=weights, validation_split=0.5)
+
+
 def test_a_regression_on_batches():
     task = make_task("regression")
     dataset, _ = task._training_data(Batches(labels=[0.5, 1.0, 2.0, -1.0]), (), None)
     assert labels_of(dataset) == [[0.5], [1.0], [2.0], [-1.0]]
     with pytest.raises(tf.errors.InvalidArgumentError, match="finite"):
         task._dataset_targets(tf.constant([0.5, np.nan]))
+    with pytest.raises(DataError, match=r"\(B,\) or \(B, 1\) in a dataset.*got shape \(4, 3\)"):
+        task._dataset_targets(tf.zeros([4, 3]))
     with pytest.raises(DataError, match="must be numbers"):
         task.evaluate(tf.data.Dataset.from_tensor_slices((TEXTS, LABELS)).batch(2))
     with pytest.raises(DataError, match="`report` takes texts in memory, got the PyDataset Batch"):

@@ -6,7 +6,7 @@ import pytest
 import sklearn.metrics as sk
 import tensorflow as tf
 
-from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.training.keras_metrics import resolve_metrics
 from keras_bert_zoo.training.outputs import Outputs, resolve_loss
 from tests.tasks.every_task import TRAINED, eagerly, make
@@ -47,6 +47,58 @@ def test_a_classifier_by_the_name_of_its_loss_starts_where_its_own_loss_does():
         assert found["AUC"] == pytest.approx(area, abs=1e-6)
         assert found["AUC"] == pytest.approx(sk.roc_auc_score(truth, scores), abs=0.05)
     assert own == pytest.approx(np.log(2), abs=0.3)
+
+
+def batches(x, y):
+    return tf.data.Dataset.from_tensor_slices((x, y)).batch(3)
+
+
+def test_the_labels_of_datasets_may_be_ids_names_rows_and_shares():
+    task, x, y = make("classification")
+    ids = np.array([["abc", "xyz"].index(name) for name in y])
+    rows = np.eye(2, dtype=np.float32)[ids]
+    shares = np.abs(rows - 0.25)
+    metrics = ["accuracy", "AUC", "sparse_categorical_crossentropy"]
+    logits = task.predict_logits(x)
+    log = np.log(tf.nn.softmax(logits))
+    with eagerly():
+        for loss in ("sparse_categorical_crossentropy", "categorical_crossentropy"):
+            task.compile(keras.optimizers.SGD(0.0), loss, metrics=metrics)
+            expected = task.evaluate(x, y, verbose=0, return_dict=True)
+            assert expected["loss"] == pytest.approx(sk.log_loss(ids, np.exp(log)), rel=1e-5)
+            for labels in (y, ids, ids[:, None], rows, rows.astype(np.int64)):
+                found = task.evaluate(batches(x, labels), verbose=0, return_dict=True)
+                assert found == pytest.approx(expected, rel=1e-5)
+            history = task.fit(batches(x, rows), epochs=1, verbose=0)
+            assert history.history["loss"][-1] == pytest.approx(expected["loss"], rel=1e-5)
+        found = task.evaluate(batches(x, shares), verbose=0, return_dict=True)
+        assert found["loss"] == pytest.approx(-np.mean((shares * log).sum(-1)), rel=1e-5)
+        assert found["accuracy"] == expected["accuracy"]  # of the largest share
+        assert found["AUC"] == pytest.approx(expected["AUC"])
+        with pytest.raises(
+            DataError, match=r"\(B,\) or \(B, 2\) in a dataset, got float32 \(None, 3\)"
+        ):
+            task.evaluate(batches(x, np.ones((7, 3), np.float32)), verbose=0)
+        task.compile("sgd", lambda y_true, y_pred: tf.reduce_sum(y_true * y_pred, axis=-1))
+        found = task.evaluate(batches(x, shares), verbose=0)
+        assert found == pytest.approx((shares * logits).sum(-1).mean(), rel=1e-5)
+    task.compile("sgd")
+    with pytest.raises(DataError, match="one label a text"):
+        task.evaluate(batches(x, shares), verbose=0)
+
+
+def test_losses_and_metrics_of_a_regressor_are_of_its_scores():
+    task, x, y = make("regression")
+    task.activation = "sigmoid"
+    scores = task.predict(x)["score"]
+    own = task.evaluate(x, y, verbose=0)
+    task.compile("sgd", "mse", metrics=["mae", keras.metrics.RootMeanSquaredError()])
+    with eagerly():
+        assert task.evaluate(x, y, verbose=0)[:2] == pytest.approx(own, rel=1e-5)
+    loss, mae, root = task.evaluate(x, y, verbose=0)
+    assert loss == pytest.approx(sk.mean_squared_error(y, scores), rel=1e-5)
+    assert mae == pytest.approx(sk.mean_absolute_error(y, scores), rel=1e-5)
+    assert root == pytest.approx(loss**0.5, rel=1e-5)
 
 
 @pytest.mark.parametrize(
