@@ -5,19 +5,12 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import platform
 from pathlib import Path
 
 # Of Linux' fcntl.h and fs.h.
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
 _RENAME_EXCHANGE = 2
-
-# The number of renameat2 where the C library has no function for it (musl).
-_SYSTEM_CALLS = {
-    "x86_64": 316, "aarch64": 276, "riscv64": 276, "loongarch64": 276, "ppc64le": 357,
-    "s390x": 347, "armv7l": 382, "i686": 353,
-}  # fmt: skip
 
 # What the kernel, a file system or a sandbox answers where it does not know these renames.
 _UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EPERM}
@@ -35,6 +28,15 @@ def exchange(one: Path, other: Path) -> bool:
 
     Raises:
         OSError: any other failure.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     one, other = Path(folder, "one"), Path(folder, "other")
+        ...     (one / "first").mkdir(parents=True)
+        ...     other.mkdir()
+        ...     exchange(one, other) == (other / "first").exists()
+        True
     """
     try:
         _renameat2(one, other, _RENAME_EXCHANGE)
@@ -55,6 +57,14 @@ def rename_new(source: Path, target: Path) -> None:
     Raises:
         FileExistsError: something is at `target`, whoever made it and however late.
         OSError: any other failure.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     (Path(folder) / "one" / "first").mkdir(parents=True)
+        ...     rename_new(Path(folder, "one"), Path(folder, "other"))
+        ...     os.listdir(folder)
+        ['other']
     """
     try:
         _renameat2(source, target, _RENAME_NOREPLACE)
@@ -74,19 +84,11 @@ def rename_new(source: Path, target: Path) -> None:
 
 
 def _renameat2(source: Path, target: Path, flags: int) -> None:
+    """Calls the C library's function: glibc has it since 2.28, and other systems have none."""
     library = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(library, "renameat2"):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     paths = (_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target))
-    number = _SYSTEM_CALLS.get(platform.machine())
-    if platform.system() != "Linux":
-        code = errno.ENOSYS
-    elif hasattr(library, "renameat2"):
-        code = ctypes.get_errno() if library.renameat2(*paths, flags) else 0
-    elif number is not None:
-        # The C library's variadic function reads every argument as a whole register.
-        numbers = (ctypes.c_long(number), ctypes.c_long(_AT_FDCWD), ctypes.c_char_p(paths[1]))
-        rest = (ctypes.c_long(_AT_FDCWD), ctypes.c_char_p(paths[3]), ctypes.c_long(flags))
-        code = ctypes.get_errno() if library.syscall(*numbers, *rest) else 0
-    else:
-        code = errno.ENOSYS
-    if code:
+    if library.renameat2(*paths, flags):
+        code = ctypes.get_errno()
         raise OSError(code, os.strerror(code), os.fspath(source), None, os.fspath(target))
