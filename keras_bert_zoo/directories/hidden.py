@@ -12,8 +12,9 @@ import fcntl
 import hashlib
 import os
 import re
+import secrets
 import shutil
-import tempfile
+import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,14 @@ def hidden_siblings(target: Path) -> list[Hidden]:
 
     Returns:
         list of Hidden; empty where the folder cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Path(folder, ".model.old-0123abcd-42-89abcdef").mkdir()
+        ...     Path(folder, ".model.old-of-mine").mkdir()
+        ...     [(s.kind, s.process) for s in hidden_siblings(Path(folder, "model"))]
+        [('old', 42)]
     """
     pattern = re.compile(
         re.escape(_stem(target)) + rf"\.({NEW}|{OLD}|{GONE})-(([0-9a-f]{{8}})-(\d+)-[a-z0-9_]{{8}})"
@@ -93,6 +102,9 @@ def hidden_siblings(target: Path) -> list[Hidden]:
 def make_hidden(target: Path, *, directory: bool) -> tuple[Hidden, int]:
     """Makes an empty hidden sibling for what is to be written.
 
+    It has the mode of `target`, or the usual one where that is missing. The owner may write to a
+    directory in any case.
+
     Args:
         target: path, in an existing folder.
         directory: bool. Whether to make a directory, or else a file.
@@ -102,25 +114,70 @@ def make_hidden(target: Path, *, directory: bool) -> tuple[Hidden, int]:
 
     Raises:
         OSError: it cannot be made.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     hidden, descriptor = make_hidden(Path(folder, "model"), directory=True)
+        ...     hidden.path.name.startswith(".model.new-"), hidden.is_abandoned()
+        ...     os.close(descriptor)
+        (True, False)
     """
-    prefix = f"{_stem(target)}.{NEW}-{_host()}-{os.getpid()}-"
+    token = f"{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
+    path = target.with_name(f"{_stem(target)}.{NEW}-{token}")
     if directory:
-        name = tempfile.mkdtemp(prefix=prefix, dir=target.parent)
-        descriptor = os.open(name, os.O_RDONLY)
+        path.mkdir()
+        descriptor = os.open(path, os.O_RDONLY)
     else:
-        descriptor, name = tempfile.mkstemp(prefix=prefix, dir=target.parent)
-    # Both are private when made; the result should be as readable as any other.
-    umask = os.umask(0)
-    os.umask(umask)
-    os.chmod(name, (0o777 if directory else 0o666) & ~umask)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    copy_mode(target, descriptor, writable=directory)
     lock(descriptor)
-    path = Path(name)
-    token = path.name.removeprefix(f"{_stem(target)}.{NEW}-")
     return Hidden(path, NEW, _host(), os.getpid(), token), descriptor
 
 
+def copy_mode(source: Path, descriptor: int, *, writable: bool = False) -> None:
+    """Gives an open file or directory the mode, the owner and the group of another.
+
+    What the system does not allow is left out. Where `source` is missing, nothing changes.
+
+    Args:
+        source: path.
+        descriptor: int, of the file or directory.
+        writable: bool. Whether the owner may use it in any case.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Path(folder, "earlier").touch(mode=0o600)
+        ...     with open(Path(folder, "new"), "wb") as file:
+        ...         copy_mode(Path(folder, "earlier"), file.fileno())
+        ...         oct(os.fstat(file.fileno()).st_mode)
+        '0o100600'
+    """
+    try:
+        wanted, status = source.stat(), os.fstat(descriptor)
+    except OSError:
+        return
+    if stat.S_IFMT(wanted.st_mode) != stat.S_IFMT(status.st_mode):
+        return
+    if wanted.st_uid != status.st_uid:
+        with contextlib.suppress(OSError):
+            os.fchown(descriptor, wanted.st_uid, -1)
+    if wanted.st_gid != status.st_gid:
+        with contextlib.suppress(OSError):
+            os.fchown(descriptor, -1, wanted.st_gid)
+    with contextlib.suppress(OSError):
+        os.fchmod(descriptor, stat.S_IMODE(wanted.st_mode) | (stat.S_IRWXU if writable else 0))
+
+
 def lock(descriptor: int) -> None:
-    """Locks an open file or directory for this process, where the file system has locks."""
+    """Locks an open file or directory for this process, where the file system has locks.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryFile() as file:
+        ...     lock(file.fileno())
+    """
     for _ in range(_LOCK_TRIES):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -136,12 +193,23 @@ def discard(hidden: Hidden) -> None:
     """Removes a hidden sibling; what cannot be removed is left for a later write.
 
     A directory loses its name first: half of one must never pass for a model.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     hidden, descriptor = make_hidden(Path(folder, "model"), directory=True)
+        ...     discard(hidden)
+        ...     os.close(descriptor)
+        ...     os.listdir(folder)
+        []
     """
     path = hidden.path
     if hidden.kind == OLD:
         with contextlib.suppress(OSError):
             path = path.rename(hidden.renamed(GONE))
     if path.is_dir() and not path.is_symlink():
+        with contextlib.suppress(OSError):  # a directory that its owner made read-only
+            path.chmod(stat.S_IRWXU)
         shutil.rmtree(path, ignore_errors=True)
     else:
         with contextlib.suppress(OSError):
@@ -149,7 +217,17 @@ def discard(hidden: Hidden) -> None:
 
 
 def discard_abandoned(target: Path) -> None:
-    """Removes the hidden siblings of a name whose owners have ended."""
+    """Removes the hidden siblings of a name whose owners have ended.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     left = Path(folder, f".model.new-{_host()}-{2**22 + 1}-89abcdef")
+        ...     left.mkdir()
+        ...     discard_abandoned(Path(folder, "model"))
+        ...     left.exists()
+        False
+    """
     for hidden in hidden_siblings(target):
         if hidden.is_abandoned():
             discard(hidden)

@@ -7,8 +7,10 @@ import errno
 import logging
 import os
 import re
+import stat
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from keras_bert_zoo.directories.contents import MODEL_PARTS, find_mount, find_rivals, keep_others
@@ -48,7 +50,11 @@ def replace_directory(
 
     A full disk, a read-only folder or any other failure leaves `path` as it was. So does a kill:
     at any moment `path` is the earlier directory or the new one, both whole. Of an earlier
-    directory all that is not the model's is kept; see `directories.contents`.
+    directory all that is not the model's is kept; see `directories.contents`. So is its mode.
+
+    Where a file system cannot exchange two directories, two renames do it. A kill between them
+    leaves no directory of that name: both, whole, have hidden names, and `find_directory` puts the
+    new one in place.
 
     Args:
         path: of the directory to write. It may be missing, empty, or an earlier result.
@@ -62,18 +68,32 @@ def replace_directory(
 
     Raises:
         BertZooError: of the kind `error`, in one line.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for text in ("one", "two"):
+        ...         with replace_directory(
+        ...             Path(folder, "model"), BertZooError, marker="config.json"
+        ...         ) as aside:
+        ...             _ = (aside / "config.json").write_text(text)
+        ...     Path(folder, "model", "config.json").read_text(), os.listdir(folder)
+        ('two', ['model'])
     """
     target = _resolved(path, error)  # of a link, what it points to is replaced
     find_directory(target)
     _check_target(target, error, marker, parts)
     with write_aside(target, error) as hidden:
         yield hidden.path
-        sync_tree(hidden.path)
         _keep(target, hidden.path, parts)
-        _swap(hidden, target)
-        sync_path(target.parent)
-        if hidden.path.is_dir():
-            _keep_late(hidden.path, target, parts)
+        _copy_mode(target, hidden.path)
+        sync_tree(hidden.path)
+        with _swapped(hidden, target, error) as earlier:
+            try:
+                sync_name(target, error)
+            finally:
+                if earlier is not None:
+                    _keep_late(earlier, target, parts)
 
 
 @contextlib.contextmanager
@@ -94,6 +114,14 @@ def write_aside(
 
     Raises:
         BertZooError: of the kind `error`, in one line, for any OSError of the block.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with write_aside(Path(folder, "model"), BertZooError) as hidden:
+        ...         rename_new(hidden.path, Path(folder, "model"))
+        ...     os.listdir(folder)
+        ['model']
     """
     hidden, descriptor = None, None
     try:
@@ -122,6 +150,15 @@ def find_directory(path: str | os.PathLike[str]) -> Path:
     Returns:
         Path: as given; or, where it is missing, another process is replacing it and does not
         finish, or it cannot be renamed, the hidden directory that holds it.
+
+    Example:
+        >>> import tempfile
+        >>> from keras_bert_zoo.directories.hidden import _host
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for kind in ("old", "new"):  # as a process leaves them that was killed
+        ...         Path(folder, f".model.{kind}-{_host()}-{2**22 + 1}-89abcdef").mkdir()
+        ...     find_directory(Path(folder, "model")).name, os.listdir(folder)
+        ('model', ['model'])
     """
     given = Path(path)
     try:
@@ -144,11 +181,34 @@ def find_directory(path: str | os.PathLike[str]) -> Path:
         time.sleep(_SWAP_PAUSE)
 
 
+def sync_name(path: Path, error: type[BertZooError]) -> None:
+    """Has the disk hold the name of what has just been put in place.
+
+    Raises:
+        BertZooError: of the kind `error`: the disk fails.
+
+    Example:
+        >>> sync_name(Path("/tmp"), BertZooError)
+    """
+    try:
+        sync_path(path.parent)
+    except OSError as failure:
+        raise error(
+            f"{path} is written, but the disk failed afterwards: {failure.strerror or failure}. "
+            "A power cut may undo it: check the disk and write it again."
+        ) from failure
+
+
 def sync_tree(directory: Path) -> None:
     """Has the disk hold all of a directory, so that a power cut leaves no empty files.
 
     Raises:
         OSError: the disk is full or fails, which some file systems say only now.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     sync_tree(Path(folder))
     """
     for folder, _, names in os.walk(directory):
         for name in names:
@@ -167,11 +227,11 @@ def _check_target(
     target: Path, error: type[BertZooError], marker: str, parts: re.Pattern[str]
 ) -> None:
     """Raises where a directory is none, or is not to be replaced."""
-    if target.exists() and not target.is_dir():
-        raise error(f"Cannot write the directory {target}: a file of that name exists.")
-    if not target.is_dir():
-        return
     try:
+        if target.exists() and not target.is_dir():
+            raise error(f"Cannot write the directory {target}: a file of that name exists.")
+        if not target.is_dir():
+            return
         if any(target.iterdir()) and not (target / marker).exists():
             raise error(
                 f"Will not replace {target}: it is not empty and holds no {marker}, so it was not "
@@ -208,41 +268,62 @@ def _make(target: Path) -> tuple[Hidden, int]:
     return make_hidden(target, directory=True)
 
 
-def _swap(hidden: Hidden, target: Path) -> None:
-    """Puts a directory in place, and what was there where it was, or nowhere."""
-    for _ in range(_TRIES):
-        if not target.exists():
-            with contextlib.suppress(FileExistsError):  # another process was faster
-                rename_new(hidden.path, target)
-                return
-        with contextlib.suppress(FileNotFoundError), _locked(target):
-            if exchange(hidden.path, target):
-                return
-            try:
-                _swap_in_two_steps(hidden, target)
-            except FileExistsError:
-                continue
-            return
-    raise FileExistsError(errno.EBUSY, os.strerror(errno.EBUSY), os.fspath(target))
+@contextlib.contextmanager
+def _swapped(hidden: Hidden, target: Path, error: type[BertZooError]) -> Iterator[Path | None]:
+    """Puts a directory in place; yields the path of what was there, and discards that in the end.
+
+    What was there is locked until then: it must not look abandoned under its hidden name.
+    """
+    old = replace(hidden, path=hidden.renamed(OLD), kind=OLD)
+    with contextlib.ExitStack() as stack:
+        try:
+            for _ in range(_TRIES):
+                stack.close()  # the lock of a directory that another process has replaced meanwhile
+                if not target.exists():
+                    with contextlib.suppress(FileExistsError):  # another process was faster
+                        rename_new(hidden.path, target)
+                        earlier = None
+                        break
+                with contextlib.suppress(FileNotFoundError, FileExistsError):
+                    stack.enter_context(_locked(target))
+                    exchanged = exchange(hidden.path, target)
+                    if not exchanged:
+                        _swap_in_two_steps(hidden.path, old.path, target, error)
+                    earlier = hidden.path if exchanged else old.path
+                    break
+            else:
+                raise FileExistsError(errno.EBUSY, os.strerror(errno.EBUSY), os.fspath(target))
+            yield earlier
+        finally:
+            discard(hidden)
+            if target.exists():
+                discard(old)
 
 
-def _swap_in_two_steps(hidden: Hidden, target: Path) -> None:
-    old = Hidden(hidden.renamed(OLD), OLD, hidden.host, hidden.process, hidden.token)
+def _swap_in_two_steps(new: Path, old: Path, target: Path, error: type[BertZooError]) -> None:
     try:
-        target.rename(old.path)
-        rename_new(hidden.path, target)
-        old.path.rename(hidden.path)  # where an exchange puts it
-    except BaseException:  # Ctrl-C between the first two is the worst that could happen
-        if old.path.exists():
-            with contextlib.suppress(FileExistsError):
-                rename_new(old.path, target)
-            discard(old)
+        target.rename(old)
+        rename_new(new, target)
+    except BaseException:  # Ctrl-C between the two is the worst that could happen
+        if old.exists():
+            _undo(old, target, error)
         raise
+
+
+def _undo(old: Path, target: Path, error: type[BertZooError]) -> None:
+    """Undoes the first of two renames, unless there is a directory of that name again."""
+    try:
+        with contextlib.suppress(FileExistsError):
+            rename_new(old, target)
+    except OSError as failure:
+        raise error(
+            f"Cannot write {target}: {failure.strerror or failure}. The earlier directory is now "
+            f"{old}; rename it back."
+        ) from failure
 
 
 @contextlib.contextmanager
 def _locked(directory: Path) -> Iterator[None]:
-    """Locks what is to be replaced: it must not look abandoned under its hidden name."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         lock(descriptor)
@@ -256,10 +337,18 @@ def _keep(target: Path, new: Path, parts: re.Pattern[str]) -> None:
         keep_others(target, new, parts)
 
 
+def _copy_mode(target: Path, new: Path) -> None:
+    """Gives the new directory the mode of the earlier one, now that all is written."""
+    if target.is_dir():
+        with contextlib.suppress(OSError):  # a file system without modes
+            new.chmod(stat.S_IMODE(target.stat().st_mode))
+
+
 def _keep_late(earlier: Path, target: Path, parts: re.Pattern[str]) -> None:
     """Keeps what came into the earlier directory while it was being replaced."""
     try:
-        keep_others(earlier, target, parts)
+        if keep_others(earlier, target, parts):
+            sync_tree(target)
     except OSError as failure:
         _logger.warning("%s: a file that was added meanwhile is not kept: %s", target, failure)
 
@@ -293,7 +382,16 @@ def _read_in_place(given: Path, path: Path) -> Path:
 
 
 def sync_path(path: Path) -> None:
-    """Has the disk hold a file's content, or the names in a directory."""
+    """Has the disk hold a file's content, or the names in a directory.
+
+    Raises:
+        OSError: the disk is full or fails.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.NamedTemporaryFile() as file:
+        ...     sync_path(Path(file.name))
+    """
     if path.is_symlink() or not (path.is_file() or path.is_dir()):
         return
     try:

@@ -12,7 +12,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from keras_bert_zoo.directories.renames import rename_new
-from keras_bert_zoo.directories.replacing import sync_path, sync_tree, write_aside
+from keras_bert_zoo.directories.replacing import sync_name, sync_tree, write_aside
 from keras_bert_zoo.errors import ConfigError, ExportError
 from keras_bert_zoo.export.audit import audit_saved_model
 from keras_bert_zoo.export.serving_files import write_batching_parameters, write_warmup_requests
@@ -111,7 +111,13 @@ def export_saved_model(
     dtype = own_dtype if dtype is None else dtype
     if dtype not in TOLERANCES:
         raise ConfigError(f"`dtype` must be one of {', '.join(TOLERANCES)} or None, got {dtype!r}.")
-    target = base / str(_version(base, version))
+    try:
+        is_new = not base.exists()
+        target = base / str(_version(base, version))
+    except OSError as failure:  # a name that is too long, a folder that cannot be read
+        raise ExportError(
+            f"Cannot write {base}: {failure.strerror or failure}. Nothing was changed there."
+        ) from failure
     if freeze is None:
         freeze = weight_bytes(task, dtype) <= _LARGEST_FROZEN
     elif freeze and weight_bytes(task, dtype) > _LARGEST_FROZEN:
@@ -120,7 +126,6 @@ def export_saved_model(
             f"{weight_bytes(task, dtype) / 1e9:.1f} GB, and a graph ends at 2 GiB."
         )
     tolerance = max(TOLERANCES[dtype], TOLERANCES[own_dtype])
-    is_new = not base.exists()
     try:
         with (
             Verifier() as verifier,
@@ -215,7 +220,7 @@ def _place(aside: Path, target: Path, version: int | None) -> Path:
         except FileExistsError:
             target = base / str(_version(base, version))
         else:
-            sync_path(base)
+            sync_name(target, ExportError)
             return target
 
 

@@ -10,10 +10,11 @@ import sys
 
 import pytest
 
+from keras_bert_zoo.cli.output import written_file
 from keras_bert_zoo.directories import hidden as hidden_module
 from keras_bert_zoo.directories import renames, replacing
 from keras_bert_zoo.directories.contents import MODEL_PARTS
-from keras_bert_zoo.directories.hidden import hidden_siblings, make_hidden
+from keras_bert_zoo.directories.hidden import discard, hidden_siblings, make_hidden
 from keras_bert_zoo.directories.renames import exchange, rename_new
 from keras_bert_zoo.directories.replacing import find_directory, replace_directory, sync_tree
 from keras_bert_zoo.errors import CheckpointError
@@ -69,20 +70,23 @@ def test_a_directory_is_replaced(way, tmp_path):
     assert names(tmp_path) == ["m"]
 
 
-def test_ctrl_c_at_any_line_leaves_one_of_both(way, tmp_path):
+def test_ctrl_c_at_any_line_leaves_one_of_both(way, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda _: None)
     write(tmp_path / "m", "one")
     package = os.path.dirname(replacing.__file__)
-    found = set()
-    for line in range(0, 1000, 7):
+    steps = {"_swapped", "_swap_in_two_steps", "exchange", "rename_new"}
+    found, missing = set(), 0
+    for line in range(1000):
         left = line
 
         def trace(frame, event, _):
-            nonlocal left
+            nonlocal left, missing
             if not frame.f_code.co_filename.startswith(package):
                 return None
-            if event == "line" and frame.f_code.co_name in ("_swap", "_swap_in_two_steps"):
+            if event == "line" and frame.f_code.co_name in steps:
                 left -= 1
                 if left == -1:
+                    missing += not (tmp_path / "m").exists()
                     raise KeyboardInterrupt
             return trace
 
@@ -95,8 +99,13 @@ def test_ctrl_c_at_any_line_leaves_one_of_both(way, tmp_path):
             break
         finally:
             sys.settrace(None)
-        found.add(model(tmp_path / "m"))
+        found.add(model(find_directory(tmp_path / "m")))
         write(tmp_path / "m", "one")
+        for left_behind in hidden_siblings(tmp_path / "m"):  # Ctrl-C while they are removed
+            discard(left_behind)
+        assert names(tmp_path) == ["m"], f"line {line}"
+    assert line > 20
+    assert (missing > 0) == (way == "two steps"), "between the two renames, too"
     assert "one" in found
 
 
@@ -147,9 +156,111 @@ def test_other_weights_are_neither_kept_nor_deleted(tmp_path, name):
     assert (tmp_path / "m" / name).read_text() == "theirs"
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "README.md", "best.weights.h5", "logs", "x.onnx.md"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "notes.txt", "README.md", "best.weights.h5", "logs", "x.onnx.md", "1_Experiment", "2_Data",
+        "1_Pooling_old", "pooling", "sentence_pairs_config.json", "sentence_my-run_config.json",
+        "model-1-of-two.safetensors",
+    ],
+)  # fmt: skip
 def test_what_is_no_part_of_a_model(name):
     assert not MODEL_PARTS.fullmatch(name)
+
+
+# What a save writes is checked at each save of each test (tests/conftest.py).
+@pytest.mark.parametrize(
+    "name",
+    [
+        "1_Pooling", "1_WeightedLayerPooling", "2_Dense", "2_Normalize", "10_Normalize",
+        "3_LayerNorm", "0_Transformer", "modules.json", "sentence_bert_config.json",
+        "sentence_xlm-roberta_config.json", "config_sentence_transformers.json",
+        "model-00001-of-00002.safetensors", "model.safetensors.index.json", "vocab.txt",
+        "spiece.model", "reader", "retriever", "target_tokenizer", SIDE_FILE,
+    ],
+)  # fmt: skip
+def test_what_is_a_part_of_a_model(name):
+    assert MODEL_PARTS.fullmatch(name)
+
+
+def test_folders_of_the_user_are_kept_whole(tmp_path):
+    target = tmp_path / "m"
+    write(target, "one")
+    mine = [
+        f"{folder}/{name}"
+        for folder in ("1_Experiment", "reader", "retriever", "target_tokenizer", "2_data")
+        for name in ("config.json", "model.safetensors", "deep/vocab.txt")
+    ]
+    mine += ["documents.jsonl", "sentence_pairs_config.json"]
+    for name in mine:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        (target / name).write_text("mine")
+    write(target, "two")
+    assert model(target) == "two"
+    assert [(target / name).read_text() for name in mine] == ["mine"] * len(mine)
+
+
+def test_folders_of_an_earlier_model_go(tmp_path):
+    target = tmp_path / "m"
+    texts = {"passages.safetensors": "", "documents.jsonl": "", "generation_config.json": ""}
+    write(target, "one", **texts)
+    for folder in ("reader", "retriever", "target_tokenizer", "2_Dense"):
+        (target / folder).mkdir()
+        (target / folder / "config.json").write_text("{}")
+    write(target, "two")
+    assert names(target) == [SIDE_FILE, "model.safetensors"]
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o2775, 0o2750, 0o555])
+def test_the_mode_is_kept(way, tmp_path, mode):
+    target = tmp_path / "m"
+    write(target, "one")
+    target.chmod(mode)
+    with replace_directory(target, CheckpointError, marker=SIDE_FILE) as aside:
+        assert stat.S_IMODE(aside.stat().st_mode) == mode | 0o700, "private while it is written"
+        (aside / SIDE_FILE).write_text("{}")
+    assert stat.S_IMODE(target.stat().st_mode) == mode
+    assert names(tmp_path) == ["m"]
+
+
+def test_a_first_save_has_the_usual_mode(tmp_path, monkeypatch):
+    (tmp_path / "usual").mkdir()
+    (tmp_path / "usual.txt").touch()
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o2770)
+    (shared / "usual").mkdir()
+    umask = os.umask
+    monkeypatch.setattr(os, "umask", None)  # it is the process's: another thread would see it
+    for folder in (tmp_path, shared):
+        write(folder / "m", "one")
+        assert (folder / "m").stat().st_mode == (folder / "usual").stat().st_mode
+    made, descriptor = make_hidden(tmp_path / "file", directory=False)
+    os.close(descriptor)
+    assert made.path.stat().st_mode == (tmp_path / "usual.txt").stat().st_mode
+    monkeypatch.setattr(os, "umask", umask)
+
+
+def test_a_file_keeps_its_mode(tmp_path):
+    (tmp_path / "answers").touch(mode=0o600)
+    with written_file(os.fspath(tmp_path / "answers")) as file:
+        file.write(b"new")
+    assert stat.S_IMODE((tmp_path / "answers").stat().st_mode) == 0o600
+    assert (tmp_path / "answers").read_bytes() == b"new"
+
+
+def test_the_lock_lasts_until_the_earlier_directory_is_gone(way, tmp_path, monkeypatch):
+    write(tmp_path / "m", "one")
+    locked = []
+
+    def record(hidden):
+        if hidden.path.exists():
+            locked.append((model(hidden.path), hidden_module._is_locked(hidden.path)))
+        discard(hidden)
+
+    monkeypatch.setattr(replacing, "discard", record)
+    write(tmp_path / "m", "two")
+    assert locked == [("one", True)]
 
 
 def leave_a_swap(folder, kinds, *, host=None, process=None):
@@ -256,6 +367,21 @@ def test_the_disk_has_it_before_the_name_has_it(tmp_path, monkeypatch):
     assert synced[3:] == [os.fspath(tmp_path)]
 
 
+def test_the_disk_has_what_is_kept_before_the_swap(way, tmp_path, monkeypatch):
+    write(tmp_path / "m", "one")
+    (tmp_path / "m" / "plots").mkdir()
+    (tmp_path / "m" / "plots" / "loss.png").write_text("mine")
+    synced = []
+
+    def record(descriptor):
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        synced.append((os.path.basename(path), model(tmp_path / "m")))
+
+    monkeypatch.setattr(os, "fsync", record)
+    write(tmp_path / "m", "two")
+    assert {("loss.png", "one"), ("plots", "one")} < set(synced)
+
+
 def test_a_disk_that_fails_late_is_an_error(tmp_path, monkeypatch):
     def fail(_):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -267,6 +393,54 @@ def test_a_disk_that_fails_late_is_an_error(tmp_path, monkeypatch):
     assert model(tmp_path / "m") == "one"
     monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.EINVAL, "")))
     sync_tree(tmp_path)  # a file system without fsync
+
+
+def test_a_disk_that_fails_after_the_swap_is_told_as_such(way, tmp_path, monkeypatch):
+    target = tmp_path / "m"
+    write(target, "one")
+    (target / "notes.txt").write_text("mine")
+
+    def fail(descriptor):
+        if os.readlink(f"/proc/self/fd/{descriptor}") == os.fspath(tmp_path):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(CheckpointError) as caught:
+        write(target, "two")
+    assert str(caught.value) == (
+        f"{target} is written, but the disk failed afterwards: Input/output error. A power cut may "
+        "undo it: check the disk and write it again."
+    )
+    assert model(target) == "two"
+    assert (target / "notes.txt").read_text() == "mine"
+    assert names(tmp_path) == ["m"]
+
+
+def test_a_rename_that_cannot_be_undone_is_told_as_such(tmp_path, monkeypatch):
+    without_renames(monkeypatch)
+    target = tmp_path / "m"
+    write(target, "one")
+
+    def fail(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(replacing, "rename_new", fail)
+    with pytest.raises(CheckpointError, match="The earlier directory is now .*; rename it back."):
+        write(target, "two")
+    (old,) = hidden_siblings(target)
+    assert model(old.path) == "one"
+
+
+@pytest.mark.parametrize("name", ["m" * 300, "/".join(["m" * 200] * 25)], ids=["name", "path"])
+def test_a_name_that_is_too_long_is_an_error(tmp_path, name):
+    target = tmp_path / name
+    with pytest.raises(CheckpointError) as caught:
+        write(target, "one")
+    assert str(caught.value) == (
+        f"Cannot write {target}: File name too long. Nothing was changed there."
+    )
+    assert find_directory(target) == target
+    assert names(tmp_path) == []
 
 
 def test_a_name_of_255_bytes(tmp_path):

@@ -274,6 +274,21 @@ def test_a_folder_that_cannot_be_written(quick, single, tmp_path):
     assert "\n" not in str(info.value)
 
 
+def test_a_name_that_is_too_long(single, tmp_path):
+    with pytest.raises(ExportError, match="File name too long. Nothing was changed there."):
+        single.task.export(tmp_path / ("m" * 300))
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_disk_that_fails_when_the_version_is_there(tmp_path, monkeypatch):
+    aside = tmp_path / ".version.new"
+    aside.mkdir()
+    monkeypatch.setattr(os, "fsync", disk_full)
+    with pytest.raises(ExportError, match="1 is written, but the disk failed afterwards: No space"):
+        saved_model._place(aside, tmp_path / "1", None)
+    assert os.listdir(tmp_path) == ["1"]
+
+
 def disk_full(*_, **__):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
