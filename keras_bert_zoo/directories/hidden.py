@@ -55,7 +55,7 @@ class Hidden:
     def is_abandoned(self) -> bool:
         """Whether its owner has ended; False where that is not certain."""
         try:
-            age = time.time() - self.path.stat().st_mtime
+            age = time.time() - self.path.stat().st_ctime  # a rename counts
         except OSError:
             return False  # somebody else has just removed it
         locked = _is_locked(self.path)

@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -313,12 +314,16 @@ def test_a_swap_of_a_process_that_may_live_is_not_touched(tmp_path, caplog, monk
     assert names(tmp_path) == [*before, "m"]
 
 
-def test_what_another_machine_left_goes_after_a_day(tmp_path):
+def test_what_another_machine_left_goes_after_a_day(tmp_path, monkeypatch):
     leave_a_swap(tmp_path, ["new"], host="01234567")
     write(tmp_path / "m", "one")
     (left,) = hidden_siblings(tmp_path / "m")
-    os.utime(left.path, (0, 0))
+    os.utime(left.path, (0, 0))  # it may hold an old model, and have been renamed just now
     write(tmp_path / "m", "two")
+    assert names(tmp_path) == [left.path.name, "m"]
+    later = time.time() + 25 * 3600
+    monkeypatch.setattr(time, "time", lambda: later)
+    write(tmp_path / "m", "three")
     assert names(tmp_path) == ["m"]
 
 
