@@ -7,9 +7,10 @@
     python -m tools.kills exports-at-once 20    pairs of exports to one path at the same time
 
 After a kill the name must load: the earlier model or the new one, by its weights and its answers.
-The next save must leave no hidden directory. A figure for each check is printed; the exit status
-is 1 if one of them failed. `lines` needs no TensorFlow and takes seconds. The same --seed gives the
-same moments, as far as a machine's speed allows.
+The next save must leave no hidden directory. A line a kill goes to standard error, and a figure for
+each check to standard output; the exit status is 1 if one of them failed. `lines` needs no
+TensorFlow and takes seconds; `save` and `export` kill forks that only write, of a process that has
+made the models. The same --seed gives the same moments, as far as a machine's speed allows.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ TEXTS = ["the card has not arrived!", "天气 ünïcode", ""]
 SAVES_IN_A_ROW = 4  # a kill comes within so many
 PATIENCE = 180  # seconds
 LOADS_EVERY = 10  # saved models are compared byte by byte, and so many are loaded and asked
-VERIFIED_EVERY = 5  # exports; the check of the others, which writes nothing, is left out
+VERIFIED_EVERY = 5  # pairs; the check of the others, which writes nothing, is left out
 
 
 def main() -> int:
@@ -203,6 +204,7 @@ def kill_saves(folder: Path, count: int, moments: random.Random) -> dict[str, An
         figures["loaded"] += load
         found = found_model(load)
         figures["found"][found] += 1
+        report(f"kill {figures['kills']}: {found}")
         tasks["A"].save(target)
         rest = sorted(path.name for path in models.iterdir())
         if found not in tasks or rest != ["model"] or found_model(False) != "A":
@@ -269,20 +271,11 @@ def start_judge(folder: Path) -> Worker:
     """A process that makes the tasks, and says whose answers an export gives."""
 
     def run(pipe: Any) -> None:
-        import tensorflow as tf
-
         tasks = make_tasks(folder)
         scores = {name: task.predict(TEXTS)["scores"] for name, task in tasks.items()}
         pipe.send("ready")
         while True:
-            path = pipe.recv()
-            try:
-                signature = tf.saved_model.load(str(path)).signatures["serving_default"]
-                found = signature(text=tf.constant(TEXTS))["scores"].numpy()
-                same = [name for name, x in scores.items() if (abs(found - x) < 1e-5).all()]
-                pipe.send(same[0] if same else "other answers")
-            except Exception as error:
-                pipe.send(f"{type(error).__name__}: {error}")
+            pipe.send(answers_of(pipe.recv(), scores))
 
     judge = Worker(run)
     judge.answer()
@@ -326,10 +319,11 @@ class Agreeing:
 
 
 def kill_exports(folder: Path, count: int, moments: random.Random) -> dict[str, Any]:
+    """Forks itself with two tasks whose graphs are built, has them exported, and kills the fork."""
     base = folder / "exports" / "model"
-    judge = start_judge(folder)
+    tasks, scores = start_exports(folder, base)
     figures: dict[str, Any] = {
-        "kills": 0, "export_s": [], "left_hidden": 0, "found": Counter(), "faults": []
+        "kills": 0, "exports": 0, "left_hidden": 0, "found": Counter(), "faults": []
     }  # fmt: skip
     checked: set[str] = set()
 
@@ -338,36 +332,116 @@ def kill_exports(folder: Path, count: int, moments: random.Random) -> dict[str, 
         versions = {name for name in names if name.isdigit()}
         if not checked <= versions:
             figures["faults"].append(f"{moment}: {checked - versions} gone")
-        for version in versions - checked:
-            found = judge.ask(base / version)
+        for version in sorted(versions - checked):
+            found = answers_of(base / version, scores)
             figures["found"][found] += 1
-            if found not in ("A", "B"):
+            if found not in tasks:
                 figures["faults"].append(f"{moment}: {version}: {found}")
         checked.update(versions)
         figures["left_hidden"] += len(names) > len(versions)
+        report(f"{moment}: {len(versions)} versions, {len(names) - len(versions)} hidden folders")
 
-    def export(verify: bool) -> float:
-        worker = start_export(folder, "A", base, verify=verify)
-        _, seconds = worker.ask("go")
-        os.waitpid(worker.process, 0)
-        figures["export_s"].append(round(seconds, 1))
-        return seconds
+    def whole_export(name: str) -> float:
+        begin = time.monotonic()
+        process = in_child(lambda: tasks[name].export(base))
+        while not (ended := os.waitpid(process, os.WNOHANG))[0]:
+            if time.monotonic() - begin > PATIENCE:
+                kill(process)
+                raise TimeoutError(f"an export has not ended after {PATIENCE} seconds")
+            time.sleep(0.005)
+        if ended[1]:
+            figures["faults"].append(f"an export ended with status {ended[1]}")
+        figures["exports"] += 1
+        return time.monotonic() - begin
 
-    lengths = {verify: export(verify) for verify in (False, True)}
-    check("first")
+    check("the export before all kills")
+    length = max(whole_export(name) for name in "AB")
+    figures["export_s"] = round(length, 2)
+    check(f"two exports of {length:.2f} s")
     while figures["kills"] < count:
-        verify = figures["kills"] % VERIFIED_EVERY == 0
-        worker = start_export(folder, "AB"[figures["kills"] % 2], base, verify=verify)
-        worker._pipe.send("go")
-        time.sleep(moments.uniform(0, 1.1 * lengths[verify]))
-        figures["kills"] += kill(worker.process)
-        check(f"kill {figures['kills']}")
-    export(False)
-    check("last")
+        process = in_child(lambda: tasks["AB"[figures["kills"] % 2]].export(base))
+        moment = moments.uniform(0, 1.1 * length)
+        time.sleep(moment)
+        if kill(process):
+            figures["kills"] += 1
+            check(f"kill {figures['kills']} after {moment:.2f} s")
+        else:
+            figures["exports"] += 1
+            check(f"an export ended within {moment:.2f} s")
+    whole_export("A")
+    check("the export after all kills")
     if rest := [path.name for path in base.iterdir() if not path.name.isdigit()]:
         figures["faults"].append(f"after the last export: {rest}")
-    kill(judge.process)
     return figures
+
+
+def start_exports(folder: Path, base: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Makes two tasks, exports one of them, and leaves to exports only what they write.
+
+    A fork cannot compute with TensorFlow, whose threads it does not have. So the graphs are built
+    here, the requests for warming up are those of the first export, and nothing is verified.
+
+    Returns:
+        the tasks by their names; and their scores.
+    """
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+    from keras_bert_zoo.export import saved_model
+
+    tasks = make_tasks(folder)
+    scores = {name: task.predict(TEXTS)["scores"] for name, task in tasks.items()}
+    report("two tasks are made")
+    first = tasks["A"].export(base).path  # as users do it
+    graphs: dict[int, Any] = {}
+
+    def built(task: Any, **_: Any) -> Any:
+        return graphs[id(task)]
+
+    for task in tasks.values():
+        graphs[id(task)] = saved_model.build_serving_graph(
+            task,
+            dtype="float32",
+            freeze=True,
+            attention_groups=saved_model.ATTENTION_GROUPS,
+            pair=None,
+        )
+    requests = {
+        file.relative_to(first): file.read_bytes() for file in first.glob("assets.extra/*warmup*")
+    }
+
+    def write_requests(directory: Path, *_: Any, **__: Any) -> None:
+        for name, content in requests.items():
+            (directory / name).parent.mkdir(exist_ok=True)
+            (directory / name).write_bytes(content)
+
+    for name, stand_in in (
+        ("build_serving_graph", built),
+        ("write_warmup_requests", write_requests),
+        ("Verifier", Agreeing),
+    ):
+        setattr(saved_model, name, stand_in)
+    report("their graphs are built")
+    return tasks, scores
+
+
+def answers_of(export: Path, scores: dict[str, Any]) -> str:
+    """The name of the task whose answers an export gives, or what is wrong."""
+    import tensorflow as tf
+
+    try:
+        signature = tf.saved_model.load(str(export)).signatures["serving_default"]
+        found = signature(text=tf.constant(TEXTS))["scores"].numpy()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    same = [name for name, x in scores.items() if (abs(found - x) < 1e-5).all()]
+    return same[0] if same else "other answers"
+
+
+def report(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def export_pairs(folder: Path, count: int, moments: random.Random) -> dict[str, Any]:
@@ -389,6 +463,7 @@ def export_pairs(folder: Path, count: int, moments: random.Random) -> dict[str, 
         found = [judge.ask(base / str(version)) for version in versions]
         figures["pairs"] += 1
         figures["found"].update(found)
+        report(f"pair {pair}: versions {versions}")
         there = sorted(path.name for path in base.iterdir())
         wanted = list(map(str, range(1, first + 2)))
         if sorted(versions) != [first, first + 1] or found != ["A", "B"] or there != wanted:
