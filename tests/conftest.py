@@ -35,15 +35,14 @@ def known_parts() -> Iterator[None]:
 
     The next save would otherwise keep it, as it keeps the files of the user.
     """
-    from keras_bert_zoo.directories import replacing
+    from keras_bert_zoo.directories import contents, replacing
 
     keep = replacing._keep
 
     def check_and_keep(target, new, parts):
-        written = {path.name for path in new.iterdir()}
-        if "keras_bert_zoo.json" in written:
-            unknown = sorted(name for name in written if not parts.fullmatch(name))
-            assert not unknown, f"directories.contents.MODEL_PARTS lacks {unknown}"
+        if (new / "keras_bert_zoo.json").exists():
+            unknown = sorted(p.name for p in new.iterdir() if not contents._is_part(p, parts))
+            assert not unknown, f"directories.contents does not know {unknown}"
         keep(target, new, parts)
 
     replacing._keep = check_and_keep
