@@ -300,7 +300,7 @@ def _check_config(config: dict[str, Any], path: Path) -> dict[str, Any]:
     """Checks the keys that every reader relies on, whatever the family.
 
     Labels that are numbers or booleans become strings: transformers reads all of these. `id2label`
-    is left out where it is null.
+    is left out where it is null, or where `num_labels` is another number.
 
     Raises:
         ConfigError: listing what is not as transformers writes it.
@@ -328,16 +328,19 @@ def _check_config(config: dict[str, Any], path: Path) -> dict[str, Any]:
         )
     if problems:
         raise ConfigError(f"{path} is no config of a model: {'; '.join(problems)}.")
-    named = {key: str(name) for key, name in (labels or {}).items() if name is not None}
-    if not named:  # null is what transformers' default labels are for
-        return {key: value for key, value in config.items() if key != "id2label"}
     count = config.get("num_labels")
-    if count not in (None, len(named)):
+    contradicted = bool(labels) and count not in (None, len(labels))
+    if contradicted:
         warn_once(
             _logger,
-            f"{path}: `num_labels` is {count}, but `id2label` names {len(named)} labels; the names "
-            "count, as in transformers.",
+            f"{path}: `num_labels` is {count}, but `id2label` names {len(labels)} labels; the "
+            "number counts, as in transformers, and the names are dropped. Correct either of the "
+            "two to keep them.",
         )
+    named = {key: str(name) for key, name in (labels or {}).items() if name is not None}
+    if contradicted or not named:  # null is what transformers' default labels are for
+        dropped = ("id2label", "label2id") if contradicted else ("id2label",)
+        return {key: value for key, value in config.items() if key not in dropped}
     return config | {"id2label": named}
 
 

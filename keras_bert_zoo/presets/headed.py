@@ -207,6 +207,9 @@ def save_headed(
     for kind, head in heads.items():
         if HEADS[kind].labelled and _label_count(contents) != head.units:
             contents |= label_config([f"LABEL_{i}" for i in range(head.units)])
+    if "id2label" in contents:  # names the labels and counts them; another count would win
+        for key in ("num_labels", "_num_labels"):
+            contents.pop(key, None)
     names = family.encoder(encoder.config)
     variables = list(encoder.weights)
     for kind in heads or [""]:

@@ -256,10 +256,24 @@ def test_reads_labels_as_transformers_does(tmp_path):
 
 
 def test_a_number_of_labels_that_contradicts_their_names(tmp_path, caplog):
+    from transformers import BertConfig
+
     path = tmp_path / "config.json"
-    path.write_text('{"model_type": "bert", "id2label": {"0": "a", "1": "b"}, "num_labels": 3}')
-    assert read_config(tmp_path)["id2label"] == {"0": "a", "1": "b"}
-    assert "`num_labels` is 3, but `id2label` names 2 labels; the names count" in caplog.text
+    config = {"model_type": "bert", "label2id": {"a": 0, "b": 1}}
+    for labels, count in (
+        ({"0": "a", "1": "b"}, 3),
+        ({"0": "a", "1": "b"}, 1),
+        ({"0": "a", "2": "b"}, 3),
+    ):
+        path.write_text(json.dumps(config | {"id2label": labels, "num_labels": count}))
+        assert read_config(tmp_path) == {"model_type": "bert", "num_labels": count}
+        assert BertConfig.from_dict(json.loads(path.read_text())).id2label == {
+            i: f"LABEL_{i}" for i in range(count)
+        }  # transformers drops the names, too
+    assert "`num_labels` is 3, but `id2label` names 2 labels; the number counts" in caplog.text
+    gaps = config | {"id2label": {"0": "a", "2": "b"}, "num_labels": 2}
+    path.write_text(json.dumps(gaps))
+    assert read_config(tmp_path) == gaps
 
 
 def test_what_torch_puts_before_all_names_is_left_out(tmp_path, caplog):
