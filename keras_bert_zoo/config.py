@@ -97,6 +97,10 @@ class EncoderConfig:
     }
     """Hugging Face's key -> field, for all that changes what is computed or how it trains."""
 
+    aliases: ClassVar[Mapping[str, str]] = {}
+    """Another name that transformers reads -> the key of `names`, over which it wins: transformers'
+    `attribute_map`."""
+
     fixed: ClassVar[Mapping[str, tuple[Any, ...]]] = {
         "position_embedding_type": ("absolute",),
         "is_decoder": (False,),
@@ -239,8 +243,8 @@ class EncoderConfig:
             problems.append(f"`model_type` = {short(family)} is not {cls.family!r}")
         values: dict[str, Any] = {}
         unknown: list[str] = []
-        for key, value in config.items():
-            if key in ignored or key == "model_type":
+        for key, value in cls.with_own_names(config, ignore=ignored).items():
+            if key == "model_type":
                 continue
             if key in cls.names:
                 values[cls.names[key]] = value
@@ -267,6 +271,24 @@ class EncoderConfig:
         if unknown:
             _warn_of_unknown(cls.family, unknown, config)
         return cls(**values)
+
+    @classmethod
+    def with_own_names(
+        cls, config: Mapping[str, Any], *, ignore: Iterable[str] = ()
+    ) -> dict[str, Any]:
+        """Renames the keys of a config.json that have another name in this family.
+
+        Args:
+            config: dict. The parsed JSON.
+            ignore: names of keys to leave out.
+
+        Returns:
+            dict, with the keys of `names` in the place of those of `aliases`.
+        """
+        ignored = frozenset(ignore)
+        read = {key: value for key, value in config.items() if key not in ignored}
+        own = {key: value for key, value in read.items() if key not in cls.aliases}
+        return own | {cls.aliases[key]: read[key] for key in read if key in cls.aliases}
 
     @classmethod
     def adapt(cls, values: dict[str, Any]) -> list[str]:
@@ -338,7 +360,15 @@ def fitting_families(config: Mapping[str, Any]) -> list[str]:
         name
         for name, kind in classes.items()
         if config.keys()
-        <= {*kind.names, *kind.fixed, *kind.neutral, *NEUTRAL_KEYS, *REFUSED_KEYS, "adapters"}
+        <= {
+            *kind.names,
+            *kind.aliases,
+            *kind.fixed,
+            *kind.neutral,
+            *NEUTRAL_KEYS,
+            *REFUSED_KEYS,
+            "adapters",
+        }
     ]
     fitting = [name for name in known if said[name] == max(said[other] for other in known)]
     return sorted(fitting, key=lambda name: name != "bert") or ["bert"]

@@ -9,6 +9,7 @@ from keras_bert_zoo.config import EncoderConfig, is_regression
 from keras_bert_zoo.encoders.registry import encoder_class, families
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.layers.activations import get_activation
+from keras_bert_zoo.presets.io import other_keys
 
 BERT = {
     "model_type": "bert",
@@ -112,6 +113,24 @@ def test_harmless_keys_load_and_others_are_refused_by_name(family, caplog):
         assert ignored == plain
 
 
+@pytest.mark.parametrize("family", families())
+def test_takes_the_names_that_transformers_takes(family):
+    from transformers import CONFIG_MAPPING
+
+    cls = encoder_class(family).config_class
+    assert cls.aliases == CONFIG_MAPPING[family].attribute_map
+    for alias, key in cls.aliases.items():
+        given = {"model_type": family, key: 12, alias: 24}  # the alias wins, as in transformers
+        config = EncoderConfig.from_huggingface(given)
+        assert getattr(config, cls.names[key]) == 24
+        assert config.to_huggingface()[key] == 24
+        assert getattr(CONFIG_MAPPING[family](**given), key) == 24
+        other = other_keys(given | {"my_notes": 1}, config)
+        assert other == {"my_notes": 1}  # a second save would not read the new value
+        ignored = EncoderConfig.from_huggingface(given, ignore=[alias])
+        assert getattr(ignored, cls.names[key]) == 12
+
+
 def test_a_model_with_its_own_code_is_told_apart(caplog):
     notices.forget()
     custom = {"auto_map": {"AutoModel": "modeling_x.XModel"}, "x" * 500: 1, "a\x1b[31m": 2}
@@ -167,7 +186,7 @@ HOSTILE = [
 def test_no_value_is_a_traceback(family):
     """Of every key of every family: taken, or refused on purpose."""
     cls = encoder_class(family).config_class
-    for key in [*cls.names, *cls.fixed, "model_type", "frobnicate"]:
+    for key in [*cls.names, *cls.aliases, *cls.fixed, "model_type", "frobnicate"]:
         for value in HOSTILE:
             with contextlib.suppress(ConfigError):
                 EncoderConfig.from_huggingface({"model_type": family} | {key: value})

@@ -69,6 +69,11 @@ class DistilBertConfig(EncoderConfig):
         "sinusoidal_pos_embds": "sinusoidal_positions",
         "tie_word_embeddings": "tie_word_embeddings",
     }
+    aliases: ClassVar[Mapping[str, str]] = {
+        "hidden_size": "dim",
+        "num_attention_heads": "n_heads",
+        "num_hidden_layers": "n_layers",
+    }
     fixed: ClassVar[Mapping[str, tuple[Any, ...]]] = {
         "is_decoder": (False,),
         "is_encoder_decoder": (False,),

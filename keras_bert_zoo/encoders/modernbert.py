@@ -114,7 +114,9 @@ class ModernBertConfig(EncoderConfig):
         "local_attention": "local_attention",
         "tie_word_embeddings": "tie_word_embeddings",
         "layer_types": "attention_types",
-        # Read by `adapt`, which takes them out: today's spelling and the hub's older one.
+        # Read by `adapt`, which takes them out: half of `local_attention`, over which it wins; and
+        # today's spelling and the hub's older one.
+        "sliding_window": "sliding_window",
         "rope_parameters": "rope_parameters",
         "rope_scaling": "rope_scaling",
         "global_attn_every_n_layers": "global_attn_every_n_layers",
@@ -134,14 +136,18 @@ class ModernBertConfig(EncoderConfig):
     # that nothing reads (`norm_eps` is the one that counts).
     neutral: ClassVar[frozenset[str]] = frozenset(
         """initializer_cutoff_factor deterministic_flash_attn reference_compile
-        repad_logits_with_grad sparse_prediction sparse_pred_ignore_index layer_norm_eps
-        sliding_window""".split()
+        repad_logits_with_grad sparse_prediction sparse_pred_ignore_index layer_norm_eps""".split()
     )
     least_segments: ClassVar[int] = 0
 
     @classmethod
     def adapt(cls, values: dict[str, Any]) -> list[str]:
-        """Reads the pattern of layers and the rotary parameters in either spelling."""
+        """Reads the window, the pattern of layers and the rotary parameters in either spelling."""
+        half = values.pop("sliding_window", None)
+        if half is not None and (not is_integer(half) or half < 1):
+            return [f"`sliding_window` = {short(half)} is not supported (expected 1 or more)"]
+        if half is not None:
+            values["local_attention"] = 2 * half
         every = values.pop("global_attn_every_n_layers", None)
         scaling = values.pop("rope_scaling", None)
         parameters = values.pop("rope_parameters", None)

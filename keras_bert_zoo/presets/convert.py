@@ -162,7 +162,8 @@ def convert_checkpoint(
         _naming({aside: target, files: directory}),
     ):
         with open_checkpoint(directory, allow_pickle=allow_pickle) as tensors:
-            config, written = read_config(directory), tensors
+            config = model.encoder.config.with_own_names(read_config(directory))
+            written: TensorSource = tensors
             if encoder_only:
                 config, written = _bare(config, tensors, model.encoder, to)
             made = ""  # the model file of the tokenizer, where it had none

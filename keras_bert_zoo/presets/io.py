@@ -292,5 +292,6 @@ def other_keys(
     Returns:
         dict: labels, ids of special tokens, ...; to be written with the encoder's part again.
     """
-    skipped = {*ignored, *_OF_THE_FILE, *config.to_huggingface(), *config.names}
+    read = {*config.to_huggingface(), *config.names, *config.aliases}
+    skipped = {*ignored, *_OF_THE_FILE, *read}
     return {key: value for key, value in raw.items() if key not in skipped}

@@ -8,6 +8,7 @@ import keras_bert_zoo as kbz
 from keras_bert_zoo.config import EncoderConfig
 from keras_bert_zoo.encoders.encoder import encoder_inputs
 from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.presets.io import other_keys
 from tests.helpers import ASSETS, random_inputs
 
 # microsoft/deberta-v3-base and answerdotai/ModernBERT-base, as they were published.
@@ -87,6 +88,25 @@ def test_reads_published_configs():
         assert EncoderConfig.from_huggingface(config.to_huggingface()) == config
 
 
+def test_half_of_the_window_wins_over_the_whole_as_in_transformers():
+    from transformers import ModernBertConfig
+
+    for given in (
+        {"sliding_window": 5},
+        {"sliding_window": 5, "local_attention": 128},
+        {"local_attention": 128, "sliding_window": 5},
+        {"local_attention": 11},
+        {},
+    ):
+        config = EncoderConfig.from_huggingface({"model_type": "modernbert"} | given)
+        expected = ModernBertConfig(**given)
+        assert config.local_attention == expected.local_attention
+        assert "sliding_window" not in config.to_huggingface()
+        assert other_keys(given, config) == {}
+    null = EncoderConfig.from_huggingface({"model_type": "modernbert", "sliding_window": None})
+    assert null.local_attention == 128
+
+
 @pytest.mark.parametrize(
     ("base", "key", "value", "message"),
     [
@@ -103,6 +123,8 @@ def test_reads_published_configs():
         (MODERNBERT, "rope_parameters", {"half": {}, "\n": {}}, r"unknown keys `\\n`, `half`"),
         (MODERNBERT, "global_attn_every_n_layers", 0, "`global_attn_every_n_layers` = 0"),
         (MODERNBERT, "num_attention_heads", 256, "`head_dim` must be even"),
+        (MODERNBERT, "sliding_window", 0, "`sliding_window` = 0 is not supported"),
+        (MODERNBERT, "sliding_window", [64], r"`sliding_window` = \[64\] is not supported"),
     ],
 )
 def test_refuses_by_name(base, key, value, message):
