@@ -8,6 +8,7 @@ keras_bert_zoo.errors.ConfigError: a.json: 'top_k' must be an integer from 1 to 
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -151,6 +152,19 @@ def show(value: Any) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
+def leads_round(path: Path) -> bool:
+    """Whether a path cannot be followed, because its links lead to each other.
+
+    >>> leads_round(Path("."))
+    False
+    """
+    try:
+        path.stat()
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
+
+
 def folder_inside(base: Path, name: str, where: str) -> Path:
     """A folder that a file names, which must lie in the file's own directory.
 
@@ -163,7 +177,8 @@ def folder_inside(base: Path, name: str, where: str) -> Path:
         Path.
 
     Raises:
-        ConfigError: the name leads out of the directory, itself or by a link, or is no name.
+        ConfigError: the name leads out of the directory, itself or by a link; its links lead in a
+            ring; or it is no name.
     """
     path = PurePosixPath(name)
     plain = not path.is_absolute() and ".." not in path.parts
@@ -174,7 +189,10 @@ def folder_inside(base: Path, name: str, where: str) -> Path:
             f"{where} must name a folder by at most {_NAME_LIMIT} bytes, got {show(name)}."
         )
     folder = base / name
-    target, inside = folder.resolve(), base.resolve()
+    if leads_round(folder):
+        raise ConfigError(f"{where} names {show(name)}, a ring of links. Fetch the folder again.")
+    # Path.resolve raises at a ring before Python 3.13, and not from there on.
+    target, inside = Path(os.path.realpath(folder)), Path(os.path.realpath(base))
     if target != inside and inside not in target.parents:
         raise ConfigError(
             f"{where} names {show(name)}, a link that leaves the directory, to {show(str(target))}."

@@ -66,7 +66,12 @@ def test_folders_lie_inside(tmp_path):
     outside.mkdir()
     (base / "link").symlink_to(outside)
     (base / "loop").symlink_to("in")
+    (base / "ring").symlink_to("back")
+    (base / "back").symlink_to("ring")
     os.symlink(base, tmp_path / "linked")
+    for name in ("ring", "ring/x"):
+        with pytest.raises(ConfigError, match=f"^x names '{name}', a ring of links"):
+            folder_inside(base, name, "x")
     for name in ("", "in", "in/deep", "loop", "missing", "é"):
         assert folder_inside(base, name, "x") == base / name
         folder_inside(tmp_path / "linked", name, "x")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from keras_bert_zoo.checkpoints.raw_files import RawFile, RawTensor, RawTensorSource
 from keras_bert_zoo.checkpoints.tensors import list_some, read_json
 from keras_bert_zoo.errors import CheckpointError, ConfigError
+from keras_bert_zoo.schema import leads_round
 
 _NAME_LIMIT = 255  # bytes, of a file's name
 _SHARD_LIMIT = 512
@@ -94,11 +96,11 @@ def _check_shard(path: Path, shard: str) -> None:
             f"{path} names the file {shard[:256]!a}; a shard must lie in the index's directory, "
             "named without a path."
         )
-    try:
-        target = (path.parent / shard).resolve()
-    except (OSError, RuntimeError):  # Python 3.13 tells a ring of links otherwise
-        raise CheckpointError(f"{path} names {shard!a}, a link that leads nowhere.") from None
-    directory = path.parent.resolve()
+    if leads_round(path.parent / shard):
+        raise CheckpointError(f"{path} names {shard!a}, a ring of links. Fetch the file again.")
+    # Path.resolve raises at a ring before Python 3.13, and not from there on.
+    target = Path(os.path.realpath(path.parent / shard))
+    directory = Path(os.path.realpath(path.parent))
     allowed = {directory}
     # Hugging Face's cache: snapshots/REVISION/NAME links to blobs/SHA256.
     if directory.parent.name == "snapshots":

@@ -433,7 +433,7 @@ def test_refuses_links_in_a_ring_and_names_too_long(shards):
     folder, first, _, index = shards
     (folder / first).unlink()
     (folder / first).symlink_to(first)
-    with pytest.raises(CheckpointError, match="a link that leads nowhere|not there"):
+    with pytest.raises(CheckpointError, match="a ring of links"):
         open_checkpoint(folder)
     change_index(index, lambda weight_map: weight_map.update(t0="x" * 256))
     with pytest.raises(CheckpointError, match="must lie in the index's directory") as caught:
