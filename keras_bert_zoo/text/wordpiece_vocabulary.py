@@ -48,7 +48,10 @@ def read_vocabulary(path: str | os.PathLike[str], *, rows: int | None = None) ->
     notes = []
     if lines and lines[0].startswith(_MARK):
         lines[0] = lines[0].removeprefix(_MARK)
-        notes.append("it begins with a byte-order mark, which is no part of its first token")
+        notes.append(
+            "the byte-order mark at its beginning is left out (transformers takes it as a part of "
+            "the first token)"
+        )
     tokens = [line.rstrip(_WHITE_SPACE) for line in lines]
     if not any(tokens):
         found = "blank lines" if tokens else "no line"
@@ -58,13 +61,17 @@ def read_vocabulary(path: str | os.PathLike[str], *, rows: int | None = None) ->
             f"expected a vocabulary at {path}, got more than {tokenizer_files.GAPS_LIMIT:,} blank "
             "and repeated lines, which no vocabulary has"
         )
-    blank = tokens.count("")
+    given = len(tokens)
     while rows is not None and len(tokens) > rows and not tokens[-1]:
         tokens.pop()
     last = {token: i for i, token in enumerate(tokens)}
     twice = {token: i for i, token in enumerate(tokens) if token and last[token] != i}
-    if blank:
-        notes.append(f"{blank:,} of its lines are blank, which keep their ids")
+    if blank := tokens.count(""):
+        keep = "line keeps its id" if blank == 1 else "lines keep their ids"
+        notes.append(f"{blank:,} blank {keep}, as in transformers")
+    if left_out := given - len(tokens):
+        ends = "line at the end is" if left_out == 1 else "lines at the end are"
+        notes.append(f"{left_out:,} blank {ends} left out: the model has {rows:,} token embeddings")
     if twice:
         shown = [
             f"{token!r:.80} on lines {i + 1} and {last[token] + 1}"
@@ -72,13 +79,13 @@ def read_vocabulary(path: str | os.PathLike[str], *, rows: int | None = None) ->
         ]
         more = f" and {len(twice) - _LISTED:,} more" if len(twice) > _LISTED else ""
         notes.append(
-            f"some tokens are on several lines, and the last one counts ({', '.join(shown)}{more})"
+            "some tokens are on several lines, and the last one counts, as in transformers "
+            f"({', '.join(shown)}{more})"
         )
     if notes:
         warn_once(
             _logger,
-            f"{path} is read as transformers reads it: {'; '.join(notes)}. A line's number is its "
-            "token's id: take no line out.",
+            f"{path}: {'; '.join(notes)}. Remove no line: a line's number is its token's id.",
         )
     return tokenizer_files.fill_gaps(
         {token: i for i, token in enumerate(tokens) if last[token] == i}, len(tokens)

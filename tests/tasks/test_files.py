@@ -194,7 +194,13 @@ def test_a_directory_with_many_oddities_loads(tmp_path, caplog):
     assert task.tokenizer.mask_token is None
     texts = ["a b c", "x"]
     np.testing.assert_array_equal(task.predict_logits(texts), plain.predict_logits(texts))
-    for said in ("`my_notes`", "'module.'", "ids [1]", "no mask_token '[MASK]'", "lines are blank"):
+    for said in (
+        "`my_notes`",
+        "'module.'",
+        "ids [1]",
+        "no mask_token '[MASK]'",
+        "2 blank lines at",
+    ):
         assert caplog.text.count(said) == 1, said
     task.save(tmp_path / "again")
     saved = json.loads((tmp_path / "again" / "config.json").read_text())

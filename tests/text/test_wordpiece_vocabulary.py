@@ -40,14 +40,14 @@ ODD = {
     "windows": (lines(PLAIN, "\r\n"), [5, 6, 7, 8, 9], ""),
     "windows, twice": (lines(PLAIN, "\r\r\n"), [5, 6, 7, 8, 9], ""),
     "no last line feed": (lines(PLAIN)[:-1], [5, 6, 7, 8, 9], ""),
-    "mark": (b"\xef\xbb\xbf" + lines(PLAIN), [5, 6, 7, 8, 9], "byte-order mark"),
-    "blank": (lines([*PLAIN[:6], "", *PLAIN[6:]]), [5, 7, 8, 9, 10], "1 of its lines are blank"),
-    "two blank": (lines([*PLAIN[:6], "", " ", *PLAIN[6:]]), [5, 8, 9, 10, 11], "2 of its lines"),
-    "blank at the end": (lines([*PLAIN, "", ""]), [5, 6, 7, 8, 9], "2 of its lines are blank"),
+    "mark": (b"\xef\xbb\xbf" + lines(PLAIN), [5, 6, 7, 8, 9], "byte-order mark at"),
+    "blank": (lines([*PLAIN[:6], "", *PLAIN[6:]]), [5, 7, 8, 9, 10], "1 blank line keeps its id,"),
+    "two blank": (lines([*PLAIN[:6], "", " ", *PLAIN[6:]]), [5, 8, 9, 10, 11], "2 blank lines"),
+    "blank at the end": (lines([*PLAIN, "", ""]), [5, 6, 7, 8, 9], "blank lines keep their ids"),
     "twice": (
         lines([*PLAIN[:6], "the", *PLAIN[6:]]),
         [6, 7, 8, 9, 10],
-        "the last one counts ('the' on lines 6 and 7)",
+        "the last one counts, as in transformers ('the' on lines 6 and 7)",
     ),
     "special twice": (lines([*PLAIN, "[SEP]"]), [5, 6, 7, 8, 9], "'[SEP]' on lines 4 and 11"),
     "twice but for a space": (lines([*PLAIN, "cat "]), [5, 10, 7, 8, 9], "'cat' on lines 7 and 11"),
@@ -116,10 +116,13 @@ def test_transformers_gives_the_same(tmp_path, name):
         assert again.tokenize(texts).to_list() == ours.tokenize(texts).to_list()
 
 
-def test_blank_lines_at_the_end_are_no_rows(tmp_path):
+def test_blank_lines_at_the_end_are_no_rows(tmp_path, caplog):
     """The embedding has a row less: a file that ends with blank lines still fits."""
+    notices.forget()
     folder = write(tmp_path, lines([*PLAIN, "", "", ""]), vocab_size=11)
     assert read_directory(folder)["vocabulary"] == [*PLAIN, ""]
+    said = "1 blank line keeps its id, as in transformers; 2 blank lines at the end are left out: "
+    assert said + "the model has 11 token embeddings. Remove no line" in caplog.text
     assert WordPieceTokenizer(folder / "vocab.txt").vocabulary == PLAIN
     write(tmp_path, lines([*PLAIN, "", "bird"]), vocab_size=11)
     with pytest.raises(ConfigError, match="expected a tokenizer of at most 11 tokens"):
