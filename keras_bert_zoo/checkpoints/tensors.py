@@ -321,7 +321,7 @@ def _check_config(config: dict[str, Any], path: Path) -> dict[str, Any]:
             problems.append(
                 f"`{key}` must be an integer of 0 to {LABEL_LIMIT:,}, got {count!r:.80}"
             )
-    labels = config.get("id2label")
+    labels: Any = config.get("id2label")
     if labels is not None and not _are_labels(labels):
         problems.append(
             f"`id2label` must be an object of ids from 0 and their names, got {labels!r:.80}"
