@@ -249,7 +249,9 @@ class EncoderConfig:
             if key in cls.names:
                 values[cls.names[key]] = value
             elif key in cls.fixed:
-                if value not in cls.fixed[key]:
+                # null is a default of transformers', where `REFUSED_KEYS` says so.
+                allowed = (*cls.fixed[key], *REFUSED_KEYS.get(key, ()))
+                if value not in cls.fixed[key] and not (value is None and None in allowed):
                     problems.append(_unsupported(key, value, cls.fixed[key]))
             elif key in cls.neutral or key in NEUTRAL_KEYS:
                 continue

@@ -6,6 +6,7 @@ import pytest
 
 from keras_bert_zoo import notices
 from keras_bert_zoo.config import EncoderConfig, is_regression
+from keras_bert_zoo.config_keys import NEUTRAL_KEYS, REFUSED_KEYS
 from keras_bert_zoo.encoders.registry import encoder_class, families
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.layers.activations import get_activation
@@ -129,6 +130,20 @@ def test_takes_the_names_that_transformers_takes(family):
         assert other == {"my_notes": 1}  # a second save would not read the new value
         ignored = EncoderConfig.from_huggingface(given, ignore=[alias])
         assert getattr(ignored, cls.names[key]) == 12
+
+
+@pytest.mark.parametrize("family", families())
+def test_null_is_a_default(family, caplog):
+    """Where transformers takes it for one: of whatever is left unread, and of what is off."""
+    cls = encoder_class(family).config_class
+    # Read, or a summary without a kind: transformers refuses null there itself.
+    needed = {*cls.names, *cls.aliases, "summary_type", "summary_first_dropout"}
+    keys = {*NEUTRAL_KEYS, *REFUSED_KEYS, *cls.fixed, *cls.neutral, "adapters"} - needed
+    notices.forget()
+    config = {"model_type": family} | dict.fromkeys(keys)
+    plain = EncoderConfig.from_huggingface({"model_type": family})
+    assert EncoderConfig.from_huggingface(config) == plain
+    assert not caplog.records
 
 
 def test_a_model_with_its_own_code_is_told_apart(caplog):

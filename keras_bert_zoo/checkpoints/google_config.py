@@ -54,18 +54,14 @@ _MOST = dict.fromkeys(("num_hidden_layers", "num_hidden_groups", "inner_group_nu
 _LARGEST = 2**31 - 1
 # Options with one value that means nothing; any other asks for what nobody's code does.
 NEUTRAL_VALUES: dict[str, tuple[Any, ...]] = {
-    "directionality": ("bidi",),
-    "pooler_type": ("first_token_transform",),
+    "directionality": ("bidi", None),
+    "pooler_type": ("first_token_transform", None),
     "net_structure_type": (0,),
     "gap_size": (0,),
     "num_memory_blocks": (0,),
     "down_scale_factor": (1,),
     "ln_type": ("postln",),
 }
-# Written into the Chinese and multilingual configs; no code reads them.
-_UNREAD_KEYS = frozenset(
-    {"pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers", "pooler_size_per_head"}
-)
 # Google's name of an activation -> Hugging Face's. ALBERT's "gelu" is the tanh form
 # (google-research/albert, modeling.py), as Hugging Face's conversions of its second version say;
 # BERT's and ELECTRA's are read as the exact form, as in all of Hugging Face's conversions.
@@ -107,7 +103,7 @@ def from_google_config(found: Mapping[str, Any], family: str, path: Path) -> dic
                 problems.append(f"`{key}` = {value!r:.80} is not supported (expected {expected})")
         elif is_refused(key, value):
             problems.append(f"`{show_name(key)}` = {value!r:.80} is not supported")
-        elif key not in {*known, *_UNREAD_KEYS, *NEUTRAL_KEYS, *REFUSED_KEYS}:
+        elif key not in {*known, *NEUTRAL_KEYS, *REFUSED_KEYS}:
             unknown.append(key)
     problems += _wrong_values({key: given[key] for key in known if key in given})
     activation = given.get("hidden_act", "gelu")
@@ -293,10 +289,10 @@ def to_google_config(
 # Values that Google's code has built in.
 _FIXED_VALUES: dict[str, tuple[Any, ...]] = {
     "layer_norm_eps": (LAYER_NORM_EPSILON,),
-    "position_embedding_type": ("absolute",),
-    "is_decoder": (False,),
-    "is_encoder_decoder": (False,),
-    "add_cross_attention": (False,),
+    "position_embedding_type": ("absolute", None),
+    "is_decoder": (False, None),
+    "is_encoder_decoder": (False, None),
+    "add_cross_attention": (False, None),
     "cross_attention_hidden_size": (None,),
     "pruned_heads": ({}, None),
     "quantization_config": (None,),
@@ -309,13 +305,13 @@ _FIXED_VALUES: dict[str, tuple[Any, ...]] = {
     "summary_activation": ("gelu", None),
     "summary_last_dropout": (0.1,),
     "tie_word_embeddings": (True,),
-    "pooler_type": ("first_token_transform",),
-    "directionality": ("bidi",),
-    "chunk_size_feed_forward": (0,),
-    "net_structure_type": (0,),
-    "gap_size": (0,),
-    "num_memory_blocks": (0,),
-    "down_scale_factor": (1,),
+    "pooler_type": ("first_token_transform", None),
+    "directionality": ("bidi", None),
+    "chunk_size_feed_forward": (0, None),
+    "net_structure_type": (0, None),
+    "gap_size": (0, None),
+    "num_memory_blocks": (0, None),
+    "down_scale_factor": (1, None),
 }
 # What says nothing of the model: for other software, or for the record.
 _SILENT_KEYS = frozenset(

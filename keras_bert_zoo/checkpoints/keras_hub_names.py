@@ -45,13 +45,13 @@ _BERT_DEFAULTS: dict[str, Any] = {
     "classifier_dropout": None,
 }
 _ALWAYS: dict[str, tuple[Any, ...]] = {
-    "is_decoder": (False,),
-    "is_encoder_decoder": (False,),
-    "add_cross_attention": (False,),
+    "is_decoder": (False, None),
+    "is_encoder_decoder": (False, None),
+    "add_cross_attention": (False, None),
     "pruned_heads": ({}, None),
     "quantization_config": (None,),
 }
-_ABSOLUTE = {"position_embedding_type": ("absolute",), **_ALWAYS}
+_ABSOLUTE = {"position_embedding_type": ("absolute", None), **_ALWAYS}
 
 # Keras' TransformerEncoder, by the roles that its layers have.
 _ATTENTION = "_self_attention_layer/"

@@ -53,11 +53,11 @@ class AlbertConfig(EncoderConfig):
     fixed: ClassVar[Mapping[str, tuple[Any, ...]]] = {
         **EncoderConfig.fixed,
         # Google's converted checkpoints name experiments of which transformers has no code.
-        "down_scale_factor": (1,),
-        "gap_size": (0,),
-        "layers_to_keep": ([],),
-        "net_structure_type": (0,),
-        "num_memory_blocks": (0,),
+        "down_scale_factor": (1, None),
+        "gap_size": (0, None),
+        "layers_to_keep": ([], None),
+        "net_structure_type": (0, None),
+        "num_memory_blocks": (0, None),
     }
 
     def problems(self) -> list[str]:

@@ -124,7 +124,7 @@ class DebertaV2Config(EncoderConfig):
         "add_cross_attention": (False,),
         "pruned_heads": ({}, None),
         "quantization_config": (None,),
-        "z_steps": (0, 1),
+        "z_steps": (0, 1, None),
     }
     neutral: ClassVar[frozenset[str]] = frozenset({"position_embedding_type", "padding_idx"})
     least_segments: ClassVar[int] = 0

@@ -82,7 +82,7 @@ class DistilBertConfig(EncoderConfig):
         "pruned_heads": ({}, None),
         "quantization_config": (None,),
         # The first versions of transformers' DistilBERT wrote it.
-        "tie_weights_": (True,),
+        "tie_weights_": (True, None),
     }
     least_segments: ClassVar[int] = 0
 

@@ -56,7 +56,7 @@ class ElectraConfig(EncoderConfig):
         # The other types pool padding too: what they say of a text depends on its batch.
         "summary_type": ("first",),
         "summary_first_dropout": (0,),
-        "summary_proj_to_labels": (False,),
+        "summary_proj_to_labels": (False, None),
     }
 
     def problems(self) -> list[str]:

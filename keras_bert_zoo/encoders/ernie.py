@@ -37,8 +37,8 @@ class ErnieConfig(EncoderConfig):
     fixed: ClassVar[Mapping[str, tuple[Any, ...]]] = {
         **EncoderConfig.fixed,
         # Written by PaddleNLP.
-        "pool_act": ("tanh",),
-        "task_id": (0,),
+        "pool_act": ("tanh", None),
+        "task_id": (0, None),
     }
     neutral: ClassVar[frozenset[str]] = frozenset({"enable_recompute", "fuse", "paddlenlp_version"})
 
