@@ -114,6 +114,24 @@ def parse_json(
     Raises:
         ConfigError: see `read_json`.
     """
+    value = parse_json_value(data, path, limit=limit, containers=containers)
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path} must hold a JSON object, got {type(value).__name__}.")
+    return value
+
+
+def parse_json_value(
+    data: bytes,
+    path: str,
+    *,
+    limit: int = JSON_LIMIT_BYTES,
+    containers: int = _JSON_CONTAINER_LIMIT,
+) -> Any:
+    """Parses any JSON value as `parse_json` parses an object; see there.
+
+    >>> parse_json_value(b"[1, 2]", "a.json")
+    [1, 2]
+    """
     if len(data) > limit:
         raise ConfigError(f"{path} is larger than {limit:,} bytes, which no such file is.")
     if data.count(b"[") + data.count(b"{") > containers:
@@ -133,8 +151,6 @@ def parse_json(
         raise ConfigError(f"{path} cannot be read as JSON: nested too deeply.") from None
     except ValueError as error:
         raise ConfigError(f"{path} cannot be read as JSON: {error}.") from None
-    if not isinstance(value, dict):
-        raise ConfigError(f"{path} must hold a JSON object, got {type(value).__name__}.")
     return value
 
 

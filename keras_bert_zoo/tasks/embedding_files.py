@@ -16,7 +16,7 @@ from keras_bert_zoo.config import is_integer
 from keras_bert_zoo.errors import CheckpointError, ConfigError
 from keras_bert_zoo.files import (
     JSON_LIMIT_BYTES,
-    parse_json,
+    parse_json_value,
     read_json,
     read_small_file,
     write_json,
@@ -26,8 +26,11 @@ from keras_bert_zoo.schema import (
     FLAG,
     NULL,
     TEXT,
+    Kind,
     Schema,
     folder_inside,
+    integer,
+    list_of,
     names_to,
     read_object,
     show,
@@ -69,12 +72,24 @@ _LEGACY_MODES = {
     "weightedmean": "pooling_mode_weightedmean_tokens",
     "lasttoken": "pooling_mode_lasttoken",
 }
-# What the files may say; sizes, names and modes are checked where they are used.
+
+
+def _at_least(least: int) -> Kind:
+    return Kind(f"an integer of at least {least}", lambda v: is_integer(v) and v >= least)
+
+
+_SIZE_LIMIT = 1_000_000
+# What the files may say; which names and modes are supported is checked where they are used.
 _POOLING_SCHEMA: Schema = {
+    "pooling_mode": TEXT | list_of(TEXT) | NULL,
     "include_prompt": FLAG | NULL,
     **dict.fromkeys(_LEGACY_MODES.values(), FLAG | NULL),
 }
+_NAMES_SCHEMA: Schema = {"module_input_name": TEXT | NULL, "module_output_name": TEXT | NULL}
+_LAYERS_SCHEMA: Schema = {"layer_start": integer(0, _SIZE_LIMIT)}
 _DENSE_SCHEMA: Schema = {
+    **_NAMES_SCHEMA,
+    "out_features": integer(1, _SIZE_LIMIT),
     "bias": FLAG | NULL,
     "use_residual": FLAG | NULL,
     "activation_function": TEXT,
@@ -83,8 +98,9 @@ _MODEL_SCHEMA: Schema = {
     "prompts": names_to(TEXT, 10_000) | NULL,
     "default_prompt_name": TEXT | NULL,
     "similarity_fn_name": TEXT | NULL,
+    "truncate_dim": _at_least(1) | NULL,
 }
-_LENGTH_SCHEMA: Schema = {"do_lower_case": FLAG | NULL}
+_LENGTH_SCHEMA: Schema = {"do_lower_case": FLAG | NULL, "max_seq_length": _at_least(3) | NULL}
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 """What sentence-transformers compares embeddings by."""
 
@@ -132,9 +148,13 @@ def read_modules(directory: str | os.PathLike[str]) -> SentenceModules | None:
     if not path.exists():
         return None
     data = read_small_file(path, JSON_LIMIT_BYTES)
-    modules = parse_json(b'{"modules":' + data + b"}", os.fspath(path))["modules"]
+    try:
+        modules = parse_json_value(data, os.fspath(path))
+    except ConfigError as error:
+        raise ConfigError(f"{str(error).rstrip('.')}; expected one list of modules.") from None
     if not isinstance(modules, list) or not modules:
-        raise ConfigError(f"{path} must hold a list of modules, got {type(modules).__name__}.")
+        given = "an empty one" if modules == [] else type(modules).__name__
+        raise ConfigError(f"{path} must hold one list of modules, got {given}.")
     if len(modules) > _MODULES_LIMIT:
         raise ConfigError(
             f"{path} must list at most {_MODULES_LIMIT} modules, got {len(modules):,}."
@@ -152,17 +172,18 @@ def read_modules(directory: str | os.PathLike[str]) -> SentenceModules | None:
         if name == "Pooling":
             head["pooling"] = _pooling(place)
         elif name == "WeightedLayerPooling":
-            head["layer_start"] = _size(place, read_json(place / "config.json"), "layer_start", 0)
+            config = read_object(place / "config.json", _LAYERS_SCHEMA)
+            head["layer_start"] = _required(place, config, "layer_start")
             weights["layer_weights"] = folder
         elif name == "Dense":
             weights[f"dense_{len(head['dense'])}"] = folder
             head["dense"].append(_dense(place))
         elif name == "Normalize" and (place / "config.json").exists():
-            _check_names(place, read_json(place / "config.json"))
+            _check_names(place, read_object(place / "config.json", _NAMES_SCHEMA))
     model = {}
     if (base / _MODEL_FILE).exists():
         model = read_object(base / _MODEL_FILE, _MODEL_SCHEMA)
-    head["dimensions"] = _truncation(base / _MODEL_FILE, model)
+    head["dimensions"] = model.get("truncate_dim")
     prompts, default = _prompts(base / _MODEL_FILE, model)
     if any(prompts.values()) and not _include_prompt(base / folders[names.index("Pooling")]):
         raise ConfigError(
@@ -173,7 +194,7 @@ def read_modules(directory: str | os.PathLike[str]) -> SentenceModules | None:
     if similarity not in SIMILARITIES:
         raise ConfigError(
             f"{base / _MODEL_FILE}: `similarity_fn_name` must be one of "
-            f"{', '.join(SIMILARITIES)}, got {similarity!r}."
+            f"{', '.join(SIMILARITIES)}, got {show(similarity)}."
         )
     max_length, lowercase = _max_length(base / folders[0])
     return SentenceModules(
@@ -303,7 +324,7 @@ def _module(path: Path, index: int, module: Any) -> tuple[str, str]:
     name = kind.rsplit(".", 1)[-1]
     if name not in _SUPPORTED or not kind.startswith("sentence_transformers."):
         raise ConfigError(
-            f"{path}: module {index} is a {kind}, which is not supported. Supported are "
+            f"{path}: module {index} is a {show(kind)}, which is not supported. Supported are "
             f"{', '.join(_SUPPORTED)} of sentence_transformers."
         )
     folder_inside(path.parent, folder, f"{path}: module {index}")
@@ -329,7 +350,7 @@ def _pooling(place: Path) -> tuple[str, ...]:
         modes = [mode for mode, key in _LEGACY_MODES.items() if config.get(key) is True]
         modes = modes or ["mean"]
     modes = [modes] if isinstance(modes, str) else modes
-    if not isinstance(modes, list) or not modes or any(mode not in POOLINGS for mode in modes):
+    if not modes or any(mode not in POOLINGS for mode in modes):
         raise ConfigError(
             f"{place / 'config.json'} asks for the pooling {show(modes)}; supported are "
             f"{', '.join(POOLINGS)}."
@@ -338,7 +359,7 @@ def _pooling(place: Path) -> tuple[str, ...]:
 
 
 def _include_prompt(place: Path) -> bool:
-    return read_json(place / "config.json").get("include_prompt", True) is not False
+    return bool(read_json(place / "config.json").get("include_prompt", True))
 
 
 def _pooling_config(head: EmbeddingHead, hidden_dim: int) -> dict[str, Any]:
@@ -357,13 +378,13 @@ def _dense(place: Path) -> dict[str, Any]:
     activation = config.get("activation_function", "torch.nn.modules.activation.Tanh")
     if activation not in _ACTIVATIONS:
         raise ConfigError(
-            f"{place / 'config.json'} has the activation {activation!r}; supported are "
+            f"{place / 'config.json'} has the activation {show(activation)}; supported are "
             f"{', '.join(_ACTIVATIONS)}."
         )
     return {
-        "units": _size(place, config, "out_features", 1),
+        "units": _required(place, config, "out_features"),
         "activation": _ACTIVATIONS[activation],
-        "use_bias": config.get("bias", True) is not False,
+        "use_bias": bool(config.get("bias", True)),  # null is none, as to torch
     }
 
 
@@ -376,30 +397,17 @@ def _check_names(place: Path, config: Mapping[str, Any]) -> None:
             )
 
 
-def _size(place: Path, config: Mapping[str, Any], key: str, least: int) -> int:
-    value: Any = config.get(key)
-    if not is_integer(value) or not least <= value <= 1_000_000:
-        raise ConfigError(
-            f"{place / 'config.json'}: `{key}` must be an integer of at least {least}, "
-            f"got {value!r}."
-        )
-    return int(value)
-
-
-def _truncation(path: Path, model: Mapping[str, Any]) -> int | None:
-    value: Any = model.get("truncate_dim")
-    if value is not None and (not is_integer(value) or value < 1):
-        raise ConfigError(f"{path}: `truncate_dim` must be a positive integer, got {value!r}.")
-    return value
+def _required(place: Path, config: Mapping[str, Any], key: str) -> int:
+    if key not in config:
+        raise ConfigError(f"{place / 'config.json'} must have `{key}`, an integer.")
+    return int(config[key])
 
 
 def _prompts(path: Path, model: Mapping[str, Any]) -> tuple[dict[str, str], str | None]:
     prompts = model.get("prompts") or {}
-    if not isinstance(prompts, dict) or not all(isinstance(v, str) for v in prompts.values()):
-        raise ConfigError(f"{path}: `prompts` must map names to strings, got {prompts!r}.")
     default = model.get("default_prompt_name")
     if default is not None and default not in prompts:
-        raise ConfigError(f"{path}: `default_prompt_name` {default!r} is none of `prompts`.")
+        raise ConfigError(f"{path}: `default_prompt_name` {show(default)} is none of `prompts`.")
     return prompts, default
 
 
@@ -417,10 +425,8 @@ def _max_length(place: Path) -> tuple[int | None, str]:
         length = read_json(tokenizer).get("model_max_length")
         # transformers writes 1e30 where there is no limit.
         length = length if is_integer(length) and length < 1_000_000 else None
-    if length is not None and (not is_integer(length) or length < 3):
-        raise ConfigError(
-            f"{path}: `max_seq_length` must be at least 3 tokens, got {show(length)}."
-        )
+        if length is not None and length < 3:
+            raise ConfigError(f"{tokenizer}: `model_max_length` must be at least 3, got {length}.")
     return length, str(path) if config.get("do_lower_case") else ""
 
 

@@ -322,13 +322,13 @@ def another_type(index, kind):
             "cls_dense",
             "modules.json",
             another_type(2, "sentence_transformers.models.LSTM"),
-            "is a sentence_transformers.models.LSTM, which is not supported. Supported are",
+            "is a 'sentence_transformers.models.LSTM', which is not supported. Supported are",
         ),
         (
             "cls_dense",
             "modules.json",
             another_type(2, "evil.Dense"),
-            "module 2 is a evil.Dense, which is not supported",
+            "module 2 is a 'evil.Dense', which is not supported",
         ),
         (
             "cls_dense",
@@ -367,7 +367,7 @@ def another_type(index, kind):
             lambda c: c | {"include_prompt": 1},
             "'include_prompt' must be true or false",
         ),
-        ("cls_dense", "modules.json", lambda m: {"a": 1}, "must hold a list of modules, got dict"),
+        ("cls_dense", "modules.json", lambda m: {"a": 1}, "must hold one list of modules, got dic"),
         (
             "cls_dense",
             "1_Pooling/config.json",
@@ -378,7 +378,7 @@ def another_type(index, kind):
             "cls_dense",
             "1_Pooling/config.json",
             lambda c: c | {"pooling_mode": ["mean", ["cls"]]},
-            r"asks for the pooling \['mean', \['cls'\]\]; supported are cls, max, mean",
+            r"'pooling_mode' must be a string or a list of a string or null, got \['mean', ",
         ),
         (
             "cls_dense",
@@ -407,14 +407,14 @@ def another_type(index, kind):
         (
             "prompted",
             "1_Pooling/config.json",
-            lambda c: c | {"include_prompt": False},
+            lambda c: c | {"include_prompt": None},
             "leaves its prompts out of the pooling",
         ),
         (
             "prompted",
             "config_sentence_transformers.json",
             lambda c: c | {"truncate_dim": "7"},
-            "`truncate_dim` must be a positive integer, got '7'",
+            "'truncate_dim' must be an integer of at least 1 or null, got '7'",
         ),
         (
             "prompted",
@@ -427,6 +427,53 @@ def another_type(index, kind):
 def test_what_is_not_supported_is_refused_by_name(tmp_path, name, file, change, message):
     with pytest.raises(ConfigError, match=message):
         kbz.TextEmbedder.load(changed(tmp_path, name, file, change))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "must hold one list of modules, got an empty one"),
+        ("5", "must hold one list of modules, got int"),
+        ('[{}], "more": 1', r"Extra data: .*; expected one list of modules\.$"),
+        ('[{}]}, {"a": [', r"Extra data: .*; expected one list of modules\.$"),
+        ("[{}] [{}]", r"Extra data: .*; expected one list of modules\.$"),
+        ('[{"a": 1, "a": 2}]', r"the key 'a' stands there twice; expected one list of modules\.$"),
+    ],
+)
+def test_modules_are_one_list(tmp_path, text, message):
+    (tmp_path / "modules.json").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        read_modules(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "values", "message"),
+    [
+        ("1_Pooling", {"pooling_mode": 5}, "'pooling_mode' must be a string or a list"),
+        ("2_Dense", {"out_features": "7" * 999}, "'out_features' must be an integer from 1 to"),
+        ("2_Dense", {"out_features": True}, "'out_features' must be an integer from 1 to"),
+        ("2_Dense", {"module_input_name": 5}, "'module_input_name' must be a string or null"),
+        ("3_Normalize", {"module_output_name": []}, "'module_output_name' must be a string or"),
+        ("sentence_bert_config.json", {"max_seq_length": 2}, "'max_seq_length' must be an integ"),
+        ("sentence_bert_config.json", {"max_seq_length": 9.5}, "'max_seq_length' must be an int"),
+        ("config_sentence_transformers.json", {"truncate_dim": True}, "'truncate_dim' must be an"),
+        ("config_sentence_transformers.json", {"similarity_fn_name": "x" * 999}, "must be one of"),
+        ("tokenizer_config.json", {"model_max_length": 2}, "`model_max_length` must be at least 3"),
+    ],
+)
+def test_values_of_a_wrong_kind_are_named(tmp_path, file, values, message):
+    source = MODELS / "cls_dense"
+    for name in ("modules.json", "1_Pooling", "2_Dense"):
+        copy = shutil.copytree if (source / name).is_dir() else shutil.copy
+        copy(source / name, tmp_path / name)
+    path = tmp_path / (file if file.endswith(".json") else f"{file}/config.json")
+    path.parent.mkdir(exist_ok=True)
+    given = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(given | values))
+    with pytest.raises(ConfigError, match=message) as caught:
+        read_modules(tmp_path)
+    assert len(str(caught.value)) < 500
+    assert str(path) in str(caught.value)
 
 
 @pytest.mark.parametrize(
