@@ -96,7 +96,11 @@ itself, or has another opinion of it."""
 
 
 def has_adapters(value: Any) -> bool:
-    """Whether the `adapters` of a config.json (of the package of that name) list any."""
+    """Whether the `adapters` of a config.json (of the package of that name) list any.
+
+    >>> has_adapters({"adapters": {}}), has_adapters({"adapters": {"news": "pfeiffer"}})
+    (False, True)
+    """
     if not isinstance(value, Mapping):
         return value not in (None, [])
     listed = value.get("adapters", value.get("adapter_list"))
@@ -104,14 +108,22 @@ def has_adapters(value: Any) -> bool:
 
 
 def is_refused(key: str, value: Any) -> bool:
-    """Whether a key is known to change what is computed by a family that does not read it."""
+    """Whether a key is known to change what is computed by a family that does not read it.
+
+    >>> is_refused("alibi", True), is_refused("alibi", None), is_refused("my_notes", True)
+    (True, False, False)
+    """
     if key == "adapters":
         return has_adapters(value)
     return key in REFUSED_KEYS and value not in REFUSED_KEYS[key]
 
 
 def list_unread(keys: Iterable[str]) -> str:
-    """The keys that were left unread, for a warning; the first of many."""
+    """The keys that were left unread, for a warning; the first of many.
+
+    >>> list_unread(["my_notes", "a"])
+    '`a`, `my_notes`'
+    """
     shown = [ascii(key)[1:-1][:_SHOWN] for key in sorted(keys)]
     rest = len(shown) - _LISTED
     return ", ".join(f"`{key}`" for key in shown[:_LISTED]) + (

@@ -16,6 +16,16 @@ def warn_once(logger: logging.Logger, message: str) -> None:
     Args:
         logger: of the module that warns.
         message: str.
+
+    >>> import sys
+    >>> logger = logging.getLogger("example")
+    >>> logger.propagate = False
+    >>> logger.addHandler(logging.StreamHandler(sys.stdout))
+    >>> warn_once(logger, "a.txt has blank lines.")
+    a.txt has blank lines.
+    >>> warn_once(logger, "a.txt has blank lines.")
+    >>> logger.handlers.clear()
+    >>> forget()
     """
     if message in _given:
         return

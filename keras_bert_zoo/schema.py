@@ -48,7 +48,12 @@ Schema = Mapping[str, Kind]
 
 
 def integer(least: int, most: int) -> Kind:
-    """Integers of a range; true and false are none."""
+    """Integers of a range; true and false are none.
+
+    >>> kind = integer(1, 9)
+    >>> kind.accepts(9), kind.accepts(10), kind.accepts(True)
+    (True, False, False)
+    """
     return Kind(
         f"an integer from {least:,} to {most:,}",
         lambda v: isinstance(v, int) and not isinstance(v, bool) and least <= v <= most,
@@ -56,17 +61,30 @@ def integer(least: int, most: int) -> Kind:
 
 
 def number(least: float, most: float) -> Kind:
-    """Finite numbers of a range."""
+    """Finite numbers of a range.
+
+    >>> kind = number(0, 1)
+    >>> kind.accepts(0.5), kind.accepts(1), kind.accepts("0.5")
+    (True, True, False)
+    """
     return Kind(f"a number from {least:,g} to {most:,g}", lambda v: _is_number(v, least, most))
 
 
 def one_of(*values: Any) -> Kind:
-    """Some values alone."""
+    """Some strings alone.
+
+    >>> one_of("cls", "mean").expected
+    "'cls' or 'mean'"
+    """
     return Kind(" or ".join(map(repr, values)), lambda v: isinstance(v, str) and v in values)
 
 
 def list_of(kind: Kind, most: int = _MOST_NAMES) -> Kind:
-    """Lists of values of a kind."""
+    """Lists of values of a kind.
+
+    >>> list_of(TEXT).accepts(["a", "b"]), list_of(TEXT).accepts("ab")
+    (True, False)
+    """
     return Kind(
         f"a list of {kind.expected}",
         lambda v: isinstance(v, list) and len(v) <= most and all(map(kind.accepts, v)),
@@ -74,7 +92,11 @@ def list_of(kind: Kind, most: int = _MOST_NAMES) -> Kind:
 
 
 def names_to(kind: Kind, most: int = _MOST_NAMES) -> Kind:
-    """Objects whose values are of a kind, under any names."""
+    """Objects whose values are of a kind, under any names.
+
+    >>> names_to(TEXT | NULL).accepts({"query": "query: ", "none": None})
+    True
+    """
     return Kind(
         f"an object of names and {kind.expected}",
         lambda v: isinstance(v, dict) and len(v) <= most and all(map(kind.accepts, v.values())),
@@ -111,6 +133,13 @@ def read_object(
 
     Raises:
         BertZooError: of the kind `error`, in one line: see `files.read_json` and `check`.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "a.json")
+    ...     _ = path.write_text('{"top_k": 3, "more": []}')
+    ...     read_object(path, {"top_k": integer(1, 9)})
+    {'top_k': 3, 'more': []}
     """
     try:
         values = read_json(path)
@@ -133,6 +162,12 @@ def check(
 
     Raises:
         BertZooError: of the kind `error`, naming every value that is not of its kind.
+
+    >>> check({"a": 1, "b": 2, "c": 3}, {"a": FLAG, "b": TEXT | NULL}, "a.json")
+    Traceback (most recent call last):
+    ...
+    keras_bert_zoo.errors.ConfigError: a.json: 'a' must be true or false, got 1; 'b' must be a \
+string or null, got 2.
     """
     problems = [
         f"{key!r} must be {kind.expected}, got {show(values[key])}"
@@ -144,7 +179,11 @@ def check(
 
 
 def show(value: Any) -> str:
-    """A value for a message, on one line and cut where it is long."""
+    """A value for a message, on one line and cut where it is long.
+
+    >>> show([1, "a"]), len(show("x" * 9999))
+    ("[1, 'a']", 83)
+    """
     try:
         text = ascii(value)
     except (ValueError, RecursionError):  # Python writes no integer of more than some digits
@@ -179,6 +218,14 @@ def folder_inside(base: Path, name: str, where: str) -> Path:
     Raises:
         ConfigError: the name leads out of the directory, itself or by a link; its links lead in a
             ring; or it is no name.
+
+    >>> folder_inside(Path("model"), "1_Pooling", "module 1").as_posix()
+    'model/1_Pooling'
+    >>> folder_inside(Path("model"), "../other", "module 1")
+    Traceback (most recent call last):
+    ...
+    keras_bert_zoo.errors.ConfigError: module 1 must name a folder inside the directory, got \
+'../other'.
     """
     path = PurePosixPath(name)
     plain = not path.is_absolute() and ".." not in path.parts

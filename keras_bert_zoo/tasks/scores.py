@@ -19,7 +19,7 @@ from typing import Any
 
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.notices import warn_once
-from keras_bert_zoo.schema import NULL, TEXT, Schema, check, read_object
+from keras_bert_zoo.schema import NULL, OBJECT, TEXT, Schema, check, read_object
 
 _logger = logging.getLogger(__name__)
 
@@ -45,7 +45,14 @@ _SCHEMA: Schema = {"activation_fn": TEXT | NULL, "model_type": TEXT | NULL}
 
 
 def is_cross_encoder(directory: str | os.PathLike[str]) -> bool:
-    """Whether sentence-transformers wrote a directory as a cross-encoder."""
+    """Whether sentence-transformers wrote a directory as a cross-encoder.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, SENTENCE_FILE).write_text('{"model_type": "CrossEncoder"}')
+    ...     is_cross_encoder(folder)
+    True
+    """
     return _sentence_config(Path(directory)).get("model_type") == "CrossEncoder"
 
 
@@ -69,6 +76,9 @@ def saved_activation(
 
     Raises:
         ConfigError: the files name one that is not supported.
+
+    >>> saved_activation("", {}, count=1), saved_activation("", {}, count=3)
+    ('sigmoid', 'softmax')
     """
     said = {key: value for key, value in raw.items() if key not in ignore}
     path, named = _named(Path(directory) if directory else None, said)
@@ -111,6 +121,11 @@ def saved_keys(
 
     Returns:
         dict: the keys as they were, with the activation where they would be read as another one.
+
+    >>> saved_keys("sigmoid", {}, count=1)
+    {}
+    >>> saved_keys("linear", {}, count=1)
+    {'sentence_transformers': {'activation_fn': 'torch.nn.modules.linear.Identity'}}
     """
     kept = {key: raw[key] for key in (NESTED_KEY, OLD_KEY) if key in raw and key not in ignore}
     said = kept | {"problem_type": raw.get("problem_type")}
@@ -131,7 +146,8 @@ def _named(directory: Path | None, raw: Mapping[str, Any]) -> tuple[str, str | N
         return str(directory / SENTENCE_FILE), whole["activation_fn"]
     path = str(directory / "config.json")
     nested = raw.get(NESTED_KEY)
-    if isinstance(nested, Mapping) and "activation_fn" in nested:
+    check({NESTED_KEY: nested}, {NESTED_KEY: OBJECT | NULL}, path)
+    if nested is not None and "activation_fn" in nested:
         check(nested, _SCHEMA, f"{path}, {NESTED_KEY}")
         return path, nested["activation_fn"]
     old = raw.get(OLD_KEY)

@@ -43,6 +43,13 @@ def read_vocabulary(path: str | os.PathLike[str], *, rows: int | None = None) ->
 
     Raises:
         ConfigError: the file is missing, empty or not UTF-8.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "vocab.txt")
+    ...     _ = path.write_text("[PAD] [UNK] cat ##s".replace(" ", os.linesep))
+    ...     read_vocabulary(path)
+    ['[PAD]', '[UNK]', 'cat', '##s']
     """
     lines = tokenizer_files.read_lines(path, "a vocabulary")
     notes = []
@@ -93,7 +100,11 @@ def read_vocabulary(path: str | os.PathLike[str], *, rows: int | None = None) ->
 
 
 def is_safe_in_lines(tokens: Sequence[str]) -> bool:
-    """Whether a vocab.txt of these tokens, in their order, is read as the same tokens."""
+    """Whether a vocab.txt of these tokens, in their order, is read as the same tokens.
+
+    >>> is_safe_in_lines(["[PAD]", "cat"]), is_safe_in_lines(["[PAD]", "cat "])
+    (True, False)
+    """
     return (
         not tokens[0].startswith(_MARK)
         and tokens[-1] != ""
