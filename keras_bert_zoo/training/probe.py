@@ -8,6 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_bert_zoo.training.replicas import ReplicaLoss
+
 # A linear map of a bounded pooled output is a convex problem: a large rate and a large batch are
 # safe, and a few seconds are enough.
 _LEARNING_RATE = 0.02
@@ -45,13 +47,13 @@ def probe_head(
     """
     inputs = keras.Input((features.shape[-1],))
     model = keras.Model(inputs, head(inputs))
-    model.compile(keras.optimizers.Adam(_LEARNING_RATE), loss)
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     if replicas > 1:
-        weights = np.ones(len(features), np.float32) if sample_weight is None else sample_weight
-        history = model.fit(
-            _even_batches(features, targets, weights, replicas), epochs=epochs, verbose=0
-        )
+        loss = ReplicaLoss(loss, replicas)
+    model.compile(keras.optimizers.Adam(_LEARNING_RATE), loss)
+    if replicas > 1:
+        batches = _repeated_batches(features, targets, sample_weight, replicas)
+        history = model.fit(batches, epochs=epochs, shuffle=False, verbose=0)
     else:
         history = model.fit(
             features,
@@ -64,21 +66,17 @@ def probe_head(
     return [float(value) for value in history.history["loss"]]
 
 
-def _even_batches(
-    features: np.ndarray, targets: np.ndarray, weights: np.ndarray, replicas: int
+def _repeated_batches(
+    features: np.ndarray, targets: np.ndarray, weights: np.ndarray | None, replicas: int
 ) -> tf.data.Dataset:
-    """Shuffled batches that divide by the replicas: the last is filled up with rows of weight 0.
+    """Shuffled batches, of which each replica gets all rows: a head is small.
 
-    Keras divides by all rows of a batch; the weights of the others make up for it.
+    Each replica's share of the loss is then the same part of it, whatever its reduction.
     """
+    parts = (features, targets) if weights is None else (features, targets, weights)
 
-    def fill(*parts: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        rows = tf.shape(parts[0])[0]
-        places = tf.range(rows + (-rows) % replicas)
-        real = places < rows
-        x, y, weight = (tf.gather(part, tf.where(real, places, 0)) for part in parts)
-        more = tf.cast(tf.size(places) / rows, weight.dtype)
-        return x, y, tf.where(real, weight * more, 0)
+    def repeat(*parts: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        return tuple(tf.concat([part] * replicas, axis=0) for part in parts)
 
-    dataset = tf.data.Dataset.from_tensor_slices((features, targets, weights))
-    return dataset.shuffle(len(features), seed=0).batch(_BATCH_SIZE).map(fill)
+    dataset = tf.data.Dataset.from_tensor_slices(parts)
+    return dataset.shuffle(len(features), seed=0).batch(_BATCH_SIZE).map(repeat)

@@ -4,6 +4,7 @@ import functools
 import sys
 import time
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -21,10 +22,12 @@ def strategy(replicas):
     )
 
 
-def run(name, replicas, **options):
-    """An epoch of batches of 5 and 2 rows, and what is measured then."""
+def run(name, replicas, *, loss=None, measure=True, **options):
+    """An epoch of batches of 5 and 2 rows, or of options; and what is measured then."""
     with strategy(replicas).scope():
         task, x, y = make(name)
+        if loss is not None:
+            task.compile("sgd", loss)
     # Initializers draw other numbers under a strategy.
     random = np.random.default_rng(0)
     for variable in task.trainable_weights:
@@ -32,33 +35,51 @@ def run(name, replicas, **options):
     weighted = {}
     if name != "masked-lm":
         weighted["sample_weight"] = np.linspace(0.5, 2, 7).astype(np.float32)
-    history = task.fit(
-        x, y, batch_size=5, epochs=1, learning_rate=1e-2, verbose=0, **weighted, **options
-    )
+    options = {"batch_size": 5, "epochs": 1, "learning_rate": 1e-2, "verbose": 0} | options
+    history = task.fit(x, y, **weighted, **options)
     found = {name: np.array(values) for name, values in history.history.items()}
+    found |= {f"weight {index}": value for index, value in enumerate(task.get_weights())}
+    if not measure:
+        return found
     # The last batch is of one row.
     figures = task.evaluate(x, y, batch_size=3, verbose=0, return_dict=True, **weighted)
     found |= {f"evaluated {key}": value for key, value in figures.items()}
-    found |= {f"weight {index}": value for index, value in enumerate(task.get_weights())}
     if name.startswith(("classification", "regression")):  # others have no logits of texts
         found["logits"] = task.predict_logits(x, batch_size=4)
     return found
 
 
-def compare(name, **options):
+def check_equal(one, several, what):
+    for key, value in several.items():
+        np.testing.assert_allclose(
+            value, one[key], rtol=2e-4, atol=2e-5, err_msg=f"{key} of {what}"
+        )
+
+
+def compare(name, counts=(2, 3), **options):
     one = run(name, 1, **options)
     assert all(np.isfinite(value).all() for value in one.values()), name
-    for replicas in (2, 3):
+    for replicas in counts:
         several = run(name, replicas, **options)
         assert several.keys() == one.keys()
-        for key, value in one.items():
-            what = f"{name} {options}: {key} on {replicas} replicas"
-            np.testing.assert_allclose(several[key], value, rtol=2e-4, atol=2e-5, err_msg=what)
+        check_equal(one, several, f"{name} {options} on {replicas} replicas")
+
+
+def compare_classifiers():
+    """Two replicas: op by op with a sum for a loss, and in a graph as users run it."""
+    with eagerly():
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum")
+        compare("classification", [2], loss=loss, probe_epochs=2)
+        one = run("classification", 1, measure=False)
+    check_equal(one, run("classification", 2, measure=False), "classification in a graph")
 
 
 def main(names):
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 3)
+    if names == ["classifiers"]:
+        compare_classifiers()
+        names = []
     with eagerly():
         for name in names:
             begin = time.process_time()

@@ -3,9 +3,21 @@
 import subprocess
 import sys
 
+import keras
 import pytest
 
+from keras_bert_zoo.training.outputs import OneHotLoss
+from keras_bert_zoo.training.replicas import loss_unit
+from keras_bert_zoo.training.token_loss import SmoothedTokenLoss
 from tests.tasks.every_task import TRAINED
+
+
+def test_only_means_are_shared_by_counts():
+    for reduction in ("sum_over_batch_size", "mean"):
+        assert loss_unit(SmoothedTokenLoss(reduction=reduction)) == "tokens"
+    for reduction in ("sum", "mean_with_sample_weight"):
+        assert loss_unit(SmoothedTokenLoss(reduction=reduction)) == ""
+    assert loss_unit(OneHotLoss(keras.losses.CategoricalHinge(reduction="sum"), 2)) == ""
 
 
 def check_replicas(repository, *names):
@@ -20,12 +32,12 @@ def check_replicas(repository, *names):
     assert finished.stdout.endswith("equal\n"), finished.stderr[-3000:]
 
 
-def test_a_classifier_trains_and_measures_alike_on_any_number_of_replicas(repository):
-    check_replicas(repository, "classification")
+def test_a_classifier_trains_and_measures_alike_on_two_replicas(repository):
+    check_replicas(repository, "classifiers")
 
 
 # Twenty seconds of processor time each.
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in TRAINED if name != "classification"])
+@pytest.mark.parametrize("name", TRAINED)
 def test_every_task_trains_and_measures_alike_on_any_number_of_replicas(name, repository):
     check_replicas(repository, name)
