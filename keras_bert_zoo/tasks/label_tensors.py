@@ -10,6 +10,12 @@ import tensorflow as tf
 from keras_bert_zoo.data.labels import LabelMap
 from keras_bert_zoo.errors import DataError
 
+_MULTI_HOT = "Multi-hot labels must be 0 or 1, got"
+_ONE_HOT = (
+    "One-hot labels must be 0 or 1 (shares take a loss that is compiled for them, such as "
+    "'categorical_crossentropy'), got"
+)
+
 
 def label_targets(y: Any, labels: LabelMap, *, multi_label: bool) -> tf.Tensor:
     """Turns a batch of labels into what a loss takes, as `LabelMap.targets` does.
@@ -41,7 +47,7 @@ def label_targets(y: Any, labels: LabelMap, *, multi_label: bool) -> tf.Tensor:
     if width == 1 and not multi_label:
         return _ids(y[:, 0], labels)
     if y.shape.rank == 2 and numbers and width in (None, count):
-        return _hot(y, count) if multi_label else _of_one_hot(y, count)
+        return _hot(y, count, _MULTI_HOT) if multi_label else _of_one_hot(y, count)
     if y.shape.rank == 2 or (multi_label and y.dtype != tf.string and labels.takes_ids):
         raise DataError(
             f"Expected labels of {'shape' if multi_label else 'shape (B,) or'} (B, {count}) in a "
@@ -51,18 +57,18 @@ def label_targets(y: Any, labels: LabelMap, *, multi_label: bool) -> tf.Tensor:
     return tf.one_hot(_ids(y, labels), count) if multi_label else _ids(y, labels)
 
 
-def _hot(y: tf.Tensor, count: int) -> tf.Tensor:
+def _hot(y: tf.Tensor, count: int, rule: str) -> tf.Tensor:
     """Checks rows of 0 and 1."""
     hot = tf.ensure_shape(tf.cast(y, tf.float32), [None, count])
     fits = tf.reduce_all((hot == 0) | (hot == 1))
-    check = tf.debugging.Assert(fits, ["Multi-hot labels must be 0 or 1, got", y])
+    check = tf.debugging.Assert(fits, [rule, y])
     with tf.control_dependencies([check]):
         return tf.identity(hot)
 
 
 def _of_one_hot(y: tf.Tensor, count: int) -> tf.Tensor:
     """Takes the ids of one-hot rows."""
-    hot = _hot(y, count)
+    hot = _hot(y, count, _ONE_HOT)
     single = tf.reduce_all(tf.reduce_sum(hot, axis=1) == 1)
     check = tf.debugging.Assert(single, ["One-hot rows must have a single 1, got", y])
     with tf.control_dependencies([check]):

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.training.outputs import CROSSENTROPY, Outputs, is_one_hot, keras_name
 
 __all__ = ["OnLogits", "resolve_metrics"]
@@ -239,10 +239,21 @@ def _scored(scores: Callable[[Any], Any]) -> Convert:
 
 def _ids(count: int, *, raw: bool) -> Convert:
     def convert(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
-        ids = tf.argmax(y_true, axis=-1) if is_one_hot(y_true, count) else y_true
-        return ids, y_pred if raw else tf.nn.softmax(y_pred)
+        return _label_ids(y_true, count), y_pred if raw else tf.nn.softmax(y_pred)
 
     return convert
+
+
+def _label_ids(y_true: Any, count: int) -> Any:
+    """The ids, (B,), of labels that are ids or rows."""
+    if is_one_hot(y_true, count):
+        return tf.argmax(y_true, axis=-1)
+    if len(y_true.shape) == 2 and y_true.shape[-1] != 1:
+        raise DataError(
+            f"Metrics expected labels of shape (B,) or (B, {count}), got {tuple(y_true.shape)}: "
+            "pass metrics of your own, or `metrics=[]`, to `compile`."
+        )
+    return tf.reshape(y_true, [-1])
 
 
 def _sigmoid(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
@@ -261,12 +272,8 @@ def _second(*, raw: bool, soft: bool) -> Convert:
 
 def _one_hot(count: int, *, raw: bool, soft: bool) -> Convert:
     def convert(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
-        rows = is_one_hot(y_true, count)
-        if not (rows and soft):
-            ids = (
-                tf.argmax(y_true, axis=-1) if rows else tf.reshape(tf.cast(y_true, tf.int32), [-1])
-            )
-            y_true = tf.one_hot(ids, count)
+        if not (soft and is_one_hot(y_true, count)):
+            y_true = tf.one_hot(tf.cast(_label_ids(y_true, count), tf.int32), count)
         return y_true, y_pred if raw else tf.nn.softmax(y_pred)
 
     return convert

@@ -60,7 +60,7 @@ def test_single_labels(names, y, ids):
     ],
 )
 def test_unknown_labels(names, y):
-    with pytest.raises(tf.errors.InvalidArgumentError, match="Unknown labels|rows|Multi-hot"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Unknown labels|One-hot"):
         targets(names, y)
 
 

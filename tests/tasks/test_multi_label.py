@@ -60,6 +60,23 @@ def test_tuned_thresholds_are_used_by_answers_and_report_and_kept(tmp_path):
     assert kbz.TextClassifier.load(tmp_path / "saved", threshold=0.5).threshold == 0.5
 
 
+def test_a_single_label_is_saved_and_loaded(tmp_path):
+    task = make_task(labels=["p"])
+    task.save(tmp_path / "saved")
+    path = tmp_path / "saved" / "config.json"
+    # The scores are those of the sigmoid, whatever another library would make of one label.
+    tanh = {"sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Tanh"}}
+    for said in ({}, tanh):
+        path.write_text(json.dumps(json.loads(path.read_text()) | said))
+        again = kbz.TextClassifier.load(tmp_path / "saved")
+        assert (again.labels, again.multi_label) == (["p"], True)
+        logits = tf.constant([[3.0], [-1.0]])
+        np.testing.assert_allclose(again.answers(logits)["scores"], tf.sigmoid(logits))
+    assert again._task_config()["sentence_transformers"] == tanh["sentence_transformers"]
+    with pytest.raises(ConfigError, match=r"needs at least one label, got \[\]"):
+        kbz.TextClassifier(task.encoder, task.tokenizer, [], multi_label=True)
+
+
 def test_what_cannot_be_tuned():
     with pytest.raises(ConfigError, match="multi_label=True"):
         kbz.TextClassifier.from_preset(TINY, labels=LABELS).tune_thresholds(TEXTS, ["a"] * 8)
