@@ -232,9 +232,11 @@ class TrainableModel(AnsweringModel):
 
 
 def is_text(value: Any) -> bool:
-    """Whether a value is a text, or a list, array or tensor of texts, however deep."""
+    """Whether a value is a text, or a list, Series, array or tensor of texts, however deep."""
     while isinstance(value, list | tuple) and value:
         value = value[0]
+    if not tf.is_tensor(value) and callable(getattr(value, "to_numpy", None)):
+        value = value.to_numpy()  # a column or table of pandas
     if isinstance(value, str | bytes):
         return True
     if tf.is_tensor(value):

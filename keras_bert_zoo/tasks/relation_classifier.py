@@ -24,7 +24,7 @@ from keras_bert_zoo.tasks.answering import Context
 from keras_bert_zoo.tasks.files import check_saved_length, read_side_file
 from keras_bert_zoo.tasks.inputs import as_examples
 from keras_bert_zoo.tasks.own_weights import load_own_weights
-from keras_bert_zoo.tasks.text_classifier import TextClassifier
+from keras_bert_zoo.tasks.text_classifier import TextClassifier, checked_labels
 from keras_bert_zoo.text.tokenizer import Tokenizer
 from keras_bert_zoo.training.relation_metrics import RelationReport, relation_report
 
@@ -90,10 +90,11 @@ class RelationClassifier(TextClassifier):
                 f"The tokenizer lacks the special tokens {', '.join(missing)}: add them with "
                 "`extend_vocabulary(..., special=True)`, or use `from_preset`, which does."
             )
+        names = checked_labels(labels, multi_label=False).names
         if head is None:
             config = encoder.config
             head = RelationHead(
-                len(labels),
+                len(names),
                 hidden_dim=encoder.output["sequence_output"].shape[-1],
                 marker_ids=[tokenizer.token_to_id(marker) for marker in MARKERS],
                 pooling=pooling,
@@ -104,7 +105,7 @@ class RelationClassifier(TextClassifier):
         super().__init__(
             encoder,
             tokenizer,
-            labels,
+            names,
             head=head,
             max_length=max_length,
             token_layout=token_layout,
@@ -146,9 +147,11 @@ class RelationClassifier(TextClassifier):
             ConfigError: an option or the preset's config is not supported.
             CheckpointError: the preset is not there, does not fit, or has no head to load.
         """
+        new_head = labels is not None
+        if labels is not None:
+            labels = checked_labels(labels, multi_label=False).names
         directory = find_preset(preset, allow_pickle=allow_pickle)
         side: dict[str, Any] = {}
-        new_head = labels is not None
         if labels is None:
             side = read_side_file(directory)
             raw = read_config(directory)

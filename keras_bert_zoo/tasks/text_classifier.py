@@ -109,11 +109,7 @@ class TextClassifier(Task):
                 f"`activation` must be one of {', '.join(CLASSIFIER_ACTIVATIONS)}, got "
                 f"{activation!r}."
             )
-        label_map = LabelMap.of(labels)
-        if len(label_map) < (1 if multi_label else 2):
-            raise ConfigError(
-                f"A classifier needs at least two labels, got {list(label_map.names)!r}."
-            )
+        label_map = checked_labels(labels, multi_label=multi_label)
         threshold = check_thresholds(threshold, label_map.names)
         super().__init__(
             encoder,
@@ -417,6 +413,28 @@ class TextClassifier(Task):
             decided = scores >= np.array(self.threshold, np.float32)
             return multi_label_report(targets, decided, self.labels)
         return classification_report(targets, logits.argmax(axis=-1), self.labels)
+
+
+def checked_labels(labels: Sequence[str], *, multi_label: bool) -> LabelMap:
+    """Takes the names that a caller gives for a classifier's labels.
+
+    Args:
+        labels: names.
+        multi_label: bool.
+
+    Returns:
+        LabelMap.
+
+    Raises:
+        ConfigError: no list of names, repeated ones, or too few.
+    """
+    label_map = LabelMap.of(labels)
+    if len(label_map) < (1 if multi_label else 2):
+        raise ConfigError(
+            f"A classifier needs at least {'one label' if multi_label else 'two labels'}, got "
+            f"{list(label_map.names)!r}."
+        )
+    return label_map
 
 
 def _are_rows(y: Any) -> bool:

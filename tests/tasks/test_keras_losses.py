@@ -49,8 +49,18 @@ def test_a_classifier_by_the_name_of_its_loss_starts_where_its_own_loss_does():
     assert own == pytest.approx(np.log(2), abs=0.3)
 
 
-def batches(x, y):
-    return tf.data.Dataset.from_tensor_slices((x, y)).batch(3)
+class Pairs(keras.utils.PyDataset):
+    """Texts and labels, all in one batch."""
+
+    def __init__(self, *batch):
+        super().__init__()
+        self.batch = batch
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return self.batch
 
 
 def test_the_labels_of_datasets_may_be_ids_names_rows_and_shares():
@@ -58,44 +68,66 @@ def test_the_labels_of_datasets_may_be_ids_names_rows_and_shares():
     ids = np.array([["abc", "xyz"].index(name) for name in y])
     rows = np.eye(2, dtype=np.float32)[ids]
     shares = np.abs(rows - 0.25)
-    metrics = ["accuracy", "AUC", "sparse_categorical_crossentropy"]
     logits = task.predict_logits(x)
     log = np.log(tf.nn.softmax(logits))
+
+    def measured(labels):
+        """As a batch of a dataset is measured."""
+        targets = task._dataset_targets(tf.constant(labels))
+        names = ["accuracy", "AUC", "sparse_categorical_crossentropy", "ce"]
+        metrics = resolve_metrics(names, task._output_kind())
+        for metric in metrics:
+            metric.update_state(targets, logits)
+        return [float(task.loss(targets, logits)), *(float(m.result()) for m in metrics)]
+
+    nats = sk.log_loss(ids, np.exp(log))
+    area = float(keras.metrics.AUC()(ids, np.exp(log)[:, 1]))
+    expected = [nats, np.mean(logits.argmax(-1) == ids), area, nats, nats]
+    for loss in ("sparse_categorical_crossentropy", "categorical_crossentropy"):
+        task.compile("sgd", loss)
+        for labels in (y, ids, ids[:, None], rows, rows.astype(np.int64)):
+            assert measured(labels) == pytest.approx(expected, rel=1e-5)
+    soft_nats = -np.mean((shares * log).sum(-1))
+    assert measured(shares) == pytest.approx([soft_nats, *expected[1:]], rel=1e-5)
+    with pytest.raises(DataError, match=r"\(B,\) or \(B, 2\) in a dataset, got float32 \(7, 3\)"):
+        measured(np.ones((7, 3), np.float32))
+    # With the task's own metrics, in whole passes.
+    dataset = tf.data.Dataset.from_tensor_slices((x, shares)).batch(4)
     with eagerly():
-        for loss in ("sparse_categorical_crossentropy", "categorical_crossentropy"):
-            task.compile(keras.optimizers.SGD(0.0), loss, metrics=metrics)
-            expected = task.evaluate(x, y, verbose=0, return_dict=True)
-            assert expected["loss"] == pytest.approx(sk.log_loss(ids, np.exp(log)), rel=1e-5)
-            for labels in (y, ids, ids[:, None], rows, rows.astype(np.int64)):
-                found = task.evaluate(batches(x, labels), verbose=0, return_dict=True)
-                assert found == pytest.approx(expected, rel=1e-5)
-            history = task.fit(batches(x, rows), epochs=1, verbose=0)
-            assert history.history["loss"][-1] == pytest.approx(expected["loss"], rel=1e-5)
-        found = task.evaluate(batches(x, shares), verbose=0, return_dict=True)
-        assert found["loss"] == pytest.approx(-np.mean((shares * log).sum(-1)), rel=1e-5)
-        assert found["accuracy"] == expected["accuracy"]  # of the largest share
-        assert found["AUC"] == pytest.approx(expected["AUC"])
-        with pytest.raises(
-            DataError, match=r"\(B,\) or \(B, 2\) in a dataset, got float32 \(None, 3\)"
-        ):
-            task.evaluate(batches(x, np.ones((7, 3), np.float32)), verbose=0)
-        task.compile("sgd", lambda y_true, y_pred: tf.reduce_sum(y_true * y_pred, axis=-1))
-        found = task.evaluate(batches(x, shares), verbose=0)
-        assert found == pytest.approx((shares * logits).sum(-1).mean(), rel=1e-5)
-    task.compile("sgd")
-    with pytest.raises(DataError, match="one label a text"):
-        task.evaluate(batches(x, shares), verbose=0)
+        task.compile(keras.optimizers.SGD(0.0), "categorical_crossentropy")
+        found = task.fit(dataset, epochs=1, verbose=0).history
+        assert found["loss"] == pytest.approx([soft_nats], rel=1e-5)
+        assert found["accuracy"] == pytest.approx(expected[1:2])
+        assert task.evaluate(Pairs(x, rows), verbose=0) == pytest.approx(expected[:2], rel=1e-5)
+
+
+def test_a_loss_of_the_callers_own_gets_rows_as_they_are_and_ids_otherwise():
+    task, _, y = make("classification")
+    task.compile("sgd", lambda y_true, y_pred: tf.reduce_sum(y_true * y_pred, axis=-1))
+    wide = np.arange(9, dtype=np.float32).reshape(3, 3)
+    for labels in (wide, wide[:, :2]):
+        np.testing.assert_array_equal(task._dataset_targets(tf.constant(labels)), labels)
+    for labels in (y[:3], [[0], [1], [0]], [0, 1, 0]):
+        assert task._dataset_targets(tf.constant(labels)).numpy().tolist() == [0, 1, 0]
+    (accuracy,) = resolve_metrics(["accuracy"], TWO)
+    with pytest.raises(
+        DataError, match=r"labels of shape \(B,\) or \(B, 2\), got \(3, 3\): pass m"
+    ):
+        accuracy.update_state(wide, LOGITS[:3, :2])
+    task.compile("sgd")  # its own loss has no use for shares
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"shares take .*'categorical_cross"):
+        task._dataset_targets(tf.constant(wide[:, :2]))
 
 
 def test_losses_and_metrics_of_a_regressor_are_of_its_scores():
     task, x, y = make("regression")
     task.activation = "sigmoid"
-    scores = task.predict(x)["score"]
-    own = task.evaluate(x, y, verbose=0)
-    task.compile("sgd", "mse", metrics=["mae", keras.metrics.RootMeanSquaredError()])
     with eagerly():
-        assert task.evaluate(x, y, verbose=0)[:2] == pytest.approx(own, rel=1e-5)
-    loss, mae, root = task.evaluate(x, y, verbose=0)
+        scores = tf.sigmoid(task.predict_logits(x)[:, 0])
+        own = task.evaluate(x, y, verbose=0)
+        task.compile("sgd", "mse", metrics=["mae", keras.metrics.RootMeanSquaredError()])
+        loss, mae, root = task.evaluate(x, y, verbose=0)
+    assert [loss, mae] == pytest.approx(own, rel=1e-5)
     assert loss == pytest.approx(sk.mean_squared_error(y, scores), rel=1e-5)
     assert mae == pytest.approx(sk.mean_absolute_error(y, scores), rel=1e-5)
     assert root == pytest.approx(loss**0.5, rel=1e-5)
@@ -223,6 +255,7 @@ def test_metrics_of_two_labels_are_scikit_learns(metric, wanted):
         ("AUC", sk.roc_auc_score(IDS, SOFTMAX3, multi_class="ovr")),
         ("f1_score", sk.f1_score(IDS, SOFTMAX3.argmax(1), average="macro")),
         ("categorical_crossentropy", sk.log_loss(IDS, SOFTMAX3)),
+        ("crossentropy", sk.log_loss(IDS, SOFTMAX3)),
         (
             keras.metrics.SparseTopKCategoricalAccuracy(2),
             sk.top_k_accuracy_score(IDS, SOFTMAX3, k=2),

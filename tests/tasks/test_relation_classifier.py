@@ -41,6 +41,19 @@ def make_task(**options):
     return task
 
 
+def test_labels_may_be_an_iterator_and_are_checked_before_a_head_is_made():
+    task = make_task(labels=iter(LABELS))
+    assert task.labels == LABELS
+    again = kbz.RelationClassifier(task.encoder, task.tokenizer, (name for name in LABELS))
+    assert (again.labels, again.head.units) == (LABELS, 3)
+    for labels in ("Other", ["Other"], []):
+        with pytest.raises(ConfigError, match="labels"):
+            kbz.RelationClassifier(task.encoder, task.tokenizer, labels)
+        with pytest.raises(ConfigError, match="labels"):
+            kbz.RelationClassifier.from_preset("not there", labels=labels)
+    assert kbz.TextClassifier.from_preset(TINY, labels=iter("ab")).labels == ["a", "b"]
+
+
 def test_markers_are_special_tokens_that_start_as_the_mean_of_their_pieces():
     keras.utils.set_random_seed(0)
     task = kbz.RelationClassifier.from_preset(TINY, labels=LABELS)
