@@ -1,5 +1,7 @@
 """Large batches are computed a few rows at a time."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,6 +10,7 @@ import keras_bert_zoo as kbz
 from keras_bert_zoo.tasks import chunks
 from keras_bert_zoo.tasks.chunks import run_in_chunks
 from tests.helpers import ASSETS
+from tests.tasks.every_task import eagerly, make
 
 
 @pytest.fixture
@@ -75,8 +78,20 @@ def test_a_large_batch_is_many_chunks(bound):
     np.testing.assert_allclose(answers["scores"], expected["scores"], atol=1e-6)
 
 
-def test_what_else_rows_cost():
+def test_what_else_rows_cost(monkeypatch):
     """Translations, logits of masks and similarities take memory beside the tokens."""
+    inputs = {"token_ids": tf.zeros([2, 5], tf.int32), "mask_positions": tf.zeros([2, 3], tf.int32)}
+    masked = make("masked-lm")[0]
+    assert int(masked.row_cost(inputs)) == 5
+    monkeypatch.setattr(
+        masked.encoder, "config", replace(masked.encoder.config, vocabulary_size=30522)
+    )
+    assert int(masked.row_cost(inputs)) == 5 + 3 * 30
+    with eagerly():
+        search = make("embedding")[0].index(["a", "b"])
+    assert int(search.row_cost(inputs)) == 5
+    monkeypatch.setattr(search.head, "corpus", np.zeros([40_000, 1]))
+    assert int(search.row_cost(inputs)) == 5 + 40
     translator = kbz.Translator.from_preset(ASSETS / "translator")
     inputs = {"token_ids": tf.zeros([2, 5], tf.int32)}
     beams = translator.num_beams * translator.max_target_length

@@ -8,6 +8,7 @@ import tensorflow as tf
 import keras_bert_zoo as kbz
 from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.training.optimizers import AdamW, WarmupLinearDecay
+from tests.frames import Series
 from tests.tasks.every_task import EVERY_TASK, TRAINED, eagerly, make
 
 
@@ -68,10 +69,10 @@ def test_every_task_takes_keras_arguments(name):
     if weights and not name.startswith("embedding"):
         assert heavy["loss"] == pytest.approx(2 * plain["loss"], rel=1e-5)
         with eagerly():
-            task.fit(
-                x, y, validation_data=(x, y, [2.0] * 7) if y is not None else None,
-                epochs=1, verbose=0, learning_rate=0.0,
-            )  # fmt: skip
+            history = task.fit(
+                x, y, validation_data=(x, y, [2.0] * 7), epochs=1, verbose=0, learning_rate=0.0
+            )
+        assert history.history["val_loss"] == pytest.approx([heavy["loss"]], rel=1e-5)
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -100,7 +101,10 @@ def test_every_task_takes_single_batches(name):
 @pytest.mark.parametrize("name", EVERY_TASK)
 def test_a_call_on_texts_names_the_way(name):
     task = make(name)[0]
-    for texts in ("a", ["a", "b"], (["a"], ["b"]), np.array(["a"]), tf.constant(["a"])):
+    column = Series(["a"])
+    for texts in (
+        "a", ["a", "b"], (["a"], ["b"]), np.array(["a"]), tf.constant(["a"]), column, (column,) * 2,
+    ):  # fmt: skip
         with pytest.raises(DataError, match=r"on a dict of token ids, got texts\. .*predict"):
             task(texts)
 
