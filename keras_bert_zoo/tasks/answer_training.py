@@ -42,20 +42,57 @@ def answer_lists(y: Any, examples: QuestionExamples) -> list[list[Answer]]:
     Raises:
         DataError: the lengths differ, or an answer has another form.
     """
-    rows = listed(y, "answers")
-    if len(rows) != len(examples):
-        raise DataError(f"There are {len(examples)} questions but answers to {len(rows)}.")
     found = []
-    for index, row in enumerate(rows):
-        if isinstance(row, Mapping) and {"text", "answer_start"} <= set(row):
-            row = list(zip(row["text"], row["answer_start"], strict=False))
-        if not isinstance(row, list | tuple) or any(not _is_answer(answer) for answer in row):
+    for index, row in enumerate(_answer_rows(y, examples)):
+        if row is None or not all(map(_is_answer, row)):
             raise DataError(
                 f"{examples.where(index)}: expected a list of answers (text, start), start in "
-                f"characters of the context; got {clipped(repr(row))}"
+                f"characters of the context; got {clipped(repr(listed(y)[index]))}"
             )
         found.append([Answer(str(text), int(start)) for text, start in row])
     return found
+
+
+def answer_texts(y: Any, examples: QuestionExamples) -> tuple[list[list[str]], list[list[Answer]]]:
+    """Takes answers to compare with: as `answer_lists`, and texts without a place.
+
+    Returns:
+        for each question the texts of its answers; and a list of Answer, of those with a place.
+
+    Raises:
+        DataError: the lengths differ, or an answer has another form.
+    """
+    texts, placed = [], []
+    for index, row in enumerate(_answer_rows(y, examples)):
+        if row is None or not all(isinstance(a, str) or _is_answer(a) for a in row):
+            raise DataError(
+                f"{examples.where(index)}: expected a list of texts, or of answers (text, start); "
+                f"got {clipped(repr(listed(y)[index]))}"
+            )
+        texts.append([str(a if isinstance(a, str) else a[0]) for a in row])
+        known = [a for a in row if not isinstance(a, str) and a[1] >= 0]  # CMRC has -1
+        placed.append([Answer(str(text), int(start)) for text, start in known])
+    return texts, placed
+
+
+def _answer_rows(y: Any, examples: QuestionExamples) -> list[Sequence[Any] | None]:
+    """Each question's answers, those of SQuAD's form as pairs; None for what is of no form."""
+    rows = listed(y, "answers")
+    if len(rows) != len(examples):
+        raise DataError(f"There are {len(examples)} questions but answers to {len(rows)}.")
+    return [_answer_row(row) for row in rows]
+
+
+def _answer_row(row: Any) -> Sequence[Any] | None:
+    if not isinstance(row, Mapping):
+        return row if isinstance(row, list | tuple) else None
+    if not {"text", "answer_start"} <= set(row):
+        return None
+    try:
+        texts, starts = listed(row["text"]), listed(row["answer_start"])
+    except DataError:
+        return None
+    return list(zip(texts, starts, strict=True)) if len(texts) == len(starts) else None
 
 
 def _is_answer(answer: Any) -> bool:

@@ -15,6 +15,7 @@ from keras_bert_zoo.data.pairs import TextGroups
 from keras_bert_zoo.data.pipeline import LabelledRows
 from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.heads.embedder import unit_length
+from keras_bert_zoo.tasks.batches import is_batched
 from keras_bert_zoo.tasks.inputs import as_texts
 from keras_bert_zoo.tasks.keras_model import is_text
 from keras_bert_zoo.tasks.task import Task
@@ -101,14 +102,18 @@ class GroupTask(Task):
         if kwargs.get("probe_epochs"):
             raise ConfigError("`probe_epochs` is not possible: there is no new head to train.")
         self._fit_loss = make_loss(loss) if isinstance(loss, str) else loss
-        if not self._compiled_by_caller and not isinstance(x, tf.data.Dataset):
-            self._data_kind = _kind(self._with_scores(self._examples(x), y))
+        if not is_batched(x):  # which `TextModel` refuses
+            x, y = self._with_scores(self._examples(x), y), None
+            if not self._compiled_by_caller:
+                self._data_kind = _kind(x)
         return super().fit(x, y, **kwargs)
 
     def evaluate(self, x: Any, y: Any = None, **kwargs: Any) -> Any:
         """Computes the loss; see `report` for what says more, and `TextModel.evaluate`."""
-        if not (isinstance(x, tf.data.Dataset) or self._compiled_by_caller or self._fit_loss):
-            self._data_kind = _kind(self._with_scores(self._examples(x), y))
+        if not is_batched(x):
+            x, y = self._with_scores(self._examples(x), y), None
+        if not (is_batched(x) or self._compiled_by_caller or self._fit_loss):
+            self._data_kind = _kind(x)
             if self.compiled and type(self.loss) is not type(self._default_loss()):
                 with self._scope():  # it was trained on data of another kind
                     self._compile(self.optimizer)
@@ -179,13 +184,14 @@ class GroupTask(Task):
     def _adopt(self, examples: TextGroups) -> None:
         """Takes nothing over: what is embedded is one text."""
 
-    def _dev_callbacks(self, x: Any, y: Any, batch_size: int) -> list[keras.callbacks.Callback]:
-        groups = self._with_scores(self._examples(x), y)
-        if _kind(groups) == "texts":
+    def _dev_callbacks(
+        self, examples: TextGroups, targets: np.ndarray, batch_size: int
+    ) -> list[keras.callbacks.Callback]:
+        if _kind(examples) == "texts":
             self._monitored = ("val_loss", "min")
             return []
-        self._monitored = (f"val_{_MEASURES[_kind(groups)]}", "max")
-        return [_Measure(self, groups, batch_size, _MEASURES[_kind(groups)])]
+        self._monitored = (f"val_{_MEASURES[_kind(examples)]}", "max")
+        return [_Measure(self, examples, batch_size, _MEASURES[_kind(examples)])]
 
     def _monitor(self) -> tuple[str, str]:
         return self._monitored

@@ -328,12 +328,25 @@ class TagAccuracy(keras.metrics.Mean):
 
 
 class EntityF1(keras.callbacks.Callback):
-    """Adds `val_precision`, `val_recall` and `val_f1` of entities to an epoch's metrics."""
+    """Adds `val_precision`, `val_recall` and `val_f1` of entities to an epoch's metrics.
 
-    def __init__(self, task: Any, x: Any, y: Any, batch_size: int) -> None:
+    Args:
+        task: TokenClassifier.
+        examples: EntityExamples, held out.
+        entities: for each its entities, as `TokenClassifier.align_entities` gives them.
+        batch_size: int.
+    """
+
+    def __init__(
+        self,
+        task: Any,
+        examples: EntityExamples,
+        entities: list[list[Entity]],
+        batch_size: int,
+    ) -> None:
         super().__init__()
         self.task, self.batch_size = task, batch_size
-        self.examples, self.entities = task.align_entities(x, y)
+        self.examples, self.entities = examples, entities
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Measures."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import keras
@@ -12,7 +13,7 @@ import tensorflow as tf
 
 from keras_bert_zoo.checkpoints.tensors import read_config
 from keras_bert_zoo.data.columns import form_of
-from keras_bert_zoo.data.examples import Examples, clipped
+from keras_bert_zoo.data.examples import Examples
 from keras_bert_zoo.data.pipeline import LabelledRows
 from keras_bert_zoo.data.squad import Answer, QuestionExamples, misplaced_answers
 from keras_bert_zoo.encoders.encoder import INPUT_NAMES, Encoder
@@ -25,6 +26,7 @@ from keras_bert_zoo.tasks.answer_training import (
     AnswerF1,
     SpanLoss,
     answer_lists,
+    answer_texts,
     label_windows,
     span_accuracy,
 )
@@ -371,18 +373,16 @@ class QuestionAnswerer(Task):
                 "question a list of (text, start), start in characters of the context."
             )
         answers = answer_lists(y, examples)
-        placed = QuestionExamples(
-            examples.questions,
-            examples.contexts,
-            answers,
-            examples.ids,
-            examples.rows,
-            examples.lines,
-            examples.path,
-        )
+        placed = replace(examples, answers=answers, references=None)
         for index, _, reason in misplaced_answers(placed):
             raise DataError(f"{placed.where(index)}: {reason}")
         return answers
+
+    def _prepared(self, x: Any, y: Any) -> tuple[QuestionExamples, list[list[Answer]]]:
+        examples, answers = super()._prepared(x, y)
+        if y is not None:  # which say, too, whether there are questions without an answer
+            examples = replace(examples, answers=answers, references=None)
+        return examples, answers
 
     def _adopt(self, examples: QuestionExamples) -> None:
         if examples.has_unanswerable and self.null_threshold is None:
@@ -412,13 +412,17 @@ class QuestionAnswerer(Task):
     def _default_metrics(self) -> list[Any]:
         return [span_accuracy]
 
-    def _dev_callbacks(self, x: Any, y: Any, batch_size: int) -> list[keras.callbacks.Callback]:
-        return [AnswerF1(self, *self._references(x, y), batch_size)]
+    def _dev_callbacks(
+        self, examples: QuestionExamples, targets: list[list[Answer]], batch_size: int
+    ) -> list[keras.callbacks.Callback]:
+        return [AnswerF1(self, *self._references(examples, None), batch_size)]
 
     def _monitor(self) -> tuple[str, str]:
         return "val_f1", "max"
 
-    def predict_logits(self, x: Any, *, batch_size: int = 64, verbose: Any = 0) -> np.ndarray:
+    def predict_logits(
+        self, x: Any, *, batch_size: int | None = 64, verbose: Any = 0
+    ) -> np.ndarray:
         """Not for this task: logits are of windows, and there are any number of them a text."""
         raise ConfigError("A QuestionAnswerer has logits of windows: call it on `encode_texts`.")
 
@@ -427,14 +431,12 @@ class QuestionAnswerer(Task):
     def _references(self, x: Any, y: Any) -> tuple[QuestionExamples, list[list[str]]]:
         """Questions and the texts of their right answers, whose places do not matter."""
         examples = self._examples(x)
-        texts = examples.right_texts() if y is None else _answer_texts(y)
+        texts = examples.right_texts() if y is None else answer_texts(y, examples)[0]
         if texts is None:
             raise DataError(
                 "There are no answers: give QuestionExamples with answers, or `y`: for each "
                 "question a list of texts, or of (text, start)."
             )
-        if len(texts) != len(examples):
-            raise DataError(f"There are {len(examples)} questions but answers to {len(texts)}.")
         return examples, texts
 
     def report(
@@ -449,7 +451,8 @@ class QuestionAnswerer(Task):
 
         Args:
             x: QuestionExamples with answers.
-            y: or questions' answers: texts, or (text, start). Only the texts are compared.
+            y: or questions' answers, a list for each: of texts, or as `fit` takes them. Only the
+                texts are compared.
             batch_size: int. Questions at once.
             segmentation: "words", "characters" or "auto"; see `question_report`.
 
@@ -515,21 +518,6 @@ class QuestionAnswerer(Task):
         finally:
             self.null_threshold, self.top_k = kept
         return answers["answer"].tolist(), answers["no_answer"]
-
-
-def _answer_texts(y: Any) -> list[list[str]]:
-    """The texts of answers, which are texts or (text, start)."""
-    texts: list[list[str]] = []
-    for index, row in enumerate(y, start=1):
-        answers: list[Any] = list(row) if isinstance(row, list | tuple) else [None]
-        found = [answer[0] if isinstance(answer, tuple | list) else answer for answer in answers]
-        if not all(isinstance(text, str) for text in found):
-            raise DataError(
-                "expected for each question a list of texts, or of (text, start), got "
-                f"{clipped(repr(row))} for question {index}"
-            )
-        texts.append(found)
-    return texts
 
 
 def _span_accuracy(name: str) -> keras.metrics.Metric:

@@ -82,8 +82,12 @@ class TextModel(TrainableModel):
         batch_size: int,
         sample_weight: Any = None,
         steps: int | None = None,
-    ) -> tf.data.Dataset:
-        """Batches to measure on, in order of length; only some of them, in their own order."""
+    ) -> tuple[tf.data.Dataset, tuple[Any, Any] | None]:
+        """Batches to measure on, in order of length; only some of them, in their own order.
+
+        And what they were made of, as `_prepared` gives it; None for batches.
+        """
+        prepared = None
         if is_batched(x):
             if y is not None or sample_weight is not None:
                 raise ConfigError("A dataset brings its own labels and weights: give `x` alone.")
@@ -98,15 +102,19 @@ class TextModel(TrainableModel):
             if not isinstance(first, dict):
                 self._check_number_of_texts(2 if isinstance(first, tuple) else 1)
         else:
-            examples, targets = self._prepared(x, y)
-            if self.takes_pairs is None:
-                self._check_number_of_texts(1 if examples.text_pairs is None else 2)
+            prepared = examples, targets = self._prepared(x, y)
+            self._check_pairs(examples)
             weights = self._sample_weights(targets, None, sample_weight)
             data = self._labelled_rows(examples, targets, weights)
             batches = self._batches(
                 data, batch_size=batch_size, shuffle=False, in_order=steps is not None
             )
-        return self._shared_out(batches if steps is None else batches.take(steps))
+        return self._shared_out(batches if steps is None else batches.take(steps)), prepared
+
+    def _check_pairs(self, examples: Any) -> None:
+        """Checks the number of texts of examples to measure on."""
+        if self.takes_pairs is None:  # elsewhere `_prepared` gives what the task takes
+            self._check_number_of_texts(1 if examples.text_pairs is None else 2)
 
     def _one_batch(
         self,
@@ -118,6 +126,10 @@ class TextModel(TrainableModel):
         training: bool = False,
     ) -> tuple[Any, ...]:
         examples, targets = self._prepared(x, y)
+        if training:
+            self._adopt(examples)
+        else:
+            self._check_pairs(examples)
         weights = self._sample_weights(targets, class_weight, sample_weight)
         data = self._labelled_rows(examples, targets, weights)
         return self._batch_of(data, seed=int(self.optimizer.iterations) if training else 0)
@@ -217,7 +229,7 @@ class TextModel(TrainableModel):
         y: Any = None,
         *,
         validation_data: Any = None,
-        batch_size: int = 32,
+        batch_size: int | None = 32,
         epochs: int = 3,
         learning_rate: float = 5e-5,
         warmup_fraction: float = 0.1,
@@ -252,7 +264,7 @@ class TextModel(TrainableModel):
                 None when `x` is Examples with labels, or comes in batches.
             validation_data: (x, y), (x, y, sample_weight), Examples with labels, or batches. A
                 generator is read once, to its end or up to `validation_steps`, and kept.
-            batch_size: int. Texts per step, over all devices.
+            batch_size: int. Texts per step, over all devices. None: 32.
             epochs: int.
             learning_rate: float. The peak of the schedule. With a callback that sets the rate
                 (LearningRateScheduler, ReduceLROnPlateau) there is no schedule: the rate is
@@ -293,6 +305,7 @@ class TextModel(TrainableModel):
             DataError: labels that are unknown or do not fit the texts.
             ConfigError: options that are out of their range or contradict each other.
         """
+        batch_size = 32 if batch_size is None else batch_size
         check_arguments(
             batch_size=batch_size,
             epochs=epochs,
@@ -360,9 +373,9 @@ class TextModel(TrainableModel):
         if validation_data is not None:
             x, y, weights = self._validation_parts(validation_data)
             size = validation_batch_size or batch_size
-            validation = self._labelled_batches(x, y, size, weights, validation_steps)
-            if self._measures_default:
-                callbacks = [*self._dev_callbacks(x, y, size), *callbacks]
+            validation, held_out = self._labelled_batches(x, y, size, weights, validation_steps)
+            if self._measures_default and held_out is not None:
+                callbacks = [*self._dev_callbacks(*held_out, size), *callbacks]
         if not self._compiled_by_caller:
             # Anew for every call: the schedule of an earlier one has run out.
             with self._scope():  # where the optimizer's variables must be created, too
@@ -411,7 +424,7 @@ class TextModel(TrainableModel):
         x: Any,
         y: Any = None,
         *,
-        batch_size: int = 64,
+        batch_size: int | None = 64,
         verbose: Any = "auto",
         sample_weight: Any = None,
         steps: int | None = None,
@@ -424,7 +437,7 @@ class TextModel(TrainableModel):
         Args:
             x: as in `fit`.
             y: as in `fit`.
-            batch_size: int.
+            batch_size: int. None: 64.
             verbose: as in Keras.
             sample_weight: float, one per text; of the loss, and of `weighted_metrics`.
             steps: int or None. Batches to measure on, the first ones; None: all. Batches without
@@ -447,8 +460,9 @@ class TextModel(TrainableModel):
             )
         if kwargs:
             raise ConfigError(f"`evaluate` does not take {', '.join(map(repr, kwargs))}.")
+        batch_size = 64 if batch_size is None else batch_size
         check_arguments(batch_size=batch_size, steps=steps)
-        batches = self._labelled_batches(x, y, batch_size, sample_weight, steps)
+        batches, _ = self._labelled_batches(x, y, batch_size, sample_weight, steps)
         if not self.compiled:
             with self._scope():
                 self._compile(AdamW(DEFAULT_LEARNING_RATE))
@@ -460,12 +474,14 @@ class TextModel(TrainableModel):
             return_dict=return_dict,
         )
 
-    def predict_logits(self, x: Any, *, batch_size: int = 64, verbose: Any = 0) -> np.ndarray:
+    def predict_logits(
+        self, x: Any, *, batch_size: int | None = 64, verbose: Any = 0
+    ) -> np.ndarray:
         """Computes logits of texts.
 
         Args:
             x: as in `fit`; a dataset is of batches of texts, without labels.
-            batch_size: int.
+            batch_size: int. None: 64.
             verbose: as in Keras.
 
         Returns:
@@ -479,7 +495,7 @@ class TextModel(TrainableModel):
                 self.predict_logits(batch, batch_size=batch_size, verbose=verbose)
                 for batch in prediction_batches(x)
             ]
-            return np.concatenate(parts or [self.predict_logits([])])
+            return np.concatenate(parts or [np.zeros((0, self.output_shape[-1]), np.float32)])
         if isinstance(x, tf.data.Dataset):
             if isinstance(x.element_spec, dict):
                 check_ends(x, "`predict_logits` answers", "`dataset.take(...)` takes a part of it")
@@ -492,7 +508,8 @@ class TextModel(TrainableModel):
         if not len(examples):
             return np.zeros((0, self.output_shape[-1]), np.float32)
         rows = self.tokenize_rows(examples.texts, examples.text_pairs)
-        batches = self._batches(LabelledRows(rows), batch_size=batch_size, shuffle=False)
+        size = 64 if batch_size is None else batch_size
+        batches = self._batches(LabelledRows(rows), batch_size=size, shuffle=False)
         logits = keras.Model.predict(self, self._shared_out(batches), verbose=verbose)
         return restore_order(logits, length_order(rows.lengths))
 
@@ -527,8 +544,10 @@ class TextModel(TrainableModel):
             return x, y, weights[0] if weights else None
         return validation_data, None, None
 
-    def _dev_callbacks(self, x: Any, y: Any, batch_size: int) -> list[keras.callbacks.Callback]:
-        """Callbacks that measure more of the held-out data than Keras metrics can."""
+    def _dev_callbacks(
+        self, examples: Any, targets: Any, batch_size: int
+    ) -> list[keras.callbacks.Callback]:
+        """Callbacks that measure more of the held-out data, as `_prepared` gives it."""
         return []
 
     def _monitor(self) -> tuple[str, str]:

@@ -366,8 +366,12 @@ class TokenClassifier(Task):
     def _default_metrics(self) -> list[keras.metrics.Metric]:
         return self.decoder.metrics()
 
-    def _dev_callbacks(self, x: Any, y: Any, batch_size: int) -> list[keras.callbacks.Callback]:
-        return [EntityF1(self, x, y, batch_size)]
+    def _dev_callbacks(
+        self, examples: EntityExamples, targets: list[list[Entity]], batch_size: int
+    ) -> list[keras.callbacks.Callback]:
+        # What had to move was logged with the labels of the held-out data.
+        aligned = self._aligned(examples, targets, warn=False)
+        return [EntityF1(self, examples, aligned, batch_size)]
 
     def _monitor(self) -> tuple[str, str]:
         return "val_f1", "max"
@@ -409,7 +413,12 @@ class TokenClassifier(Task):
             DataError: labels that are unknown or do not fit the texts.
         """
         examples, true = self._prepared(x, y)
-        return examples, aligned_entities(
+        return examples, self._aligned(examples, true, warn=warn)
+
+    def _aligned(
+        self, examples: EntityExamples, true: list[list[Entity]], *, warn: bool
+    ) -> list[list[Entity]]:
+        return aligned_entities(
             examples,
             true,
             tokenizer=self.tokenizer,

@@ -8,7 +8,6 @@ import pytest
 from keras_bert_zoo.data.spans import Entity, EntityExamples
 from keras_bert_zoo.errors import DataError
 from keras_bert_zoo.tasks.entity_alignment import words_of_entities
-from keras_bert_zoo.tasks.entity_training import EntityF1
 from tests.tasks import test_token_classifier_nested as nested_tests
 from tests.tasks.collection import without_tracing
 from tests.tasks.taggers import make_task
@@ -55,7 +54,7 @@ def test_white_space_at_the_ends_of_entities_costs_nothing(kind, request, caplog
     entities = own_entities(task, padded)
     entities = [row + row[:1] for row in entities]  # and one that is there twice
     with caplog.at_level(logging.WARNING, logger="keras_bert_zoo"):
-        callback = EntityF1(task, TEXTS, entities, 8)
+        (callback,) = task._dev_callbacks(*task._prepared(TEXTS, entities), 8)
     trimmed, repeated = caplog.messages
     assert "entities have white space at their ends, which is trimmed; first in " in trimmed
     assert f" of {sum(map(len, entities))} entities are there twice and are dropped" in repeated

@@ -286,6 +286,51 @@ def test_numbers_without_sense_are_refused(shared, options, message):
         kbz.QuestionAnswerer(shared.encoder, shared.tokenizer, shared.head, **options)
 
 
+def test_answers_to_compare_with_come_in_every_form(task, monkeypatch):
+    asked = (["king ?"] * 3, ["the king was rome ( 12 )", "rome 12", "x"])
+    monkeypatch.setattr(
+        task, "_spans", lambda *_: (["rome", "12", "x"], np.array([-1.0, 2.0, 0.0], np.float32))
+    )
+    starts = [
+        {"text": ["rome"], "answer_start": [13]},
+        {"text": [], "answer_start": []},
+        [["x", 0]],
+    ]
+    for y in (
+        starts,
+        np.array([*starts, None], object)[:3],
+        [["rome"], [], ["x"]],
+        [[("rome", 13)], [], ("x",)],
+        [{"text": np.array(["rome"]), "answer_start": np.array([13])}, [], ["x", ("y", 1)]],
+    ):
+        assert task.report(asked, y).exact_match == pytest.approx(2 / 3)
+    assert 0 <= task.tune_threshold(asked, starts) < 2
+    for y, message in (
+        (
+            ["rome", "12", "x"],
+            r"question 1 .*expected a list of texts, or .*\(text, start\); got 'r",
+        ),
+        ([["rome"], [], [3]], r"question 3 .*got \[3\]"),
+        ([[], {"text": "yz", "answer_start": 2}, []], "question 2 .*got {'text': 'yz', 'answer_st"),
+        ("rome", "Expected a list of answers, got one string"),
+        (7, "Expected a list of answers, got an int"),
+        ({"text": ["rome"]}, "Expected a list of answers, got a dict"),
+        ([["rome"]], "There are 3 questions but answers to 1"),
+    ):
+        with pytest.raises(DataError, match=message):
+            task.report(asked, y)
+
+
+def test_answers_beside_the_questions_say_which_have_none():
+    task = fresh()
+    examples, targets = task._prepared((["king ?"] * 2, ["rome 12", "x"]), [[("12", 5)], []])
+    assert examples.answers == targets == [[("12", 5)], []]
+    task._adopt(examples)
+    assert task.null_threshold == 0.0
+    (callback,) = task._dev_callbacks(examples, targets, 8)
+    assert callback._data[1] == [["12"], []]
+
+
 def test_data_that_does_not_fit_is_refused(task):
     with pytest.raises(DataError, match="a tuple of two lists, questions and contexts, got a list"):
         task.predict(["king ?"])
