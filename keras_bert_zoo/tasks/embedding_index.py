@@ -158,6 +158,40 @@ class DocumentSearch(Task):
             )
         )
 
+    # === What there is nothing to train for ===
+
+    def _training_hint(self) -> str:
+        """What to train, and how to measure, instead."""
+        return "train the TextEmbedder, measure it by its `report`, and call `index`"
+
+    def _refuse_training(self, method: str) -> NoReturn:
+        raise ConfigError(
+            f"`{method}` is not possible: a collection has no training of its own: "
+            f"{self._training_hint()}."
+        )
+
+    def compile(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Raises ConfigError: there is nothing to train."""
+        self._refuse_training("compile")
+
+    def fit(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Raises ConfigError: there is nothing to train."""
+        self._refuse_training("fit")
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """Raises ConfigError: there is no loss."""
+        self._refuse_training("evaluate")
+
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Raises ConfigError: there is nothing to train."""
+        self._refuse_training("train_on_batch")
+
+    def test_on_batch(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Raises ConfigError: there is no loss."""
+        self._refuse_training("test_on_batch")
+
+    # === The graph ===
+
     def row_cost(self, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """See `AnsweringModel.row_cost`; a thousand similarities cost about as much as a token."""
         return super().row_cost(inputs) + self.head.corpus.shape[0] // 1000

@@ -15,7 +15,7 @@ from keras_bert_zoo.directories.replacing import find_directory, replace_directo
 from keras_bert_zoo.errors import CheckpointError, ConfigError, DataError
 from keras_bert_zoo.files import SIDE_FILE, write_json
 from keras_bert_zoo.heads.embedder import unit_length
-from keras_bert_zoo.tasks.answer_training import answer_lists
+from keras_bert_zoo.tasks.answer_training import answer_texts
 from keras_bert_zoo.tasks.files import read_side_file
 from keras_bert_zoo.tasks.inputs import as_examples
 from keras_bert_zoo.tasks.open_domain_files import read_documents, write_documents
@@ -154,7 +154,8 @@ class OpenDomainQuestionAnswerer(PassageReader):
         Args:
             x: QuestionExamples with answers. Their contexts are not read; where they are documents
                 of the collection, they say which passages are right.
-            y: or questions' answers.
+            y: or questions' answers, a list for each: of texts, of (text, start), or as SQuAD has
+                them, `{"text": [...], "answer_start": [...]}`.
             batch_size: int. Questions at once.
             segmentation: see `question_report`.
 
@@ -164,14 +165,48 @@ class OpenDomainQuestionAnswerer(PassageReader):
         Raises:
             DataError: there are no questions, or no answers to compare with.
         """
-        examples, targets = self._prepared(x, y)
-        references = _reference_texts(examples, targets, y)
+        examples, targets, references = self._right_answers(x, y)
         return measure(self, examples, targets, references, batch_size, segmentation)
 
-    def evaluate(self, x: Any, y: Any = None, **kwargs: Any) -> dict[str, Any]:
-        """Gives the figures of `report` as a dict; takes the same arguments."""
-        kwargs.pop("verbose", None)
-        return self.report(x, y, **kwargs).to_dict()
+    def evaluate(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        batch_size: int | None = None,
+        verbose: Any = 0,
+        segmentation: Segmentation = "auto",
+        return_dict: bool = True,
+        **kwargs: Any,
+    ) -> Any:
+        """Gives the figures of `report`; there is no loss.
+
+        Args:
+            x: as in `report`.
+            y: as in `report`.
+            batch_size: int. Questions at once; None: 64.
+            verbose: not used.
+            segmentation: as in `report`.
+            return_dict: bool. False: the numbers alone.
+            **kwargs: none.
+
+        Returns:
+            dict, as of `OpenDomainReport.to_dict`; or a list of its numbers, in their order.
+
+        Raises:
+            DataError: there are no questions, or no answers to compare with.
+            ConfigError: an argument that is unknown here, such as `steps`.
+        """
+        if kwargs:
+            raise ConfigError(
+                f"`evaluate` of a collection does not take {', '.join(map(repr, kwargs))}: it "
+                "answers all questions; give it some of them."
+            )
+        report = self.report(x, y, batch_size=batch_size or 64, segmentation=segmentation)
+        figures = report.to_dict()
+        if return_dict:
+            return figures
+        return [figure for figure in figures.values() if not isinstance(figure, str)]
 
     def tune_weight(
         self,
@@ -186,7 +221,7 @@ class OpenDomainQuestionAnswerer(PassageReader):
 
         Args:
             x: QuestionExamples with answers.
-            y: or questions' answers.
+            y: or questions' answers, as in `report`.
             weights: floats to choose from; of equally good ones the first.
             batch_size: int. Questions at once.
             segmentation: as for `report`.
@@ -201,7 +236,7 @@ class OpenDomainQuestionAnswerer(PassageReader):
         tried = [checked_weight(weight) for weight in weights]
         if not tried:
             raise ConfigError("Expected `weights` to choose from, got none.")
-        examples, targets = self._prepared(x, y)
+        examples, _, references = self._right_answers(x, y)
         try:
             self._by_passage = True
             spans = self.predict(examples, batch_size=batch_size)
@@ -209,33 +244,38 @@ class OpenDomainQuestionAnswerer(PassageReader):
             self._by_passage = False
         self.retriever_weight = best_weight(
             spans,
-            _reference_texts(examples, targets, y),
+            references,
             weights=tried,
             null_threshold=self.null_threshold,
             segmentation=segmentation,
         )
         return self.retriever_weight
 
-    def _prepared(self, x: Any, y: Any) -> tuple[QuestionExamples, list[list[Answer]]]:
+    def _right_answers(
+        self, x: Any, y: Any
+    ) -> tuple[QuestionExamples, list[list[Answer]], list[list[str]]]:
+        """Questions, their answers of known place, and the texts of all their answers."""
         examples = self._examples(x)
         if not len(examples):
             raise DataError("There are no examples: expected at least one question.")
         if not isinstance(examples, QuestionExamples):
             (questions,) = self._text_columns(examples)
             examples = QuestionExamples(list(questions), [""] * len(questions))
-        y = examples.answers if y is None else y
-        if y is None:
+        if y is not None:
+            references, targets = answer_texts(y, examples)
+            return examples, targets, references
+        known = examples.right_texts()
+        if known is None:
             raise DataError(
                 "There are no answers: give QuestionExamples with answers, or `y`: for each "
-                "question a list of (text, start), start in characters of its context."
+                "question a list of texts, or of (text, start), start in characters of its context."
             )
-        return examples, answer_lists(y, examples)
+        return examples, examples.answers or [[] for _ in known], known
 
-    def fit(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Raises ConfigError: there is nothing to train but the two models it is made of."""
-        raise ConfigError(
-            "A collection has no training of its own: train the TextEmbedder and the "
-            "QuestionAnswerer, and build it of them; `tune_weight` sets its only number."
+    def _training_hint(self) -> str:
+        return (
+            "train the TextEmbedder and the QuestionAnswerer, and build it of them; `tune_weight` "
+            "sets its only number, and `report` measures it"
         )
 
     # === Files ===
@@ -328,11 +368,3 @@ _CHANGEABLE = ("top_passages", "top_k", "retriever_weight")
 _OPTIONS = ("passage_tokens", "passage_overlap", *_CHANGEABLE)
 _OF_BOTH = ("token_layout", "allow_pickle", "ignore_config_keys")
 _OF_READER = ("dtype", "max_length", "stride", "max_answer_tokens", "null_threshold")
-
-
-def _reference_texts(
-    examples: QuestionExamples, targets: list[list[Answer]], y: Any
-) -> list[list[str]]:
-    """The texts of the right answers, those of unknown place with them."""
-    known = examples.right_texts() if y is None else None
-    return [[answer.text for answer in row] for row in targets] if known is None else known

@@ -239,6 +239,41 @@ def test_report_counts_what_is_found(task):
     assert task.report(elsewhere).recall == {}
 
 
+def test_answers_may_be_texts_without_a_place(task, monkeypatch):
+    data = examples(task)
+    asked = QuestionExamples(data.questions, data.contexts)
+    texts = [[answer.text for answer in row] for row in data.answers]
+    nowhere = [[] for _ in texts]
+    starts = [
+        {"text": [a.text for a in row], "answer_start": [a.start for a in row]}
+        for row in data.answers
+    ]
+    for x, y, places in (
+        (data, None, data.answers),
+        (asked, data.answers, data.answers),
+        (asked, starts, data.answers),
+        (asked, texts, nowhere),
+        (data.questions, texts, nowhere),
+        (asked, [[(text, -1) for text in row] for row in texts], nowhere),
+        (replace(asked, references=texts), None, nowhere),
+    ):
+        assert task._right_answers(x, y)[1:] == (places, texts)
+    report = task.report(asked, texts)
+    assert (report.located, report.recall) == (0, {})
+    assert report.answer_recall[20] > 0
+    assert task.tune_weight(data.questions, texts, weights=[7.0]) == task.retriever_weight == 7.0
+
+    monkeypatch.setattr(task, "report", lambda *_, **options: calls.append(options) or report)
+    calls = []
+    figures = task.evaluate(asked, texts, return_dict=True, batch_size=None, verbose=1)
+    assert figures == report.to_dict()
+    numbers = [figure for name, figure in figures.items() if name != "segmentation"]
+    assert task.evaluate(asked, texts, return_dict=False, batch_size=3) == numbers
+    assert [options["batch_size"] for options in calls] == [64, 3]
+    with pytest.raises(ConfigError, match="`evaluate` of a collection does not take 'steps', 'cal"):
+        task.evaluate(data, steps=1, callbacks=[])
+
+
 def test_tuning_takes_the_weight_of_the_best_f1(task):
     data = examples(task)
     weights = (0.0, 500.0)
@@ -327,8 +362,9 @@ def test_missing_data_is_refused(models, task):
         task.report(["king ?"])
     with pytest.raises(DataError, match="There are 1 questions but answers to 2"):
         task.report(["king ?"], [[], []])
-    with pytest.raises(ConfigError, match="no training of its own: train the TextEmbedder"):
-        task.fit(["king ?"])
+    for method in (task.fit, task.train_on_batch, task.test_on_batch, task.compile):
+        with pytest.raises(ConfigError, match=r"no training of its own: train .* `report` measur"):
+            method(["king ?"], [["king"]])
     with pytest.raises(ConfigError, match=r"OpenDomainQuestionAnswerer\(embedder, reader, docum"):
         kbz.OpenDomainQuestionAnswerer.from_preset(RETRIEVER)
 
