@@ -304,7 +304,9 @@ class AnsweringModel(keras.Model):
             return (examples.texts,)
         return (examples.texts, examples.text_pairs)
 
-    def predict(self, x: Any, *, batch_size: int = 64, verbose: Any = 0) -> dict[str, np.ndarray]:
+    def predict(
+        self, x: Any, *, batch_size: int | None = 64, verbose: Any = 0
+    ) -> dict[str, np.ndarray]:
         """Answers texts; the exported model gives the same answers.
 
         Args:
@@ -312,7 +314,7 @@ class AnsweringModel(keras.Model):
                 without labels, a `keras.utils.PyDataset`, or a generator that ends. Of the latter
                 two a batch is `x`, (x,), or (x, y) with labels that are not read; a pair is
                 ((first, second),).
-            batch_size: int.
+            batch_size: int. None: 64.
             verbose: 1 shows a progress bar.
 
         Returns:
@@ -322,6 +324,7 @@ class AnsweringModel(keras.Model):
         Raises:
             DataError: `x` is not of texts.
         """
+        batch_size = 64 if batch_size is None else batch_size
         if python_batches(x):
             rows = [
                 self.answer_rows(*self._checked_columns(batch), batch_size=batch_size)

@@ -43,9 +43,11 @@ def training_dataset(
 ) -> tuple[Any, list[Any]]:
     """Makes a tf.data.Dataset of batches that Python makes; leaves all else alone.
 
-    A PyDataset is read anew in every epoch, and its `on_epoch_begin` and `on_epoch_end` are called
-    by a callback. Its `workers` are threads. A generator is read on and on, as Keras does, and says
-    nothing of its length.
+    A PyDataset is read anew in every epoch. Its `on_epoch_begin` is called before the first batch
+    is read, its `on_epoch_end` by a callback after an epoch's last step. `steps_per_epoch` may end
+    an epoch before all batches were read; some are then read ahead for the next epoch. The
+    `workers` are threads. A generator is read on and on, as Keras does, and says nothing of its
+    length.
 
     Args:
         x: PyDataset or generator of (texts, labels) or (texts, labels, weights).
@@ -63,7 +65,8 @@ def training_dataset(
     """
     callbacks = list(callbacks)
     if isinstance(x, keras.utils.PyDataset):
-        return _of_py_dataset(x, convert, seed=seed), [_EpochHooks(x), *callbacks]
+        batches = _PyBatches(x, convert)
+        return _of_py_dataset(batches, seed=seed), [_EpochHooks(batches), *callbacks]
     return (_of_generator(x, convert) if python_batches(x) else x), callbacks
 
 
@@ -73,11 +76,12 @@ def evaluation_dataset(
     """Makes a tf.data.Dataset to measure on; see `training_dataset`.
 
     `on_epoch_begin` of a PyDataset is called before its first batch is read, `on_epoch_end` after
-    the last. A generator is read here, to its end or up to `steps` batches, and kept: every epoch
+    the last; with fewer `steps` than batches the last is not read, and `on_epoch_end` not called. A
+    generator is read here, to its end or up to `steps` batches, and kept: every epoch
     is measured on the same batches.
     """
     if isinstance(x, keras.utils.PyDataset):
-        return _of_py_dataset(x, convert, hooks=True)
+        return _of_py_dataset(_PyBatches(x, convert), hooks=True)
     if not python_batches(x):
         return x
     batches = [convert(labelled_parts(element, x)) for element in itertools.islice(x, steps)]
@@ -97,12 +101,16 @@ def prediction_batches(x: Any) -> Iterator[Any]:
     Raises:
         DataError: an element is a single text, or two lists of texts: whether these are pairs or
             texts and labels is not known.
+        ConfigError: a PyDataset does not say how many batches it has.
     """
     count: int | None = None
     if isinstance(x, keras.utils.PyDataset):
         count = x.num_batches
         if count is None:
-            raise DataError("Expected a PyDataset with a known number of batches to predict.")
+            raise ConfigError(
+                f"`predict` answers all batches, and {form_of(x)} does not say how many it has: "
+                "define `__len__`, or give a generator that ends."
+            )
         x.on_epoch_begin()
     elements = iter(x) if count is None else (x[index] for index in range(count))
     for index, element in enumerate(elements):
@@ -155,45 +163,77 @@ def text_arrays(*columns: Sequence[Any]) -> Any:
     return arrays[0] if len(arrays) == 1 else tuple(arrays)
 
 
+class _PyBatches:
+    """The batches of a PyDataset, in epochs that begin before their first batch is read.
+
+    The first batch is read when this is made, for its dtypes and ranks, and kept for the epoch.
+    """
+
+    def __init__(
+        self, data: keras.utils.PyDataset, convert: Callable[[Labelled], Labelled]
+    ) -> None:
+        self.data = data
+        self.count = data.num_batches
+        if self.count == 0:
+            raise DataError(f"Expected at least one batch, got none from {form_of(data)}.")
+        self._convert = convert
+        data.on_epoch_begin()
+        self._begun = True
+        first = self._read(0)
+        self.structure = tf.nest.map_structure(_spec, first)
+        self._unread = {0: first}
+
+    def begin(self) -> None:
+        """Begins an epoch, unless it is the one that has begun already."""
+        if not self._begun:
+            self._unread.clear()
+            self.data.on_epoch_begin()
+        self._begun = False
+
+    def end(self) -> None:
+        """Ends an epoch."""
+        self._unread.clear()
+        self.data.on_epoch_end()
+
+    def batch(self, index: int) -> Labelled:
+        """Gives a batch, in any thread."""
+        kept = self._unread.pop(index, None)
+        return self._read(index) if kept is None else kept
+
+    def _read(self, index: int) -> Labelled:
+        return self._convert(labelled_parts(self.data[index], self.data))
+
+
 class _EpochHooks(keras.callbacks.Callback):
     """Tells a PyDataset of the epochs, which Keras does for those that it is given."""
 
-    def __init__(self, data: keras.utils.PyDataset) -> None:
+    def __init__(self, batches: _PyBatches) -> None:
         super().__init__()
-        self._data = data
+        self._batches = batches
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Passes it on."""
-        self._data.on_epoch_begin()
+        self._batches.begin()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Passes it on."""
-        self._data.on_epoch_end()
+        self._batches.end()
 
 
 def _of_py_dataset(
-    data: keras.utils.PyDataset,
-    convert: Callable[[Labelled], Labelled],
-    *,
-    seed: int | None = None,
-    hooks: bool = False,
+    batches: _PyBatches, *, seed: int | None = None, hooks: bool = False
 ) -> tf.data.Dataset:
-    count = data.num_batches
-    if count == 0:
-        raise DataError(f"Expected at least one batch, got none from {form_of(data)}.")
-
-    def batch(index: Any) -> Labelled:
-        return convert(labelled_parts(data[int(index)], data))
+    count = batches.count
 
     def arrays(index: Any) -> tuple[np.ndarray, ...]:
         if hooks and index == 0:
-            data.on_epoch_begin()
-        flat = tuple(tf.nest.flatten(batch(index)))
+            batches.begin()
+        flat = tuple(tf.nest.flatten(batches.batch(int(index))))
         if hooks and index + 1 == count:
-            data.on_epoch_end()
+            batches.end()
         return flat
 
-    structure = tf.nest.map_structure(_spec, batch(0))
+    structure = batches.structure
     specs = tf.nest.flatten(structure)
 
     def read(index: tf.Tensor) -> Any:
@@ -206,7 +246,7 @@ def _of_py_dataset(
     numbers = tf.data.Dataset.counter() if count is None else tf.data.Dataset.range(count)
     if count is not None and seed is not None:
         numbers = numbers.shuffle(count, seed=seed)
-    workers = 1 if hooks else max(1, data.workers)
+    workers = 1 if hooks else max(1, batches.data.workers)
     return numbers.map(read, num_parallel_calls=workers, deterministic=True)
 
 

@@ -292,12 +292,14 @@ class MultipleChoice(Task):
         rows = self.tokenize_rows(texts, choices)
         return LabelledRows(rows, targets, weights=weights, group=self.num_choices)
 
-    def predict_logits(self, x: Any, *, batch_size: int = 64, verbose: Any = 0) -> np.ndarray:
+    def predict_logits(
+        self, x: Any, *, batch_size: int | None = 64, verbose: Any = 0
+    ) -> np.ndarray:
         """Computes logits of choices.
 
         Args:
             x: as in `predict`.
-            batch_size: int. Texts at once, each with all its choices.
+            batch_size: int. Texts at once, each with all its choices. None: 64.
             verbose: as in Keras.
 
         Returns:
@@ -310,7 +312,8 @@ class MultipleChoice(Task):
         if not len(examples):
             return np.zeros((0, self.num_choices), np.float32)
         data = self._labelled_rows(examples, None)
-        batches = self._batches(data, batch_size=batch_size, shuffle=False)
+        size = 64 if batch_size is None else batch_size
+        batches = self._batches(data, batch_size=size, shuffle=False)
         logits = keras.Model.predict(self, self._shared_out(batches), verbose=verbose)
         return restore_order(logits, length_order(data.lengths))
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras_bert_zoo.data.examples import Examples
 from keras_bert_zoo.data.labels import LabelMap
 from keras_bert_zoo.errors import ConfigError, DataError
-from keras_bert_zoo.tasks.batches import evaluation_dataset
+from keras_bert_zoo.tasks.batches import evaluation_dataset, training_dataset
 from keras_bert_zoo.tasks.registry import TASKS
 from tests.frames import NA, DataFrame, Series
 from tests.helpers import ASSETS
@@ -219,9 +219,18 @@ def test_labels_of_the_other_tasks():
         [[("yz", 2)]],
         Series([[("yz", np.int64(2))]]),
         [{"text": ["yz"], "answer_start": [2]}],
+        [{"text": np.array(["yz"]), "answer_start": np.array([2])}],
     ):
         assert answerer._targets(y, questions) == [[("yz", 2)]]
-    for y in (["yz"], [[("yz",)]], [[("yz", "2")]], [{"text": "yz"}]):
+    for y in (
+        ["yz"],
+        [["yz"]],
+        [[("yz",)]],
+        [[("yz", "2")]],
+        [{"text": "yz"}],
+        [{"text": "yz", "answer_start": 2}],
+        [{"text": ["yz", "x"], "answer_start": [2]}],
+    ):
         with pytest.raises(
             DataError, match=r"question 1 .*: expected a list of answers \(text, start\)"
         ):
@@ -315,13 +324,49 @@ def test_a_py_dataset_is_read_anew_in_every_epoch():
     assert len(history.history["val_loss"]) == 2
     assert data.calls == ["begin", "end"] * 2
     assert set(data.seen) == {0, 1}
-    assert len(data.seen) >= 5  # the first batch is looked at, then two an epoch
+    assert len(data.seen) == 4
     assert task.training_record["steps"] == 4
     expected = task.evaluate(TEXTS, LABELS, verbose=0, return_dict=True)
     found = task.evaluate(Batches(), verbose=0, return_dict=True)
     assert found == pytest.approx(expected, abs=1e-6)
     with pytest.raises(DataError, match="at least one batch, got none from the PyDataset Batches"):
         task.fit(Batches([], []))
+
+
+def test_an_epoch_of_a_py_dataset_begins_before_its_first_batch_is_read():
+    class Numbered(Batches):
+        def __init__(self):
+            super().__init__()
+            self.log = []
+
+        def __getitem__(self, index):
+            self.log.append(index)
+            return TEXTS[:2], [f"{len(self.log)} {index}"] * 2
+
+        def on_epoch_begin(self):
+            self.log.append("begin")
+
+        def on_epoch_end(self):
+            self.log.append("end")
+
+    data = Numbered()
+    dataset = evaluation_dataset(data, lambda batch: (np.array(batch[0]), np.array(batch[1])))
+    for _ in range(2):
+        list(dataset)
+    assert data.log == ["begin", 0, 1, "end"] * 2
+    next(iter(dataset))  # of fewer steps than batches the end is not known
+    assert data.log[8:10] == ["begin", 0]
+
+    data = Numbered()
+    dataset, (hooks, *_) = training_dataset(
+        data, lambda batch: (np.array(batch[0]), np.array(batch[1]))
+    )
+    for epoch in range(2):
+        hooks.on_epoch_begin(epoch)
+        labels = [label[0] for _, label in dataset.as_numpy_iterator()]
+        hooks.on_epoch_end(epoch)
+        assert labels == [[b"2 0", b"3 1"], [b"6 0", b"7 1"]][epoch]
+    assert data.log == ["begin", 0, 1, "end"] * 2
 
 
 def test_the_batches_of_a_py_dataset_come_in_another_order_each_epoch():
@@ -397,6 +442,18 @@ def test_what_has_no_end_needs_steps():
         (lambda: task.predict_logits(endless.map(lambda x, y: x)), r"`dataset.take\(...\)`"),
     ):
         with pytest.raises(ConfigError, match=f"this one has none: .*{steps}"):
+            measure()
+
+    class Unbounded(Batches):
+        num_batches = None
+
+    for measure in (
+        lambda: task.evaluate(Unbounded()),
+        lambda: task.fit(TEXTS, LABELS, validation_data=Unbounded()),
+        lambda: task.fit(Unbounded()),
+        lambda: task.predict(Unbounded()),
+    ):
+        with pytest.raises(ConfigError, match="`(steps|validation_steps|steps_per_epoch|__len__)`"):
             measure()
     with pytest.raises(DataError, match=r"`text` of the shape \(None,\), got \(\): batch it"):
         task.predict(tf.data.Dataset.from_tensor_slices(TEXTS))
