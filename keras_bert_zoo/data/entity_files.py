@@ -282,6 +282,11 @@ def _tagged(
         if isinstance(record.get(text), str):
             sentence.text = _checked_text(where, text, record[text])
         for word, tag in zip(words, tags, strict=True):
+            if not isinstance(word, str):
+                raise DataError(
+                    f"{where}: expected {words_key!r} to be a list of strings, got {shown(word)} "
+                    "in it"
+                )
             word = _checked_text(where, words_key, word).strip()
             if not word:
                 blank += 1

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import codecs
-import gzip
-import io
 import json
 import os
 import re
-import stat
-import zlib
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from keras_bert_zoo.data.examples import clipped
-from keras_bert_zoo.data.lines import Lines
-from keras_bert_zoo.errors import ConfigError, DataError
+from keras_bert_zoo.data.lines import LINE_BYTES, Lines
+from keras_bert_zoo.data.streams import name_of
+from keras_bert_zoo.errors import DataError
 
 __all__ = ["json_records", "shown"]
 
-LIMIT_BYTES = 1 << 28
-"""Of a list in one file: a million annotated sentences have some 200 MB."""
-_CONTAINER_LIMIT = 10_000_000  # lists and objects
-_PEEKED_BYTES = 4096
+# An empty list is two characters of JSON and sixty bytes of memory.
+_CONTAINER_LIMIT = 1_000_000  # lists and objects of a record
+_FILE_CONTAINER_LIMIT = 10_000_000  # of a file that has one every few characters
+_CONTAINER_CHARACTERS = 8  # an annotated entity has more
+_PIECE_CHARACTERS = 1 << 18
+# What the end of a piece can break: a string, an escape, a word or a number.
+_BROKEN_CHARACTERS = 100
 
+_WHITE = " \t\r\n"
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
@@ -31,6 +31,9 @@ def json_records(
     path: str | os.PathLike[str] | BinaryIO, *, encoding: str = "utf-8"
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yields the objects of a file, each with the line on which it begins.
+
+    The file is read once, piece by piece: memory holds one record, of at most 16,777,216
+    characters.
 
     Args:
         path: the file's name, with or without `.gz`, or a binary file object.
@@ -40,18 +43,20 @@ def json_records(
         the line, from 1, and the object.
 
     Raises:
+        ConfigError: there is no such encoding.
         DataError: the file cannot be read as JSON, with its name and line.
     """
-    name = str(os.fspath(path) if isinstance(path, str | os.PathLike) else _name_of(path))
-    source: str | os.PathLike[str] | BinaryIO = path
-    if not isinstance(path, str | os.PathLike):
-        source = io.BytesIO(_limited(path, name))
-    elif stat.S_ISFIFO(_mode(path)):  # a pipe can be opened once
-        source = io.BytesIO(_unpacked(path, name))
-    if not _is_list(source, encoding):
-        yield from _of_lines(Lines(source, name, encoding))
-        return
-    yield from _of_list(_decoded(source, name, encoding), name)
+    lines = Lines(path, name_of(path, "-"), encoding, in_pieces=True)
+    pieces = iter(lines)
+    budget = _Budget(lines.name)
+    for piece in pieces:
+        begin = piece.lstrip(_WHITE)
+        if not begin:
+            continue
+        if begin.startswith("["):
+            yield from _of_list(_Source(lines, pieces, begin[1:], budget))
+        else:
+            yield from _of_lines(lines, pieces, piece, budget)
 
 
 def shown(value: Any) -> str:
@@ -59,121 +64,150 @@ def shown(value: Any) -> str:
     return clipped(json.dumps(value, ensure_ascii=False, default=str))
 
 
-def _name_of(stream: Any) -> str:
-    return str(getattr(stream, "name", "-"))
+class _Budget:
+    """Counts brackets: many a byte of a file would become sixty bytes of memory."""
 
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._characters = self._containers = 0
 
-def _of_lines(lines: Lines) -> Iterator[tuple[int, dict[str, Any]]]:
-    for line in lines:
-        if not line.strip():
-            continue
-        where = f"{lines.name}:{lines.last}"
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
+    def check(self, text: str, line: int, *, counted: int = 0) -> None:
+        """Checks a text to be parsed, of which `counted` characters were counted before."""
+        containers = text.count("[") + text.count("{")
+        if containers > _CONTAINER_LIMIT:
             raise DataError(
-                f"{where}: not valid JSON: {error}; expected an object on each line, or one list "
-                "of objects"
-            ) from None
-        if not isinstance(record, dict):
-            raise DataError(f"{where}: expected a JSON object on each line, got {shown(record)}")
-        yield lines.last, record
+                f"{self._name}:{line}: expected at most {_CONTAINER_LIMIT:,} lists and objects in "
+                "a record, got more"
+            )
+        self._characters += len(text) - counted
+        self._containers += text.count("[", counted) + text.count("{", counted)
+        if self._containers > max(_FILE_CONTAINER_LIMIT, self._characters // _CONTAINER_CHARACTERS):
+            raise DataError(
+                f"{self._name}:{line}: expected at most {_FILE_CONTAINER_LIMIT:,} lists and "
+                "objects up to here, got more; cut the file into several"
+            )
 
 
-def _of_list(text: str, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    if text.count("[") + text.count("{") > _CONTAINER_LIMIT:
+def _of_lines(
+    lines: Lines, pieces: Iterator[str], piece: str | None, budget: _Budget
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    while piece is not None:
+        line = piece
+        if not line.endswith("\n"):  # a long line, or the last one
+            parts, length = [line], len(line)
+            while not parts[-1].endswith("\n") and (more := next(pieces, None)) is not None:
+                parts.append(more)
+                length += len(more)
+                if length > LINE_BYTES:
+                    raise lines.too_long()
+            line = "".join(parts)
+        if line.strip(_WHITE):
+            yield lines.last, _parsed_line(line, f"{lines.name}:{lines.last}", lines.last, budget)
+        piece = next(pieces, None)
+
+
+def _parsed_line(line: str, where: str, number: int, budget: _Budget) -> dict[str, Any]:
+    budget.check(line, number)
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
         raise DataError(
-            f"{name}: expected at most {_CONTAINER_LIMIT:,} lists and objects, got more"
-        )
-    decoder = json.JSONDecoder()
-    line, counted = 1, 0
-    at = _after_space(text, 0) + 1  # behind the bracket
-    first = True
-    while True:
-        at = _after_space(text, at)
-        if first and text[at : at + 1] == "]":
-            break
-        line, counted = line + text.count("\n", counted, at), at
-        try:
-            record, at = decoder.raw_decode(text, at)
-        except (ValueError, RecursionError) as error:
-            reason = error.msg if isinstance(error, json.JSONDecodeError) else error
-            place = error.lineno if isinstance(error, json.JSONDecodeError) else line
-            raise DataError(f"{name}:{place}: not valid JSON: {reason}") from None
-        if not isinstance(record, dict):
-            raise DataError(f"{name}:{line}: expected a list of objects, got {shown(record)} in it")
-        yield line, record
-        first = False
-        at = _after_space(text, at)
-        if text[at : at + 1] == "]":
-            break
-        if text[at : at + 1] != ",":
-            end = line + text.count("\n", counted, at)
-            raise DataError(f"{name}:{end}: not valid JSON: expected a comma or a closing bracket")
-        at += 1
-    if _after_space(text, at + 1) != len(text):
-        raise DataError(f"{name}: not valid JSON: expected nothing after the list")
-
-
-def _after_space(text: str, at: int) -> int:
-    match = _SPACE.match(text, at)
-    return match.end() if match else at
-
-
-def _is_list(source: Any, encoding: str) -> bool:
-    """Whether the first sign of a file is an opening bracket; what cannot be read is no list."""
-    try:
-        if isinstance(source, io.BytesIO):
-            data = source.getvalue()[:_PEEKED_BYTES]
-        else:
-            with _opened(source) as file:
-                data = file.read(_PEEKED_BYTES)
-        decoder = codecs.getincrementaldecoder(encoding)("replace")
-    except (OSError, EOFError, zlib.error, LookupError, TypeError, ValueError):
-        return False  # `Lines` says why
-    text: str = decoder.decode(data)
-    return text.removeprefix("\ufeff").lstrip(" \t\r\n").startswith("[")
-
-
-def _opened(path: str | os.PathLike[str]) -> Any:
-    return gzip.open(path, "rb") if str(path).lower().endswith(".gz") else open(path, "rb")
-
-
-def _mode(path: str | os.PathLike[str]) -> int:
-    try:
-        return os.stat(path).st_mode
-    except (OSError, ValueError):
-        return 0  # `Lines` says why
-
-
-def _unpacked(path: str | os.PathLike[str], name: str) -> bytes:
-    try:
-        with _opened(path) as file:
-            return _limited(file, name)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{name}: cannot decompress: {error}") from None
-    except OSError as error:
-        raise DataError(f"{name}: cannot read: {error.strerror or error}") from None
-
-
-def _limited(stream: Any, name: str) -> bytes:
-    data: bytes = stream.read(LIMIT_BYTES + 1)
-    if len(data) > LIMIT_BYTES:
-        raise DataError(
-            f"{name}: expected at most {LIMIT_BYTES:,} bytes, got more; cut the file into several"
-        )
-    return data
-
-
-def _decoded(source: Any, name: str, encoding: str) -> str:
-    data = source.getvalue() if isinstance(source, io.BytesIO) else _unpacked(source, name)
-    try:
-        return data.decode(encoding).removeprefix("\ufeff")
-    except UnicodeError as error:
-        raise DataError(
-            f"{name}: not valid {encoding}: {error}; give the file's encoding"
+            f"{where}: not valid JSON: {error}; expected an object on each line, or one list "
+            "of objects"
         ) from None
-    except LookupError:
-        raise ConfigError(
-            f"expected the name of a text encoding such as utf-8, got {encoding!r}"
-        ) from None
+    if not isinstance(record, dict):
+        raise DataError(f"{where}: expected a JSON object on each line, got {shown(record)}")
+    return record
+
+
+class _Source:
+    """The text of a file from the opening bracket on, as much of it as is needed."""
+
+    def __init__(self, lines: Lines, pieces: Iterator[str], text: str, budget: _Budget) -> None:
+        self.name = lines.name
+        self.text = text
+        self.at = 0
+        self._line, self._line_at = lines.last, 0  # the line of a place in the text
+        self._pieces = pieces
+        self._budget = budget
+        self._counted = 0  # characters that the budget knows
+
+    def line(self, at: int | None = None) -> int:
+        """The line of a place in the text, which may only move on."""
+        at = self.at if at is None else at
+        self._line += self.text.count("\n", self._line_at, at)
+        self._line_at = at
+        return self._line
+
+    def sign(self) -> str:
+        """The next character that is no white space; empty at the end."""
+        while True:
+            self.at = _SPACE.match(self.text, self.at).end()  # type: ignore[union-attr]
+            if self.at < len(self.text) or not self._grow():
+                return self.text[self.at : self.at + 1]
+
+    def record(self) -> dict[str, Any]:
+        """Parses the record that begins here."""
+        while True:
+            if not self._counted:
+                self._count()
+            try:
+                record, self.at = json.JSONDecoder().raw_decode(self.text, self.at)
+                break
+            except json.JSONDecodeError as error:
+                near_end = error.pos >= len(self.text) - _BROKEN_CHARACTERS
+                broken = near_end or error.msg.startswith("Unterminated")
+                if broken and len(self.text) - self.at > LINE_BYTES:
+                    raise DataError(
+                        f"{self.name}:{self.line()}: expected a record of at most {LINE_BYTES:,} "
+                        "characters, got a longer one; cut long texts"
+                    ) from None
+                if broken and self._grow():
+                    continue
+                raise self.invalid(error.msg, error.pos) from None
+            except (ValueError, RecursionError) as error:  # huge numbers, deep nesting
+                raise self.invalid(str(error)) from None
+        if not isinstance(record, dict):
+            raise DataError(
+                f"{self.name}:{self.line()}: expected a list of objects, got {shown(record)} in it"
+            )
+        return record
+
+    def invalid(self, reason: str, at: int | None = None) -> DataError:
+        """Says that a place of the file is no JSON."""
+        return DataError(f"{self.name}:{self.line(at)}: not valid JSON: {reason}")
+
+    def _grow(self) -> bool:
+        """Reads on, at least as much again; False at the end of the file."""
+        self.line()
+        parts = [self.text[self.at :]]
+        self._line_at = 0
+        self._counted, self.at = len(parts[0]), 0
+        wanted, length = max(self._counted, _PIECE_CHARACTERS), 0
+        while length < wanted and (piece := next(self._pieces, None)) is not None:
+            parts.append(piece)
+            length += len(piece)
+        self.text = "".join(parts)
+        if length:
+            self._count()
+        return length > 0
+
+    def _count(self) -> None:
+        self._budget.check(self.text, self._line, counted=self._counted)
+        self._counted = len(self.text)
+
+
+def _of_list(source: _Source) -> Iterator[tuple[int, dict[str, Any]]]:
+    closed = source.sign() == "]"
+    while not closed:
+        source.sign()
+        line = source.line()
+        yield line, source.record()
+        sign = source.sign()
+        if sign not in (",", "]"):
+            raise source.invalid("expected a comma or a closing bracket")
+        closed = sign == "]"
+        source.at += not closed
+    source.at += 1
+    if source.sign():
+        raise DataError(f"{source.name}: not valid JSON: expected nothing after the list")

@@ -6,11 +6,9 @@ MLQA, TyDi QA GoldP, CMRC 2018, KorQuAD 1 and the translations of SQuAD are of t
 are left unread.
 """
 
-import gzip
 import logging
 import os
 import re
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_bert_zoo.data.examples import clipped
+from keras_bert_zoo.data.streams import READ_ERRORS, open_bytes, unreadable
 from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.files import parse_json
 
@@ -27,6 +26,7 @@ __all__ = ["Answer", "QuestionExamples", "misplaced_answers", "read_contexts", "
 LIMIT_BYTES = 1 << 29
 """Of a file's text: SQuAD 2.0 has 42 MB, MLQA's largest translation 130 MB."""
 _CONTAINER_LIMIT = 10_000_000  # lists and objects; SQuAD 2.0 has half a million
+_PIECE_BYTES = 1 << 20
 _LISTED = 3  # answers that one message names
 
 # A key, not the same word within a string: there the quotes are escaped.
@@ -434,20 +434,22 @@ def _kind(value: Any) -> str:
 
 def _read(name: str) -> bytes:
     """Reads a file's text, not more than is allowed."""
-    opener: Any = gzip.open if name.lower().endswith(".gz") else open
     try:
         if not Path(name).exists():
             raise DataError(f"{name}: there is no such file")
         if not Path(name).is_file():
             raise DataError(f"{name}: expected a file, but this is none")
-        with opener(name, "rb") as file:
-            data: bytes = file.read(LIMIT_BYTES + 1)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(
-            f"{name}: cannot decompress: {error}; the file is cut off, damaged, or not gzipped"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{name}: cannot read: {getattr(error, 'strerror', error)}") from None
+        with open_bytes(name, name) as file:
+            parts, size = [], 0
+            # In pieces: `read` would take the memory of the limit at once.
+            while size <= LIMIT_BYTES and (part := file.read(_PIECE_BYTES)):
+                parts.append(part)
+                size += len(part)
+            data = b"".join(parts)
+    except (*READ_ERRORS, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise unreadable(error, name) from None
     if len(data) > LIMIT_BYTES:
         raise DataError(
             f"{name}: the text is longer than {LIMIT_BYTES:,} bytes; cut the file into several"

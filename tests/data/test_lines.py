@@ -8,7 +8,7 @@ import tracemalloc
 
 import pytest
 
-from keras_bert_zoo.data import lines, quoting
+from keras_bert_zoo.data import lines, quoting, streams
 from keras_bert_zoo.data.lines import LINE_BYTES
 from keras_bert_zoo.data.tables import read_table
 from keras_bert_zoo.errors import DataError
@@ -19,7 +19,7 @@ def small(monkeypatch):
     """Small limits, so that tests need no large files."""
     for module in (lines, quoting):
         monkeypatch.setattr(module, "LINE_BYTES", 1000)
-    monkeypatch.setattr(lines, "_BOMB_BYTES", 10_000)
+    monkeypatch.setattr(streams, "_BOMB_BYTES", 10_000)
 
 
 def refused(path, message, **options):
@@ -99,7 +99,7 @@ def test_a_gzipped_bomb(small, tmp_path):
     path = tmp_path / "a.csv.gz"
     path.write_bytes(gzip.compress(b"text,label\n" + b"aaaa,x\n" * 100_000))
     assert path.stat().st_size * 200 < 700_000
-    refused(path, "bytes unpack to more than 200 times as many; unpack it first")
+    refused(path, "of the file unpack to more than 200 times as many; unpack it first")
     path.write_bytes(gzip.compress(b"text,label\n" + b"aaaa,x\n" * 1000))
     assert len(read_table(path)) == 1000
 
