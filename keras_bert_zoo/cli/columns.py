@@ -29,15 +29,6 @@ _COLUMNS = ("text", "text-column", "text-pair", "label", "translation", "choices
             "negatives", "entities")  # fmt: skip
 # These say how files of one format are read: they are of no use for lines of text, or for JSON.
 _OF_THE_FORMAT = ("columns", "delimiter", "encoding")
-_FORMATS = {
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".tab": "tsv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".txt": "text",
-    ".json": "squad",
-}
 
 
 def given_options(args: argparse.Namespace, command: TaskCommand) -> dict[str, Any]:
@@ -60,10 +51,8 @@ def given_options(args: argparse.Namespace, command: TaskCommand) -> dict[str, A
         if action.dest in SAVED_OPTIONS and getattr(args, action.dest) != action.default
     }
     if "--format" in flags and "format" not in given:
-        named = _format_of(args.train)
-        choices = tuple(flags["--format"].choices or ())
-        # A file of words and tags may have any name.
-        read_as = named if named in choices else "conll" if "conll" in choices else None
+        named = command.format_of(args.train, labelled=True)
+        read_as = named or command.default_format
         if read_as is not None and (given or read_as != named):
             given["format"] = read_as
     return given
@@ -84,17 +73,20 @@ def use_saved_options(
         ConfigError: the directory holds a value that the option does not take.
     """
     # Late, for the sake of --help.
+    from keras_bert_zoo.directories.replacing import find_directory
     from keras_bert_zoo.files import SIDE_FILE
     from keras_bert_zoo.tasks.files import read_side_file
 
     directory = options.peek(argv, "model")
+    if directory is None:
+        return
     saved: Any = {}
     with contextlib.suppress(BertZooError):  # the directory is checked when the command runs
-        saved = read_side_file(directory or "").get("columns", {})
+        saved = read_side_file(find_directory(directory)).get("columns", {})
     if not isinstance(saved, dict):
         return
     path = options.peek(argv, source) or "-"
-    named = options.peek(argv, "format") or _format_of(path)
+    named = options.peek(argv, "format") or command.format_of(path, labelled=source == "data")
     flags = parser.flags()
     renamed = any(options.peek(argv, name) is not None for name in _COLUMNS)
     defaults: dict[str, Any] = {}
@@ -111,16 +103,9 @@ def use_saved_options(
         may_lack = action.default in (None, []) and name.replace("_", "-") in _COLUMNS
         if renamed and may_lack and not (name == "text_pair" and command.predicts_pairs):
             continue
-        where = f"{os.path.join(directory or '', SIDE_FILE)}: columns: {name}"
+        where = f"{os.path.join(directory, SIDE_FILE)}: columns: {name}"
         defaults[action.dest] = options.converted(action, value, where)
     parser.set_defaults(saved_options=dict(defaults), **defaults)
-
-
-def _format_of(path: str) -> str | None:
-    """The format that a file's name implies, or None."""
-    if path == "-":
-        return "text"
-    return _FORMATS.get(os.path.splitext(path.lower().removesuffix(".gz"))[1])
 
 
 @contextlib.contextmanager

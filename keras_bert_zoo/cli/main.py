@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     verbose = "--verbose" in argv
     try:
-        with raised_signals(), log_to_stderr():
+        with raised_signals(), log_to_stderr(lambda: _flags(argv)):
             status = _dispatch(argv)
         sys.stdout.flush()  # here, where a closed pipe can still be answered
         return status

@@ -7,7 +7,7 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from keras_bert_zoo.errors import one_line, printable
@@ -22,11 +22,15 @@ _OPTION = re.compile(r"`(?P<name>[a-z]\w*)(?:=(?P<value>[^`]+))?`(?! = )")
 _QUOTES = "\"'"
 # Options of Python whose flags have another name.
 _FLAGS = {
+    "word": "--word-column",
+    "tag": "--tag-column",
     "fraction": "--dev-fraction",
     "global_clipnorm": "--clip-norm",
     "validation_data": "--dev",
 }
 _FLAGS_OF_VALUES = {
+    "scheme=IO": "--tag-scheme IO",  # of a file; --scheme is the model's
+    "scheme=IOB2": "--tag-scheme IOB2",
     "new_head=True": "--no-keep-head",
     "new_head=False": "--keep-head",
     "multi_label=True": "--task multi-label",
@@ -68,10 +72,16 @@ _NOT_ESCAPED = re.compile(
 
 
 @contextlib.contextmanager
-def log_to_stderr() -> Iterator[None]:
-    """Shows the package's warnings as lines of this program."""
+def log_to_stderr(
+    flags: Callable[[], Mapping[str, argparse.Action]] = dict,
+) -> Iterator[None]:
+    """Shows the package's warnings as lines of this program.
+
+    Args:
+        flags: makes the flags of the command, which warnings then name; see `with_flags`.
+    """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Line(f"{PROGRAM}: %(levelname)s: %(message)s"))
+    handler.setFormatter(_Line(f"{PROGRAM}: %(levelname)s: %(message)s", flags))
     logger = logging.getLogger("keras_bert_zoo")
     logger.addHandler(handler)
     try:
@@ -81,9 +91,20 @@ def log_to_stderr() -> Iterator[None]:
 
 
 class _Line(logging.Formatter):
+    def __init__(self, form: str, flags: Callable[[], Mapping[str, argparse.Action]]) -> None:
+        super().__init__(form)
+        self._make_flags = flags
+        self._flags: Mapping[str, argparse.Action] | None = None
+
     def format(self, record: logging.LogRecord) -> str:
         record.levelname = record.levelname.lower()
-        return one_line(super().format(record))
+        message = super().format(record)
+        if "`" in message:
+            if self._flags is None:
+                self._flags = {}  # for a warning while they are made
+                self._flags = self._make_flags()
+            message = with_flags(message, self._flags)
+        return one_line(message)
 
 
 def with_flags(message: str, flags: Mapping[str, argparse.Action]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
+import re
 import tomllib
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -13,6 +14,7 @@ from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.files import read_small_file
 
 _NEVER_IN_A_FILE = ("config", "help")
+_DECIMAL_COMMA = re.compile(r"[+-]?[0-9]{1,30},[0-9]{1,30}")
 _LIMIT_BYTES = 1_000_000  # of a file with options
 
 
@@ -100,10 +102,21 @@ def peek(argv: Sequence[str], name: str) -> str | None:
     try:
         found = early.parse_known_args(argv)[0]
         if found.value is None and found.config is not None:
-            found.value = _read(found.config).get(name)
+            for key, value in _read(found.config).items():
+                if key.replace("_", "-") == name:
+                    found.value = _as_given(value)
     except (argparse.ArgumentError, ConfigError, OSError):
         return None
     return found.value if isinstance(found.value, str) else None
+
+
+def _as_given(value: Any) -> str | None:
+    """A value of a file as its flag would have it."""
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    return str(value)
 
 
 def _set_defaults(parser: Parser, path: str) -> None:
@@ -233,12 +246,17 @@ def comma_separated(text: str) -> list[str]:
 
 def _number(text: str, kind: Any, accepts: Any, expected: str) -> Any:
     try:
+        if "_" in text:  # Python reads 1_0 as 10
+            raise ValueError
         value = kind(text)
         accepted = accepts(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         accepted = False
     if not accepted:
-        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+        hint = ""
+        if _DECIMAL_COMMA.fullmatch(text):
+            hint = f"; write a decimal point: {text.replace(',', '.')}"
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text[:100]!r}{hint}")
     return value
 
 

@@ -187,12 +187,16 @@ def run(args: argparse.Namespace) -> int:
         # An untrained model must not take the place of an earlier, trained one.
         say(f"{name_of(interrupt)} before the first step; nothing is saved")
         return status_of(interrupt)
-    task.training_record = _record(args, task, dtype, interrupt is not None)
-    task.column_options = given_options(args, command)
     kept = "the best weights so far" if dev is not None else "the weights so far"
+    task.training_record = _record(args, task, dtype, interrupt is not None)
+    if interrupt is None:
+        try:
+            command.tune(task, dev, args)
+        except KeyboardInterrupt as late:
+            interrupt, kept = late, "the trained weights"
+    task.column_options = given_options(args, command)
     try:
         with held_back_signals():
-            command.tune(task, dev, args)
             _save(task, args.output)
     except KeyboardInterrupt as late:  # the block has ended well
         if interrupt is None:

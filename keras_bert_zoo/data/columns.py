@@ -118,8 +118,10 @@ def numbers(values: Sequence[Any], what: str, examples: Any) -> np.ndarray:
     found = np.zeros(len(values), np.float32)
     for index, value in enumerate(values):
         try:
+            if isinstance(value, str) and "_" in value:
+                raise ValueError  # Python reads 1_0 as 10
             number = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise DataError(
                 f"{what} must be numbers, one each; got {clipped(repr(value))} at "
                 f"{examples.where(index)}."

@@ -44,6 +44,7 @@ _UNSPACED = re.compile(
     "[\u2e80-\u303f\u3040-\u30ff\u31c0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
     "\ufe30-\ufe4f\uff00-\uffef\U00020000-\U0003ffff]"
 )
+_KEY_COMMENT = re.compile(r"#\s+[\w.:]+\s+=\s")  # CoNLL-U: # sent_id = 1
 _TEXT_COMMENT = re.compile(r"#\s*text\s*=\s?(.*)", re.DOTALL)
 _LISTED = 12  # types that one message names
 
@@ -235,7 +236,7 @@ def _warn_of_types(name: str, types: Counter[str], words: int) -> None:
     if odd:
         _logger.warning(
             "%s: %s of %s entities have the type %s, which looks like an empty field; if so, say "
-            "which column holds the tags with tag=N (--tag-column N)",
+            "which column holds the tags with `tag=N`",
             name,
             f"{sum(types[kind] for kind in odd):,}",
             f"{types.total():,}",
@@ -244,7 +245,7 @@ def _warn_of_types(name: str, types: Counter[str], words: int) -> None:
     if len(types) > max(100, words // 5):
         _logger.warning(
             "%s: %s words have tags of %s types, which looks like a column of words; if so, say "
-            "which column holds the tags with tag=N (--tag-column N)",
+            "which column holds the tags with `tag=N`",
             name,
             f"{words:,}",
             f"{len(types):,}",
@@ -294,7 +295,7 @@ def _sentences(
             sentence = TaggedWords()
             continue
         columns = split_columns(line, layout.separator)
-        if _is_comment(line, columns, layout.width):
+        if _is_comment(line, columns, layout, tag_at, first=not sentence.words):
             told = _TEXT_COMMENT.match(line)
             if told and not sentence.words:
                 sentence.text = told[1]
@@ -320,9 +321,19 @@ def _sentences(
         yield sentence
 
 
-def _is_comment(line: str, columns: list[str], width: int) -> bool:
+def _is_comment(
+    line: str, columns: list[str], layout: Layout, tag_at: int | None, *, first: bool
+) -> bool:
+    """Whether a line is a comment; `first` says that no word of the sentence came before it."""
     # A `#` that is a word, as in tweets, stands in as many columns as every other word.
-    return line.startswith("#") and len(columns) != width
+    if not line.startswith("#") or len(columns) != layout.width:
+        return line.startswith("#")
+    # A comment may have as many by chance: it comes before the words, and has no tag.
+    if not first or columns[0] != "#":
+        return False
+    if _KEY_COMMENT.match(line):
+        return True
+    return tag_at is not None and not layout.has_tag(tag_at, columns[tag_at].strip())
 
 
 def _checked_scheme(
@@ -349,7 +360,7 @@ def _checked_scheme(
         row, message = problem
         told = "" if scheme else f" (the tags were taken for {found}; say which scheme they are)"
         raise DataError(
-            f"{name}:{row}: {message}; correct it, or read with lenient=True (--lenient), which "
+            f"{name}:{row}: {message}; correct it, or read with `lenient=True`, which "
             f"begins an entity there{told}"
         )
     return found

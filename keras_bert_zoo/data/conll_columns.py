@@ -41,6 +41,10 @@ class Layout:
     names: Sequence[str] = ()
     values: list[Counter[str]] = field(default_factory=list)
 
+    def has_tag(self, column: int, value: str) -> bool:
+        """Whether a value is a tag of a column, or looks like one."""
+        return value in self.values[column] or _TAG.fullmatch(value) is not None
+
     def called(self, column: int) -> str:
         """Names a column, counted from 0, in a message: "3", or "3 (NER)"."""
         return f"{column + 1} ({clipped(self.names[column])})" if self.names else str(column + 1)
@@ -119,7 +123,7 @@ def chosen_columns(
         raise DataError(
             f"{name}: expected words in column {layout.called(word_at)}, got what looks like tags: "
             f"{_common(layout.values[word_at])}; say which columns hold the words and the tags "
-            "with word=N and tag=N (--word-column N, --tag-column N)"
+            "with `word=N` and `tag=N`"
         )
     return word_at, tag_at
 
@@ -168,7 +172,7 @@ def _tag_column(name: str, layout: Layout, word_at: int) -> int:
     )
     raise DataError(
         f"{name}: expected one column of tags among {layout.width}, but {what} ({shown}); say "
-        "which one with tag=N (--tag-column N)"
+        "which one with `tag=N`"
     )
 
 

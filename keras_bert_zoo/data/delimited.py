@@ -6,13 +6,12 @@ of lines, and quoted fields in TSV.
 """
 
 import csv
-import difflib
 import logging
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
-from keras_bert_zoo.data.examples import clipped
+from keras_bert_zoo.data.examples import clipped, closest
 from keras_bert_zoo.data.lines import Lines
 from keras_bert_zoo.data.quoting import (
     LineSource,
@@ -31,9 +30,6 @@ _SEPARATOR_LINE = re.compile(r'"?sep=([^"\r\n])"?\r?\n?', re.IGNORECASE)  # Exce
 _UNNAMED = re.compile(r"(Unnamed: \d+(_level_\d+)?)?")  # what pandas calls a column without a name
 _COLUMN_LIMIT = 1_000_000
 _LISTED_COLUMNS = 30
-# Of names that are compared for a hint: the comparison takes the product of their lengths.
-_COMPARED_COLUMNS = 1_000
-_COMPARED_CHARACTERS = 100
 
 _logger = logging.getLogger(__name__)
 
@@ -83,14 +79,9 @@ def missing_column(
         hint: str. What else may be wrong, for where no name is near.
     """
     names = list(found)
-    by_lower = {
-        name.lower(): name
-        for name in names[:_COMPARED_COLUMNS]
-        if len(name) <= _COMPARED_CHARACTERS
-    }
-    close = difflib.get_close_matches(missing[:_COMPARED_CHARACTERS].lower(), list(by_lower), n=1)
-    if close:
-        hint = f"; did you mean {by_lower[close[0]]!r}?"
+    near = closest(missing, names)
+    if near is not None:
+        hint = f"; did you mean {near!r}?"
     return MissingColumnError(
         f"{where}: expected a column {clipped(missing)!r}, found {_listed(names) or 'none'}{hint}",
         missing,

@@ -163,7 +163,7 @@ def _entity_key(name: str, records: _Records, text: str) -> str | None:
     if len(shaped) > 1:
         raise DataError(
             f"{name}: expected entities under one key, got {', '.join(map(repr, shaped))}; say "
-            "which with entities=KEY (--entities KEY)"
+            "which with `entities=KEY`"
         )
     if any(_is_words(records[0][1].get(key)) for key in _WORD_KEYS):
         return None
@@ -210,7 +210,7 @@ def _tag_key(name: str, record: dict[str, Any]) -> str:
     present = ", ".join(repr(clipped(one)) for one in list(record)[:8])
     raise DataError(
         f"{name}: expected the tags of the words under one key of {', '.join(_TAG_KEYS)}, got "
-        f"{present}; say which with entities=KEY (--entities KEY)"
+        f"{present}; say which with `entities=KEY`"
     )
 
 
@@ -311,7 +311,7 @@ def _tag_name(where: str, tag: Any, names: Sequence[str] | None) -> str:
     if names is None:
         raise DataError(
             f"{where}: expected tags as strings, got the number {tag}; give their names in the "
-            "order of the numbers with tag_names=[...] (--tag-names O,B-PER,...)"
+            "order of the numbers with `tag_names`, such as O,B-PER"
         )
     if not 0 <= tag < len(names):
         raise DataError(f"{where}: expected a tag from 0 to {len(names) - 1}, got {tag}")
@@ -336,7 +336,7 @@ def _examples(
             problem = entity_problem(entity, len(record.text))
             hint = ""
             if offsets != "utf16" and has_wide(record.text):
-                hint = " (or UTF-16 units, with offsets='utf16' (--offsets utf16))"
+                hint = " (or UTF-16 units, with `offsets=utf16`)"
             if problem:
                 raise DataError(
                     f"{where}: {problem}{'; offsets count characters' * bool(hint)}{hint}"

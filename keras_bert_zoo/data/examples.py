@@ -1,7 +1,9 @@
 """Texts with their labels, and where each came from."""
 
+import difflib
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -9,7 +11,11 @@ import numpy as np
 
 from keras_bert_zoo.errors import ConfigError, DataError
 
-__all__ = ["Examples", "LabelKind", "Labels", "clipped"]
+__all__ = ["Examples", "LabelKind", "Labels", "clipped", "closest"]
+
+# Of names that are compared for a hint.
+_COMPARED_NAMES = 1_000
+_COMPARED_CHARACTERS = 100
 
 LabelKind = Literal["single", "multi", "float"]
 Labels = list[str] | list[list[str]] | list[float]
@@ -157,3 +163,24 @@ def _stratified(
         for label in range(len(names))
     ]
     return np.concatenate(chosen)
+
+
+def closest(name: str, names: Iterable[str]) -> str | None:
+    """The name that is most like another one, for a hint; None where none is near.
+
+    A comparison takes the product of the lengths: of long names the beginnings are compared, and of
+    many names the first.
+
+    >>> closest("lable", ["text", "Label"])
+    'Label'
+
+    Args:
+        name: str.
+        names: what there is.
+    """
+    by_lower: dict[str, str] = {}
+    for known in itertools.islice(names, _COMPARED_NAMES):
+        if len(known) <= _COMPARED_CHARACTERS:
+            by_lower.setdefault(known.lower(), known)
+    found = difflib.get_close_matches(name[:_COMPARED_CHARACTERS].lower(), list(by_lower), n=1)
+    return by_lower[found[0]] if found else None

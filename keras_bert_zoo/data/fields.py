@@ -12,8 +12,12 @@ from keras_bert_zoo.errors import DataError
 
 __all__ = ["Field", "json_type", "list_in_text"]
 
-# A list with something quoted in it, as Python, NumPy and JSON write it.
-_HALF_LIST = re.compile(r"""\s*\[\s*(np\.str_\()?['"]""")
+# A list, tuple, set or dict with something quoted in it, as Python, NumPy and JSON write it.
+_HALF_LIST = re.compile(r"""\s*[\[({]\s*(np\.str_\()?['"]""")
+# A list of bare words, or an empty dict.
+_BARE_LIST = re.compile(r"\s*(\[[^\[\]]*,[^\[\]]*\]|\{[^{}]*,[^{}]*\}|\{\s*\})\s*")
+_EMPTY = ("set()", "frozenset()")
+_DECIMAL_COMMA = re.compile(r"\s*[+-]?[0-9]{1,30},[0-9]{1,30}\s*")
 _PAIRS = {"[": "]", "(": ")", "{": "}"}
 _SPACE = re.compile(r"\s*")
 _ITEM = re.compile(
@@ -40,6 +44,8 @@ def list_in_text(text: str) -> list[Any] | None:
     (None, None)
     """
     text = text.strip()
+    if text in _EMPTY:
+        return []
     if len(text) < 2 or _PAIRS.get(text[0]) != text[-1]:
         return None
     if text[0] == "[":
@@ -121,7 +127,7 @@ class Field:
             return self.label_name(column, value)
         if isinstance(value, str):
             found = self.list_in(column, value)
-            value = [p for p in value.split(separator) if p.strip()] if found is None else found
+            value = self._separated(column, value, separator) if found is None else found
         if not isinstance(value, list):
             raise self.error(f"expected {column!r} to be a list, got {json_type(value)}")
         names = [self.label_name(column, part) for part in value]
@@ -130,11 +136,21 @@ class Field:
     def list_in(self, column: str, text: str) -> list[Any] | None:
         """The list that a cell holds, or None; raises DataError where it holds half of one."""
         found = list_in_text(text)
-        if found is None and _HALF_LIST.match(text):
+        if found is None and (_HALF_LIST.match(text) or _BARE_LIST.fullmatch(text)):
             raise self.error(
                 f"expected {column!r} to be a list such as ['a', 'b'], got {clipped(text)!r}"
             )
         return found
+
+    def _separated(self, column: str, text: str, separator: str) -> list[str]:
+        parts = [part for part in text.split(separator) if part.strip()]
+        first = parts[0].strip() if parts else ""
+        if len(parts) > 1 and first[0] in _PAIRS and _PAIRS[first[0]] not in first:
+            raise self.error(
+                f"expected {column!r} to be names with {separator!r} between them, or a list such "
+                f"as ['a', 'b'], got {clipped(text)!r}"
+            )
+        return parts
 
     def label_name(self, column: str, value: Any) -> str:
         """Takes a name: surrounding spaces dropped; JSON's integers and booleans are names, too."""
@@ -155,12 +171,15 @@ class Field:
         if value is None or (isinstance(value, str) and not value.strip()):
             raise self.error(f"expected a number in {column!r}, but it is empty")
         try:
-            if isinstance(value, bool):
-                raise TypeError
+            if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
+                raise TypeError  # Python reads 1_0 as 10
             number = float(value)
         except (TypeError, ValueError, OverflowError):
             shown = repr(clipped(value)) if isinstance(value, str) else json_type(value)
-            raise self.error(f"expected a number in {column!r}, got {shown}") from None
+            hint = ""
+            if isinstance(value, str) and _DECIMAL_COMMA.fullmatch(value):
+                hint = f"; write a decimal point: {value.strip().replace(',', '.')}"
+            raise self.error(f"expected a number in {column!r}, got {shown}{hint}") from None
         if not math.isfinite(number):
             raise self.error(f"expected a finite number in {column!r}, got {number}")
         return number

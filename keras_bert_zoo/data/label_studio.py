@@ -151,7 +151,7 @@ def _text_of(where: str, data: dict[str, Any], key: str) -> str:
             found = ", ".join(repr(clipped(name)) for name in list(data)[:8]) or "none"
             raise DataError(
                 f"{where}: expected a key {key!r} in 'data', got {found}; say which holds the text "
-                "with text=KEY (--text KEY)"
+                "with `text=KEY`"
             )
         key = strings[0]
     value = data[key]

@@ -4,9 +4,9 @@ One rule says which label a value is, in `y`, in class weights and wherever else
 `LabelMap.id_of`.
 """
 
-import difflib
 import logging
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from keras_bert_zoo.data.columns import is_missing, shown_names, shown_places
-from keras_bert_zoo.data.examples import Examples, clipped
+from keras_bert_zoo.data.examples import Examples, clipped, closest
 from keras_bert_zoo.data.fields import list_in_text
 from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.notices import warn_once
@@ -27,6 +27,7 @@ _logger = logging.getLogger(__name__)
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 _BOOLEANS = {"true": True, "false": False}
+_DIGITS = 1000
 _LISTED = 20  # more names than this say nothing more to a reader
 
 
@@ -48,7 +49,7 @@ class LabelMap:
         if isinstance(self.names, str):
             raise ConfigError(_of_a_string(self.names))
         if len(set(self.names)) != len(self.names):
-            twice = sorted({name for name in self.names if self.names.count(name) > 1})
+            twice = sorted(name for name, count in Counter(self.names).items() if count > 1)
             raise ConfigError(f"expected each label once, but these repeat: {shown_names(twice)}")
 
     def __len__(self) -> int:
@@ -107,7 +108,7 @@ class LabelMap:
                 f"{_named(examples)}expected at least two labels to tell apart, "
                 f"but all examples have {next(iter(names))!r}"
             )
-        if all(_INTEGER.fullmatch(name) for name in names):
+        if all(_is_integer(name) for name in names):
             return cls(tuple(sorted(names, key=lambda name: (int(name), name))))
         return cls(tuple(sorted(names)))
 
@@ -223,8 +224,8 @@ class LabelMap:
         found: dict[int | float, int] = {}
         # "1" comes before "01" and "1.0".
         for name, index in sorted(self._ids.items(), key=lambda item: (len(item[0]), item[1])):
-            if _NUMBER.fullmatch(name):
-                number = int(name) if _INTEGER.fullmatch(name) else float(name)
+            if len(name) <= _DIGITS and _NUMBER.fullmatch(name):
+                number = int(name) if _is_integer(name) else float(name)
                 found.setdefault(number, index)
         return found
 
@@ -377,8 +378,8 @@ class LabelMap:
     def _unknown_message(self, examples: Examples, unknown: dict[str, tuple[Any, int]]) -> str:
         described, reasons = [], []
         for name, (value, index) in list(unknown.items())[:_LISTED]:
-            close = difflib.get_close_matches(name, self.names, n=1)
-            hint = f", did you mean {close[0]!r}?" if close and isinstance(value, str) else ""
+            near = closest(name, self.names) if isinstance(value, str) else None
+            hint = "" if near is None else f", did you mean {near!r}?"
             described.append(f"{clipped(name)!r} (first at {examples.where(index)}{hint})")
             reason = self._reason(value)
             if reason and reason not in reasons:
@@ -407,6 +408,11 @@ class LabelMap:
 _NUMBERS = (bool, int, float, np.bool_, np.integer, np.floating)
 _ROWS = (list, tuple, set, frozenset, np.ndarray)
 _HASHABLE = (str, bytes, *_NUMBERS)
+
+
+def _is_integer(name: str) -> bool:
+    # Python makes no number of more than 4,300 digits.
+    return len(name) <= _DIGITS and _INTEGER.fullmatch(name) is not None
 
 
 def _as_name(value: object) -> str:

@@ -126,8 +126,8 @@ def in_characters(
         raise DataError(
             f"{name}:{known[0][0].row}: expected to know what offsets count, but an entity follows "
             "a character that JavaScript counts twice, such as an emoji, and characters and UTF-16 "
-            "units are both possible; say which with offsets='utf16' (--offsets utf16), as newer "
-            "doccano has them, or 'characters'"
+            "units are both possible; say which with `offsets=utf16`, as newer "
+            "doccano has them, or with `offsets=characters`"
         )
     for text, fitting in known:
         own = common or fitting
@@ -135,7 +135,7 @@ def in_characters(
             raise DataError(
                 f"{name}:{text.row}: expected one unit of offsets in the file, got characters in "
                 "some records and UTF-16 units in others, and this one may be either; say which "
-                "with offsets='characters' or 'utf16' (--offsets)"
+                "with `offsets=characters` or `offsets=utf16`"
             )
         if own == {"utf16"}:
             _rewrite(name, text)

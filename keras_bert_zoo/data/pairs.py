@@ -160,8 +160,8 @@ def read_groups(
     Args:
         path: the file's name, or a binary file object.
         texts: names of the columns (in JSON Lines: of the keys), a text of the group in each.
-        negatives: str or None. JSON Lines: the key of a list of further texts, hard negatives; as
-            many in each row.
+        negatives: str or None. The key (in a table: the column) of a list of further texts, hard
+            negatives; as many in each row.
         score: str or None. The column of the score of a pair.
         label: str or None. The column of a label; see `TextGroups`.
         format: as for `read_table`, like all that follows.
@@ -236,6 +236,9 @@ def read_groups(
 
 
 def _negatives(line: Field, column: str, value: Any) -> list[str]:
+    if isinstance(value, str):  # of a table, as pandas writes a list
+        found = line.list_in(column, value)
+        value = value if found is None else found
     if not isinstance(value, list) or not value or not all(isinstance(v, str) for v in value):
         shown = clipped(repr(value))
         raise line.error(f"expected {column!r} to be a list of one text or more, got {shown}")

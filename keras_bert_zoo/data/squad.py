@@ -290,7 +290,7 @@ def _placed(
         f"{'; ...' if len(messages) > _LISTED else ''}"
     )
     if not skip:
-        raise DataError(f"{summary}; correct them, or skip them (--skip-misplaced)")
+        raise DataError(f"{summary}; correct them, or skip them with `skip_misplaced=True`")
     bad = {(index, answer) for index, answer, _ in wrong}
     kept = [
         [answer for answer in answers if (index, answer) not in bad]

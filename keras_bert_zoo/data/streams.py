@@ -46,7 +46,7 @@ def open_bytes(path: str | os.PathLike[str] | BinaryIO, name: str) -> BinaryIO:
     if not isinstance(path, str | os.PathLike):
         return io.BufferedReader(_Borrowed(path), _BUFFER_BYTES)
     try:
-        file = open(path, "rb")
+        file = open(path, "rb")  # noqa: SIM115
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL in it
         raise unreadable(error, name) from None
     if not name.lower().endswith(".gz"):

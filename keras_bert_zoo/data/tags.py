@@ -162,14 +162,14 @@ def plain_tags(tags: Iterable[str], *, prefixed: bool = False) -> dict[str, str]
         if whole and outside in seen:
             raise UnclearTag(
                 f"expected to know whether {named[0]!r} is a type, or says where an entity begins; "
-                "give scheme='IO' (--tag-scheme IO) or 'IOB2'",
+                "give `scheme=IO` or `scheme=IOB2`",
                 named[0],
             )
         if sure and parts and any(not _PREFIXED.fullmatch(tag) for tag in parts):
             other = next(tag for tag in named if tag not in parts)
             raise UnclearTag(
                 f"expected every tag to say where an entity begins, as {min(parts)!r} does, or no "
-                f"tag, got {other!r}, too; correct the tags, or give scheme='IO' (--tag-scheme IO) "
+                f"tag, got {other!r}, too; correct the tags, or give `scheme=IO` "
                 "if they are types",
                 other,
             )

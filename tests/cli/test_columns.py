@@ -207,7 +207,7 @@ def test_words_in_a_file_of_any_name_are_read_as_in_training():
     """Evaluate takes them for CoNLL's columns; so does predict."""
     command = task_command("token-classification")
     arguments = ["--preset", "p", "--output", "o", "--task", command.name, "--train"]
-    assert given_options(parsed("train", *arguments, "x.bio"), command) == {"format": "conll"}
+    assert given_options(parsed("train", *arguments, "x.words"), command) == {"format": "conll"}
     assert given_options(parsed("train", *arguments, "x.jsonl"), command) == {}
 
 

@@ -110,7 +110,7 @@ def test_bad_data_is_refused_with_its_place(refused, questions, tmp_path):
     arguments = ["train", "--task", "question-answering", *fast(PRESET), "--output", tmp_path / "m"]
     message = refused(*arguments, "--train", questions / "misplaced.json")
     assert "misplaced.json: 3 of 3 answers are not where they say they are: 2" in message
-    assert message.endswith("correct them, or skip them (--skip-misplaced)")
+    assert message.endswith("correct them, or skip them with `--skip-misplaced`")
     message = refused(*arguments, "--train", questions / "train.json", "--probe-epochs", 3)
     assert message == "--probe-epochs does not apply to --task question-answering"
     message = refused(

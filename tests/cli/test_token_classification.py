@@ -133,6 +133,6 @@ def test_refusals(refused, preset, words, tmp_path):
     (words / "two.conll").write_text("a\tB-TREE\tO\nb\tO\tB-SEA\n", "utf-8")
     assert "several look like tags" in train("two.conll")
     (words / "ids.jsonl").write_text('{"tokens": ["a"], "ner_tags": [1]}\n', "utf-8")
-    assert "(--tag-names O,B-PER,...)" in train("ids.jsonl")
+    assert "with `--tag-names`, such as O,B-PER" in train("ids.jsonl")
     assert "a column from 1" in train("train.conll", "--tag-column", "0")
     assert not (tmp_path / "none").exists()

@@ -103,7 +103,7 @@ def test_misplaced_answers_are_refused_or_listed_and_skipped(tmp_path, caplog):
     )
     with pytest.raises(DataError) as caught:
         read_squad(path)
-    assert str(caught.value) == f"{expected}; correct them, or skip them (--skip-misplaced)"
+    assert str(caught.value) == f"{expected}; correct them, or skip them with `skip_misplaced=True`"
     examples = read_squad(path, skip_misplaced=True)
     assert caplog.messages == [f"{expected}; skipped, 5 of 7 questions with them"]
     assert examples.ids == ["good and bad", "impossible"]

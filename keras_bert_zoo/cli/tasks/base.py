@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import argparse
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -22,6 +23,9 @@ class TaskCommand(abc.ABC):
     """What there is a number of, in messages."""
     predicts_pairs: ClassVar[bool] = True
     """Whether predict reads a second text where training did."""
+
+    default_format: ClassVar[str | None] = None
+    """The format of a file with labels whose name says none."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -44,6 +48,18 @@ class TaskCommand(abc.ABC):
         """Raises ConfigError for options of train that contradict each other."""
 
     # === Data ===
+
+    def format_of(self, path: str, *, labelled: bool) -> str | None:
+        """The format that a file's name implies: by this rule files are read, and formats saved.
+
+        Args:
+            path: the file's name; "-" is standard input.
+            labelled: bool. Whether the file has labels.
+
+        Returns:
+            as --format has it; None where the name says nothing.
+        """
+        return file_format(path)
 
     @abc.abstractmethod
     def read(self, path: str, args: argparse.Namespace) -> Any:
@@ -156,6 +172,29 @@ class TaskCommand(abc.ABC):
         Returns:
             a dict for each, ready for JSON, with `row`, the line in the file.
         """
+
+
+_FORMATS = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".txt": "text",
+}
+
+
+def file_format(path: str, more: Mapping[str, str] | None = None) -> str | None:
+    """The format that a file's name implies; text for standard input, "-".
+
+    Args:
+        path: the file's name, which may end in `.gz`.
+        more: suffix -> format, of a task's own.
+    """
+    if path == "-":
+        return "text"
+    suffix = os.path.splitext(path.lower().removesuffix(".gz"))[1]
+    return {**_FORMATS, **(more or {})}.get(suffix)
 
 
 def number(value: Any) -> float:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from keras_bert_zoo.cli import options
 from keras_bert_zoo.cli.tasks.base import TaskCommand, number
-from keras_bert_zoo.data.pairs import read_groups
-from keras_bert_zoo.data.tables import read_table, read_table_in_parts
 from keras_bert_zoo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from keras_bert_zoo.data.pairs import TextGroups
 
 _LOSSES = ("multiple-negatives", "cosent", "cosine", "triplet")
+_SIZE = re.compile("[1-9][0-9]{0,8}")
 _TABLE = ("columns", "format", "delimiter", "encoding")
 
 
@@ -106,7 +106,7 @@ class EmbeddingCommand(TaskCommand):
                 raise ConfigError(f"--{name.replace('_', '-')} does not apply to {what}")
         if loss in ("cosent", "cosine") and not args.score:
             raise ConfigError(f"--loss {loss} needs the scores of pairs: name their --score column")
-        if args.matryoshka and not all(size.isdigit() and int(size) for size in args.matryoshka):
+        if args.matryoshka and not all(map(_SIZE.fullmatch, args.matryoshka)):
             raise ConfigError(
                 f"expected --matryoshka to be sizes such as 384,192, got {args.matryoshka}"
             )
@@ -116,6 +116,8 @@ class EmbeddingCommand(TaskCommand):
 
     def read(self, path: str, args: argparse.Namespace) -> TextGroups:
         """Reads groups of texts; texts alone where no --text-pair is named."""
+        from keras_bert_zoo.data.pairs import read_groups
+
         table = {name: options.table_options(args)[name] for name in _TABLE}
         if args.text_pair is None:
             if args.negatives or args.score:
@@ -125,10 +127,7 @@ class EmbeddingCommand(TaskCommand):
             return read_groups(path, [args.text], label=args.label, **table)
         texts = [args.text, args.text_pair]
         lists: dict[str, Any] = {}
-        if args.negatives and (
-            table["format"] == "jsonl"
-            or path.lower().removesuffix(".gz").endswith((".jsonl", ".ndjson"))
-        ):
+        if args.negatives and ((table["format"] or self.format_of(path, labelled=True)) == "jsonl"):
             if len(args.negatives) > 1:
                 raise ConfigError("in JSON Lines --negatives is one key, of a list of texts")
             lists["negatives"] = args.negatives[0]
@@ -138,9 +137,10 @@ class EmbeddingCommand(TaskCommand):
 
     def read_in_parts(self, source: Any, args: argparse.Namespace) -> Iterator[Examples]:
         """Reads a table of texts, or lines of text."""
+        from keras_bert_zoo.data.tables import read_table_in_parts
+
         table = options.table_options(args)
-        plain = args.input == "-" or args.input.lower().removesuffix(".gz").endswith(".txt")
-        if table["format"] is None and plain:
+        if table["format"] is None and self.format_of(args.input, labelled=False) == "text":
             table["format"] = "text"
         if table.pop("text_pair") is not None:
             raise ConfigError("--text-pair does not apply: texts are embedded one by one")
@@ -191,7 +191,9 @@ class EmbeddingCommand(TaskCommand):
         """Reads the documents to search."""
         if args.index is None:
             return {}
-        plain = args.index.lower().removesuffix(".gz").endswith(".txt")
+        from keras_bert_zoo.data.tables import read_table
+
+        plain = self.format_of(args.index, labelled=False) == "text"
         documents = read_table(
             args.index,
             text=args.index_text,

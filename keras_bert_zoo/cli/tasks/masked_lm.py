@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from keras_bert_zoo.cli import options
-from keras_bert_zoo.cli.tasks.base import TaskCommand, number
+from keras_bert_zoo.cli.tasks.base import TaskCommand, file_format, number
 from keras_bert_zoo.errors import ConfigError
 
 # What reads data is imported where it is used: NumPy, behind it, would slow --help down.
@@ -155,7 +155,6 @@ def _table(args: argparse.Namespace, path: str) -> dict[str, Any]:
     table = options.table_options(args)
     if table.pop("text_pair") is not None:
         raise ConfigError("--text-pair does not apply to --task masked-lm: it takes one text")
-    plain = path == "-" or path.lower().removesuffix(".gz").endswith(".txt")
-    if table["format"] is None and plain:
+    if table["format"] is None and file_format(path) == "text":
         table["format"] = "text"
     return table

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from keras_bert_zoo.cli import options
-from keras_bert_zoo.cli.tasks.base import TaskCommand, number
-from keras_bert_zoo.data.choices import read_choices, read_choices_in_parts
+from keras_bert_zoo.cli.tasks.base import TaskCommand, file_format, number
 from keras_bert_zoo.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -74,17 +73,25 @@ class ChoiceCommand(TaskCommand):
         )
         group.add_argument("--encoding", default="utf-8", help="the files' encoding")
 
+    def format_of(self, path: str, *, labelled: bool) -> str | None:
+        """As its name says; standard input has JSON Lines, for plain text has no choices."""
+        return "jsonl" if path == "-" else file_format(path)
+
     def read(self, path: str, args: argparse.Namespace) -> ChoiceExamples:
         """Reads a table with the right choices."""
+        from keras_bert_zoo.data.choices import read_choices
+
         return read_choices(
             path, label=args.label, first_choice=args.first_choice, **_table_options(args)
         )
 
     def read_in_parts(self, source: Any, args: argparse.Namespace) -> Iterator[ChoiceExamples]:
         """Reads a table without the right choices."""
+        from keras_bert_zoo.data.choices import read_choices_in_parts
+
         table = _table_options(args)
-        if table["format"] is None and args.input == "-":
-            table["format"] = "jsonl"
+        if args.input == "-":
+            table["format"] = table["format"] or self.format_of("-", labelled=False)
         return read_choices_in_parts(
             source, label=None, replace_invalid=args.replace_invalid, **table
         )

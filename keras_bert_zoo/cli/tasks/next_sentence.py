@@ -51,7 +51,7 @@ class NextSentenceCommand(TextCommand):
         from keras_bert_zoo.data.documents import read_sentence_pairs
         from keras_bert_zoo.data.tables import read_table
 
-        if args.format is None and path.lower().removesuffix(".gz").endswith(".txt"):
+        if args.format is None and self.format_of(path, labelled=True) == "text":
             # Evaluation has no --seed: the same file then always makes the same pairs.
             seed = getattr(args, "seed", 0)
             return read_sentence_pairs(path, seed=seed, encoding=args.encoding)

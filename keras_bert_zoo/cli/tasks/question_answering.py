@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from keras_bert_zoo.cli import options
-from keras_bert_zoo.cli.tasks.base import TaskCommand, number
-from keras_bert_zoo.data.squad import QuestionExamples, read_squad
-from keras_bert_zoo.data.tables import TableFormat, read_table_in_parts
+from keras_bert_zoo.cli.tasks.base import TaskCommand, file_format, number
 from keras_bert_zoo.errors import ConfigError
 
 if TYPE_CHECKING:
+    from keras_bert_zoo.data.squad import QuestionExamples
+    from keras_bert_zoo.data.tables import TableFormat
     from keras_bert_zoo.tasks.question_answerer import QuestionAnswerer
 
 _AT_ONCE = 1024  # questions of a file that is read whole, for predict
@@ -100,18 +100,32 @@ class QuestionCommand(TaskCommand):
                 f"tokens, got {args.stride}"
             )
 
+    def format_of(self, path: str, *, labelled: bool) -> str | None:
+        """As its name says; plain text has no contexts."""
+        if path == "-" and self.reads_contexts:
+            return "jsonl"
+        form = file_format(path, {".json": "squad"})
+        return None if form == "text" and self.reads_contexts else form
+
     def read(self, path: str, args: argparse.Namespace) -> QuestionExamples:
         """Reads a file in SQuAD's form, with its answers."""
+        from keras_bert_zoo.data.squad import read_squad
+
         return read_squad(path, skip_misplaced=args.skip_misplaced)
 
     def read_to_measure(self, path: str, args: argparse.Namespace) -> QuestionExamples:
         """Reads a file in SQuAD's form; with --skip-misplaced all texts of answers are kept."""
+        from keras_bert_zoo.data.squad import read_squad
+
         return read_squad(path, skip_misplaced=args.skip_misplaced, scoring=True)
 
     def read_in_parts(self, source: Any, args: argparse.Namespace) -> Iterator[QuestionExamples]:
         """Reads questions and contexts from a table, or from a file in SQuAD's form."""
-        named = args.input.lower().removesuffix(".gz")
-        if args.format == "squad" or (args.format is None and named.endswith(".json")):
+        from keras_bert_zoo.data.squad import QuestionExamples, read_squad
+        from keras_bert_zoo.data.tables import read_table_in_parts
+
+        form = args.format or self.format_of(args.input, labelled=False)
+        if form == "squad":
             if args.input == "-":
                 raise ConfigError("expected a file for --format squad, got standard input")
             examples = read_squad(args.input, answers=False)
@@ -119,17 +133,12 @@ class QuestionCommand(TaskCommand):
                 yield examples[begin : begin + _AT_ONCE]
             return
         delimiter = "\t" if args.delimiter == "\\t" else args.delimiter
-        table_format: TableFormat | None = args.format
-        if table_format is None and not self.reads_contexts:
-            table_format = "text" if named == "-" or named.endswith(".txt") else None
-        elif table_format is None and args.input == "-":
-            table_format = "jsonl"
         for part in read_table_in_parts(
             source,
             text=args.question,
             text_pair=args.context if self.reads_contexts else None,
             label=None,
-            format=table_format,
+            format=cast("TableFormat | None", form),
             columns=args.columns,
             delimiter=delimiter,
             encoding=args.encoding,

@@ -7,11 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from keras_bert_zoo.cli import options
-from keras_bert_zoo.cli.tasks.base import number
+from keras_bert_zoo.cli.tasks.base import file_format, number
 from keras_bert_zoo.cli.tasks.text import TextCommand
-from keras_bert_zoo.data.labels import LabelMap
-from keras_bert_zoo.data.semeval import check_markers, read_semeval
-from keras_bert_zoo.data.tables import read_table, read_table_in_parts
 from keras_bert_zoo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -58,20 +55,30 @@ class RelationCommand(TextCommand):
     def check_options(self, args: argparse.Namespace) -> None:
         """Nothing contradicts anything."""
 
+    def format_of(self, path: str, *, labelled: bool) -> str | None:
+        """A .txt file with relations is SemEval's."""
+        return file_format(path, {".txt": "semeval"} if labelled else None)
+
     def read(self, path: str, args: argparse.Namespace) -> Examples:
         """Reads texts with marked entities and their relations."""
+        from keras_bert_zoo.data.semeval import check_markers, read_semeval
+        from keras_bert_zoo.data.tables import read_table
+
         table = _table(args)
-        if table["format"] == "semeval" or (table["format"] is None and _is_txt(path)):
+        if (table["format"] or self.format_of(path, labelled=True)) == "semeval":
             return read_semeval(path, encoding=args.encoding)
         return check_markers(read_table(path, label=args.label, **table))
 
     def read_in_parts(self, source: Any, args: argparse.Namespace) -> Iterator[Examples]:
         """Reads texts, whose entities should be marked but need not."""
+        from keras_bert_zoo.data.semeval import read_semeval
+        from keras_bert_zoo.data.tables import read_table_in_parts
+
         table = _table(args)
         if table["format"] == "semeval":
             yield read_semeval(source, labelled=False, encoding=args.encoding)
             return
-        if table["format"] is None and (args.input == "-" or _is_txt(args.input)):
+        if table["format"] is None and self.format_of(args.input, labelled=False) == "text":
             table["format"] = "text"
         yield from read_table_in_parts(
             source, label=None, replace_invalid=args.replace_invalid, **table
@@ -82,6 +89,8 @@ class RelationCommand(TextCommand):
         if args.keep_head and "id2label" not in config:
             raise ConfigError(f"--keep-head, but {args.preset} has no labels")
         if args.keep_head:
+            from keras_bert_zoo.data.labels import LabelMap
+
             self._labels = LabelMap.from_id2label(config["id2label"])
 
     def build(self, args: argparse.Namespace, **common: Any) -> Any:
@@ -134,7 +143,3 @@ def _table(args: argparse.Namespace) -> dict[str, Any]:
     if table["text_pair"] is not None:
         raise ConfigError("--text-pair does not apply to --task relations: one text has both")
     return table
-
-
-def _is_txt(path: str) -> bool:
-    return path.lower().removesuffix(".gz").endswith(".txt")

@@ -83,8 +83,7 @@ class TextCommand(TaskCommand):
         from keras_bert_zoo.data.tables import read_table_in_parts
 
         table = options.table_options(args)
-        plain = args.input == "-" or args.input.lower().removesuffix(".gz").endswith(".txt")
-        if table["format"] is None and plain:
+        if table["format"] is None and self.format_of(args.input, labelled=False) == "text":
             table["format"] = "text"
         return read_table_in_parts(
             source, label=None, replace_invalid=args.replace_invalid, **table

@@ -5,19 +5,23 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from keras_bert_zoo.cli import options
-from keras_bert_zoo.cli.tasks.base import TaskCommand, number
+from keras_bert_zoo.cli.tasks.base import TaskCommand, file_format, number
 from keras_bert_zoo.data.tags import MODEL_SCHEMES, SCHEMES, guess_scheme, split_tag
-from keras_bert_zoo.errors import ConfigError, DataError
+from keras_bert_zoo.errors import ConfigError, DataError, one_line
 
 # What reads data is imported where it is used: NumPy, behind it, would slow --help down.
 if TYPE_CHECKING:
     from keras_bert_zoo.data.examples import Examples
     from keras_bert_zoo.data.spans import EntityExamples
+    from keras_bert_zoo.data.tables import TableFormat
 
-_JSON = (".jsonl", ".ndjson", ".json")
+_FORMATS = {
+    **dict.fromkeys((".conll", ".conllu", ".bio", ".iob", ".iob2"), "conll"),
+    ".json": "json",
+}
 
 
 def make_command(name: str) -> TokenClassificationCommand:
@@ -29,6 +33,7 @@ class TokenClassificationCommand(TaskCommand):
     """The tagger of words."""
 
     unit: ClassVar[str] = "texts"
+    default_format: ClassVar[str | None] = "conll"
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -143,15 +148,19 @@ class TokenClassificationCommand(TaskCommand):
 
     # === Data ===
 
+    def format_of(self, path: str, *, labelled: bool) -> str | None:
+        """A file with entities is JSON or CoNLL; one without may be any."""
+        form = file_format(path, _FORMATS)
+        return form if not labelled or form in ("conll", "jsonl", "json") else None
+
     def read(self, path: str, args: argparse.Namespace) -> EntityExamples:
         """Reads texts with entities; what was taken from where is said once they are checked."""
         from keras_bert_zoo.data.conll import read_conll
         from keras_bert_zoo.data.entity_files import read_entities
 
-        name = path.lower().removesuffix(".gz")
-        json = name.endswith(_JSON) if args.format is None else args.format != "conll"
+        form = args.format or self.format_of(path, labelled=True) or self.default_format
         of_tags = {"scheme": args.tag_scheme, "join": args.join, "lenient": args.lenient}
-        if json:
+        if form != "conll":
             examples = read_entities(
                 path,
                 text=args.text,
@@ -184,7 +193,8 @@ class TokenClassificationCommand(TaskCommand):
         from keras_bert_zoo.data.conll import read_conll
         from keras_bert_zoo.data.tables import read_table_in_parts
 
-        if args.format == "conll":
+        form = args.format or self.format_of(args.input, labelled=False)
+        if form == "conll":
             # What the tags are does not matter: they are not compared.
             yield read_conll(
                 source,
@@ -194,15 +204,13 @@ class TokenClassificationCommand(TaskCommand):
                 tags=False,
             )
             return
-        format_ = args.format
-        plain = args.input == "-" or args.input.lower().removesuffix(".gz").endswith(".txt")
-        if format_ is None and plain:
-            format_ = "text"
         yield from read_table_in_parts(
             source,
             label=None,
             text=args.text,
-            format=format_,
+            format=None
+            if form == "json"
+            else cast("TableFormat | None", form),  # which is refused by the name
             encoding=args.encoding,
             replace_invalid=args.replace_invalid,
         )
@@ -265,7 +273,7 @@ class TokenClassificationCommand(TaskCommand):
     def _say_notes(self) -> None:
         """Says what was read, to standard error: standard output is for results."""
         for note in self._notes:
-            print(note, file=sys.stderr, flush=True)
+            print(one_line(note), file=sys.stderr, flush=True)
         self._notes.clear()
 
     def answer_rows(
