@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Fine-tune a pretrained model on a CSV, TSV or JSON Lines file. Labels are learned from the file.
 The output is a Hugging Face directory, which evaluate, predict and export take. With data held
-out (--dev or --dev-fraction) the weights of the best epoch are kept. Ctrl-C and SIGTERM keep
-them, too. The options by which the file is read are saved: evaluate and predict use them."""
+out (--dev or --dev-fraction) the weights of the best epoch are kept; Ctrl-C, SIGTERM and SIGHUP
+keep them, too. The options by which the file is read are saved: evaluate and predict use them."""
 
 EXAMPLES = """
   keras-bert-zoo train --preset minilm_l6_en_uncased --train train.csv --dev-fraction 0.1 \\

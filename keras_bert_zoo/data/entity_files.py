@@ -332,7 +332,8 @@ def _examples(
         where = f"{name}:{record.row}"
         own = []
         for span in record.spans:
-            entity = Entity(span.start, span.end, span.label)
+            label = span.label.strip() if isinstance(span.label, str) else span.label
+            entity = Entity(span.start, span.end, label)
             problem = entity_problem(entity, len(record.text))
             hint = ""
             if offsets != "utf16" and has_wide(record.text):

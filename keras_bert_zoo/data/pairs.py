@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from keras_bert_zoo.data.examples import Examples, clipped
-from keras_bert_zoo.data.fields import Field
+from keras_bert_zoo.data.fields import Field, list_in_text
 from keras_bert_zoo.data.tables import TableFormat, table_records
 from keras_bert_zoo.errors import ConfigError, DataError
 
@@ -161,7 +161,7 @@ def read_groups(
         path: the file's name, or a binary file object.
         texts: names of the columns (in JSON Lines: of the keys), a text of the group in each.
         negatives: str or None. The key (in a table: the column) of a list of further texts, hard
-            negatives; as many in each row.
+            negatives; as many in each row. A text that is no list is one negative.
         score: str or None. The column of the score of a pair.
         label: str or None. The column of a label; see `TextGroups`.
         format: as for `read_table`, like all that follows.
@@ -237,8 +237,12 @@ def read_groups(
 
 def _negatives(line: Field, column: str, value: Any) -> list[str]:
     if isinstance(value, str):  # of a table, as pandas writes a list
-        found = line.list_in(column, value)
-        value = value if found is None else found
+        found = list_in_text(value)
+        if found is None and value.strip()[:2] in ("['", '["') and value.strip().endswith("]"):
+            raise line.error(
+                f"expected {column!r} to be a list such as ['a', 'b'], got {clipped(value)!r}"
+            )
+        value = [value] if found is None else found
     if not isinstance(value, list) or not value or not all(isinstance(v, str) for v in value):
         shown = clipped(repr(value))
         raise line.error(f"expected {column!r} to be a list of one text or more, got {shown}")

@@ -159,6 +159,40 @@ def test_while_the_trained_model_is_saved(run, preset, data, tmp_path, monkeypat
     assert side["training"]["interrupted"] is False
 
 
+def test_while_thresholds_are_tuned(run, preset, data, tmp_path, monkeypatch):
+    """They are given up: what matters is that the weights are saved, soon."""
+    from keras_bert_zoo.tasks.text_classifier import TextClassifier
+
+    def tune(self, examples):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("the tuning went on")
+
+    monkeypatch.setattr(TextClassifier, "tune_thresholds", tune)
+    finished = run("train", *fast(preset, "--epochs", "1"), "--train", data / "several.jsonl",
+                   "--dev", data / "several.jsonl", "--task", "multi-label", "--tune-thresholds",
+                   "--output", tmp_path / "m")  # fmt: skip
+    assert finished.status == 143
+    assert finished.err.strip() == (
+        f"keras-bert-zoo: terminated; the trained weights are saved in {tmp_path / 'm'}"
+    )
+
+
+def test_an_interrupted_training_is_not_tuned(run, preset, data, tmp_path, monkeypatch):
+    from keras_bert_zoo.tasks.text_classifier import TextClassifier
+
+    def interrupt(self, batch, logs=None):
+        if batch == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(keras.callbacks.EarlyStopping, "on_train_batch_end", interrupt)
+    monkeypatch.setattr(TextClassifier, "tune_thresholds", lambda self, examples: 1 / 0)
+    finished = run("train", *fast(preset), "--train", data / "several.jsonl", "--dev",
+                   data / "several.jsonl", "--task", "multi-label", "--tune-thresholds",
+                   "--output", tmp_path / "m")  # fmt: skip
+    assert finished.status == 143, finished
+    assert (tmp_path / "m" / "keras_bert_zoo.json").exists()
+
+
 def test_predict_leaves_no_half_of_a_file(run, model, tmp_path, monkeypatch):
     from keras_bert_zoo.cli.tasks.text import TextCommand
 

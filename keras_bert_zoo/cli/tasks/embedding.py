@@ -42,7 +42,7 @@ class EmbeddingCommand(TaskCommand):
             metavar="NAMES",
             type=options.comma_separated,
             default=[],
-            help="columns of hard negatives, comma-separated; in JSON Lines a key of a list",
+            help="columns of hard negatives, comma-separated; or one column, or key, of a list",
         )
         group.add_argument(
             "--score", metavar="COLUMN", help="column of how alike the two texts of a pair are"
@@ -127,9 +127,10 @@ class EmbeddingCommand(TaskCommand):
             return read_groups(path, [args.text], label=args.label, **table)
         texts = [args.text, args.text_pair]
         lists: dict[str, Any] = {}
-        if args.negatives and ((table["format"] or self.format_of(path, labelled=True)) == "jsonl"):
-            if len(args.negatives) > 1:
-                raise ConfigError("in JSON Lines --negatives is one key, of a list of texts")
+        form = table["format"] or self.format_of(path, labelled=True)
+        if form == "jsonl" and len(args.negatives) > 1:
+            raise ConfigError("in JSON Lines --negatives is one key, of a list of texts")
+        if len(args.negatives) == 1:
             lists["negatives"] = args.negatives[0]
         else:
             texts += args.negatives
