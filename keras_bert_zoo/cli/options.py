@@ -226,6 +226,11 @@ def non_negative_float(text: str) -> float:
     return _number(text, float, lambda v: 0 <= v < float("inf"), "a number of at least 0")
 
 
+def finite_float(text: str) -> float:
+    """Reads a finite number."""
+    return _number(text, float, lambda v: abs(v) < float("inf"), "a number")
+
+
 def share(text: str) -> float:
     """Reads a number from 0 to 1."""
     return _number(text, float, lambda value: 0 <= value <= 1, "a number from 0 to 1")

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_bert_zoo.data.examples import Examples, clipped
 from keras_bert_zoo.data.fields import Field, list_in_text
-from keras_bert_zoo.data.tables import TableFormat, table_records
+from keras_bert_zoo.data.tables import TableFormat, _name_and_format, table_records
 from keras_bert_zoo.errors import ConfigError, DataError
 
 __all__ = ["TextGroups", "read_groups"]
@@ -161,7 +161,7 @@ def read_groups(
         path: the file's name, or a binary file object.
         texts: names of the columns (in JSON Lines: of the keys), a text of the group in each.
         negatives: str or None. The key (in a table: the column) of a list of further texts, hard
-            negatives; as many in each row. A text that is no list is one negative.
+            negatives; as many in each row. A cell of a table that is no list is one negative.
         score: str or None. The column of the score of a pair.
         label: str or None. The column of a label; see `TextGroups`.
         format: as for `read_table`, like all that follows.
@@ -200,12 +200,13 @@ def read_groups(
     labels: list[str] = []
     rows: list[int] = []
     width: int | None = None
+    is_table = _name_and_format(path, format)[1] != "jsonl"
     for row, values in records:
         line = Field(lines.name, row)
         group = [line.text(n, v) for n, v in zip(texts, values, strict=False)]
         rest = iter(values[len(texts) :])
         if negatives is not None:
-            group += _negatives(line, negatives, next(rest))
+            group += _negatives(line, negatives, next(rest), table=is_table)
             if width is None:
                 width = len(group)
                 found += [[] for _ in range(width - len(texts))]
@@ -235,8 +236,8 @@ def read_groups(
     )
 
 
-def _negatives(line: Field, column: str, value: Any) -> list[str]:
-    if isinstance(value, str):  # of a table, as pandas writes a list
+def _negatives(line: Field, column: str, value: Any, *, table: bool) -> list[str]:
+    if table:  # as pandas writes a list
         found = list_in_text(value)
         if found is None and value.strip()[:2] in ("['", '["') and value.strip().endswith("]"):
             raise line.error(

@@ -31,13 +31,19 @@ def refused(path, message, **options):
     return str(caught.value)
 
 
-@pytest.mark.parametrize("header", ["text," * 32_000 + "text", ",".join(map(str, range(50_000)))])
-def test_wide_headers(tmp_path, header):
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("text," * 32_000 + "text", "these repeat: 'text'"),
+        (",".join(map(str, range(50_000))), "expected a column 'text', found '0', '1', "),
+    ],
+)
+def test_wide_headers(tmp_path, header, said):
     """Both took minutes."""
     path = tmp_path / "a.csv"
     path.write_text(header + "\n")
-    message = refused(path, "a.csv:1: expected ")
-    assert "these repeat: 'text'" in message or "and 49,970 more" in message
+    message = refused(path, said)
+    assert message.endswith("these repeat: 'text'") or "'29', and 49,970 more" in message
     path.write_text(f"text,label,{header.replace('text', '')}\na,x{',' * header.count(',')},\n")
     assert read_table(path).texts == ["a"]
 

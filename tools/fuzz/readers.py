@@ -312,6 +312,11 @@ ENTITIES = (
     '{"text": "Ada in Paris", "entities": [{"start": 0, "end": 3, "label": "PER"}]}\n'
     '{"text": "天气", "entities": [[0, 2, "X"]]}\n'
 )
+ENTITY_LIST = "[\n" + ENTITIES.strip().replace("\n", ",\n") + "\n]\n"
+TOKENS = (
+    '{"tokens": ["Zo\xeb", "in", "Paris"], "ner_tags": ["B-PER", "O", "B-LOC"]}\n'
+    '{"tokens": ["a"], "ner_tags": ["O"]}\n'
+)
 DOCUMENTS = "One sentence.\nAnother one.\n\n天气。\nA third.\nA fourth.\n"
 JSON_LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS)
 
@@ -408,6 +413,31 @@ _DATA = [
         "entities",
         written(data__jsonl=ENTITIES),
         lambda folder: read_entities(folder / "data.jsonl"),
+    ),
+    Reader(
+        "entities_json",
+        written(data__json=ENTITY_LIST),
+        lambda folder: read_entities(folder / "data.json"),
+    ),
+    Reader(
+        "entities_utf16",
+        written(data__json=ENTITY_LIST.encode("utf-16")),
+        lambda folder: read_entities(folder / "data.json", encoding="utf-16"),
+    ),
+    Reader(
+        "entities_gz",
+        lambda folder: (folder / "data.json.gz").write_bytes(gzip.compress(ENTITY_LIST.encode())),
+        lambda folder: read_entities(folder / "data.json.gz"),
+    ),
+    Reader(
+        "tokens",
+        written(data__jsonl=TOKENS.encode("latin-1")),
+        lambda folder: read_entities(folder / "data.jsonl", encoding="latin-1"),
+    ),
+    Reader(
+        "tsv_utf16",
+        written(data__tsv="text\tlabel\n天气\t['a', 'b']\nb\tset()\n".encode("utf-16")),
+        lambda folder: read_table(folder / "data.tsv", label_kind="multi", encoding="utf-16"),
     ),
     Reader(
         "squad",

@@ -53,7 +53,7 @@ class TranslationCommand(TaskCommand):
         )
         parser.add_argument(
             "--length-penalty",
-            type=float,
+            type=options.finite_float,
             metavar="POWER",
             help="of the number of tokens, by which log-probabilities are divided; default: as "
             "saved, 1 for a new decoder",
