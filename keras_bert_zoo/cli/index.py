@@ -179,12 +179,13 @@ def read_documents(args: argparse.Namespace) -> Examples:
         DataError: with file and line.
         ConfigError: an option does not go with the format.
     """
+    from keras_bert_zoo.cli.tasks.base import file_format
     from keras_bert_zoo.data.examples import Examples
     from keras_bert_zoo.data.squad import read_contexts
     from keras_bert_zoo.data.tables import read_table
 
-    name = args.documents.lower().removesuffix(".gz")
-    if args.format == "squad" or (args.format is None and name.endswith(".json")):
+    form = args.format or file_format(args.documents, {".json": "squad"})
+    if form == "squad":
         unused = ("text", "columns", "delimiter", "encoding")
         given = [f"--{option}" for option in unused if getattr(args, option) is not None]
         if given:
@@ -195,7 +196,7 @@ def read_documents(args: argparse.Namespace) -> Examples:
         documents = Examples(read_contexts(args.documents), path=args.documents)
     else:
         table = {n: value for n, value in options.table_options(args).items() if value is not None}
-        if args.format is None and name.endswith(".txt"):
+        if form == "text":
             table["format"] = "text"
         documents = read_table(args.documents, label=None, **table)
     if not any(text.strip() for text in documents.texts):

@@ -32,18 +32,21 @@ def refused(path, message, **options):
 
 
 @pytest.mark.parametrize(
-    ("header", "said"),
+    ("header", "said", "listed"),
     [
-        ("text," * 32_000 + "text", "these repeat: 'text'"),
-        (",".join(map(str, range(50_000))), "expected a column 'text', found '0', '1', "),
+        ("text," * 32_000 + "text", "expected each column name once", "these repeat: 'text'"),
+        (
+            ",".join(map(str, range(50_000))),
+            "expected a column 'text', found '0', '1', ",
+            "'29', and 49,970 more",
+        ),
     ],
 )
-def test_wide_headers(tmp_path, header, said):
+def test_wide_headers(tmp_path, header, said, listed):
     """Both took minutes."""
     path = tmp_path / "a.csv"
     path.write_text(header + "\n")
-    message = refused(path, said)
-    assert message.endswith("these repeat: 'text'") or "'29', and 49,970 more" in message
+    assert listed in refused(path, said)
     path.write_text(f"text,label,{header.replace('text', '')}\na,x{',' * header.count(',')},\n")
     assert read_table(path).texts == ["a"]
 

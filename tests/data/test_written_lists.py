@@ -136,3 +136,13 @@ def test_a_hash_that_begins_a_sentence(tmp_path):
 
 def test_numbers_of_numpy_are_as_they_were():
     assert numbers([np.float32(0.5), "1.5"], "Scores", Examples(["a", "b"])).tolist() == [0.5, 1.5]
+
+
+def test_outer_spaces_of_labels_are_dropped_and_the_rest_is_kept(tmp_path):
+    """Control characters are the label's own; where it is shown, they are escaped."""
+    for kind, expected in (("single", ["a\x1b[1mb"]), ("multi", [["a\x1b[1mb", "c"]])):
+        cell = " a\x1b[1mb " + " , c" * (kind == "multi")
+        assert labels(tmp_path, cell, kind=kind) == expected
+    with pytest.raises(DataError) as caught:
+        LabelMap(("a", "b")).to_ids(Examples(["t"], None, ["a\x1b[1mb"]))
+    assert str(caught.value).isprintable()
