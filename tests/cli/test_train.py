@@ -284,7 +284,7 @@ def test_a_read_only_place_is_told_before_training(refused, preset, data, tmp_pa
     def refuse(*args, **kwargs):
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr("tempfile.mkdtemp", refuse)
+    monkeypatch.setattr("keras_bert_zoo.directories.replacing.make_hidden", refuse)
     line = refused(
         "train", *fast(preset), "--train", data / "train.csv", "--output", tmp_path / "m"
     )
