@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_bert_zoo.training.probe import probe_head
 from tests.tasks.every_task import TRAINED, eagerly, make
 
 
@@ -63,14 +64,27 @@ def compare(name, counts=(2, 3), **options):
         several = run(name, replicas, **options)
         assert several.keys() == one.keys()
         check_equal(one, several, f"{name} {options} on {replicas} replicas")
+    return one
+
+
+def summed():
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum")
+
+
+def probe_losses(replicas):
+    with strategy(replicas).scope():
+        head = keras.layers.Dense(2, kernel_initializer="zeros")
+        features = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32)
+        return probe_head(head, features, np.arange(7) % 2, summed(), epochs=2)
 
 
 def compare_classifiers():
-    """Two replicas: op by op with a sum for a loss, and in a graph as users run it."""
+    """Two replicas, op by op and in a graph as users run it; and heads with a sum for a loss."""
     with eagerly():
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum")
-        compare("classification", [2], loss=loss, probe_epochs=2)
-        one = run("classification", 1, measure=False)
+        one = compare("classification", [2])
+        losses = probe_losses(2)
+        np.testing.assert_allclose(losses, probe_losses(1), rtol=1e-5)
+        np.testing.assert_allclose(losses[0], 7 * np.log(2), rtol=1e-5)
     check_equal(one, run("classification", 2, measure=False), "classification in a graph")
 
 
@@ -87,6 +101,7 @@ def main(names):
             print(f"{name}: {time.process_time() - begin:.1f} s", file=sys.stderr, flush=True)
         if "classification" in names:
             compare("classification", probe_epochs=2)
+            compare("classification", loss=summed(), probe_epochs=2)
             compare("classification", validation_split=0.4, shuffle=False)
     print("equal")
 
