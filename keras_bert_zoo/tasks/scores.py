@@ -19,7 +19,7 @@ from typing import Any
 
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.notices import warn_once
-from keras_bert_zoo.schema import NULL, OBJECT, TEXT, Schema, check, read_object
+from keras_bert_zoo.schema import NULL, TEXT, Schema, check, read_object
 
 _logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ def saved_activation(
     known = REGRESSOR_ACTIVATIONS if count == 1 else CLASSIFIER_ACTIVATIONS
     usual = "softmax"
     if count == 1:
-        usual = "linear" if raw.get("problem_type") == "regression" else "sigmoid"
+        usual = "linear" if said.get("problem_type") == "regression" else "sigmoid"
     if named is None:
         return usual
     if not named.startswith("torch."):
@@ -108,16 +108,14 @@ def saved_activation(
     return found
 
 
-def saved_keys(
-    activation: str, raw: Mapping[str, Any], *, count: int, ignore: Collection[str] = ()
-) -> dict[str, Any]:
+def saved_keys(activation: str, raw: Mapping[str, Any], *, count: int) -> dict[str, Any]:
     """The keys of a config.json by which an activation is found again.
 
     Args:
         activation: str.
-        raw: what the model's config.json said, {} of a new model; `problem_type` counts.
+        raw: what was read of the model's config.json, without ignored keys; {} of a new model.
+            `problem_type` counts.
         count: int. Labels.
-        ignore: keys of `raw` that were not read.
 
     Returns:
         dict: the keys as they were, with the activation where they would be read as another one.
@@ -127,7 +125,7 @@ def saved_keys(
     >>> saved_keys("linear", {}, count=1)
     {'sentence_transformers': {'activation_fn': 'torch.nn.modules.linear.Identity'}}
     """
-    kept = {key: raw[key] for key in (NESTED_KEY, OLD_KEY) if key in raw and key not in ignore}
+    kept = {key: raw[key] for key in (NESTED_KEY, OLD_KEY) if key in raw}
     said = kept | {"problem_type": raw.get("problem_type")}
     if saved_activation("", said, count=count) != activation:
         name = next(theirs for theirs, ours in _ACTIVATIONS.items() if ours == activation)
@@ -146,8 +144,7 @@ def _named(directory: Path | None, raw: Mapping[str, Any]) -> tuple[str, str | N
         return str(directory / SENTENCE_FILE), whole["activation_fn"]
     path = str(directory / "config.json")
     nested = raw.get(NESTED_KEY)
-    check({NESTED_KEY: nested}, {NESTED_KEY: OBJECT | NULL}, path)
-    if nested is not None and "activation_fn" in nested:
+    if isinstance(nested, Mapping) and "activation_fn" in nested:
         check(nested, _SCHEMA, f"{path}, {NESTED_KEY}")
         return path, nested["activation_fn"]
     old = raw.get(OLD_KEY)

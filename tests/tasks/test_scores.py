@@ -65,6 +65,13 @@ def test_which_activation(name):
             assert saved_activation("", said, count=count) == activation
 
 
+def test_ignored_keys_are_not_read():
+    said = {"problem_type": "regression", "sentence_transformers": {"activation_fn": IDENTITY}}
+    assert saved_activation("", said, count=1, ignore=["problem_type"]) == "linear"
+    assert saved_activation("", said, count=1, ignore=["sentence_transformers"]) == "linear"
+    assert saved_activation("", said, count=1, ignore=list(said)) == "sigmoid"
+
+
 @pytest.mark.parametrize("name", SAID)
 def test_the_keys_are_kept(name):
     said, *expected = SAID[name]
