@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_bert_zoo.checkpoints.google_config import to_google_config
 from keras_bert_zoo.checkpoints.google_names import HEADS, NameTable, find_family
 from keras_bert_zoo.checkpoints.google_tf1 import open_google, read_google_config
 from keras_bert_zoo.checkpoints.google_writer import write_google_checkpoint
@@ -495,6 +496,16 @@ def test_refuses_values_of_a_wrong_kind(folder, change, message):
         config = read_config(ASSETS / "google_bert") | change
         with pytest.raises(ConfigError, match=next(iter(change))):
             write_google_checkpoint(folder, config, {})
+
+
+def test_null_is_an_unset_key(folder):
+    plain = read_config(folder)
+    path = folder / "bert_config.json"
+    nulls = dict.fromkeys(("directionality", "pooler_type", "is_decoder", "pooler_fc_size"))
+    path.write_text(json.dumps(json.loads(path.read_text()) | nulls))
+    assert read_config(folder) == plain
+    config = plain | nulls | {"position_embedding_type": None}
+    assert to_google_config(config, "bert") == to_google_config(plain, "bert")
 
 
 def test_configs_must_be_there_and_single(folder):
