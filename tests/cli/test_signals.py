@@ -177,7 +177,7 @@ def test_while_thresholds_are_tuned(run, preset, data, tmp_path, monkeypatch):
     )
 
 
-@pytest.mark.slow  # the one above has the same path
+@pytest.mark.slow  # a second training of the same kind
 def test_an_interrupted_training_is_not_tuned(run, preset, data, tmp_path, monkeypatch):
     from keras_bert_zoo.tasks.text_classifier import TextClassifier
 
