@@ -26,6 +26,7 @@ _logger = logging.getLogger(__name__)
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
+_ID = re.compile(r"[+-]?[0-9]{1,18}")
 _BOOLEANS = {"true": True, "false": False}
 _DIGITS = 1000
 _LISTED = 20  # more names than this say nothing more to a reader
@@ -128,10 +129,12 @@ class LabelMap:
         Raises:
             ConfigError: the ids are no integers of at least 0, or a name occurs twice.
         """
-        try:
-            by_id = {int(key): str(name) for key, name in id2label.items()}
-        except ValueError:
-            raise ConfigError(f"expected the keys of id2label to be integers: {id2label}") from None
+        if not all(_ID.fullmatch(str(key)) for key in id2label if not isinstance(key, int)):
+            raise ConfigError(
+                "expected the keys of id2label to be integers, got "
+                f"{clipped(str([*id2label][:_LISTED]))}"
+            )
+        by_id = {int(key): str(name) for key, name in id2label.items()}
         if len(by_id) != len(id2label) or any(index < 0 for index in by_id):
             raise ConfigError(
                 f"expected different ids of at least 0 in id2label, got {clipped(str([*id2label]))}"
@@ -416,7 +419,12 @@ def _is_integer(name: str) -> bool:
 
 
 def _as_name(value: object) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    try:
+        return str(value)
+    except ValueError:  # an integer of more than 4,300 digits
+        return f"<{type(value).__name__} of too many digits>"
 
 
 def _matrix(values: Sequence[Any], width: int) -> np.ndarray | None:

@@ -294,3 +294,8 @@ SPAN = {"start": 0, "end": 1, "labels": ["X"]}
 )  # fmt: skip
 def test_refused(tmp_path, content, options, message):
     assert refused(tmp_path, content, **options).startswith(message)
+
+
+def test_a_path_with_a_nul():
+    with pytest.raises(DataError, match="cannot read: embedded null"):
+        read_entities("a\0b.json")

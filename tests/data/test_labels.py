@@ -275,3 +275,35 @@ def test_several_labels_that_are_none(values, message):
 def test_single_labels_that_are_none(names, values, message):
     with pytest.raises(DataError, match=re.escape(message)):
         targets(names, values)
+
+
+def test_many_labels():
+    names = tuple(f"label {index}" for index in range(30_000))
+    with pytest.raises(ConfigError, match="these repeat: 'label 0', 'label 1', .* and 29980 more"):
+        LabelMap(names + names)
+    with pytest.raises(DataError, match="and 29980 more; it knows") as caught:
+        LabelMap(names).to_ids(labelled(*(name.upper() * 50 for name in names)))
+    assert len(str(caught.value)) < 20_000
+
+
+def test_hints_are_for_names_of_usual_length():
+    with pytest.raises(DataError, match="did you mean 'blue'"):
+        LabelMap(("blue", "red")).to_ids(labelled("bleu"))
+
+
+def test_numbers_of_many_digits_are_names():
+    """int() takes 4,300 digits."""
+    long = "1" * 5000
+    assert LabelMap.learn(labelled(long, "2")).names == (long, "2")
+    labels = LabelMap((long, "2"))
+    assert (labels.id_of(long), labels.id_of(2), labels.id_of("3" * 5000)) == (0, 1, None)
+    assert labels.id_of(10**5000) is None
+    with pytest.raises(DataError, match="labels that the model does not know"):
+        labels.targets([10**5000], labelled("x"), multi_label=False)
+
+
+@pytest.mark.parametrize("key", ["1" * 5000, "1_0", "a", "1.0", ""])
+def test_keys_of_id2label(key):
+    with pytest.raises(ConfigError, match="expected the keys of id2label to be integers") as caught:
+        LabelMap.from_id2label({"0": "a", key: "b"})
+    assert len(str(caught.value)) < 300
