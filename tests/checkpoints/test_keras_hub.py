@@ -17,9 +17,11 @@ from keras_bert_zoo.checkpoints import keras_hub_names as tables
 from keras_bert_zoo.checkpoints.keras_hub import open_keras_hub, read_keras_hub_config
 from keras_bert_zoo.checkpoints.keras_hub_handles import fetch_keras_hub_preset
 from keras_bert_zoo.checkpoints.keras_hub_names import FAMILIES
+from keras_bert_zoo.checkpoints.keras_hub_options import backbone_options, find_family
 from keras_bert_zoo.checkpoints.keras_hub_tokenizers import materialise_tokenizer
 from keras_bert_zoo.checkpoints.keras_hub_writer import write_keras_hub_preset
 from keras_bert_zoo.checkpoints.tensors import detect_format, open_checkpoint, read_config
+from keras_bert_zoo.encoders.registry import encoder_class
 from keras_bert_zoo.errors import CheckpointError, ConfigError
 
 SIZES = {
@@ -664,6 +666,17 @@ def test_refuses_to_write_what_keras_hub_does_not_compute(presets, tmp_path, nam
         write_keras_hub_preset(tmp_path / "out", config | change, tensors)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_other_names_of_keys_and_null_are_converted():
+    config = {
+        "model_type": "distilbert", "vocab_size": 61, "hidden_size": 16, "num_attention_heads": 4,
+        "num_hidden_layers": 2, "hidden_dim": 24, "is_decoder": None, "add_cross_attention": None,
+    }  # fmt: skip
+    own = encoder_class("distilbert").config_class.with_own_names(config)
+    options = backbone_options(find_family(own), None, own, approximate_gelu=False)
+    sizes = ("hidden_dim", "num_heads", "num_layers", "intermediate_dim")
+    assert [options[size] for size in sizes] == [16, 4, 2, 24]
 
 
 def test_approximate_gelu_has_to_be_asked_for(presets, tmp_path):
