@@ -142,7 +142,8 @@ def tables(day: Day) -> None:
         if words[0] == "predict":
             words += ["--output", str(day.output / "answers.jsonl")]
         said_next = day.cli(*words)
-        print(f"    {shlex.join(words[:1])}: {said_next.strip().splitlines()[0]}")
+        first = next(iter(said_next.strip().splitlines()), "no output")  # `predict` writes a file
+        print(f"    {words[0]}: {first}")
     answers = (day.output / "answers.jsonl").read_text("utf8").splitlines()
     day.expect("answers", len(answers), len(test))
     right = sum(json.loads(a)["label"] == c for a, c in zip(answers, test.category, strict=True))
