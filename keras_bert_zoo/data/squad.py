@@ -445,16 +445,15 @@ def _read(name: str) -> bytes:
             while size <= LIMIT_BYTES and (part := file.read(_PIECE_BYTES)):
                 parts.append(part)
                 size += len(part)
-            data = b"".join(parts)
     except (*READ_ERRORS, ValueError) as error:
         if isinstance(error, DataError):
             raise
         raise unreadable(error, name) from None
-    if len(data) > LIMIT_BYTES:
+    if size > LIMIT_BYTES:
         raise DataError(
             f"{name}: the text is longer than {LIMIT_BYTES:,} bytes; cut the file into several"
         )
-    return data.removeprefix(b"\xef\xbb\xbf")
+    return b"".join(parts).removeprefix(b"\xef\xbb\xbf")
 
 
 def _parsed(data: bytes, name: str) -> dict[str, Any]:
