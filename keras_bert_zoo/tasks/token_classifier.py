@@ -358,7 +358,7 @@ class TokenClassifier(Task):
     def _output_kind(self) -> Outputs:
         kind: OutputKind = "other" if self.nested or self.crf is not None else "tokens"
         accuracy = None if self.nested else TagAccuracy
-        return Outputs(kind, type(self).__name__, len(self._tags), accuracy)
+        return Outputs(kind, type(self).__name__, len(self._tags), accuracy=accuracy)
 
     def _default_loss(self) -> keras.losses.Loss:
         return self.decoder.loss()

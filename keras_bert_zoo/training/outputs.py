@@ -44,18 +44,18 @@ class Outputs:
             none; "other": what only the task's own losses take.
         task: str. The task's name, for messages.
         count: int. C of labels.
-        scores: makes of a number's logits the scores that targets are compared with; None: they are
-            the scores.
         accuracy: makes the metric that "accuracy" means, by the name it gets; None: there is none.
         losses: name -> the task's own losses.
+        scores: makes of a number's logits the scores that targets are compared with; None: they are
+            the scores.
     """
 
     kind: OutputKind
     task: str
     count: int = 0
-    scores: Callable[[Any], Any] | None = None
     accuracy: Callable[[str], keras.metrics.Metric] | None = None
     losses: Mapping[str, Callable[[], keras.losses.Loss]] = field(default_factory=dict)
+    scores: Callable[[Any], Any] | None = None
 
 
 # Keras' losses that a task of a kind takes; "*": they are made of logits by `from_logits`.
