@@ -233,7 +233,8 @@ def test_held_out_data_is_measured_by_its_kind(tiny, data, measure):
     task = tiny()
     logs = {"val_loss": 1.0}
     x, y, _ = task._validation_parts(data)
-    for callback in task._dev_callbacks(x, y, 4):
+    groups = task._with_scores(task._examples(x), y)
+    for callback in task._dev_callbacks(groups, None, 4):
         callback.on_epoch_end(0, logs)
     assert task._monitor() == (measure, "min" if measure == "val_loss" else "max")
     assert np.isfinite(logs[measure])
