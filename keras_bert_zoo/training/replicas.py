@@ -167,6 +167,8 @@ class ReplicaLoss(keras.losses.Loss):
             scalar.
         """
         value = self.loss(y_true, y_pred, sample_weight)
+        if sample_weight is not None and self.loss.reduction != "sum":
+            return value  # weights make rows of a scalar, too, which Keras takes the mean of
         if self._is_mean is None:
             dtype = self.loss.dtype
             # Only the rank is asked for, once: what computes it is not part of the step.
