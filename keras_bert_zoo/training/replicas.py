@@ -204,7 +204,8 @@ def _shared_loss(
     own = _kept((y, y_pred, weight), real)
     rows = replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(tf.cast(real, tf.float32)))
     if unit:
-        loss = model.compute_loss(x, *own, training)
+        # Of no rows Keras gives no scalar, where it knows that there are none.
+        loss = tf.reduce_sum(model.compute_loss(x, *own, training))
         count = tf.cast(tf.shape(own[0])[0], tf.float32)
         if unit == "tokens":
             count = tf.reduce_sum(tf.cast(own[0] != NO_LABEL, tf.float32))
