@@ -7,30 +7,30 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from keras_bert_zoo.adaptation.lora import add_lora, merge_lora
+    from keras_bert_zoo.adaptation.resize import extend_positions
+    from keras_bert_zoo.adaptation.vocabulary import extend_vocabulary
     from keras_bert_zoo.config import EncoderConfig
     from keras_bert_zoo.encoders.encoder import Encoder
-    from keras_bert_zoo.encoders.lora import add_lora, merge_lora
-    from keras_bert_zoo.encoders.resize import extend_positions
     from keras_bert_zoo.errors import BertZooError
-    from keras_bert_zoo.heads.model import HeadedModel
     from keras_bert_zoo.presets.catalog import list_presets
     from keras_bert_zoo.presets.convert import convert_checkpoint
-    from keras_bert_zoo.presets.vocabulary import extend_vocabulary
+    from keras_bert_zoo.presets.headed_model import HeadedModel
+    from keras_bert_zoo.tasks.embedding.text_embedder import TextEmbedder
     from keras_bert_zoo.tasks.masked_lm import MaskedLM
     from keras_bert_zoo.tasks.multiple_choice import MultipleChoice
     from keras_bert_zoo.tasks.next_sentence import NextSentence
-    from keras_bert_zoo.tasks.open_domain import OpenDomainQuestionAnswerer
-    from keras_bert_zoo.tasks.question_answerer import QuestionAnswerer
+    from keras_bert_zoo.tasks.open_domain.question_answerer import OpenDomainQuestionAnswerer
+    from keras_bert_zoo.tasks.question_answering.question_answerer import QuestionAnswerer
     from keras_bert_zoo.tasks.relation_classifier import RelationClassifier
     from keras_bert_zoo.tasks.text_classifier import TextClassifier
-    from keras_bert_zoo.tasks.text_embedder import TextEmbedder
     from keras_bert_zoo.tasks.text_regressor import TextRegressor
-    from keras_bert_zoo.tasks.token_classifier import TokenClassifier
-    from keras_bert_zoo.tasks.translator import Translator
-    from keras_bert_zoo.text.byte_bpe import ByteBpeTokenizer
-    from keras_bert_zoo.text.sentencepiece import SentencePieceTokenizer
+    from keras_bert_zoo.tasks.token_classification.token_classifier import TokenClassifier
+    from keras_bert_zoo.tasks.translation.translator import Translator
+    from keras_bert_zoo.text.byte_bpe.tokenizer import ByteBpeTokenizer
+    from keras_bert_zoo.text.sentencepiece.tokenizer import SentencePieceTokenizer
     from keras_bert_zoo.text.tokenizer import Tokenizer
-    from keras_bert_zoo.text.wordpiece import WordPieceTokenizer
+    from keras_bert_zoo.text.wordpiece.tokenizer import WordPieceTokenizer
 
 __version__ = "0.1.0"
 
@@ -67,30 +67,30 @@ __all__ = [
 # in the block above.
 _MODULES = {
     "BertZooError": "keras_bert_zoo.errors",
-    "ByteBpeTokenizer": "keras_bert_zoo.text.byte_bpe",
+    "ByteBpeTokenizer": "keras_bert_zoo.text.byte_bpe.tokenizer",
     "Encoder": "keras_bert_zoo.encoders.encoder",
     "EncoderConfig": "keras_bert_zoo.config",
-    "HeadedModel": "keras_bert_zoo.heads.model",
+    "HeadedModel": "keras_bert_zoo.presets.headed_model",
     "MaskedLM": "keras_bert_zoo.tasks.masked_lm",
     "MultipleChoice": "keras_bert_zoo.tasks.multiple_choice",
     "NextSentence": "keras_bert_zoo.tasks.next_sentence",
-    "OpenDomainQuestionAnswerer": "keras_bert_zoo.tasks.open_domain",
-    "QuestionAnswerer": "keras_bert_zoo.tasks.question_answerer",
+    "OpenDomainQuestionAnswerer": "keras_bert_zoo.tasks.open_domain.question_answerer",
+    "QuestionAnswerer": "keras_bert_zoo.tasks.question_answering.question_answerer",
     "RelationClassifier": "keras_bert_zoo.tasks.relation_classifier",
-    "SentencePieceTokenizer": "keras_bert_zoo.text.sentencepiece",
+    "SentencePieceTokenizer": "keras_bert_zoo.text.sentencepiece.tokenizer",
     "TextClassifier": "keras_bert_zoo.tasks.text_classifier",
-    "TextEmbedder": "keras_bert_zoo.tasks.text_embedder",
+    "TextEmbedder": "keras_bert_zoo.tasks.embedding.text_embedder",
     "TextRegressor": "keras_bert_zoo.tasks.text_regressor",
-    "TokenClassifier": "keras_bert_zoo.tasks.token_classifier",
+    "TokenClassifier": "keras_bert_zoo.tasks.token_classification.token_classifier",
     "Tokenizer": "keras_bert_zoo.text.tokenizer",
-    "Translator": "keras_bert_zoo.tasks.translator",
-    "WordPieceTokenizer": "keras_bert_zoo.text.wordpiece",
-    "add_lora": "keras_bert_zoo.encoders.lora",
+    "Translator": "keras_bert_zoo.tasks.translation.translator",
+    "WordPieceTokenizer": "keras_bert_zoo.text.wordpiece.tokenizer",
+    "add_lora": "keras_bert_zoo.adaptation.lora",
     "convert_checkpoint": "keras_bert_zoo.presets.convert",
-    "extend_positions": "keras_bert_zoo.encoders.resize",
-    "extend_vocabulary": "keras_bert_zoo.presets.vocabulary",
+    "extend_positions": "keras_bert_zoo.adaptation.resize",
+    "extend_vocabulary": "keras_bert_zoo.adaptation.vocabulary",
     "list_presets": "keras_bert_zoo.presets.catalog",
-    "merge_lora": "keras_bert_zoo.encoders.lora",
+    "merge_lora": "keras_bert_zoo.adaptation.lora",
 }
 
 

@@ -43,7 +43,7 @@ def modules() -> list[Path]:
 
 
 def part_of(module: str) -> str:
-    """keras_bert_zoo.text.wordpiece -> text."""
+    """keras_bert_zoo.text.wordpiece.tokenizer -> text."""
     return module.split(".")[1]
 
 
@@ -101,7 +101,7 @@ def test_imports_go_one_way(path):
 
 def test_the_check_sees_imports():
     source = """
-import keras_bert_zoo.text.wordpiece
+import keras_bert_zoo.text.wordpiece.tokenizer
 from keras_bert_zoo import Encoder, __version__, errors
 from keras_bert_zoo.heads import classifier
 try:

@@ -43,7 +43,7 @@ from check_tokenizer import (
 )
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from keras_bert_zoo.text.byte_bpe import ByteBpeTokenizer
+from keras_bert_zoo.text.byte_bpe.tokenizer import ByteBpeTokenizer
 from keras_bert_zoo.text.special_tokens import AddedToken
 
 ROBERTA = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")

@@ -36,8 +36,8 @@ import tokenizers
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors
 
 from keras_bert_zoo.errors import ConfigError
-from keras_bert_zoo.text import sentencepiece_model
-from keras_bert_zoo.text.sentencepiece import SentencePieceTokenizer
+from keras_bert_zoo.text.sentencepiece import model as sentencepiece_model
+from keras_bert_zoo.text.sentencepiece.tokenizer import SentencePieceTokenizer
 
 CLASSES = {
     "albert": ("AlbertTokenizer", "spiece.model"),

@@ -1,11 +1,11 @@
-"""Write keras_bert_zoo/text/byte_bpe_rules.json, the per-character rules of byte-level BPE.
+"""Write keras_bert_zoo/text/unicode/byte_bpe_rules.json, the per-character rules of byte-level BPE.
 
 The rules must not follow the Unicode version of whichever Python, RE2 or ICU runs, so they are read
 off Hugging Face's `tokenizers`: which code points its byte-level pre-tokenizer takes for letters,
 numbers and spaces. (NFC's tables are in character_tables.json.)
 
 Example:
-    python tools/make_byte_bpe_tables.py --output keras_bert_zoo/text/byte_bpe_rules.json
+    python tools/make_byte_bpe_tables.py --output keras_bert_zoo/text/unicode/byte_bpe_rules.json
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Write keras_bert_zoo/text/character_tables.json: what `tokenizers` does with each character.
+"""Write text/unicode/character_tables.json: what `tokenizers` does with each character.
 
 Hugging Face's fast tokenizers bring Unicode data of their own, each library another version. So the
 tables are not made from Python's data but by asking `tokenizers` about every code point: how it
@@ -24,7 +24,13 @@ import numpy as np
 import tokenizers
 from tokenizers import normalizers
 
-TARGET = pathlib.Path(__file__).parents[1] / "keras_bert_zoo" / "text" / "character_tables.json"
+TARGET = (
+    pathlib.Path(__file__).parents[1]
+    / "keras_bert_zoo"
+    / "text"
+    / "unicode"
+    / "character_tables.json"
+)
 ACUTE = "\u0301"  # Extend, 2 bytes
 GRAVE = "\u0300"
 ZWJ = "\u200d"

@@ -1,10 +1,10 @@
-"""Write tests/text/assets/wordpiece_goldens.json: what Hugging Face `tokenizers` answers.
+"""Write tests/text/wordpiece/assets/wordpiece_goldens.json: what Hugging Face `tokenizers` answers.
 
 A small vocabulary, texts that are hard in every way we know of, and for each setting the ids
 and character offsets, so that the tests have a witness that no installed package can change.
 
 Example:
-    python tools/make_tokenizer_goldens.py --output tests/text/assets/wordpiece_goldens.json
+    python tools/make_tokenizer_goldens.py --output tests/text/wordpiece/assets/wordpiece_goldens.json
 """
 
 from __future__ import annotations

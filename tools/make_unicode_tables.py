@@ -1,11 +1,11 @@
-"""Write keras_bert_zoo/text/unicode_rules.json, the per-character rules of BERT's tokenizer.
+"""Write keras_bert_zoo/text/unicode/unicode_rules.json, the per-character rules of BERT's tokenizer.
 
 The rules must not follow the Unicode version of whichever Python runs, so they are read off
 Hugging Face's `tokenizers` (what it does to each code point) and off TensorFlow Text's WordPiece
 op (at which code points it splits by itself). Both are asked about every code point.
 
 Example:
-    python tools/make_unicode_tables.py --output keras_bert_zoo/text/unicode_rules.json
+    python tools/make_unicode_tables.py --output keras_bert_zoo/text/unicode/unicode_rules.json
 
 With another version of TensorFlow Text, whose op may know another Unicode version, run it with
 `--merge`: code points that any asked version splits at are kept in `op_may_split`, those that all

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_bert_zoo.checkpoints.arrays import aligned_empty
-from keras_bert_zoo.checkpoints.tensors import TensorSource
+from keras_bert_zoo.checkpoints.source import TensorSource
 
 # More do not help: the memory is what limits, not the processor.
 _MOST_THREADS = 4

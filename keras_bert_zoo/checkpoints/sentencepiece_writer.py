@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from keras_bert_zoo.errors import ConfigError
-from keras_bert_zoo.text.sentencepiece import SentencePieceTokenizer
-from keras_bert_zoo.text.sentencepiece_model import CONTROL, NORMAL, UNKNOWN, USER_DEFINED
+from keras_bert_zoo.text.sentencepiece.model import CONTROL, NORMAL, UNKNOWN, USER_DEFINED
+from keras_bert_zoo.text.sentencepiece.tokenizer import SentencePieceTokenizer
 
 _VARINT, _BYTES, _FIXED32 = 0, 2, 5
 _UNIGRAM = 1

@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from keras_bert_zoo.checkpoints.raw_files import RawFile, RawTensor, RawTensorSource
-from keras_bert_zoo.checkpoints.tensors import list_some, read_json
+from keras_bert_zoo.checkpoints.raw import RawFile, RawTensor, RawTensorSource
+from keras_bert_zoo.checkpoints.source import list_some, read_json
 from keras_bert_zoo.errors import CheckpointError, ConfigError
 from keras_bert_zoo.schema import leads_round
 

@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     from keras_bert_zoo.cli.error_page import error_page
     from keras_bert_zoo.cli.output import written_file
     from keras_bert_zoo.cli.saved_task import load_saved_task, saved_command
-    from keras_bert_zoo.training.metrics import format_report
+    from keras_bert_zoo.metrics.classification import format_report
 
     command = saved_command(args.model)
     with named_flags(args):

@@ -125,10 +125,10 @@ def run(args: argparse.Namespace) -> int:
 
     tf = start_tensorflow(verbose=args.verbose)
 
-    from keras_bert_zoo.tasks.open_domain import OpenDomainQuestionAnswerer
-    from keras_bert_zoo.tasks.open_domain_model import check_search
-    from keras_bert_zoo.tasks.question_answerer import QuestionAnswerer
-    from keras_bert_zoo.tasks.text_embedder import TextEmbedder
+    from keras_bert_zoo.tasks.embedding.text_embedder import TextEmbedder
+    from keras_bert_zoo.tasks.open_domain.model import check_search
+    from keras_bert_zoo.tasks.open_domain.question_answerer import OpenDomainQuestionAnswerer
+    from keras_bert_zoo.tasks.question_answering.question_answerer import QuestionAnswerer
 
     search = {
         "top_passages": args.top_passages,

@@ -28,7 +28,7 @@ def saved_command(directory: str) -> TaskCommand:
         ConfigError: its config.json cannot be read.
     """
     # Late, for the sake of --help: they import NumPy.
-    from keras_bert_zoo.checkpoints.tensors import read_config
+    from keras_bert_zoo.checkpoints.source import read_config
     from keras_bert_zoo.tasks.files import saved_task_name
 
     path = find_directory(directory)

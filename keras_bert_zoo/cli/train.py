@@ -217,7 +217,7 @@ def _check_options(args: argparse.Namespace) -> None:
 
 def _check_preset(args: argparse.Namespace, command: TaskCommand) -> None:
     """Checks the preset's config, and the options that hang on it."""
-    from keras_bert_zoo.checkpoints.tensors import read_config
+    from keras_bert_zoo.checkpoints.source import read_config
     from keras_bert_zoo.config import EncoderConfig
     from keras_bert_zoo.presets.io import find_preset
 

@@ -205,7 +205,7 @@ class Encoder(keras.Model):
         Raises:
             CheckpointError: it cannot be written, or is there and not to be replaced.
         """
-        from keras_bert_zoo.encoders.lora import merged_lora
+        from keras_bert_zoo.adaptation.lora import merged_lora
         from keras_bert_zoo.presets.headed import save_headed
 
         # Models with heads take such names: Keras' ModelCheckpoint gives no others.

@@ -89,7 +89,7 @@ class Dense(keras.layers.Layer):
         """Adds a low-rank update to the kernel: `kernel + alpha / rank * lora_a @ lora_b`.
 
         `lora_a` (input width, rank) starts from a He-uniform draw and `lora_b` (rank, units) from
-        zeros, so that nothing changes before training. See `encoders.lora` for whole encoders.
+        zeros, so that nothing changes before training. See `adaptation.lora` for whole encoders.
 
         Args:
             rank: int.

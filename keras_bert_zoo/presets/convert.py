@@ -18,8 +18,8 @@ import keras
 import numpy as np
 
 from keras_bert_zoo.checkpoints.names import FamilyNames, names_of
-from keras_bert_zoo.checkpoints.safetensors_files import LazyTensor, write_safetensors
-from keras_bert_zoo.checkpoints.tensors import (
+from keras_bert_zoo.checkpoints.safetensors import LazyTensor, write_safetensors
+from keras_bert_zoo.checkpoints.source import (
     FLOAT_DTYPES,
     TensorInfo,
     TensorSource,
@@ -32,8 +32,8 @@ from keras_bert_zoo.directories.replacing import replace_directory
 from keras_bert_zoo.encoders.encoder import Encoder
 from keras_bert_zoo.errors import BertZooError, CheckpointError, ConfigError
 from keras_bert_zoo.files import SIDE_FILE, write_json
-from keras_bert_zoo.heads.model import HeadedModel
 from keras_bert_zoo.presets.headed import architectures_of, save_headed
+from keras_bert_zoo.presets.headed_model import HeadedModel
 from keras_bert_zoo.presets.io import (
     LABEL_KEYS,
     find_pooler,
@@ -45,7 +45,7 @@ from keras_bert_zoo.presets.io import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from keras_bert_zoo.text.sentencepiece import SentencePieceTokenizer
+    from keras_bert_zoo.text.sentencepiece.tokenizer import SentencePieceTokenizer
     from keras_bert_zoo.text.tokenizer import Tokenizer
 
 _logger = logging.getLogger(__name__)
@@ -290,7 +290,7 @@ def _bare(
 
 
 def _keras_hub_pools(config: Mapping[str, Any]) -> bool:
-    from keras_bert_zoo.checkpoints.keras_hub_options import find_family
+    from keras_bert_zoo.checkpoints.keras_hub.options import find_family
 
     return find_family(config).pooler is not None
 
@@ -337,7 +337,7 @@ def _make_model_file(
     Raises:
         ConfigError: no such file says what the tokenizer does.
     """
-    from keras_bert_zoo.text.sentencepiece import SentencePieceTokenizer
+    from keras_bert_zoo.text.sentencepiece.tokenizer import SentencePieceTokenizer
 
     if not isinstance(tokenizer, SentencePieceTokenizer) or files is None:
         return ""
@@ -370,7 +370,7 @@ def _word_options(tokenizer: SentencePieceTokenizer) -> dict[str, bool]:
 
 def _say_how_to_read_pieces(aside: Path, tokenizer: Tokenizer | None) -> None:
     """Writes ALBERT's options beside its model file: Google's own code has them in its flags."""
-    from keras_bert_zoo.text.sentencepiece import SentencePieceTokenizer
+    from keras_bert_zoo.text.sentencepiece.tokenizer import SentencePieceTokenizer
 
     if isinstance(tokenizer, SentencePieceTokenizer) and any(aside.glob("*.model")):
         options = {"tokenizer_class": "AlbertTokenizer"} | _word_options(tokenizer)
@@ -441,7 +441,7 @@ def _write_google(
     files: Path | None,
     ignored: Iterable[str],
 ) -> None:
-    from keras_bert_zoo.checkpoints.google_writer import write_google_checkpoint
+    from keras_bert_zoo.checkpoints.google.writer import write_google_checkpoint
 
     vocabulary = None
     if files is not None:
@@ -457,7 +457,7 @@ def _write_keras_hub(
     files: Path | None,
     approximate_gelu: bool,
 ) -> None:
-    from keras_bert_zoo.checkpoints.keras_hub_writer import write_keras_hub_preset
+    from keras_bert_zoo.checkpoints.keras_hub.writer import write_keras_hub_preset
 
     write_keras_hub_preset(aside, config, tensors, files, approximate_gelu=approximate_gelu)
 

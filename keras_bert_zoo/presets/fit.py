@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_bert_zoo.checkpoints.huggingface import assign_tensors
-from keras_bert_zoo.checkpoints.tensors import TensorInfo, TensorSource
+from keras_bert_zoo.checkpoints.assign import assign_tensors
+from keras_bert_zoo.checkpoints.source import TensorInfo, TensorSource
 from keras_bert_zoo.config import EncoderConfig
 from keras_bert_zoo.heads.kinds import HEADS
 

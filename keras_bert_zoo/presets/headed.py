@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_bert_zoo.checkpoints.huggingface import assign_tensors, write_tensors
+from keras_bert_zoo.checkpoints.assign import assign_tensors, write_tensors
 from keras_bert_zoo.checkpoints.names import FamilyNames, names_of
-from keras_bert_zoo.checkpoints.tensors import TensorSource, open_checkpoint, read_config
+from keras_bert_zoo.checkpoints.source import TensorSource, open_checkpoint, read_config
 from keras_bert_zoo.config import EncoderConfig, is_integer
 from keras_bert_zoo.data.labels import LabelMap
 from keras_bert_zoo.directories.replacing import find_directory, replace_directory

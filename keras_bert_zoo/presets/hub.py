@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_bert_zoo.checkpoints.tensors import one_line
+from keras_bert_zoo.checkpoints.source import one_line
 from keras_bert_zoo.errors import CheckpointError, ConfigError
 from keras_bert_zoo.files import GOOGLE_CONFIGS, SENTENCEPIECE_FILES
 

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keras_bert_zoo.checkpoints import keras_hub_handles
+from keras_bert_zoo.checkpoints.keras_hub import handles as keras_hub_handles
 from keras_bert_zoo.config import EncoderConfig
 from keras_bert_zoo.directories.replacing import find_directory
 from keras_bert_zoo.errors import BertZooError, CheckpointError
@@ -22,7 +22,7 @@ from keras_bert_zoo.presets.catalog import Preset, list_presets
 
 if TYPE_CHECKING:
     from keras_bert_zoo.checkpoints.names import FamilyNames
-    from keras_bert_zoo.checkpoints.tensors import TensorSource
+    from keras_bert_zoo.checkpoints.source import TensorSource
     from keras_bert_zoo.encoders.encoder import Encoder
     from keras_bert_zoo.text.tokenizer import Tokenizer
 
@@ -146,8 +146,8 @@ def load_tokenizer(preset: str | os.PathLike[str]) -> Tokenizer:
         CheckpointError: there is no such preset.
         ConfigError: a kind of tokenizer or an option that is not supported.
     """
-    from keras_bert_zoo.checkpoints import keras_hub_tokenizers
-    from keras_bert_zoo.checkpoints.tensors import CONFIG_FILE, is_keras_hub_config, read_json
+    from keras_bert_zoo.checkpoints.keras_hub import tokenizers as keras_hub_tokenizers
+    from keras_bert_zoo.checkpoints.source import CONFIG_FILE, is_keras_hub_config, read_json
     from keras_bert_zoo.text.registry import load_tokenizer_directory
 
     directory = find_preset(preset, weights=False)
@@ -200,9 +200,9 @@ def load_encoder(
         ConfigError: the config asks for something unsupported.
         CheckpointError: the preset is not there, or its tensors do not fit the model.
     """
-    from keras_bert_zoo.checkpoints.huggingface import assign_tensors
+    from keras_bert_zoo.checkpoints.assign import assign_tensors
     from keras_bert_zoo.checkpoints.names import names_of
-    from keras_bert_zoo.checkpoints.tensors import open_checkpoint, read_config
+    from keras_bert_zoo.checkpoints.source import open_checkpoint, read_config
     from keras_bert_zoo.encoders.encoder import check_dtype
     from keras_bert_zoo.encoders.registry import build_encoder
     from keras_bert_zoo.layers.initializers import untouched_weights

@@ -17,14 +17,14 @@ from keras_bert_zoo.encoders.encoder import INPUT_NAMES, Encoder, encoder_inputs
 from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.heads.kinds import make_head
 from keras_bert_zoo.heads.masked_lm import MaskedLMHead
+from keras_bert_zoo.metrics.language_model import MaskedAccuracy, MaskedLMReport, token_scores
 from keras_bert_zoo.tasks.answering import Context, largest_difference
-from keras_bert_zoo.tasks.entities import begins_word, word_flags
 from keras_bert_zoo.tasks.inputs import as_examples
 from keras_bert_zoo.tasks.task import Task
+from keras_bert_zoo.tasks.token_classification.entities import begins_word, word_flags
 from keras_bert_zoo.text import ragged_ops
 from keras_bert_zoo.text.offsets import cut
 from keras_bert_zoo.text.tokenizer import Tokenizer
-from keras_bert_zoo.training.lm_metrics import MaskedAccuracy, MaskedLMReport, token_scores
 from keras_bert_zoo.training.outputs import Outputs
 
 _TOKENIZED_AT_ONCE = 1024  # texts; bounds the memory that padding takes while tokenizing

@@ -18,11 +18,11 @@ from keras_bert_zoo.errors import CheckpointError, ConfigError, DataError
 from keras_bert_zoo.files import SIDE_FILE
 from keras_bert_zoo.heads.classifier import ClassificationHead
 from keras_bert_zoo.heads.kinds import make_head
+from keras_bert_zoo.metrics.choices import ChoiceReport, choice_report
 from keras_bert_zoo.presets.io import find_preset
 from keras_bert_zoo.tasks.answering import Context, largest_difference
 from keras_bert_zoo.tasks.task import Task
 from keras_bert_zoo.text.tokenizer import Tokenizer
-from keras_bert_zoo.training.choice_metrics import ChoiceReport, choice_report
 from keras_bert_zoo.training.outputs import Outputs
 
 

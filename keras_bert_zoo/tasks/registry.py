@@ -6,7 +6,7 @@ import importlib
 import os
 from typing import Any
 
-from keras_bert_zoo.checkpoints.tensors import read_config
+from keras_bert_zoo.checkpoints.source import read_config
 from keras_bert_zoo.directories.replacing import find_directory
 from keras_bert_zoo.errors import CheckpointError
 from keras_bert_zoo.tasks.files import saved_task_name
@@ -16,15 +16,18 @@ from keras_bert_zoo.tasks.task import Task
 TASKS = {
     "classification": ("text_classifier", "TextClassifier"),
     "regression": ("text_regressor", "TextRegressor"),
-    "token-classification": ("token_classifier", "TokenClassifier"),
-    "embedding": ("text_embedder", "TextEmbedder"),
-    "question-answering": ("question_answerer", "QuestionAnswerer"),
+    "token-classification": ("token_classification.token_classifier", "TokenClassifier"),
+    "embedding": ("embedding.text_embedder", "TextEmbedder"),
+    "question-answering": ("question_answering.question_answerer", "QuestionAnswerer"),
     "multiple-choice": ("multiple_choice", "MultipleChoice"),
     "relations": ("relation_classifier", "RelationClassifier"),
     "masked-lm": ("masked_lm", "MaskedLM"),
     "next-sentence": ("next_sentence", "NextSentence"),
-    "translation": ("translator", "Translator"),
-    "open-domain-question-answering": ("open_domain", "OpenDomainQuestionAnswerer"),
+    "translation": ("translation.translator", "Translator"),
+    "open-domain-question-answering": (
+        "open_domain.question_answerer",
+        "OpenDomainQuestionAnswerer",
+    ),
 }
 
 

@@ -10,23 +10,23 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_bert_zoo.checkpoints.tensors import read_config
+from keras_bert_zoo.adaptation.vocabulary import extend_vocabulary
+from keras_bert_zoo.checkpoints.source import read_config
 from keras_bert_zoo.data.examples import Examples
 from keras_bert_zoo.data.labels import LabelMap
 from keras_bert_zoo.data.semeval import MARKERS, check_markers
 from keras_bert_zoo.encoders.encoder import Encoder
 from keras_bert_zoo.errors import CheckpointError, ConfigError, DataError
 from keras_bert_zoo.heads.relation import RelationHead, find_entities
+from keras_bert_zoo.metrics.relations import RelationReport, relation_report
 from keras_bert_zoo.presets.io import find_preset, load_encoder, load_tokenizer
-from keras_bert_zoo.presets.vocabulary import extend_vocabulary
-from keras_bert_zoo.tasks.answer_spans import character_offsets
 from keras_bert_zoo.tasks.answering import Context
 from keras_bert_zoo.tasks.files import check_saved_length, read_side_file
 from keras_bert_zoo.tasks.inputs import as_examples
 from keras_bert_zoo.tasks.own_weights import load_own_weights
+from keras_bert_zoo.tasks.question_answering.spans import character_offsets
 from keras_bert_zoo.tasks.text_classifier import TextClassifier, checked_labels
 from keras_bert_zoo.text.tokenizer import Tokenizer
-from keras_bert_zoo.training.relation_metrics import RelationReport, relation_report
 
 
 class RelationClassifier(TextClassifier):

@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Self
 
 import keras
 
+from keras_bert_zoo.adaptation.lora import merged_lora
 from keras_bert_zoo.directories.replacing import find_directory
 from keras_bert_zoo.encoders.encoder import Encoder
-from keras_bert_zoo.encoders.lora import merged_lora
 from keras_bert_zoo.errors import CheckpointError
 from keras_bert_zoo.presets.headed import load_headed, save_headed
 from keras_bert_zoo.presets.io import find_preset, load_tokenizer

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_bert_zoo.checkpoints.tensors import read_config
+from keras_bert_zoo.checkpoints.source import read_config
 from keras_bert_zoo.config import is_regression
 from keras_bert_zoo.data.columns import form_of, listed
 from keras_bert_zoo.data.examples import Examples
@@ -21,6 +21,13 @@ from keras_bert_zoo.errors import CheckpointError, ConfigError, DataError
 from keras_bert_zoo.files import SIDE_FILE
 from keras_bert_zoo.heads.classifier import ClassificationHead
 from keras_bert_zoo.heads.kinds import make_head
+from keras_bert_zoo.metrics.classification import (
+    ClassificationReport,
+    MultiLabelReport,
+    classification_report,
+    multi_label_report,
+)
+from keras_bert_zoo.metrics.thresholds import check_thresholds, tune_thresholds
 from keras_bert_zoo.presets.io import find_preset
 from keras_bert_zoo.tasks.answering import largest_difference
 from keras_bert_zoo.tasks.batches import is_batched
@@ -36,14 +43,7 @@ from keras_bert_zoo.tasks.task import Task
 from keras_bert_zoo.text.tokenizer import Tokenizer
 from keras_bert_zoo.training.arguments import class_weights
 from keras_bert_zoo.training.keras_metrics import resolve_metrics
-from keras_bert_zoo.training.metrics import (
-    ClassificationReport,
-    MultiLabelReport,
-    classification_report,
-    multi_label_report,
-)
 from keras_bert_zoo.training.outputs import OneHotLoss, OutputKind, Outputs
-from keras_bert_zoo.training.thresholds import check_thresholds, tune_thresholds
 
 MULTI_LABEL = "multi_label_classification"
 SINGLE_LABEL = "single_label_classification"
@@ -366,7 +366,7 @@ class TextClassifier(Task):
         """Sets `threshold` to one a label, of the best F1 on data that was not trained on.
 
         They are saved and exported with the model. Measure it on other data than these: for
-        these the thresholds were chosen. See `training.thresholds.tune_thresholds` for how rare
+        these the thresholds were chosen. See `metrics.thresholds.tune_thresholds` for how rare
         labels are kept from following chance.
 
         Args:

@@ -10,12 +10,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_bert_zoo.checkpoints.tensors import read_config
+from keras_bert_zoo.checkpoints.source import read_config
 from keras_bert_zoo.config import is_regression
 from keras_bert_zoo.data.columns import form_of, listed, numbers
 from keras_bert_zoo.data.examples import Examples
 from keras_bert_zoo.encoders.encoder import Encoder
 from keras_bert_zoo.errors import CheckpointError, ConfigError, DataError
+from keras_bert_zoo.metrics.classification import RegressionReport, regression_report
 from keras_bert_zoo.presets.io import find_preset
 from keras_bert_zoo.tasks.batches import is_batched
 from keras_bert_zoo.tasks.scores import (
@@ -26,7 +27,6 @@ from keras_bert_zoo.tasks.scores import (
 from keras_bert_zoo.tasks.task import Task
 from keras_bert_zoo.text.tokenizer import Tokenizer
 from keras_bert_zoo.training.keras_metrics import resolve_metrics
-from keras_bert_zoo.training.metrics import RegressionReport, regression_report
 from keras_bert_zoo.training.outputs import Outputs, resolve_loss
 
 

@@ -15,9 +15,9 @@ from keras_bert_zoo.text.tokenizer import Tokenizer
 
 # Kind -> the class that reads a directory of it, imported when there is one.
 _CLASSES = {
-    "WordPiece": "keras_bert_zoo.text.wordpiece:WordPieceTokenizer",
-    "byte-level BPE": "keras_bert_zoo.text.byte_bpe:ByteBpeTokenizer",
-    "SentencePiece": "keras_bert_zoo.text.sentencepiece:SentencePieceTokenizer",
+    "WordPiece": "keras_bert_zoo.text.wordpiece.tokenizer:WordPieceTokenizer",
+    "byte-level BPE": "keras_bert_zoo.text.byte_bpe.tokenizer:ByteBpeTokenizer",
+    "SentencePiece": "keras_bert_zoo.text.sentencepiece.tokenizer:SentencePieceTokenizer",
 }
 _SUPPORTED = (
     "tokenizer.json (WordPiece, byte-level BPE or Unigram); vocab.txt (WordPiece); vocab.json with "

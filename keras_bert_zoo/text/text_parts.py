@@ -16,8 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_bert_zoo.text import offsets, ragged_ops
-from keras_bert_zoo.text.characters import tables
 from keras_bert_zoo.text.special_tokens import WHITESPACE
+from keras_bert_zoo.text.unicode.characters import tables
 
 _PLANE = 0x10000
 _SPACE = 0x20

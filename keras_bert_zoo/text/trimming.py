@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.text.tokenizer import Tokenizer
-from keras_bert_zoo.text.wordpiece import WordPieceTokenizer
+from keras_bert_zoo.text.wordpiece.tokenizer import WordPieceTokenizer
 
 _AT_ONCE = 4096  # texts
 

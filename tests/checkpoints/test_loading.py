@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from keras_bert_zoo.checkpoints.arrays import aligned_empty, aligned_zeros, copy_array
 from keras_bert_zoo.checkpoints.loading import load_value, load_values
-from keras_bert_zoo.checkpoints.safetensors_files import write_safetensors
-from keras_bert_zoo.checkpoints.tensors import TensorInfo, TensorSource, open_checkpoint
+from keras_bert_zoo.checkpoints.safetensors import write_safetensors
+from keras_bert_zoo.checkpoints.source import TensorInfo, TensorSource, open_checkpoint
 from keras_bert_zoo.errors import CheckpointError
 
 

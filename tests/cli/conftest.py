@@ -99,7 +99,7 @@ def preset(tmp_path_factory) -> Path:
     from keras_bert_zoo.config import EncoderConfig
     from keras_bert_zoo.encoders.registry import build_encoder
     from keras_bert_zoo.tasks.text_classifier import TextClassifier
-    from keras_bert_zoo.text.wordpiece import WordPieceTokenizer
+    from keras_bert_zoo.text.wordpiece.tokenizer import WordPieceTokenizer
 
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
     keras.utils.set_random_seed(1)

@@ -10,7 +10,7 @@ from keras_bert_zoo.cli.error_page import error_page
 from keras_bert_zoo.cli.main import command_parser
 from keras_bert_zoo.cli.messages import json_text, with_flags
 from keras_bert_zoo.errors import CheckpointError, DataError
-from keras_bert_zoo.training.metrics import classification_report, format_report
+from keras_bert_zoo.metrics.classification import classification_report, format_report
 
 EVIL = "\x1b]0;title\x07\x1b[2J\x9b31m\u202eabc\r"
 SHOWN = "\\x1b]0;title\\x07\\x1b[2J\\x9b31m\\u202eabc\\r"

@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 
 import keras_bert_zoo as kbz
-from keras_bert_zoo.encoders.lora import add_lora, lora_layers, merge_lora, merged_lora
+from keras_bert_zoo.adaptation.lora import add_lora, lora_layers, merge_lora, merged_lora
+from keras_bert_zoo.adaptation.resize import extend_positions, extend_token_table
 from keras_bert_zoo.encoders.registry import build_encoder
-from keras_bert_zoo.encoders.resize import extend_positions, extend_token_table
 from keras_bert_zoo.errors import ConfigError
 from tests.helpers import ASSETS, random_inputs
 

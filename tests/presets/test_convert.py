@@ -9,12 +9,12 @@ from safetensors.numpy import load_file, save_file
 
 import keras_bert_zoo as kbz
 from keras_bert_zoo.checkpoints.sentencepiece_writer import model_bytes
-from keras_bert_zoo.checkpoints.tensors import open_checkpoint, read_config
+from keras_bert_zoo.checkpoints.source import open_checkpoint, read_config
 from keras_bert_zoo.errors import CheckpointError, ConfigError
 from keras_bert_zoo.presets import convert
 from keras_bert_zoo.presets.convert import convert_checkpoint
-from keras_bert_zoo.text.sentencepiece import SentencePieceTokenizer
-from keras_bert_zoo.text.sentencepiece_model import parse_model
+from keras_bert_zoo.text.sentencepiece.model import parse_model
+from keras_bert_zoo.text.sentencepiece.tokenizer import SentencePieceTokenizer
 from keras_bert_zoo.text.special_tokens import AddedToken
 from tests.helpers import ASSETS
 

@@ -15,8 +15,8 @@ from keras_bert_zoo.data.squad import Answer, QuestionExamples
 from keras_bert_zoo.encoders.registry import build_encoder
 from keras_bert_zoo.heads.decoder import TransformerDecoder
 from keras_bert_zoo.heads.kinds import make_head
-from keras_bert_zoo.tasks.entities import make_tags
-from keras_bert_zoo.text.wordpiece import WordPieceTokenizer
+from keras_bert_zoo.tasks.token_classification.entities import make_tags
+from keras_bert_zoo.text.wordpiece.tokenizer import WordPieceTokenizer
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 MARKERS = ["<e1>", "</e1>", "<e2>", "</e2>"]

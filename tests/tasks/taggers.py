@@ -6,7 +6,7 @@ import numpy as np
 import keras_bert_zoo as kbz
 from keras_bert_zoo.encoders.bert import BertEncoder
 from keras_bert_zoo.export.verify import hostile_rows
-from keras_bert_zoo.tasks.entities import make_tags
+from keras_bert_zoo.tasks.token_classification.entities import make_tags
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 VOCABULARY = [

@@ -15,7 +15,7 @@ from keras_bert_zoo import notices
 from keras_bert_zoo.errors import CheckpointError, ConfigError
 from keras_bert_zoo.files import SIDE_FILE
 from keras_bert_zoo.tasks.files import SIDE_SCHEMA, check_saved_length, read_side_file
-from keras_bert_zoo.tasks.open_domain_files import DOCUMENTS_FILE, read_documents, write_documents
+from keras_bert_zoo.tasks.open_domain.files import DOCUMENTS_FILE, read_documents, write_documents
 from keras_bert_zoo.tasks.own_weights import OWN_WEIGHTS_FILE, load_own_weights
 from tests.helpers import ASSETS
 

@@ -12,7 +12,7 @@ from keras_bert_zoo.data.examples import Examples
 from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.export.verify import compare_answers, hostile_rows
 from keras_bert_zoo.files import SIDE_FILE
-from keras_bert_zoo.training.thresholds import tune_thresholds
+from keras_bert_zoo.metrics.thresholds import tune_thresholds
 from tests.helpers import ASSETS
 
 TINY = ASSETS / "bert_gelu"

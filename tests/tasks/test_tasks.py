@@ -381,7 +381,7 @@ def test_a_full_disk_leaves_the_earlier_save_whole(tmp_path, monkeypatch):
     def full(*arguments, **options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("keras_bert_zoo.checkpoints.huggingface.write_safetensors", full)
+    monkeypatch.setattr("keras_bert_zoo.checkpoints.assign.write_safetensors", full)
     with pytest.raises(CheckpointError, match=r"Cannot write .*No space left on device"):
         task.save(tmp_path / "saved")
     assert (tmp_path / "saved" / "model.safetensors").read_bytes() == before

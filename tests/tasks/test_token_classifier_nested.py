@@ -18,10 +18,10 @@ from keras_bert_zoo.encoders.bert import BertEncoder
 from keras_bert_zoo.errors import CheckpointError, ConfigError, DataError
 from keras_bert_zoo.heads.global_pointer import GlobalPointerHead, span_loss, span_scores
 from keras_bert_zoo.layers.token_layout import TokenLayout
-from keras_bert_zoo.tasks import nested_entities
-from keras_bert_zoo.tasks.entities import decided_tokens
-from keras_bert_zoo.tasks.nested_entities import candidate_spans, decided_spans
 from keras_bert_zoo.tasks.registry import load_task
+from keras_bert_zoo.tasks.token_classification import nested_entities
+from keras_bert_zoo.tasks.token_classification.entities import decided_tokens
+from keras_bert_zoo.tasks.token_classification.nested_entities import candidate_spans, decided_spans
 from tests.cli.conftest import fast
 from tests.cli.conftest import refused as refused
 from tests.cli.conftest import run as run

@@ -4,13 +4,15 @@ import json
 import os
 
 import pytest
+from tests.text.test_wordpiece_files import VOCABULARY, lines, write
 
 from keras_bert_zoo import files
 from keras_bert_zoo.errors import ConfigError
-from keras_bert_zoo.text import byte_bpe_files, sentencepiece_model, tokenizer_files
-from keras_bert_zoo.text import wordpiece_files as wordpiece
+from keras_bert_zoo.text import tokenizer_files
+from keras_bert_zoo.text.byte_bpe import files as byte_bpe_files
 from keras_bert_zoo.text.registry import load_tokenizer_directory
-from tests.text.test_wordpiece_files import VOCABULARY, lines, write
+from keras_bert_zoo.text.sentencepiece import model as sentencepiece_model
+from keras_bert_zoo.text.wordpiece import files as wordpiece
 
 READERS = {
     "vocab.txt": wordpiece.read_vocabulary,

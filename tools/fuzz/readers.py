@@ -13,17 +13,16 @@ from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
+from tests.text.test_sentencepiece_files import make_directory
 
-from keras_bert_zoo.checkpoints import (
-    google_tf1,
-    keras_h5,
-    keras_hub,
-    keras_hub_config,
-    keras_hub_tokenizers,
-    pytorch_bin,
-    safetensors_files,
-)
-from keras_bert_zoo.checkpoints.tensors import TensorSource, open_checkpoint, read_config
+from keras_bert_zoo.checkpoints import safetensors as safetensors_files
+from keras_bert_zoo.checkpoints import transformers_h5 as keras_h5
+from keras_bert_zoo.checkpoints.google import tf1 as google_tf1
+from keras_bert_zoo.checkpoints.keras_hub import config as keras_hub_config
+from keras_bert_zoo.checkpoints.keras_hub import reader as keras_hub
+from keras_bert_zoo.checkpoints.keras_hub import tokenizers as keras_hub_tokenizers
+from keras_bert_zoo.checkpoints.pytorch import bin as pytorch_bin
+from keras_bert_zoo.checkpoints.source import TensorSource, open_checkpoint, read_config
 from keras_bert_zoo.cli import options, train
 from keras_bert_zoo.config import EncoderConfig
 from keras_bert_zoo.data.choices import read_choices
@@ -36,15 +35,16 @@ from keras_bert_zoo.data.semeval import read_semeval
 from keras_bert_zoo.data.squad import read_contexts, read_squad
 from keras_bert_zoo.data.tables import read_table, read_table_in_parts
 from keras_bert_zoo.presets.headed import architectures_of
-from keras_bert_zoo.tasks.embedding_files import read_modules
+from keras_bert_zoo.tasks.embedding.files import read_modules
 from keras_bert_zoo.tasks.files import read_side_file, saved_task_name
-from keras_bert_zoo.tasks.open_domain_files import read_documents, write_documents
+from keras_bert_zoo.tasks.open_domain.files import read_documents, write_documents
+from keras_bert_zoo.tasks.open_domain.passages import Passages
 from keras_bert_zoo.tasks.own_weights import load_own_weights
-from keras_bert_zoo.tasks.passages import Passages
-from keras_bert_zoo.tasks.translator_files import _configs, _generation_options
-from keras_bert_zoo.text import byte_bpe_files, sentencepiece_files, wordpiece_files
+from keras_bert_zoo.tasks.translation.files import _configs, _generation_options
+from keras_bert_zoo.text.byte_bpe import files as byte_bpe_files
 from keras_bert_zoo.text.registry import load_tokenizer_directory, tokenizer_kind
-from tests.text.test_sentencepiece_files import make_directory
+from keras_bert_zoo.text.sentencepiece import files as sentencepiece_files
+from keras_bert_zoo.text.wordpiece import files as wordpiece_files
 
 ASSETS = Path(__file__).resolve().parents[2] / "tests" / "assets"
 
@@ -175,7 +175,7 @@ def read_tokenizer(folder: Path) -> None:
 
 
 def make_byte_bpe(folder: Path) -> None:
-    from keras_bert_zoo.text.byte_bpe_model import byte_by_character
+    from keras_bert_zoo.text.byte_bpe.model import byte_by_character
 
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     merges = [("a", "b"), ("ab", "c"), ("Ġ", "a"), ("'", "l")]

@@ -17,7 +17,7 @@ import keras
 import keras_bert_zoo as kbz
 from keras_bert_zoo.data.conll import read_conll
 from keras_bert_zoo.encoders.registry import build_encoder
-from keras_bert_zoo.training.metrics import format_report
+from keras_bert_zoo.metrics.classification import format_report
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("data", type=Path)

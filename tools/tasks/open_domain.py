@@ -78,7 +78,7 @@ def figures(reader: str, data: Path, output: Path, retriever: str, dtype: str, e
 
 def recall(model: str, data: Path) -> None:
     from keras_bert_zoo.data.squad import read_squad
-    from keras_bert_zoo.tasks.open_domain_measuring import found_passages
+    from keras_bert_zoo.tasks.open_domain.measuring import found_passages
     from keras_bert_zoo.tasks.registry import load_task
 
     examples = read_squad(data / "xquad" / "xquad.en.json.gz")

@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_bert_zoo import Tokenizer, WordPieceTokenizer
 from keras_bert_zoo.data.squad import read_squad
-from keras_bert_zoo.tasks.answer_spans import span_labels
+from keras_bert_zoo.tasks.question_answering.spans import span_labels
 
 FILES = (
     ("tydiqa_goldp/tydiqa.goldp.en.train.json.gz", "bert-base-uncased"),

@@ -55,7 +55,7 @@ def write_split(source: Path, output: Path) -> dict[str, list[list[str]]]:
 def nearest_neighbour(parts: dict[str, list[list[str]]], preset: str) -> None:
     """Scores the translation of the most similar training sentence."""
     import keras_bert_zoo as kbz
-    from keras_bert_zoo.training.bleu import translation_report
+    from keras_bert_zoo.metrics.bleu import translation_report
 
     search = kbz.TextEmbedder.from_preset(preset).index([text for text, _ in parts["train"]])
     found = search.predict([text for text, _ in parts["test"]])["document_id"][:, 0]

@@ -151,7 +151,7 @@ class EmbeddingCommand(TaskCommand):
 
     def build(self, args: argparse.Namespace, **common: Any) -> Any:
         """Builds an embedder."""
-        from keras_bert_zoo.tasks.text_embedder import TextEmbedder
+        from keras_bert_zoo.tasks.embedding.text_embedder import TextEmbedder
 
         return TextEmbedder.from_preset(
             args.preset, pooling=args.pooling, dimensions=args.dimensions, **common
@@ -217,6 +217,6 @@ class EmbeddingCommand(TaskCommand):
         self, task: Any, examples: TextGroups, args: argparse.Namespace
     ) -> list[dict[str, Any]]:
         """Lists pairs by how far their similarity is out of order, or what found a wrong text."""
-        from keras_bert_zoo.tasks.embedding_errors import worst_groups
+        from keras_bert_zoo.tasks.embedding.errors import worst_groups
 
         return worst_groups(task, examples, batch_size=args.batch_size)

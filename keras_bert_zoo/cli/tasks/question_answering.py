@@ -13,7 +13,7 @@ from keras_bert_zoo.errors import ConfigError
 if TYPE_CHECKING:
     from keras_bert_zoo.data.squad import QuestionExamples
     from keras_bert_zoo.data.tables import TableFormat
-    from keras_bert_zoo.tasks.question_answerer import QuestionAnswerer
+    from keras_bert_zoo.tasks.question_answering.question_answerer import QuestionAnswerer
 
 _AT_ONCE = 1024  # questions of a file that is read whole, for predict
 
@@ -151,7 +151,7 @@ class QuestionCommand(TaskCommand):
 
     def build(self, args: argparse.Namespace, **common: Any) -> Any:
         """Builds a question answerer."""
-        from keras_bert_zoo.tasks.question_answerer import QuestionAnswerer
+        from keras_bert_zoo.tasks.question_answering.question_answerer import QuestionAnswerer
 
         more = {} if args.stride is None else {"stride": args.stride}
         return QuestionAnswerer.from_preset(
@@ -201,7 +201,7 @@ class QuestionCommand(TaskCommand):
         self, task: QuestionAnswerer, examples: QuestionExamples, args: argparse.Namespace
     ) -> list[dict[str, Any]]:
         """Lists answers that are not exactly right: those least alike first, the surest first."""
-        from keras_bert_zoo.training.qa_metrics import answer_scores
+        from keras_bert_zoo.metrics.question_answering import answer_scores
 
         task.top_k = 1
         rows = self.answer_rows(task, examples, args)

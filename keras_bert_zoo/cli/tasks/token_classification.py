@@ -248,7 +248,7 @@ class TokenClassificationCommand(TaskCommand):
 
     def build(self, args: argparse.Namespace, **common: Any) -> Any:
         """Builds a tagger."""
-        from keras_bert_zoo.tasks.token_classifier import TokenClassifier
+        from keras_bert_zoo.tasks.token_classification.token_classifier import TokenClassifier
 
         return TokenClassifier.from_preset(
             args.preset,

@@ -13,7 +13,7 @@ from keras_bert_zoo.errors import ConfigError
 # What reads data is imported where it is used: NumPy, behind it, would slow --help down.
 if TYPE_CHECKING:
     from keras_bert_zoo.data.examples import Examples
-    from keras_bert_zoo.tasks.translator import Translator
+    from keras_bert_zoo.tasks.translation.translator import Translator
 
 
 def make_command(name: str) -> TranslationCommand:
@@ -94,7 +94,7 @@ class TranslationCommand(TaskCommand):
         if args.probe_epochs:
             raise ConfigError(f"--probe-epochs does not apply to --task {self.name}")
         if args.dev or args.dev_fraction:
-            from keras_bert_zoo.training.bleu import check_bleu
+            from keras_bert_zoo.metrics.bleu import check_bleu
 
             check_bleu()
 
@@ -143,7 +143,7 @@ class TranslationCommand(TaskCommand):
 
     def build(self, args: argparse.Namespace, **common: Any) -> Any:
         """Builds the task."""
-        from keras_bert_zoo.tasks.translator import Translator
+        from keras_bert_zoo.tasks.translation.translator import Translator
 
         trimmed = self._is_new and not args.all_target_tokens
         task = Translator.from_preset(
@@ -187,7 +187,7 @@ class TranslationCommand(TaskCommand):
         self, task: Translator, examples: Examples, args: argparse.Namespace
     ) -> list[dict[str, Any]]:
         """Lists translations that are not the reference, the least like it first (chrF2)."""
-        from keras_bert_zoo.training.bleu import likeness
+        from keras_bert_zoo.metrics.bleu import likeness
 
         rows = []
         for index, answer in enumerate(self.answer_rows(task, examples, args)):

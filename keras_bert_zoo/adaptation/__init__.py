@@ -1,0 +1,1 @@
+"""Changes to a loaded model: LoRA, new tokens, more positions."""

@@ -1,0 +1,1 @@
+"""Checkpoints of Google's TensorFlow 1 code."""

@@ -1,0 +1,257 @@
+"""The index of a TF1 checkpoint, parsed and checked before TensorFlow sees it.
+
+TensorFlow's reader trusts an index: a negative dimension or an unknown dtype aborts the whole
+process. So the file is parsed here first: a table of LevelDB's kind (sorted keys in blocks), whose
+values are BundleHeaderProto and BundleEntryProto. It must be as TensorFlow writes it, to the byte:
+where two parsers could see different things, this one refuses. The data is then left to
+TensorFlow's reader, which checks every variable's CRC-32C faster than NumPy could.
+
+Source: tensorflow/core/lib/io/format.cc, block.cc; util/tensor_bundle/tensor_bundle.cc.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from google.protobuf.message import DecodeError, Message
+from tensorflow.core.framework import types_pb2
+from tensorflow.core.protobuf.tensor_bundle_pb2 import BundleEntryProto, BundleHeaderProto
+
+from keras_bert_zoo.checkpoints.source import (
+    TensorInfo,
+    count_elements,
+    is_name,
+    list_some,
+    show_shape,
+)
+from keras_bert_zoo.errors import CheckpointError
+from keras_bert_zoo.files import read_small_file
+
+# BERT's has thirty kilobytes, with Adam's slots: some eighty bytes a variable.
+_INDEX_LIMIT_BYTES = 16_000_000
+_FOOTER_SIZE = 48
+_MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
+_TRAILER_SIZE = 5  # of a block: kind of compression, CRC-32C
+
+_DTYPES: dict[int, np.dtype[Any]] = {
+    types_pb2.DT_FLOAT: np.dtype(np.float32),
+    types_pb2.DT_DOUBLE: np.dtype(np.float64),
+    types_pb2.DT_HALF: np.dtype(np.float16),
+    types_pb2.DT_BFLOAT16: np.dtype(ml_dtypes.bfloat16),
+    types_pb2.DT_INT8: np.dtype(np.int8),
+    types_pb2.DT_INT16: np.dtype(np.int16),
+    types_pb2.DT_INT32: np.dtype(np.int32),
+    types_pb2.DT_INT64: np.dtype(np.int64),
+    types_pb2.DT_UINT8: np.dtype(np.uint8),
+    types_pb2.DT_BOOL: np.dtype(np.bool_),
+}
+
+
+class _Malformed(Exception):
+    """Why a file is not an index."""
+
+
+def read_index(path: Path) -> dict[str, bytes]:
+    """Reads the table of an index.
+
+    Args:
+        path: of the .index file.
+
+    Returns:
+        dict, variable's name -> its entry, for `check_entries`. The header's name is "".
+
+    Raises:
+        CheckpointError: the file is not what TensorFlow writes.
+    """
+    data = read_small_file(path, _INDEX_LIMIT_BYTES, CheckpointError)
+    try:
+        return dict(_read_table(data))
+    except _Malformed as reason:
+        raise CheckpointError(
+            f"{path} ({len(data):,} bytes) is not a whole TF1 checkpoint: {reason}. Fetch or write "
+            "it again."
+        ) from None
+
+
+def check_entries(
+    path: Path, entries: Mapping[str, bytes], shard_bytes: Sequence[int]
+) -> dict[str, TensorInfo]:
+    """Checks all that an index says against the files that hold the data.
+
+    Args:
+        path: of the .index file, for messages.
+        entries: as `read_index` returns them.
+        shard_bytes: sizes of the data files, in order.
+
+    Returns:
+        dict, variable's name -> TensorInfo.
+
+    Raises:
+        CheckpointError: a variable is of a kind that no weight is, or its data does not lie in
+            a place of its own.
+    """
+    try:
+        _check_header(entries.get("", b""), len(shard_bytes))
+        infos: dict[str, TensorInfo] = {}
+        extents: list[tuple[int, int, int, str]] = []
+        for name, value in entries.items():
+            if name:
+                infos[name], extent = _check_entry(name, value, shard_bytes)
+                extents.append((*extent, name))
+        last: tuple[int, int, int, str] = (-1, 0, 0, "")
+        for shard, start, stop, name in sorted(extents):
+            if start == stop:
+                continue
+            if shard == last[0] and start < last[2]:
+                raise _Malformed(f"the data of {last[3]!a} and {name!a} overlap")
+            last = (shard, start, stop, name)
+    except _Malformed as reason:
+        raise CheckpointError(
+            f"{path} is not a whole TF1 checkpoint: {reason}. Fetch or write it again."
+        ) from None
+    return infos
+
+
+def _check_header(value: bytes, shards: int) -> None:
+    header = _parse(BundleHeaderProto, value, "its header")
+    if header.num_shards != shards:
+        raise _Malformed(f"it tells of {header.num_shards} data files, {shards} are there")
+    if header.endianness != BundleHeaderProto.LITTLE:
+        raise _Malformed("it was written by a big-endian machine")
+
+
+def _check_entry(
+    name: str, value: bytes, shard_bytes: Sequence[int]
+) -> tuple[TensorInfo, tuple[int, int, int]]:
+    """Returns what an entry says of a variable, and its data file, start and end."""
+    entry = _parse(BundleEntryProto, value, f"the entry of {name!a}")
+    if entry.slices:
+        raise _Malformed(f"{name!a} is stored in slices, which no BERT is")
+    dtype = _DTYPES.get(entry.dtype)
+    if dtype is None:
+        known = list_some([str(dtype) for dtype in _DTYPES.values()])
+        raise _Malformed(
+            f"{name!a} has TensorFlow's dtype number {entry.dtype}; expected one of {known}"
+        )
+    shape = tuple(dim.size for dim in entry.shape.dim)
+    elements = None if entry.shape.unknown_rank else count_elements(shape)
+    if elements is None:
+        raise _Malformed(f"{name!a} has the shape {show_shape(shape)}, which no variable has")
+    size = elements * dtype.itemsize
+    if entry.size != size:
+        raise _Malformed(f"{name!a} takes {entry.size:,} bytes, its shape and dtype {size:,}")
+    if not 0 <= entry.shard_id < len(shard_bytes):
+        raise _Malformed(f"{name!a} lies in data file {entry.shard_id}, which is not there")
+    held = shard_bytes[entry.shard_id]
+    if not 0 <= entry.offset <= held - size:
+        raise _Malformed(
+            f"{name!a} has the shape {shape}, {size:,} bytes at {entry.offset:,}, but there are "
+            f"only {held:,} bytes of data"
+        )
+    extent = (entry.shard_id, entry.offset, entry.offset + size)
+    return TensorInfo(shape, dtype), extent
+
+
+def _parse(kind: type[Message], value: bytes, what: str) -> Any:
+    """Parses a protocol buffer that must be as TensorFlow writes it, without unknown fields."""
+    try:
+        message = kind.FromString(value)
+    except DecodeError:
+        raise _Malformed(f"{what} cannot be read") from None
+    message.DiscardUnknownFields()
+    if message.SerializeToString() != value:
+        raise _Malformed(f"{what} is not as TensorFlow writes it")
+    return message
+
+
+def _read_table(data: bytes) -> Iterator[tuple[str, bytes]]:
+    """Yields a table's keys, in order, with their values."""
+    if len(data) < _FOOTER_SIZE or not data.endswith(_MAGIC):
+        raise _Malformed("it does not end as one")
+    # Two handles: of the block of metadata, which has none, and of the list of blocks.
+    footer = data[-_FOOTER_SIZE : -len(_MAGIC)]
+    _read_block(data, footer)
+    blocks = _read_block(data, footer, at=1)
+    last: bytes | None = None
+    for separator, handle in blocks:
+        entries = _read_block(data, handle)
+        if not entries:
+            raise _Malformed("it has an empty block")
+        for key, value in entries:
+            if last is not None and key <= last:
+                raise _Malformed("its variables are not in order")
+            last = key
+            yield _decode(key), value
+        if separator < key:
+            raise _Malformed("its blocks are not in order")
+        last = separator  # what follows is greater
+
+
+def _read_block(data: bytes, handles: bytes, *, at: int = 0) -> list[tuple[bytes, bytes]]:
+    """Returns the keys and values of the block to which the handle `at` of `handles` points."""
+    position = 0
+    for _ in range(at + 1):
+        start, position = _read_varint(handles, position)
+        size, position = _read_varint(handles, position)
+    stop = start + size
+    if stop + _TRAILER_SIZE > len(data) - _FOOTER_SIZE or size < 8:
+        raise _Malformed("a block lies beyond its end")
+    if data[stop]:
+        raise _Malformed("it is compressed, which TensorFlow has not done since version 1.1")
+    block = data[start:stop]
+    count = int.from_bytes(block[-4:], "little")
+    end = size - 4 - 4 * count
+    if count < 1 or end < 0:
+        raise _Malformed("a block is damaged")
+    entries = []
+    whole = []  # where keys stand that share nothing with the one before
+    position, key = 0, b""
+    while position < end:
+        entry_start = position
+        shared, position = _read_varint(block, position)
+        rest, position = _read_varint(block, position)
+        value_size, position = _read_varint(block, position)
+        value_start = position + rest
+        if shared > len(key) or value_start + value_size > end:
+            raise _Malformed("a block is damaged")
+        if not shared:
+            whole.append(entry_start)
+        key = key[:shared] + block[position:value_start]
+        position = value_start + value_size
+        entries.append((key, block[value_start:position]))
+    # Readers search from such places, so each must be one.
+    restarts = struct.unpack_from(f"<{count}I", block, end)
+    if restarts != ((0,) if not entries else tuple(sorted({0, *restarts} & set(whole)))):
+        raise _Malformed("a block is damaged")
+    return entries
+
+
+def _read_varint(data: bytes, position: int) -> tuple[int, int]:
+    """Returns the number that begins at a position, and the position after it."""
+    value = 0
+    for shift in range(0, 35, 7):
+        if position >= len(data):
+            break
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            if (not byte and shift) or value >> 32:
+                break  # longer than it need be, or too large for an index that has been read
+            return value, position
+    raise _Malformed("a number in it is damaged")
+
+
+def _decode(key: bytes) -> str:
+    try:
+        name = key.decode("utf-8")
+    except UnicodeDecodeError:
+        name = "\0"
+    if key and not is_name(name):
+        raise _Malformed(f"it names a variable {key[:64]!r}")
+    return name

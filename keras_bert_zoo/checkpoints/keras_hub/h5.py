@@ -1,0 +1,174 @@
+"""The HDF5 files that Keras 3 saves weights in (`*.weights.h5`), read strictly."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from keras_bert_zoo.checkpoints.hdf5 import (
+    DAMAGE,
+    Space,
+    damaged,
+    open_hdf5,
+    read_array,
+    walk_arrays,
+)
+from keras_bert_zoo.checkpoints.source import FLOAT_DTYPES, TensorInfo, one_line, read_json
+from keras_bert_zoo.errors import CheckpointError
+
+_SHARD = re.compile(r"[A-Za-z0-9_.-]{1,64}_\d{5}\.weights\.h5")
+_SHARD_LIMIT = 512
+
+
+class WeightsFile:
+    """The arrays of one or several `*.weights.h5`, by path; a context manager.
+
+    Args:
+        paths: of the files. No two hold an array of the same path.
+
+    Attributes:
+        infos: path inside the files -> TensorInfo.
+
+    Raises:
+        CheckpointError: a file is missing, damaged or hostile.
+    """
+
+    def __init__(self, *paths: Path) -> None:
+        self.path = ", ".join(map(str, paths))
+        self.infos: dict[str, TensorInfo] = {}
+        self._datasets: dict[str, Any] = {}
+        self._files: list[Any] = []
+        try:
+            for path in paths:
+                file = open_hdf5(path)
+                self._files.append(file)
+                try:
+                    self._collect(path, file)
+                except CheckpointError:
+                    raise
+                except DAMAGE as error:
+                    raise damaged(path, error) from None
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> WeightsFile:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the files."""
+        self._datasets.clear()
+        while self._files:
+            self._files.pop().close()
+
+    def read(self, path: str) -> np.ndarray:
+        """Reads an array.
+
+        Raises:
+            CheckpointError: the data is damaged.
+        """
+        try:
+            value = read_array(self._datasets[path])
+        except DAMAGE as error:
+            raise CheckpointError(
+                f"{self.path}: {path} cannot be read: {one_line(error)}."
+            ) from None
+        dtype = self.infos[path].dtype
+        return value.view(dtype) if value.dtype.kind == "V" else value
+
+    def _collect(self, file_path: Path, file: Any) -> None:
+        space = Space(file_path)
+        for path, dataset in walk_arrays(str(file_path), file):
+            if path in self.infos:
+                raise CheckpointError(f"{self.path} hold {path} twice.")
+            dtype = dataset.dtype
+            if dtype.kind == "V" and dtype.itemsize == 2 and not (dtype.names or dtype.subdtype):
+                # How Keras stores bfloat16. It says so in an attribute, which is not read: HDF5's
+                # library crashes on damaged attributes.
+                dtype = np.dtype(ml_dtypes.bfloat16)
+            elif dtype.kind not in "fiub":
+                raise CheckpointError(
+                    f"{file_path}: {path} holds {str(dtype)[:100]}, expected numbers."
+                )
+            space.check(path, dataset, chunks=False)
+            self.infos[path] = TensorInfo(tuple(dataset.shape), dtype)
+            self._datasets[path] = dataset
+
+
+def open_weights(directory: Path, stem: str) -> WeightsFile:
+    """Opens `stem`.weights.h5, or the shards that `stem`.weights.json lists.
+
+    Args:
+        directory: path of the preset.
+        stem: "model" or "task".
+
+    Returns:
+        WeightsFile, to be closed.
+
+    Raises:
+        CheckpointError: a file is missing, damaged or hostile.
+        ConfigError: the list of shards is not JSON.
+    """
+    path = directory / f"{stem}.weights.h5"
+    index = directory / f"{stem}.weights.json"
+    if path.is_file():
+        return WeightsFile(path)
+    if not index.is_file():
+        raise CheckpointError(
+            f"No {path.name} and no {index.name} in {str(directory)!r}. A KerasHub preset holds "
+            "one of them; fetch or write it again."
+        )
+    return WeightsFile(*(directory / name for name in read_shards(index)))
+
+
+def read_shards(index: Path) -> list[str]:
+    """Reads the list of a preset's shards.
+
+    Args:
+        index: path of a model.weights.json or task.weights.json.
+
+    Returns:
+        list of str, names of files beside it.
+
+    Raises:
+        CheckpointError: it lists none, too many, or other files.
+        ConfigError: it is not JSON.
+    """
+    shards = read_json(index).get("weight_map")
+    listed: list[Any] = []
+    if isinstance(shards, Mapping):
+        for value in shards.values():
+            listed += value if isinstance(value, list) else [value]
+    wrong = [
+        f"{name!r:.80}"
+        for name in listed
+        if not isinstance(name, str) or not _SHARD.fullmatch(name)
+    ]
+    names = set() if wrong else set(listed)
+    if not 1 <= len(names) <= _SHARD_LIMIT:
+        raise CheckpointError(
+            f"{index} must have a `weight_map` of 1 to {_SHARD_LIMIT} shards as "
+            f"{index.name.partition('.')[0]}_00000.weights.h5 in the same directory, got "
+            f"{', '.join(wrong[:3]) or len(names)}."
+        )
+    return sorted(names)
+
+
+def check_float(weights: WeightsFile, path: str) -> str:
+    """Says what is wrong with an array's dtype, "" if nothing is."""
+    dtype = weights.infos[path].dtype
+    return "" if dtype in FLOAT_DTYPES else f"{path} ({dtype})"

@@ -1,0 +1,168 @@
+"""tf_model.h5: the weights of transformers 4's TensorFlow models, seen as their PyTorch twins.
+
+A weight is stored as GROUP/MODEL/PATH, where GROUP is a layer of the model, as in
+`bert/tf_bert_for_pre_training/bert/encoder/layer_._0/attention/self/query/kernel:0`. PATH is the
+PyTorch name but for the rules of `weight_name` and `weight_orientation`, which follow
+transformers 4.44.2, modeling_tf_pytorch_utils.py. A model with a head is stored as PyTorch does; a
+bare one too, with the prefix (`bert.`) that a PyTorch file of a bare model leaves out.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+import numpy as np
+
+from keras_bert_zoo.checkpoints.hdf5 import (
+    DAMAGE,
+    Space,
+    damaged,
+    open_hdf5,
+    read_array,
+    walk_arrays,
+)
+from keras_bert_zoo.checkpoints.source import FLOAT_DTYPES, TensorInfo, TensorSource, one_line
+from keras_bert_zoo.errors import CheckpointError
+
+
+def open_keras_h5(path: str | os.PathLike[str]) -> TensorSource:
+    """Opens a tf_model.h5.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        TensorSource.
+
+    Raises:
+        CheckpointError: the file is damaged, or holds links, references, virtual or external
+            data, unusual filters, or anything else that weights are not. No data is read then.
+    """
+    path = os.fspath(path)
+    file = open_hdf5(path)
+    try:
+        return _KerasSource(path, file)
+    except CheckpointError:
+        file.close()
+        raise
+    except DAMAGE as error:
+        file.close()
+        raise damaged(path, error) from None
+
+
+class _KerasSource(TensorSource):
+    def __init__(self, path: str, file: Any) -> None:
+        self._file = file
+        self._datasets: dict[str, list[Any]] = {}
+        self._axes: dict[str, tuple[int, ...]] = {}
+        infos: dict[str, TensorInfo] = {}
+        for stored_path, dataset in _walk(path, file).items():
+            name = weight_name(stored_path)
+            axes = weight_orientation(stored_path, dataset.ndim)
+            info = TensorInfo(tuple(dataset.shape[axis] for axis in axes), dataset.dtype)
+            if infos.setdefault(name, info) != info:
+                raise CheckpointError(
+                    f"{path} holds {name} twice: as {infos[name].dtype} {infos[name].shape} and as "
+                    f"{info.dtype} {info.shape}."
+                )
+            self._datasets.setdefault(name, []).append(dataset)
+            self._axes[name] = axes
+        super().__init__(path, infos)
+
+    def close(self) -> None:
+        """Closes the file. Arrays that were read stay usable."""
+        self._file.close()
+
+    def _read(self, stored_name: str) -> np.ndarray:
+        # A layer that shares weights with another (an MLM head and the embeddings) stores them
+        # as well.
+        first, *others = self._datasets[stored_name]
+        try:
+            value = read_array(first)
+            same = all(np.array_equal(value, read_array(o), equal_nan=True) for o in others)
+        except DAMAGE as error:
+            raise CheckpointError(
+                f"{self.path}: {stored_name} cannot be read: {one_line(error)}."
+            ) from None
+        if not same:
+            raise CheckpointError(f"{self.path} holds {stored_name} twice, with different values.")
+        return value.transpose(self._axes[stored_name])
+
+
+def weight_name(stored_path: str) -> str:
+    """Returns the PyTorch name of a stored weight.
+
+    Args:
+        stored_path: str. GROUP/MODEL/PATH:0.
+
+    Returns:
+        str.
+
+    >>> weight_name("bert/tf_bert_model/bert/encoder/layer_._0/output/dense/kernel:0")
+    'bert.encoder.layer.0.output.dense.weight'
+    >>> weight_name("mlm___cls/tf_bert_for_masked_lm/mlm___cls/predictions/bias:0")
+    'cls.predictions.bias'
+    """
+    _, _, path = stored_path.partition("/")
+    path = path.removesuffix(":0")
+    # `mlm___cls` is `cls`: TensorFlow wants distinct names where PyTorch nests.
+    path = re.sub(r"/[^/]*___([^/]*)/", r"/\1/", path)
+    path = re.sub(r"//+", "/", path.replace("_._", "/"))
+    _, _, inner = path.partition("/")
+    levels = (inner or path).split("/")
+    levels[-1] = _LAST_NAMES.get(levels[-1], levels[-1])
+    return ".".join(levels)
+
+
+_LAST_NAMES = {
+    "kernel": "weight",
+    "embeddings": "weight",
+    "gamma": "weight",
+    "beta": "bias",
+}
+
+
+def weight_orientation(stored_path: str, rank: int) -> tuple[int, ...]:
+    """Returns the axes of a stored weight in PyTorch's order.
+
+    Args:
+        stored_path: str.
+        rank: int. Of the stored weight.
+
+    Returns:
+        tuple of int, for `np.transpose`. Dense kernels are (input, output) in Keras, those of
+        convolutions (width, input, output).
+    """
+    last = stored_path.removesuffix(":0").rpartition("/")[2]
+    axes = tuple(range(rank))
+    return axes[::-1] if last == "kernel" else axes
+
+
+def _walk(path: str, file: Any) -> dict[str, Any]:
+    """Returns all arrays by path, checked."""
+    datasets: dict[str, Any] = {}
+    space = Space(path)
+    for stored, dataset in walk_arrays(path, file):
+        name = f"{path}: {stored!a}"
+        if not stored.rpartition("/")[2].endswith(":0"):
+            raise CheckpointError(f"{name} is not a weight of a Keras model.")
+        if dataset.dtype not in FLOAT_DTYPES:
+            raise CheckpointError(
+                f"{name} has the dtype {str(dataset.dtype)[:100]}, expected float16, float32 or "
+                "float64."
+            )
+        space.check(stored, dataset, chunks=True)
+        if len(dataset.shape) > 3:
+            raise CheckpointError(f"{name} has no shape that a weight has.")
+        if stored.endswith("wise_kernel:0"):
+            raise CheckpointError(
+                f"{name} is of a separable convolution, which no family here has."
+            )
+        datasets[stored] = dataset
+    if not datasets:
+        raise CheckpointError(
+            f"{path} holds no weights as transformers 4 stores them (LAYER/MODEL/.../kernel:0)."
+        )
+    return dict(sorted(datasets.items()))

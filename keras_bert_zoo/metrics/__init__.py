@@ -1,0 +1,1 @@
+"""Metrics of every task, as functions of predictions and labels."""

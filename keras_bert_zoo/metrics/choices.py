@@ -1,0 +1,95 @@
+"""How well the right one of several choices was told, and whether chance would do it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from keras_bert_zoo.errors import DataError
+from keras_bert_zoo.metrics.classification import format_values
+
+__all__ = ["ChoiceReport", "choice_report"]
+
+
+@dataclass(frozen=True)
+class ChoiceReport:
+    """The share of right choices, beside that of chance.
+
+    Args:
+        accuracy: float.
+        chance: float. What choosing blindly gets right: 1 / choices.
+        p_value: float. How probable at least so many right ones are by chance: the one-sided
+            exact binomial test.
+        rows: int.
+        right: int. Rows told right.
+    """
+
+    accuracy: float
+    chance: float
+    p_value: float
+    rows: int
+    right: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Gives all numbers as plain Python values, ready for JSON."""
+        return {
+            "accuracy": self.accuracy,
+            "chance": self.chance,
+            "p_value": self.p_value,
+            "rows": self.rows,
+            "right": self.right,
+        }
+
+    def to_text(self) -> str:
+        """Sets the report as lines of text."""
+        return format_values(
+            [
+                ("accuracy", f"{self.accuracy:.4f}"),
+                ("by chance", f"{self.chance:.4f}"),
+                ("p value", f"{self.p_value:.3g}"),
+                ("rows", f"{self.rows}"),
+            ]
+        )
+
+
+def choice_report(true: np.ndarray, predicted: np.ndarray, choices: int) -> ChoiceReport:
+    """Compares chosen with right choices.
+
+    Args:
+        true: int (R,).
+        predicted: int (R,).
+        choices: int. How many there are in each row.
+
+    Returns:
+        ChoiceReport.
+
+    Raises:
+        DataError: the arrays differ in shape or are empty.
+    """
+    true, predicted = np.asarray(true), np.asarray(predicted)
+    if true.shape != predicted.shape or true.ndim != 1 or not len(true):
+        raise DataError(
+            "expected as many right as chosen numbers, at least one, got shapes "
+            f"{true.shape} and {predicted.shape}"
+        )
+    right = int((true == predicted).sum())
+    return ChoiceReport(
+        accuracy=right / len(true),
+        chance=1 / choices,
+        p_value=_at_least(right, len(true), 1 / choices),
+        rows=len(true),
+        right=right,
+    )
+
+
+def _at_least(successes: int, trials: int, share: float) -> float:
+    """The probability of at least so many successes in independent trials."""
+    logs = [
+        math.lgamma(trials + 1) - math.lgamma(k + 1) - math.lgamma(trials - k + 1)
+        + k * math.log(share) + (trials - k) * math.log1p(-share)
+        for k in range(successes, trials + 1)
+    ]  # fmt: skip
+    return min(1.0, math.fsum(math.exp(value) for value in logs))

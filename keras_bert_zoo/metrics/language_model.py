@@ -1,0 +1,97 @@
+"""How well a language model tells tokens that it does not see."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_bert_zoo.data.pipeline import NO_LABEL
+from keras_bert_zoo.metrics.classification import format_values
+
+__all__ = ["MaskedAccuracy", "MaskedLMReport", "token_scores"]
+
+
+@dataclass(frozen=True)
+class MaskedLMReport:
+    """How well masked tokens were told.
+
+    Args:
+        loss: float. The mean of -ln p of the masked tokens, in nats.
+        perplexity: float. exp(loss).
+        accuracy: float. The share of masked tokens that were held for the likeliest.
+        tokens: int. Masked tokens.
+        rows: int. Texts.
+    """
+
+    loss: float
+    perplexity: float
+    accuracy: float
+    tokens: int
+    rows: int
+
+    @classmethod
+    def of(cls, nats: float, right: int, tokens: int, rows: int) -> MaskedLMReport:
+        """Makes a report of sums over masked tokens."""
+        loss = nats / max(tokens, 1)
+        # Beyond some 700 nats the exponential is no float any more.
+        return cls(loss, math.exp(min(loss, 700.0)), right / max(tokens, 1), tokens, rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Gives all numbers as plain Python values, ready for JSON."""
+        return {
+            "loss": self.loss,
+            "perplexity": self.perplexity,
+            "accuracy": self.accuracy,
+            "masked_tokens": self.tokens,
+        }
+
+    def to_text(self) -> str:
+        """Sets the report as lines of text."""
+        return format_values(
+            [
+                ("loss", f"{self.loss:.4f}"),
+                ("perplexity", f"{self.perplexity:.2f}"),
+                ("accuracy", f"{self.accuracy:.4f}"),
+                ("masked tokens", f"{self.tokens}"),
+                ("rows", f"{self.rows}"),
+            ]
+        )
+
+
+class MaskedAccuracy(keras.metrics.Mean):
+    """The share of masked tokens that are held for the likeliest."""
+
+    def __init__(self, name: str = "accuracy", **kwargs: Any) -> None:
+        super().__init__(name=name, **kwargs)
+
+    def update_state(self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: Any = None) -> None:
+        """Counts a batch: int32 (B, P) tokens, `NO_LABEL` where there is none; (B, P, V) logits."""
+        tokens = tf.cast(y_true, tf.int32)
+        right = tf.equal(tokens, tf.argmax(y_pred, axis=-1, output_type=tf.int32))
+        super().update_state(tf.cast(right, tf.float32), tf.cast(tokens != NO_LABEL, tf.float32))
+
+
+def token_scores(
+    logits: tf.Tensor, tokens: tf.Tensor
+) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
+    """The log-probability of tokens, and which is the likeliest.
+
+    Args:
+        logits: float32 (B, P, V).
+        tokens: int32 (B, P). `NO_LABEL` where there is none.
+
+    Returns:
+        float32 (B, P) in nats, 0 where there is no token; and of the likeliest, int32 (B, P), and
+        its probability, float32 (B, P).
+    """
+    there = tokens != NO_LABEL
+    known = tf.where(there, tokens, 0)
+    of_token = tf.gather(logits, known, batch_dims=2)
+    total = tf.reduce_logsumexp(logits, axis=-1)
+    best = tf.argmax(logits, axis=-1, output_type=tf.int32)
+    score = tf.exp(tf.reduce_max(logits, axis=-1) - total)
+    return tf.where(there, of_token - total, 0.0), (best, score)

@@ -1,0 +1,1 @@
+"""Byte-level BPE: the tokenizer of RoBERTa and ModernBERT."""

@@ -1,0 +1,1 @@
+"""SentencePiece unigram: the tokenizer of ALBERT, CamemBERT, DeBERTa and XLM-RoBERTa."""

@@ -1,0 +1,398 @@
+"""SentencePiece's unigram tokenization equal to Hugging Face's fast tokenizers, in graph ops.
+
+This is the tokenizer of ALBERT, XLM-RoBERTa, CamemBERT, DeBERTa-v2 and others. TensorFlow Text's
+SentencePiece op is not used, as it normalizes, and adds up scores, otherwise than Hugging Face. A
+text goes through these steps, all of them in core ops but for the cutting of strings:
+
+1. special tokens are cut out (special_tokens.py);
+2. what is left is cut before spaces, and each different part is done once (text_parts.py);
+3. normalizers (normalization_steps.py);
+4. words: at whitespace, at punctuation, at the signs that stand for spaces;
+5. pieces of words (unigram.py).
+
+Bytes that are not UTF-8 are read as U+FFFD each run of them that could not begin a character, as
+Python does with errors="replace".
+
+Legend: B texts, U different parts of texts, N characters, W words, T tokens.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
+
+import tensorflow as tf
+
+from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.text import ragged_ops, special_tokens, text_cut
+from keras_bert_zoo.text.sentencepiece import files as sentencepiece_files
+from keras_bert_zoo.text.sentencepiece.unigram import UnigramModel
+from keras_bert_zoo.text.special_tokens import WHITESPACE, AddedToken
+from keras_bert_zoo.text.text_parts import Parts, TextCutter, plain_characters
+from keras_bert_zoo.text.tokenizer import Tokenizer
+from keras_bert_zoo.text.unicode.characters import (
+    CharacterMap,
+    Characters,
+    shifted,
+)
+from keras_bert_zoo.text.unicode.code_points import CodePointTable
+from keras_bert_zoo.text.unicode.normalization_steps import steps_from_json
+from keras_bert_zoo.text.unicode.normalizer import unicode_rules
+
+Prefix = Literal["always", "first", "never"]
+
+SPACE_SIGN = "\u2581"
+_SPACE = 0x20
+# What a text, or what stands between special tokens, begins with: the very first character, or
+# another.
+_INSIDE, _BEGINS = 1, 2
+# Stands for an added token found in a normalized text: surrogates are in no text.
+_LATE = 0xD800
+_BEYOND = 1 << 31  # more than all characters of a batch
+
+
+class SentencePieceTokenizer(Tokenizer):
+    """A unigram tokenizer, with the ids and byte offsets of Hugging Face's fast tokenizers.
+
+    Args:
+        pieces: the pieces and their scores, in the order of their ids.
+        normalizer: what a tokenizer.json has as its normalizer; None for none.
+        split_at_whitespace: bool. Whether whitespace ends words, and is lost.
+        split_at_punctuation: bool. Whether each punctuation character is a word.
+        prefix: "always": every word that does not begin with a space gets the sign for one;
+            "first": only the first word of a text; "never".
+        split_at_spaces: bool. Whether a space, which the sign stands for, begins a word.
+        byte_fallback: bool. Whether unknown characters become the pieces of their bytes.
+        unk_token, cls_token, sep_token, pad_token, mask_token: str, among the pieces or added ones;
+            `unk_token` must be a piece; `mask_token` may be None.
+        additional_special_tokens: more tokens that stay whole in a text; those that are no pieces
+            get the ids after the last.
+        added_tokens: tokens that stay whole in a text, special or not, with their flags.
+        max_length: int or None. The longest input of the model, the default of `__call__`.
+        separators_between, second_segment_id, cls_segment_id: int. See `packing.Layout`.
+
+    Raises:
+        ConfigError: duplicate or missing pieces, scores that are not finite, a normalizer that is
+            not supported.
+
+    Example:
+        >>> tokenizer = SentencePieceTokenizer(
+        ...     [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("\u2581", -2.0),
+        ...      ("\u2581un", -2.5), ("aff", -3.0), ("able", -3.0), ("<mask>", 0.0)])
+        >>> tokenizer.tokenize(["unaffable", "un <mask>"])
+        <tf.RaggedTensor [[5, 6, 7], [5, 8]]>
+
+    Source: arXiv 1808.06226, 1804.10959; tokenizers' Unigram and Metaspace.
+    """
+
+    def __init__(
+        self,
+        pieces: Sequence[tuple[str, float]],
+        *,
+        normalizer: Mapping[str, Any] | None = None,
+        split_at_whitespace: bool = True,
+        split_at_punctuation: bool = False,
+        prefix: Prefix = "always",
+        split_at_spaces: bool = True,
+        byte_fallback: bool = False,
+        unk_token: str = "<unk>",
+        cls_token: str = "<s>",
+        sep_token: str = "</s>",
+        pad_token: str = "<pad>",
+        mask_token: str | None = "<mask>",
+        additional_special_tokens: Sequence[str] = (),
+        added_tokens: Sequence[AddedToken] = (),
+        max_length: int | None = None,
+        separators_between: int = 1,
+        second_segment_id: int = 1,
+        cls_segment_id: int = 0,
+    ) -> None:
+        names = [piece for piece, _ in pieces]
+        # Special tokens may stand behind the pieces, in the order in which they are given.
+        named = [unk_token, cls_token, sep_token, pad_token, mask_token]
+        behind = [token.content for token in added_tokens]
+        known = set(names)
+        vocabulary = names + [
+            token for token in dict.fromkeys(behind) if token in named and token not in known
+        ]
+        super().__init__(
+            vocabulary,
+            unk_token=unk_token,
+            cls_token=cls_token,
+            sep_token=sep_token,
+            pad_token=pad_token,
+            mask_token=mask_token,
+            additional_special_tokens=additional_special_tokens,
+            added_tokens=added_tokens,
+            max_length=max_length,
+            separators_between=separators_between,
+            second_segment_id=second_segment_id,
+            cls_segment_id=cls_segment_id,
+        )
+        if unk_token not in known:
+            raise ConfigError(f"expected unk_token among the pieces, got {unk_token!r}")
+        if prefix not in get_args(Prefix):
+            raise ConfigError(f"expected prefix of {', '.join(get_args(Prefix))}, got {prefix!r}")
+        self.pieces = tuple((piece, float(score)) for piece, score in pieces)
+        self.normalizer = normalizer
+        self.split_at_whitespace = split_at_whitespace
+        self.split_at_punctuation = split_at_punctuation
+        self.prefix = prefix
+        self.split_at_spaces = split_at_spaces
+        self.byte_fallback = byte_fallback
+        self.model_file: tuple[str, bytes] | None = None
+        self._build()
+
+    def _build(self) -> None:
+        """Builds the constants."""
+        self._steps = steps_from_json(self.normalizer)
+        self._model = UnigramModel(
+            self.pieces, unk_id=self.unk_token_id, byte_fallback=self.byte_fallback
+        )
+        may_cut = (self.split_at_whitespace or self.split_at_spaces) and all(
+            step.may_cut for step in self._steps
+        )
+        self._cutter = TextCutter(
+            plain_characters(self._image) if may_cut else None,
+            with_kinds=self.prefix == "first" or any(step.knows_first for step in self._steps),
+        )
+        self._finder = special_tokens.SpecialTokenFinder(
+            token for token in self.added_tokens if not token.normalized
+        )
+        self._late_tokens = self._normalized_tokens()
+        self._whitespace = CodePointTable.of_set(map(ord, WHITESPACE))
+        self._punctuation = CodePointTable.of_set(unicode_rules().punctuation)
+        self._sign = CharacterMap({}, [SPACE_SIGN])
+        texts = [piece.replace(SPACE_SIGN, " ") for piece in self.vocabulary]
+        firsts = list(self.vocabulary)
+        if self.prefix != "never":
+            firsts = [piece.replace(SPACE_SIGN, "") for piece in firsts]
+        else:
+            firsts = texts
+        with tf.init_scope():
+            self._texts, self._first_texts = tf.constant(texts), tf.constant(firsts)
+
+    def _normalized_tokens(self) -> list[tuple[list[int], int]]:
+        """The code points and ids of added tokens that are found in normalized texts."""
+        found: list[tuple[list[int], int]] = []
+        for token in self.added_tokens:
+            if not token.normalized:
+                continue
+            with tf.init_scope():
+                points = tf.strings.unicode_decode([token.content], "UTF-8").values
+                zeros = tf.zeros_like(points, tf.int64)
+                characters = Characters(points, zeros, zeros, tf.constant(1, tf.int64))
+                for step in self._steps:
+                    characters = step(characters, tf.constant([True]))
+                content = characters.points.numpy().tolist()
+            text = "".join(map(chr, content))
+            if (
+                not text
+                or token.lstrip
+                or token.rstrip
+                or self.byte_fallback
+                or any(char in WHITESPACE for char in text)
+            ):
+                raise ConfigError(
+                    f"normalized=true of the added token {token.content!r} is not supported; only "
+                    "of tokens without whitespace and other flags, and without byte_fallback"
+                )
+            if token.id is not None:
+                found.append((content, token.id))
+        texts = ["".join(map(chr, content)) for content, _ in found]
+        for one, other in itertools.product(texts, texts):
+            for at in range(one is other, len(one)):
+                if other.startswith(one[at:]) or one[at:].startswith(other):
+                    raise ConfigError(
+                        "expected added tokens with normalized=true that cannot overlap in a text, "
+                        f"got {one!r} and {other!r}"
+                    )
+        return found
+
+    def _image(self, text: str) -> str:
+        """What becomes of a character by itself."""
+        for step in self._steps:
+            text = step.image(text)
+        return text
+
+    @classmethod
+    def from_directory(cls, directory: str | os.PathLike[str]) -> SentencePieceTokenizer:
+        """Reads a Hugging Face directory: tokenizer.json, or SentencePiece's model file.
+
+        Args:
+            directory: holds tokenizer.json, or spiece.model, sentencepiece.bpe.model, spm.model or
+                tokenizer.model.
+                A model file is read as transformers 5 reads it for the class that the directory
+                names: as a unigram model, whichever algorithm it was trained for.
+
+        Raises:
+            ConfigError: a file is missing or damaged, or asks for what this class does not do; the
+                message names the option.
+        """
+        options = sentencepiece_files.read_directory(directory)
+        model_file = options.pop("model_file", None)
+        tokenizer = cls(**options)
+        tokenizer.model_file = model_file
+        return tokenizer
+
+    def save(self, directory: str | os.PathLike[str]) -> None:
+        """Writes tokenizer.json and tokenizer_config.json, and the model file if there was one.
+
+        Args:
+            directory: made if it is missing.
+        """
+        sentencepiece_files.write_directory(directory, self)
+
+    def tokenize_flat(
+        self, strings: tf.Tensor, *, with_offsets: bool
+    ) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, ...]]:
+        """Tokens of all texts in one row; see `Tokenizer.tokenize_flat`."""
+        # Offsets take little, so that both kinds of calls share one function.
+        ids, splits, *spans = self._compiled(("flat",), self._tokenize_all, strings)
+        return ids, splits, tuple(spans) if with_offsets else ()
+
+    def _tokenize_all(self, strings: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """Ids, row splits, starts and ends."""
+        cut = text_cut.TextCut(self._finder, strings)
+        kinds = tf.where(tf.equal(cut.piece_starts, 0), _BEGINS, _INSIDE)
+        parts = self._cutter(cut.pieces, kinds)
+        ids, splits, spans = cut.join(*self._tokenize_parts(parts))
+        return ids, splits, *spans
+
+    def _tokenize_parts(
+        self, parts: Parts
+    ) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
+        """Tokens of texts in which special tokens are nothing special."""
+        decoded, starts = tf.strings.unicode_decode_with_offsets(parts.texts, "UTF-8")
+        count = ragged_ops.size64(parts.texts)
+        size = ragged_ops.size64(decoded.values)
+        rows = ragged_ops.row_ids(tf.cast(decoded.row_splits, tf.int64), size)
+        characters = Characters(decoded.values, tf.range(size), rows, count)
+        for step in self._steps:
+            characters = step(characters, parts.kinds > 0)
+        characters = self._take_late_tokens(characters)
+        characters, words = self._words(characters, starts.values, parts.kinds)
+        pieces = self._model(characters.points, words)
+        ids = pieces.ids
+        if self._late_tokens:
+            number = tf.gather(characters.points, pieces.first) - _LATE
+            is_late = tf.logical_and(number >= 0, number < len(self._late_tokens))
+            late_ids = tf.constant([token_id for _, token_id in self._late_tokens])
+            ids = tf.where(is_late, tf.gather(late_ids, tf.where(is_late, number, 0)), ids)
+        own = Characters(
+            ids, pieces.first, tf.gather(characters.rows, pieces.first), count
+        ).splits()  # of the tokens of each different part
+        ends = tf.concat([starts.values[1:], tf.zeros([1], tf.int64)], axis=0)[:size]
+        last = tf.concat([rows[1:] > rows[:-1], tf.fill([1], True)], axis=0)[:size]
+        bytes_of_row = tf.cast(tf.strings.length(parts.texts), tf.int64)
+        ends = tf.where(last, tf.gather(bytes_of_row, rows), ends)
+        first, end = (tf.gather(characters.source, at) for at in (pieces.first, pieces.last))
+        if self._late_tokens:
+            first, end = first % _BEYOND, end // _BEYOND
+        first, end = tf.gather(starts.values, first), tf.gather(ends, end)
+        # The tokens of all parts.
+        lengths = own[1:] - own[:-1]
+        splits = ragged_ops.splits_from_lengths(tf.gather(lengths, parts.which))
+        part = ragged_ops.row_ids(splits, splits[-1])
+        shift = tf.gather(own[:-1], parts.which) - splits[:-1]
+        at = tf.gather(shift, part) + tf.range(splits[-1])
+        base = tf.gather(parts.starts, part)
+        spans = tf.gather(first, at) + base, tf.gather(end, at) + base
+        return tf.gather(ids, at), tf.gather(splits, parts.splits), spans
+
+    def _take_late_tokens(self, characters: Characters) -> Characters:
+        """Puts one character, which no text has, in the place of each token of normalized texts.
+
+        If there are such tokens at all, `source` then tells two places, of the first and the last
+        character that it stands for: first + _BEYOND * last.
+        """
+        if not self._late_tokens:
+            return characters
+        points, source, rows = characters.flat()
+        size = tf.size(points)
+        last_source = source
+        inside = tf.zeros_like(points)
+        for number, (content, _) in enumerate(self._late_tokens):
+            length = len(content)
+            padded = tf.pad(points, [[0, length]])
+            last = tf.slice(tf.pad(rows, [[0, length]], constant_values=-1), [length - 1], [size])
+            found = tf.equal(last, rows)
+            for place, point in enumerate(content):
+                found = tf.logical_and(found, tf.equal(padded[place : place + size], point))
+            last = tf.slice(tf.pad(source, [[0, length]]), [length - 1], [size])
+            last_source = tf.where(found, last, last_source)
+            at = ragged_ops.indices(found)[:, tf.newaxis]
+            for place in range(1, length):
+                inside = tf.tensor_scatter_nd_update(
+                    inside, at + place, tf.ones_like(at[:, 0], tf.int32)
+                )
+            points = tf.where(found, _LATE + number, points)
+        source += _BEYOND * last_source
+        return Characters(points, source, rows, characters.count).keep(tf.equal(inside, 0))
+
+    def _words(
+        self, characters: Characters, starts: tf.Tensor, kinds: tf.Tensor
+    ) -> tuple[Characters, tf.Tensor]:
+        """Characters of words, and int64 (N,) the word of each.
+
+        Args:
+            characters: normalized, of U rows.
+            starts: int64. Where each character of the original begins in its row.
+            kinds: int32 (U,).
+        """
+        begins = characters.first()
+        late = tf.zeros_like(begins)
+        if self._late_tokens:
+            late = tf.logical_and(
+                characters.points >= _LATE, characters.points < _LATE + len(self._late_tokens)
+            )
+            begins = tf.logical_or(begins, tf.logical_or(late, shifted(late, False)))
+        if self.split_at_whitespace:
+            space = self._whitespace.contains(characters.points)
+            begins = tf.logical_or(begins, shifted(space, False))
+            kept = tf.logical_not(space)
+            characters = characters.keep(kept)
+            kept = ragged_ops.indices(kept)
+            begins, late = tf.gather(begins, kept), tf.gather(late, kept)
+        if self.split_at_punctuation:
+            mark = self._punctuation.contains(characters.points)
+            begins = tf.logical_or(begins, tf.logical_or(mark, shifted(mark, False)))
+        sign = ord(SPACE_SIGN)
+        points = tf.where(tf.equal(characters.points, _SPACE), sign, characters.points)
+        is_sign = tf.equal(points, sign)
+        rows, source = characters.rows, characters.source
+        if self.prefix != "never":
+            lacks = tf.logical_and(begins, tf.logical_not(tf.logical_or(is_sign, late)))
+            if self.prefix == "first":
+                places = source % _BEYOND if self._late_tokens else source
+                very_first = tf.logical_and(
+                    tf.equal(tf.gather(starts, places), 0),
+                    tf.equal(tf.gather(kinds, rows), _BEGINS),
+                )
+                lacks = tf.logical_and(lacks, very_first)
+            # The sign is put before, and stands for the same character.
+            splits = ragged_ops.splits_from_lengths(1 + tf.cast(lacks, tf.int64))
+            origin = ragged_ops.row_ids(splits, splits[-1])
+            second = tf.equal(tf.range(splits[-1]) - tf.gather(splits, origin), 1)
+            put = tf.logical_and(tf.gather(lacks, origin), tf.logical_not(second))
+            points = tf.where(put, sign, tf.gather(points, origin))
+            begins = tf.logical_and(tf.gather(begins, origin), tf.logical_not(second))
+            rows, source = tf.gather(rows, origin), tf.gather(source, origin)
+            is_sign = tf.equal(points, sign)
+        if self.split_at_spaces:
+            begins = tf.logical_or(begins, is_sign)
+        words = tf.cumsum(tf.cast(begins, tf.int64)) - 1
+        return Characters(points, source, rows, characters.count), words
+
+    def _join(self, ids: tf.Tensor, splits: tf.Tensor) -> tf.Tensor:
+        """Pieces joined, with spaces for the signs that stand for them.
+
+        As `tokenizers.decoders.Metaspace`: the space before the first piece is left out.
+        """
+        size = ragged_ops.size64(ids)
+        first = tf.equal(tf.gather(splits, ragged_ops.row_ids(splits, size)), tf.range(size))
+        texts = tf.where(first, tf.gather(self._first_texts, ids), tf.gather(self._texts, ids))
+        pieces = tf.RaggedTensor.from_row_splits(texts, splits, validate=False)
+        return tf.strings.reduce_join(pieces, axis=-1)

@@ -1,0 +1,381 @@
+"""The unigram model of SentencePiece and Hugging Face, in core ops.
+
+Of all ways to cut a word into pieces, the model takes the one with the highest sum of scores.
+TensorFlow Text has an op for this, but its sums are of 32 bits where Hugging Face's are of 64,
+so that near ties come out otherwise; it never finds control pieces, and normalizes by rules of its
+own. Here all words of a batch are done side by side:
+
+1. From every character, the trie of pieces is walked as far as the word goes: all pieces that
+   begin there.
+2. Where no piece goes across a place, what is left and right of it has nothing to do with each
+   other, and the word is cut. In such parts, the best path to each character is found, all first
+   characters of parts at once, then all second ones, and so on.
+3. The best paths are walked back.
+
+Sums are taken in Hugging Face's order, and of equal ones the same is kept. Cutting changes no sum
+if all sums are exact, which is known from the scores and the length of the word; where they might
+not be, a word is not cut.
+
+Legend: N characters of all words, P parts, T pieces found, D characters of the longest piece found.
+
+Source: arXiv 1804.10959; tokenizers, `Unigram::encode_optimized`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.text import ragged_ops
+from keras_bert_zoo.text.unicode.characters import (
+    first_of,
+    shifted,
+    shifted_back,
+)
+from keras_bert_zoo.text.unicode.code_points import CodePointTable, utf8_lengths
+from keras_bert_zoo.text.unicode.trie import build_trie
+
+_UNKNOWN_PENALTY = 10.0
+_NOTHING = np.int32(-1)
+_MAXIMUM_PIECE_CHARACTERS = 1 << 12
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """What words were cut into.
+
+    Attributes:
+        ids: int32 (T,).
+        first, last: int64 (T,). The characters that each begins and ends with.
+    """
+
+    ids: tf.Tensor
+    first: tf.Tensor
+    last: tf.Tensor
+
+
+class UnigramModel:
+    """Cuts words into pieces.
+
+    Args:
+        pieces: the pieces and their scores, in the order of their ids.
+        unk_id: int. The piece for characters that no piece has; neighbours are one.
+        byte_fallback: bool. Whether unknown characters become the pieces of their bytes, such as
+            "<0xE4>".
+
+    Raises:
+        ConfigError: scores that are not finite, or so high that Hugging Face's rules for unknown
+            characters would depend on it; no pieces for bytes with `byte_fallback`.
+    """
+
+    def __init__(
+        self, pieces: Sequence[tuple[str, float]], *, unk_id: int, byte_fallback: bool = False
+    ) -> None:
+        scores = np.array([score for _, score in pieces], np.float64)
+        if not np.isfinite(scores).all():
+            at = int(np.flatnonzero(~np.isfinite(scores))[0])
+            raise ConfigError(f"expected finite scores, got {pieces[at]!r:.80}")
+        if scores.min() > 0 or scores[unk_id] > _UNKNOWN_PENALTY:
+            raise ConfigError(
+                "expected a lowest score of at most 0 and a score of the unknown piece of at most "
+                f"{_UNKNOWN_PENALTY}, got {scores.min()} and {scores[unk_id]}"
+            )
+        longest = max(len(piece) for piece, _ in pieces)
+        if longest > _MAXIMUM_PIECE_CHARACTERS:
+            raise ConfigError(
+                f"expected pieces of at most {_MAXIMUM_PIECE_CHARACTERS} characters, got {longest}"
+            )
+        unk_score = scores.min() - _UNKNOWN_PENALTY
+        # Two more ids: an unknown character, and no piece at all.
+        self._unknown = len(scores)
+        self._none = len(scores) + 1
+        scores = np.concatenate([scores, [unk_score, -np.inf]])
+        self._exact_length = _exact_length(scores[:-1])
+        self._unk_id = unk_id
+        trie = build_trie([piece for piece, _ in pieces])
+        self._ranks = CodePointTable(trie.ranks)
+        self._root = trie.root
+        self._bytes: list[int] | None = None
+        if byte_fallback:
+            known = {piece: i for i, (piece, _) in enumerate(pieces)}
+            names = [f"<0x{byte:02X}>" for byte in range(256)]
+            missing = [name for name in names if name not in known]
+            if missing:
+                raise ConfigError(
+                    f"expected a piece for each of the 256 bytes with byte_fallback, got none for "
+                    f"{missing[0]}"
+                )
+            self._bytes = [known[name] for name in names]
+        # Eager tensors, which all graphs share: an array would be written into each function.
+        with tf.init_scope():
+            self._scores = tf.constant(scores)
+            self._units = tf.constant(trie.units)
+
+    def __call__(self, points: tf.Tensor, words: tf.Tensor) -> Pieces:
+        """Cuts words.
+
+        Args:
+            points: int32 (N,). The characters of all words.
+            words: int64 (N,). The word of each, from 0 without gaps.
+        """
+        found, depth = self._find_pieces(points, words)
+        parts = self._cut(found, depth, words)
+        lengths = self._best_paths(found, depth, parts)
+        last = self._walk_back(lengths, parts)
+        size = ragged_ops.size64(points)
+        length = tf.gather(lengths, last)
+        first = last - length + 1
+        ids = tf.gather(tf.reshape(found, [-1]), (length - 1) * size + first)
+        return self._join_unknown(ids, first, last, points, words)
+
+    def _find_pieces(self, points: tf.Tensor, words: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """All pieces in the words.
+
+        Returns:
+            int32 (D, N): the id of the piece of each length that begins at each character.
+            int32 (): D, at least 1.
+        """
+        size = ragged_ops.size64(points)
+        ranks = self._ranks(points)
+        # How many characters of its word are behind each character.
+        begins = ragged_ops.indices(first_of(words))
+        ends = tf.concat([begins[1:], size[tf.newaxis]], axis=0)
+        left = tf.gather(tf.pad(ends, [[0, 1]]), words) - 1 - tf.range(size)
+
+        def look(
+            at: tf.Tensor, unit: tf.Tensor, node: tf.Tensor
+        ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            """Which of the walks go on, where, and the pieces they have come upon."""
+            row = tf.gather(self._units, unit)  # (walks, 3): parent, base, piece
+            on = ragged_ops.indices(tf.equal(row[:, 0], node))
+            row = tf.gather(row, on)
+            at = tf.gather(at, on)
+            ids = tf.tensor_scatter_nd_update(
+                tf.fill(size[tf.newaxis], self._none), at[:, tf.newaxis], row[:, 2]
+            )
+            return ids, on, row[:, 1]
+
+        at = tf.range(size)
+        unit = self._root + ranks
+        ids, on, base = look(at, unit, tf.fill(tf.shape(at), _NOTHING))
+        # A character that is no piece is unknown.
+        ids = tf.where(tf.equal(ids, self._none), self._unknown, ids)
+        found = tf.TensorArray(tf.int32, size=1, dynamic_size=True, element_shape=[None])
+        found = found.write(0, ids)
+
+        def walk(
+            depth: tf.Tensor, at: tf.Tensor, node: tf.Tensor, base: tf.Tensor, found: tf.TensorArray
+        ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.TensorArray]:
+            unit = base + tf.gather(ranks, at + tf.cast(depth, tf.int64))
+            ids, on, base = look(at, unit, node)
+            at, node = tf.gather(at, on), tf.gather(unit, on)
+            found = found.write(depth, ids)
+            depth += 1
+            inside = tf.gather(left, at) >= tf.cast(depth, tf.int64)
+            on = ragged_ops.indices(tf.logical_and(inside, base >= 0))
+            return depth, tf.gather(at, on), tf.gather(node, on), tf.gather(base, on), found
+
+        at, node = tf.gather(at, on), tf.gather(unit, on)
+        on = ragged_ops.indices(tf.logical_and(tf.gather(left, at) >= 1, base >= 0))
+        vector = tf.TensorShape([None])
+        depth, _, _, _, found = tf.while_loop(
+            lambda depth, at, *_: tf.size(at) > 0,
+            walk,
+            (tf.constant(1), tf.gather(at, on), tf.gather(node, on), tf.gather(base, on), found),
+            shape_invariants=(
+                tf.TensorShape([]), vector, vector, vector, tf.TensorShape(None),
+            ),
+        )  # fmt: skip
+        return found.stack(), depth
+
+    def _cut(
+        self, found: tf.Tensor, depth: tf.Tensor, words: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Parts of words that no piece joins: int64 (P,) first characters and (P,) lengths."""
+        size = ragged_ops.size64(words)
+        # For each character, the length of the longest piece that begins there.
+        lengths = tf.range(1, depth + 1)[:, tf.newaxis]
+        longest = tf.reduce_max(tf.where(tf.equal(found, self._none), 0, lengths), axis=0)  # (N,)
+        reach = tf.range(size) + tf.cast(longest, tf.int64)
+        # A place is crossed by a piece from one of the characters before it.
+        crossings = tf.math.unsorted_segment_sum(tf.ones_like(reach), reach, size + 1)
+        crossing = tf.range(size) - tf.cumsum(crossings)[:-1]
+        free = tf.equal(crossing, 0)
+        new_word = first_of(words)
+        count = tf.math.segment_sum(tf.ones_like(words), words)
+        exact = tf.gather(count, words) <= self._exact_length
+        begins = ragged_ops.indices(tf.logical_or(new_word, tf.logical_and(free, exact)))
+        ends = tf.concat([begins[1:], size[tf.newaxis]], axis=0)
+        return begins, (ends - begins)[: tf.shape(begins)[0]]
+
+    def _best_paths(
+        self, found: tf.Tensor, depth: tf.Tensor, parts: tuple[tf.Tensor, tf.Tensor]
+    ) -> tf.Tensor:
+        """The length of the last piece of the best path up to each character: int64 (N,)."""
+        size = tf.shape(found, out_type=tf.int64)[1]
+        flat = tf.reshape(found, [-1])
+        first, lengths = parts
+        # Longest pieces first: of equal sums, Hugging Face keeps the one that begins first.
+        spans = tf.range(tf.cast(depth, tf.int64), 0, -1)  # (D,)
+        shift = (spans - 1) * (size - 1)
+        count = tf.size(first)
+        # Sums up to the last D places: nothing before the first character.
+        window = tf.concat(
+            [
+                tf.fill([count, depth - 1], tf.constant(-np.inf, tf.float64)),
+                tf.zeros([count, 1], tf.float64),
+            ],
+            axis=1,
+        )
+        places, best = _vectors(), _vectors()
+
+        def step(
+            number: tf.Tensor, at: tf.Tensor, left: tf.Tensor, window: tf.Tensor,
+            places: tf.TensorArray, best: tf.TensorArray,
+        ) -> tuple[tf.Tensor | tf.TensorArray, ...]:  # fmt: skip
+            ids = tf.gather(flat, at[:, tf.newaxis] + shift)  # (parts, D)
+            sums = window + tf.gather(self._scores, ids)
+            highest = tf.reduce_max(sums, axis=1, keepdims=True)
+            same = tf.equal(sums, highest)
+            places = places.write(number, at)
+            best = best.write(number, tf.reduce_max(tf.where(same, spans, 0), axis=1))
+            window = tf.concat([window[:, 1:], highest], axis=1)
+            on = ragged_ops.indices(left > 1)
+            return (
+                number + 1, tf.gather(at, on) + 1, tf.gather(left, on) - 1, tf.gather(window, on),
+                places, best,
+            )  # fmt: skip
+
+        vector, array = tf.TensorShape([None]), tf.TensorShape(None)
+        *_, places, best = tf.while_loop(
+            lambda number, at, *_: tf.size(at) > 0,
+            step,
+            (tf.constant(1), first, lengths, window, places, best),
+            shape_invariants=(
+                tf.TensorShape([]), vector, vector, tf.TensorShape([None, None]), array, array,
+            ),
+        )  # fmt: skip
+        return tf.scatter_nd(places.concat()[:, tf.newaxis], best.concat(), size[tf.newaxis])
+
+    @staticmethod
+    def _walk_back(lengths: tf.Tensor, parts: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        """The last characters of the pieces of the best paths: int64 (T,), rising."""
+        first, count = parts
+        places = _vectors()
+
+        def step(
+            number: tf.Tensor, at: tf.Tensor, first: tf.Tensor, places: tf.TensorArray
+        ) -> tuple[tf.Tensor | tf.TensorArray, ...]:
+            places = places.write(number, at)
+            at -= tf.gather(lengths, at)
+            on = ragged_ops.indices(at >= first)
+            return number + 1, tf.gather(at, on), tf.gather(first, on), places
+
+        vector = tf.TensorShape([None])
+        *_, places = tf.while_loop(
+            lambda number, at, *_: tf.size(at) > 0,
+            step,
+            (tf.constant(1), first + count - 1, first, places),
+            shape_invariants=(
+                tf.TensorShape([]), vector, vector, tf.TensorShape(None),
+            ),
+        )  # fmt: skip
+        at = places.concat()[:, tf.newaxis]
+        marked = tf.scatter_nd(at, tf.ones_like(at[:, 0]), tf.shape(lengths, out_type=tf.int64))
+        return ragged_ops.indices(marked > 0)
+
+    def _join_unknown(
+        self,
+        ids: tf.Tensor,
+        first: tf.Tensor,
+        last: tf.Tensor,
+        points: tf.Tensor,
+        words: tf.Tensor,
+    ) -> Pieces:
+        """Makes neighbouring unknown characters of a word one piece."""
+        strange = tf.equal(ids, self._unknown)
+        unknown = tf.logical_or(strange, tf.equal(ids, self._unk_id))
+
+        def join() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            word = tf.gather(words, first)
+            goes_on = tf.logical_and(unknown, shifted(unknown, False))
+            goes_on = tf.logical_and(goes_on, tf.logical_not(first_of(word)))
+            heads = ragged_ops.indices(tf.logical_not(goes_on))
+            tails = ragged_ops.indices(tf.logical_not(shifted_back(goes_on, False)))
+            new_first, new_last = tf.gather(first, heads), tf.gather(last, tails)
+            new_ids = tf.gather(tf.where(unknown, self._unk_id, ids), heads)
+            if self._bytes is None:
+                return new_ids, new_first, new_last
+            # The unknown piece itself, standing in a text alone, is no unknown text.
+            itself = tf.logical_and(
+                tf.equal(heads, tails), tf.equal(tf.gather(ids, heads), self._unk_id)
+            )
+            apart = tf.logical_and(tf.equal(new_ids, self._unk_id), tf.logical_not(itself))
+            return self._to_bytes(new_ids, new_first, new_last, apart, points)
+
+        joined = tf.cond(tf.reduce_any(unknown), join, lambda: (ids, first, last))
+        return Pieces(*joined)
+
+    def _to_bytes(
+        self,
+        ids: tf.Tensor,
+        first: tf.Tensor,
+        last: tf.Tensor,
+        apart: tf.Tensor,
+        points: tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Puts the pieces of their bytes in the place of some pieces."""
+        splits = ragged_ops.splits_from_lengths(utf8_lengths(points))  # (N + 1,)
+        begin = tf.gather(splits, first)
+        lengths = tf.where(apart, tf.gather(splits, last + 1) - begin, tf.ones_like(begin))
+        new_splits = ragged_ops.splits_from_lengths(lengths)
+        origin = ragged_ops.row_ids(new_splits, new_splits[-1])
+        byte_at = tf.gather(begin - new_splits[:-1], origin) + tf.range(new_splits[-1])
+        character = ragged_ops.row_ids(splits, splits[-1])
+        character = tf.gather(character, byte_at)
+        number = tf.cast(byte_at - tf.gather(splits, character), tf.int32)
+        point = tf.gather(points, character)
+        length = tf.cast(utf8_lengths(point), tf.int32)
+        value = tf.bitwise.right_shift(point, 6 * (length - 1 - number))
+        mark = tf.gather(tf.constant([0, 0, 0xC0, 0xE0, 0xF0]), length)
+        value = tf.where(
+            tf.equal(number, 0),
+            tf.bitwise.bitwise_or(value, mark),
+            tf.bitwise.bitwise_or(tf.bitwise.bitwise_and(value, 0x3F), 0x80),
+        )
+        apart = tf.gather(apart, origin)
+        of_bytes = tf.gather(tf.constant(self._bytes, tf.int32), tf.where(apart, value, 0))
+        return (
+            tf.where(apart, of_bytes, tf.gather(ids, origin)),
+            tf.gather(first, origin),
+            tf.gather(last, origin),
+        )
+
+
+def _vectors() -> tf.TensorArray:
+    """An array of vectors of any lengths, to be joined; the first, an empty one, is there."""
+    array = tf.TensorArray(
+        tf.int64, size=1, dynamic_size=True, infer_shape=False, element_shape=[None]
+    )
+    return array.write(0, tf.zeros([0], tf.int64))
+
+
+def _exact_length(scores: np.ndarray) -> int:
+    """How long a word may be, in characters, for all sums of scores to be exact.
+
+    Scores are multiples of some power of two; sums of them are, too, and exact as long as they
+    are below 2**53 times that power.
+    """
+    mantissas, exponents = np.frexp(scores[scores != 0])
+    if not len(mantissas):
+        return 1 << 62
+    whole = np.abs(np.ldexp(mantissas, 53)).astype(np.int64)
+    zeros = np.log2((whole & -whole).astype(np.float64)).astype(np.int64)
+    lowest = int((exponents - 53 + zeros).min())
+    bits = 53 + lowest - math.frexp(float(np.abs(scores).max()))[1]
+    return 0 if bits <= 0 else 1 << min(bits, 62)

@@ -1,0 +1,1 @@
+"""Unicode: classes of characters and normalization, in TensorFlow ops."""

@@ -1,0 +1,1 @@
+"""WordPiece: the tokenizer of BERT, DistilBERT, ELECTRA, MobileBERT, MPNet and RoFormer."""
