@@ -1,4 +1,4 @@
-"""Write keras_bert_zoo/text/unicode/unicode_rules.json, the per-character rules of BERT's tokenizer.
+"""Write text/unicode/unicode_rules.json, the per-character rules of BERT's tokenizer.
 
 The rules must not follow the Unicode version of whichever Python runs, so they are read off
 Hugging Face's `tokenizers` (what it does to each code point) and off TensorFlow Text's WordPiece
