@@ -4,7 +4,8 @@ A small vocabulary, texts that are hard in every way we know of, and for each se
 and character offsets, so that the tests have a witness that no installed package can change.
 
 Example:
-    python tools/make_tokenizer_goldens.py --output tests/text/wordpiece/assets/wordpiece_goldens.json
+    python tools/make_tokenizer_goldens.py \\
+        --output tests/text/wordpiece/assets/wordpiece_goldens.json
 """
 
 from __future__ import annotations

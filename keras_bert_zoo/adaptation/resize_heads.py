@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol, Self, TypeVar, runtime_checkable
 
 import keras
 
 from keras_bert_zoo.adaptation.resize import extend_rows, extend_token_table
+from keras_bert_zoo.encoders.encoder import Encoder
 from keras_bert_zoo.heads.kinds import make_head
-from keras_bert_zoo.presets.headed_model import HeadedModel
+from keras_bert_zoo.text.tokenizer import Tokenizer
 
 # Of a masked-language-model head: what has an entry a token, and along which axis.
 _TOKEN_AXES = {"masked_lm/decoder/kernel": 1, "masked_lm/extra_table": 1, "masked_lm/bias": 0}
 
 
+@runtime_checkable
+class WithHeads(Protocol):
+    """An encoder with heads; `presets.headed_model.HeadedModel` is one."""
+
+    encoder: Encoder
+    heads: dict[str, keras.layers.Layer]
+    tokenizer: Tokenizer | None
+
+    def with_parts(self, encoder: Encoder, heads: dict[str, keras.layers.Layer]) -> Self:
+        """Returns a model with the same options on another encoder and heads."""
+        ...
+
+
+Model = TypeVar("Model", bound=WithHeads)
+
+
 def extend_headed_model(
-    model: HeadedModel, pieces: Sequence[Sequence[int]], *, first_id: int | None = None
-) -> HeadedModel:
+    model: Model, pieces: Sequence[Sequence[int]], *, first_id: int | None = None
+) -> Model:
     """Returns a copy of a model with heads whose encoder has rows for new tokens.
 
     A masked-language-model head grows with it, tied or not: the last kernel and the bias of a new
@@ -24,12 +42,12 @@ def extend_headed_model(
     mean of its pieces' logits before training. All other heads stay as they are.
 
     Args:
-        model: HeadedModel.
+        model: a model with heads.
         pieces: see `extend_token_table`.
         first_id: see `extend_token_table`.
 
     Returns:
-        HeadedModel, with the old one's tokenizer, which does not know the new tokens.
+        a model like it, with the old one's tokenizer, which does not know the new tokens.
 
     Raises:
         ConfigError: no new token, or an id outside the table.
@@ -41,14 +59,7 @@ def extend_headed_model(
         units = getattr(head, "units", None)
         heads[kind] = make_head(kind, encoder, units)
         _copy(head, heads[kind], pieces, first)
-    return HeadedModel(
-        encoder,
-        heads,
-        token_layout=model.token_layout,
-        attention_groups=model.attention_groups,
-        config=model.other_config,
-        tokenizer=model._tokenizer,
-    )
+    return model.with_parts(encoder, heads)
 
 
 def _copy(

@@ -6,15 +6,14 @@ import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 from keras_bert_zoo.adaptation.resize import extend_token_table
-from keras_bert_zoo.adaptation.resize_heads import extend_headed_model
+from keras_bert_zoo.adaptation.resize_heads import Model, WithHeads, extend_headed_model
 from keras_bert_zoo.config import short
 from keras_bert_zoo.encoders.encoder import Encoder, check_is_encoder
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.files import write_json
-from keras_bert_zoo.presets.headed_model import HeadedModel
 from keras_bert_zoo.text.registry import load_tokenizer_directory
 from keras_bert_zoo.text.special_tokens import AddedToken
 from keras_bert_zoo.text.tokenizer import Tokenizer
@@ -22,8 +21,8 @@ from keras_bert_zoo.text.tokenizer import Tokenizer
 
 @overload
 def extend_vocabulary(
-    encoder: HeadedModel, tokenizer: Tokenizer, tokens: Sequence[str], *, special: bool = False
-) -> tuple[HeadedModel, Tokenizer]: ...
+    encoder: Model, tokenizer: Tokenizer, tokens: Sequence[str], *, special: bool = False
+) -> tuple[Model, Tokenizer]: ...
 
 
 @overload
@@ -33,12 +32,12 @@ def extend_vocabulary(
 
 
 def extend_vocabulary(
-    encoder: Encoder | HeadedModel,
+    encoder: Any,
     tokenizer: Tokenizer,
     tokens: Sequence[str],
     *,
     special: bool = False,
-) -> tuple[Encoder | HeadedModel, Tokenizer]:
+) -> tuple[Any, Tokenizer]:
     """Returns copies of an encoder and its tokenizer that know more tokens.
 
     A new token stays whole wherever it stands in a text, as after transformers' `add_tokens`. Its
@@ -61,7 +60,7 @@ def extend_vocabulary(
         ConfigError: no tokens, one that is there already or twice, or one that this tokenizer
             cannot find exactly: two that it normalizes to the same text, for one.
     """
-    if not isinstance(encoder, HeadedModel):
+    if not isinstance(encoder, WithHeads):
         check_is_encoder(encoder)
     _check_tokens(tokens)
     known = sorted(set(tokens) & set(tokenizer.vocabulary))
@@ -78,7 +77,7 @@ def extend_vocabulary(
         _add_to_files(Path(folder), new)
         larger = load_tokenizer_directory(folder)
     _check_found(larger, tokens, first)
-    if not isinstance(encoder, HeadedModel):
+    if not isinstance(encoder, WithHeads):
         extended = extend_token_table(encoder, pieces, first_id=first)
         extended.tokenizer = larger
         return extended, larger

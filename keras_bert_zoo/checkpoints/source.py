@@ -243,7 +243,7 @@ def open_checkpoint(
     """
     directory = _existing(directory)
     reader, path = _find_weights(directory)
-    if reader == "pytorch_bin" and not allow_pickle:
+    if reader == "pytorch.bin" and not allow_pickle:
         raise CheckpointError(
             f"{directory} holds its weights in {path.name} alone, a pickle, which is not read "
             "unless asked for. Convert it to model.safetensors, or pass `allow_pickle=True`: it is "
@@ -368,7 +368,7 @@ def detect_format(directory: str | os.PathLike[str]) -> Format:
         CheckpointError: there is no checkpoint.
     """
     reader, _ = _find_weights(_existing(directory))
-    formats: dict[str, Format] = {"keras_hub": "keras-hub", "google_tf1": "google"}
+    formats: dict[str, Format] = {"keras_hub.reader": "keras-hub", "google.tf1": "google"}
     return formats.get(reader, "huggingface")
 
 
@@ -376,31 +376,31 @@ def detect_format(directory: str | os.PathLike[str]) -> Format:
 _WEIGHTS = ("*.safetensors", "*.bin", "*.h5", "*.index", "*.data-*")
 # Reader's module -> what opens a file there. All take the path that `_find_weights` found.
 _OPENERS = {
-    "safetensors_files": "open_safetensors",
-    "keras_hub": "open_keras_hub",
-    "keras_h5": "open_keras_h5",
-    "google_tf1": "open_google",
-    "pytorch_bin": "open_pytorch_bin",
+    "safetensors": "open_safetensors",
+    "keras_hub.reader": "open_keras_hub",
+    "transformers_h5": "open_keras_h5",
+    "google.tf1": "open_google",
+    "pytorch.bin": "open_pytorch_bin",
 }
 
 
 def _find_weights(directory: Path) -> tuple[str, Path]:
     """Returns the reader's module and the path it takes."""
     for reader, name in (
-        ("safetensors_files", SAFETENSORS_FILE),
-        ("safetensors_files", SAFETENSORS_INDEX),
-        ("keras_hub", KERAS_HUB_FILE),
-        ("keras_hub", KERAS_HUB_INDEX),
-        ("keras_h5", KERAS_FILE),
-        ("google_tf1", ""),
-        ("pytorch_bin", PYTORCH_FILE),
-        ("pytorch_bin", PYTORCH_INDEX),
+        ("safetensors", SAFETENSORS_FILE),
+        ("safetensors", SAFETENSORS_INDEX),
+        ("keras_hub.reader", KERAS_HUB_FILE),
+        ("keras_hub.reader", KERAS_HUB_INDEX),
+        ("transformers_h5", KERAS_FILE),
+        ("google.tf1", ""),
+        ("pytorch.bin", PYTORCH_FILE),
+        ("pytorch.bin", PYTORCH_INDEX),
     ):
-        if reader == "google_tf1":
+        if reader == "google.tf1":
             if any(directory.glob("*.index")):
                 return reader, directory
         elif (directory / name).is_file():
-            return reader, directory if reader == "keras_hub" else directory / name
+            return reader, directory if reader == "keras_hub.reader" else directory / name
     raise CheckpointError(
         f"No {SAFETENSORS_FILE} in {str(directory)!r}, nor another checkpoint that can be read: "
         f"{SAFETENSORS_INDEX} with its shards, {KERAS_HUB_FILE} (KerasHub), {KERAS_FILE} "

@@ -158,6 +158,25 @@ class HeadedModel(keras.Model):
         )
         return cls(encoder, layers, config=config)
 
+    def with_parts(self, encoder: Encoder, heads: dict[str, keras.layers.Layer]) -> Self:
+        """Returns a model with this one's options on another encoder and other heads.
+
+        Args:
+            encoder: Encoder.
+            heads: dict, kind -> layer.
+
+        Returns:
+            HeadedModel.
+        """
+        return type(self)(
+            encoder,
+            heads,
+            token_layout=self.token_layout,
+            attention_groups=self.attention_groups,
+            config=self.other_config,
+            tokenizer=self._tokenizer,
+        )
+
     @property
     def tokenizer(self) -> Tokenizer | None:
         """The tokenizer that `save` writes; see the class."""

@@ -8,7 +8,7 @@ import pytest
 from keras_bert_zoo import presets
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.text import WordPieceTokenizer, registry
-from tests.text.test_wordpiece_files import VOCABULARY, fast, lines, write
+from tests.text.wordpiece.test_files import VOCABULARY, fast, lines, write
 
 CASED = [*VOCABULARY, *(f"Word{i}" for i in range(20))]
 

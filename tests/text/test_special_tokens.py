@@ -10,7 +10,7 @@ from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.text import WordPieceTokenizer, special_tokens
 from keras_bert_zoo.text.special_tokens import AddedToken
 from tests.text.test_graph import Model, interpreter
-from tests.text.test_wordpiece import GOLDENS, assert_same, byte_offsets
+from tests.text.wordpiece.test_tokenizer import GOLDENS, assert_same, byte_offsets
 
 VOCABULARY = [
     "<s>", "<pad>", "</s>", "<unk>", "[UNK]", "<mask>", *"ab<>/sk[]", "##a", "##b", "un", "中",

@@ -4,7 +4,6 @@ import json
 import os
 
 import pytest
-from tests.text.test_wordpiece_files import VOCABULARY, lines, write
 
 from keras_bert_zoo import files
 from keras_bert_zoo.errors import ConfigError
@@ -13,6 +12,7 @@ from keras_bert_zoo.text.byte_bpe import files as byte_bpe_files
 from keras_bert_zoo.text.registry import load_tokenizer_directory
 from keras_bert_zoo.text.sentencepiece import model as sentencepiece_model
 from keras_bert_zoo.text.wordpiece import files as wordpiece
+from tests.text.wordpiece.test_files import VOCABULARY, lines, write
 
 READERS = {
     "vocab.txt": wordpiece.read_vocabulary,

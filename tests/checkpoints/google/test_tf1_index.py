@@ -261,7 +261,7 @@ def test_a_changed_index_never_crashes(folder):
 import numpy as np, pathlib
 from keras_bert_zoo.checkpoints.source import open_checkpoint
 from keras_bert_zoo.errors import CheckpointError
-from tests.checkpoints.test_tf1_index import INDEX, crc32c, entries_of, make_table
+from tests.checkpoints.google.test_tf1_index import INDEX, crc32c, entries_of, make_table
 folder = pathlib.Path({str(folder)!r})
 entries = entries_of(folder)
 entries = [*entries[:4], *entries[40:48]]
@@ -298,7 +298,7 @@ print(outcomes.count("refused"), len(outcomes))
         capture_output=True,
         text=True,
         check=True,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])},
     )
     refused, all_of_them = map(int, finished.stdout.split()[-2:])
     assert all_of_them == 150

@@ -11,11 +11,8 @@ import pytest
 import tensorflow as tf
 
 from keras_bert_zoo.errors import ConfigError
-from keras_bert_zoo.text.sentencepiece.tokenizer import (
-    SentencePieceTokenizer,
-    precompiled_charsmap,
-    unigram,
-)
+from keras_bert_zoo.text.sentencepiece import precompiled_charsmap, unigram
+from keras_bert_zoo.text.sentencepiece.tokenizer import SentencePieceTokenizer
 from keras_bert_zoo.text.special_tokens import AddedToken
 
 S = "\u2581"

@@ -5,12 +5,12 @@ import io
 import json
 
 import pytest
-from tests.text.test_wordpiece import GOLDENS, assert_same
 
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.text import WordPieceTokenizer
 from keras_bert_zoo.text.registry import load_tokenizer_directory
 from keras_bert_zoo.text.special_tokens import AddedToken
+from tests.text.wordpiece.test_tokenizer import GOLDENS, assert_same
 
 VOCABULARY = GOLDENS["vocabulary"]
 
