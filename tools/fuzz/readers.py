@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
-from tests.text.test_sentencepiece_files import make_directory
+from tests.text.sentencepiece.test_files import make_directory
 
 from keras_bert_zoo.checkpoints import safetensors as safetensors_files
 from keras_bert_zoo.checkpoints import transformers_h5 as keras_h5
