@@ -8,7 +8,7 @@ import pytest
 from keras_bert_zoo.data.spans import Entity, EntityExamples
 from keras_bert_zoo.errors import DataError
 from keras_bert_zoo.tasks.token_classification.alignment import words_of_entities
-from tests.tasks import test_token_classifier_nested as nested_tests
+from tests.tasks.token_classification import test_nested as nested_tests
 from tests.tasks.collection import without_tracing
 from tests.tasks.taggers import make_task
 
