@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from keras_bert_zoo.adaptation.lora import add_lora, merge_lora
     from keras_bert_zoo.adaptation.resize import extend_positions
     from keras_bert_zoo.adaptation.vocabulary import extend_vocabulary
-    from keras_bert_zoo.config import EncoderConfig
     from keras_bert_zoo.encoders.encoder import Encoder
+    from keras_bert_zoo.encoders.registry import EncoderConfig
     from keras_bert_zoo.errors import BertZooError
     from keras_bert_zoo.presets.catalog import list_presets
     from keras_bert_zoo.presets.convert import convert_checkpoint
@@ -69,7 +69,7 @@ _MODULES = {
     "BertZooError": "keras_bert_zoo.errors",
     "ByteBpeTokenizer": "keras_bert_zoo.text.byte_bpe.tokenizer",
     "Encoder": "keras_bert_zoo.encoders.encoder",
-    "EncoderConfig": "keras_bert_zoo.config",
+    "EncoderConfig": "keras_bert_zoo.encoders.registry",
     "HeadedModel": "keras_bert_zoo.presets.headed_model",
     "MaskedLM": "keras_bert_zoo.tasks.masked_lm",
     "MultipleChoice": "keras_bert_zoo.tasks.multiple_choice",

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Self
 
 from keras_bert_zoo.config_keys import NEUTRAL_KEYS, REFUSED_KEYS, is_refused, list_unread
+from keras_bert_zoo.config_values import MOST as MOST
+from keras_bert_zoo.config_values import MOST_LAYERS as MOST_LAYERS
+from keras_bert_zoo.config_values import check_flags as check_flags
+from keras_bert_zoo.config_values import check_integers as check_integers
+from keras_bert_zoo.config_values import check_positive as check_positive
+from keras_bert_zoo.config_values import check_rates as check_rates
+from keras_bert_zoo.config_values import check_strings as check_strings
+from keras_bert_zoo.config_values import is_integer as is_integer
+from keras_bert_zoo.config_values import is_number as is_number
+from keras_bert_zoo.config_values import short as short
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.notices import warn_once
 
 _logger = logging.getLogger(__name__)
-
-MOST = 1 << 24
-"""The largest integer in a configuration: no model has so many rows, or is so wide."""
-MOST_LAYERS = 256
-"""The most layers. DeBERTa's largest has 48; Keras' graphs end between this and 1,000."""
 
 # Why an option that some checkpoints have is not here.
 _REASONS = {
     "position_embedding_type": "transformers 5 dropped the relative positions of BERT's relatives",
     "adapters": "merge them into the weights",
 }
-
-_SHOWN = 80  # characters of a value in a message
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -148,14 +150,16 @@ class EncoderConfig:
         for name in ("layer_norm_epsilon", "initializer_range"):
             value = getattr(self, name)
             if not is_number(value) or not 0 < value < 1:
-                problems.append(f"`{name}` must be a number in (0, 1), got {short(value)}")
+                problems.append(f"`{name}` must be a number in (0, 1), received {short(value)}")
         problems += check_strings(self, "activation")
         problems += check_flags(self, "tie_word_embeddings")
         pad = self.pad_token_id
         if not is_integer(pad):
-            problems.append(f"`pad_token_id` must be an integer, got {short(pad)}")
+            problems.append(f"`pad_token_id` must be an integer, received {short(pad)}")
         elif not problems and not 0 <= pad < self.vocabulary_size:
-            problems.append(f"`pad_token_id` must be in [0, {self.vocabulary_size}), got {pad}")
+            problems.append(
+                f"`pad_token_id` must be in [0, {self.vocabulary_size}), received {pad}"
+            )
         if not problems:
             problems += self.head_problems()
         return problems
@@ -222,14 +226,13 @@ class EncoderConfig:
             ConfigError: an option that has an unsupported value, by name.
         """
         if not isinstance(config, Mapping):
-            raise ConfigError(f"config.json must hold a JSON object, got {type(config).__name__}.")
+            raise ConfigError(
+                f"config.json must hold a JSON object, received {type(config).__name__}."
+            )
         ignored = frozenset(ignore)
         family = config.get("model_type")
         if cls is EncoderConfig and isinstance(family, str) and family != cls.family:
-            # The registry imports the families, which import this module.
-            from keras_bert_zoo.encoders.registry import encoder_class
-
-            return encoder_class(family).config_class.from_huggingface(config, ignore=ignored)
+            return config_class(family).from_huggingface(config, ignore=ignored)
         problems = []
         if family is None and "model_type" not in ignored:
             fitting = fitting_families(config) if cls is EncoderConfig else [cls.family]
@@ -314,6 +317,44 @@ class EncoderConfig:
         return config
 
 
+_classes: dict[str, type[EncoderConfig]] = {}
+
+
+def register_config_classes(classes: Mapping[str, type[EncoderConfig]]) -> None:
+    """Registers the configuration classes of families, for `EncoderConfig.from_huggingface`.
+
+    `encoders.registry` calls this function for all families.
+
+    Args:
+        classes: dict, family -> class.
+    """
+    _classes.update(classes)
+
+
+def config_class(family: str) -> type[EncoderConfig]:
+    """Returns the configuration class of a family.
+
+    Args:
+        family: str. The `model_type` of config.json.
+
+    Returns:
+        subclass of EncoderConfig.
+
+    Raises:
+        ConfigError: unknown family.
+
+    Example:
+        >>> from keras_bert_zoo import EncoderConfig
+        >>> config_class("albert").__name__
+        'AlbertConfig'
+    """
+    if family not in _classes:
+        raise ConfigError(
+            f"Encoder family {family!r} is unknown. Expected one of: {', '.join(sorted(_classes))}."
+        )
+    return _classes[family]
+
+
 def _unsupported(key: str, value: Any, allowed: Iterable[Any]) -> str:
     expected = " or ".join(repr(v) for v in allowed)
     reason = f"; {_REASONS[key]}" if key in _REASONS else ""
@@ -348,19 +389,15 @@ def fitting_families(config: Mapping[str, Any]) -> list[str]:
         list of str, not empty: the one whose name `architectures` begins with; or those that know
         all keys and say at least as many of them as any other.
     """
-    # The registry imports the families, which import this module.
-    from keras_bert_zoo.encoders.registry import encoder_class, families
-
     named = config.get("architectures")
     first = str(named[0]).lower() if isinstance(named, list) and named else ""
-    begins = [name for name in families() if first.startswith(name.replace("-", ""))]
+    begins = [name for name in _classes if first.startswith(name.replace("-", ""))]
     if begins:
         return [max(begins, key=len)]
-    classes = {name: encoder_class(name).config_class for name in families()}
-    said = {name: len(config.keys() & kind.names.keys()) for name, kind in classes.items()}
+    said = {name: len(config.keys() & kind.names.keys()) for name, kind in _classes.items()}
     known = [
         name
-        for name, kind in classes.items()
+        for name, kind in _classes.items()
         if config.keys()
         <= {
             *kind.names,
@@ -389,86 +426,3 @@ def is_regression(config: Mapping[str, Any]) -> bool:
     names = config.get("id2label")
     count = len(names) if isinstance(names, Mapping) and names else config.get("num_labels", 2)
     return bool(problem == "regression" or (problem is None and count == 1))
-
-
-def check_integers(
-    config: EncoderConfig, *names: str, least: int = 1, most: int = MOST
-) -> list[str]:
-    """Clauses for the fields that are not integers from `least` to `most`."""
-    expected = "a positive integer" if least == 1 else f"an integer of at least {least}"
-    problems = []
-    for name in names:
-        value = getattr(config, name)
-        if not is_integer(value) or value < least:
-            problems.append(f"`{name}` must be {expected}, got {short(value)}")
-        elif value > most:
-            problems.append(f"`{name}` must be at most {most:,}, got {short(value)}")
-    return problems
-
-
-def check_rates(config: EncoderConfig, *names: str) -> list[str]:
-    """Clauses for the fields that are not numbers in [0, 1)."""
-    found = {name: getattr(config, name) for name in names}
-    return [
-        f"`{name}` must be a number in [0, 1), got {short(value)}"
-        for name, value in found.items()
-        if not is_number(value) or not 0 <= value < 1
-    ]
-
-
-def check_flags(config: EncoderConfig, *names: str) -> list[str]:
-    """Clauses for the fields that are not booleans."""
-    found = {name: getattr(config, name) for name in names}
-    return [
-        f"`{name}` must be true or false, got {short(value)}"
-        for name, value in found.items()
-        if not isinstance(value, bool)
-    ]
-
-
-def check_strings(config: EncoderConfig, *names: str) -> list[str]:
-    """Clauses for the fields that are not strings."""
-    found = {name: getattr(config, name) for name in names}
-    return [
-        f"`{name}` must be a string, got {short(value)}"
-        for name, value in found.items()
-        if not isinstance(value, str)
-    ]
-
-
-def check_positive(config: EncoderConfig, *names: str) -> list[str]:
-    """Clauses for the fields that are not positive numbers."""
-    found = {name: getattr(config, name) for name in names}
-    return [
-        f"`{name}` must be a positive number, got {short(value)}"
-        for name, value in found.items()
-        if not is_number(value) or not value > 0
-    ]
-
-
-def short(value: Any) -> str:
-    """A value's repr for a message, cut where it is long.
-
-    >>> short("a" * 90)[-4:]
-    'a...'
-    """
-    try:
-        text = repr(value)
-    except ValueError:  # Python writes no integer of more than some thousand digits
-        return f"a number of {value.bit_length():,} bits"
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
-
-
-def is_integer(value: Any) -> bool:
-    """Whether a value is an integer, as true and false are not."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value is a finite number, as true and false are not."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # an integer beyond every float
-        return False

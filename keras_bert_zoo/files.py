@@ -176,7 +176,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"the key {twice[:_JSON_KEY_SHOWN]!a} stands there twice")
+        raise ValueError(f"the key {twice[:_JSON_KEY_SHOWN]!a} is given twice")
     return found
 
 

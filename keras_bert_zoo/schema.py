@@ -1,4 +1,4 @@
-"""What the values of a JSON file may be: declared once, checked when it is read.
+"""Types of the values in a JSON file, checked when the file is read.
 
 >>> check({"top_k": 0}, {"top_k": integer(1, 9)}, "a.json", ConfigError)
 Traceback (most recent call last):
@@ -9,7 +9,6 @@ keras_bert_zoo.errors.ConfigError: a.json: 'top_k' must be an integer from 1 to 
 from __future__ import annotations
 
 import errno
-import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,121 +17,117 @@ from typing import Any
 
 from keras_bert_zoo.errors import BertZooError, ConfigError
 from keras_bert_zoo.files import read_json
+from keras_bert_zoo.validation import is_integer, is_number, show
 
-_SHOWN = 80  # characters of a value in a message
-_NAME_LIMIT = 255  # bytes of a file's name, in every file system
-_MOST_NAMES = 100_000  # of an object with names of the user's own
+_NAME_LIMIT = 255  # bytes of a file name, in every file system
+_MOST_NAMES = 100_000  # keys of an object with user-defined keys
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A kind of values.
+class ValueType:
+    """The values that a JSON key accepts.
 
     Attributes:
-        expected: str. What it is, for a message.
-        accepts: whether a value is of it.
+        expected: str. Description for messages, such as "a string".
+        accepts: callable. Returns whether a value is valid.
     """
 
     expected: str
     accepts: Callable[[Any], bool]
 
-    def __or__(self, other: Kind) -> Kind:
-        """Values of either kind."""
-        return Kind(
+    def __or__(self, other: ValueType) -> ValueType:
+        """Returns the type that accepts the values of both."""
+        return ValueType(
             f"{self.expected} or {other.expected}",
             lambda value: self.accepts(value) or other.accepts(value),
         )
 
 
-Schema = Mapping[str, Kind]
+Schema = Mapping[str, ValueType]
 
 
-def integer(least: int, most: int) -> Kind:
-    """Integers of a range; true and false are none.
+def integer(least: int, most: int) -> ValueType:
+    """Accepts integers of a range, and no booleans.
 
-    >>> kind = integer(1, 9)
-    >>> kind.accepts(9), kind.accepts(10), kind.accepts(True)
+    >>> value_type = integer(1, 9)
+    >>> value_type.accepts(9), value_type.accepts(10), value_type.accepts(True)
     (True, False, False)
     """
-    return Kind(
+    return ValueType(
         f"an integer from {least:,} to {most:,}",
-        lambda v: isinstance(v, int) and not isinstance(v, bool) and least <= v <= most,
+        lambda v: is_integer(v) and least <= v <= most,
     )
 
 
-def number(least: float, most: float) -> Kind:
-    """Finite numbers of a range.
+def number(least: float, most: float) -> ValueType:
+    """Accepts finite numbers of a range.
 
-    >>> kind = number(0, 1)
-    >>> kind.accepts(0.5), kind.accepts(1), kind.accepts("0.5")
+    >>> value_type = number(0, 1)
+    >>> value_type.accepts(0.5), value_type.accepts(1), value_type.accepts("0.5")
     (True, True, False)
     """
-    return Kind(f"a number from {least:,g} to {most:,g}", lambda v: _is_number(v, least, most))
+    return ValueType(
+        f"a number from {least:,g} to {most:,g}", lambda v: is_number(v) and least <= v <= most
+    )
 
 
-def one_of(*values: Any) -> Kind:
-    """Some strings alone.
+def one_of(*values: Any) -> ValueType:
+    """Accepts the strings given.
 
     >>> one_of("cls", "mean").expected
     "'cls' or 'mean'"
     """
-    return Kind(" or ".join(map(repr, values)), lambda v: isinstance(v, str) and v in values)
+    return ValueType(" or ".join(map(repr, values)), lambda v: isinstance(v, str) and v in values)
 
 
-def list_of(kind: Kind, most: int = _MOST_NAMES) -> Kind:
-    """Lists of values of a kind.
+def list_of(value_type: ValueType, most: int = _MOST_NAMES) -> ValueType:
+    """Accepts lists of at most `most` values of one type.
 
     >>> list_of(TEXT).accepts(["a", "b"]), list_of(TEXT).accepts("ab")
     (True, False)
     """
-    return Kind(
-        f"a list of {kind.expected}",
-        lambda v: isinstance(v, list) and len(v) <= most and all(map(kind.accepts, v)),
+    return ValueType(
+        f"a list of {value_type.expected}",
+        lambda v: isinstance(v, list) and len(v) <= most and all(map(value_type.accepts, v)),
     )
 
 
-def names_to(kind: Kind, most: int = _MOST_NAMES) -> Kind:
-    """Objects whose values are of a kind, under any names.
+def names_to(value_type: ValueType, most: int = _MOST_NAMES) -> ValueType:
+    """Accepts objects with any keys, at most `most`, whose values have one type.
 
     >>> names_to(TEXT | NULL).accepts({"query": "query: ", "none": None})
     True
     """
-    return Kind(
-        f"an object of names and {kind.expected}",
-        lambda v: isinstance(v, dict) and len(v) <= most and all(map(kind.accepts, v.values())),
+    return ValueType(
+        f"an object of names and {value_type.expected}",
+        lambda v: (
+            isinstance(v, dict) and len(v) <= most and all(map(value_type.accepts, v.values()))
+        ),
     )
 
 
-def _is_number(value: Any, least: float, most: float) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    try:
-        return math.isfinite(value) and least <= value <= most
-    except OverflowError:  # an integer beyond every float
-        return False
-
-
-TEXT = Kind("a string", lambda v: isinstance(v, str))
-FLAG = Kind("true or false", lambda v: isinstance(v, bool))
-NULL = Kind("null", lambda v: v is None)
-OBJECT = Kind("an object", lambda v: isinstance(v, dict))
+TEXT = ValueType("a string", lambda v: isinstance(v, str))
+FLAG = ValueType("true or false", lambda v: isinstance(v, bool))
+NULL = ValueType("null", lambda v: v is None)
+OBJECT = ValueType("an object", lambda v: isinstance(v, dict))
 
 
 def read_object(
     path: str | os.PathLike[str], schema: Schema, error: type[BertZooError] = ConfigError
 ) -> dict[str, Any]:
-    """Reads a small JSON object whose known keys have values of their kinds.
+    """Reads a small JSON object and checks the values of its known keys.
 
     Args:
-        path: of the file.
-        schema: key -> Kind. Other keys are passed over: a newer version may have written them.
-        error: what to raise.
+        path: str or path-like. The file.
+        schema: key -> ValueType. Other keys are not checked, because a newer
+            version may have written them.
+        error: type of BertZooError. The error to raise.
 
     Returns:
-        dict, the file's whole contents.
+        dict. All keys of the file.
 
     Raises:
-        BertZooError: of the kind `error`, in one line: see `files.read_json` and `check`.
+        BertZooError: of type `error`. The file cannot be read, or a value is invalid.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -152,16 +147,16 @@ def read_object(
 def check(
     values: Mapping[str, Any], schema: Schema, where: str, error: type[BertZooError] = ConfigError
 ) -> None:
-    """Compares values with their kinds.
+    """Checks values against a schema.
 
     Args:
         values: dict.
-        schema: key -> Kind, for the keys that may be there.
+        schema: key -> ValueType, for optional keys.
         where: str. The file, for the message.
-        error: what to raise.
+        error: type of BertZooError. The error to raise.
 
     Raises:
-        BertZooError: of the kind `error`, naming every value that is not of its kind.
+        BertZooError: of type `error`, with all invalid values in one message.
 
     >>> check({"a": 1, "b": 2, "c": 3}, {"a": FLAG, "b": TEXT | NULL}, "a.json")
     Traceback (most recent call last):
@@ -170,29 +165,16 @@ def check(
 string or null, got 2.
     """
     problems = [
-        f"{key!r} must be {kind.expected}, got {show(values[key])}"
-        for key, kind in schema.items()
-        if key in values and not kind.accepts(values[key])
+        f"{key!r} must be {value_type.expected}, got {show(values[key])}"
+        for key, value_type in schema.items()
+        if key in values and not value_type.accepts(values[key])
     ]
     if problems:
         raise error(f"{where}: {'; '.join(problems)}.")
 
 
-def show(value: Any) -> str:
-    """A value for a message, on one line and cut where it is long.
-
-    >>> show([1, "a"]), len(show("x" * 9999))
-    ("[1, 'a']", 83)
-    """
-    try:
-        text = ascii(value)
-    except (ValueError, RecursionError):  # Python writes no integer of more than some digits
-        text = type(value).__name__
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
-
-
 def leads_round(path: Path) -> bool:
-    """Whether a path cannot be followed, because its links lead to each other.
+    """Returns whether a path contains a cycle of symbolic links.
 
     >>> leads_round(Path("."))
     False
@@ -205,19 +187,19 @@ def leads_round(path: Path) -> bool:
 
 
 def folder_inside(base: Path, name: str, where: str) -> Path:
-    """A folder that a file names, which must lie in the file's own directory.
+    """Resolves a folder name that a file contains. The folder must be inside `base`.
 
     Args:
-        base: the directory.
-        name: str, from the file; "" is the directory itself.
-        where: str. What names it, for the message.
+        base: Path. The directory of the file.
+        name: str. Relative path from the file; "" is the directory itself.
+        where: str. The source of the name, for the message.
 
     Returns:
         Path.
 
     Raises:
-        ConfigError: the name leads out of the directory, itself or by a link; its links lead in a
-            ring; or it is no name.
+        ConfigError: the path or a symbolic link in it leaves the directory, its links form a
+            cycle, or the name is invalid.
 
     >>> folder_inside(Path("model"), "1_Pooling", "module 1").as_posix()
     'model/1_Pooling'

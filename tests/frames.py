@@ -66,6 +66,9 @@ class DataFrame:
     def __getitem__(self, name):
         return Series(self._values[name])
 
+    def to_numpy(self):
+        return np.array(list(self._values.values()), object).T
+
     def __getattr__(self, name):
         if name.startswith("_") or name not in self._values:
             raise AttributeError(name)

@@ -10,7 +10,7 @@ from keras_bert_zoo.config_keys import NEUTRAL_KEYS, REFUSED_KEYS
 from keras_bert_zoo.encoders.registry import encoder_class, families
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.layers.activations import get_activation
-from keras_bert_zoo.presets.io import other_keys
+from keras_bert_zoo.presets.resolve import other_keys
 
 BERT = {
     "model_type": "bert",
@@ -176,14 +176,18 @@ def test_needs_the_model_type():
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("hidden_dim", 0, "`hidden_dim` must be a positive integer, got 0"),
-        ("num_layers", True, "`num_layers` must be a positive integer, got True"),
-        ("vocabulary_size", "30522", "`vocabulary_size` must be a positive integer, got '30522'"),
+        ("hidden_dim", 0, "`hidden_dim` must be a positive integer, received 0"),
+        ("num_layers", True, "`num_layers` must be a positive integer, received True"),
+        (
+            "vocabulary_size",
+            "30522",
+            "`vocabulary_size` must be a positive integer, received '30522'",
+        ),
         ("num_heads", 5, "`num_heads` must divide `hidden_dim`: 768 % 5 != 0"),
-        ("dropout", 1.0, r"`dropout` must be a number in \[0, 1\), got 1.0"),
+        ("dropout", 1.0, r"`dropout` must be a number in \[0, 1\), received 1.0"),
         ("layer_norm_epsilon", float("nan"), "`layer_norm_epsilon` must be a number"),
         ("pad_token_id", 30522, "`pad_token_id` must be in"),
-        ("activation", None, "`activation` must be a string, got None"),
+        ("activation", None, "`activation` must be a string, received None"),
     ],
 )
 def test_refuses_values_out_of_range(field, value, message):
@@ -228,7 +232,7 @@ def test_no_value_is_a_traceback(family):
         ),
         ({"model_type": "mobilebert", "normalization_type": []}, "`normalization` must be one of"),
         ({"model_type": "modernbert", "num_hidden_layers": 10**9}, "`num_layers` must be at most"),
-        ({"model_type": "albert", "inner_group_num": 100}, "must be at most 256, got 12"),
+        ({"model_type": "albert", "inner_group_num": 100}, "must be at most 256, received 12"),
         ({"model_type": "roformer", "summary_first_dropout": 0.1}, "`summary_first_dropout` = 0.1"),
         ({"model_type": "roformer", "summary_last_dropout": 0.1}, "`summary_last_dropout` = 0.1"),
         (

@@ -1,11 +1,11 @@
 """Imports go one way along the data's flow, and importing the package stays cheap."""
 
 import ast
+import functools
 import importlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,19 +14,20 @@ import keras_bert_zoo
 
 PACKAGE = Path(keras_bert_zoo.__file__).parent
 
-# From the bottom to the top. A module may import its own part and the parts on lines above; parts
-# on one line know nothing of each other. Imports inside functions and under TYPE_CHECKING are free.
+# From the bottom to the top. A module may import its own part and the parts on lines above. Parts
+# on one line do not import each other. All imports count: at module level, in functions, under
+# TYPE_CHECKING, and of `importlib.import_module`.
 ORDER = (
     ("errors",),
-    ("files", "arrays", "notices", "config_keys"),
+    ("validation",),
+    ("files", "arrays", "notices", "config_keys", "config_values"),
     ("schema", "directories"),
     ("config",),
     ("text", "layers"),
     ("data",),
-    ("metrics",),
+    ("checkpoints", "metrics"),
     ("encoders",),
     ("heads",),
-    ("checkpoints",),
     ("adaptation",),
     ("presets",),
     ("training",),
@@ -39,66 +40,129 @@ ORDER = (
 )
 RANKS = {part: rank for rank, parts in enumerate(ORDER) for part in parts}
 
+# Imports against the order: one lazy import in each method that hides the parts above.
+FACADES = {
+    ("encoders.encoder", "presets.encoder_files"),  # Encoder.from_preset and Encoder.save
+    ("text.tokenizer", "presets.resolve"),  # Tokenizer.from_preset
+    ("tasks.task", "export"),  # Task.export
+}
+
+# Circles inside text/ and tasks/ that are not mended yet. Entries that are mended must be removed.
+PENDING = {
+    frozenset({"tasks.embedding.index", "tasks.embedding.text_embedder"}),
+    frozenset({"tasks.open_domain.measuring", "tasks.open_domain.question_answerer"}),
+    frozenset({"tasks.question_answering.question_answerer", "tasks.question_answering.training"}),
+}
+
+# Tables of strings that are imported by name: the public names, and the subcommands.
+LAZY_TABLES = {"keras_bert_zoo", "cli.main", "cli.tasks"}
+PENDING_TABLES = {"tasks.registry"}
+
 
 def modules() -> list[Path]:
     return sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 
+def name_of(path: Path) -> str:
+    """keras_bert_zoo/text/unicode/__init__.py -> text.unicode."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+
+
+NAMES = {name_of(path) for path in modules()}
+
+
 def part_of(module: str) -> str:
-    """keras_bert_zoo.text.wordpiece.tokenizer -> text."""
-    return module.split(".")[1]
+    """text.wordpiece.tokenizer -> text."""
+    return module.split(".")[0]
 
 
-def at_module_level(body: list[ast.stmt]) -> Iterator[ast.Import | ast.ImportFrom]:
-    """Yields the imports that run when the module is imported, those in if and try included."""
-    for statement in body:
-        if isinstance(statement, ast.Import | ast.ImportFrom):
-            yield statement
-        elif isinstance(statement, ast.If):
-            if "TYPE_CHECKING" not in ast.dump(statement.test):
-                yield from at_module_level(statement.body)
-            yield from at_module_level(statement.orelse)
-        elif isinstance(statement, ast.Try):
-            for handler in statement.handlers:
-                yield from at_module_level(handler.body)
-            yield from at_module_level(statement.body + statement.orelse + statement.finalbody)
-        elif isinstance(statement, ast.With | ast.ClassDef):
-            yield from at_module_level(statement.body)
+def imported(source: str) -> set[str]:
+    """Names the modules of this package that a source imports anywhere."""
+    result = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            result |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            for alias in node.names:
+                name = f"{module}.{alias.name}"
+                public = keras_bert_zoo._MODULES if module == "keras_bert_zoo" else {}
+                is_module = name.removeprefix("keras_bert_zoo.") in NAMES
+                result.add(public.get(alias.name, name if is_module else module))
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            result |= {
+                literal.value
+                for literal in ast.walk(node)
+                if isinstance(literal, ast.Constant) and isinstance(literal.value, str)
+            }
+    own = {name for name in result if name.startswith("keras_bert_zoo.")}
+    return {name.removeprefix("keras_bert_zoo.") for name in own}
 
 
-def imported(source: str) -> list[str]:
-    """Names the modules of this package that a source imports at module level."""
-    found = []
-    for statement in at_module_level(ast.parse(source).body):
-        if isinstance(statement, ast.Import):
-            names = [alias.name for alias in statement.names]
-        elif statement.module == "keras_bert_zoo":
-            # `from keras_bert_zoo import X`: a public name stands for its module.
-            names = [
-                keras_bert_zoo._MODULES.get(alias.name, f"keras_bert_zoo.{alias.name}")
-                for alias in statement.names
-                if alias.name != "__version__"
-            ]
-        else:
-            names = [statement.module or ""]
-        found += [name for name in names if name.startswith("keras_bert_zoo.")]
-    return found
+@functools.cache
+def imports() -> dict[str, set[str]]:
+    """Module -> the modules that it imports, without the facades' lazy imports."""
+    graph = {}
+    for path in modules():
+        name = name_of(path)
+        targets = imported(path.read_text("utf-8")) - {name}
+        graph[name] = {target for target in targets if (name, target) not in FACADES}
+    return graph
+
+
+def circles(graph: dict[str, set[str]]) -> set[frozenset[str]]:
+    """The strongly connected components of more than one module."""
+
+    def reached(start: str) -> set[str]:
+        seen: set[str] = set()
+        waiting = [start]
+        while waiting:
+            for target in graph.get(waiting.pop(), ()):
+                if target not in seen:
+                    seen.add(target)
+                    waiting.append(target)
+        return seen
+
+    reach = {name: reached(name) for name in graph}
+    return {
+        frozenset({name} | {other for other in reach[name] if name in reach.get(other, ())})
+        for name in graph
+        if name in reach[name]
+    }
 
 
 def test_every_part_has_its_place_in_the_order():
-    parts = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in modules()}
+    parts = {part_of(name) for name in NAMES}
     assert parts <= set(RANKS), "add the new part to ORDER where the data's flow has it"
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_go_one_way(path):
-    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_imports_go_one_way(name):
+    own = part_of(name)
     wrong = [
-        module
-        for module in imported(path.read_text("utf-8"))
-        if part_of(module) != own and RANKS[part_of(module)] >= RANKS[own]
+        target
+        for target in sorted(imports()[name])
+        if part_of(target) != own and RANKS[part_of(target)] >= RANKS[own]
     ]
     assert not wrong, f"{own} may not import {wrong}; see ORDER"
+
+
+def test_there_is_no_circle():
+    assert circles(imports()) == PENDING
+
+
+def test_the_facades_are_the_only_exceptions():
+    graph = {name_of(path): imported(path.read_text("utf-8")) for path in modules()}
+    assert all(target in graph[name] for name, target in FACADES)
+
+
+def test_modules_are_not_imported_by_string():
+    lazy = {
+        name_of(path) if path != PACKAGE / "__init__.py" else "keras_bert_zoo"
+        for path in PACKAGE.rglob("*.py")
+        if "import_module(" in path.read_text("utf-8")
+    }
+    assert lazy == LAZY_TABLES | PENDING_TABLES
 
 
 def test_the_check_sees_imports():
@@ -113,11 +177,17 @@ except ImportError:
 if TYPE_CHECKING:
     from keras_bert_zoo.export import hidden
 def late():
-    from keras_bert_zoo.export import hidden
+    from keras_bert_zoo.data.tables import read_table
+    importlib.import_module("keras_bert_zoo.metrics.classification")
 """
-    assert [part_of(module) for module in imported(source)] == [
-        "text", "encoders", "errors", "heads", "serving", "cli",
+    assert sorted(map(part_of, imported(source) - {""})) == [
+        "cli", "data", "encoders", "errors", "export", "heads", "metrics", "serving", "text",
     ]  # fmt: skip
+
+
+def test_the_check_sees_circles():
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}
+    assert circles(graph) == {frozenset("abc")}
 
 
 def test_public_names_are_the_same_in_all_three_places():

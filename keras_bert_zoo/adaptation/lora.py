@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from keras_bert_zoo.adaptation.checks import check_is_encoder
 from keras_bert_zoo.config import is_number
-from keras_bert_zoo.encoders.encoder import Encoder, check_is_encoder
+from keras_bert_zoo.encoders.encoder import Encoder
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.layers.dense import Dense
 

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, overload
 
+from keras_bert_zoo.adaptation.checks import check_is_encoder
 from keras_bert_zoo.adaptation.resize import extend_token_table
 from keras_bert_zoo.adaptation.resize_heads import Model, WithHeads, extend_headed_model
 from keras_bert_zoo.config import short
-from keras_bert_zoo.encoders.encoder import Encoder, check_is_encoder
+from keras_bert_zoo.encoders.encoder import Encoder
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.files import write_json
 from keras_bert_zoo.text.registry import load_tokenizer_directory

@@ -19,7 +19,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from keras_bert_zoo.checkpoints.source import count_elements, is_name, one_line, show_shape
+from keras_bert_zoo.checkpoints.messages import one_line, show_shape
+from keras_bert_zoo.checkpoints.source import count_elements, is_name
 from keras_bert_zoo.errors import CheckpointError
 
 # What h5py raises where a file's structure is broken: whatever the C library reports.

@@ -17,17 +17,13 @@ import ml_dtypes
 import numpy as np
 
 from keras_bert_zoo.checkpoints.arrays import aligned_empty, copy_array
+from keras_bert_zoo.checkpoints.file_names import SAFETENSORS_FILE, SAFETENSORS_INDEX
+from keras_bert_zoo.checkpoints.messages import show_shape
 from keras_bert_zoo.checkpoints.raw import RawFile, RawTensor, RawTensorSource
 from keras_bert_zoo.checkpoints.shards import open_files
-from keras_bert_zoo.checkpoints.source import (
-    SAFETENSORS_FILE,
-    SAFETENSORS_INDEX,
-    TensorInfo,
-    count_elements,
-    parse_json,
-    show_shape,
-)
+from keras_bert_zoo.checkpoints.source import TensorInfo, count_elements
 from keras_bert_zoo.errors import CheckpointError, ConfigError
+from keras_bert_zoo.files import parse_json
 
 # safetensors' name -> dtype. Its 4-bit and 6-bit kinds have no numpy dtype and are not read.
 DTYPES: dict[str, np.dtype[Any]] = {

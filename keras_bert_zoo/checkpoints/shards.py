@@ -6,9 +6,10 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from keras_bert_zoo.checkpoints.messages import list_some
 from keras_bert_zoo.checkpoints.raw import RawFile, RawTensor, RawTensorSource
-from keras_bert_zoo.checkpoints.source import list_some, read_json
 from keras_bert_zoo.errors import CheckpointError, ConfigError
+from keras_bert_zoo.files import read_json
 from keras_bert_zoo.schema import leads_round
 
 _NAME_LIMIT = 255  # bytes, of a file's name

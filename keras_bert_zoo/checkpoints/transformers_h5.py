@@ -23,7 +23,8 @@ from keras_bert_zoo.checkpoints.hdf5 import (
     read_array,
     walk_arrays,
 )
-from keras_bert_zoo.checkpoints.source import FLOAT_DTYPES, TensorInfo, TensorSource, one_line
+from keras_bert_zoo.checkpoints.messages import one_line
+from keras_bert_zoo.checkpoints.source import FLOAT_DTYPES, TensorInfo, TensorSource
 from keras_bert_zoo.errors import CheckpointError
 
 

@@ -72,7 +72,7 @@ def use_saved_options(
     Raises:
         ConfigError: the directory holds a value that the option does not take.
     """
-    # Late, for the sake of --help.
+    # Imported here to keep --help fast.
     from keras_bert_zoo.directories.replacing import find_directory
     from keras_bert_zoo.files import SIDE_FILE
     from keras_bert_zoo.tasks.files import read_side_file
@@ -131,6 +131,9 @@ def named_flags(args: argparse.Namespace) -> Iterator[None]:
         else:
             raise
         expected, comma, rest = str(error).partition(", found ")
+        columns = getattr(args, "columns", None)
+        if columns and getattr(args, "saved_options", {}).get("columns") == columns:
+            rest += ", the columns of the training file; --columns '' reads a header"
         raise DataError(f"{expected} ({flag}){comma}{rest}") from None
 
 

@@ -1,206 +1,372 @@
-"""The page that evaluate writes: figures, plots and the worst answers, in one HTML file.
+"""The page of `evaluate --html`: metrics, plots and errors in one HTML file.
 
-The file needs nothing beside it: plots are inline SVG, and a content security policy keeps it from
-loading anything. Whatever comes from the data is escaped.
+The file is self-contained: plots are inline SVG, and a content security policy blocks every
+request. All text from the data is escaped. Without JavaScript the page shows the same content; a
+count in the confusion matrix then links to its first error instead of filtering the list.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
+
+from keras_bert_zoo.cli import error_plots
+from keras_bert_zoo.cli.error_plots import Predictions
+
+__all__ = ["error_page"]
 
 _LISTED_ERRORS = 500
 _MATRIX_LABELS = 40  # a larger confusion matrix is listed instead
 _LISTED_CONFUSIONS = 30
-_BINS = 20
-# Of a row of errors: what is told apart by its place.
+# Columns of an error with text in which spans may be marked.
 _TEXTS = ("text", "text_pair", "question", "context")
 
+# The colours are those of Okabe and Ito, lighter in the dark mode: https://jfly.uni-koeln.de/color/
 _HEAD = """\
 <!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; \
 style-src 'unsafe-inline'; script-src 'unsafe-inline'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
 <title>{title}</title>
 <style>
-body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem;
-  color: #222; background: #fff; }}
-table {{ border-collapse: collapse; margin: .5rem 0 1.5rem; }}
-td, th {{ padding: .15rem .6rem; text-align: left; vertical-align: top; }}
-td.number, th.number {{ text-align: right; font-variant-numeric: tabular-nums; }}
-tr:hover td {{ background: #f4f4f4; }}
-.matrix td {{ text-align: right; min-width: 2.2rem; }} .matrix th {{ font-weight: normal; }}
-.right {{ background: #d7f0d7; }} .wrong {{ background: #f8d4d0; }}
-.error {{ border-top: 1px solid #ddd; padding: .6rem 0; }}
-.error dt {{ color: #666; float: left; clear: left; width: 8rem; }}
-.error dd {{ margin-left: 8.5rem; overflow-wrap: anywhere; white-space: pre-wrap; }}
-input {{ font: inherit; width: 24rem; padding: .2rem .4rem; }}
+:root {{ --paper: #fff; --panel: #f5f6f8; --ink: #1c1f24; --faint: #5a626e; --grid: #d9dde3;
+  --blue: #0072b2; --orange: #b87800; --green: #007a5a; --purple: #a8557f; --sky: #2b8cc4;
+  --vermillion: #d55e00; }}
+@media (prefers-color-scheme: dark) {{ :root {{ --paper: #14171c; --panel: #1e232b;
+  --ink: #e7eaee; --faint: #a3acb9; --grid: #39414d; --blue: #56b4e9; --orange: #e69f00;
+  --green: #2cc295; --purple: #cc79a7; --sky: #9ad4f5; --vermillion: #ff8b45; }} }}
+* {{ box-sizing: border-box; }}
+body {{ font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 75rem;
+  padding: 1rem clamp(.75rem, 3vw, 2rem) 4rem; color: var(--ink); background: var(--paper); }}
+h1 {{ font-size: clamp(1.3rem, 4vw, 1.8rem); line-height: 1.25; overflow-wrap: anywhere; }}
+h2 {{ font-size: 1.15rem; margin: 2rem 0 .5rem; }}
+p {{ max-width: 45rem; }}
+.faint {{ color: var(--faint); overflow-wrap: anywhere; }}
+.scroll {{ overflow-x: auto; }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
+td, th {{ padding: .2rem .6rem; text-align: left; vertical-align: top; }}
+thead th, .metrics tr + tr > *, .labels tr + tr > * {{ border-top: 1px solid var(--grid); }}
+th {{ font-weight: 600; }} td.number, th.number {{ text-align: right; }}
+td.name, th.name {{ overflow-wrap: anywhere; min-width: 8rem; max-width: 20rem; }}
+.bar {{ display: block; width: clamp(4rem, 18vw, 12rem); height: .75rem; margin-top: .4rem;
+  background: linear-gradient(to right, var(--blue) var(--share), var(--grid) 0); }}
+.plots {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr));
+  gap: 1rem 2rem; }}
+figure {{ margin: 0; max-width: 34rem; }}
+figure svg {{ display: block; width: 100%; height: auto; }}
+svg text {{ fill: var(--ink); }}
+.matrix td, .matrix th {{ border: 1px solid var(--grid); padding: 0; }}
+.matrix th {{ font-weight: normal; padding: .25rem .5rem; min-width: 5.5rem; max-width: 10rem;
+  overflow-wrap: anywhere; }}
+.matrix td {{ text-align: center; min-width: 3rem; background: color-mix(in srgb, var(--orange)
+  var(--share, 0%), var(--paper)); }}
+.matrix td.correct {{ border: 2px solid var(--blue); font-weight: 600; background:
+  color-mix(in srgb, var(--blue) var(--share, 0%), var(--paper)); }}
+.matrix td > * {{ display: block; padding: .25rem .4rem; color: inherit; }}
+a {{ color: var(--blue); }}
+a:focus-visible, button:focus-visible, input:focus-visible, .scroll:focus-visible {{
+  outline: 3px solid var(--vermillion); outline-offset: 1px; }}
+a[aria-current] {{ outline: 3px solid var(--ink); }}
+.filter {{ display: flex; flex-wrap: wrap; gap: .5rem; align-items: center; }}
+.filter[hidden] {{ display: none; }}
+input, button {{ font: inherit; color: inherit; background: var(--panel); padding: .3rem .6rem;
+  border: 1px solid var(--faint); border-radius: .3rem; }}
+input {{ flex: 0 1 24rem; min-width: 0; width: 100%; }}
+.error {{ background: var(--panel); border-radius: .4rem; padding: .6rem .8rem; margin: .6rem 0;
+  display: grid; grid-template-columns: 7rem minmax(0, 1fr); gap: .15rem 1rem; }}
+.error[hidden] {{ display: none; }} .error:target {{ outline: 2px solid var(--blue); }}
+dt {{ color: var(--faint); }}
+dd {{ margin: 0; overflow-wrap: anywhere; white-space: pre-wrap; }}
+mark {{ color: inherit; background: none; padding: 0 .1em; }}
+mark.expected {{ border-bottom: 3px solid var(--blue); }}
+mark.wrong {{ border-bottom: 3px dashed var(--vermillion); }}
+@media (max-width: 36rem) {{
+  .error {{ grid-template-columns: 1fr; }} dd + dt {{ margin-top: .35rem; }}
+  td, th {{ padding: .2rem .35rem; }} .wide {{ display: none; }} }}
 </style></head><body>
 """
 
 _FILTER = """\
-<p><input id="filter" placeholder="show only errors that contain ..." autofocus></p>
+<p class="filter" id="filter" hidden><label for="words">Filter errors</label>
+<input id="words" type="search" placeholder="text or label">
+<button type="button" id="all">Show all</button> <span id="shown" role="status"></span></p>
+"""
+
+_SCRIPT = """\
 <script>
-document.getElementById("filter").addEventListener("input", event => {
-  const wanted = event.target.value.toLowerCase();
-  for (const error of document.querySelectorAll(".error"))
-    error.hidden = !error.textContent.toLowerCase().includes(wanted);
+const errors = [...document.querySelectorAll(".error")];
+const cells = [...document.querySelectorAll("a[data-pair]")];
+const words = document.getElementById("words");
+let pair = null;
+function update() {
+  const text = words.value.toLowerCase();
+  let count = 0;
+  for (const error of errors) {
+    error.hidden = (pair !== null && error.dataset.pair !== pair)
+      || !error.textContent.toLowerCase().includes(text);
+    count += !error.hidden;
+  }
+  for (const cell of cells)
+    if (cell.dataset.pair === pair) cell.setAttribute("aria-current", "true");
+    else cell.removeAttribute("aria-current");
+  document.getElementById("shown").textContent = `${count} of ${errors.length} shown`;
+}
+for (const cell of cells)
+  cell.addEventListener("click", event => {
+    event.preventDefault();
+    pair = cell.dataset.pair === pair ? null : cell.dataset.pair;
+    update();
+    if (pair !== null) document.getElementById("errors").scrollIntoView();
+  });
+words.addEventListener("input", update);
+document.getElementById("all").addEventListener("click", () => {
+  pair = null;
+  words.value = "";
+  update();
 });
+document.getElementById("filter").hidden = false;
+update();
 </script>
 """
 
 
 def error_page(
-    title: str, rows: int, figures: Mapping[str, Any], errors: Sequence[Mapping[str, Any]]
+    title: str,
+    rows: int,
+    figures: Mapping[str, Any],
+    errors: Sequence[Mapping[str, Any]],
+    *,
+    predictions: Predictions | None = None,
+    source: str = "",
 ) -> str:
     """Builds the page.
 
     Args:
         title: str.
-        rows: int. How many examples were measured.
-        figures: a report's `to_dict()`: numbers; label -> numbers; and perhaps `confusion`.
-        errors: what a `TaskCommand.errors` returned, the worst first.
+        rows: int. The number of evaluated examples.
+        figures: a report's `to_dict()`: metric -> number; group -> label -> metric -> number; and
+            `confusion`, if the task has a confusion matrix.
+        errors: the return value of `TaskCommand.errors`, the worst error first.
+        predictions: of all examples, for the calibration and precision-recall plots.
+        source: str. The paths of the model and of the data.
 
     Returns:
         str, the HTML.
+
+    Raises:
+        ConfigError: matplotlib or scikit-learn is not installed.
     """
+    error_plots.check_plotting()
+    labels: list[str] = next((list(t) for t in figures.values() if _is_table(t)), [])
+    listed = errors[:_LISTED_ERRORS]
+    pairs = [_pair(row, labels) for row in listed]
+    is_regression = predictions is not None and not len(predictions.labels)
     parts = [_HEAD.format(title=escape(title)), f"<h1>{escape(title)}</h1>"]
-    parts.append(f"<p>{rows:,} examples, {len(errors):,} of them answered wrong.</p>")
-    parts.append(_figures(figures))
-    labels: list[str] = []
+    if source:
+        parts.append(f'<p class="faint">{escape(source)}</p>')
+    counts = [_count(rows, "example")]
+    if not is_regression:
+        counts.append(_count(len(errors), "error"))
+    parts.append(f"<p>{', '.join(counts)}.</p>")
+    parts += ["<h2>Metrics</h2>", _metrics(figures)]
+    parts.append(_plots(errors, predictions))
     for name, table in figures.items():
         if _is_table(table):
-            labels = labels or list(table)
-            parts += [f"<h2>By {escape(name.removesuffix('s'))}</h2>", _by_label(table)]
+            parts += [f"<h2>Metrics by {escape(name.removesuffix('s'))}</h2>"]
+            parts.append(_by_label(table, predictions if list(table) == labels else None))
     if figures.get("confusion") and labels:
-        parts += ["<h2>Confusion</h2>", _confusion(figures["confusion"], labels)]
-    scores = [row["score"] for row in errors if isinstance(row.get("score"), float)]
-    # Scores of spans or of sequences may be no probabilities.
-    if scores and all(0 <= score <= 1 for score in scores):
-        parts += ["<h2>How sure the wrong answers were</h2>", _histogram(scores)]
+        parts += ["<h2>Confusion matrix</h2>", _confusion(figures["confusion"], labels, pairs)]
     if errors:
-        parts.append("<h2>Errors, the worst first</h2>")
+        title = "Predictions, the largest error first" if is_regression else "Errors, worst first"
+        parts.append(f'<h2 id="errors">{title}</h2>')
+        if any(_marks(row) for row in listed):
+            parts.append(
+                '<p>Solid underline: <mark class="expected">expected</mark>. '
+                'Dashed underline: <mark class="wrong">predicted, but wrong</mark>.</p>'
+            )
         if len(errors) > _LISTED_ERRORS:
             parts.append(f"<p>The first {_LISTED_ERRORS:,} of {len(errors):,}.</p>")
         parts.append(_FILTER)
-        parts += map(_error, errors[:_LISTED_ERRORS])
+        parts += [_error(*item) for item in zip(listed, pairs, range(len(listed)), strict=True)]
+        parts.append(_SCRIPT)
     return "\n".join([*parts, "</body></html>\n"])
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _is_table(value: Any) -> bool:
     return isinstance(value, Mapping) and all(isinstance(row, Mapping) for row in value.values())
 
 
-def _figures(figures: Mapping[str, Any]) -> str:
+def _pair(row: Mapping[str, Any], labels: Sequence[str]) -> str:
+    """The cell of the confusion matrix that an error belongs to: "TRUE-PREDICTED", or ""."""
+    true, predicted = row.get("label"), row.get("predicted")
+    if isinstance(true, str) and isinstance(predicted, str) and {true, predicted} <= set(labels):
+        return f"{labels.index(true)}-{labels.index(predicted)}"
+    return ""
+
+
+def _plots(errors: Sequence[Mapping[str, Any]], predictions: Predictions | None) -> str:
+    """All plots that the predictions and the errors allow."""
+    parts = []
+    if predictions is not None and len(predictions.labels):
+        svg, error = error_plots.calibration_plot(predictions)
+        parts.append(
+            _figure(
+                "Calibration", svg, f"Expected calibration error {error:.4f}, over 10 bins of "
+                "equal width. Points below the diagonal are overconfident."
+            )
+        )  # fmt: skip
+        if predictions.true.any():
+            svg = error_plots.precision_recall_plot(predictions)
+            note = "Labels with the lowest average precision (AP), each against the others."
+            parts.append(_figure("Precision and recall by label", svg, note))
+    elif predictions is not None and len(predictions.true):
+        svg = error_plots.regression_plot(predictions)
+        note = "Points on the dashed line are exact."
+        parts.append(_figure("Predicted and true values", svg, note))
+    scores = [row["score"] for row in errors if isinstance(row.get("score"), float)]
+    # Scores of spans or sequences may be logits.
+    if scores and all(0 <= score <= 1 for score in scores):
+        svg = error_plots.score_histogram(scores)
+        note = "Errors with high scores are often wrong labels in the data."
+        parts.append(_figure("Confidence of the errors", svg, note))
+    return f'<div class="plots">{"".join(parts)}</div>' if parts else ""
+
+
+def _figure(title: str, svg: str, note: str) -> str:
+    return f'<figure><h2>{title}</h2>{svg}<figcaption class="faint">{note}</figcaption></figure>'
+
+
+def _scroll(table: str, name: str) -> str:
+    """Lets a wide table scroll sideways, by keyboard, too."""
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="{name}">{table}</div>'
+
+
+def _metrics(figures: Mapping[str, Any]) -> str:
     """The single numbers; those from 0 to 1 with a bar."""
     lines = []
     for name, value in figures.items():
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue
         is_share = isinstance(value, float) and 0 <= value <= 1
-        shown = f"{value:.4f}" if isinstance(value, float) else f"{value:,}"
-        bar = _bar(value, "#4477aa") if is_share else ""
-        lines.append(_cells([(_title(name), ""), (shown, "number")], bar))
-    return f"<table>{''.join(lines)}</table>"
+        bar = _bar(value) if is_share else ""
+        lines.append(_cells([(_title(name), "name"), (_number(value), "number")], bar))
+    return f'<table class="metrics">{"".join(lines)}</table>'
 
 
-def _by_label(table: Mapping[str, Mapping[str, Any]]) -> str:
-    """A row a label, from the worst F1 to the best."""
+def _by_label(table: Mapping[str, Mapping[str, Any]], predictions: Predictions | None) -> str:
+    """One row for each label, from the lowest F1 to the highest."""
+    precisions: dict[str, float] = {}
+    if predictions is not None and len(predictions.labels):
+        precisions = {
+            predictions.labels[index]: value
+            for index, value in error_plots.average_precisions(predictions).items()
+        }
     columns = list(next(iter(table.values()), {}))
-    head = "".join(f'<th class="number">{escape(_title(name))}</th>' for name in columns)
+    titles = [_title(name) for name in columns] + (["average precision"] if precisions else [])
+    head = "".join(f'<th class="number" scope="col">{escape(title)}</th>' for title in titles)
     rows = []
     for label in sorted(table, key=lambda label: (table[label].get("f1", 0), label)):
         values = table[label]
-        shown = [
-            (f"{value:.4f}" if isinstance(value, float) else f"{value:,}", "number")
-            for value in values.values()
-        ]
-        bar = _bar(values["f1"], "#228833") if "f1" in values else ""
-        rows.append(_cells([(label, ""), *shown], bar))
-    return f"<table><tr><th>label</th>{head}<th></th></tr>{''.join(rows)}</table>"
+        shown = [(_number(value), "number") for value in values.values()]
+        if precisions:
+            shown.append((_number(precisions[label]) if label in precisions else "–", "number"))
+        bar = _bar(values["f1"]) if "f1" in values else ""
+        rows.append(_cells([(label, "name"), *shown], bar))
+    last = '<th class="wide" scope="col">F1</th>' if "f1" in columns else "<th></th>"
+    return _scroll(
+        f'<table class="labels"><tr><th class="name" scope="col">label</th>{head}{last}</tr>'
+        f"{''.join(rows)}</table>",
+        "Metrics by label",
+    )
 
 
-def _confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> str:
-    """A heat map; of many labels, the pairs that are confused most often."""
+def _confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str], pairs: Sequence[str]) -> str:
+    """A heat map; with many labels, the list of the most frequent confusions."""
     if len(labels) > _MATRIX_LABELS:
-        pairs = [
-            (count, labels[true], labels[told])
-            for true, row in enumerate(matrix)
-            for told, count in enumerate(row)
-            if count and true != told
-        ]
-        pairs.sort(key=lambda pair: (-pair[0], pair[1:]))
-        most = pairs[0][0] if pairs else 1
-        rows = [
-            _cells(
-                [(true, ""), (told, ""), (f"{count:,}", "number")], _bar(count / most, "#cc6677")
-            )
-            for count, true, told in pairs[:_LISTED_CONFUSIONS]
-        ]
-        head = "<tr><th>true</th><th>predicted</th><th>rows</th><th></th></tr>"
-        return f"<table>{head}{''.join(rows)}</table>"
-    head = "".join(f"<th>{escape(label)}</th>" for label in labels)
+        return _confusion_list(matrix, labels, pairs)
+    head = "".join(f'<th scope="col">{escape(label)}</th>' for label in labels)
     rows = []
+    most = max((n for i, row in enumerate(matrix) for j, n in enumerate(row) if i != j), default=1)
     for index, counts in enumerate(matrix):
-        total = max(sum(counts), 1)
-        cells = "".join(
-            f'<td style="background: {_shade(count / total, right=told == index)}">'
-            f"{count or ''}</td>"
-            for told, count in enumerate(counts)
+        cells = []
+        for predicted, count in enumerate(counts):
+            kind = ' class="correct"' if predicted == index else ""
+            total = max(sum(counts), 1) if predicted == index else most
+            share = f' style="--share: {50 * count / total:.1f}%"' if count else ""
+            link = _count_link(count, index, predicted, labels, pairs)
+            cells.append(f"<td{kind}{share}>{link}</td>")
+        rows.append(f'<tr><th scope="row">{escape(labels[index])}</th>{"".join(cells)}</tr>')
+    return (
+        "<p>Rows: true labels. Columns: predicted labels. Cells with a thick border are correct. "
+        "Select a count to list its errors.</p>"
+        + _scroll(
+            f'<table class="matrix"><tr><th>true \\ predicted</th>{head}</tr>{"".join(rows)}'
+            "</table>",
+            "Confusion matrix",
         )
-        rows.append(f"<tr><th>{escape(labels[index])}</th>{cells}</tr>")
+    )
+
+
+def _confusion_list(
+    matrix: Sequence[Sequence[int]], labels: Sequence[str], pairs: Sequence[str]
+) -> str:
+    confusions = [
+        (count, true, predicted)
+        for true, row in enumerate(matrix)
+        for predicted, count in enumerate(row)
+        if count and true != predicted
+    ]
+    confusions.sort(key=lambda item: (-item[0], labels[item[1]], labels[item[2]]))
+    most = confusions[0][0] if confusions else 1
+    rows = [
+        f'<tr><td class="name">{escape(labels[true])}</td>'
+        f'<td class="name">{escape(labels[predicted])}</td>'
+        f'<td class="number">{_count_link(count, true, predicted, labels, pairs)}</td>'
+        f'<td class="wide">{_bar(count / most)}</td></tr>'
+        for count, true, predicted in confusions[:_LISTED_CONFUSIONS]
+    ]
+    head = '<tr><th>true</th><th>predicted</th><th class="number">examples</th></tr>'
+    return "<p>The most frequent confusions. Select a count to list its errors.</p>" + _scroll(
+        f'<table class="labels">{head}{"".join(rows)}</table>', "Confusions"
+    )
+
+
+def _count_link(
+    count: int, true: int, predicted: int, labels: Sequence[str], pairs: Sequence[str]
+) -> str:
+    """A count that links to its errors, if the page lists any of them."""
+    pair = f"{true}-{predicted}"
+    if not count or pair not in pairs:
+        return f"<span>{f'{count:,}' if count else ''}</span>"
+    name = escape(f"{count:,} {labels[true]} predicted as {labels[predicted]}", quote=True)
     return (
-        "<p>Rows are true labels, columns predicted ones.</p>"
-        f'<table class="matrix"><tr><th></th>{head}</tr>{"".join(rows)}</table>'
+        f'<a href="#error-{pairs.index(pair)}" data-pair="{pair}" aria-label="{name}">{count:,}</a>'
     )
 
 
-def _shade(share: float, *, right: bool) -> str:
-    strength = round(100 - 60 * share, 1)
-    return f"hsl({130 if right else 8} 60% {strength}%)" if share else "none"
+def _bar(share: float) -> str:
+    width = 100 * min(max(share, 0), 1)
+    return f'<span class="bar" style="--share: {width:.1f}%"></span>'
 
 
-def _histogram(scores: Iterable[float]) -> str:
-    counts = [0] * _BINS
-    for score in scores:
-        counts[min(max(int(score * _BINS), 0), _BINS - 1)] += 1
-    highest = max(counts)
-    bars = "".join(
-        f'<rect x="{30 * i}" y="{120 - round(110 * count / highest, 1)}" width="27" '
-        f'height="{round(110 * count / highest, 1)}" fill="#cc6677">'
-        f"<title>{i / _BINS:.2f} to {(i + 1) / _BINS:.2f}: {count:,}</title></rect>"
-        for i, count in enumerate(counts)
-    )
-    marks = "".join(
-        f'<text x="{600 * share}" y="138" font-size="12" text-anchor="middle">{share:g}</text>'
-        for share in (0, 0.25, 0.5, 0.75, 1)
-    )
-    return (
-        f'<svg width="640" height="145" viewBox="-20 0 640 145" role="img" '
-        f'aria-label="histogram of scores">{bars}{marks}</svg>'
-    )
-
-
-def _bar(share: float, colour: str) -> str:
-    width = round(200 * min(max(share, 0), 1), 1)
-    return (
-        f'<svg width="200" height="12"><rect width="200" height="12" fill="#eee"/>'
-        f'<rect width="{width}" height="12" fill="{colour}"/></svg>'
-    )
+def _number(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else f"{value:,}"
 
 
 def _cells(cells: Sequence[tuple[str, str]], bar: str) -> str:
-    row = "".join(
-        f'<td class="{kind}">{escape(text)}</td>' if kind else f"<td>{escape(text)}</td>"
-        for text, kind in cells
-    )
-    return f"<tr>{row}<td>{bar}</td></tr>"
+    row = "".join(f'<td class="{kind}">{escape(text)}</td>' for text, kind in cells)
+    return f'<tr>{row}<td class="wide">{bar}</td></tr>'
 
 
-def _error(row: Mapping[str, Any]) -> str:
-    """One wrong answer; entities and answers are marked where they stand in the text."""
+def _error(row: Mapping[str, Any], pair: str, index: int) -> str:
+    """One error, with expected and wrong spans marked in its text."""
     marks = _marks(row)
     lines = []
     for name, value in row.items():
@@ -213,7 +379,8 @@ def _error(row: Mapping[str, Any]) -> str:
         else:
             shown = escape(str(value))
         lines.append(f"<dt>{escape(_title(name))}</dt><dd>{shown}</dd>")
-    return f'<dl class="error">{"".join(lines)}</dl>'
+    group = f' data-pair="{pair}"' if pair else ""
+    return f'<dl class="error" id="error-{index}"{group}>{"".join(lines)}</dl>'
 
 
 def _item(item: Any) -> str:
@@ -223,33 +390,33 @@ def _item(item: Any) -> str:
 
 
 def _marks(row: Mapping[str, Any]) -> list[tuple[int, int, str]]:
-    """What is to be marked in the text: (start, end, class), in characters."""
+    """The spans to mark in the text: (start, end, class), in characters."""
     marks = []
-    for name, kind in (("missed", "right"), ("spurious", "wrong")):
+    for name, kind in (("missed", "expected"), ("spurious", "wrong")):
         for span in row.get(name) or ():
             marks.append((span["start"], span["end"], kind))
     context = row.get("context")
     if isinstance(context, str):
         for answer in row.get("answers") or ():
-            place = context.find(answer)
-            if answer and place >= 0:
-                marks.append((place, place + len(answer), "right"))
+            start = context.find(answer)
+            if answer and start >= 0:
+                marks.append((start, start + len(answer), "expected"))
         predicted = row.get("predicted")
         if isinstance(predicted, str) and predicted and predicted in context:
-            place = context.find(predicted)
-            marks.append((place, place + len(predicted), "wrong"))
+            start = context.find(predicted)
+            marks.append((start, start + len(predicted), "wrong"))
     return sorted(marks)
 
 
 def _marked(text: str, marks: Sequence[tuple[int, int, str]]) -> str:
-    parts, at = [], 0
+    parts, position = [], 0
     for start, end, kind in marks:
-        if start < at:  # inside another one, which is marked already
+        if start < position:  # inside a span that is marked already
             continue
-        parts.append(escape(text[at:start]))
+        parts.append(escape(text[position:start]))
         parts.append(f'<mark class="{kind}">{escape(text[start:end])}</mark>')
-        at = end
-    return "".join([*parts, escape(text[at:])])
+        position = end
+    return "".join([*parts, escape(text[position:])])
 
 
 def _title(name: str) -> str:

@@ -30,7 +30,7 @@ EXAMPLES = """
 def add_arguments(parser: Parser) -> None:
     """Adds the command's options."""
     parser.add_argument(
-        "--model", required=True, metavar="DIR", help="what `keras-bert-zoo train` wrote"
+        "--model", required=True, metavar="DIR", help="directory written by `keras-bert-zoo train`"
     )
     parser.add_argument(
         "--output", required=True, metavar="DIR", help="the model's folder: saved_models/NAME"
@@ -56,7 +56,7 @@ def add_task_options(parser: Parser, argv: Sequence[str]) -> None:
     from keras_bert_zoo.cli.saved_task import peek_command
 
     command = peek_command(argv)
-    command.add_export_options(parser.add_argument_group(f"--task {command.name}"))
+    command.add_export_options(parser.add_group(f"--task {command.name}"))
 
 
 def run(args: argparse.Namespace) -> int:

@@ -43,26 +43,19 @@ def add_arguments(parser: Parser) -> None:
     )
     parser.add_argument("--documents", required=True, metavar="FILE", help="what to search")
     parser.add_argument("--output", required=True, metavar="DIR", help="where to write")
-    group = parser.add_argument_group("columns and format of the documents")
+    group = parser.add_group("columns and format of the documents")
     # No defaults here: what is given is refused where it is not of use.
     group.add_argument("--text", metavar="COLUMN", help="column of the document; default: text")
-    group.add_argument(
-        "--columns",
-        metavar="NAMES",
-        type=options.comma_separated,
-        help="names of all columns, comma-separated, for a CSV or TSV file without a header",
-    )
+    options.add_columns_option(group)
     group.add_argument(
         "--format",
         choices=("text", "jsonl", "csv", "tsv", "squad"),
         help="default: detected from the name (.gz allowed after it); text, a document a line, for "
         ".txt; squad, whose contexts are the documents, for .json",
     )
-    group.add_argument(
-        "--delimiter", metavar="CHARACTER", help="between fields; default: that of the format"
-    )
+    options.add_delimiter_option(group)
     group.add_argument("--encoding", help="the file's encoding; default: utf-8")
-    group = parser.add_argument_group("passages and answers")
+    group = parser.add_group("passages and answers")
     group.add_argument(
         "--passage-tokens",
         type=options.positive_int,
@@ -102,7 +95,7 @@ def add_arguments(parser: Parser) -> None:
         help="take a --dev with answers that are not where it says; their texts are compared",
     )
     parser.add_argument(
-        "--batch-size", type=options.positive_int, default=64, help="passages at once"
+        "--batch-size", type=options.positive_int, default=64, help="passages per batch"
     )
     options.add_dtype_option(parser, default="float32")
     options.add_ignore_option(parser)

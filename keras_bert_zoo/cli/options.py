@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import functools
 import json
 import re
 import tomllib
@@ -19,35 +20,64 @@ _LIMIT_BYTES = 1_000_000  # of a file with options
 
 
 class Parser(argparse.ArgumentParser):
-    """An argparse parser that raises its complaints, and takes no abbreviated flags."""
+    """An argparse parser that raises its errors, and lists its flags.
+
+    It accepts no abbreviated flags.
+    """
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(
-            formatter_class=_HelpFormatter, allow_abbrev=False, add_help=False, **kwargs
+        self._flags: dict[str, argparse.Action] = {}
+        formatter = functools.partial(
+            argparse.RawDescriptionHelpFormatter, max_help_position=30, width=100
         )
-        self.add_argument("-h", "--help", action="help", help="show this and exit")
+        super().__init__(formatter_class=formatter, allow_abbrev=False, add_help=False, **kwargs)
+        self.add_argument("-h", "--help", action="help", help="show this help and exit")
 
-    def error(self, message: str) -> NoReturn:
-        """Raises the message for `main` to print as its one line."""
-        raise ConfigError(message)
+    def add_argument(self, *args: Any, **kwargs: Any) -> argparse.Action:
+        """Adds an argument as argparse does, and records its flags."""
+        return self.record(super().add_argument(*args, **kwargs))
+
+    def add_group(self, title: str) -> Group:
+        """Adds a titled group of arguments; `add_argument_group` would not record their flags."""
+        return Group(self, self.add_argument_group(title))
+
+    def record(self, action: argparse.Action) -> argparse.Action:
+        """Records the flags of an action."""
+        self._flags.update(dict.fromkeys(action.option_strings, action))
+        return action
 
     def flags(self) -> dict[str, argparse.Action]:
-        """The flags with their actions, which argparse itself does not list."""
-        return {flag: action for action in self._actions for flag in action.option_strings}
+        """Returns the flags with their actions."""
+        return dict(self._flags)
+
+    def error(self, message: str) -> NoReturn:
+        """Raises the message, which `main` prints as one line."""
+        raise ConfigError(message)
+
+    def format_help(self) -> str:
+        """Formats the help, with the defaults that the texts do not name."""
+        for action in self._flags.values():
+            unset = any(action.default is value for value in (None, False, argparse.SUPPRESS))
+            if not unset and action.help and "default" not in action.help:
+                action.help += " (default: %(default)s)"
+        return super().format_help()
 
 
-class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Keeps the layout of examples, and shows defaults that say something."""
+class Group:
+    """A group of a parser's arguments in the help.
 
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=30, width=100)
+    Args:
+        parser: Parser. It records the flags.
+        group: the return value of argparse's `add_argument_group`.
+    """
 
-    def _get_help_string(self, action: argparse.Action) -> str:
-        text = action.help or ""
-        unsaid = any(action.default is value for value in (None, False, argparse.SUPPRESS))
-        if unsaid or "default" in text:
-            return text
-        return f"{text} (default: %(default)s)"
+    def __init__(self, parser: Parser, group: Any) -> None:
+        self._parser = parser
+        self._group = group
+
+    def add_argument(self, *args: Any, **kwargs: Any) -> argparse.Action:
+        """Adds an argument as argparse does, and records its flags."""
+        return self._parser.record(self._group.add_argument(*args, **kwargs))
 
 
 def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
@@ -69,7 +99,7 @@ def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
         help="JSON or TOML file with these options by name; flags win over it",
     )
     parser.add_argument(
-        "--verbose", action="store_true", help="show TensorFlow's own messages and tracebacks"
+        "--verbose", action="store_true", help="show tracebacks and TensorFlow's log messages"
     )
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     early.add_argument("--config")
@@ -174,7 +204,7 @@ def converted(action: argparse.Action, value: Any, where: str) -> Any:
         if not isinstance(value, bool):
             raise ConfigError(f"{where}: expected true or false, got {value!r}")
         return value
-    if action.type is comma_separated and isinstance(value, list):
+    if action.type in (comma_separated, column_names) and isinstance(value, list):
         if not value or not all(isinstance(item, str) for item in value):
             raise ConfigError(f"{where}: expected a list of names, got {value!r}")
         return value
@@ -203,42 +233,42 @@ def with_hint(name: str, known: list[str]) -> str:
 
 def positive_int(text: str) -> int:
     """Reads a whole number of at least 1."""
-    return _number(text, int, lambda value: value >= 1, "a whole number of at least 1")
+    return number_type(text, int, lambda value: value >= 1, "a whole number of at least 1")
 
 
 def seed_int(text: str) -> int:
     """Reads a seed."""
-    return _number(text, int, lambda v: 0 <= v < 2**32, "a whole number from 0 to 4294967295")
+    return number_type(text, int, lambda v: 0 <= v < 2**32, "a whole number from 0 to 4294967295")
 
 
 def non_negative_int(text: str) -> int:
     """Reads a whole number of at least 0."""
-    return _number(text, int, lambda value: value >= 0, "a whole number of at least 0")
+    return number_type(text, int, lambda value: value >= 0, "a whole number of at least 0")
 
 
 def positive_float(text: str) -> float:
     """Reads a finite number above 0."""
-    return _number(text, float, lambda v: 0 < v < float("inf"), "a number above 0")
+    return number_type(text, float, lambda v: 0 < v < float("inf"), "a number above 0")
 
 
 def non_negative_float(text: str) -> float:
     """Reads a finite number of at least 0."""
-    return _number(text, float, lambda v: 0 <= v < float("inf"), "a number of at least 0")
+    return number_type(text, float, lambda v: 0 <= v < float("inf"), "a number of at least 0")
 
 
 def finite_float(text: str) -> float:
     """Reads a finite number."""
-    return _number(text, float, lambda v: abs(v) < float("inf"), "a number")
+    return number_type(text, float, lambda v: abs(v) < float("inf"), "a number")
 
 
 def share(text: str) -> float:
     """Reads a number from 0 to 1."""
-    return _number(text, float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
+    return number_type(text, float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
 
 
 def open_share(text: str) -> float:
     """Reads a number between 0 and 1, neither included."""
-    return _number(text, float, lambda value: 0 < value < 1, "a number between 0 and 1")
+    return number_type(text, float, lambda value: 0 < value < 1, "a number between 0 and 1")
 
 
 def comma_separated(text: str) -> list[str]:
@@ -249,7 +279,30 @@ def comma_separated(text: str) -> list[str]:
     return names
 
 
-def _number(text: str, kind: Any, accepts: Any, expected: str) -> Any:
+def column_names(text: str) -> list[str] | None:
+    """Reads the names of columns; an empty string is for a file with a header."""
+    return comma_separated(text) if text.strip() else None
+
+
+def number_type(text: str, kind: Any, accepts: Any, expected: str) -> Any:
+    """Reads a number for an option.
+
+    Args:
+        text: str. The value on the command line.
+        kind: int or float.
+        accepts: function of the number; whether the option accepts the number.
+        expected: str. The accepted numbers, for the message.
+
+    Returns:
+        the number.
+
+    Raises:
+        argparse.ArgumentTypeError: the text is not such a number.
+
+    Example:
+        >>> number_type("12", int, lambda value: value > 0, "a number above 0")
+        12
+    """
     try:
         if "_" in text:  # Python reads 1_0 as 10
             raise ValueError
@@ -272,7 +325,7 @@ def add_table_options(
     parser: Parser, *, label: bool = True, text_format: bool = False, pair: bool = True
 ) -> None:
     """Adds what says how a file of texts is read."""
-    group = parser.add_argument_group("columns and format of the data")
+    group = parser.add_group("columns and format of the data")
     group.add_argument(
         "--text",
         "--text-column",
@@ -291,14 +344,9 @@ def add_table_options(
             "--label-separator",
             metavar="SEPARATOR",
             default=",",
-            help="what stands between several labels of one text",
+            help="separator between several labels of one text",
         )
-    group.add_argument(
-        "--columns",
-        metavar="NAMES",
-        type=comma_separated,
-        help="names of all columns, comma-separated, for a CSV or TSV file without a header",
-    )
+    add_columns_option(group)
     formats = ("csv", "tsv", "jsonl", *(("text",) if text_format else ()))
     group.add_argument(
         "--format",
@@ -306,10 +354,30 @@ def add_table_options(
         help="the files' format; default: detected from the name, which may end in .gz"
         + ("; text (one a line) for .txt and standard input" if text_format else ""),
     )
-    group.add_argument(
-        "--delimiter", metavar="CHARACTER", help="between fields; default: that of the format"
-    )
+    add_delimiter_option(group)
     group.add_argument("--encoding", default="utf-8", help="the files' encoding")
+
+
+def add_columns_option(group: Any) -> None:
+    """Adds the names of the columns of a file without a header."""
+    group.add_argument(
+        "--columns",
+        metavar="NAMES",
+        type=column_names,
+        help=(
+            "comma-separated names of all columns, for a CSV or TSV file without a header; an "
+            "empty string: the file has a header, whatever was saved with the model"
+        ),
+    )
+
+
+def add_delimiter_option(group: Any) -> None:
+    """Adds the delimiter of a table's fields."""
+    group.add_argument(
+        "--delimiter",
+        metavar="CHARACTER",
+        help="character between fields; default: that of the format",
+    )
 
 
 def table_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -339,5 +407,5 @@ def add_dtype_option(parser: Any, default: str) -> None:
         "--dtype",
         choices=("auto", "float32", "bfloat16"),
         default=default,
-        help="precision of the arithmetic; auto: bfloat16 where the hardware computes in it",
+        help="precision of computations; auto: bfloat16 if the hardware supports it",
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import gzip
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from keras_bert_zoo.directories.hidden import discard, discard_abandoned, make_hidden
 from keras_bert_zoo.directories.replacing import replace_directory, sync_path
@@ -15,12 +17,51 @@ from keras_bert_zoo.errors import CheckpointError, DataError
 from keras_bert_zoo.files import SIDE_FILE
 
 
+def check_outputs(args: argparse.Namespace, names: Sequence[str]) -> None:
+    """Refuses files to write that the command reads, or that are a part of its model.
+
+    Args:
+        args: of a command, as parsed.
+        names: the options that name files to write.
+
+    Raises:
+        DataError: an output is the same file as another option's, by whatever path, or is inside
+            the directory of `--model`.
+    """
+    inputs = {name: value for name, value in vars(args).items() if name not in names}
+    for name in names:
+        output = getattr(args, name, None)
+        if not output or output == "-":
+            continue
+        flag = f"--{name.replace('_', '-')}"
+        for other, values in inputs.items():
+            for value in values if isinstance(values, list) else [values]:
+                if isinstance(value, str) and _is_same(output, value):
+                    raise DataError(
+                        f"{output}: expected another file for {flag} than for "
+                        f"--{other.replace('_', '-')}, which would be overwritten"
+                    )
+        model = getattr(args, "model", None)
+        if model and Path(model).resolve() in Path(output).resolve().parents:
+            raise DataError(
+                f"{output}: expected a file for {flag} outside of the model's directory; a file of "
+                "the model could be overwritten"
+            )
+
+
+def _is_same(output: str, other: str) -> bool:
+    with contextlib.suppress(OSError, ValueError):
+        return os.path.samefile(output, other)
+    return False
+
+
 @contextlib.contextmanager
 def written_file(path: str) -> Iterator[IO[bytes]]:
     """Yields a file to write to, which takes the place of `path` when the block ends well.
 
-    "-" is standard output. What is no plain file (a pipe, /dev/null) is written to directly. A kill
-    leaves an earlier file as it was, and a hidden one that the next run removes.
+    "-" is standard output. A name that ends in ".gz" is written gzipped, as it is read. Pipes,
+    /dev/null and the like are written to directly. A kill leaves an earlier file as it was, and a
+    hidden one that the next run removes.
 
     Args:
         path: of the file, or "-".
@@ -50,7 +91,11 @@ def written_file(path: str) -> Iterator[IO[bytes]]:
         hidden, descriptor = make_hidden(target, directory=False)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                yield file
+                if target.suffix == ".gz":
+                    with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
+                        yield cast("IO[bytes]", packed)
+                else:
+                    yield file
                 file.flush()
                 sync_path(hidden.path)
                 hidden.path.replace(target)

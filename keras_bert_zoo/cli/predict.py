@@ -27,20 +27,22 @@ EXAMPLES = """
 def add_arguments(parser: Parser) -> None:
     """Adds the command's options."""
     parser.add_argument(
-        "--model", required=True, metavar="DIR", help="what `keras-bert-zoo train` wrote"
+        "--model", required=True, metavar="DIR", help="directory written by `keras-bert-zoo train`"
     )
     parser.add_argument(
-        "--input", metavar="FILE", default="-", help="texts to answer; -: standard input"
+        "--input", metavar="FILE", default="-", help="texts to predict; -: standard input"
     )
     parser.add_argument(
-        "--output", metavar="FILE", default="-", help="where answers go; -: standard output"
+        "--output", metavar="FILE", default="-", help="file for the predictions; -: standard output"
     )
     parser.add_argument(
         "--replace-invalid",
         action="store_true",
-        help="read bytes that are not of the encoding as U+FFFD instead of stopping",
+        help="replace invalid bytes with U+FFFD instead of raising an error",
     )
-    parser.add_argument("--batch-size", type=options.positive_int, default=64, help="texts at once")
+    parser.add_argument(
+        "--batch-size", type=options.positive_int, default=64, help="examples per batch"
+    )
     options.add_dtype_option(parser, default="float32")
     options.add_ignore_option(parser)
 
@@ -58,9 +60,10 @@ def add_task_options(parser: Parser, argv: Sequence[str]) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
     from keras_bert_zoo.cli.columns import named_flags
-    from keras_bert_zoo.cli.output import written_file
+    from keras_bert_zoo.cli.output import check_outputs, written_file
     from keras_bert_zoo.cli.saved_task import load_saved_task, saved_command
 
+    check_outputs(args, ("output",))
     command = saved_command(args.model)
     source: Any = args.input
     if args.input == "-":

@@ -33,8 +33,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
-    from keras_bert_zoo.presets.catalog import list_presets
-    from keras_bert_zoo.presets.io import installed_directory
+    from keras_bert_zoo.presets.catalog import installed_directory, list_presets
 
     presets = list_presets()
     for option in ("family", "language"):

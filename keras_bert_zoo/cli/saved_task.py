@@ -27,8 +27,8 @@ def saved_command(directory: str) -> TaskCommand:
         CheckpointError: it is missing, or an export.
         ConfigError: its config.json cannot be read.
     """
-    # Late, for the sake of --help: they import NumPy.
-    from keras_bert_zoo.checkpoints.source import read_config
+    # Imported here because they import NumPy, which slows --help down.
+    from keras_bert_zoo.checkpoints.config_file import read_config
     from keras_bert_zoo.tasks.files import saved_task_name
 
     path = find_directory(directory)

@@ -55,75 +55,86 @@ def add_arguments(parser: Parser) -> None:
         "--preset",
         required=True,
         metavar="NAME_OR_DIR",
-        help="where to start: a name of `keras-bert-zoo presets`, or a Hugging Face directory",
+        help="pretrained model: a name that `keras-bert-zoo presets` lists, or a Hugging Face "
+        "directory",
     )
-    parser.add_argument("--train", required=True, metavar="FILE", help="what to train on")
+    parser.add_argument("--train", required=True, metavar="FILE", help="training data")
     parser.add_argument(
         "--output", required=True, metavar="DIR", help="where the model goes; an earlier one there "
         "is replaced when the new one is complete, and other files there are kept"
     )  # fmt: skip
-    parser.add_argument("--dev", metavar="FILE", help="what to tell the best epoch by")
+    parser.add_argument(
+        "--dev", metavar="FILE", help="validation data, which selects the best epoch"
+    )
     parser.add_argument(
         "--dev-fraction",
         metavar="F",
         type=options.open_share,
-        help="share of --train to hold out for that instead, by label",
+        help="fraction of --train to hold out for validation instead, stratified by label",
     )
-    parser.add_argument("--task", choices=tuple(TASKS), default=_DEFAULT, help="what is learned")
+    parser.add_argument("--task", choices=tuple(TASKS), default=_DEFAULT, help="task to train")
     parser.add_argument(
         "--keep-head",
         action=argparse.BooleanOptionalAction,
-        help="go on with the labels and the head of the preset instead of a new head",
+        help="keep the labels and the head of the preset instead of adding a new head",
     )
-    group = parser.add_argument_group("training")
-    group.add_argument("--epochs", type=options.positive_int, default=3, help="passes over --train")
+    group = parser.add_group("training")
+    group.add_argument(
+        "--epochs", type=options.positive_int, default=3, help="number of passes over --train"
+    )
     group.add_argument(
         "--probe-epochs",
         type=options.non_negative_int,
         default=0,
-        help="passes that train the new head alone, first; 30 take seconds and may save an epoch",
+        help="epochs that first train only the new head; 30 take seconds and may save a full epoch",
     )
-    group.add_argument("--batch-size", type=options.positive_int, default=32, help="texts a step")
     group.add_argument(
-        "--learning-rate", type=options.positive_float, default=5e-5, help="peak of the schedule"
+        "--batch-size", type=options.positive_int, default=32, help="examples per step"
+    )
+    group.add_argument(
+        "--learning-rate", type=options.positive_float, default=5e-5, help="peak learning rate"
     )
     group.add_argument(
         "--warmup-fraction",
         type=options.share,
         default=0.1,
-        help="share of the steps in which the rate rises; then it falls to 0",
+        help="fraction of the steps with a rising learning rate; afterwards it decays to 0",
     )
     group.add_argument(
-        "--weight-decay", type=options.non_negative_float, default=0.01, help="of AdamW"
+        "--weight-decay",
+        type=options.non_negative_float,
+        default=0.01,
+        help="weight decay of AdamW",
     )
     group.add_argument(
         "--clip-norm",
         type=options.non_negative_float,
         default=1.0,
-        help="norm to which gradients are scaled down; 0: not at all",
+        help="maximum global norm of the gradients; 0: no clipping",
     )
     group.add_argument(
         "--max-length",
         type=options.positive_int,
-        help="tokens after which a text is cut off; default: 128, or as saved with a kept head",
+        help="maximum number of tokens per text; default: 128, or the saved one with --keep-head",
     )
     group.add_argument(
         "--patience",
         type=options.positive_int,
-        help="epochs without improvement on the held-out data after which to stop; default: never",
+        help="epochs without improvement on the validation data before training stops; "
+        "default: never",
     )
     options.add_dtype_option(group, default="auto")
     group.add_argument(
         "--seed",
         type=options.seed_int,
         default=0,
-        help="of the head, dropout, the order and the held-out share: the same seed, the same run",
+        help="random seed of the head, dropout, batch order and validation split",
     )
     group.add_argument(
         "--strategy",
         choices=("default", "mirrored"),
         default="default",
-        help="mirrored: on all GPUs of this machine",
+        help="mirrored: train on all GPUs of this machine",
     )
     group.add_argument("--tensorboard", metavar="DIR", help="write logs for TensorBoard here")
     options.add_ignore_option(group)
@@ -139,7 +150,7 @@ def add_task_options(parser: Parser, argv: Sequence[str]) -> None:
     name = options.peek(argv, "task")
     command = task_command(name if name in TASKS else _DEFAULT)
     command.add_data_options(parser, labelled=True)
-    command.add_train_options(parser.add_argument_group(f"--task {command.name}"))
+    command.add_train_options(parser.add_group(f"--task {command.name}"))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -217,9 +228,9 @@ def _check_options(args: argparse.Namespace) -> None:
 
 def _check_preset(args: argparse.Namespace, command: TaskCommand) -> None:
     """Checks the preset's config, and the options that hang on it."""
-    from keras_bert_zoo.checkpoints.source import read_config
+    from keras_bert_zoo.checkpoints.config_file import read_config
     from keras_bert_zoo.config import EncoderConfig
-    from keras_bert_zoo.presets.io import find_preset
+    from keras_bert_zoo.presets.resolve import find_preset
 
     raw = read_config(find_preset(args.preset))
     of_encoder = raw["encoder"] if isinstance(raw.get("encoder"), dict) else raw

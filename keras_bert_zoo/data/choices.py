@@ -13,6 +13,7 @@ from keras_bert_zoo.data.examples import Examples, clipped
 from keras_bert_zoo.data.fields import Field
 from keras_bert_zoo.data.tables import TableFormat, table_records
 from keras_bert_zoo.errors import ConfigError, DataError
+from keras_bert_zoo.validation import is_integer
 
 __all__ = ["ChoiceExamples", "read_choices", "read_choices_in_parts"]
 
@@ -61,8 +62,7 @@ class ChoiceExamples:
                     f"{self.where(0)}, got {len(choices)}: all must have as many"
                 )
         for index, label in enumerate(self.labels or ()):
-            whole = isinstance(label, int | np.integer) and not isinstance(label, bool)
-            if not whole or not 0 <= label < len(self.choices[index]):
+            if not is_integer(label) or not 0 <= label < len(self.choices[index]):
                 raise DataError(
                     f"{self.where(index)}: expected the label to be the number of a choice, 0 to "
                     f"{len(self.choices[index]) - 1}, got {label!r}"
@@ -222,7 +222,7 @@ def _label(where: Field, name: str, value: Any, count: int, first: int) -> int:
     number: int | None = None
     if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit():
         number = int(value.strip()[:9])
-    elif isinstance(value, int) and not isinstance(value, bool):
+    elif is_integer(value):
         number = value
     if number is None or not first <= number < first + count:
         shown = repr(clipped(value)) if isinstance(value, str) else repr(value)

@@ -47,7 +47,7 @@ def listed(values: Any, what: str = "texts", *, flatten: bool = False) -> list[A
         return values
     if isinstance(values, str | bytes):
         raise DataError(f"Expected a list of {what}, got one string. Put it in a list.")
-    fix = _fix(values)
+    fix = _fix(values, "x" if what == "texts" else "y")
     if fix is not None:
         raise DataError(f"Expected a list of {what}, got {form_of(values)}: {fix}.")
     if callable(getattr(values, "to_list", None)) and hasattr(values, "row_splits"):
@@ -69,6 +69,30 @@ def listed(values: Any, what: str = "texts", *, flatten: bool = False) -> list[A
         return list(values)
     except TypeError:
         raise DataError(f"Expected a list of {what}, got {form_of(values)}.") from None
+
+
+def rows_of_columns(values: Any, names: Sequence[str]) -> Any:
+    """Takes a table with a column for each label, as pandas' `get_dummies` makes it.
+
+    Args:
+        values: anything.
+        names: the labels, in the order of their ids.
+
+    Returns:
+        array (rows, labels) in the order of `names`, where `values` is a table with just these
+        columns; else `values`.
+    """
+    columns = _column_names(values)
+    if columns is None or not callable(getattr(values, "to_numpy", None)):
+        return values
+    place = {str(column): index for index, column in enumerate(columns)}
+    if set(place) != set(names) or len(columns) != len(names):
+        return values
+    try:
+        rows = np.asarray(values.to_numpy()).astype(np.float32)  # of booleans, too
+    except (TypeError, ValueError):
+        return values
+    return rows[:, [place[name] for name in names]]
 
 
 def form_of(values: Any) -> str:
@@ -146,13 +170,13 @@ def shown_places(places: Sequence[str]) -> str:
     return shown if len(places) <= _LISTED else f"{shown} and {len(places) - _LISTED} more"
 
 
-def _fix(values: Any) -> str | None:
+def _fix(values: Any, name: str) -> str | None:
     """What to pass instead of a form that is no column; None where it may be one."""
     if isinstance(values, Mapping):
-        return f"pass one of its values, such as x[{next(iter(values), 'text')!r}]"
+        return f"pass one of its values, such as {name}[{next(iter(values), 'text')!r}]"
     columns = _column_names(values)
     if columns is not None:
-        return f"pass one of its columns, such as x[{(columns or ['text'])[0]!r}]"
+        return f"pass one of its columns, such as {name}[{(columns or ['text'])[0]!r}]"
     if isinstance(values, Set):
         return "it has no order; make a list of it"
     if hasattr(values, "element_spec") or _is_py_dataset(values):

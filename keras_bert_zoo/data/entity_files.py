@@ -41,6 +41,7 @@ from keras_bert_zoo.data.offset_units import (
 )
 from keras_bert_zoo.data.spans import Entity, EntityExamples, entity_problem
 from keras_bert_zoo.errors import DataError
+from keras_bert_zoo.validation import is_integer
 
 __all__ = ["read_entities"]
 
@@ -306,7 +307,7 @@ def _tagged(
 def _tag_name(where: str, tag: Any, names: Sequence[str] | None) -> str:
     if isinstance(tag, str) and tag.strip():
         return _checked_text(where, "tag", tag.strip())
-    if isinstance(tag, bool) or not isinstance(tag, int):
+    if not is_integer(tag):
         raise DataError(f"{where}: expected a tag as a string or a number, got {shown(tag)}")
     if names is None:
         raise DataError(

@@ -15,7 +15,9 @@ __all__ = ["Field", "json_type", "list_in_text"]
 # A list, tuple, set or dict with something quoted in it, as Python, NumPy and JSON write it.
 _HALF_LIST = re.compile(r"""\s*[\[({]\s*(np\.str_\()?['"]""")
 # A list of bare words, or an empty dict.
-_BARE_LIST = re.compile(r"\s*(\[[^\[\]]*,[^\[\]]*\]|\{[^{}]*,[^{}]*\}|\{\s*\})\s*")
+_BARE_LIST = re.compile(r"\s*(\[[^\[\]]*,[^\[\]]*\]|\{[^{}]*,[^{}]*\}|\{\s*\})\s*\Z")
+# Lists in lists, NumPy's arrays, and missing values in a list.
+_NO_NAME = re.compile(r"\s*(\[\s*[\[({]|array\(|\[\s*(nan|NaN|None|null)\s*\]\s*\Z)")
 _EMPTY = ("set()", "frozenset()")
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?[0-9]{1,30},[0-9]{1,30}\s*")
 _PAIRS = {"[": "]", "(": ")", "{": "}"}
@@ -136,7 +138,7 @@ class Field:
     def list_in(self, column: str, text: str) -> list[Any] | None:
         """The list that a cell holds, or None; raises DataError where it holds half of one."""
         found = list_in_text(text)
-        if found is None and (_HALF_LIST.match(text) or _BARE_LIST.fullmatch(text)):
+        if found is None and any(p.match(text) for p in (_HALF_LIST, _BARE_LIST, _NO_NAME)):
             raise self.error(
                 f"expected {column!r} to be a list such as ['a', 'b'], got {clipped(text)!r}"
             )
@@ -162,8 +164,12 @@ class Field:
             return str(value).lower()
         if isinstance(value, int):
             return str(value)
+        if isinstance(value, float) and value.is_integer():
+            return str(int(value))  # as pandas writes integers beside a gap
+        hint = "; write it as a string, in quotes" if isinstance(value, float) else ""
         raise self.error(
-            f"expected the label in {column!r} to be a string or an integer, got {json_type(value)}"
+            f"expected the label in {column!r} to be a string or an integer, got "
+            f"{json_type(value)}{hint}"
         )
 
     def number(self, column: str, value: Any) -> float:

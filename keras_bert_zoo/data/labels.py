@@ -29,6 +29,8 @@ _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 _ID = re.compile(r"[+-]?[0-9]{1,18}")
 _BOOLEANS = {"true": True, "false": False}
 _DIGITS = 1000
+WHOLE = r"^(-?(?:0|[1-9][0-9]{0,17}))(?:\.0+)?$"
+"""A whole number in text, as pandas writes it, in a column with gaps with a fraction of 0."""
 _LISTED = 20  # more names than this say nothing more to a reader
 
 
@@ -101,7 +103,7 @@ class LabelMap:
         if kind not in ("single", "multi"):
             found = "none" if kind is None else "numbers"
             raise DataError(f"{_named(examples)}expected label names to learn, got {found}")
-        names = {name for name, _ in _occurrences(examples)}
+        names = _without_twins({name for name, _ in _occurrences(examples)})
         if not names:
             raise DataError(f"{_named(examples)}expected labels, but no example has any")
         if kind == "single" and len(names) < 2:
@@ -168,7 +170,7 @@ class LabelMap:
         1. A value that is a label's name is that label. Strings match as they are written.
            Booleans, and strings that are one in any case, match a label named "True", "true" or
            "TRUE" (and the same for false). Numbers match names that are numbers of equal value:
-           1, 1.0 and "1" are one label.
+           1, 1.0, "1" and "1.0" are one label, unless both "1" and "1.0" are names.
         2. Where no label's name is a number, integers are ids: 0, 1, ... in the order of the
            names. So are booleans for two labels, False = 0 and True = 1, and floats without a
            fraction. Labels that are booleans have ids only where false is 0 and true is 1.
@@ -209,7 +211,11 @@ class LabelMap:
         name = _as_name(value)
         boolean = _BOOLEANS.get(name.lower())
         found = self._ids.get(name)
-        return self.booleans.get(boolean) if found is None and boolean is not None else found
+        if found is None and boolean is not None:
+            return self.booleans.get(boolean)
+        if found is None and is_whole(name):
+            return self.numbers.get(int(name.partition(".")[0]))
+        return found
 
     @cached_property
     def booleans(self) -> dict[bool, int]:
@@ -444,6 +450,27 @@ def _occurrences(examples: Examples) -> Iterator[tuple[str, int]]:
             yield from ((name, index) for name in label)
         else:
             yield str(label), index
+
+
+def is_whole(name: str) -> bool:
+    """Whether a name is a whole number: "1", "-2", "1.0".
+
+    >>> is_whole("1.0"), is_whole("01"), is_whole("1.5")
+    (True, False, False)
+    """
+    return re.match(WHOLE, name) is not None
+
+
+def _without_twins(names: set[str]) -> set[str]:
+    """Drops "1.0" where "1" is a name, too: pandas writes integers so in a column with gaps."""
+    twins = {name for name in names if "." in name and is_whole(name)}
+    twins = {name for name in twins if name.partition(".")[0] in names}
+    if twins:
+        _logger.warning(
+            "The labels %s are taken for the same numbers without a fraction.",
+            shown_names(sorted(twins)),
+        )
+    return names - twins
 
 
 def _of_a_string(labels: str | bytes) -> str:

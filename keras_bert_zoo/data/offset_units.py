@@ -19,6 +19,7 @@ import numpy as np
 
 from keras_bert_zoo.data.examples import clipped
 from keras_bert_zoo.errors import ConfigError, DataError
+from keras_bert_zoo.validation import is_integer
 
 __all__ = [
     "FoundSpan",
@@ -165,10 +166,7 @@ def _fits(text: FoundText, kind: str) -> bool:
     """Whether all entities can be where their offsets say."""
     places = np.arange(len(text.text) + 1) if kind == "characters" else _places(text.text)
     for span in text.spans:
-        if not all(
-            isinstance(value, int) and not isinstance(value, bool)
-            for value in (span.start, span.end)
-        ):
+        if not (is_integer(span.start) and is_integer(span.end)):
             continue  # said later, with the reason
         if not 0 <= span.start <= span.end < len(places):
             return False
@@ -190,7 +188,7 @@ def _rewrite(name: str, text: FoundText) -> None:
     for span in text.spans:
         values = []
         for value in (span.start, span.end):
-            if isinstance(value, bool) or not isinstance(value, int):
+            if not is_integer(value):
                 values.append(value)  # said later, with the reason
                 continue
             if not 0 <= value < len(places) or places[value] < 0:

@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_bert_zoo.data.examples import Examples, clipped
 from keras_bert_zoo.errors import DataError
+from keras_bert_zoo.validation import is_integer
 
 __all__ = ["Entity", "EntityExamples", "check_entities", "entity_problem"]
 
@@ -188,7 +189,7 @@ def entity_problem(entity: Any, length: int) -> str | None:
         return f"expected an entity as (start, end, label), got {_shown(entity)}"
     start, end, label = entity
     for value in (start, end):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        if not is_integer(value):
             return f"expected start and end of an entity in characters, got {_shown(value)}"
     if not isinstance(label, str) or not label.strip() or label == "O":
         return f"expected the label of an entity, a string other than 'O', got {_shown(label)}"

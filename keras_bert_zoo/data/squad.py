@@ -20,6 +20,7 @@ from keras_bert_zoo.data.examples import clipped
 from keras_bert_zoo.data.streams import READ_ERRORS, open_bytes, unreadable
 from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.files import parse_json
+from keras_bert_zoo.validation import is_integer
 
 __all__ = ["Answer", "QuestionExamples", "misplaced_answers", "read_contexts", "read_squad"]
 
@@ -355,7 +356,7 @@ class _Reader:
     def _question(self, question: Any, context: str, place: str) -> None:
         text = self._text(question, "question", place)
         identity = self._value(question, "id", place)
-        if isinstance(identity, bool) or not isinstance(identity, str | int):
+        if not isinstance(identity, str) and not is_integer(identity):
             raise self._error(place, "id", "a string or an integer", identity)
         place = f"{place} (id {clipped(str(identity))!r})"
         self.questions.append(text)
@@ -374,7 +375,7 @@ class _Reader:
         for n, answer in enumerate(listed):
             at = f"{place}.answers[{n}]"
             start = self._value(answer, "answer_start", at)
-            if isinstance(start, bool) or not isinstance(start, int):
+            if not is_integer(start):
                 raise self._error(at, "answer_start", "an integer", start)
             answers.append(Answer(self._text(answer, "text", at), start))
         if impossible and not any(answer.text.strip() for answer in answers):

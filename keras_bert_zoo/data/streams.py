@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import stat
 import zlib
 from typing import Any, BinaryIO, cast
 
@@ -16,6 +17,13 @@ __all__ = ["READ_ERRORS", "name_of", "open_bytes", "unreadable"]
 _BOMB_RATIO = 200
 _BOMB_BYTES = 1 << 26  # below this a file may be packed as it likes
 _BUFFER_BYTES = 1 << 17
+
+# The first bytes of files that are no text, and what to do with them.
+_PACKED = {
+    b"\x1f\x8b": "expected text, but the file is gzipped; give it a name that ends in .gz",
+    b"PK\x03\x04": "expected text, but this is a zip archive or an Excel workbook; unpack it, or "
+    "save the sheet as CSV",
+}
 
 READ_ERRORS = (OSError, EOFError, zlib.error)
 """What reading a stream of `open_bytes` raises, besides DataError."""
@@ -50,6 +58,11 @@ def open_bytes(path: str | os.PathLike[str] | BinaryIO, name: str) -> BinaryIO:
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL in it
         raise unreadable(error, name) from None
     if not name.lower().endswith(".gz"):
+        begin = file.peek(4)[:4] if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
+        for magic, message in _PACKED.items():
+            if begin.startswith(magic):
+                file.close()
+                raise DataError(f"{name}: {message}")
         return file
     return io.BufferedReader(_Unpacked(file, name), _BUFFER_BYTES)
 

@@ -35,6 +35,8 @@ SCHEMES = ("IOB1", "IOB2", "IOBES", "IO", "words")
 MODEL_SCHEMES = ("IOB2", "IOBES", "IO", "words")
 """What a model may be trained in; IOB1 says the same as IOB2."""
 OUTSIDE = "O"
+UNNAMED = "ENTITY"
+"""The type of entities in a file whose tags are B, I and O alone."""
 
 _PREFIXED = re.compile(r"([BIESLUM])-(.+)", re.DOTALL)
 _SAME = {"L": "E", "U": "S", "M": "I"}
@@ -117,6 +119,8 @@ class UnclearTag(ConfigError):
 def plain_tags(tags: Iterable[str], *, prefixed: bool = False) -> dict[str, str]:
     """Finds how B_PER, PER-B, PER_B and b-per are written as B-PER.
 
+    Tags that are B, I and O alone are of the type `UNNAMED`.
+
     All tags but O must be written in one of these ways, and a type must have both a B and an I (or
     what else goes on): else they are types of their own.
 
@@ -124,6 +128,8 @@ def plain_tags(tags: Iterable[str], *, prefixed: bool = False) -> dict[str, str]
     {'PER_B': 'B-PER', 'PER_I': 'I-PER'}
     >>> plain_tags(["O", "B_cell", "T_cell"])
     {}
+    >>> plain_tags(["B", "I", "O"])
+    {'B': 'B-ENTITY', 'I': 'I-ENTITY'}
 
     Args:
         tags: every tag that occurs.
@@ -139,6 +145,12 @@ def plain_tags(tags: Iterable[str], *, prefixed: bool = False) -> dict[str, str]
     lower = OUTSIDE not in seen and OUTSIDE.lower() in seen
     outside = OUTSIDE.lower() if lower else OUTSIDE
     named = sorted(seen - {outside})
+    letters = {tag.upper() if lower else tag for tag in named}
+    if "B" in letters and letters & set("IMEL") and letters <= set("BIESLUMW"):
+        # Of a single type, whose name is left out.
+        names = {tag: tag.upper().replace("W", "S") for tag in named}
+        changed = {tag: f"{name}-{UNNAMED}" for tag, name in names.items()}
+        return changed | ({outside: OUTSIDE} if lower else {})
     if not named or (not lower and all(_PREFIXED.fullmatch(tag) for tag in named)):
         return {}
     for pattern in (_WRITTEN_BEFORE, _WRITTEN_AFTER):

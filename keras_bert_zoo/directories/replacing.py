@@ -81,6 +81,7 @@ def replace_directory(
         ('two', ['model'])
     """
     target = _resolved(path, error)  # of a link, what it points to is replaced
+    _check_not_current(target, error)
     find_directory(target)
     _check_target(target, error, marker, parts)
     with write_aside(target, error) as hidden:
@@ -94,6 +95,17 @@ def replace_directory(
             finally:
                 if earlier is not None:
                     _keep_late(earlier, target, parts)
+
+
+def _check_not_current(target: Path, error: type[BertZooError]) -> None:
+    """Raises an error for the current directory, which would go away under who stands in it."""
+    with contextlib.suppress(OSError):
+        current = Path.cwd()
+        if target == current or target in current.parents:
+            raise error(
+                f"Expected another directory than the current one or one that holds it, received "
+                f"{str(target)!r}: it would be replaced. Change to another directory first."
+            )
 
 
 @contextlib.contextmanager

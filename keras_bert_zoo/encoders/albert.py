@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from keras_bert_zoo.config import MOST_LAYERS, EncoderConfig, check_integers
+from keras_bert_zoo.encoders import shapes
 from keras_bert_zoo.encoders.encoder import Encoder, Parts
+from keras_bert_zoo.encoders.shapes import Shapes
 from keras_bert_zoo.layers.embeddings import Embeddings
 from keras_bert_zoo.layers.encoder_block import EncoderBlock
 from keras_bert_zoo.layers.pooler import Pooler
@@ -68,12 +70,12 @@ class AlbertConfig(EncoderConfig):
         ]
         if not problems and self.num_groups > self.num_layers:
             problems.append(
-                f"`num_groups` must be at most `num_layers` = {self.num_layers}, got "
+                f"`num_groups` must be at most `num_layers` = {self.num_layers}, received "
                 f"{self.num_groups}"
             )
         if not problems and self.num_layers * self.blocks_per_group > MOST_LAYERS:
             problems.append(
-                f"`num_layers` * `blocks_per_group` must be at most {MOST_LAYERS}, got "
+                f"`num_layers` * `blocks_per_group` must be at most {MOST_LAYERS}, received "
                 f"{self.num_layers} * {self.blocks_per_group}"
             )
         return problems
@@ -98,6 +100,17 @@ class AlbertEncoder(Encoder):
 
     config_class = AlbertConfig
     config: AlbertConfig
+
+    @classmethod
+    def weight_shapes(cls, config: Any) -> Shapes:
+        """Returns the shapes of the variables; see `Encoder.weight_shapes`."""
+        names = [
+            f"group_{group}_block_{block}"
+            for group in range(config.num_groups)
+            for block in range(config.blocks_per_group)
+        ]
+        tables = shapes.embeddings(config, width=config.embedding_dim, projected=True)
+        return tables | shapes.blocks(names, shapes.post_norm_block(config))
 
     def make_parts(self, config: EncoderConfig, *, pooler: bool, dtype: Any) -> Parts:
         """Builds the layers; see `Encoder.make_parts`."""
@@ -131,11 +144,12 @@ class AlbertEncoder(Encoder):
             else None,
         )
 
-    def head_options(self, kind: str) -> dict[str, Any]:
-        """Says what heads are made of; see `Encoder.head_options`."""
-        options = super().head_options(kind)
+    @classmethod
+    def options_for_head(cls, config: Any, kind: str) -> dict[str, Any]:
+        """Returns the options of a head; see `Encoder.options_for_head`."""
+        options = super().options_for_head(config, kind)
         if kind == "masked_lm":
-            options["transform_units"] = self.config.embedding_dim
+            options["transform_units"] = config.embedding_dim
         elif kind == "sentence_order":
-            options["dropout"] = super().head_options("classification")["dropout"]
+            options["dropout"] = super().options_for_head(config, "classification")["dropout"]
         return options

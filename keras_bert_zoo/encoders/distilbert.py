@@ -94,10 +94,12 @@ class DistilBertConfig(EncoderConfig):
             *check_flags(self, "sinusoidal_positions"),
         ]
         if self.num_segments != 0:
-            problems.append(f"`num_segments` must be 0, got {self.num_segments!r}")
+            problems.append(f"`num_segments` must be 0, received {self.num_segments!r}")
         if self.layer_norm_epsilon != 1e-12:
             # config.json has no key for it, so another value could not be saved.
-            problems.append(f"`layer_norm_epsilon` must be 1e-12, got {self.layer_norm_epsilon!r}")
+            problems.append(
+                f"`layer_norm_epsilon` must be 1e-12, received {self.layer_norm_epsilon!r}"
+            )
         return problems
 
 
@@ -133,11 +135,12 @@ class DistilBertEncoder(Encoder):
             else None,
         )
 
-    def head_options(self, kind: str) -> dict[str, Any]:
-        """Says what heads are made of; see `Encoder.head_options`."""
-        options = super().head_options(kind)
+    @classmethod
+    def options_for_head(cls, config: Any, kind: str) -> dict[str, Any]:
+        """Returns the options of a head; see `Encoder.options_for_head`."""
+        options = super().options_for_head(config, kind)
         if kind == "token_classification":
-            options["dropout"] = self.config.dropout
+            options["dropout"] = config.dropout
         elif kind == "question_answering":
-            options["dropout"] = self.config.span_dropout
+            options["dropout"] = config.span_dropout
         return options

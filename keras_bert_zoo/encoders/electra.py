@@ -15,7 +15,9 @@ from keras_bert_zoo.config import (
     check_rates,
     check_strings,
 )
+from keras_bert_zoo.encoders import shapes
 from keras_bert_zoo.encoders.encoder import Encoder, Parts
+from keras_bert_zoo.encoders.shapes import Shapes
 from keras_bert_zoo.layers.embeddings import Embeddings
 from keras_bert_zoo.layers.encoder_block import EncoderBlock
 from keras_bert_zoo.layers.pooler import FirstToken, Pooler
@@ -91,6 +93,12 @@ class ElectraEncoder(Encoder):
     config_class = ElectraConfig
     config: ElectraConfig
 
+    @classmethod
+    def weight_shapes(cls, config: Any) -> Shapes:
+        """Returns the shapes of the variables; see `Encoder.weight_shapes`."""
+        blocks = shapes.blocks(shapes.numbered(config), shapes.post_norm_block(config))
+        return shapes.embeddings(config, width=config.embedding_dim) | blocks
+
     def make_parts(self, config: EncoderConfig, *, pooler: bool, dtype: Any) -> Parts:
         """Builds the layers; see `Encoder.make_parts`."""
         width = self.config.embedding_dim
@@ -125,13 +133,14 @@ class ElectraEncoder(Encoder):
             name="pooler",
         )
 
-    def head_options(self, kind: str) -> dict[str, Any]:
-        """Says what heads are made of; see `Encoder.head_options`."""
-        options = super().head_options(kind)
+    @classmethod
+    def options_for_head(cls, config: Any, kind: str) -> dict[str, Any]:
+        """Returns the options of a head; see `Encoder.options_for_head`."""
+        options = super().options_for_head(config, kind)
         if kind == "masked_lm":
             # Hugging Face's ElectraGeneratorPredictions: not `hidden_act`.
             options["transform_activation"] = "gelu"
-            options["transform_units"] = self.config.embedding_dim
+            options["transform_units"] = config.embedding_dim
         elif kind == "multiple_choice":
-            options["dropout"] = self.config.summary_dropout
+            options["dropout"] = config.summary_dropout
         return options

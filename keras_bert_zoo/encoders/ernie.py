@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras_bert_zoo.config import EncoderConfig, check_flags, check_integers
 from keras_bert_zoo.encoders.bert import BertEncoder
 from keras_bert_zoo.encoders.encoder import Parts
+from keras_bert_zoo.encoders.shapes import Shapes
 from keras_bert_zoo.layers.embeddings import Embeddings
 from keras_bert_zoo.layers.token_layout import Layout
 
@@ -72,6 +73,14 @@ class ErnieEncoder(BertEncoder):
 
     config_class = ErnieConfig
     config: ErnieConfig
+
+    @classmethod
+    def weight_shapes(cls, config: Any) -> Shapes:
+        """Returns the shapes of the variables; see `Encoder.weight_shapes`."""
+        table: Shapes = {}
+        if config.has_task_types:
+            table["embeddings/task_table"] = (config.num_task_types, config.hidden_dim)
+        return super().weight_shapes(config) | table
 
     def make_parts(self, config: EncoderConfig, *, pooler: bool, dtype: Any) -> Parts:
         """Builds the layers; see `Encoder.make_parts`."""

@@ -9,7 +9,9 @@ from typing import Any, ClassVar
 import keras
 
 from keras_bert_zoo.config import MOST_LAYERS, EncoderConfig, check_flags, check_integers, short
+from keras_bert_zoo.encoders import shapes
 from keras_bert_zoo.encoders.encoder import Encoder, Parts
+from keras_bert_zoo.encoders.shapes import Shapes
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.layers.bottleneck_block import BottleneckBlock
 from keras_bert_zoo.layers.normalization import NORMS
@@ -96,7 +98,7 @@ class MobileBertConfig(EncoderConfig):
         ]
         if self.normalization not in tuple(NORMS):
             problems.append(
-                f"`normalization` must be one of {', '.join(NORMS)}, got "
+                f"`normalization` must be one of {', '.join(NORMS)}, received "
                 f"{short(self.normalization)}"
             )
         if problems:
@@ -143,6 +145,17 @@ class MobileBertEncoder(Encoder):
     config_class = MobileBertConfig
     config: MobileBertConfig
 
+    @classmethod
+    def weight_shapes(cls, config: Any) -> Shapes:
+        """Returns the shapes of the variables; see `Encoder.weight_shapes`."""
+        hidden, narrow = config.hidden_dim, config.embedding_dim
+        # The tables of positions and segments are added after the projection.
+        result = shapes.embeddings(config, projected=False)
+        result["embeddings/token_table"] = (config.vocabulary_size, narrow)
+        columns = 3 * narrow if config.trigram_input else narrow
+        result |= shapes.dense("embeddings/projection", columns, hidden)
+        return result | shapes.blocks(shapes.numbered(config), _block_shapes(config))
+
     def make_parts(self, config: EncoderConfig, *, pooler: bool, dtype: Any) -> Parts:
         """Builds the layers; see `Encoder.make_parts`."""
         mobile = self.config
@@ -182,16 +195,17 @@ class MobileBertEncoder(Encoder):
         """Asks for the ids of neighbours where they are read."""
         return {"neighbours": self.config.trigram_input}
 
-    def head_options(self, kind: str) -> dict[str, Any]:
-        """Says what heads are made of; see `Encoder.head_options`."""
-        options = super().head_options(kind)
+    @classmethod
+    def options_for_head(cls, config: Any, kind: str) -> dict[str, Any]:
+        """Returns the options of a head; see `Encoder.options_for_head`."""
+        options = super().options_for_head(config, kind)
         if kind == "masked_lm":
-            options["extra_units"] = self.config.hidden_dim - self.config.embedding_dim
+            options["extra_units"] = config.hidden_dim - config.embedding_dim
             if options["extra_units"] < 0:
                 raise ConfigError(
                     "A masked-language-model head needs a token embedding no wider than the "
-                    f"hidden states, got `embedding_dim` {self.config.embedding_dim} and "
-                    f"`hidden_dim` {self.config.hidden_dim}."
+                    f"hidden states, received `embedding_dim` {config.embedding_dim} and "
+                    f"`hidden_dim` {config.hidden_dim}."
                 )
         return options
 
@@ -204,3 +218,22 @@ class MobileBertEncoder(Encoder):
             dtype=dtype,
             name="pooler",
         )
+
+
+def _block_shapes(config: MobileBertConfig) -> Shapes:
+    """Returns the shapes of a block. Its narrow layers have the width `attention_dim`."""
+    hidden, width = config.hidden_dim, config.attention_dim
+    narrow = config.use_bottleneck and config.use_bottleneck_attention
+    shared = config.use_bottleneck and config.key_query_shared_bottleneck
+    result = shapes.attention(
+        width if narrow or shared else hidden, width if narrow else hidden, width
+    )
+    for i in range(config.num_feedforward - 1):
+        result |= shapes.feed_forward(f"feed_forward_{i}/", width, config.intermediate_dim)
+    result |= shapes.feed_forward("feed_forward/", width, config.intermediate_dim)
+    bottlenecks = [("input_bottleneck", hidden, width), ("output_bottleneck", width, hidden)]
+    if shared:
+        bottlenecks.append(("query_key_bottleneck", hidden, width))
+    for name, inputs, units in bottlenecks if config.use_bottleneck else []:
+        result |= shapes.dense(f"{name}/dense", inputs, units) | shapes.norm(f"{name}/norm", units)
+    return result

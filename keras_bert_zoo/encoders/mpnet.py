@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from keras_bert_zoo.config import EncoderConfig, check_integers
 from keras_bert_zoo.encoders.encoder import Encoder, Parts
+from keras_bert_zoo.encoders.shapes import Shapes
 from keras_bert_zoo.layers.embeddings import Embeddings
 from keras_bert_zoo.layers.encoder_block import EncoderBlock
 from keras_bert_zoo.layers.pooler import Pooler
@@ -65,14 +66,16 @@ class MPNetConfig(EncoderConfig):
             *check_integers(self, "relative_buckets", least=NUM_BUCKETS),
         ]
         if self.num_segments != 0:
-            problems.append(f"`num_segments` must be 0, got {self.num_segments!r}")
+            problems.append(f"`num_segments` must be 0, received {self.num_segments!r}")
         if self.classifier_dropout is not None:
             # config.json has no key for it, so another value could not be saved.
-            problems.append(f"`classifier_dropout` must be None, got {self.classifier_dropout!r}")
+            problems.append(
+                f"`classifier_dropout` must be None, received {self.classifier_dropout!r}"
+            )
         if not problems and self.max_tokens < 1:
             problems.append(
                 f"`max_sequence_length` must be above {_PADDING_ID + 1}, "
-                f"got {self.max_sequence_length}"
+                f"received {self.max_sequence_length}"
             )
         return problems
 
@@ -87,6 +90,12 @@ class MPNetEncoder(Encoder):
 
     config_class = MPNetConfig
     config: MPNetConfig
+
+    @classmethod
+    def weight_shapes(cls, config: Any) -> Shapes:
+        """Returns the shapes of the variables; see `Encoder.weight_shapes`."""
+        table = {"relative_positions/table": (config.relative_buckets, config.num_heads)}
+        return super().weight_shapes(config) | table
 
     def make_parts(self, config: EncoderConfig, *, pooler: bool, dtype: Any) -> Parts:
         """Builds the layers; see `Encoder.make_parts`."""
@@ -120,9 +129,10 @@ class MPNetEncoder(Encoder):
         """Asks for positions that are counted from the ids."""
         return {"padding_id": _PADDING_ID}
 
-    def head_options(self, kind: str) -> dict[str, Any]:
-        """Says what heads are made of; see `Encoder.head_options`."""
-        options = super().head_options(kind)
+    @classmethod
+    def options_for_head(cls, config: Any, kind: str) -> dict[str, Any]:
+        """Returns the options of a head; see `Encoder.options_for_head`."""
+        options = super().options_for_head(config, kind)
         if kind == "masked_lm":
             # Hugging Face's MPNetLMHead: not `hidden_act`.
             options["transform_activation"] = "gelu"

@@ -40,7 +40,7 @@ class RobertaConfig(EncoderConfig):
         if not problems and self.max_tokens < 1:
             problems.append(
                 f"`max_sequence_length` must be above `pad_token_id` + 1 = "
-                f"{self.pad_token_id + 1}, got {self.max_sequence_length}"
+                f"{self.pad_token_id + 1}, received {self.max_sequence_length}"
             )
         return problems
 
@@ -111,14 +111,15 @@ class RobertaEncoder(Encoder):
         """Asks for positions that are counted from the ids."""
         return {"padding_id": self.config.pad_token_id}
 
-    def head_options(self, kind: str) -> dict[str, Any]:
-        """Says what heads are made of; see `Encoder.head_options`."""
-        options = super().head_options(kind)
+    @classmethod
+    def options_for_head(cls, config: Any, kind: str) -> dict[str, Any]:
+        """Returns the options of a head; see `Encoder.options_for_head`."""
+        options = super().options_for_head(config, kind)
         if kind == "masked_lm":
             # Hugging Face's RobertaLMHead: not `hidden_act`.
             options["transform_activation"] = "gelu"
         elif kind == "multiple_choice":
-            options["dropout"] = self.config.dropout
+            options["dropout"] = config.dropout
         return options
 
 

@@ -9,7 +9,9 @@ from typing import Any, ClassVar
 import keras
 
 from keras_bert_zoo.config import EncoderConfig, check_flags, check_integers
+from keras_bert_zoo.encoders import shapes
 from keras_bert_zoo.encoders.encoder import Encoder, Parts
+from keras_bert_zoo.encoders.shapes import Shapes
 from keras_bert_zoo.layers.attention import SelfAttention
 from keras_bert_zoo.layers.embeddings import Embeddings
 from keras_bert_zoo.layers.encoder_block import EncoderBlock
@@ -70,10 +72,12 @@ class RoFormerConfig(EncoderConfig):
         ]
         if self.classifier_dropout is not None:
             # config.json has no key for it, so another value could not be saved.
-            problems.append(f"`classifier_dropout` must be None, got {self.classifier_dropout!r}")
+            problems.append(
+                f"`classifier_dropout` must be None, received {self.classifier_dropout!r}"
+            )
         if not problems and self.head_dim % 2:
             problems.append(
-                "rotary positions turn pairs: `hidden_dim` / `num_heads` must be even, got "
+                "rotary positions turn pairs: `hidden_dim` / `num_heads` must be even, received "
                 f"{self.hidden_dim} / {self.num_heads} = {self.head_dim}"
             )
         return problems
@@ -93,6 +97,14 @@ class RoFormerEncoder(Encoder):
 
     config_class = RoFormerConfig
     config: RoFormerConfig
+
+    @classmethod
+    def weight_shapes(cls, config: Any) -> Shapes:
+        """Returns the shapes of the variables; see `Encoder.weight_shapes`."""
+        table = {"sinusoids/table": (config.max_sequence_length, config.head_dim)}
+        blocks = shapes.blocks(shapes.numbered(config), shapes.post_norm_block(config))
+        tables = shapes.embeddings(config, width=config.embedding_dim, positions=False)
+        return tables | table | blocks
 
     def make_parts(self, config: EncoderConfig, *, pooler: bool, dtype: Any) -> Parts:
         """Builds the layers; see `Encoder.make_parts`."""
@@ -120,11 +132,12 @@ class RoFormerEncoder(Encoder):
         """Asks for the last column where that is what is pooled."""
         return {"last_tokens": not self.config.pooler_is_learned(self.pooled_for)}
 
-    def head_options(self, kind: str) -> dict[str, Any]:
-        """Says what heads are made of; see `Encoder.head_options`."""
-        options = super().head_options(kind)
+    @classmethod
+    def options_for_head(cls, config: Any, kind: str) -> dict[str, Any]:
+        """Returns the options of a head; see `Encoder.options_for_head`."""
+        options = super().options_for_head(config, kind)
         if kind == "masked_lm":
-            options["transform_units"] = self.config.embedding_dim
+            options["transform_units"] = config.embedding_dim
         elif kind == "multiple_choice":
             options["dropout"] = 0.0
         return options

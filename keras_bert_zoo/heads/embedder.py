@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.layers.dense import Dense
 from keras_bert_zoo.layers.token_layout import Layout, mean_of_tokens, to_batch
+from keras_bert_zoo.validation import check_integer
 
 POOLINGS = ("cls", "max", "mean", "mean_sqrt_len_tokens")
 """Ways to pool, in the order in which sentence-transformers concatenates those it is given."""
@@ -69,14 +70,10 @@ class EmbeddingHead(keras.layers.Layer):
             raise ConfigError(
                 f"`pooling` must be one or several of {', '.join(POOLINGS)}, got {pooling!r}."
             )
-        if dimensions is not None and (not _is_size(dimensions) or dimensions < 1):
-            raise ConfigError(
-                f"`dimensions` must be a positive integer or None, got {dimensions!r}."
-            )
-        if layer_start is not None and (not _is_size(layer_start) or layer_start < 0):
-            raise ConfigError(
-                f"`layer_start` must be an integer of at least 0 or None, got {layer_start!r}."
-            )
+        if dimensions is not None:
+            dimensions = check_integer("dimensions", dimensions, minimum=1)
+        if layer_start is not None:
+            layer_start = check_integer("layer_start", layer_start, minimum=0)
         self.pooling = modes
         self.layer_start = layer_start
         self.normalize = normalize
@@ -198,7 +195,3 @@ def _pool(mode: str, x: tf.Tensor, layout: Layout | None) -> tf.Tensor:
         return tf.reduce_max(tf.where(mask > 0, batch, x.dtype.min), axis=1)
     counts = tf.reduce_sum(to_batch(attended, layout), axis=1)  # (B, 1)
     return mean_of_tokens(x, layout) * tf.sqrt(counts)
-
-
-def _is_size(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

@@ -7,7 +7,11 @@ from typing import Any
 
 import keras
 
+from keras_bert_zoo.config import EncoderConfig
+from keras_bert_zoo.encoders import shapes
 from keras_bert_zoo.encoders.encoder import Encoder
+from keras_bert_zoo.encoders.registry import encoder_class
+from keras_bert_zoo.encoders.shapes import Shapes
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.heads.classifier import ClassificationHead
 from keras_bert_zoo.heads.masked_lm import MaskedLMHead
@@ -106,8 +110,51 @@ def make_head(kind: str, encoder: Encoder, units: int | None = None) -> keras.la
         count = found.units if units is None else units
         if count is None or count < 1 or found.units not in (None, count):
             expected = "a positive integer" if found.units is None else str(found.units)
-            raise ConfigError(f"`units` of a head for {kind} must be {expected}, got {units!r}.")
+            raise ConfigError(
+                f"`units` of a head for {kind} must be {expected}, received {units!r}."
+            )
         head = found.layer(count, transform_dtype=policy, name=found.name, **options)
     with root_scope():
         head.build((None, source.shape[-1]))
     return head
+
+
+def head_shapes(config: EncoderConfig, kind: str, units: int | None = None) -> Shapes:
+    """Returns the shapes of the variables of a head.
+
+    Args:
+        config: EncoderConfig of the encoder.
+        kind: str. One of `HEADS`.
+        units: int. See `make_head`.
+
+    Returns:
+        dict, variable path -> shape.
+
+    Raises:
+        ConfigError: unknown kind.
+
+    Example:
+        >>> head_shapes(EncoderConfig(), "classification", 3)
+        {'classifier/kernel': (768, 3), 'classifier/bias': (3,)}
+    """
+    head = head_kind(kind)
+    options = encoder_class(config.family).options_for_head(config, kind)
+    result: Shapes = {}
+    width = config.hidden_dim
+    transform_units = options["transform_units"]
+    if transform_units is not None:
+        path = f"{head.name}/transform"
+        result |= shapes.dense(path, width, transform_units, bias=options["transform_bias"])
+        width = transform_units
+    if options["norm_epsilon"] is not None:
+        result |= shapes.norm(f"{head.name}/norm", width, bias=options["norm_bias"])
+    if kind != "masked_lm":
+        return result | shapes.dense(head.name, width, units or head.units or 1)
+    rows, extra = config.vocabulary_size, options["extra_units"]
+    if not options["tied"]:
+        result[f"{head.name}/decoder/kernel"] = (width - (extra or 0), rows)
+    if extra is not None:
+        result[f"{head.name}/extra_table"] = (extra, rows)
+    if options["decoder_bias"]:
+        result[f"{head.name}/bias"] = (rows,)
+    return result

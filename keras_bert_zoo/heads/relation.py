@@ -8,9 +8,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.layers.dense import Dense
 from keras_bert_zoo.layers.token_layout import Layout, to_batch
+from keras_bert_zoo.validation import check_choice
 
 POOLINGS = ("mean", "start")
 
@@ -91,8 +91,7 @@ class RelationHead(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**{"dtype": "float32", "autocast": False} | kwargs)
-        if pooling not in POOLINGS:
-            raise ConfigError(f"`pooling` must be one of {', '.join(POOLINGS)}, got {pooling!r}.")
+        check_choice("pooling", pooling, POOLINGS)
         self.units = units
         self.hidden_dim = hidden_dim
         self.marker_ids = tuple(int(index) for index in marker_ids)

@@ -5,6 +5,7 @@ Where a ratio has no denominator it is 0, as in scikit-learn. R rows, L labels.
 """
 
 import unicodedata
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -189,14 +190,19 @@ def classification_report(
                 f"expected {what} ids from 0 to {count - 1}, one per label, "
                 f"got {ids.min()} to {ids.max()}"
             )
-    cells = true_ids.astype(np.int64) * count + predicted_ids
-    confusion = np.bincount(cells, minlength=count * count).reshape(count, count)
-    right = np.diagonal(confusion)
-    support, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
-    labels = _label_scores(names, right, predicted, support)
-    seen = (support + predicted) > 0
+    from sklearn import metrics
+
+    confusion = np.zeros((1, 1), np.int64) + len(true_ids)
+    if count > 1:  # scikit-learn warns about a matrix of one label
+        confusion = metrics.confusion_matrix(true_ids, predicted_ids, labels=range(count))
+    scores = metrics.precision_recall_fscore_support(
+        true_ids, predicted_ids, labels=range(count), zero_division=0
+    )
+    labels = LabelScores(tuple(names), *scores)
+    # scikit-learn, too, averages only over labels that occur on either side.
+    seen = (confusion.sum(axis=1) + confusion.sum(axis=0)) > 0
     return ClassificationReport(
-        accuracy=float(right.sum() / len(true_ids)),
+        accuracy=float(metrics.accuracy_score(true_ids, predicted_ids)),
         macro_precision=float(labels.precision[seen].mean()),
         macro_recall=float(labels.recall[seen].mean()),
         macro_f1=float(labels.f1[seen].mean()),
@@ -230,20 +236,22 @@ def multi_label_report(
                 f"expected the {what} labels to be 0 or 1, got other values; "
                 "compare probabilities with a threshold first"
             )
-    true, predicted = true.astype(bool), predicted.astype(bool)
-    right = (true & predicted).sum(axis=0)
-    labels = _label_scores(names, right, predicted.sum(axis=0), true.sum(axis=0))
-    micro = _label_scores(
-        ("all labels",),
-        np.array([right.sum()]),
-        np.array([predicted.sum()]),
-        np.array([true.sum()]),
-    )
+    from sklearn import metrics
+
+    # One label gives one column, which scikit-learn would read as one label per row. A second
+    # column without labels changes no count and is left out of the scores.
+    count = len(names)
+    padding = ((0, 0), (0, 1 if count == 1 else 0))
+    true, predicted = (np.pad(values.astype(np.int8), padding) for values in (true, predicted))
+    options = {"labels": range(count), "zero_division": 0}
+    scores = metrics.precision_recall_fscore_support(true, predicted, **options)
+    micro = metrics.precision_recall_fscore_support(true, predicted, average="micro", **options)
+    labels = LabelScores(tuple(names), *scores)
     return MultiLabelReport(
-        subset_accuracy=float((true == predicted).all(axis=1).mean()),
-        micro_precision=float(micro.precision[0]),
-        micro_recall=float(micro.recall[0]),
-        micro_f1=float(micro.f1[0]),
+        subset_accuracy=float(metrics.accuracy_score(true, predicted)),
+        micro_precision=float(micro[0]),
+        micro_recall=float(micro[1]),
+        micro_f1=float(micro[2]),
         macro_precision=float(labels.precision.mean()),
         macro_recall=float(labels.recall.mean()),
         macro_f1=float(labels.f1.mean()),
@@ -272,12 +280,14 @@ def regression_report(true: np.ndarray, predicted: np.ndarray) -> RegressionRepo
             raise DataError(
                 f"expected finite {what} numbers, but {broken} of {len(values)} are not"
             )
-    errors = predicted - true
+    from scipy import stats
+    from sklearn import metrics
+
     return RegressionReport(
         pearson=_correlation(true, predicted),
-        spearman=_correlation(_ranks(true), _ranks(predicted)),
-        mean_squared_error=float(np.mean(errors**2)),
-        mean_absolute_error=float(np.mean(np.abs(errors))),
+        spearman=_correlation(stats.rankdata(true), stats.rankdata(predicted)),
+        mean_squared_error=float(metrics.mean_squared_error(true, predicted)),
+        mean_absolute_error=float(metrics.mean_absolute_error(true, predicted)),
         rows=len(true),
     )
 
@@ -343,6 +353,7 @@ def _aligned(
 def _label_scores(
     names: Sequence[str], right: np.ndarray, predicted: np.ndarray, support: np.ndarray
 ) -> LabelScores:
+    """Computes scores from counts, for entities, which scikit-learn cannot compare."""
     return LabelScores(
         names=tuple(names),
         precision=_ratio(right, predicted),
@@ -357,21 +368,15 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     return np.divide(above, below, out=np.zeros(len(below), np.float64), where=below != 0)
 
 
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 0; equal values share the mean of their ranks."""
-    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts) - 1
-    return (last - (counts - 1) / 2)[group]
-
-
 def _correlation(left: np.ndarray, right: np.ndarray) -> float:
-    # A constant is asked for exactly: the mean of equal numbers may differ from them by rounding.
+    # scipy returns NaN for constants and warns about nearly constant values.
     if (left == left[0]).all() or (right == right[0]).all():
         return 0.0
-    left, right = left - left.mean(), right - right.mean()
-    # Divided by their norms one by one, so that tiny numbers do not underflow when multiplied.
-    cosine = np.dot(left / np.linalg.norm(left), right / np.linalg.norm(right))
-    return float(np.clip(cosine, -1.0, 1.0))
+    from scipy import stats
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.NearConstantInputWarning)
+        return float(stats.pearsonr(left, right).statistic)
 
 
 def _width(text: str) -> int:

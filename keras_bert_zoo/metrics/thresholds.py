@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from keras_bert_zoo.errors import ConfigError, DataError
+from keras_bert_zoo.validation import check_number
 
 __all__ = ["PRIOR_SUPPORT", "check_thresholds", "tune_thresholds"]
 
@@ -36,16 +37,14 @@ def check_thresholds(
     several = isinstance(threshold, list | tuple | np.ndarray)
     values: list[Any] = list(threshold) if several else [threshold]  # type: ignore[arg-type]
     for index, value in enumerate(values):
-        number = isinstance(value, int | float | np.floating) and not isinstance(value, bool)
-        if not number or not 0 < value < 1:
-            of = f" for {labels[index]!r}" if several and index < len(labels) else ""
-            raise ConfigError(f"`threshold` must be in (0, 1), got {value!r}{of}.")
+        name = f"threshold[{labels[index]!r}]" if several and index < len(labels) else "threshold"
+        check_number(name, value, minimum=0, maximum=1, exclusive=True)
     if not several:
         return float(values[0])
     if len(values) != len(labels):
         raise ConfigError(
-            f"`threshold` must be one number or one a label, which are {len(labels)}; "
-            f"got {len(values)}."
+            f"Expected `threshold` to be one number or {len(labels)} numbers, one per label, "
+            f"received {len(values)}."
         )
     return tuple(float(value) for value in values)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import keras
 
@@ -13,9 +13,10 @@ from keras_bert_zoo.encoders.encoder import Encoder, encoder_inputs
 from keras_bert_zoo.encoders.no_keras_files import refuse_keras_files
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.heads.kinds import head_kind, make_head
-
-if TYPE_CHECKING:
-    from keras_bert_zoo.text.tokenizer import Tokenizer
+from keras_bert_zoo.presets.load import load
+from keras_bert_zoo.presets.resolve import Source
+from keras_bert_zoo.presets.save import save
+from keras_bert_zoo.text.tokenizer import Tokenizer
 
 
 @refuse_keras_files("from_preset")
@@ -109,7 +110,7 @@ class HeadedModel(keras.Model):
     @classmethod
     def from_preset(
         cls,
-        preset: str | os.PathLike[str],
+        preset: Source,
         head: str | Sequence[str] | None = None,
         *,
         labels: Sequence[str] | None = None,
@@ -142,10 +143,7 @@ class HeadedModel(keras.Model):
             CheckpointError: the preset is not there, lacks the head, does not say which head it
                 has, or has tensors that do not fit.
         """
-        # Presets know about heads, not the other way round.
-        from keras_bert_zoo.presets.headed import load_headed
-
-        encoder, layers, config = load_headed(
+        encoder, layers, config = load(
             preset,
             (head,) if isinstance(head, str) else head,
             labels=labels,
@@ -200,10 +198,8 @@ class HeadedModel(keras.Model):
             ConfigError: the family has no transformers class with these heads.
             CheckpointError: it cannot be written, or is there and not to be replaced.
         """
-        from keras_bert_zoo.presets.headed import save_headed
-
         with merged_lora(self.encoder):
-            save_headed(
+            save(
                 directory,
                 self.encoder,
                 self.heads,

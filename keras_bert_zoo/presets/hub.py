@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_bert_zoo.checkpoints.source import one_line
+from keras_bert_zoo.checkpoints.messages import one_line
 from keras_bert_zoo.errors import CheckpointError, ConfigError
 from keras_bert_zoo.files import GOOGLE_CONFIGS, SENTENCEPIECE_FILES
 
@@ -248,9 +248,9 @@ def _choose(repository: str, names: Iterable[str], wish: _Wish) -> list[str]:
         )
     if _matching(names, [pattern for patterns in _PICKLES for pattern in patterns]):
         raise CheckpointError(
-            f"{repository} holds its weights in pytorch_model.bin alone, a pickle, which is not "
-            "read unless asked for: pass `allow_pickle=True`. It is then read with a closed list "
-            "of allowed contents, and nothing in it is executed."
+            f"{repository} holds its weights only in pytorch_model.bin, a pickle, which is not "
+            "read by default. Pass `allow_pickle=True`: its contents are then checked against a "
+            "closed list, and nothing in it is executed."
         )
     raise CheckpointError(
         f"{repository} holds no checkpoint that can be read: expected one of "

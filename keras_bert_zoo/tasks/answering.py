@@ -16,6 +16,7 @@ from keras_bert_zoo.tasks.batches import check_ends, prediction_batches, python_
 from keras_bert_zoo.tasks.chunks import run_in_chunks
 from keras_bert_zoo.tasks.inputs import as_examples
 from keras_bert_zoo.text.tokenizer import Tokenizer
+from keras_bert_zoo.training.arguments import check_arguments
 
 Context = dict[str, Any]
 """What decoding needs of a batch of texts beyond the model's outputs: offsets, for one."""
@@ -325,6 +326,7 @@ class AnsweringModel(keras.Model):
             DataError: `x` is not of texts.
         """
         batch_size = 64 if batch_size is None else batch_size
+        check_arguments(batch_size=batch_size)
         if python_batches(x):
             rows = [
                 self.answer_rows(*self._checked_columns(batch), batch_size=batch_size)

@@ -14,8 +14,8 @@ from keras_bert_zoo.schema import (
     NULL,
     OBJECT,
     TEXT,
-    Kind,
     Schema,
+    ValueType,
     integer,
     list_of,
     names_to,
@@ -27,7 +27,7 @@ from keras_bert_zoo.tasks.scores import is_cross_encoder
 
 _TOKENS = 1 << 24  # of the longest input: `config.MOST`
 _LABELS = 1_000_000
-_SHARE = Kind("a number between 0 and 1", lambda value: is_number(value) and 0 < value < 1)
+_SHARE = ValueType("a number between 0 and 1", lambda value: is_number(value) and 0 < value < 1)
 SIDE_SCHEMA: Schema = {
     "task": TEXT,
     "heads": list_of(TEXT, 100),

@@ -53,7 +53,7 @@ def as_texts(x: Any) -> list[Any]:
     Raises:
         DataError: `x` is no column, or some of it is not text.
     """
-    texts = listed(x)
+    texts = listed(x, flatten=True)
     missing = [f"text {index}" for index, text in enumerate(texts) if is_missing(text)]
     if missing:
         raise DataError(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_bert_zoo.data.labels import LabelMap
+from keras_bert_zoo.data.labels import WHOLE, LabelMap, is_whole
 from keras_bert_zoo.errors import DataError
 
 _MULTI_HOT = "Multi-hot labels must be 0 or 1, got"
@@ -91,6 +91,10 @@ def _ids(y: tf.Tensor, labels: LabelMap) -> tf.Tensor:
     if y.dtype == tf.string:
         names = {name: index for index, name in enumerate(labels.names)}
         found = _matches(y, names)
+        whole = {name.partition(".")[0]: index for name, index in names.items() if is_whole(name)}
+        if whole:  # "1.0" is "1", unless both are names
+            number = tf.strings.regex_replace(y, WHOLE, r"\1", replace_global=False)
+            found = tf.where(found < 0, _matches(number, whole), found)
         words = {str(value).lower(): index for value, index in labels.booleans.items()}
         if not words:
             return _checked(found, y)

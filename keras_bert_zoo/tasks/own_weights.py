@@ -10,8 +10,9 @@ import keras
 import numpy as np
 from safetensors.numpy import save_file
 
+from keras_bert_zoo.checkpoints.messages import list_some
 from keras_bert_zoo.checkpoints.safetensors import open_safetensors
-from keras_bert_zoo.checkpoints.source import FLOAT_DTYPES, list_some
+from keras_bert_zoo.checkpoints.source import FLOAT_DTYPES
 from keras_bert_zoo.errors import CheckpointError
 
 OWN_WEIGHTS_FILE = "keras_bert_zoo.safetensors"

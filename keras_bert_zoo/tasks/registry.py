@@ -6,7 +6,7 @@ import importlib
 import os
 from typing import Any
 
-from keras_bert_zoo.checkpoints.source import read_config
+from keras_bert_zoo.checkpoints.config_file import read_config
 from keras_bert_zoo.directories.replacing import find_directory
 from keras_bert_zoo.errors import CheckpointError
 from keras_bert_zoo.tasks.files import saved_task_name

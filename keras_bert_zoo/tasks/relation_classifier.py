@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_bert_zoo.adaptation.vocabulary import extend_vocabulary
-from keras_bert_zoo.checkpoints.source import read_config
+from keras_bert_zoo.checkpoints.config_file import read_config
 from keras_bert_zoo.data.examples import Examples
 from keras_bert_zoo.data.labels import LabelMap
 from keras_bert_zoo.data.semeval import MARKERS, check_markers

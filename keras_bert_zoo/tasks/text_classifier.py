@@ -11,9 +11,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_bert_zoo.checkpoints.source import read_config
+from keras_bert_zoo.checkpoints.config_file import read_config
 from keras_bert_zoo.config import is_regression
-from keras_bert_zoo.data.columns import form_of, listed
+from keras_bert_zoo.data.columns import form_of, listed, rows_of_columns
 from keras_bert_zoo.data.examples import Examples
 from keras_bert_zoo.data.labels import LabelMap
 from keras_bert_zoo.encoders.encoder import Encoder
@@ -244,6 +244,7 @@ class TextClassifier(Task):
     def _targets(self, y: Any, examples: Examples) -> np.ndarray:
         if y is None and examples.labels is None:
             raise DataError("There are no labels: give `y`, or Examples with labels.")
+        y = rows_of_columns(y, self.labels)
         values = listed(examples.labels if y is None else y, "labels", flatten=not self.multi_label)
         if len(values) != len(examples):
             raise DataError(f"There are {len(examples)} texts but {len(values)} labels.")

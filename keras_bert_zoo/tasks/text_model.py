@@ -490,6 +490,7 @@ class TextModel(TrainableModel):
         Raises:
             DataError: `x` is not of texts.
         """
+        check_arguments(batch_size=64 if batch_size is None else batch_size)
         if python_batches(x):
             parts = [
                 self.predict_logits(batch, batch_size=batch_size, verbose=verbose)
@@ -534,6 +535,10 @@ class TextModel(TrainableModel):
 
     def _validation_parts(self, validation_data: Any) -> tuple[Any, Any, Any]:
         """`validation_data` as texts, labels or None, and weights or None."""
+        if isinstance(validation_data, list) and not isinstance(
+            validation_data[0] if validation_data else "", str | bytes
+        ):
+            validation_data = tuple(validation_data)  # as Keras takes it
         if isinstance(validation_data, tuple):
             if len(validation_data) not in (2, 3):
                 raise DataError(

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_bert_zoo.checkpoints.source import read_config
+from keras_bert_zoo.checkpoints.config_file import read_config
 from keras_bert_zoo.config import is_regression
 from keras_bert_zoo.data.columns import form_of, listed, numbers
 from keras_bert_zoo.data.examples import Examples

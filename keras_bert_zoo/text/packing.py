@@ -1,7 +1,7 @@
-"""Truncation of segments and their packing into the inputs of a model, in core ops.
+"""Truncates segments and packs them into model inputs, in core ops.
 
-TensorFlow Text's trimmers are not used: RoundRobinTrim is missing in TF Serving up to 2.19.1, and
-its order is not Hugging Face's.
+TensorFlow Text's trimmers are not used. TF Serving up to 2.19.1 lacks RoundRobinTrim, and its order
+differs from Hugging Face's.
 
 Legend: B rows, L length of the packed rows.
 """
@@ -21,19 +21,11 @@ Padding = Literal["longest", "max_length"] | int
 
 @dataclass(frozen=True)
 class Layout:
-    """The ids around segments: [CLS] a [SEP], or [CLS] a [SEP] b [SEP].
-
-    That is BERT's, and the default; other families have their own: RoBERTa's pairs are
-    <s> a </s></s> b </s>, all of segment 0.
+    """The special tokens around segments, and how segments are packed.
 
     Attributes:
         cls_token_id, sep_token_id, pad_token_id: int.
-        separators_between: int. 1 or 2 separators between the segments of a pair.
-        second_segment_id: int. The segment id of `b` and of the separator behind it; 0 or 1.
-        cls_segment_id: int. The segment id of the first token (Funnel has 2).
-
-    Raises:
-        ConfigError: a number that no family has.
+        separators_between, second_segment_id, cls_segment_id: int. See `options.Packing`.
     """
 
     cls_token_id: int
@@ -43,20 +35,8 @@ class Layout:
     second_segment_id: int = 1
     cls_segment_id: int = 0
 
-    def __post_init__(self) -> None:
-        for name, allowed in (
-            ("separators_between", (1, 2)),
-            ("second_segment_id", (0, 1)),
-            ("cls_segment_id", (0, 1, 2)),
-        ):
-            value = getattr(self, name)
-            if isinstance(value, bool) or value not in allowed:
-                raise ConfigError(
-                    f"expected {name} of {', '.join(map(str, allowed))}, got {value!r}"
-                )
-
     def special_tokens(self, pair: bool) -> int:
-        """How many special tokens stand around the segments."""
+        """Returns the number of special tokens in a row."""
         return 2 + self.separators_between if pair else 2
 
 
@@ -73,7 +53,7 @@ def pack(
     check_padding(padding, max_length)
     if truncation not in get_args(Truncation):
         raise ConfigError(
-            f"expected truncation of {', '.join(get_args(Truncation))}, got {truncation!r}"
+            f"Expected truncation of {', '.join(get_args(Truncation))}, received {truncation!r}."
         )
     lengths_a = row_lengths(ids_a)
     lengths_b = tf.zeros_like(lengths_a) if ids_b is None else row_lengths(ids_b)
@@ -81,8 +61,8 @@ def pack(
         room = max_length - layout.special_tokens(ids_b is not None)
         if room < 0:
             raise ConfigError(
-                f"expected max_length of at least {max_length - room} (the special tokens), "
-                f"got {max_length}"
+                f"Expected max_length of at least {max_length - room} (the special tokens), "
+                f"received {max_length}."
             )
         if ids_b is None:
             lengths_a = tf.minimum(lengths_a, room)
@@ -102,18 +82,18 @@ def pack(
 def truncated_lengths(
     lengths_a: tf.Tensor, lengths_b: tf.Tensor, room: int, truncation: Truncation
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """How much of each segment of a pair is kept.
+    """Returns the truncated lengths of the segments of pairs.
 
-    "longest_first" is Hugging Face's: if both halves overflow, the shorter keeps half the
-    room, rounded down, and the longer the rest (the second, if they are equally long). Where
-    Hugging Face raises an error, because the segment to be cut has not enough tokens to give, the
-    other one is cut too: a graph that serves has to answer.
+    "longest_first" is Hugging Face's. If both segments are longer than half the room, the shorter
+    is truncated to half the room, rounded down. The longer gets the rest (the second, if they are
+    equally long). Hugging Face raises an error if the segment to truncate is too short. A served
+    graph must return a result, so the other segment is truncated, too.
 
     Args:
         lengths_a: int32 (B,). Tokens of the first segments.
         lengths_b: int32 (B,). Tokens of the second segments.
-        room: int. Tokens for both together.
-        truncation: which segment is cut.
+        room: int. The largest sum of both lengths.
+        truncation: the segment to truncate.
 
     Returns:
         int32 (B,) each.
@@ -140,8 +120,8 @@ class Segment:
     """One segment of each row.
 
     Attributes:
-        values: int32 (T,). Where the ids are.
-        begins: int32 (B,). The place of each row's first id.
+        values: int32 (T,). The ids.
+        begins: int32 (B,). The index of each row's first id in `values`.
         lengths: int32 (B,).
     """
 
@@ -152,14 +132,14 @@ class Segment:
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the tokens of packed rows come from.
+    """The sources of the tokens in packed rows.
 
     Attributes:
-        in_a, in_b: bool (B, L). Whether a token of the segment stands there.
-        at_a, at_b: int32 (B, L). Its place in the segment's values; elsewhere, any place beyond.
+        in_a, in_b: bool (B, L). Whether the position has a token of the segment.
+        at_a, at_b: int32 (B, L). The token's index in the segment's values; elsewhere undefined.
         position: int32 (1, L).
-        sep_a, begin_b, end: int32 (B, 1). Positions of the first [SEP], behind the separators
-            that follow the first segment of a pair, and behind the last [SEP].
+        sep_a, begin_b, end: int32 (B, 1). The positions of the first [SEP], of the second
+            segment's first token, and after the last [SEP].
     """
 
     in_a: tf.Tensor
@@ -175,7 +155,7 @@ class Grid:
 def make_grid(
     layout: Layout, a: Segment, b: Segment | None, *, max_length: int | None, padding: Padding
 ) -> Grid:
-    """Lays out the rows without their ids."""
+    """Computes the positions of the segments' tokens in packed rows."""
     sep_a = a.lengths[:, tf.newaxis] + 1
     begin_b = sep_a + layout.separators_between
     end = sep_a + 1 if b is None else begin_b + b.lengths[:, tf.newaxis] + 1
@@ -190,8 +170,8 @@ def make_grid(
 
 
 def take(values: tf.Tensor, at: tf.Tensor, inside: tf.Tensor) -> tf.Tensor:
-    """int32 (B, L): the values at some places, 0 where not inside."""
-    # One value more, so that there is a place to look at where nothing is.
+    """Returns int32 (B, L), the values at the indices `at`, or 0 where `inside` is False."""
+    # One value more, for positions without a token.
     values = tf.pad(values, [[0, 1]])
     at = tf.where(inside, at, tf.size(values) - 1)
     return tf.gather(values, at)
@@ -200,18 +180,18 @@ def take(values: tf.Tensor, at: tf.Tensor, inside: tf.Tensor) -> tf.Tensor:
 def lay_out(
     layout: Layout, a: Segment, b: Segment | None, *, max_length: int | None, padding: Padding
 ) -> dict[str, tf.Tensor]:
-    """The packed rows of segments that are no longer than they may be."""
+    """Packs truncated segments into rows."""
     grid = make_grid(layout, a, b, max_length=max_length, padding=padding)
     return fill(layout, grid, a, b)
 
 
 def fill(layout: Layout, grid: Grid, a: Segment, b: Segment | None) -> dict[str, tf.Tensor]:
-    """The ids, segments and mask of a grid."""
+    """Returns the ids, segment ids and padding mask of a grid."""
     ids = take(a.values, grid.at_a, grid.in_a)
     if b is not None and grid.at_b is not None and grid.in_b is not None:
         ids += take(b.values, grid.at_b, grid.in_b)
     inside = grid.position < grid.end
-    # Behind a single segment, the further separators of a pair are outside of the row.
+    # After a single segment, the additional separators of a pair are outside the row.
     is_sep = tf.logical_or(
         tf.logical_and(grid.position >= grid.sep_a, grid.position < grid.begin_b),
         tf.equal(grid.position, grid.end - 1),
@@ -232,28 +212,28 @@ def fill(layout: Layout, grid: Grid, a: Segment, b: Segment | None) -> dict[str,
 
 
 def row_lengths(ids: tf.RaggedTensor) -> tf.Tensor:
-    """int32 (B,)."""
+    """Returns the lengths of the rows: int32 (B,)."""
     splits = tf.cast(ids.row_splits, tf.int32)
     return splits[1:] - splits[:-1]
 
 
 def check_padding(padding: Padding, max_length: int | None) -> None:
-    """Raises ConfigError unless the padding is one that there is."""
+    """Raises ConfigError if the padding is invalid."""
     if padding == "max_length" and max_length is None:
-        raise ConfigError("expected max_length with padding='max_length', got None")
+        raise ConfigError("Expected max_length with padding='max_length', received None.")
     if padding in ("longest", "max_length"):
         return
     if not isinstance(padding, int) or isinstance(padding, bool) or padding < 1:
         raise ConfigError(
-            f"expected padding of 'longest', 'max_length' or a positive int, got {padding!r}"
+            f"Expected padding of 'longest', 'max_length' or a positive int, received {padding!r}."
         )
 
 
 def _padded_length(end: tf.Tensor, max_length: int | None, padding: Padding) -> int | tf.Tensor:
-    """L."""
+    """Returns L, the length of the packed rows."""
     if padding == "max_length" and max_length is not None:
         return max_length
-    # 0 for a batch without rows, where a maximum would be the least int.
+    # 0 for an empty batch, whose maximum would be the smallest int.
     longest = tf.reduce_max(tf.pad(end[:, 0], [[0, 1]]))
     if isinstance(padding, int):
         longest = (longest + padding - 1) // padding * padding

@@ -1,11 +1,10 @@
-"""Added tokens that stand in the text itself stay whole: "[MASK]" is one token.
+"""Added tokens, which are never split: "[MASK]" in a text is one token.
 
-Hugging Face cuts them out of the raw text before anything else (leftmost first, then longest, by
-exact case, whatever stands beside them), and tokenizes what lies between as separate texts. Those
-with `normalized=true` it cuts out of what is left, once that is normalized.
-The same is done here with the texts' bytes.
+Hugging Face first matches them in the raw text: leftmost first, then longest, case-sensitive, with
+any neighbors. It tokenizes the text between them as separate texts. Tokens with `normalized=true`
+are then matched in the normalized text between. This module matches the bytes of the texts.
 
-Legend: B texts, S added tokens found in all of them.
+Legend: B texts, S matched added tokens in all of them.
 """
 
 from __future__ import annotations
@@ -25,19 +24,24 @@ _FLAGS = ("lstrip", "rstrip", "single_word", "normalized", "special")
 
 @dataclass(frozen=True)
 class AddedToken:
-    """A token that is found in texts as it is, and how.
+    """A token that is never split, and how it is matched in a text.
 
     Attributes:
-        content: str. Not empty.
-        id: int or None. None: as the vocabulary has it, or the next free one.
-        lstrip, rstrip: bool. Whether it takes the whitespace on its left or right with it.
-        single_word: bool. Not supported: whether letters beside it keep it from being found.
-        normalized: bool. Whether it is looked for in the normalized text, by its own normalized
-            content, instead of in the raw text.
-        special: bool. Whether it is left out of texts on request.
+        content: str, not empty.
+        id: int or None. None: the id in the vocabulary, or the next free one.
+        lstrip, rstrip: bool. Include the whitespace on the left or right in the match.
+        single_word: bool. Match only whole words; not supported.
+        normalized: bool. Match the normalized content in the normalized text, instead of in the
+            raw text.
+        special: bool. `detokenize` drops the token on request.
 
     Raises:
-        ConfigError: it is empty, a flag is no bool, an id is no id, or it is a single word.
+        ConfigError: the content, the id or a flag is invalid or not supported.
+
+    Example:
+        >>> AddedToken("<mask>", lstrip=True).special
+        True
+
     Source: tokenizers, `AddedToken`.
     """
 
@@ -52,70 +56,71 @@ class AddedToken:
     def __post_init__(self) -> None:
         if not isinstance(self.content, str) or not self.content:
             raise ConfigError(
-                f"expected added tokens as strings that are not empty, got {self.content!r:.80}"
+                f"Expected added tokens as strings that are not empty, received "
+                f"{self.content!r:.80}."
             )
         try:
             self.content.encode("utf-8")
         except UnicodeEncodeError as error:
             raise ConfigError(
-                f"expected added tokens of Unicode characters, got {self.content!r:.80}"
+                f"Expected added tokens of Unicode characters, received {self.content!r:.80}."
             ) from error
         if self.id is not None and (
             not isinstance(self.id, int) or isinstance(self.id, bool) or self.id < 0
         ):
             raise ConfigError(
-                f"expected the id of the added token {self.content!r:.80} to be an int of at "
-                f"least 0, got {self.id!r:.80}"
+                f"Expected the id of the added token {self.content!r:.80} to be an int of at "
+                f"least 0, received {self.id!r:.80}."
             )
         for flag in _FLAGS:
             if not isinstance(getattr(self, flag), bool):
                 raise ConfigError(
-                    f"expected {flag} of the added token {self.content!r:.80} to be true or "
-                    f"false, got {getattr(self, flag)!r:.80}"
+                    f"Expected {flag} of the added token {self.content!r:.80} to be true or "
+                    f"false, received {getattr(self, flag)!r:.80}."
                 )
         if self.single_word:
             raise ConfigError(
-                f"single_word=true of the added token {self.content!r:.80} is not supported; only "
-                "tokens found whatever stands beside them"
+                f"Expected single_word=false of the added token {self.content!r:.80}, received "
+                "true. Matching only whole words is not supported."
             )
 
     @classmethod
     def from_json(cls, value: Any, *, token_id: int | None = None) -> AddedToken:
-        """A token as Hugging Face's files write it: a string, or an object with `content`.
+        """Reads a token of Hugging Face's files: a string, or an object with `content`.
 
         Args:
             value: str or mapping.
-            token_id: int or None. Its id, where the file says it elsewhere.
+            token_id: int or None. The id, if it is not in `value`.
 
         Raises:
-            ConfigError: it is neither, or asks for what is not supported.
+            ConfigError: the value has another type or an unsupported flag.
         """
         if isinstance(value, str):
             return cls(value, id=token_id)
         if not isinstance(value, Mapping) or not isinstance(value.get("content"), str):
-            raise ConfigError(f"expected a token as a string, got {value!r:.80}")
+            raise ConfigError(f"Expected a token as a string, received {value!r:.80}.")
         unknown = sorted(map(str, set(value) - {"content", "id", "__type", *_FLAGS}))
         if unknown:
             raise ConfigError(
-                f"expected flags of {', '.join(_FLAGS)} for the added token "
-                f"{value['content']!r:.80}, got {unknown[:3]}"
+                f"Expected flags of {', '.join(_FLAGS)} for the added token "
+                f"{value['content']!r:.80}, received {unknown[:3]}."
             )
         flags = {flag: value[flag] for flag in _FLAGS if value.get(flag) is not None}
         return cls(value["content"], id=value.get("id") if token_id is None else token_id, **flags)
 
     def to_json(self) -> dict[str, Any]:
-        """As in `added_tokens_decoder` of tokenizer_config.json."""
+        """Returns the entry of `added_tokens_decoder` in tokenizer_config.json."""
         return {"content": self.content, **{flag: getattr(self, flag) for flag in _FLAGS}}
 
 
 @dataclass(frozen=True)
-class Found:
-    """The added tokens of texts, in the order in which they stand.
+class Matches:
+    """The matched added tokens, in the order of the texts.
 
     Attributes:
         ids: int32 (S,).
-        rows: int64 (S,). Which text each stands in.
-        starts, ends: int64 (S,). Bytes of its own text, with the whitespace that it took.
+        rows: int64 (S,). The index of the text.
+        starts, ends: int64 (S,). Bytes of the text, with the whitespace of lstrip and rstrip.
         inner_starts, inner_ends: int64 (S,). The same without that whitespace.
     """
 
@@ -129,7 +134,7 @@ class Found:
 
 @dataclass
 class _Node:
-    """A place in the tree of the tokens' bytes."""
+    """A node in the trie of the tokens' bytes."""
 
     number: int
     token: int = -1
@@ -137,15 +142,20 @@ class _Node:
 
 
 class SpecialTokenFinder:
-    """Finds added tokens in texts: leftmost first, of several at one place the longest.
+    """Matches added tokens in texts: leftmost first, then longest.
 
     Args:
-        tokens: token -> id, or `AddedToken`s with ids. Of two with the same content, the first is
-            taken.
+        tokens: dict of token to id, or `AddedToken`s with ids. The first of two tokens with the
+            same content counts.
 
     Raises:
-        ConfigError: a token without id; one that begins with whitespace beside one that takes the
-            whitespace on its right.
+        ConfigError: a token has no id, or one begins with whitespace while another has rstrip.
+
+    Example:
+        >>> finder = SpecialTokenFinder({"[MASK]": 4})
+        >>> raw = tf.constant(list(b"a [MASK]"), tf.uint8)
+        >>> finder.find(raw, tf.constant([0, 8], tf.int64)).starts.numpy().tolist()
+        [2]
     """
 
     def __init__(self, tokens: Mapping[str, int] | Iterable[AddedToken]) -> None:
@@ -156,7 +166,9 @@ class SpecialTokenFinder:
         ids = []
         for token in self._tokens:
             if token.id is None:
-                raise ConfigError(f"expected an id for the added token {token.content!r}, got None")
+                raise ConfigError(
+                    f"Expected an id for the added token {token.content!r}, received None."
+                )
             ids.append(token.id)
         encoded = [token.content.encode("utf-8") for token in self._tokens]
         self._ids = np.array(ids, np.int32)
@@ -165,8 +177,8 @@ class SpecialTokenFinder:
         spaced = [t.content for t in self._tokens if t.content[0] in WHITESPACE]
         if spaced and self._right.any():
             raise ConfigError(
-                f"rstrip=true beside {spaced[0]!r}, an added token that begins with whitespace, "
-                "is not supported"
+                f"Expected rstrip=false in all added tokens with {spaced[0]!r}, which begins with "
+                "whitespace, received true. The combination is not supported."
             )
         self._may_overlap = _may_overlap(encoded)
         self._longest = max(map(len, encoded))
@@ -174,7 +186,7 @@ class SpecialTokenFinder:
         self._build_tree(encoded)
 
     def _build_tree(self, encoded: list[bytes]) -> None:
-        """A table of the tree of all tokens: state and kind of byte -> state; 0 is a dead end."""
+        """Builds the trie as a table: state and byte class to state; 0 is a dead end."""
         kinds = np.zeros(256, np.int32)  # 0: in no token
         for kind, byte in enumerate(sorted(set().union(*encoded)), 1):
             kinds[byte] = kind
@@ -195,17 +207,17 @@ class SpecialTokenFinder:
         self._kinds, self._width, self._table = kinds, width, table.reshape(-1)
         self._accepts = np.array([node.token for node in nodes], np.int32)
 
-    def find(self, raw: tf.Tensor, splits: tf.Tensor) -> Found:
-        """Where the tokens are.
+    def find(self, raw: tf.Tensor, splits: tf.Tensor) -> Matches:
+        """Finds the tokens.
 
         Args:
             raw: uint8 (bytes,). The bytes of all texts.
-            splits: int64 (B + 1,). Where each text begins.
+            splits: int64 (B + 1,). The bytes of each text.
 
         Returns:
-            Found.
+            Matches.
         """
-        # Some more, so that there is something to look at behind the last text.
+        # Padding, to read beyond the end of the last text.
         raw = tf.pad(tf.cast(raw, tf.int32), [[0, max(self._longest, 3)]])
         candidate = tf.equal(raw, self._first_bytes[0])
         for byte in self._first_bytes[1:]:
@@ -223,7 +235,7 @@ class SpecialTokenFinder:
         if self._left.any() or self._right.any():
             starts, ends = self._strip(raw, splits, rows, token, begins, stops)
         first = tf.gather(splits, rows)
-        return Found(
+        return Matches(
             tf.gather(tf.constant(self._ids), token),
             rows,
             *(place - first for place in (starts, ends, begins, stops)),
@@ -232,7 +244,7 @@ class SpecialTokenFinder:
     def _match(
         self, raw: tf.Tensor, at: tf.Tensor, row_end: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """The longest token at each place: its index or -1, int32; its length, int64."""
+        """Returns the longest token at each place: int32 index or -1, int64 length."""
         state = tf.ones_like(at, tf.int32)
         token = tf.fill(tf.shape(at), -1)
         length = tf.zeros_like(at)
@@ -254,7 +266,7 @@ class SpecialTokenFinder:
         begins: tf.Tensor,
         stops: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Widens the tokens by the whitespace that they take: int64 (S,) starts and ends."""
+        """Extends matches by the whitespace of lstrip and rstrip: int64 (S,) starts and ends."""
         left = tf.gather(tf.constant(self._left), token)
         right = tf.gather(tf.constant(self._right), token)
 
@@ -265,24 +277,24 @@ class SpecialTokenFinder:
             following = tf.gather(places, tf.gather(before, stops))
             following = tf.minimum(following, tf.gather(splits, rows + 1))
             ends = tf.where(right, following, stops)
-            # -1 for a text that begins with whitespace only.
+            # -1 if only whitespace precedes.
             preceding = tf.gather(
                 tf.pad(places, [[1, 0]], constant_values=-1), tf.gather(before, begins)
             )
-            # What the token before has taken is gone.
+            # Whitespace of the token before is not available.
             taken = tf.concat([tf.zeros_like(ends[:1]), ends[:-1]], axis=0)
             earliest = tf.maximum(taken, tf.gather(splits, rows))
             starts = tf.where(left, tf.maximum(preceding + 1, earliest), begins)
             return starts, ends
 
-        found: tuple[tf.Tensor, tf.Tensor] = tf.cond(
+        spans: tuple[tf.Tensor, tf.Tensor] = tf.cond(
             tf.reduce_any(tf.logical_or(left, right)), widen, lambda: (begins, stops)
         )
-        return found
+        return spans
 
 
 def _may_overlap(tokens: list[bytes]) -> bool:
-    """Whether an occurrence of one token can overlap one of another, or of itself."""
+    """Returns whether two matches of the tokens can overlap."""
     whole = set(tokens)
     prefixes = {token[:end] for token in tokens for end in range(1, len(token) + 1)}
     return any(
@@ -293,23 +305,22 @@ def _may_overlap(tokens: list[bytes]) -> bool:
 
 
 def _not_overlapping(starts: tf.Tensor, ends: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Leftmost first: the places int64 (kept,) in `starts` of those that stay.
+    """Selects matches that do not overlap, leftmost first: int64 indices into `starts`.
 
-    From each match it is known which comes next if it is taken: the first that starts where it
-    ends or later. Those that are reached from the first are found by doubling the length of the
-    jumps, in as many steps as the number of matches has binary digits.
+    The successor of a match is the first match that starts at or after its end. Doubling the length
+    of the jumps finds all successors of the first match in log2(matches) steps.
 
     Args:
-        starts: int64 (M,). Rising.
+        starts: int64 (M,), ascending.
         ends: int64 (M,).
-        size: int64 (). Beyond every end.
+        size: int64 (). More than every end.
     """
     count = ragged_ops.size64(starts)
 
     def select() -> tf.Tensor:
         marked = tf.scatter_nd(starts[:, tf.newaxis], tf.ones_like(starts), [size])
         jump = tf.gather(ragged_ops.counts_before(marked > 0), ends)
-        # One more, where all end.
+        # One more element, the end of all jumps.
         jump = tf.concat([jump, count[tf.newaxis]], axis=0)
         reached = tf.concat([tf.ones([1], tf.int64), tf.zeros_like(starts)], axis=0)
 
@@ -328,14 +339,14 @@ def _not_overlapping(starts: tf.Tensor, ends: tf.Tensor, size: tf.Tensor) -> tf.
     return tf.cond(tf.reduce_any(ends[:-1] > starts[1:]), select, lambda: tf.range(count))
 
 
-# Unicode's White_Space, which Rust's char::is_whitespace and the \s of its regex crate are.
+# Unicode's White_Space, the same set as Rust's char::is_whitespace and \s of its regex crate.
 WHITESPACE = frozenset("\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000").union(
     map(chr, range(0x2000, 0x200B))
 )
 
 
 def _whitespace(raw: tf.Tensor) -> tf.Tensor:
-    """Which bytes belong to whitespace: int32 (bytes,) to bool (bytes,)."""
+    """Marks the bytes of whitespace: int32 (bytes,) to bool (bytes,)."""
     second = tf.pad(raw[1:], [[0, 1]])
     third = tf.pad(second[1:], [[0, 1]])
     of_one = tf.logical_or(tf.equal(raw, 0x20), tf.logical_and(raw >= 0x09, raw <= 0x0D))
@@ -352,7 +363,12 @@ def _whitespace(raw: tf.Tensor) -> tf.Tensor:
 
 
 def starts_with_ascii_punctuation(token: str) -> bool:
-    """Whether a token begins with a character that is a token by itself in any BERT text."""
+    """Returns whether a token begins with ASCII punctuation, which BERT always splits off.
+
+    Example:
+        >>> starts_with_ascii_punctuation("[MASK]"), starts_with_ascii_punctuation("mask")
+        (True, False)
+    """
     code = ord(token[0])
     return code < 128 and bool(_ASCII_PUNCTUATION[code])
 

@@ -1,4 +1,4 @@
-"""What every tokenizer offers: ids, offsets, text again, and packed model inputs."""
+"""The base class of tokenizers: ids, offsets, detokenization and packed model inputs."""
 
 from __future__ import annotations
 
@@ -6,121 +6,110 @@ import abc
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
-from keras_bert_zoo.errors import ConfigError, DataError
+from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.text import packing, ragged_ops, windows
+from keras_bert_zoo.text.options import (
+    TokenizerOptions,
+    check_special_tokens,
+    merged_added_tokens,
+)
 from keras_bert_zoo.text.special_tokens import AddedToken
-
-Texts: TypeAlias = str | bytes | Sequence[str | bytes] | np.ndarray[Any, Any] | tf.Tensor
+from keras_bert_zoo.text.strings import Texts, check_rows, to_strings
 
 
 class Tokenizer(abc.ABC):
-    """Base class of tokenizers: everything but the way from a text to its tokens.
+    """Base class of tokenizers; subclasses split texts into tokens.
 
-    A tokenizer is a plain object that holds constants. Its methods work on Python strings, on eager
-    tensors and inside `tf.function`; a graph that calls them carries the constants along, and
-    needs no files and no tables.
+    A tokenizer is a plain object with constants. Its methods accept Python strings, eager tensors
+    and tensors inside `tf.function`. A graph that calls them contains the constants, and needs no
+    files and no tables.
+
+    Args:
+        vocabulary: the tokens in the order of their ids.
+        options: TokenizerOptions.
 
     Attributes:
-        vocabulary: list of str. Every token, at the place of its id.
-        max_length: int or None. The longest input of the model it belongs to, if known.
+        options: TokenizerOptions, with the ids of all added tokens.
+        vocabulary: list of str, the tokens in the order of their ids.
+        max_length: int or None. The longest input of the model, if known.
         cls_token, sep_token, pad_token, unk_token: str.
         mask_token: str or None.
         cls_token_id, sep_token_id, pad_token_id, unk_token_id: int.
         mask_token_id: int or None.
-        added_tokens: tuple of AddedToken, with their ids. These stay whole when they stand in a
-            text. The special tokens come first.
-        special_tokens: tuple of str. Those of them that are special.
+        added_tokens: tuple of AddedToken, with their ids. They are never split. Special tokens come
+            first.
+        special_tokens: tuple of str, the contents of the added tokens that are special.
+        additional_special_tokens: tuple of str, the special tokens without a name.
         separators_between, second_segment_id, cls_segment_id: int. How segments are packed; see
-            `packing.Layout`. `cls_token` and `sep_token` are what stands around segments, also
-            where the files call them `bos_token` and `eos_token`.
+            `options.Packing`. `cls_token` and `sep_token` are the tokens around segments, also if
+            the files call them `bos_token` and `eos_token`.
+
+    Raises:
+        ConfigError: a token is repeated or missing.
+
+    Example:
+        >>> from keras_bert_zoo.text import WordPieceTokenizer
+        >>> tokenizer = WordPieceTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "cat"])
+        >>> tokenizer("cat")["token_ids"].numpy().tolist()
+        [[2, 5, 3]]
+        >>> tokenizer.detokenize([5, 5]).numpy()
+        b'cat cat'
     """
 
-    def __init__(
-        self,
-        vocabulary: Sequence[str],
-        *,
-        unk_token: str,
-        cls_token: str,
-        sep_token: str,
-        pad_token: str,
-        mask_token: str | None,
-        additional_special_tokens: Sequence[str] = (),
-        added_tokens: Sequence[AddedToken] = (),
-        max_length: int | None = None,
-        separators_between: int = 1,
-        second_segment_id: int = 1,
-        cls_segment_id: int = 0,
-    ) -> None:
+    def __init__(self, vocabulary: Sequence[str], options: TokenizerOptions) -> None:
         self._ids = {token: i for i, token in enumerate(vocabulary)}
         if len(self._ids) != len(vocabulary):
-            seen: set[str] = set()
-            twice = [token for token in vocabulary if token in seen or seen.add(token)]  # type: ignore[func-returns-value]
+            repeated = [token for i, token in enumerate(vocabulary) if self._ids[token] != i]
             raise ConfigError(
-                f"expected a vocabulary of distinct tokens, got {len(twice)} duplicates, "
-                f"among them {twice[:3]!r}; a token's place is its id, so give the repeats names "
-                "of their own instead of taking them out"
+                f"Expected a vocabulary of distinct tokens, received {len(repeated)} duplicates, "
+                f"such as {repeated[:3]!r}. A token's position is its id, so rename the duplicates "
+                "instead of removing them."
             )
-        named = {
-            "unk_token": unk_token,
-            "cls_token": cls_token,
-            "sep_token": sep_token,
-            "pad_token": pad_token,
-        }
-        if mask_token is not None:
-            named["mask_token"] = mask_token
-        known = self._ids.keys() | {token.content for token in added_tokens if token.id is not None}
-        missing = [f"{name} {token!r}" for name, token in named.items() if token not in known]
-        if missing:
-            raise ConfigError(
-                f"expected a vocabulary that holds {', '.join(missing)}, got {len(vocabulary)} "
-                "tokens without; add the token or name the one that the vocabulary has"
-                + (" (mask_token=None if it has none)" if "mask_token" in str(missing) else "")
-            )
-        if max_length is not None and max_length < 1:
-            raise ConfigError(f"expected max_length of at least 1 or None, got {max_length}")
+        check_special_tokens(options, self._ids)
         self.vocabulary = list(vocabulary)
-        if not all(additional_special_tokens):
-            raise ConfigError("expected additional_special_tokens that are not empty, got ''")
-        flagged = _flagged([*named.values(), *additional_special_tokens], added_tokens)
-        # New ones in the order of their ids; those without, behind.
-        for token in sorted(flagged, key=lambda token: (token.id is None, token.id or 0)):
+        tokens = merged_added_tokens(options)
+        # New tokens in the order of their ids; tokens without an id come last.
+        for token in sorted(tokens, key=lambda token: (token.id is None, token.id or 0)):
             self._add(token)
         self.added_tokens = tuple(
-            dataclasses.replace(token, id=self._ids[token.content]) for token in flagged
+            dataclasses.replace(token, id=self._ids[token.content]) for token in tokens
         )
-        self.unk_token, self.cls_token = unk_token, cls_token
-        self.sep_token, self.pad_token = sep_token, pad_token
-        self.mask_token = mask_token
-        self.unk_token_id, self.cls_token_id = self._ids[unk_token], self._ids[cls_token]
-        self.sep_token_id, self.pad_token_id = self._ids[sep_token], self._ids[pad_token]
-        self.mask_token_id = None if mask_token is None else self._ids[mask_token]
+        named = options.named_tokens
         self.special_tokens = tuple(t.content for t in self.added_tokens if t.special)
         self.additional_special_tokens = tuple(
             token for token in self.special_tokens if token not in named.values()
         )
-        self.max_length = max_length
+        self.options = dataclasses.replace(
+            options,
+            added_tokens=self.added_tokens,
+            additional_special_tokens=self.additional_special_tokens,
+        )
+        self.unk_token, self.cls_token = options.unk_token, options.cls_token
+        self.sep_token, self.pad_token = options.sep_token, options.pad_token
+        self.mask_token = options.mask_token
+        self.unk_token_id, self.cls_token_id = self._ids[self.unk_token], self._ids[self.cls_token]
+        self.sep_token_id, self.pad_token_id = self._ids[self.sep_token], self._ids[self.pad_token]
+        self.mask_token_id = self._ids[named["mask_token"]] if "mask_token" in named else None
+        self.max_length = options.max_length
         self._layout = packing.Layout(
-            cls_token_id=self.cls_token_id,
-            sep_token_id=self.sep_token_id,
-            pad_token_id=self.pad_token_id,
-            separators_between=separators_between,
-            second_segment_id=second_segment_id,
-            cls_segment_id=cls_segment_id,
+            self.cls_token_id,
+            self.sep_token_id,
+            self.pad_token_id,
+            **dataclasses.asdict(options.packing),
         )
         self._functions: dict[tuple[Any, ...], Any] = {}
 
     def _add(self, token: AddedToken) -> None:
-        """Puts an added token into the vocabulary if it is not there."""
+        """Adds a token to the vocabulary if it is new."""
         expected = self._ids.get(token.content, len(self.vocabulary))
         if token.id not in (None, expected):
             raise ConfigError(
-                f"expected the added token {token.content!r} to have the id {expected}, got "
-                f"{token.id}; added tokens must follow the vocabulary without gaps"
+                f"Expected the added token {token.content!r} to have the id {expected}, received "
+                f"{token.id}. Added tokens must follow the vocabulary without gaps."
             )
         if token.content not in self._ids:
             self._ids[token.content] = expected
@@ -128,16 +117,16 @@ class Tokenizer(abc.ABC):
 
     @classmethod
     def from_preset(cls, preset: str | os.PathLike[str]) -> Tokenizer:
-        """The tokenizer of a preset.
+        """Loads the tokenizer of a preset.
 
         Args:
             preset: the name of a catalogued preset, or a Hugging Face directory.
 
         Returns:
-            The tokenizer that the preset names, whichever class it is of.
+            Tokenizer, of the class that the preset has.
         """
-        # Imported late: presets know about tokenizers, not the other way round.
-        from keras_bert_zoo.presets import load_tokenizer
+        # A lazy import, because presets import tokenizers.
+        from keras_bert_zoo.presets.resolve import load_tokenizer
 
         return load_tokenizer(preset)
 
@@ -145,7 +134,7 @@ class Tokenizer(abc.ABC):
     def tokenize_flat(
         self, strings: tf.Tensor, *, with_offsets: bool
     ) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, ...]]:
-        """Tokens of all texts in one row, for graphs that do without ragged tensors.
+        """Tokenizes texts to flat tensors, for graphs without ragged tensors.
 
         Args:
             strings: string (B,).
@@ -156,13 +145,13 @@ class Tokenizer(abc.ABC):
         """
 
     def detokenize(self, ids: Any, *, skip_special_tokens: bool = False) -> tf.Tensor:
-        """Text for token ids, as Hugging Face's decoder of the same tokenizer gives it.
+        """Converts token ids to texts, with the results of Hugging Face's decoders.
 
-        Ids outside the vocabulary are passed over.
+        Ids outside the vocabulary are ignored.
 
         Args:
             ids: int (B, tokens), ragged or dense, or int (tokens,).
-            skip_special_tokens: bool. Leave special tokens out.
+            skip_special_tokens: bool. Drop special tokens.
 
         Returns:
             string (B,), or string () for one row.
@@ -176,16 +165,16 @@ class Tokenizer(abc.ABC):
                 return row[0]
             ids = tf.RaggedTensor.from_tensor(ids)
         values = tf.cast(ids.values, tf.int32)
-        kept = tf.logical_and(values >= 0, values < self.vocabulary_size)
+        valid = tf.logical_and(values >= 0, values < self.vocabulary_size)
         if skip_special_tokens:
             for token in self.special_tokens:
-                kept = tf.logical_and(kept, values != self.token_to_id(token))
-        splits = tf.gather(ragged_ops.counts_before(kept), tf.cast(ids.row_splits, tf.int64))
-        return self._join(tf.boolean_mask(values, kept), splits)
+                valid = tf.logical_and(valid, values != self.token_to_id(token))
+        splits = tf.gather(ragged_ops.counts_before(valid), tf.cast(ids.row_splits, tf.int64))
+        return self._join(tf.boolean_mask(values, valid), splits)
 
     @abc.abstractmethod
     def _join(self, ids: tf.Tensor, splits: tf.Tensor) -> tf.Tensor:
-        """Text for ids of the vocabulary: int32 (T,), row splits int64 (B + 1,) to string (B,)."""
+        """Joins tokens to texts: int32 (T,) ids, int64 (B + 1,) row splits to string (B,)."""
 
     @abc.abstractmethod
     def save(self, directory: str | os.PathLike[str]) -> None:
@@ -208,31 +197,36 @@ class Tokenizer(abc.ABC):
 
     @property
     def vocabulary_size(self) -> int:
-        """The number of tokens, added special tokens among them."""
+        """The number of tokens, including added tokens."""
         return len(self.vocabulary)
 
     def token_to_id(self, token: str) -> int:
-        """The id of a token.
+        """Returns the id of a token.
 
         Raises:
-            KeyError: the vocabulary does not hold it.
+            KeyError: the token is not in the vocabulary.
         """
         if token not in self._ids:
-            raise KeyError(f"the vocabulary of {self.vocabulary_size} tokens lacks {token!r}")
+            raise KeyError(
+                f"Expected a token of the vocabulary of {self.vocabulary_size} tokens, received "
+                f"{token!r}."
+            )
         return self._ids[token]
 
     def id_to_token(self, token_id: int) -> str:
-        """The token of an id.
+        """Returns the token of an id.
 
         Raises:
             IndexError: the id is outside the vocabulary.
         """
         if not 0 <= token_id < self.vocabulary_size:
-            raise IndexError(f"expected an id of 0 to {self.vocabulary_size - 1}, got {token_id}")
+            raise IndexError(
+                f"Expected an id of 0 to {self.vocabulary_size - 1}, received {token_id}."
+            )
         return self.vocabulary[token_id]
 
     def tokenize(self, strings: Texts) -> tf.RaggedTensor | tf.Tensor:
-        """Token ids of texts, without special tokens put around.
+        """Converts texts to token ids, without special tokens around them.
 
         Args:
             strings: str, bytes, a sequence of them, or a string tensor of rank 0 or 1.
@@ -240,28 +234,28 @@ class Tokenizer(abc.ABC):
         Returns:
             int32 ragged (B, tokens); for a single text, int32 (tokens,).
         """
-        texts, single = _to_strings(strings)
+        texts, single = to_strings(strings)
         ids, splits, _ = self._run(texts, with_offsets=False)
         return ids if single else tf.RaggedTensor.from_row_splits(ids, splits, validate=False)
 
     def tokenize_with_offsets(self, strings: Texts) -> tuple[tf.RaggedTensor | tf.Tensor, ...]:
-        """Token ids with the bytes of the text that each came from.
+        """Converts texts to token ids with their byte offsets.
 
         Args:
             strings: str, bytes, a sequence of them, or a string tensor of rank 0 or 1.
 
         Returns:
             ids, starts and ends: int32 ragged (B, tokens); for a single text, int32 (tokens,).
-            `text_bytes[start:end]` is the token's text; both count bytes of the caller's string,
-            also where that is not valid UTF-8.
+            `text_bytes[start:end]` is the text of a token. Offsets are bytes of the given string,
+            also if it is not valid UTF-8.
         """
-        texts, single = _to_strings(strings)
+        texts, single = to_strings(strings)
         ids, splits, spans = self._run(texts, with_offsets=True)
-        found = (ids, *(tf.cast(span, tf.int32) for span in spans))
+        flat = (ids, *(tf.cast(span, tf.int32) for span in spans))
         if single:
-            return found
+            return flat
         return tuple(
-            tf.RaggedTensor.from_row_splits(values, splits, validate=False) for values in found
+            tf.RaggedTensor.from_row_splits(values, splits, validate=False) for values in flat
         )
 
     def __call__(
@@ -272,42 +266,42 @@ class Tokenizer(abc.ABC):
         truncation: packing.Truncation = "longest_first",
         padding: packing.Padding = "longest",
     ) -> dict[str, tf.Tensor]:
-        """Texts, or pairs of texts, as the inputs of a model.
+        """Converts texts, or pairs of texts, to model inputs.
 
         Args:
-            strings: texts as for `tokenize`, or a tuple of two such: the first and the second
-                segments. A list is always texts, a tuple of two always a pair.
-            max_length: int. Longest row, special tokens included; by default the tokenizer's
-                `max_length`, and without that no limit.
-            truncation: which segment of a pair is cut: "longest_first", "only_first",
+            strings: texts as for `tokenize`, or a tuple of first and second segments. A list is
+                always a list of texts, a tuple of two always a pair.
+            max_length: int. The longest row, including special tokens; by default the tokenizer's
+                `max_length`. Without both, rows have no limit.
+            truncation: the segment of a pair to truncate: "longest_first", "only_first" or
                 "only_second".
-            padding: "longest" row of the batch, "max_length", or an int: the longest row,
-                rounded up to a multiple of it.
+            padding: "longest" (the longest row of the batch), "max_length", or an int: the longest
+                row, rounded up to a multiple of it.
 
         Returns:
             "token_ids", "segment_ids", "padding_mask": int32 (B, length) each.
 
         Raises:
             ConfigError: `max_length` leaves no room for the special tokens.
-            DataError: there are not as many second as first texts.
+            DataError: first and second texts differ in number.
         """
         max_length = self.max_length if max_length is None else max_length
         segments: tuple[Any, ...] = strings if isinstance(strings, tuple) else (strings,)
         if isinstance(strings, tuple) and len(strings) != 2:
             raise ConfigError(
-                f"expected a tuple of two (first and second texts), got {len(strings)}; "
-                "give texts as a list"
+                f"Expected a tuple of two (first and second texts), received {len(strings)}. "
+                "Pass texts as a list."
             )
 
         def tokenize_and_pack(*texts: tf.Tensor) -> dict[str, tf.Tensor]:
             ragged = []
-            for part in texts:
-                ids, splits, _ = self._run(part, with_offsets=False)
+            for segment in texts:
+                ids, splits, _ = self._run(segment, with_offsets=False)
                 ragged.append(tf.RaggedTensor.from_row_splits(ids, splits, validate=False))
             return self.pack(*ragged, max_length=max_length, truncation=truncation, padding=padding)
 
-        texts = [_to_strings(segment)[0] for segment in segments]
-        _check_rows(texts)
+        texts = [to_strings(segment)[0] for segment in segments]
+        check_rows(texts)
         return self._compiled(("call", max_length, truncation, padding), tokenize_and_pack, *texts)
 
     def pack(
@@ -319,9 +313,9 @@ class Tokenizer(abc.ABC):
         truncation: packing.Truncation = "longest_first",
         padding: packing.Padding = "longest",
     ) -> dict[str, tf.Tensor]:
-        """Token ids as the inputs of a model: [CLS] a [SEP], or [CLS] a [SEP] b [SEP].
+        """Packs token ids into model inputs: [CLS] a [SEP], or [CLS] a [SEP] b [SEP].
 
-        Families of another kind have their own: RoBERTa's is <s> a </s></s> b </s>.
+        The layout depends on the family. RoBERTa's pairs are <s> a </s></s> b </s>.
 
         Args:
             ids_a: int32 ragged (B, tokens).
@@ -354,26 +348,26 @@ class Tokenizer(abc.ABC):
         stride: int = 128,
         padding: packing.Padding = "longest",
     ) -> dict[str, tf.Tensor]:
-        """Long texts as overlapping windows, each of them an input of a model.
+        """Splits long texts into overlapping windows, each a model input.
 
         Args:
-            strings: texts as for `tokenize`; cut into windows.
-            first: as many texts, or None: a first segment that every window of the text of the same
-                place begins with, such as a question.
-            max_length: int. Longest window, special tokens included; by default the tokenizer's
-                `max_length`.
-            stride: int. Tokens that neighbouring windows share (Hugging Face's meaning).
+            strings: texts as for `tokenize`.
+            first: one text for each of `strings`, or None. It becomes the first segment of all
+                windows of that text, such as a question.
+            max_length: int. The longest window, including special tokens; by default the
+                tokenizer's `max_length`.
+            stride: int. The number of tokens that consecutive windows share, as in Hugging Face.
             padding: as in `__call__`.
 
         Returns:
             "token_ids", "segment_ids", "padding_mask", "starts", "ends": int32 (W, length) each;
-            starts and ends are bytes of the text, 0 where no token of it stands.
-            "document": int32 (W,), the place of the window's text in `strings`; "window_start":
-            int32 (W,), its first token's place among the tokens of the text.
+            starts and ends are bytes of the text, 0 at positions without a token of it.
+            "document": int32 (W,), the index of the window's text in `strings`. "window_start":
+            int32 (W,), the index of the window's first token in the text.
 
         Raises:
             ConfigError: `max_length` leaves no room for `stride` and one new token.
-            DataError: there are not as many texts in `first` as in `strings`.
+            DataError: `first` and `strings` differ in number.
         """
         max_length = self.max_length if max_length is None else max_length
 
@@ -393,14 +387,14 @@ class Tokenizer(abc.ABC):
                 padding=padding,
             )
 
-        texts = [_to_strings(strings)[0]] + ([] if first is None else [_to_strings(first)[0]])
-        _check_rows(texts)
+        texts = [to_strings(strings)[0]] + ([] if first is None else [to_strings(first)[0]])
+        check_rows(texts)
         return self._compiled(("windows", max_length, stride, padding), tokenize_and_cut, *texts)
 
     def _run(
         self, strings: tf.Tensor, *, with_offsets: bool
     ) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, ...]]:
-        """`tokenize_flat`, traced once for all graphs and eager calls."""
+        """Calls `tokenize_flat`, which is traced once for all graphs and eager calls."""
         return self._compiled(
             ("tokenize", with_offsets),
             lambda texts: self.tokenize_flat(texts, with_offsets=with_offsets),
@@ -410,10 +404,10 @@ class Tokenizer(abc.ABC):
     def _compiled(
         self, key: tuple[Any, ...], function: Callable[..., Any], *strings: tf.Tensor
     ) -> Any:
-        """Calls a function of texts, compiled once for each key.
+        """Calls a function of texts, which is compiled once for each key.
 
-        The functions are kept in a plain object: from a `tf.Module`, a model that holds a
-        tokenizer would save them all. Autograph is off, as there is no Python to convert.
+        A plain object holds the functions. If it were a `tf.Module`, a model with a tokenizer
+        would save them all. Autograph is off, because no Python code needs conversion.
         """
         key = (*key, len(strings))
         if key not in self._functions:
@@ -422,56 +416,5 @@ class Tokenizer(abc.ABC):
         return self._functions[key](*strings)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Compiled functions cannot be copied or pickled; they come back when needed."""
+        """Drops compiled functions, which cannot be copied or pickled."""
         return {**self.__dict__, "_functions": {}}
-
-
-def _flagged(special: Sequence[str], added: Sequence[AddedToken]) -> list[AddedToken]:
-    """All added tokens, special ones first, each with the flags that are asked for."""
-    flags: dict[str, AddedToken] = {}
-    for token in added:
-        if flags.setdefault(token.content, token) != token:
-            raise ConfigError(
-                f"expected the added token {token.content!r} once, got it with different flags: "
-                f"{flags[token.content]} and {token}"
-            )
-    names = dict.fromkeys(special)
-    tokens = [
-        dataclasses.replace(flags.get(name, AddedToken(name)), special=True) for name in names
-    ]
-    tokens += [token for token in flags.values() if token.content not in names]
-    return sorted(tokens, key=lambda token: not token.special)
-
-
-def _to_strings(strings: Any) -> tuple[tf.Tensor, bool]:
-    """A string tensor of rank 1, and whether the caller gave a single text."""
-    if isinstance(strings, str | bytes):
-        return tf.constant([_encode(strings)], tf.string), True
-    if isinstance(strings, tf.RaggedTensor):
-        raise ConfigError("expected texts of rank 0 or 1, got a ragged tensor; give its values")
-    if not tf.is_tensor(strings):
-        # Through a list, so that an empty one is of strings too.
-        strings = tf.constant([_encode(text) for text in strings], tf.string, shape=[len(strings)])
-    if strings.dtype != tf.string:
-        raise ConfigError(f"expected texts as a string tensor, got {strings.dtype.name}")
-    if strings.shape.rank == 0:
-        return strings[tf.newaxis], True
-    if strings.shape.rank != 1:
-        raise ConfigError(f"expected texts of rank 0 or 1, got shape {strings.shape}")
-    return strings, False
-
-
-def _check_rows(texts: Sequence[tf.Tensor]) -> None:
-    """Raises DataError if it shows that segments are not of the same number of rows."""
-    rows = [part.shape[0] for part in texts]
-    if len(set(rows) - {None}) > 1:
-        raise DataError(f"expected as many second texts as first ones, got {rows[0]} and {rows[1]}")
-
-
-def _encode(text: Any) -> bytes:
-    """UTF-8; lone surrogates become bytes that are no text, which tokenizers pass over."""
-    if isinstance(text, bytes):
-        return text
-    if isinstance(text, str):
-        return text.encode("utf-8", "surrogatepass")
-    raise ConfigError(f"expected texts as str or bytes, got {type(text).__name__}: {text!r:.40}")

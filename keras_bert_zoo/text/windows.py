@@ -1,8 +1,8 @@
-"""Long texts as overlapping windows, each an input of a model of its own.
+"""Splits long texts into overlapping windows, each a model input.
 
 Equal to Hugging Face's `return_overflowing_tokens` with `stride`, in core ops.
 
-Legend: B texts, W windows of all of them, L length of the packed windows.
+Legend: B texts, W windows in all, L length of the packed windows.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ def make_windows(
     stride: int,
     padding: packing.Padding,
 ) -> dict[str, tf.Tensor]:
-    """Cuts texts into windows; see `Tokenizer.windows`.
+    """Splits texts into windows; see `Tokenizer.windows`.
 
-    A first segment so long that less than `stride` and one more token of the text would fit
-    beside it is cut to leave that room; Hugging Face raises an error there.
+    The first segment is truncated if it leaves less room than `stride` and one new token. Hugging
+    Face raises an error in this case.
 
     Args:
         layout: the special tokens.
-        ids: int32 ragged (B, tokens). The texts that are cut.
+        ids: int32 ragged (B, tokens). The texts to split.
         first: int32 ragged (B, tokens) or None.
         spans: () or (starts, ends) of `ids`, int64 (T,) each.
         max_length: as in `Tokenizer.windows`.
@@ -38,15 +38,17 @@ def make_windows(
         padding: as in `Tokenizer.windows`.
     """
     if max_length is None:
-        raise ConfigError("expected max_length, got None; the tokenizer has none of its own either")
+        raise ConfigError(
+            "Expected max_length, received None. Pass it, because the tokenizer has no max_length."
+        )
     packing.check_padding(padding, max_length)
     if stride < 0:
-        raise ConfigError(f"expected stride of at least 0, got {stride}")
+        raise ConfigError(f"Expected stride of at least 0, received {stride}.")
     room = max_length - layout.special_tokens(first is not None)
     if room <= stride:
         raise ConfigError(
-            f"expected max_length of more than {max_length - room + stride} (the special tokens "
-            f"and stride={stride}), got {max_length}"
+            f"Expected max_length of more than {max_length - room + stride} (the special tokens "
+            f"and stride={stride}), received {max_length}."
         )
     lengths = packing.row_lengths(ids)  # (B,)
     if first is None:

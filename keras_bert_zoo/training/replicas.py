@@ -171,7 +171,7 @@ class ReplicaLoss(keras.losses.Loss):
             return value  # weights make rows of a scalar, too, which Keras takes the mean of
         if self._is_mean is None:
             dtype = self.loss.dtype
-            # Only the rank is asked for, once: what computes it is not part of the step.
+            # Only the rank is used. It is computed once, outside of the step.
             of_rows = self.loss.call(tf.cast(y_true, dtype), tf.cast(y_pred, dtype))
             self._is_mean = len(of_rows.shape) > 0
         return value if self._is_mean else value / tf.cast(self.replicas, value.dtype)

@@ -144,7 +144,7 @@ def test_freezing_by_depth(encoder):
     assert encoder.trainable_variables == []
     encoder.freeze(0, embeddings=False)
     assert len(encoder.trainable_variables) == len(encoder.weights)
-    with pytest.raises(ConfigError, match="between 0 and 2 or None, got 3"):
+    with pytest.raises(ConfigError, match="between 0 and 2 or None, received 3"):
         encoder.freeze(3)
 
 
@@ -262,7 +262,9 @@ def test_a_vocabulary_grows_with_its_encoder(encoder, tmp_path):
 )
 def test_a_model_around_an_encoder_says_to_pass_the_encoder(adapt):
     model = kbz.HeadedModel.from_preset(ASSETS / "bert_classifier")
-    with pytest.raises(ConfigError, match=r"got a HeadedModel\. Pass the encoder .* `x\.encoder`"):
+    with pytest.raises(
+        ConfigError, match=r"received a HeadedModel\. Pass the encoder .* `x\.encoder`"
+    ):
         adapt(model)
-    with pytest.raises(ConfigError, match=r"Expected an Encoder, got a str\.$"):
+    with pytest.raises(ConfigError, match=r"Expected an Encoder, received a str\.$"):
         adapt("bert")

@@ -115,5 +115,5 @@ def test_saved_shapes_are_those_that_transformers_resizes_to(name, tmp_path):
 
 def test_a_task_says_to_pass_its_encoder(tokenizer):
     task = kbz.TextClassifier.from_preset(GOOGLE, labels=["a", "b"])
-    with pytest.raises(ConfigError, match=r"got a TextClassifier\. Pass .* `x\.encoder`"):
+    with pytest.raises(ConfigError, match=r"received a TextClassifier\. Pass .* `x\.encoder`"):
         kbz.extend_vocabulary(task, tokenizer, ["covid"])

@@ -8,8 +8,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import keras_bert_zoo as kbz
+from keras_bert_zoo.checkpoints.formats import open_checkpoint
 from keras_bert_zoo.checkpoints.names import names_of
-from keras_bert_zoo.checkpoints.source import open_checkpoint
 from keras_bert_zoo.errors import CheckpointError
 from tests.helpers import ASSETS
 
@@ -51,7 +51,7 @@ def test_missing_unexpected_and_misshapen_are_listed_together(preset):
     assert "missing: encoder.layer.0.output.dense.bias (16,)" in message
     assert "unexpected: encoder.layer.7.output.dense.bias (16,)" in message
     assert (
-        "misshapen: embeddings.word_embeddings.weight (expected (61, 16), found (60, 16))"
+        "misshapen: embeddings.word_embeddings.weight (expected (61, 16), received (60, 16))"
         in message
     )
     assert "\n" not in message

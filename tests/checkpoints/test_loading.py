@@ -9,9 +9,10 @@ import pytest
 import tensorflow as tf
 
 from keras_bert_zoo.checkpoints.arrays import aligned_empty, aligned_zeros, copy_array
+from keras_bert_zoo.checkpoints.formats import open_checkpoint
 from keras_bert_zoo.checkpoints.loading import load_value, load_values
 from keras_bert_zoo.checkpoints.safetensors import write_safetensors
-from keras_bert_zoo.checkpoints.source import TensorInfo, TensorSource, open_checkpoint
+from keras_bert_zoo.checkpoints.source import TensorInfo, TensorSource
 from keras_bert_zoo.errors import CheckpointError
 
 

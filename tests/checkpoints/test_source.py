@@ -10,21 +10,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from keras_bert_zoo.checkpoints.config_file import read_config
+from keras_bert_zoo.checkpoints.formats import detect_format, open_checkpoint
+from keras_bert_zoo.checkpoints.messages import list_some, show_shape
 from keras_bert_zoo.checkpoints.safetensors import open_safetensors
-from keras_bert_zoo.checkpoints.source import (
-    FLOAT_DTYPES,
-    TensorInfo,
-    TensorSource,
-    count_elements,
-    detect_format,
-    list_some,
-    open_checkpoint,
-    parse_json,
-    read_config,
-    read_json,
-    show_shape,
-)
+from keras_bert_zoo.checkpoints.source import FLOAT_DTYPES, TensorInfo, TensorSource, count_elements
 from keras_bert_zoo.errors import CheckpointError, ConfigError
+from keras_bert_zoo.files import parse_json, read_json
 from tests.helpers import ASSETS
 
 _opened: list[str] | None = None
@@ -151,8 +143,8 @@ def test_paths_in_a_config_are_never_opened(tmp_path, opened):
         (b'{"a": NaN}', "NaN is not JSON"),
         (b'{"a": -Infinity}', "-Infinity is not JSON"),
         (b'{"a": 1e999}', "1e999 is beyond a float"),
-        (b'{"a": 1, "a": 2}', "the key 'a' stands there twice"),
-        (b'{"a": {"b": [{"c": 1, "c": 2}]}}', "the key 'c' stands there twice"),
+        (b'{"a": 1, "a": 2}', "the key 'a' is given twice"),
+        (b'{"a": {"b": [{"c": 1, "c": 2}]}}', "the key 'c' is given twice"),
         (b'{"a": ' + b"9" * 5000 + b"}", "cannot be read as JSON"),
         (b'{"a": ' + b"[" * 70 + b"]" * 70 + b"}", "nested deeper than 64 levels"),
         (b'{"a": ' + b'{"a": ' * 200_000 + b"1" + b"}" * 200_001, "nested"),
@@ -216,21 +208,21 @@ def test_pipes_are_not_waited_for(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"architectures": 5}, "`architectures` must be a list of names, got 5"),
-        ({"architectures": "Bert"}, "`architectures` must be a list of names, got 'Bert'"),
+        ({"architectures": 5}, "`architectures` must be a list of names, received 5"),
+        ({"architectures": "Bert"}, "`architectures` must be a list of names, received 'Bert'"),
         ({"architectures": [["x"]]}, "`architectures` must be a list of names"),
-        ({"id2label": 5}, "`id2label` must be an object of ids from 0 and their names"),
+        ({"id2label": 5}, "`id2label` must be an object, id -> name, with ids from 0"),
         ({"id2label": ["a"]}, "`id2label` must be an object"),
         ({"id2label": {"0": [], "1": "b"}}, "`id2label` must be an object"),
         ({"id2label": {"-1": "a", "1": "b"}}, "`id2label` must be an object"),
         ({"id2label": {"x": "a", "y": "b"}}, "`id2label` must be an object"),
         ({"id2label": {"1000000": "a"}}, "`id2label` must be an object"),
         ({"id2label": {"00": "a", "0": "b"}}, "`id2label` must be an object"),
-        ({"num_labels": "3"}, "`num_labels` must be an integer of 0 to 1,000,000, got '3'"),
+        ({"num_labels": "3"}, "`num_labels` must be an integer of 0 to 1,000,000, received '3'"),
         ({"num_labels": True}, "`num_labels` must be an integer"),
         ({"num_labels": 10**30}, "`num_labels` must be an integer"),
         ({"_num_labels": -1}, "`_num_labels` must be an integer"),
-        ({"problem_type": 7}, "`problem_type` must be a string, got 7"),
+        ({"problem_type": 7}, "`problem_type` must be a string, received 7"),
         ({"problem_type": ["regression"]}, "`problem_type` must be a string"),
         ({"model_type": ["bert"]}, "`model_type` must be a string"),
     ],
@@ -270,7 +262,7 @@ def test_a_number_of_labels_that_contradicts_their_names(tmp_path, caplog):
         assert BertConfig.from_dict(json.loads(path.read_text())).id2label == {
             i: f"LABEL_{i}" for i in range(count)
         }  # transformers drops the names, too
-    assert "`num_labels` is 3, but `id2label` names 2 labels; the number counts" in caplog.text
+    assert "`num_labels` is 3, but `id2label` names 2 labels; the number is used" in caplog.text
     gaps = config | {"id2label": {"0": "a", "2": "b"}, "num_labels": 2}
     path.write_text(json.dumps(gaps))
     assert read_config(tmp_path) == gaps

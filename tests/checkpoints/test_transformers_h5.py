@@ -8,8 +8,8 @@ import h5py
 import numpy as np
 import pytest
 
+from keras_bert_zoo.checkpoints.formats import open_checkpoint
 from keras_bert_zoo.checkpoints.safetensors import open_safetensors
-from keras_bert_zoo.checkpoints.source import open_checkpoint
 from keras_bert_zoo.checkpoints.transformers_h5 import weight_name, weight_orientation
 from keras_bert_zoo.errors import CheckpointError
 from tests.helpers import ASSETS

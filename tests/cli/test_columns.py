@@ -24,6 +24,18 @@ VALUES = {
 }  # fmt: skip
 
 
+def test_a_file_with_a_header_for_a_model_that_was_trained_without(tmp_path, refused):
+    saved = {"columns": ["id", "body", "label"], "text": "body", "format": "csv"}
+    model = model_directory(tmp_path / "m", "classification", saved)
+    data = tmp_path / "h.csv"
+    data.write_text("text,label\na x,ja\n")
+    message = refused("evaluate", "--model", model, "--data", data, "--text", "text")
+    assert message.endswith("the columns of the training file; --columns '' reads a header")
+    flags = ["--model", model, "--data", str(data), "--text", "text", "--columns", ""]
+    args = parsed("evaluate", *flags)
+    assert args.columns is None
+
+
 def data_flags(command):
     parser = Parser()
     command.add_data_options(parser, labelled=True)

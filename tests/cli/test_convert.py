@@ -29,7 +29,7 @@ def test_a_pickle_needs_leave(refused, tmp_path):
     shutil.copy(ASSETS / "bert_gelu" / "config.json", source)
     shutil.copy(ASSETS / "pytorch_zip" / "pytorch_model.bin", source)
     arguments = ("convert", str(source), str(tmp_path / "out"), "--to", "preset")
-    assert "a pickle, which is not read unless asked for" in refused(*arguments)
+    assert "a pickle, which is not read by default" in refused(*arguments)
     # With leave it is read; it is not this config's.
     assert "does not fit the model" in refused(*arguments, "--allow-pickle")
 

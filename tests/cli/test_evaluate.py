@@ -126,7 +126,9 @@ def test_a_page_of_errors(run, model, mixed, tmp_path):
     finished = run("evaluate", "--model", model, "--data", mixed, "--html", page)
     assert (finished.status, finished.err) == (0, "")
     html = page.read_text("utf-8")
-    assert "12 examples, 2 of them answered wrong." in html
+    assert "12 examples, 2 errors." in html
     assert html.count('class="error"') == 2
     assert "the rose is here" in html
-    assert "Confusion" in html
+    assert "<title>Evaluation of " in html
+    for title in ("Confusion matrix", "Calibration", "Precision and recall by label"):
+        assert title in html

@@ -140,15 +140,15 @@ def test_before_the_first_step_nothing_is_replaced(run, preset, data, tmp_path, 
 
 
 def test_while_the_trained_model_is_saved(run, preset, data, tmp_path, monkeypatch):
-    from keras_bert_zoo.presets import headed
+    from keras_bert_zoo.presets import save
 
-    write = headed.write_tensors
+    write = save.write_tensors
 
     def kill_and_write(*args, **options):
         os.kill(os.getpid(), signal.SIGTERM)
         return write(*args, **options)
 
-    monkeypatch.setattr(headed, "write_tensors", kill_and_write)
+    monkeypatch.setattr(save, "write_tensors", kill_and_write)
     finished = train(run, preset, data, tmp_path / "m", "--epochs", "1")
     assert finished.status == 143
     assert finished.err.strip() == (
@@ -216,7 +216,7 @@ def test_predict_leaves_no_half_of_a_file(run, model, tmp_path, monkeypatch):
 def test_export_and_convert_leave_nothing_behind(run, model, tmp_path, monkeypatch, name):
     """No folder aside, no process of the verifier."""
     from keras_bert_zoo.export import saved_model
-    from keras_bert_zoo.presets import convert
+    from keras_bert_zoo.presets.convert import conversion
 
     asides = []
 
@@ -226,7 +226,7 @@ def test_export_and_convert_leave_nothing_behind(run, model, tmp_path, monkeypat
         os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(saved_model, "_save", lambda module, signatures, aside: half(aside))
-    monkeypatch.setattr(convert, "_write_preset", lambda aside, model, tokenizer: half(aside))
+    monkeypatch.setattr(conversion, "write_preset", lambda aside, model, tokenizer: half(aside))
     words = {
         "export": ["--model", model, "--output", tmp_path / "out"],
         "convert": [model, tmp_path / "out", "--to", "preset"],

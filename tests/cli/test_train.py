@@ -361,7 +361,7 @@ def test_a_full_disk_at_the_end_saves_elsewhere(
 
         with pytest.MonkeyPatch.context() as patch:
             if Path(directory) == output:
-                patch.setattr("keras_bert_zoo.presets.headed.write_tensors", full)
+                patch.setattr("keras_bert_zoo.presets.save.write_tensors", full)
             save(self, directory)
 
     monkeypatch.setattr(Task, "save", fail_once)
@@ -384,7 +384,7 @@ def test_a_full_disk_everywhere_keeps_the_earlier_model(
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("keras_bert_zoo.presets.headed.write_tensors", full)
+    monkeypatch.setattr("keras_bert_zoo.presets.save.write_tensors", full)
     line = refused("train", *fast(preset), "--train", data / "train.csv", "--output", output)
     assert line == f"Cannot write {output}: No space left on device. Nothing was changed there."
     assert snapshot(output) == before

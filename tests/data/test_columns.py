@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_bert_zoo.data.columns import is_missing, listed, numbers
+from keras_bert_zoo.data.columns import is_missing, listed, numbers, rows_of_columns
 from keras_bert_zoo.data.examples import Examples
 from keras_bert_zoo.data.pairs import TextGroups
 from keras_bert_zoo.errors import DataError
@@ -46,7 +46,7 @@ def test_bytes_and_tensors_and_matrices():
         (np.array("text"), "got a single value. Put it in a list"),
         (
             DataFrame({"text": ["a"], "label": ["b"]}),
-            "got a DataFrame with the columns 'text', 'label': pass one of its columns, such as x[",
+            "got a DataFrame with the columns 'text', 'label': pass one of its columns, such as y[",
         ),
         ({"text": ["a"]}, "got a dict with the keys 'text': pass one of its values, such as"),
         ({}, "got a dict with the keys none"),
@@ -91,3 +91,10 @@ def test_numbers_say_which_rows_are_none():
         numbers([1.0, "x", 2], "Scores", examples)
     with pytest.raises(DataError, match="finite numbers, got 1e\\+40 at a.csv:2"):
         numbers([1e40, 1, 2], "Scores", examples)
+
+
+def test_a_table_with_a_column_for_each_label():
+    table = DataFrame({"b": [1, 0], "a": [0, 1]})
+    assert rows_of_columns(table, ["a", "b"]).tolist() == [[0, 1], [1, 0]]
+    assert rows_of_columns(table, ["a", "b", "c"]) is table
+    assert rows_of_columns([1, 2], ["a", "b"]) == [1, 2]

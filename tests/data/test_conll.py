@@ -251,3 +251,11 @@ def test_faults_and_chunks_agree_on_whole_sentences():
     assert fault("B-X I-X E-X S-Y O".split(), "IOBES") is None
     assert chunks("B-X I-X E-X S-Y O".split(), "IOBES") == [(0, 3, "X"), (3, 4, "Y")]
     assert chunks([], "IOB2") == []
+
+
+def test_tags_without_a_type_are_of_one_type(tmp_path):
+    examples = read(tmp_path, "Ada B\nLove I\nsings O\nEve B\n")
+    assert examples.entities == [[Entity(0, 8, "ENTITY"), Entity(15, 18, "ENTITY")]]
+    assert "(IOB2" in examples.note
+    examples = read(tmp_path, "Ada B\nLove E\nEve S\n. O\n")
+    assert examples.entities == [[Entity(0, 8, "ENTITY"), Entity(9, 12, "ENTITY")]]

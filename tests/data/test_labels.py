@@ -154,7 +154,7 @@ def test_a_map_of_a_string_is_refused_too():
         (("1", "2", "3"), 3.0, 2),
         (("1", "2", "3"), 0, None),
         (("1", "2", "3"), "1", 0),
-        (("1", "2", "3"), "1.0", None),
+        (("1", "2", "3"), "1.0", 0),
         (("1", "0"), 1, 0),
         (("1", "0"), 0, 1),
         (("1", "0"), True, 0),
@@ -307,3 +307,15 @@ def test_keys_of_id2label(key):
     with pytest.raises(ConfigError, match="expected the keys of id2label to be integers") as caught:
         LabelMap.from_id2label({"0": "a", key: "b"})
     assert len(str(caught.value)) < 300
+
+
+def test_whole_numbers_are_one_label_however_they_are_written(caplog):
+    assert LabelMap.learn(labelled("1", "0.0", "1.0", "0")).names == ("0", "1")
+    assert "The labels '0.0', '1.0' are taken for the same numbers" in caplog.text
+    for names in (("0", "1"), ("0.0", "1.0")):
+        label_map = LabelMap(names)
+        assert [label_map.id_of(value) for value in ("1", "1.0", "1.00", 1, 1.0)] == [1] * 5
+        assert label_map.id_of("01") is None
+        assert label_map.id_of("1.5") is None
+    assert LabelMap(("1", "1.0")).id_of("1.0") == 1
+    assert LabelMap.learn(labelled("a", "1.0", "1")).names == ("1", "a")

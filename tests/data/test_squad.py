@@ -207,7 +207,7 @@ def test_other_forms_are_refused(tmp_path, value, message):
     [
         ("a.json", b"", "cannot be read as JSON"),
         ("a.json", b'{"data": [}', "cannot be read as JSON"),
-        ("a.json", b'{"data": [], "data": []}', "stands there twice"),
+        ("a.json", b'{"data": [], "data": []}', "is given twice"),
         ("a.json", b'{"data": NaN}', "NaN is not JSON"),
         ("a.json", b'{"data": "\xff"}', "codec can't decode"),
         ("a.json", b'{"data": "\\ud800"}', "surrogates not allowed"),

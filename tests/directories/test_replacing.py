@@ -1,6 +1,8 @@
 """Replacing a directory: kills, other processes, and what belongs to the user."""
 
+import argparse
 import errno
+import gzip
 import json
 import logging
 import os
@@ -11,14 +13,14 @@ import time
 
 import pytest
 
-from keras_bert_zoo.cli.output import written_file
+from keras_bert_zoo.cli.output import check_outputs, written_file
 from keras_bert_zoo.directories import hidden as hidden_module
 from keras_bert_zoo.directories import renames, replacing
 from keras_bert_zoo.directories.contents import MODEL_PARTS
 from keras_bert_zoo.directories.hidden import discard, hidden_siblings, make_hidden
 from keras_bert_zoo.directories.renames import exchange, rename_new
 from keras_bert_zoo.directories.replacing import find_directory, replace_directory, sync_tree
-from keras_bert_zoo.errors import CheckpointError
+from keras_bert_zoo.errors import CheckpointError, DataError
 from keras_bert_zoo.files import SIDE_FILE
 
 
@@ -469,3 +471,48 @@ def test_a_mount_point_is_not_replaced(tmp_path, monkeypatch, inside):
     with pytest.raises(CheckpointError, match="is a mount point"):
         write(target, "two")
     assert model(target) == "one"
+
+
+@pytest.mark.parametrize("place", [".", "..", "below"])
+def test_the_current_directory_is_not_replaced(tmp_path, monkeypatch, place):
+    model = tmp_path / "model"
+    (model / "below").mkdir(parents=True)
+    (model / SIDE_FILE).write_text("{}")
+    monkeypatch.chdir(model / "below" if place == ".." else model)
+    if place == "below":
+        with replace_directory(place, CheckpointError, marker=SIDE_FILE) as aside:
+            (aside / SIDE_FILE).write_text("{}")
+        assert os.listdir("below") == [SIDE_FILE]
+        return
+    with (
+        pytest.raises(CheckpointError, match="Change to another directory first"),
+        replace_directory(place, CheckpointError, marker=SIDE_FILE),
+    ):
+        pass
+    assert sorted(os.listdir(model)) == ["below", SIDE_FILE]
+
+
+def test_a_file_to_write_is_none_to_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/config.json").write_text("{}")
+    (tmp_path / "a.csv").write_text("text\n")
+    (tmp_path / "link.csv").symlink_to("a.csv")
+    for output in ("a.csv", "./a.csv", str(tmp_path / "a.csv"), "link.csv"):
+        args = argparse.Namespace(model="model", input="a.csv", output=output, columns=["x"])
+        with pytest.raises(DataError, match="another file for --output than for --input, which"):
+            check_outputs(args, ("output",))
+    args = argparse.Namespace(model="model", data="a.csv", errors=None, html="model/config.json")
+    with pytest.raises(DataError, match="a file for --html outside of the model's directory"):
+        check_outputs(args, ("errors", "html"))
+    args = argparse.Namespace(model="model", data="a.csv", errors="b.csv", html="c.html")
+    check_outputs(args, ("errors", "html"))
+
+
+def test_a_name_with_gz_is_written_gzipped(tmp_path):
+    for _ in range(2):
+        with written_file(str(tmp_path / "a.jsonl.gz")) as file:
+            file.write(b"x\n")
+            file.flush()
+        assert gzip.decompress((tmp_path / "a.jsonl.gz").read_bytes()) == b"x\n"
+    assert os.listdir(tmp_path) == ["a.jsonl.gz"]

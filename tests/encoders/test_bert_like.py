@@ -185,7 +185,7 @@ def test_roberta_leaves_out_the_rows_before_the_first_position():
 
 
 def test_roberta_refuses_a_config_without_positions_or_padding_id():
-    with pytest.raises(ConfigError, match=r"must be above `pad_token_id` \+ 1 = 4, got 4"):
+    with pytest.raises(ConfigError, match=r"must be above `pad_token_id` \+ 1 = 4, received 4"):
         RobertaConfig(**SMALL | {"max_sequence_length": 4}, pad_token_id=3)
     with pytest.raises(ConfigError, match="`pad_token_id` is null"):
         kbz.EncoderConfig.from_huggingface({"model_type": "roberta", "pad_token_id": None})
@@ -211,9 +211,9 @@ def test_distilbert_starts_from_sinusoidal_positions_if_asked():
 
 
 def test_distilbert_refuses_what_its_config_cannot_say():
-    with pytest.raises(ConfigError, match="`num_segments` must be 0, got 2"):
+    with pytest.raises(ConfigError, match="`num_segments` must be 0, received 2"):
         DistilBertConfig(num_segments=2)
-    with pytest.raises(ConfigError, match="`layer_norm_epsilon` must be 1e-12, got 1e-05"):
+    with pytest.raises(ConfigError, match="`layer_norm_epsilon` must be 1e-12, received 1e-05"):
         DistilBertConfig(layer_norm_epsilon=1e-5)
     with pytest.raises(ConfigError, match="`tie_weights_` = False is not supported"):
         kbz.EncoderConfig.from_huggingface({"model_type": "distilbert", "tie_weights_": False})

@@ -8,7 +8,7 @@ import keras_bert_zoo as kbz
 from keras_bert_zoo.config import EncoderConfig
 from keras_bert_zoo.encoders.encoder import encoder_inputs
 from keras_bert_zoo.errors import ConfigError
-from keras_bert_zoo.presets.io import other_keys
+from keras_bert_zoo.presets.resolve import other_keys
 from tests.helpers import ASSETS, random_inputs
 
 # microsoft/deberta-v3-base and answerdotai/ModernBERT-base, as they were published.
@@ -112,13 +112,13 @@ def test_half_of_the_window_wins_over_the_whole_as_in_transformers():
     [
         (DEBERTA_V3, "pos_att_type", "p2p|c2p", "`pos_att_type` = 'p2p|c2p' is not supported"),
         (DEBERTA_V3, "norm_rel_ebd", "batch_norm", "`norm_rel_ebd` = 'batch_norm' is not"),
-        (DEBERTA_V3, "conv_kernel_size", 4, "`conv_kernel_size` must be odd, got 4"),
+        (DEBERTA_V3, "conv_kernel_size", 4, "`conv_kernel_size` must be odd, received 4"),
         (DEBERTA_V3, "position_buckets", 1, "`position_buckets` must be at least 2"),
         (DEBERTA_V3, "pooler_hidden_size", 64, r"`pooler_hidden_size` = 64 .*expected 768"),
         (DEBERTA_V3, "z_steps", 2, "`z_steps` = 2 is not supported"),
         (MODERNBERT, "classifier_pooling", "max", "`classifier_pooling` must be one of"),
-        (MODERNBERT, "layer_types", ["full_attention"], "must name 22 blocks, got 1"),
-        (MODERNBERT, "layer_types", ["causal"] * 22, "got 'causal'"),
+        (MODERNBERT, "layer_types", ["full_attention"], "must name 22 blocks, received 1"),
+        (MODERNBERT, "layer_types", ["causal"] * 22, "received 'causal'"),
         (MODERNBERT, "rope_scaling", {"type": "yarn"}, "'yarn' for full_attention is not"),
         (MODERNBERT, "rope_parameters", {"half": {}, "\n": {}}, r"unknown keys `\\n`, `half`"),
         (MODERNBERT, "global_attn_every_n_layers", 0, "`global_attn_every_n_layers` = 0"),

@@ -136,11 +136,11 @@ def test_mpnet_counts_positions_from_the_id_1_and_distances_from_columns(layout)
 def test_mpnet_refuses_what_it_cannot_do():
     with pytest.raises(ConfigError, match="`relative_buckets` must be an integer of at least"):
         MPNetConfig(relative_buckets=31)
-    with pytest.raises(ConfigError, match="`num_segments` must be 0, got 2"):
+    with pytest.raises(ConfigError, match="`num_segments` must be 0, received 2"):
         MPNetConfig(num_segments=2)
-    with pytest.raises(ConfigError, match="`classifier_dropout` must be None, got 0.3"):
+    with pytest.raises(ConfigError, match="`classifier_dropout` must be None, received 0.3"):
         MPNetConfig(classifier_dropout=0.3)
-    with pytest.raises(ConfigError, match="`max_sequence_length` must be above 2, got 2"):
+    with pytest.raises(ConfigError, match="`max_sequence_length` must be above 2, received 2"):
         MPNetConfig(max_sequence_length=2)
     assert MPNetConfig(max_sequence_length=514).max_tokens == 512
 
@@ -170,7 +170,7 @@ def test_roformer_keeps_its_table_out_of_training():
 
 
 def test_roformer_refuses_what_it_cannot_do():
-    with pytest.raises(ConfigError, match=r"must be even, got 12 / 4 = 3"):
+    with pytest.raises(ConfigError, match=r"must be even, received 12 / 4 = 3"):
         RoFormerConfig(**SMALL | {"hidden_dim": 12})
     with pytest.raises(ConfigError, match="`summary_type` = 'mean' is not supported"):
         kbz.EncoderConfig.from_huggingface({"model_type": "roformer", "summary_type": "mean"})
@@ -241,7 +241,9 @@ def test_mobilebert_refuses_what_it_cannot_do():
         read(true_hidden_size=128, use_bottleneck=False)
     with pytest.raises(ConfigError, match="divide the width of the blocks: 128 % 3 != 0"):
         read(num_attention_heads=3)
-    with pytest.raises(ConfigError, match="must be one of layer_norm, no_norm, got 'rms_norm'"):
+    with pytest.raises(
+        ConfigError, match="must be one of layer_norm, no_norm, received 'rms_norm'"
+    ):
         read(normalization_type="rms_norm")
     with pytest.raises(ConfigError, match=r"must be true where `bottleneck_dim` \(128\) is not"):
         read(key_query_shared_bottleneck=False)

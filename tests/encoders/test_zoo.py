@@ -1,6 +1,6 @@
 """Every family and head against transformers' outputs, kept by tools/zoo/goldens.py.
 
-Also their variables' shapes, which `presets.fit` computes from a config.json alone.
+Also the shapes of their variables, which the families compute from a config.json alone.
 """
 
 import json
@@ -11,8 +11,8 @@ import tensorflow as tf
 
 import keras_bert_zoo as kbz
 from keras_bert_zoo.checkpoints.names import names_of
-from keras_bert_zoo.encoders.registry import build_encoder, families
-from keras_bert_zoo.presets.fit import encoder_shapes, head_shapes, pooler_shapes
+from keras_bert_zoo.encoders.registry import build_encoder, encoder_shapes, families, pooler_shapes
+from keras_bert_zoo.heads.kinds import head_shapes
 from tests.helpers import ASSETS, golden_inputs, load_golden
 
 ZOO = ASSETS / "zoo"

@@ -60,5 +60,5 @@ def test_equals_the_paper(pooling, kind):
 
 
 def test_unknown_pooling():
-    with pytest.raises(ConfigError, match="`pooling` must be one of mean, start, got 'max'"):
+    with pytest.raises(ConfigError, match="Expected `pooling` to be one of .*, received .max."):
         RelationHead(2, hidden_dim=4, marker_ids=(1, 2, 3, 4), pooling="max")

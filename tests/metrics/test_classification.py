@@ -179,3 +179,13 @@ def test_tables_of_other_tasks():
         "pearson              1.0000\nspearman             1.0000\n"
         "mean squared error   2.5\nmean absolute error  1.5\nrows                 2"
     )
+
+
+def test_one_label():
+    single = classification_report(np.zeros(3, int), np.zeros(3, int), ["a"])
+    assert (single.accuracy, single.macro_f1, single.confusion.tolist()) == (1.0, 1.0, [[3]])
+    multi = multi_label_report(np.array([[1], [0], [1]]), np.array([[1], [1], [0]]), ["a"])
+    assert multi.labels.to_dict() == {
+        "a": {"precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 2}
+    }
+    assert multi.subset_accuracy == 1 / 3

@@ -72,9 +72,9 @@ def test_one_threshold_or_one_a_label():
     assert check_thresholds(0.3, ["a", "b"]) == 0.3
     assert check_thresholds([0.3, np.float32(0.5)], ["a", "b"]) == (0.3, 0.5)
     for wrong in (0, 1, 1.5, True, "0.5", None, float("nan")):
-        with pytest.raises(ConfigError, match=r"must be in \(0, 1\)"):
+        with pytest.raises(ConfigError, match=r"a number between 0 and 1 \(exclusive\), received"):
             check_thresholds(wrong, ["a"])
-    with pytest.raises(ConfigError, match=r"in \(0, 1\), got 2 for 'b'"):
+    with pytest.raises(ConfigError, match=r"`threshold\['b'\]` to be .*, received 2"):
         check_thresholds([0.5, 2], ["a", "b"])
-    with pytest.raises(ConfigError, match="one a label, which are 2; got 3"):
+    with pytest.raises(ConfigError, match="2 numbers, one per label, received 3"):
         check_thresholds([0.5, 0.5, 0.5], ["a", "b"])

@@ -8,11 +8,12 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import keras_bert_zoo as kbz
+from keras_bert_zoo.checkpoints.config_file import read_config
+from keras_bert_zoo.checkpoints.formats import open_checkpoint
 from keras_bert_zoo.checkpoints.sentencepiece_writer import model_bytes
-from keras_bert_zoo.checkpoints.source import open_checkpoint, read_config
 from keras_bert_zoo.errors import CheckpointError, ConfigError
 from keras_bert_zoo.presets import convert
-from keras_bert_zoo.presets.convert import convert_checkpoint
+from keras_bert_zoo.presets.convert import conversion, convert_checkpoint
 from keras_bert_zoo.text.sentencepiece.model import parse_model
 from keras_bert_zoo.text.sentencepiece.tokenizer import SentencePieceTokenizer
 from keras_bert_zoo.text.special_tokens import AddedToken
@@ -76,7 +77,7 @@ def test_a_tokenizer_that_the_format_cannot_say_is_refused(tmp_path):
     source = tmp_path / "cased"
     shutil.copytree(ASSETS / "bert_gelu", source)
     (source / "tokenizer_config.json").write_text('{"do_lower_case": false}')
-    with pytest.raises(CheckpointError, match="tokenizer that was written reads .*Hello World"):
+    with pytest.raises(CheckpointError, match="converted tokenizer splits .*Hello World"):
         convert_checkpoint(source, tmp_path / "out", "google")
     assert not (tmp_path / "out").exists()
 
@@ -89,9 +90,9 @@ def test_a_result_that_computes_something_else_is_not_kept(tmp_path, monkeypatch
         changed["pooler.dense.bias"] = changed["pooler.dense.bias"] + 1
         save_file(changed, path)
 
-    real = convert._write_huggingface
-    monkeypatch.setattr(convert, "_write_huggingface", spoil)
-    with pytest.raises(CheckpointError, match=r"computes something else: .*pooled_output"):
+    real = conversion.write_huggingface
+    monkeypatch.setattr(conversion, "write_huggingface", spoil)
+    with pytest.raises(CheckpointError, match=r"outputs of the result differ: .*pooled_output"):
         convert_checkpoint(ASSETS / "bert_gelu", tmp_path / "out", "huggingface")
     assert list(tmp_path.iterdir()) == []
 
@@ -118,8 +119,8 @@ def test_nan_is_equal_to_nan_alone(tmp_path, monkeypatch, both):
         changed[name][0] = 0
         save_file(changed, path)
 
-    real = convert._write_huggingface
-    monkeypatch.setattr(convert, "_write_huggingface", mend)
+    real = conversion.write_huggingface
+    monkeypatch.setattr(conversion, "write_huggingface", mend)
     with pytest.raises(CheckpointError, match=r"the largest difference is inf \(next_sentence\)"):
         convert_checkpoint(source, tmp_path / "out", "huggingface")
 
@@ -135,7 +136,7 @@ def test_the_largest_difference_does_not_hide_nan():
 
 def test_does_not_write_over_what_is_there(tmp_path):
     (tmp_path / "mine.txt").write_text("x")
-    with pytest.raises(CheckpointError, match="it is not empty"):
+    with pytest.raises(CheckpointError, match="which is not empty"):
         convert_checkpoint(ASSETS / "bert_gelu", tmp_path, "preset")
 
 
@@ -238,7 +239,7 @@ def test_sentencepiece_reads_the_model_file_that_is_made(tmp_path):
 
 def test_a_tokenizer_that_no_model_file_says_is_refused_by_its_directory(tmp_path):
     pieces_alone(tmp_path / "source", split_at_punctuation=True)
-    expected = rf"{tmp_path}/source has its SentencePiece tokenizer in tokenizer.json alone.*split_"
-    with pytest.raises(ConfigError, match=expected + r"at_punctuation\. Put .* \(spiece\.model\)"):
+    expected = rf"{tmp_path}/source has only a tokenizer.json, .*split_at_punctuation\. "
+    with pytest.raises(ConfigError, match=expected + r"Copy .* \(spiece\.model\)"):
         convert_checkpoint(tmp_path / "source", tmp_path / "out", "google")
     assert not (tmp_path / "out").exists()

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 import keras_bert_zoo as kbz
 from keras_bert_zoo.encoders import registry
 from keras_bert_zoo.errors import CheckpointError
-from keras_bert_zoo.presets import headed
+from keras_bert_zoo.presets import load
 from tests.helpers import ASSETS
 
 BARE = ASSETS / "zoo" / "bert-encoder-plain"
@@ -25,7 +25,7 @@ def no_model(monkeypatch):
         raise AssertionError("a model was built")
 
     monkeypatch.setattr(registry, "build_encoder", refuse)
-    monkeypatch.setattr(headed, "build_encoder", refuse)
+    monkeypatch.setattr(load, "build_encoder", refuse)
 
 
 def changed(folder, source, **keys):
@@ -41,7 +41,7 @@ def changed(folder, source, **keys):
     [
         ({"num_hidden_layers": 200}, "missing: .*encoder.layer.2.attention.* and 31[0-9]+ more"),
         ({"num_hidden_layers": 1}, "unexpected: .*encoder.layer.1.attention"),
-        ({"vocab_size": 10**7}, r"word_embeddings.weight \(expected \(10000000, 16\), found"),
+        ({"vocab_size": 10**7}, r"word_embeddings.weight \(expected \(10000000, 16\), received"),
         ({"type_vocab_size": 10**6}, r"token_type_embeddings.weight \(expected \(1000000, 16\)"),
         ({"intermediate_size": 10**6}, r"intermediate.dense.bias \(expected \(1000000,\)"),
     ],
@@ -50,21 +50,21 @@ def changed(folder, source, **keys):
 @pytest.mark.usefixtures("no_model")
 def test_a_config_that_the_file_does_not_bear_out_costs_nothing(tmp_path, source, keys, message):
     folder = changed(tmp_path / "changed", source, **keys)
-    load = kbz.Encoder.from_preset if source is BARE else kbz.HeadedModel.from_preset
-    begin = time.perf_counter()
+    load_model = kbz.Encoder.from_preset if source is BARE else kbz.HeadedModel.from_preset
+    begin = time.process_time()
     with pytest.raises(CheckpointError, match=message):
-        load(folder)
-    assert time.perf_counter() - begin < 2
+        load_model(folder)
+    assert time.process_time() - begin < 2
 
 
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("num_hidden_layers", 1000, "`num_layers` must be at most 256, got 1000"),
-        ("vocab_size", 10**12, "`vocabulary_size` must be at most 16,777,216, got 10000"),
+        ("num_hidden_layers", 1000, "`num_layers` must be at most 256, received 1000"),
+        ("vocab_size", 10**12, "`vocabulary_size` must be at most 16,777,216, received 10000"),
         ("vocab_size", 10**18, "`vocabulary_size` must be at most 16,777,216"),
         ("hidden_size", 2**40, "`hidden_dim` must be at most 16,777,216"),
-        ("intermediate_size", 1 << 20_000, "at most 16,777,216, got a number of 20,001 bits"),
+        ("intermediate_size", 1 << 20_000, "at most 16,777,216, received a number of 20,001 bits"),
     ],
     ids=["layers", "rows", "more_rows", "width", "endless"],
 )
@@ -87,5 +87,7 @@ def test_everything_that_does_not_fit_is_listed(tmp_path):
     message = str(caught.value)
     assert "missing: bert.pooler.dense.bias (16,), cls.seq_relationship.bias (2,)" in message
     assert "unexpected: classifier.surplus (3,)" in message
-    assert "bert.embeddings.word_embeddings.weight (expected (70, 16), found (67, 16))" in message
-    assert "cls.predictions.bias (expected (70,), found (67,))" in message
+    assert (
+        "bert.embeddings.word_embeddings.weight (expected (70, 16), received (67, 16))" in message
+    )
+    assert "cls.predictions.bias (expected (70,), received (67,))" in message

@@ -13,7 +13,7 @@ import pytest
 
 import keras_bert_zoo as kbz
 from keras_bert_zoo.errors import CheckpointError, ConfigError
-from keras_bert_zoo.presets import hub, io
+from keras_bert_zoo.presets import hub, resolve
 from tests.helpers import ASSETS
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -111,7 +111,7 @@ def served(tmp_path, monkeypatch):
 
 
 def test_fetches_checks_and_loads(served):
-    directory = io.find_preset("hf://owner/bert")
+    directory = resolve.find_preset("hf://owner/bert")
     assert sorted(path.name for path in directory.iterdir()) == [
         "config.json", "model.safetensors", "tokenizer_config.json", "vocab.txt",
     ]  # fmt: skip
@@ -122,27 +122,27 @@ def test_fetches_checks_and_loads(served):
 
 
 def test_is_found_again_without_a_network(served, monkeypatch):
-    directory = io.find_preset("hf://owner/bert")
+    directory = resolve.find_preset("hf://owner/bert")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    assert io.find_preset("hf://owner/bert") == directory
+    assert resolve.find_preset("hf://owner/bert") == directory
 
 
 def test_offline_says_what_is_missing_and_how_to_get_it(served, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(CheckpointError, match=r"not in the cache.*hf download owner/bert --local"):
-        io.find_preset("hf://owner/bert")
+        resolve.find_preset("hf://owner/bert")
 
 
 def test_a_hub_that_cannot_be_reached_counts_as_offline(served, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(CheckpointError, match="not in the cache, and the hub cannot be asked"):
-        io.find_preset("hf://owner/bert")
+        resolve.find_preset("hf://owner/bert")
 
 
 def test_refuses_a_file_that_is_not_what_the_hub_announced(served):
     served.announced["model.safetensors"] = "0" * 64
     with pytest.raises(CheckpointError, match="but the hub announces 0000"):
-        io.find_preset("hf://owner/bert")
+        resolve.find_preset("hf://owner/bert")
 
 
 def test_refuses_a_file_that_is_not_the_catalogued_one(served):
@@ -165,13 +165,13 @@ def test_a_pinned_checkpoint_is_not_replaced_by_other_weights(served, monkeypatc
 
 
 def test_what_was_changed_in_the_cache_is_refused(served, monkeypatch):
-    weights = io.find_preset("hf://owner/bert") / "model.safetensors"
+    weights = resolve.find_preset("hf://owner/bert") / "model.safetensors"
     blob = weights.resolve()
     blob.chmod(0o644)
     blob.write_bytes(blob.read_bytes()[:-1] + b"\x01")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(CheckpointError, match=r"model.safetensors has the sha256 .* the cache cal"):
-        io.find_preset("hf://owner/bert")
+        resolve.find_preset("hf://owner/bert")
 
 
 def test_a_tokenizer_needs_no_weights(served, monkeypatch):
@@ -183,14 +183,14 @@ def test_a_tokenizer_needs_no_weights(served, monkeypatch):
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline)
         tokenizer = kbz.Tokenizer.from_preset("hf://owner/bert")
         np.testing.assert_array_equal(tokenizer.tokenize("ab c"), expected)
-    directory = io.find_preset("hf://owner/bert", weights=False)
+    directory = resolve.find_preset("hf://owner/bert", weights=False)
     assert not (directory / "pytorch_model.bin").exists()
     with pytest.raises(CheckpointError, match="is not in the cache"):
-        io.find_preset("hf://owner/bert")
+        resolve.find_preset("hf://owner/bert")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     del files["vocab.txt"]
     with pytest.raises(CheckpointError, match="holds no tokenizer: expected one of vocab.txt"):
-        io.find_preset("hf://owner/bert", weights=False)
+        resolve.find_preset("hf://owner/bert", weights=False)
 
 
 @pytest.mark.parametrize(
@@ -218,32 +218,32 @@ def test_whether_a_pickle_may_be_fetched_is_passed_on(monkeypatch, load, allow_p
 
 def test_an_unknown_repository(served):
     with pytest.raises(CheckpointError, match="has no repository 'owner/none', or it is private"):
-        io.find_preset("hf://owner/none")
+        resolve.find_preset("hf://owner/none")
 
 
 def test_a_pickle_is_not_fetched_unless_asked_for(served):
     files = served.repositories["owner/bert"]
     del files["model.safetensors"]
     files["pytorch_model.bin"] = b"not read here"
-    with pytest.raises(CheckpointError, match="a pickle, which is not read unless asked for"):
-        io.find_preset("hf://owner/bert")
-    directory = io.find_preset("hf://owner/bert", allow_pickle=True)
+    with pytest.raises(CheckpointError, match="a pickle, which is not read by default"):
+        resolve.find_preset("hf://owner/bert")
+    directory = resolve.find_preset("hf://owner/bert", allow_pickle=True)
     assert (directory / "pytorch_model.bin").is_file()
 
 
 def test_a_repository_without_a_checkpoint(served):
     served.repositories["owner/bert"] = {"README.md": b"hello"}
     with pytest.raises(CheckpointError, match="holds no checkpoint that can be read"):
-        io.find_preset("hf://owner/bert")
+        resolve.find_preset("hf://owner/bert")
 
 
 @pytest.mark.parametrize("handle", ["hf://", "hf://a", "hf://a/b/c", "hf://a/../b", "hf://a/b@"])
 def test_refuses_malformed_handles(handle):
     with pytest.raises(ConfigError, match="Expected hf://owner/name"):
-        io.find_preset(handle)
+        resolve.find_preset(handle)
 
 
 def test_a_directory_wins_over_a_name(tmp_path, monkeypatch):
     shutil.copytree(ASSETS / "bert_gelu", tmp_path / "minilm_l6_en_uncased")
     monkeypatch.chdir(tmp_path)
-    assert io.find_preset("minilm_l6_en_uncased").resolve().parent == tmp_path
+    assert resolve.find_preset("minilm_l6_en_uncased").resolve().parent == tmp_path

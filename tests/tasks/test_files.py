@@ -64,7 +64,7 @@ def test_wrong_values_are_named(tmp_path, key, value):
         ("[" * 100_000, "nested too deeply"),
         ('{"a":' * 100 + "1" + "}" * 100, "nested deeper than"),
         ("[" + "[]," * 1_500_000 + "[]]", "more than 1,000,000 lists and objects"),
-        ('{"task": "a", "task": "b"}', "stands there twice"),
+        ('{"task": "a", "task": "b"}', "is given twice"),
         ('{"threshold": NaN}', "NaN is not JSON"),
         ("[]", "must hold a JSON object, got list"),
         (" " * 10_000_001, "is larger than 10,000,000 bytes"),

@@ -167,6 +167,26 @@ def test_labels_are_taken_by_position_and_by_the_one_rule():
             task._targets(y, examples)
 
 
+def test_a_table_of_dummies_is_read_by_its_columns():
+    task = read_only()
+    dummies = DataFrame({"xyz": [0, 1, 0, 1], "abc": [1, 0, 1, 0]})
+    assert task._targets(dummies, Examples(TEXTS)).tolist() == [0, 1, 0, 1]
+    with pytest.raises(DataError, match=r"with the columns 'x': pass one .* such as y\['x'\]"):
+        task._targets(DataFrame({"x": [0, 1]}), Examples(["a"] * 2))
+
+
+def test_forms_that_keras_takes():
+    task = read_only()
+    column = np.array(TEXTS, object)[:, np.newaxis]
+    np.testing.assert_array_equal(task.predict(column)["scores"], task.predict(TEXTS)["scores"])
+    x, y, weights = task._validation_parts([TEXTS, LABELS])
+    assert (x, y, weights) == (TEXTS, LABELS, None)
+    for ask in (task.predict, task.predict_logits):
+        for size in (0, -1):
+            with pytest.raises(ConfigError, match="`batch_size` must be"):
+                ask(TEXTS, batch_size=size)
+
+
 def test_class_weights_go_by_name_before_they_go_by_id():
     targets = np.array([0, 1, 2])
     task = make_task(labels=["1", "2", "3"])

@@ -91,3 +91,11 @@ def test_several_labels():
 def test_what_labels_are_not(names, y, multi_label, message):
     with pytest.raises(DataError, match=message):
         targets(names, y, multi_label=multi_label)
+
+
+def test_whole_numbers_in_text_are_one_label():
+    for names in (("0", "1"), ("0.0", "1.0")):
+        assert targets(names, ["1", "1.0", "0.0", "0"]) == [1, 1, 0, 0]
+    assert targets(("1.0", "1"), ["1", "1.0"]) == [1, 0]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Unknown labels"):
+        targets(("0", "1"), ["01"])

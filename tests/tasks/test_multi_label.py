@@ -80,10 +80,10 @@ def test_a_single_label_is_saved_and_loaded(tmp_path):
 def test_what_cannot_be_tuned():
     with pytest.raises(ConfigError, match="multi_label=True"):
         kbz.TextClassifier.from_preset(TINY, labels=LABELS).tune_thresholds(TEXTS, ["a"] * 8)
-    with pytest.raises(ConfigError, match="one a label, which are 3; got 2"):
+    with pytest.raises(ConfigError, match="3 numbers, one per label, received 2"):
         make_task(threshold=[0.5, 0.5])
     task = make_task()
-    with pytest.raises(ConfigError, match=r"in \(0, 1\), got 1.0 for 'c'"):
+    with pytest.raises(ConfigError, match=r"`threshold\['c'\]` to be .*, received 1.0"):
         task.threshold = [0.5, 0.5, 1.0]
     with pytest.raises(DataError, match=r"dev.tsv:7.*'d'|'d'.*dev.tsv:7"):
         task.tune_thresholds(Examples(["x"], labels=[["d"]], rows=[7], path="dev.tsv"))

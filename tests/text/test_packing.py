@@ -160,10 +160,10 @@ def test_windows_of_families(kind):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"separators_between": 3}, "expected separators_between of 1, 2, got 3"),
-        ({"separators_between": True}, "expected separators_between of 1, 2, got True"),
-        ({"second_segment_id": 2}, "expected second_segment_id of 0, 1, got 2"),
-        ({"cls_segment_id": -1}, "expected cls_segment_id of 0, 1, 2, got -1"),
+        ({"separators_between": 3}, "Expected separators_between of 1, 2, received 3"),
+        ({"separators_between": True}, "Expected separators_between of 1, 2, received True"),
+        ({"second_segment_id": 2}, "Expected second_segment_id of 0, 1, received 2"),
+        ({"cls_segment_id": -1}, "Expected cls_segment_id of 0, 1, 2, received -1"),
     ],
 )
 def test_packings_that_no_family_has(option, message):
@@ -201,11 +201,11 @@ def test_pack_takes_ragged_ids_of_either_split_type(uncased):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"max_length": 1}, "max_length of at least 2 (the special tokens), got 1"),
-        ({"truncation": "left"}, "longest_first, only_first, only_second, got 'left'"),
-        ({"padding": "max_length"}, "expected max_length with padding='max_length', got None"),
-        ({"padding": 0}, "'longest', 'max_length' or a positive int, got 0"),
-        ({"padding": "no"}, "'longest', 'max_length' or a positive int, got 'no'"),
+        ({"max_length": 1}, "max_length of at least 2 (the special tokens), received 1"),
+        ({"truncation": "left"}, "longest_first, only_first, only_second, received 'left'"),
+        ({"padding": "max_length"}, "Expected max_length with padding='max_length', received None"),
+        ({"padding": 0}, "'longest', 'max_length' or a positive int, received 0"),
+        ({"padding": "no"}, "'longest', 'max_length' or a positive int, received 'no'"),
     ],
 )  # fmt: skip
 def test_bad_options(uncased, options, message):
@@ -215,11 +215,15 @@ def test_bad_options(uncased, options, message):
 
 
 def test_bad_pairs(uncased):
-    with pytest.raises(ConfigError, match="expected a tuple of two"):
+    with pytest.raises(ConfigError, match="Expected a tuple of two"):
         uncased((["a"], ["b"], ["c"]))
-    with pytest.raises(DataError, match="as many second texts as first ones, got 2 and 1"):
+    with pytest.raises(
+        DataError, match="one second text for each first text, received 2 first and 1"
+    ):
         uncased((["a", "b"], ["c"]))
-    with pytest.raises(DataError, match="as many second texts as first ones, got 1 and 2"):
+    with pytest.raises(
+        DataError, match="one second text for each first text, received 1 first and 2"
+    ):
         uncased.windows(["a"], first=["b", "c"], max_length=9, stride=0)
     with pytest.raises(ConfigError, match="at least 3"):
         uncased((["a"], ["b"]), max_length=2)
@@ -287,11 +291,11 @@ def test_windows_of_no_texts(uncased):
 
 
 def test_bad_windows(uncased):
-    with pytest.raises(ConfigError, match="expected max_length, got None"):
+    with pytest.raises(ConfigError, match="Expected max_length, received None"):
         uncased.windows(["a"])
     with pytest.raises(
-        ConfigError, match=r"more than 12 \(the special tokens and stride=10\), got 12"
+        ConfigError, match=r"more than 12 \(the special tokens and stride=10\), received 12"
     ):
         uncased.windows(["a"], max_length=12, stride=10)
-    with pytest.raises(ConfigError, match="stride of at least 0, got -1"):
+    with pytest.raises(ConfigError, match="stride of at least 0, received -1"):
         uncased.windows(["a"], max_length=12, stride=-1)

@@ -1,12 +1,12 @@
-"""Which tokenizer a directory is taken to hold."""
+"""The kind of tokenizer of a directory, and loading it."""
 
 import json
 import logging
 
 import pytest
 
-from keras_bert_zoo import presets
 from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.presets.resolve import load_tokenizer
 from keras_bert_zoo.text import WordPieceTokenizer, registry
 from tests.text.wordpiece.test_files import VOCABULARY, fast, lines, write
 
@@ -54,18 +54,18 @@ def test_kinds(tmp_path, files, kind):
     ("files", "message"),
     [
         ({}, "vocab.json with merges.txt (byte-level BPE)"),
-        ({"vocab__json": {}}, "found none of them"),
+        ({"vocab__json": {}}, "received none of them"),
         ({"tokenizer__json": json_with({"type": "WordLevel"})}, "or Unigram in"),
         (
             {"tokenizer__json": json_with({"type": "BPE"}, pre_tokenizer={"type": "Metaspace"})},
-            "got 'BPE' without a ByteLevel pre_tokenizer",
+            "received 'BPE' without a ByteLevel pre_tokenizer",
         ),
-        ({"tokenizer__json": {"model": 3}}, "expected a model in"),
+        ({"tokenizer__json": {"model": 3}}, "Expected a model in"),
         ({"spiece__model": "", "spm__model": ""}, "one vocabulary in"),
-        ({"spiece__model": "", "vocab__txt": "a\n"}, "got ['spiece.model', 'vocab.txt']"),
+        ({"spiece__model": "", "vocab__txt": "a\n"}, "received ['spiece.model', 'vocab.txt']"),
         (
             {"spiece__model": "", "tokenizer_config__json": {"tokenizer_class": "XLNetTokenizer"}},
-            "tokenizer_class 'XLNetTokenizer' in",
+            "received the tokenizer_class 'XLNetTokenizer'",
         ),
         ({"spiece__model": "", "config__json": {"model_type": "xlnet"}}, "pads on the left"),
         ({"tokenizer_config__json": {"tokenizer_class": 3}}, "tokenizer_class as a string in"),
@@ -78,44 +78,13 @@ def test_refused_kinds(tmp_path, files, message):
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize(
-    ("kind", "files"),
-    [
-        ("byte-level BPE", {"vocab__json": {}, "merges__txt": ""}),
-        ("SentencePiece", {"spiece__model": ""}),
-    ],
-)
-def test_other_classes_are_called(tmp_path, monkeypatch, kind, files):
-    called = []
-
-    class Other:
-        vocabulary_size = 7
-
-        @classmethod
-        def from_directory(cls, directory):
-            called.append(directory)
-            return cls()
-
-    class Module:
-        ByteBpeTokenizer = SentencePieceTokenizer = Other
-
-    modules = []
-    monkeypatch.setattr(
-        registry.importlib, "import_module", lambda name: modules.append(name) or Module
-    )
-    write(tmp_path, config__json={"vocab_size": 7}, **files)
-    assert isinstance(registry.load_tokenizer_directory(tmp_path), Other)
-    assert called == [tmp_path]
-    assert modules == [registry._CLASSES[kind].split(":")[0]]
-
-
 def test_presets_load_through_it(tmp_path):
     write(tmp_path, vocab__txt=lines(VOCABULARY))
-    tokenizer = presets.load_tokenizer(tmp_path)
+    tokenizer = load_tokenizer(tmp_path)
     assert isinstance(tokenizer, WordPieceTokenizer)
     (tmp_path / "vocab.txt").unlink()
-    with pytest.raises(ConfigError, match="expected a tokenizer in"):
-        presets.load_tokenizer(tmp_path)
+    with pytest.raises(ConfigError, match="Expected a tokenizer in"):
+        load_tokenizer(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["config.json", "bert_config.json", "electra_config.json"])
@@ -124,7 +93,9 @@ def test_vocabulary_larger_than_the_embedding(tmp_path, name):
     (tmp_path / name).write_text(json.dumps({"vocab_size": len(VOCABULARY)}), "utf-8")
     assert registry.load_tokenizer_directory(tmp_path).vocabulary_size == len(VOCABULARY)
     (tmp_path / name).write_text(json.dumps({"vocab_size": len(VOCABULARY) - 1}), "utf-8")
-    with pytest.raises(ConfigError, match=f"at most {len(VOCABULARY) - 1} tokens in .*, as {name}"):
+    with pytest.raises(
+        ConfigError, match=f"at most {len(VOCABULARY) - 1} tokens in .*, the vocab_size in {name}"
+    ):
         registry.load_tokenizer_directory(tmp_path)
 
 
@@ -161,4 +132,4 @@ def test_case(tmp_path, caplog, files, lowercase, warns):
     assert tokenizer.lowercase is lowercase
     assert [record.levelno for record in caplog.records] == [logging.WARNING] * warns
     if warns:
-        assert "pieces of its vocabulary hold capital letters" in caplog.records[0].getMessage()
+        assert "pieces of its vocabulary have capital letters" in caplog.records[0].getMessage()

@@ -173,14 +173,17 @@ class Characters(WordPieceTokenizer):
 @pytest.mark.parametrize(
     ("token", "message"),
     [
-        ({"content": ""}, "as strings that are not empty, got ''"),
-        ({"content": 3}, "as strings that are not empty, got 3"),
+        ({"content": ""}, "as strings that are not empty, received ''"),
+        ({"content": 3}, "as strings that are not empty, received 3"),
         ({"content": "\ud800"}, "of Unicode characters"),
-        ({"content": "x", "id": -1}, "to be an int of at least 0, got -1"),
-        ({"content": "x", "id": "7"}, "to be an int of at least 0, got '7'"),
-        ({"content": "x", "id": True}, "to be an int of at least 0, got True"),
-        ({"content": "x", "lstrip": 1}, "expected lstrip of the added token 'x' to be true or"),
-        ({"content": "x", "single_word": True}, "single_word=true of the added token 'x'"),
+        ({"content": "x", "id": -1}, "to be an int of at least 0, received -1"),
+        ({"content": "x", "id": "7"}, "to be an int of at least 0, received '7'"),
+        ({"content": "x", "id": True}, "to be an int of at least 0, received True"),
+        ({"content": "x", "lstrip": 1}, "Expected lstrip of the added token 'x' to be true or"),
+        (
+            {"content": "x", "single_word": True},
+            "single_word=false of the added token 'x', received true",
+        ),
     ],
 )
 def test_bad_tokens(token, message):
@@ -193,15 +196,15 @@ def test_bad_tokens(token, message):
 @pytest.mark.parametrize(
     ("tokens", "message"),
     [
-        ([AddedToken("<x>", id=10**12)], f"'<x>' to have the id {len(VOCABULARY)}, got 1000000000"),
-        ([AddedToken("<mask>", id=6)], "'<mask>' to have the id 5, got 6"),
-        ([AddedToken("x"), AddedToken("x", lstrip=True)], "'x' once, got it with different flags"),
-        ([AddedToken(" x"), AddedToken("y", rstrip=True)], "rstrip=true beside ' x'"),
-        ([AddedToken("中a", normalized=True)], "normalized=true of the added token '中a'"),
-        ([AddedToken("a ", normalized=True)], "normalized=true of the added token 'a '"),
-        ([AddedToken("\u00ad", normalized=True)], "normalized=true of the added token '\\xad'"),
-        ([AddedToken("a\u2e52", normalized=True)], "normalized=true of the added token 'a"),
-        ([AddedToken("<x>", normalized=True, lstrip=True)], "normalized=true of the added token"),
+        ([AddedToken("<x>", id=10**12)], f"'<x>' to have the id {len(VOCABULARY)}, received 1"),
+        ([AddedToken("<mask>", id=6)], "'<mask>' to have the id 5, received 6"),
+        ([AddedToken("x"), AddedToken("x", lstrip=True)], "'x' once, received it with"),
+        ([AddedToken(" x"), AddedToken("y", rstrip=True)], "added tokens with ' x'"),
+        ([AddedToken("中a", normalized=True)], "normalized=false of the added token '中a'"),
+        ([AddedToken("a ", normalized=True)], "normalized=false of the added token 'a '"),
+        ([AddedToken("\u00ad", normalized=True)], "normalized=false of the added token '\\xad'"),
+        ([AddedToken("a\u2e52", normalized=True)], "normalized=false of the added token 'a"),
+        ([AddedToken("<x>", normalized=True, lstrip=True)], "normalized=false of the added token"),
     ],
 )  # fmt: skip
 def test_tokens_that_are_refused(tokens, message):
@@ -215,14 +218,14 @@ def test_from_json():
     assert AddedToken.from_json("<x>", token_id=3) == AddedToken("<x>", id=3)
     written = AddedToken("<x>", id=3, lstrip=True, normalized=True, special=False)
     assert AddedToken.from_json(written.to_json(), token_id=3) == written
-    with pytest.raises(ConfigError, match="expected a token as a string, got 3"):
+    with pytest.raises(ConfigError, match="Expected a token as a string, received 3"):
         AddedToken.from_json(3)
-    with pytest.raises(ConfigError, match="for the added token 'x', got \\['left'\\]"):
+    with pytest.raises(ConfigError, match="for the added token 'x', received \\['left'\\]"):
         AddedToken.from_json({"content": "x", "left": True})
 
 
 def test_finder_needs_ids():
-    with pytest.raises(ConfigError, match="expected an id for the added token 'x', got None"):
+    with pytest.raises(ConfigError, match="Expected an id for the added token 'x', received None"):
         special_tokens.SpecialTokenFinder([AddedToken("x")])
 
 

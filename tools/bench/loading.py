@@ -30,9 +30,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_bert_zoo.arrays import aligned_zeros
+from keras_bert_zoo.checkpoints.formats import open_checkpoint
 from keras_bert_zoo.checkpoints.loading import load_values
 from keras_bert_zoo.checkpoints.safetensors import write_safetensors
-from keras_bert_zoo.checkpoints.source import open_checkpoint
 from keras_bert_zoo.config import EncoderConfig
 from keras_bert_zoo.encoders.registry import build_encoder
 from keras_bert_zoo.layers.initializers import untouched_weights

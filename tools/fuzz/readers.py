@@ -13,16 +13,17 @@ from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
-from tests.text.sentencepiece.test_files import make_directory
 
 from keras_bert_zoo.checkpoints import safetensors as safetensors_files
 from keras_bert_zoo.checkpoints import transformers_h5 as keras_h5
+from keras_bert_zoo.checkpoints.config_file import read_config
+from keras_bert_zoo.checkpoints.formats import open_checkpoint
 from keras_bert_zoo.checkpoints.google import tf1 as google_tf1
 from keras_bert_zoo.checkpoints.keras_hub import config as keras_hub_config
 from keras_bert_zoo.checkpoints.keras_hub import reader as keras_hub
 from keras_bert_zoo.checkpoints.keras_hub import tokenizers as keras_hub_tokenizers
 from keras_bert_zoo.checkpoints.pytorch import bin as pytorch_bin
-from keras_bert_zoo.checkpoints.source import TensorSource, open_checkpoint, read_config
+from keras_bert_zoo.checkpoints.source import TensorSource
 from keras_bert_zoo.cli import options, train
 from keras_bert_zoo.config import EncoderConfig
 from keras_bert_zoo.data.choices import read_choices
@@ -34,7 +35,7 @@ from keras_bert_zoo.data.parallel_text import read_parallel
 from keras_bert_zoo.data.semeval import read_semeval
 from keras_bert_zoo.data.squad import read_contexts, read_squad
 from keras_bert_zoo.data.tables import read_table, read_table_in_parts
-from keras_bert_zoo.presets.headed import architectures_of
+from keras_bert_zoo.presets.labels import architectures_of
 from keras_bert_zoo.tasks.embedding.files import read_modules
 from keras_bert_zoo.tasks.files import read_side_file, saved_task_name
 from keras_bert_zoo.tasks.open_domain.files import read_documents, write_documents
@@ -45,6 +46,7 @@ from keras_bert_zoo.text.byte_bpe import files as byte_bpe_files
 from keras_bert_zoo.text.registry import load_tokenizer_directory, tokenizer_kind
 from keras_bert_zoo.text.sentencepiece import files as sentencepiece_files
 from keras_bert_zoo.text.wordpiece import files as wordpiece_files
+from tests.text.sentencepiece.test_files import make_directory
 
 ASSETS = Path(__file__).resolve().parents[2] / "tests" / "assets"
 

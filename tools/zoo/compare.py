@@ -36,7 +36,7 @@ import tensorflow as tf
 import torch
 
 import keras_bert_zoo as kbz
-from keras_bert_zoo.checkpoints.source import read_config
+from keras_bert_zoo.checkpoints.config_file import read_config
 from keras_bert_zoo.encoders.registry import build_encoder
 from tools.zoo.reference import (
     LENGTH,

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from keras_bert_zoo.checkpoints.source import LABEL_LIMIT, TensorSource, list_some, show_name
+from keras_bert_zoo.checkpoints.config_checks import LABEL_LIMIT
+from keras_bert_zoo.checkpoints.messages import list_some, show_name
+from keras_bert_zoo.checkpoints.source import TensorSource
 from keras_bert_zoo.config_keys import NEUTRAL_KEYS, REFUSED_KEYS, is_refused, list_unread
 from keras_bert_zoo.errors import CheckpointError, ConfigError
 from keras_bert_zoo.notices import warn_once

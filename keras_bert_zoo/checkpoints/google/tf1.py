@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_bert_zoo.checkpoints.file_names import CONFIG_FILE
 from keras_bert_zoo.checkpoints.google.config import (
     describe_heads,
     electra_config,
@@ -17,16 +18,10 @@ from keras_bert_zoo.checkpoints.google.config import (
 )
 from keras_bert_zoo.checkpoints.google.names import NOT_WEIGHTS, NameTable, find_family
 from keras_bert_zoo.checkpoints.google.tf1_index import check_entries, read_index
-from keras_bert_zoo.checkpoints.source import (
-    CONFIG_FILE,
-    GOOGLE_CONFIGS,
-    TensorInfo,
-    TensorSource,
-    list_some,
-    one_line,
-    read_json,
-)
+from keras_bert_zoo.checkpoints.messages import list_some, one_line
+from keras_bert_zoo.checkpoints.source import TensorInfo, TensorSource
 from keras_bert_zoo.errors import CheckpointError, ConfigError
+from keras_bert_zoo.files import GOOGLE_CONFIGS, read_json
 
 _DATA_FILE = re.compile(r"\.data-(\d{5})-of-(\d{5})")
 _FAMILIES = "google-research/bert, /albert or /electra"

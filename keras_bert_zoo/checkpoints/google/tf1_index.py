@@ -22,13 +22,8 @@ from google.protobuf.message import DecodeError, Message
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf.tensor_bundle_pb2 import BundleEntryProto, BundleHeaderProto
 
-from keras_bert_zoo.checkpoints.source import (
-    TensorInfo,
-    count_elements,
-    is_name,
-    list_some,
-    show_shape,
-)
+from keras_bert_zoo.checkpoints.messages import list_some, show_shape
+from keras_bert_zoo.checkpoints.source import TensorInfo, count_elements, is_name
 from keras_bert_zoo.errors import CheckpointError
 from keras_bert_zoo.files import read_small_file
 

@@ -22,7 +22,8 @@ from keras_bert_zoo.checkpoints.google.names import (
     Row,
     expand,
 )
-from keras_bert_zoo.checkpoints.source import FLOAT_DTYPES, TensorSource, list_some, one_line
+from keras_bert_zoo.checkpoints.messages import list_some, one_line
+from keras_bert_zoo.checkpoints.source import FLOAT_DTYPES, TensorSource
 from keras_bert_zoo.errors import CheckpointError, ConfigError
 
 # As in Google's own archives.

@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from keras_bert_zoo.checkpoints.file_names import CONFIG_FILE
 from keras_bert_zoo.checkpoints.keras_hub.layout import Family, Head, layer_sizes
 from keras_bert_zoo.checkpoints.keras_hub.names import FAMILIES, UNSUPPORTED
 from keras_bert_zoo.checkpoints.keras_hub.tokenizers import find_pad_token_id
-from keras_bert_zoo.checkpoints.source import CONFIG_FILE, list_some, read_json, show_name
+from keras_bert_zoo.checkpoints.messages import list_some, show_name
 from keras_bert_zoo.errors import CheckpointError, ConfigError
+from keras_bert_zoo.files import read_json
 
 TASK_FILE = "task.json"
 METADATA_FILE = "metadata.json"

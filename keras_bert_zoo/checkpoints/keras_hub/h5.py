@@ -19,8 +19,10 @@ from keras_bert_zoo.checkpoints.hdf5 import (
     read_array,
     walk_arrays,
 )
-from keras_bert_zoo.checkpoints.source import FLOAT_DTYPES, TensorInfo, one_line, read_json
+from keras_bert_zoo.checkpoints.messages import one_line
+from keras_bert_zoo.checkpoints.source import FLOAT_DTYPES, TensorInfo
 from keras_bert_zoo.errors import CheckpointError
+from keras_bert_zoo.files import read_json
 
 _SHARD = re.compile(r"[A-Za-z0-9_.-]{1,64}_\d{5}\.weights\.h5")
 _SHARD_LIMIT = 512

@@ -6,6 +6,8 @@ import importlib.util
 import os
 from pathlib import Path
 
+from keras_bert_zoo.checkpoints.config_checks import is_keras_hub_config
+from keras_bert_zoo.checkpoints.file_names import CONFIG_FILE, KERAS_HUB_FILE, KERAS_HUB_INDEX
 from keras_bert_zoo.checkpoints.keras_hub.config import METADATA_FILE, TASK_FILE
 from keras_bert_zoo.checkpoints.keras_hub.h5 import read_shards
 from keras_bert_zoo.checkpoints.keras_hub.tokenizers import (
@@ -17,14 +19,8 @@ from keras_bert_zoo.checkpoints.keras_hub.tokenizers import (
     TOKENIZER_FILE,
     WORDPIECE,
 )
-from keras_bert_zoo.checkpoints.source import (
-    CONFIG_FILE,
-    KERAS_HUB_FILE,
-    KERAS_HUB_INDEX,
-    is_keras_hub_config,
-    read_json,
-)
 from keras_bert_zoo.errors import CheckpointError
+from keras_bert_zoo.files import read_json
 
 # Scheme -> what it looks like, and the package that KerasHub fetches it with.
 SCHEMES = {

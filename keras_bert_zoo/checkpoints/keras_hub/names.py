@@ -12,46 +12,16 @@ layers/modeling/transformer_encoder.py; transformers 5.23 models/*/modeling_*.py
 
 from __future__ import annotations
 
-from typing import Any
-
+from keras_bert_zoo.checkpoints.keras_hub.keys import (
+    ABSOLUTE,
+    ALWAYS,
+    BERT_DEFAULTS,
+    CONFIG,
+    ERF_GELU,
+    SEGMENTS,
+    TANH_GELU,
+)
 from keras_bert_zoo.checkpoints.keras_hub.layout import Family, Head, Layer
-
-# What `hidden_act` may say where KerasHub calls `gelu_approximate`, and where it calls "gelu".
-TANH_GELU = ("gelu_new", "gelu_pytorch_tanh", "gelu_fast", "gelu_python_tanh")
-ERF_GELU = ("gelu", "gelu_python")
-
-_CONFIG = {
-    "vocabulary_size": ("vocab_size",),
-    "num_layers": ("num_hidden_layers",),
-    "num_heads": ("num_attention_heads",),
-    "hidden_dim": ("hidden_size",),
-    "intermediate_dim": ("intermediate_size",),
-    "dropout": ("hidden_dropout_prob", "attention_probs_dropout_prob"),
-    "max_sequence_length": ("max_position_embeddings",),
-}
-_SEGMENTS = {"num_segments": ("type_vocab_size",)}
-_BERT_DEFAULTS: dict[str, Any] = {
-    "vocab_size": 30522,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "hidden_size": 768,
-    "intermediate_size": 3072,
-    "hidden_dropout_prob": 0.1,
-    "attention_probs_dropout_prob": 0.1,
-    "max_position_embeddings": 512,
-    "type_vocab_size": 2,
-    "hidden_act": "gelu",
-    "layer_norm_eps": 1e-12,
-    "classifier_dropout": None,
-}
-_ALWAYS: dict[str, tuple[Any, ...]] = {
-    "is_decoder": (False, None),
-    "is_encoder_decoder": (False, None),
-    "add_cross_attention": (False, None),
-    "pruned_heads": ({}, None),
-    "quantization_config": (None,),
-}
-_ABSOLUTE = {"position_embedding_type": ("absolute", None), **_ALWAYS}
 
 # Keras' TransformerEncoder, by the roles that its layers have.
 _ATTENTION = "_self_attention_layer/"
@@ -124,9 +94,9 @@ BERT = Family(
     model_type="bert",
     model="BertModel",
     prefix="bert.",
-    config=_CONFIG | _SEGMENTS,
-    fixed={"hidden_act": TANH_GELU, "layer_norm_eps": (1e-12,), **_ABSOLUTE},
-    defaults=_BERT_DEFAULTS,
+    config=CONFIG | SEGMENTS,
+    fixed={"hidden_act": TANH_GELU, "layer_norm_eps": (1e-12,), **ABSOLUTE},
+    defaults=BERT_DEFAULTS,
     neutral=("directionality", "pooler_type"),
     layers=_embeddings("hidden"),
     block_name="encoder.layer.{i}.",
@@ -149,14 +119,14 @@ def _roberta(name: str, model_type: str, hf: str) -> Family:
         model_type=model_type,
         model=f"{hf}Model",
         prefix="roberta.",
-        config=_CONFIG,
+        config=CONFIG,
         fixed={
             "hidden_act": ERF_GELU,
             "layer_norm_eps": (1e-5,),
             "type_vocab_size": (1,),
-            **_ABSOLUTE,
+            **ABSOLUTE,
         },
-        defaults=_BERT_DEFAULTS | ({"vocab_size": 50265} if name == "Roberta" else {}),
+        defaults=BERT_DEFAULTS | ({"vocab_size": 50265} if name == "Roberta" else {}),
         layers=_JOINED_EMBEDDINGS,
         block_name="encoder.layer.{i}.",
         block=_BERT_BLOCK,
@@ -189,15 +159,15 @@ ALBERT = Family(
     model_type="albert",
     model="AlbertModel",
     prefix="albert.",
-    config=_CONFIG
-    | _SEGMENTS
+    config=CONFIG
+    | SEGMENTS
     | {
         "embedding_dim": ("embedding_size",),
         "num_groups": ("num_hidden_groups",),
         "num_inner_repetitions": ("inner_group_num",),
     },
-    fixed={"hidden_act": TANH_GELU, "layer_norm_eps": (1e-12,), **_ABSOLUTE},
-    defaults=_BERT_DEFAULTS
+    fixed={"hidden_act": TANH_GELU, "layer_norm_eps": (1e-12,), **ABSOLUTE},
+    defaults=BERT_DEFAULTS
     | {
         "vocab_size": 30000,
         "embedding_size": 128,
@@ -251,7 +221,7 @@ DISTILBERT = Family(
         "max_sequence_length": ("max_position_embeddings",),
     },
     # Sinusoidal positions are a table as any other once a checkpoint holds it.
-    fixed={"activation": ERF_GELU, "sinusoidal_pos_embds": (False, True), **_ALWAYS},
+    fixed={"activation": ERF_GELU, "sinusoidal_pos_embds": (False, True), **ALWAYS},
     defaults={
         "vocab_size": 30522,
         "n_layers": 6,
@@ -295,7 +265,7 @@ DEBERTA = Family(
     model="DebertaV2Model",
     prefix="deberta.",
     # `max_sequence_length` bounds the relative positions alone: there are no absolute ones.
-    config=_CONFIG | {"bucket_size": ("position_buckets",)},
+    config=CONFIG | {"bucket_size": ("position_buckets",)},
     fixed={
         "hidden_act": ERF_GELU,
         "layer_norm_eps": (1e-7,),
@@ -307,9 +277,9 @@ DEBERTA = Family(
         "position_biased_input": (False,),
         "type_vocab_size": (0,),
         "conv_kernel_size": (0,),
-        **_ALWAYS,
+        **ALWAYS,
     },
-    defaults=_BERT_DEFAULTS
+    defaults=BERT_DEFAULTS
     | {
         "vocab_size": 128100,
         "hidden_size": 1536,
@@ -370,11 +340,11 @@ ELECTRA = Family(
     model="ElectraModel",
     prefix="electra.",
     config={"vocab_size": ("vocab_size",)}
-    | {key: value for key, value in _CONFIG.items() if key != "vocabulary_size"}
-    | _SEGMENTS
+    | {key: value for key, value in CONFIG.items() if key != "vocabulary_size"}
+    | SEGMENTS
     | {"embedding_dim": ("embedding_size",)},
-    fixed={"hidden_act": TANH_GELU, "layer_norm_eps": (1e-12,), **_ABSOLUTE},
-    defaults=_BERT_DEFAULTS
+    fixed={"hidden_act": TANH_GELU, "layer_norm_eps": (1e-12,), **ABSOLUTE},
+    defaults=BERT_DEFAULTS
     | {
         "embedding_size": 128,
         "hidden_size": 256,
@@ -403,16 +373,16 @@ FNET = Family(
     model_type="fnet",
     model="FNetModel",
     prefix="fnet.",
-    config={key: value for key, value in _CONFIG.items() if key != "num_heads"}
+    config={key: value for key, value in CONFIG.items() if key != "num_heads"}
     | {"dropout": ("hidden_dropout_prob",)}
-    | _SEGMENTS,
+    | SEGMENTS,
     fixed={
         "hidden_act": TANH_GELU,
         "layer_norm_eps": (1e-12,),
         "use_tpu_fourier_optimizations": (False,),
-        **_ALWAYS,
+        **ALWAYS,
     },
-    defaults=_BERT_DEFAULTS | {"vocab_size": 32000, "type_vocab_size": 4, "hidden_act": "gelu_new"},
+    defaults=BERT_DEFAULTS | {"vocab_size": 32000, "type_vocab_size": 4, "hidden_act": "gelu_new"},
     neutral=("tpu_short_seq_length",),
     layers=(
         *_embeddings("hidden"),

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_bert_zoo.checkpoints.keras_hub.config import is_size, mismatched_counts
+from keras_bert_zoo.checkpoints.keras_hub.keys import TANH_GELU
 from keras_bert_zoo.checkpoints.keras_hub.layout import Family, Head
-from keras_bert_zoo.checkpoints.keras_hub.names import FAMILIES, TANH_GELU
-from keras_bert_zoo.checkpoints.source import show_name
+from keras_bert_zoo.checkpoints.keras_hub.names import FAMILIES
+from keras_bert_zoo.checkpoints.messages import show_name
 from keras_bert_zoo.config_keys import NEUTRAL_KEYS, REFUSED_KEYS, is_refused, list_unread
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.notices import warn_once

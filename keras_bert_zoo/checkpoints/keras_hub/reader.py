@@ -37,7 +37,8 @@ from keras_bert_zoo.checkpoints.keras_hub.layout import (
     layer_variables,
     pooler_layer,
 )
-from keras_bert_zoo.checkpoints.source import TensorInfo, TensorSource, list_some
+from keras_bert_zoo.checkpoints.messages import list_some
+from keras_bert_zoo.checkpoints.source import TensorInfo, TensorSource
 from keras_bert_zoo.errors import CheckpointError
 
 __all__ = ["KerasHubSource", "open_keras_hub", "read_keras_hub_config"]

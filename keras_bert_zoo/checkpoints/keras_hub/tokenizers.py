@@ -13,15 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from keras_bert_zoo.checkpoints.source import (
-    is_keras_hub_config,
-    one_line,
-    parse_json,
-    read_json,
-    show_name,
-)
+from keras_bert_zoo.checkpoints.config_checks import is_keras_hub_config
+from keras_bert_zoo.checkpoints.messages import one_line, show_name
 from keras_bert_zoo.errors import CheckpointError, ConfigError
-from keras_bert_zoo.files import read_small_file
+from keras_bert_zoo.files import parse_json, read_json, read_small_file
+from keras_bert_zoo.text.wordpiece.files import read_directory
 
 TOKENIZER_FILE = "tokenizer.json"
 PREPROCESSOR_FILE = "preprocessor.json"
@@ -285,9 +281,8 @@ def build_tokenizer(name: str, directory: str | os.PathLike[str]) -> Any:
 
 
 def _wordpiece_options(directory: Path) -> dict[str, Any]:
-    from keras_bert_zoo.text.wordpiece.files import read_directory
-
-    options = read_directory(directory)
+    vocabulary, wordpiece = read_directory(directory)
+    options = vars(wordpiece)
     problems = [
         f"`{key}` = {options[key]!r} (KerasHub: {expected!r})"
         for key, expected in _BERT_TOKENS.items()
@@ -308,7 +303,7 @@ def _wordpiece_options(directory: Path) -> dict[str, Any]:
     lowercase = options.get("lowercase", True)
     strip_accents = options.get("strip_accents")
     return {
-        "vocabulary": options["vocabulary"],
+        "vocabulary": vocabulary,
         "lowercase": lowercase,
         "strip_accents": lowercase if strip_accents is None else strip_accents,
         "special_tokens_in_strings": True,  # as Hugging Face does

@@ -17,6 +17,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from keras_bert_zoo.checkpoints.file_names import KERAS_HUB_FILE
 from keras_bert_zoo.checkpoints.keras_hub.config import METADATA_FILE, OUR_METADATA
 from keras_bert_zoo.checkpoints.keras_hub.layout import (
     Family,
@@ -36,12 +37,8 @@ from keras_bert_zoo.checkpoints.keras_hub.options import (
     read_architecture,
 )
 from keras_bert_zoo.checkpoints.keras_hub.tokenizers import build_tokenizer
-from keras_bert_zoo.checkpoints.source import (
-    FLOAT_DTYPES,
-    KERAS_HUB_FILE,
-    TensorSource,
-    list_some,
-)
+from keras_bert_zoo.checkpoints.messages import list_some
+from keras_bert_zoo.checkpoints.source import FLOAT_DTYPES, TensorSource
 from keras_bert_zoo.directories.contents import KERAS_HUB_PARTS
 from keras_bert_zoo.directories.replacing import replace_directory
 from keras_bert_zoo.errors import CheckpointError

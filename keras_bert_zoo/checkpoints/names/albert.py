@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import Any
 
-from keras_bert_zoo.checkpoints.names import FamilyNames
 from keras_bert_zoo.checkpoints.names.bert import (
     BUFFERS,
     CLASSIFIER,
@@ -14,10 +13,8 @@ from keras_bert_zoo.checkpoints.names.bert import (
     TOKEN_CLASSIFIER,
     prefixed,
 )
+from keras_bert_zoo.checkpoints.names.family import FamilyNames
 from keras_bert_zoo.config import EncoderConfig
-
-if TYPE_CHECKING:
-    from keras_bert_zoo.encoders.albert import AlbertConfig
 
 _PROJECTION = {
     "embeddings/projection/kernel": "encoder.embedding_hidden_mapping_in.weight",
@@ -48,7 +45,7 @@ def _block(group: int, block: int) -> dict[str, str]:
 
 
 def _encoder(config: EncoderConfig) -> dict[str, str]:
-    albert = cast("AlbertConfig", config)
+    albert: Any = config  # an AlbertConfig
     table = EMBEDDINGS | _PROJECTION
     for group in range(albert.num_groups):
         for block in range(albert.blocks_per_group):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from keras_bert_zoo.checkpoints.names import FamilyNames
+from keras_bert_zoo.checkpoints.names.family import FamilyNames
 from keras_bert_zoo.config import EncoderConfig
 
 EMBEDDINGS = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from keras_bert_zoo.checkpoints.names import FamilyNames
 from keras_bert_zoo.checkpoints.names.bert import (
     BLOCK,
     BUFFERS,
@@ -14,6 +13,7 @@ from keras_bert_zoo.checkpoints.names.bert import (
     prefixed,
     repeated,
 )
+from keras_bert_zoo.checkpoints.names.family import FamilyNames
 from keras_bert_zoo.config import EncoderConfig
 
 _HEADS = {

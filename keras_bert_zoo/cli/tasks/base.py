@@ -6,7 +6,11 @@ import abc
 import argparse
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from keras_bert_zoo.cli.error_plots import Predictions
+    from keras_bert_zoo.data.examples import Examples
 
 
 class TaskCommand(abc.ABC):
@@ -95,6 +99,27 @@ class TaskCommand(abc.ABC):
             DataError: with file and line.
         """
 
+    def read_table_in_parts(
+        self, source: Any, args: argparse.Namespace, table: dict[str, Any]
+    ) -> Iterator[Examples]:
+        """Reads a table without labels, or lines of text, some rows at a time.
+
+        Args:
+            source: path, or a binary file object.
+            args: of predict.
+            table: the return value of `options.table_options`.
+
+        Yields:
+            Examples.
+        """
+        from keras_bert_zoo.data.tables import read_table_in_parts
+
+        if table["format"] is None and self.format_of(args.input, labelled=False) == "text":
+            table = table | {"format": "text"}
+        yield from read_table_in_parts(
+            source, label=None, replace_invalid=args.replace_invalid, **table
+        )
+
     def split(self, examples: Any, fraction: float, seed: int) -> tuple[Any, Any]:
         """Holds a share of the examples out."""
         parts: tuple[Any, Any] = examples.split(fraction, seed)
@@ -172,6 +197,19 @@ class TaskCommand(abc.ABC):
         Returns:
             a dict for each, ready for JSON, with `row`, the line in the file.
         """
+
+    def predictions(self, task: Any, examples: Any, args: argparse.Namespace) -> Predictions | None:
+        """Predicts all scores of labelled examples, for the plots of `evaluate --html`.
+
+        Args:
+            task: Task.
+            examples: the return value of `read_to_measure`.
+            args: of evaluate.
+
+        Returns:
+            Predictions; None if the task has no such plots.
+        """
+        return None
 
 
 _FORMATS = {

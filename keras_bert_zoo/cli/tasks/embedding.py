@@ -36,7 +36,7 @@ class EmbeddingCommand(TaskCommand):
         options.add_table_options(parser, label=False, text_format=not labelled)
         if not labelled:
             return
-        group = parser.add_argument_group("groups of texts")
+        group = parser.add_group("groups of texts")
         group.add_argument(
             "--negatives",
             metavar="NAMES",
@@ -45,7 +45,7 @@ class EmbeddingCommand(TaskCommand):
             help="columns of hard negatives, comma-separated; or one column, or key, of a list",
         )
         group.add_argument(
-            "--score", metavar="COLUMN", help="column of how alike the two texts of a pair are"
+            "--score", metavar="COLUMN", help="column of the similarity of the two texts of a pair"
         )
         group.add_argument(
             "--label",
@@ -62,7 +62,9 @@ class EmbeddingCommand(TaskCommand):
             help="mean, cls, max or several, comma-separated; default: as the preset says, or mean",
         )
         group.add_argument(
-            "--dimensions", type=options.positive_int, help="keep so many of the first numbers"
+            "--dimensions",
+            type=options.positive_int,
+            help="number of leading embedding dimensions to keep",
         )
         group.add_argument(
             "--loss",
@@ -138,16 +140,10 @@ class EmbeddingCommand(TaskCommand):
 
     def read_in_parts(self, source: Any, args: argparse.Namespace) -> Iterator[Examples]:
         """Reads a table of texts, or lines of text."""
-        from keras_bert_zoo.data.tables import read_table_in_parts
-
         table = options.table_options(args)
-        if table["format"] is None and self.format_of(args.input, labelled=False) == "text":
-            table["format"] = "text"
         if table.pop("text_pair") is not None:
             raise ConfigError("--text-pair does not apply: texts are embedded one by one")
-        return read_table_in_parts(
-            source, label=None, replace_invalid=args.replace_invalid, **table
-        )
+        return self.read_table_in_parts(source, args, table)
 
     def build(self, args: argparse.Namespace, **common: Any) -> Any:
         """Builds an embedder."""

@@ -10,7 +10,7 @@ from keras_bert_zoo.cli import options
 from keras_bert_zoo.cli.tasks.base import TaskCommand, file_format, number
 from keras_bert_zoo.errors import ConfigError
 
-# What reads data is imported where it is used: NumPy, behind it, would slow --help down.
+# Readers of data are imported where they are used: they import NumPy, which slows --help down.
 if TYPE_CHECKING:
     from keras_bert_zoo.data.examples import Examples
     from keras_bert_zoo.tasks.masked_lm import MaskedLM
@@ -48,14 +48,14 @@ class MaskedLMCommand(TaskCommand):
     def add_train_options(self, group: Any) -> None:
         """Adds how words are masked."""
         group.add_argument(
-            "--mask-rate", type=options.open_share, default=0.15, help="share of words to mask"
+            "--mask-rate", type=options.open_share, default=0.15, help="fraction of words to mask"
         )
         group.add_argument(
             "--whole-words", action="store_true", help="mask all tokens of a word together"
         )
 
     def check_options(self, args: argparse.Namespace) -> None:
-        """Refuses what this task has not."""
+        """Rejects options that the task does not support."""
         if args.probe_epochs:
             raise ConfigError(f"--probe-epochs does not apply to --task {self.name}")
 
@@ -97,7 +97,7 @@ class MaskedLMCommand(TaskCommand):
         )
 
     def check_loaded(self, task: MaskedLM, args: argparse.Namespace) -> None:
-        """Takes over how many tokens are wanted."""
+        """Sets the number of predicted tokens."""
         top_k = getattr(args, "top_k", None)
         if top_k is not None:
             if top_k > task.tokenizer.vocabulary_size:

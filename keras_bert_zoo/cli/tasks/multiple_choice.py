@@ -30,7 +30,7 @@ class ChoiceCommand(TaskCommand):
 
     def add_data_options(self, parser: Any, *, labelled: bool) -> None:
         """Adds the columns and the format of the table."""
-        group = parser.add_argument_group("columns and format of the data")
+        group = parser.add_group("columns and format of the data")
         group.add_argument(
             "--text", metavar="COLUMN", default="text", help="column of the text or question"
         )
@@ -56,21 +56,14 @@ class ChoiceCommand(TaskCommand):
                 default=0,
                 help="number of the first choice in that column",
             )
-        group.add_argument(
-            "--columns",
-            metavar="NAMES",
-            type=options.comma_separated,
-            help="names of all columns, comma-separated, for a CSV or TSV file without a header",
-        )
+        options.add_columns_option(group)
         group.add_argument(
             "--format",
             choices=("csv", "tsv", "jsonl"),
             help="the files' format; default: detected from the name, which may end in .gz"
             + ("" if labelled else "; jsonl for standard input"),
         )
-        group.add_argument(
-            "--delimiter", metavar="CHARACTER", help="between fields; default: that of the format"
-        )
+        options.add_delimiter_option(group)
         group.add_argument("--encoding", default="utf-8", help="the files' encoding")
 
     def format_of(self, path: str, *, labelled: bool) -> str | None:
@@ -105,7 +98,7 @@ class ChoiceCommand(TaskCommand):
             )
 
     def check_data(self, train: ChoiceExamples, dev: ChoiceExamples | None) -> None:
-        """Learns how many choices there are."""
+        """Reads the number of choices from the data."""
         self._num_choices = train.num_choices
         if dev is not None and dev.num_choices != train.num_choices:
             raise DataError(

@@ -44,7 +44,7 @@ class NextSentenceCommand(TextCommand):
         """There are none."""
 
     def check_options(self, args: argparse.Namespace) -> None:
-        """Nothing contradicts anything."""
+        """Accepts all options."""
 
     def read(self, path: str, args: argparse.Namespace) -> Examples:
         """Makes pairs of documents, or reads them with their labels."""
@@ -98,10 +98,10 @@ class NextSentenceCommand(TextCommand):
         return "" if args.text_pair else "--text-pair COLUMN"
 
     def tune(self, task: Any, dev: Examples | None, args: argparse.Namespace) -> None:
-        """There is nothing to tune."""
+        """Does nothing: relations have no thresholds."""
 
     def check_loaded(self, task: Any, args: argparse.Namespace) -> None:
-        """Every loaded task fits."""
+        """Accepts every loaded task."""
 
     def answer_rows(
         self, task: Any, examples: Examples, args: argparse.Namespace

@@ -23,7 +23,7 @@ class OpenDomainCommand(QuestionCommand):
     def add_data_options(self, parser: Any, *, labelled: bool) -> None:
         """Adds how questions are read, and what is found and read for them."""
         super().add_data_options(parser, labelled=labelled)
-        group = parser.add_argument_group("search")
+        group = parser.add_group("search")
         group.add_argument(
             "--top-passages",
             type=options.positive_int,
@@ -36,11 +36,11 @@ class OpenDomainCommand(QuestionCommand):
         )
 
     def build(self, args: argparse.Namespace, **common: Any) -> Any:
-        """There is nothing to train."""
+        """Raises: a collection is built by `index`, not trained."""
         raise ConfigError("a collection is not trained but built: `keras-bert-zoo index`")
 
     def check_loaded(self, task: Any, args: argparse.Namespace) -> None:
-        """Takes over how much is found, read and answered."""
+        """Sets the options of retrieval and answers."""
         for name in ("top_k", "top_passages", "retriever_weight"):
             value = getattr(args, name, None)
             if value is not None:

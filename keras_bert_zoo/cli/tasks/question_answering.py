@@ -33,7 +33,7 @@ class QuestionCommand(TaskCommand):
     def add_data_options(self, parser: Any, *, labelled: bool) -> None:
         """Adds how answers and columns are read."""
         if labelled:
-            group = parser.add_argument_group("data: JSON in SQuAD's form, .gz allowed")
+            group = parser.add_group("data: JSON in SQuAD's form, .gz allowed")
             group.add_argument(
                 "--skip-misplaced",
                 action="store_true",
@@ -41,7 +41,7 @@ class QuestionCommand(TaskCommand):
                 "compares their texts all the same",
             )
             return
-        group = parser.add_argument_group("columns and format of the data")
+        group = parser.add_group("columns and format of the data")
         group.add_argument(
             "--question", metavar="COLUMN", default="question", help="column of the question"
         )
@@ -49,12 +49,7 @@ class QuestionCommand(TaskCommand):
             group.add_argument(
                 "--context", metavar="COLUMN", default="context", help="column of the text to read"
             )
-        group.add_argument(
-            "--columns",
-            metavar="NAMES",
-            type=options.comma_separated,
-            help="names of all columns, comma-separated, for a CSV or TSV file without a header",
-        )
+        options.add_columns_option(group)
         group.add_argument(
             "--format",
             choices=("jsonl", "csv", "tsv", "squad", *(() if self.reads_contexts else ("text",))),
@@ -65,9 +60,7 @@ class QuestionCommand(TaskCommand):
                 else "after it), text (a question a line) for .txt and standard input"
             ),
         )
-        group.add_argument(
-            "--delimiter", metavar="CHARACTER", help="between fields; default: that of the format"
-        )
+        options.add_delimiter_option(group)
         group.add_argument("--encoding", default="utf-8", help="the file's encoding")
         parser.add_argument(
             "--top-k",
@@ -87,11 +80,11 @@ class QuestionCommand(TaskCommand):
             "--max-answer-tokens",
             type=options.positive_int,
             default=30,
-            help="tokens of the longest answer",
+            help="maximum number of tokens of an answer",
         )
 
     def check_options(self, args: argparse.Namespace) -> None:
-        """Refuses what this task has not."""
+        """Rejects options that the task does not support."""
         if args.probe_epochs:
             raise ConfigError("--probe-epochs does not apply to --task question-answering")
         if args.stride and args.max_length and args.stride >= args.max_length - 3:

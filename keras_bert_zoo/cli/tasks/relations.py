@@ -43,17 +43,17 @@ class RelationCommand(TextCommand):
             "--class-weight",
             choices=("balanced", "none"),
             default="none",
-            help="balanced: every label weighs the same in total",
+            help="balanced: every label has the same total weight",
         )
         group.add_argument(
             "--pooling",
             choices=("mean", "start"),
             default="mean",
-            help="what stands for an entity: the mean of its tokens, or the marker before it",
+            help="representation of an entity: the mean of its tokens, or the marker before it",
         )
 
     def check_options(self, args: argparse.Namespace) -> None:
-        """Nothing contradicts anything."""
+        """Accepts all options."""
 
     def format_of(self, path: str, *, labelled: bool) -> str | None:
         """A .txt file with relations is SemEval's."""
@@ -72,17 +72,12 @@ class RelationCommand(TextCommand):
     def read_in_parts(self, source: Any, args: argparse.Namespace) -> Iterator[Examples]:
         """Reads texts, whose entities should be marked but need not."""
         from keras_bert_zoo.data.semeval import read_semeval
-        from keras_bert_zoo.data.tables import read_table_in_parts
 
         table = _table(args)
         if table["format"] == "semeval":
             yield read_semeval(source, labelled=False, encoding=args.encoding)
             return
-        if table["format"] is None and self.format_of(args.input, labelled=False) == "text":
-            table["format"] = "text"
-        yield from read_table_in_parts(
-            source, label=None, replace_invalid=args.replace_invalid, **table
-        )
+        yield from self.read_table_in_parts(source, args, table)
 
     def check_preset(self, args: argparse.Namespace, config: Mapping[str, Any]) -> None:
         """Takes the labels over with --keep-head."""
@@ -104,10 +99,10 @@ class RelationCommand(TextCommand):
         )
 
     def tune(self, task: Any, dev: Examples | None, args: argparse.Namespace) -> None:
-        """There is nothing to tune."""
+        """Does nothing: relations have no thresholds."""
 
     def check_loaded(self, task: Any, args: argparse.Namespace) -> None:
-        """Every loaded task fits."""
+        """Accepts every loaded task."""
 
     def answer_rows(
         self, task: Any, examples: Examples, args: argparse.Namespace

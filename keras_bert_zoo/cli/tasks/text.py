@@ -10,8 +10,9 @@ from keras_bert_zoo.cli import options
 from keras_bert_zoo.cli.tasks.base import TaskCommand, number
 from keras_bert_zoo.errors import ConfigError
 
-# What reads data is imported where it is used: NumPy, behind it, would slow --help down.
+# Readers of data are imported where they are used: they import NumPy, which slows --help down.
 if TYPE_CHECKING:
+    from keras_bert_zoo.cli.error_plots import Predictions
     from keras_bert_zoo.data.examples import Examples, LabelKind
     from keras_bert_zoo.data.labels import LabelMap
 
@@ -48,7 +49,7 @@ class TextCommand(TaskCommand):
             "--class-weight",
             choices=("balanced", "none"),
             default="none",
-            help="balanced: every label weighs the same in total",
+            help="balanced: every label has the same total weight",
         )
         group.add_argument(
             "--tune-thresholds",
@@ -80,14 +81,8 @@ class TextCommand(TaskCommand):
 
     def read_in_parts(self, source: Any, args: argparse.Namespace) -> Iterator[Examples]:
         """Reads a table without labels, or lines of text."""
-        from keras_bert_zoo.data.tables import read_table_in_parts
-
         table = options.table_options(args)
-        if table["format"] is None and self.format_of(args.input, labelled=False) == "text":
-            table["format"] = "text"
-        return read_table_in_parts(
-            source, label=None, replace_invalid=args.replace_invalid, **table
-        )
+        return self.read_table_in_parts(source, args, table)
 
     def check_preset(self, args: argparse.Namespace, config: Mapping[str, Any]) -> None:
         """Takes the labels over with --keep-head, if the preset is of the same task."""
@@ -222,6 +217,26 @@ class TextCommand(TaskCommand):
             wrong.append((badness, row))
         wrong.sort(key=lambda pair: -pair[0])
         return [row for _, row in wrong]
+
+    def predictions(
+        self, task: Any, examples: Examples, args: argparse.Namespace
+    ) -> Predictions | None:
+        """Predicts every label's probability, or the values of a regression."""
+        import numpy as np
+
+        from keras_bert_zoo.cli.error_plots import Predictions
+
+        answers = task.predict(examples, batch_size=args.batch_size)
+        true = [_as_named(label, task) for label in examples.labels or []]
+        if "label" not in answers:
+            return Predictions([], np.asarray(true), np.asarray(answers["score"]))
+        several = [label if isinstance(label, list) else [label] for label in true]
+        return Predictions(
+            task.labels,
+            np.array([[name in labels for name in task.labels] for labels in several]),
+            np.asarray(answers["scores"]),
+            multi_label=answers["label"].ndim > 1,
+        )
 
 
 def _as_named(label: Any, task: Any) -> Any:

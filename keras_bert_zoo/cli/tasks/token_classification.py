@@ -12,7 +12,7 @@ from keras_bert_zoo.cli.tasks.base import TaskCommand, file_format, number
 from keras_bert_zoo.data.tags import MODEL_SCHEMES, SCHEMES, guess_scheme, split_tag
 from keras_bert_zoo.errors import ConfigError, DataError, one_line
 
-# What reads data is imported where it is used: NumPy, behind it, would slow --help down.
+# Readers of data are imported where they are used: they import NumPy, which slows --help down.
 if TYPE_CHECKING:
     from keras_bert_zoo.data.examples import Examples
     from keras_bert_zoo.data.spans import EntityExamples
@@ -47,7 +47,7 @@ class TokenClassificationCommand(TaskCommand):
 
     def add_data_options(self, parser: Any, *, labelled: bool) -> None:
         """Adds the format of the file, its columns and its scheme of tags."""
-        group = parser.add_argument_group("format of the data")
+        group = parser.add_group("format of the data")
         if labelled:
             group.add_argument(
                 "--format",
@@ -88,7 +88,7 @@ class TokenClassificationCommand(TaskCommand):
             group.add_argument(
                 "--lenient",
                 action="store_true",
-                help="begin an entity at an I- where none goes on, instead of stopping",
+                help="start a new entity at an I- tag that continues none, instead of failing",
             )
         else:
             group.add_argument(
@@ -109,7 +109,7 @@ class TokenClassificationCommand(TaskCommand):
             "--join",
             choices=("auto", "space", "none"),
             default="auto",
-            help="what stands between words in conll; auto: a space, but not beside Chinese",
+            help="separator of words in conll; auto: a space, except next to Chinese",
         )
         group.add_argument("--encoding", default="utf-8", help="the files' encoding")
 
@@ -119,12 +119,14 @@ class TokenClassificationCommand(TaskCommand):
             "--scheme", choices=MODEL_SCHEMES, help="of the tags that are learned; default: IOB2"
         )
         group.add_argument(
-            "--crf", action="store_true", help="learn which tags follow on each other"
+            "--crf",
+            action="store_true",
+            help="add a conditional random field, which learns transitions between tags",
         )
         group.add_argument(
             "--nested",
             action="store_true",
-            help="entities may overlap and stand in each other: spans are learned, not tags",
+            help="allow overlapping and nested entities: the model learns spans instead of tags",
         )
         group.add_argument(
             "--stride",
@@ -134,7 +136,7 @@ class TokenClassificationCommand(TaskCommand):
         )
 
     def check_options(self, args: argparse.Namespace) -> None:
-        """Refuses what a tagger cannot do."""
+        """Rejects options that token classification does not support."""
         self._nested = bool(args.nested)
         if args.probe_epochs:
             raise ConfigError(f"--probe-epochs does not apply to --task {self.name}")
@@ -154,7 +156,7 @@ class TokenClassificationCommand(TaskCommand):
         return form if not labelled or form in ("conll", "jsonl", "json") else None
 
     def read(self, path: str, args: argparse.Namespace) -> EntityExamples:
-        """Reads texts with entities; what was taken from where is said once they are checked."""
+        """Reads texts with entities; what was taken from where is reported after the checks."""
         from keras_bert_zoo.data.conll import read_conll
         from keras_bert_zoo.data.entity_files import read_entities
 
@@ -221,7 +223,7 @@ class TokenClassificationCommand(TaskCommand):
         """Takes the types of entities over with --keep-head."""
         if not args.keep_head:
             return
-        from keras_bert_zoo.presets.io import find_preset
+        from keras_bert_zoo.presets.resolve import find_preset
         from keras_bert_zoo.tasks.files import read_side_file
 
         tags = list(dict(config.get("id2label") or {}).values())
@@ -328,4 +330,6 @@ def _span(text: str, start: int, end: int, label: str) -> dict[str, Any]:
 
 
 def _column(text: str) -> int:
-    return options._number(text, int, lambda v: v != 0, "a column from 1, or from the end from -1")
+    return options.number_type(
+        text, int, lambda v: v != 0, "a column from 1, or from the end from -1"
+    )

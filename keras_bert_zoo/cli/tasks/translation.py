@@ -10,7 +10,7 @@ from keras_bert_zoo.cli import options
 from keras_bert_zoo.cli.tasks.base import TaskCommand, number
 from keras_bert_zoo.errors import ConfigError
 
-# What reads data is imported where it is used: NumPy, behind it, would slow --help down.
+# Readers of data are imported where they are used: they import NumPy, which slows --help down.
 if TYPE_CHECKING:
     from keras_bert_zoo.data.examples import Examples
     from keras_bert_zoo.tasks.translation.translator import Translator
@@ -108,15 +108,9 @@ class TranslationCommand(TaskCommand):
 
     def read_in_parts(self, source: Any, args: argparse.Namespace) -> Iterator[Examples]:
         """Reads texts."""
-        from keras_bert_zoo.data.tables import read_table_in_parts
-
         table = options.table_options(args)
         del table["text_pair"]
-        if table["format"] is None and self.format_of(args.input, labelled=False) == "text":
-            table["format"] = "text"
-        return read_table_in_parts(
-            source, label=None, replace_invalid=args.replace_invalid, **table
-        )
+        return self.read_table_in_parts(source, args, table)
 
     def check_preset(self, args: argparse.Namespace, config: Mapping[str, Any]) -> None:
         """Compares options of a new decoder with a preset that has one."""
@@ -138,7 +132,7 @@ class TranslationCommand(TaskCommand):
                 )
 
     def check_data(self, train: Examples, dev: Examples | None) -> None:
-        """Learns which translations there are."""
+        """Collects the translations for the target vocabulary."""
         self._train = train
 
     def build(self, args: argparse.Namespace, **common: Any) -> Any:
@@ -162,7 +156,7 @@ class TranslationCommand(TaskCommand):
         return task
 
     def check_loaded(self, task: Translator, args: argparse.Namespace) -> None:
-        """Takes over how the search goes."""
+        """Sets the options of the search."""
         for name in ("num_beams", "length_penalty"):
             if getattr(args, name, None) is not None:
                 setattr(task, name, getattr(args, name))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_bert_zoo.checkpoints.assign import assign_tensors, write_tensors
-from keras_bert_zoo.checkpoints.source import open_checkpoint
+from keras_bert_zoo.checkpoints.formats import open_checkpoint
 from keras_bert_zoo.config import is_integer
 from keras_bert_zoo.errors import CheckpointError, ConfigError
 from keras_bert_zoo.files import (
@@ -26,16 +26,16 @@ from keras_bert_zoo.schema import (
     FLAG,
     NULL,
     TEXT,
-    Kind,
     Schema,
+    ValueType,
     folder_inside,
     integer,
     list_of,
     names_to,
     read_object,
-    show,
 )
 from keras_bert_zoo.tasks.scores import SENTENCE_FILE
+from keras_bert_zoo.validation import show
 
 if TYPE_CHECKING:
     from keras_bert_zoo.text.tokenizer import Tokenizer
@@ -74,8 +74,8 @@ _LEGACY_MODES = {
 }
 
 
-def _at_least(least: int) -> Kind:
-    return Kind(f"an integer of at least {least}", lambda v: is_integer(v) and v >= least)
+def _at_least(least: int) -> ValueType:
+    return ValueType(f"an integer of at least {least}", lambda v: is_integer(v) and v >= least)
 
 
 _SIZE_LIMIT = 1_000_000
@@ -407,7 +407,10 @@ def _prompts(path: Path, model: Mapping[str, Any]) -> tuple[dict[str, str], str 
     prompts = model.get("prompts") or {}
     default = model.get("default_prompt_name")
     if default is not None and default not in prompts:
-        raise ConfigError(f"{path}: `default_prompt_name` {show(default)} is none of `prompts`.")
+        raise ConfigError(
+            f"{path}: expected `default_prompt_name` to be a name of `prompts`, received "
+            f"{show(default)}"
+        )
     return prompts, default
 
 

@@ -166,8 +166,7 @@ class DocumentSearch(Task):
 
     def _refuse_training(self, method: str) -> NoReturn:
         raise ConfigError(
-            f"`{method}` is not possible: a collection has no training of its own: "
-            f"{self._training_hint()}."
+            f"A collection is not trained, so `{method}` is not supported: {self._training_hint()}."
         )
 
     def compile(self, *args: Any, **kwargs: Any) -> NoReturn:

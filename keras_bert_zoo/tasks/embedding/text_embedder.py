@@ -89,7 +89,11 @@ class TextEmbedder(GroupTask):
                 f"`similarity` must be one of {', '.join(SIMILARITIES)}, got {similarity!r}."
             )
         if default_prompt is not None and default_prompt not in (prompts or {}):
-            raise ConfigError(f"`default_prompt` {default_prompt!r} is none of `prompts`.")
+            names = ", ".join(map(repr, prompts or ())) or "none"
+            raise ConfigError(
+                f"Expected `default_prompt` to be a name of `prompts` ({names}), received "
+                f"{default_prompt!r}."
+            )
         if encoder.pooler is not None:
             encoder.pooler.trainable = False  # saved with the model, but nothing reads it
         super().__init__(

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_bert_zoo.checkpoints.source import read_config
+from keras_bert_zoo.checkpoints.config_file import read_config
 from keras_bert_zoo.data.columns import form_of
 from keras_bert_zoo.data.examples import Examples
 from keras_bert_zoo.data.pipeline import LabelledRows

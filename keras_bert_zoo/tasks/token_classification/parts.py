@@ -9,8 +9,8 @@ from typing import Any
 
 import keras
 
+from keras_bert_zoo.checkpoints.config_file import read_config
 from keras_bert_zoo.checkpoints.safetensors import open_safetensors
-from keras_bert_zoo.checkpoints.source import read_config
 from keras_bert_zoo.data.labels import LabelMap
 from keras_bert_zoo.data.tags import MODEL_SCHEMES, check_scheme
 from keras_bert_zoo.encoders.encoder import Encoder

@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_bert_zoo.checkpoints.assign import assign_tensors, write_tensors
+from keras_bert_zoo.checkpoints.assign import assign, match, write_tensors
+from keras_bert_zoo.checkpoints.config_file import read_config
+from keras_bert_zoo.checkpoints.formats import open_checkpoint
 from keras_bert_zoo.checkpoints.names.bert import MASKED_LM
 from keras_bert_zoo.checkpoints.names.encoder_decoder import (
     ARCHITECTURE,
@@ -20,16 +22,15 @@ from keras_bert_zoo.checkpoints.names.encoder_decoder import (
     decoder_names,
     encoder_names,
 )
-from keras_bert_zoo.checkpoints.source import open_checkpoint, read_config
 from keras_bert_zoo.config import EncoderConfig, is_integer, is_number
 from keras_bert_zoo.directories.replacing import find_directory, replace_directory
 from keras_bert_zoo.encoders.encoder import Encoder
-from keras_bert_zoo.encoders.registry import build_encoder
+from keras_bert_zoo.encoders.registry import build_encoder, encoder_shapes
 from keras_bert_zoo.errors import CheckpointError, ConfigError
 from keras_bert_zoo.files import SIDE_FILE, read_json, write_json
 from keras_bert_zoo.heads.decoder import TransformerDecoder
+from keras_bert_zoo.heads.kinds import head_shapes
 from keras_bert_zoo.layers.initializers import untouched_weights
-from keras_bert_zoo.presets.fit import check_fit, encoder_shapes, head_shapes
 from keras_bert_zoo.presets.headed import load_headed
 from keras_bert_zoo.presets.io import find_preset, load_encoder, load_tokenizer
 from keras_bert_zoo.schema import NULL, Schema, check, integer, number
@@ -306,7 +307,7 @@ def load_translator(
     names = encoder_names(encoder_config) | decoder_names(decoder_config, projected=projected)
     shapes = encoder_shapes(encoder_config) | _decoder_shapes(encoder_config, decoder_config)
     with open_checkpoint(directory, allow_pickle=allow_pickle) as tensors:
-        check_fit(tensors, shapes, names, allow_unread=IGNORED)
+        plan = match(tensors, shapes, names, allow_unread=IGNORED)
         with untouched_weights():
             encoder = build_encoder(encoder_config, pooler=False, dtype=dtype)
             decoder = TransformerDecoder(
@@ -314,7 +315,7 @@ def load_translator(
             )
             decoder.build()
         variables = [*encoder.weights, *decoder.weights]
-        assign_tensors(tensors, variables, names, allow_unread=IGNORED)
+        assign(plan, variables)
     return encoder, decoder
 
 

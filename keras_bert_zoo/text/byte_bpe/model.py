@@ -1,18 +1,18 @@
-"""A byte-level BPE vocabulary as a model that TensorFlow Text's SentencePiece op runs.
+"""Converts a byte-level BPE vocabulary to a model for TensorFlow Text's SentencePiece op.
 
-SentencePiece's BPE merges any two neighbours whose text is one of its pieces, the piece of the
-highest score first, then the leftmost. Hugging Face's merges only the pairs that are listed, the
-earliest listed first, then the leftmost. The two are made equal so:
+SentencePiece's BPE merges any two neighbors whose text is a piece: the highest score first, then
+the leftmost. Hugging Face's BPE merges only listed pairs: the earliest in the list first, then the
+leftmost. Both give the same result with these pieces and scores:
 
-- A token T can come to be in one way only, whatever text it stands in. Until T is there, nothing
-  has been merged across its ends, so all that has happened inside went as it does for the text of
-  T alone, of which the last step is one certain pair. That pair's place in the list is T's score.
-- A token whose own text does not become that token (because other merges come first) never comes
-  to be in any text. It is no piece, so that SentencePiece does not make it either.
-- When a piece T is about to be made, what is left of it are two tokens that the text of T alone
-  would have become as well: the certain pair. So SentencePiece never merges an unlisted pair.
+- A token T arises in only one way, in any text. Before T exists, no merge crosses its ends. So the
+  merges inside are those of the text T alone, and the last of them is always the same pair. The
+  position of this pair in the list gives T's score.
+- If other merges come first, the text of a token does not become that token. Such a token arises in
+  no text. It is not a piece, so SentencePiece does not make it either.
+- Before SentencePiece makes a piece T, two tokens are left of it: those that the text T alone would
+  have, which are the last pair. So SentencePiece never merges a pair that is not listed.
 
-This holds for every list of merges, also for those that no training would write.
+This holds for every list of merges, even if no training would produce it.
 """
 
 from __future__ import annotations
@@ -30,14 +30,19 @@ import numpy as np
 from keras_bert_zoo.errors import ConfigError
 
 _MAXIMUM_MERGES = 1 << 24  # ranks are float32 in the op
-# Each byte is a character of its own in the op: U+0100 and those that follow, two bytes each.
+# In the op, each byte is one character from U+0100 on, of two bytes.
 BYTE_CHARACTERS = 0x100
-_SHORT = 24  # bytes up to which looking at all pairs again and again is faster
+_SHORT = 24  # bytes; up to this length, repeated scans of all pairs are faster than a queue
 
 
 @functools.cache
 def byte_by_character() -> dict[str, int]:
-    """GPT-2's printable characters for the 256 bytes (gpt-2, src/encoder.py)."""
+    """Returns GPT-2's printable characters for the 256 bytes (gpt-2, src/encoder.py).
+
+    Example:
+        >>> byte_by_character()["Ġ"]
+        32
+    """
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in set(printable)]
     return {
@@ -47,7 +52,11 @@ def byte_by_character() -> dict[str, int]:
 
 
 def token_bytes(token: str) -> bytes:
-    """The bytes that a token stands for; its own UTF-8 if it is not written in GPT-2's characters.
+    """Returns the bytes of a token; its UTF-8 if it has other characters than GPT-2's.
+
+    Example:
+        >>> token_bytes("Ġhi")
+        b' hi'
 
     Source: `ByteLevel` of tokenizers' decoders.
     """
@@ -60,7 +69,7 @@ def token_bytes(token: str) -> bytes:
 
 @dataclass(frozen=True)
 class PieceModel:
-    """What the op needs, and what its answers mean.
+    """The op's model, and the meaning of its results.
 
     Attributes:
         proto: bytes. The SentencePiece ModelProto.
@@ -76,36 +85,38 @@ class PieceModel:
 def build_piece_model(
     ids: Mapping[str, int], merges: Sequence[tuple[str, str]], unk_id: int | None
 ) -> PieceModel:
-    """The model for a vocabulary.
+    """Builds the model of a vocabulary.
 
     Args:
-        ids: token -> id.
-        merges: pairs of tokens, the one to be merged first in front.
-        unk_id: the id of a byte that the vocabulary lacks; None: there may be none.
+        ids: dict of token to id.
+        merges: pairs of tokens in the order of merging.
+        unk_id: int or None. The id of bytes that the vocabulary lacks; None requires all bytes.
 
     Raises:
-        ConfigError: a merge of tokens that the vocabulary lacks, or that makes one; too many
-            merges; a byte is lacking.
+        ConfigError: the vocabulary lacks a token of a merge or its result, or a byte; or there are
+            too many merges.
     """
     if len(merges) >= _MAXIMUM_MERGES:
-        raise ConfigError(f"expected less than {_MAXIMUM_MERGES:,} merges, got {len(merges):,}")
+        raise ConfigError(
+            f"Expected fewer than {_MAXIMUM_MERGES:,} merges, received {len(merges):,}."
+        )
     for rank, (left, right) in enumerate(merges):
         for token in (left, right, left + right):
             if token not in ids:
                 raise ConfigError(
-                    f"expected merges of tokens in the vocabulary, got {left!r:.60} {right!r:.60} "
-                    f"(number {rank + 1}) without {token!r:.60}; vocabulary and merges may be of "
-                    "different models"
+                    f"Expected merges of tokens in the vocabulary, received {left!r:.60} "
+                    f"{right!r:.60} (number {rank + 1}) without {token!r:.60}. Vocabulary and "
+                    "merges may belong to different models."
                 )
     characters = sorted(byte_by_character().items(), key=lambda item: item[1])
     missing = [f"0x{byte:02X}" for char, byte in characters if char not in ids]
     if missing and unk_id is None:
         raise ConfigError(
-            f"expected a vocabulary with a token for each of the 256 bytes, got one without "
+            f"Expected a vocabulary with a token for each of the 256 bytes, received one without "
             f"{', '.join(missing[:5])} ({len(missing)} in all) and without a model.unk_token in "
-            "tokenizer.json; train it with the byte-level alphabet as initial_alphabet"
+            "tokenizer.json. Train it with the byte-level alphabet as initial_alphabet."
         )
-    ranks = {pair: rank for rank, pair in enumerate(merges)}  # of equal pairs, the last counts
+    ranks = {pair: rank for rank, pair in enumerate(merges)}  # the last of equal pairs counts
     last = {left + right: final_merge(left + right, ranks) for left, right in ranks}
     alive = {token: ranks[pair] for token, pair in last.items() if pair is not None}
     pieces = [(bytes([byte]), -float(_MAXIMUM_MERGES)) for byte in range(256)]
@@ -114,7 +125,7 @@ def build_piece_model(
     for token, rank in alive.items():
         pieces.append((bytes([by_character[char] for char in token]), -float(rank)))
         piece_ids.append(ids[token])
-    # Piece 0 is the unknown one, which the op must have and never gives.
+    # Piece 0 is the unknown piece, which the op requires and never returns.
     return PieceModel(
         proto=b"".join(_model_proto(pieces)),
         ids=np.array([0, *piece_ids], np.int32),
@@ -123,7 +134,12 @@ def build_piece_model(
 
 
 def final_merge(token: str, ranks: Mapping[tuple[str, str], int]) -> tuple[str, str] | None:
-    """The last pair merged when the text of a token becomes that token; None if it does not."""
+    """Returns the last merge of a token's text, or None if the text does not become the token.
+
+    Example:
+        >>> final_merge("abc", {("a", "b"): 0, ("ab", "c"): 1})
+        ('ab', 'c')
+    """
     if not all(char in byte_by_character() for char in token):
         return None  # no text has such characters
     if len(token) > _SHORT:
@@ -131,20 +147,20 @@ def final_merge(token: str, ranks: Mapping[tuple[str, str], int]) -> tuple[str, 
     parts = list(token)
     never = sys.maxsize
     while True:
-        found = [ranks.get(pair, never) for pair in itertools.pairwise(parts)]
-        lowest = min(found)
+        pair_ranks = [ranks.get(pair, never) for pair in itertools.pairwise(parts)]
+        lowest = min(pair_ranks)
         if lowest == never:
             return None
         if len(parts) == 2:
             return parts[0], parts[1]
-        at = found.index(lowest)
+        at = pair_ranks.index(lowest)
         parts[at : at + 2] = [parts[at] + parts[at + 1]]
 
 
 def _final_merge_of_long(
     token: str, ranks: Mapping[tuple[str, str], int]
 ) -> tuple[str, str] | None:
-    """The same with a queue of pairs, for time in proportion to the length."""
+    """Does the same with a queue of pairs, in linearithmic time."""
     parts: list[str] = list(token)
     following = [*range(1, len(parts)), -1]
     preceding = list(range(-1, len(parts) - 1))
@@ -161,13 +177,13 @@ def _final_merge_of_long(
     left_over = len(parts)
     while queue:
         _, at, left, right = heapq.heappop(queue)
-        behind = following[at]
-        if parts[at] != left or behind < 0 or parts[behind] != right:
-            continue  # one of the two has become another since
+        after = following[at]
+        if parts[at] != left or after < 0 or parts[after] != right:
+            continue  # a later merge changed one of the two
         if left_over == 2:
             return left, right
-        parts[at], parts[behind] = left + right, ""
-        following[at] = following[behind]
+        parts[at], parts[after] = left + right, ""
+        following[at] = following[after]
         if following[at] >= 0:
             preceding[following[at]] = at
         left_over -= 1
@@ -177,7 +193,7 @@ def _final_merge_of_long(
 
 
 def _model_proto(pieces: Sequence[tuple[bytes, float]]) -> Iterator[bytes]:
-    """SentencePiece's ModelProto in parts (sentencepiece_model.proto).
+    """Yields the fields of SentencePiece's ModelProto (sentencepiece_model.proto).
 
     ModelProto: 1 pieces, 2 trainer_spec, 3 normalizer_spec. SentencePiece: 1 piece, 2 score,
     3 type (2: unknown). TrainerSpec: 3 model_type (2: BPE). NormalizerSpec: 1 name,
@@ -192,17 +208,17 @@ def _model_proto(pieces: Sequence[tuple[bytes, float]]) -> Iterator[bytes]:
 
 
 def _field(number: int, content: bytes) -> bytes:
-    """A field of bytes: its key, its length, itself."""
+    """Returns a field of bytes: key, length, content."""
     return bytes([number << 3 | 2]) + _varint(len(content)) + content
 
 
 def _flag(number: int, value: int) -> bytes:
-    """A field of a small number."""
+    """Returns a field of a small number."""
     return bytes([number << 3, value])
 
 
 def _varint(value: int) -> bytes:
-    """Seven bits a byte, the lowest first."""
+    """Returns a varint: seven bits a byte, the lowest first."""
     parts = []
     while value >= 0x80:
         parts.append(value & 0x7F | 0x80)

@@ -12,9 +12,11 @@ Legend: B texts, N bytes of all of them, W words, U distinct words, P pieces of 
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -26,9 +28,15 @@ from tensorflow_text.python.ops.sentencepiece_tokenizer import (
 
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.text import offsets, ragged_ops, special_tokens, text_cut
-from keras_bert_zoo.text.byte_bpe import files as byte_bpe_files
 from keras_bert_zoo.text.byte_bpe import model as byte_bpe_model
 from keras_bert_zoo.text.byte_bpe import words as byte_bpe_words
+from keras_bert_zoo.text.byte_bpe.files import (
+    read_directory,
+    read_merges,
+    read_vocabulary,
+    write_directory,
+)
+from keras_bert_zoo.text.byte_bpe.options import ByteBpeOptions
 from keras_bert_zoo.text.special_tokens import AddedToken
 from keras_bert_zoo.text.tokenizer import Tokenizer
 from keras_bert_zoo.text.unicode import code_points
@@ -40,31 +48,32 @@ _SPACE = "Ġ"  # GPT-2's character for the byte 0x20
 class ByteBpeTokenizer(Tokenizer):
     """The byte-level BPE tokenizer of RoBERTa, ModernBERT, DeBERTa, Longformer and GPT-2.
 
-    Ids and byte offsets are those of Hugging Face's fast tokenizers. A token that is a part of a
-    character has the offsets of the whole character. Bytes that are not UTF-8 are passed over.
+    It has the ids and byte offsets of Hugging Face's fast tokenizers. A token that is a part of a
+    character has the offsets of the whole character. Bytes that are not UTF-8 are ignored.
 
     Args:
         vocabulary: the tokens in the order of their ids, or the path of a vocab.json.
         merges: pairs of tokens in the order of merging, or the path of a merges.txt.
+        options: ByteBpeOptions or None, for the defaults.
         nfc: bool. Compose characters (NFC) first, as ModernBERT does.
         add_prefix_space: bool. Put a space before every text that does not begin with one.
-        trim_offsets: bool. Leave spaces out of the offsets, as RoBERTa does and ModernBERT does
+        trim_offsets: bool. Exclude spaces from the offsets, as RoBERTa does and ModernBERT does
             not.
         unk_token, cls_token, sep_token, pad_token, mask_token: str, in the vocabulary or among
             `added_tokens`; `mask_token` may be None.
-        additional_special_tokens: more tokens that stay whole in a text; those that the
-            vocabulary lacks get the ids after its last.
-        added_tokens: `AddedToken`s, to say how tokens of a text are found, the named and additional
-            ones among them; by default, as they stand in the raw text, and `mask_token` with the
-            whitespace before it (lstrip).
-        unknown_bytes: bool. Whether bytes that the vocabulary lacks become `unk_token`; otherwise
-            it must hold all 256.
+        additional_special_tokens: further tokens that are never split. Tokens outside the
+            vocabulary get the ids after its last.
+        added_tokens: `AddedToken`s, which set how tokens are matched in a text. They may include
+            the special tokens. By default, tokens are matched in the raw text, and `mask_token`
+            takes the whitespace before it (lstrip).
+        unknown_bytes: bool. Map bytes that the vocabulary lacks to `unk_token`. Otherwise the
+            vocabulary must contain all 256 bytes.
         max_length: int or None. The longest input of the model, the default of `__call__`.
         separators_between, second_segment_id, cls_segment_id: int. How segments are packed; see
-            `packing.Layout`. By default as for RoBERTa: <s> a </s></s> b </s>, all of segment 0.
+            `options.Packing`. The defaults are RoBERTa's: <s> a </s></s> b </s>, all of segment 0.
 
     Raises:
-        ConfigError: duplicate or missing tokens, merges that do not fit the vocabulary, a file that
+        ConfigError: a token is repeated or missing, the merges do not fit the vocabulary, or a file
             is damaged.
 
     Example:
@@ -79,52 +88,29 @@ class ByteBpeTokenizer(Tokenizer):
     1907.11692.
     """
 
+    options: ByteBpeOptions
+
     def __init__(
         self,
         vocabulary: Sequence[str] | str | os.PathLike[str],
         merges: Sequence[tuple[str, str]] | str | os.PathLike[str],
-        *,
-        nfc: bool = False,
-        add_prefix_space: bool = False,
-        trim_offsets: bool = True,
-        unk_token: str = "<unk>",
-        cls_token: str = "<s>",
-        sep_token: str = "</s>",
-        pad_token: str = "<pad>",
-        mask_token: str | None = "<mask>",
-        additional_special_tokens: Sequence[str] = (),
-        added_tokens: Sequence[AddedToken] | None = None,
-        unknown_bytes: bool = False,
-        max_length: int | None = None,
-        separators_between: int = 2,
-        second_segment_id: int = 0,
-        cls_segment_id: int = 0,
+        options: ByteBpeOptions | None = None,
+        **keywords: Any,
     ) -> None:
+        if options is None and keywords.get("added_tokens") is None:
+            mask_token = keywords.get("mask_token", ByteBpeOptions.mask_token)
+            keywords["added_tokens"] = [AddedToken(mask_token, lstrip=True)] if mask_token else []
+        options = dataclasses.replace(options or ByteBpeOptions(), **keywords)
         if isinstance(vocabulary, str | os.PathLike):
-            vocabulary = byte_bpe_files.read_vocabulary(vocabulary)
+            vocabulary = read_vocabulary(vocabulary)
         if isinstance(merges, str | os.PathLike):
-            merges = byte_bpe_files.read_merges(merges)
-        if added_tokens is None:
-            added_tokens = () if mask_token is None else (AddedToken(mask_token, lstrip=True),)
-        super().__init__(
-            vocabulary,
-            unk_token=unk_token,
-            cls_token=cls_token,
-            sep_token=sep_token,
-            pad_token=pad_token,
-            mask_token=mask_token,
-            additional_special_tokens=additional_special_tokens,
-            added_tokens=added_tokens,
-            max_length=max_length,
-            separators_between=separators_between,
-            second_segment_id=second_segment_id,
-            cls_segment_id=cls_segment_id,
-        )
-        self.nfc = nfc
-        self.add_prefix_space = add_prefix_space
-        self.trim_offsets = trim_offsets
-        self.unknown_bytes = unknown_bytes
-        # Tokens added behind the vocabulary are found in the text as it is, never by merging.
+            merges = read_merges(merges)
+        super().__init__(vocabulary, options)
+        self.nfc = options.nfc
+        self.add_prefix_space = options.add_prefix_space
+        self.trim_offsets = options.trim_offsets
+        self.unknown_bytes = options.unknown_bytes
+        # Tokens added after the vocabulary are matched in the raw text, never merged.
         self.pieces = tuple(vocabulary)
         self.merges = tuple((left, right) for left, right in merges)
         self._build()
@@ -172,13 +158,13 @@ class ByteBpeTokenizer(Tokenizer):
         spaces = special_tokens.WHITESPACE | {_SPACE}
         if self.trim_offsets and (content[0] in spaces or content[-1] in spaces):
             raise ConfigError(
-                f"expected added tokens without spaces at their ends, got {content!r}; or set "
-                "trim_offsets=False"
+                f"Expected added tokens without spaces at their ends, received {content!r}. Set "
+                "trim_offsets=False to allow them."
             )
         if token.normalized and self.nfc and not content.isascii():
             raise ConfigError(
-                f"normalized=true of the added token {content!r} is not supported with NFC; only "
-                "for tokens of ASCII characters"
+                f"Expected normalized=false of the added token {content!r}, received true. "
+                "With NFC, it is supported only for tokens of ASCII characters."
             )
 
     @classmethod
@@ -192,7 +178,7 @@ class ByteBpeTokenizer(Tokenizer):
             ConfigError: a file is missing or damaged, or asks for what this class does not do; the
                 message names the option.
         """
-        return cls(**byte_bpe_files.read_directory(directory))
+        return cls(*read_directory(directory))
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Writes tokenizer.json and tokenizer_config.json, which transformers loads as they are.
@@ -200,7 +186,7 @@ class ByteBpeTokenizer(Tokenizer):
         Args:
             directory: made if it is missing.
         """
-        byte_bpe_files.write_directory(directory, self)
+        write_directory(directory, self.pieces, self.merges, self.options)
 
     def tokenize_flat(
         self, strings: tf.Tensor, *, with_offsets: bool

@@ -1,12 +1,12 @@
-"""The tokenizer that transformers 5 makes of a SentencePiece model file, class by class.
+"""Builds the tokenizer of a SentencePiece model file as transformers 5 does, class by class.
 
-A class keeps the pieces and their scores, and brings its own special tokens, normalizer and words.
+A class keeps the pieces with their scores, and adds its special tokens, normalizer and words.
 
-The algorithm that a model was trained for does not count: the classes of ALBERT, XLM-RoBERTa and
-DeBERTa-v2 make a unigram model of every one, also of a word, character or BPE model, which
-SentencePiece itself would apply otherwise (the word model of "the" makes "thesis" one unknown
-word, the unigram model of the same pieces finds "the" in it). Here it is as in transformers 5, and
-a warning is logged. CamembertTokenizer fails on such models there, and is refused here.
+The algorithm of the model's training does not count. The classes of ALBERT, XLM-RoBERTa and
+DeBERTa-v2 make a unigram model of word, character and BPE models, too. SentencePiece itself would
+apply the original algorithm: a word model with the piece "the" makes "thesis" one unknown word, but
+a unigram model of the same pieces finds "the" in it. This module follows transformers 5 and logs a
+warning. CamembertTokenizer of transformers fails for such models, so they raise an error here.
 
 Source: transformers 5.23, `TokenizersBackend._convert_from_sentencepiece`,
 convert_slow_tokenizer.py and the tokenization_*.py of each class.
@@ -21,11 +21,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from keras_bert_zoo.errors import ConfigError
-from keras_bert_zoo.text import tokenizer_files
-from keras_bert_zoo.text.sentencepiece import model as sentencepiece_model
-from keras_bert_zoo.text.sentencepiece.model import SentencePieceModel
+from keras_bert_zoo.text import added_tokens, tokenizer_config
+from keras_bert_zoo.text.added_tokens import NAMED
+from keras_bert_zoo.text.sentencepiece.model import (
+    CONTROL,
+    USER_DEFINED,
+    SentencePieceModel,
+    read_model,
+)
 from keras_bert_zoo.text.special_tokens import AddedToken
-from keras_bert_zoo.text.tokenizer_files import NAMED
 
 _logger = logging.getLogger(__name__)
 
@@ -40,8 +44,8 @@ _FAIRSEQ = {
     "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "cls_token": "<s>",
     "sep_token": "</s>", "pad_token": "<pad>", "mask_token": "<mask>",
 }  # fmt: skip
-_HEAD = ("<unk>", "<s>", "</s>")  # SentencePiece's own, in all models of fairseq
-# The named tokens and the options that a class has unless a directory says otherwise.
+_HEAD = ("<unk>", "<s>", "</s>")  # SentencePiece's special tokens, in all models of fairseq
+# The default special tokens and options of each class.
 _FAMILIES: dict[str, tuple[dict[str, str], dict[str, bool]]] = {
     "AlbertTokenizer": (
         {
@@ -64,28 +68,31 @@ _FAMILIES: dict[str, tuple[dict[str, str], dict[str, bool]]] = {
 
 def from_model(
     folder: pathlib.Path, path: pathlib.Path, config: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The arguments of SentencePieceTokenizer for a model file.
+) -> tuple[list[tuple[str, float]], dict[str, Any]]:
+    """Reads a model file as the directory's tokenizer class does.
 
     Args:
         folder: the directory, which names the class.
         path: the model file.
-        config: the contents of tokenizer_config.json.
+        config: dict, the contents of tokenizer_config.json.
+
+    Returns:
+        list of (str, float), the pieces with their scores; dict, fields of `SentencePieceOptions`.
 
     Raises:
-        ConfigError: the class is not named or not known, or makes no tokenizer of this model.
+        ConfigError: the class is missing or unknown, or does not support this model.
     """
-    name = tokenizer_files.class_name(folder, _BY_MODEL_TYPE)
+    name = tokenizer_config.class_name(folder, _BY_MODEL_TYPE)
     if name not in _FAMILIES:
         raise ConfigError(
-            f"expected tokenizer_class of {', '.join(_FAMILIES)} for {path}, got {name!r}; name it "
-            f"in {folder / 'tokenizer_config.json'}, or save a tokenizer.json"
+            f"Expected tokenizer_class of {', '.join(_FAMILIES)} for {path}, received {name!r}. "
+            f"Set it in {folder / 'tokenizer_config.json'}, or save a tokenizer.json."
         )
-    model = sentencepiece_model.read_model(path)
+    model = read_model(path)
     _check_algorithm(name, model, path)
     defaults, bools = _FAMILIES[name]
     flags = _flags(bools, config, folder)
-    named = {**defaults, **tokenizer_files.named_tokens(folder, config, defaults)}
+    named = {**defaults, **added_tokens.named_tokens(folder, config, defaults)}
     names: dict[str, AddedToken | None] = {
         key: AddedToken(token, lstrip=name == "CamembertTokenizer" and key == "mask_token")
         if isinstance(token, str)
@@ -95,7 +102,10 @@ def from_model(
     tokens = {key: token.content for key, token in names.items() if token is not None}
     missing = [key for key in defaults if key not in tokens and key != "mask_token"]
     if missing:
-        raise ConfigError(f"expected {', '.join(missing)} in {folder}, got none")
+        raise ConfigError(
+            f"Expected {', '.join(missing)} in {folder}, received none. Set them in "
+            "tokenizer_config.json."
+        )
     options: dict[str, Any] = {key: tokens.get(key) for key in NAMED}
     pieces = _pieces(name, model, tokens, path)
     if name in ("XLMRobertaTokenizer", "CamembertTokenizer"):
@@ -106,10 +116,10 @@ def from_model(
         unk_id = pieces.index((tokens["unk_token"], 0.0))
     if unk_id >= len(pieces) or pieces[unk_id][0] != tokens["unk_token"]:
         raise ConfigError(
-            f"expected unk_token {tokens['unk_token']!r} as piece {unk_id} of {path}, got "
-            f"{pieces[unk_id][0] if unk_id < len(pieces) else None!r}"
+            f"Expected unk_token {tokens['unk_token']!r} as piece {unk_id} of {path}, received "
+            f"{pieces[unk_id][0] if unk_id < len(pieces) else None!r}. Correct "
+            f"{folder / 'tokenizer_config.json'}."
         )
-    options["pieces"] = pieces
     options["prefix"] = "always"
     if not flags["add_prefix_space"]:
         options["prefix"] = "first" if name == "DebertaV2Tokenizer" else "never"
@@ -117,36 +127,34 @@ def from_model(
     options["split_at_punctuation"] = flags.get("split_by_punct", False)
     options["normalizer"] = _normalizer(name, flags, model.charsmap)
     ids = {piece: i for i, (piece, _) in enumerate(pieces)}
-    own = {
-        piece.text: AddedToken(
-            piece.text, special=piece.kind == sentencepiece_model.CONTROL, normalized=False
-        )
+    added = {
+        piece.text: AddedToken(piece.text, special=piece.kind == CONTROL, normalized=False)
         for piece in model.pieces
-        if piece.kind in (sentencepiece_model.CONTROL, sentencepiece_model.USER_DEFINED)
+        if piece.kind in (CONTROL, USER_DEFINED)
     }
-    own.update(tokenizer_files.added_tokens(folder, config, {}))
-    behind = [token for token in own if token not in ids and token not in tokens.values()]
-    if behind and any(token not in ids for token in tokens.values()):
+    added.update(added_tokens.read_added_tokens(folder, config, {}))
+    new = [token for token in added if token not in ids and token not in tokens.values()]
+    if new and any(token not in ids for token in tokens.values()):
         raise ConfigError(
-            f"expected all added tokens among the pieces of {path}, got {behind[:3]}; save the "
-            "tokenizer with transformers, which writes a tokenizer.json"
+            f"Expected all added tokens among the pieces of {path}, received {new[:3]}. Save the "
+            "tokenizer with transformers, which writes a tokenizer.json."
         )
-    options["added_tokens"] = tokenizer_files.with_flags(own, names, ids)
-    return options
+    options["added_tokens"] = added_tokens.with_flags(added, names, ids)
+    return pieces, options
 
 
 def _check_algorithm(name: str, model: SentencePieceModel, path: pathlib.Path) -> None:
-    """Refuses, or warns of, a model that was trained for another algorithm than unigram."""
+    """Raises ConfigError or warns if the model's algorithm is not unigram."""
     if model.algorithm == "unigram":
         return
     if name == "CamembertTokenizer":
         raise ConfigError(
-            f"the {model.algorithm} model in {path} is not supported: expected a unigram model, "
-            f"as transformers does for {name}"
+            f"Expected a unigram model in {path}, received a {model.algorithm} model. {name} of "
+            "transformers does not support it."
         )
     _logger.warning(
-        "%s holds a %s model: its pieces are used as a unigram model's, as transformers 5 does; "
-        "SentencePiece itself would cut texts otherwise",
+        "%s has a %s model. Its pieces are used as a unigram model, as in transformers 5. "
+        "SentencePiece itself would split texts differently.",
         path,
         model.algorithm,
     )
@@ -155,41 +163,36 @@ def _check_algorithm(name: str, model: SentencePieceModel, path: pathlib.Path) -
 def _flags(
     defaults: Mapping[str, bool], config: Mapping[str, Any], folder: pathlib.Path
 ) -> dict[str, bool]:
-    """The options of a class, as a directory sets them."""
-    flags = dict(defaults)
-    for key in flags:
-        if key in config:
-            if not isinstance(config[key], bool):
-                raise ConfigError(
-                    f"expected {key} of true or false in {folder / 'tokenizer_config.json'}, got "
-                    f"{config[key]!r:.80}"
-                )
-            flags[key] = config[key]
-    return flags
+    """Returns the options of a class, with the values of tokenizer_config.json."""
+    path = folder / "tokenizer_config.json"
+    return {
+        key: bool(tokenizer_config.read_flag(config, key, path, default=default))
+        for key, default in defaults.items()
+    }
 
 
 def _pieces(
     name: str, model: SentencePieceModel, tokens: Mapping[str, str], path: pathlib.Path
 ) -> list[tuple[str, float]]:
-    """The pieces with the special tokens of the class, in the order of their ids."""
+    """Returns the pieces with the special tokens of the class, in the order of their ids."""
     pieces = [(piece.text, piece.score) for piece in model.pieces]
     if name not in ("XLMRobertaTokenizer", "CamembertTokenizer"):
         return pieces
-    # What fairseq did: its special tokens before SentencePiece's own.
+    # fairseq puts its special tokens before those of SentencePiece.
     head = tuple(piece for piece, _ in pieces[:3])
     if name == "XLMRobertaTokenizer":
-        # Whatever the first three pieces are, they are lost.
+        # The first three pieces are dropped, whatever they are.
         if head[:1] != _HEAD[:1] or set(head) != set(_HEAD):
             _logger.warning(
-                "%s begins with the pieces %s, not %s: it was not made for %s, which loses them, "
-                "as in transformers",
+                "%s begins with the pieces %s instead of %s. It was not made for %s, which drops "
+                "them, as in transformers.",
                 path, head, _HEAD, name,
             )  # fmt: skip
         first = [tokens[key] for key in ("bos_token", "pad_token", "eos_token", "unk_token")]
         pieces = [*((token, 0.0) for token in first), *pieces[3:]]
     else:
         if head[:1] != _HEAD[:1] or set(head) != set(_HEAD):
-            raise ConfigError(f"expected {_HEAD} as the first pieces of {path}, got {head}")
+            raise ConfigError(f"Expected {_HEAD} as the first pieces of {path}, received {head}.")
         pieces = [
             ("<s>NOTUSED", 0.0), (tokens["pad_token"], 0.0), ("</s>NOTUSED", 0.0),
             (tokens["unk_token"], 0.0), ("<unk>NOTUSED", -100.0), *pieces[1:],
@@ -200,7 +203,7 @@ def _pieces(
 
 
 def _normalizer(name: str, flags: Mapping[str, bool], charsmap: bytes) -> dict[str, Any] | None:
-    """The normalizer that transformers 5 gives a class."""
+    """Returns the normalizer of a class in transformers 5."""
     steps: list[dict[str, Any]] = []
     lowercase = {"type": "Lowercase"}
     encoded = base64.b64encode(charsmap).decode("ascii")
@@ -216,7 +219,7 @@ def _normalizer(name: str, flags: Mapping[str, bool], charsmap: bytes) -> dict[s
         steps += [precompiled] if charsmap else []
         return {"type": "Sequence", "normalizers": steps}
     if name == "DebertaV2Tokenizer":
-        # It leaves the model's own map out.
+        # DeBERTa-v2 ignores the character map of the model.
         steps += [lowercase] if flags["do_lower_case"] else []
         steps += [
             {"type": "Replace", "pattern": {"Regex": r"\s{2,}|[\n\r\t]"}, "content": " "},

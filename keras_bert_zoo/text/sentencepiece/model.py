@@ -1,8 +1,7 @@
-"""Reads SentencePiece's model files, as far as Hugging Face's tokenizers need them.
+"""Reads the fields of SentencePiece's model files that Hugging Face's tokenizers use.
 
-A model file is a protocol buffer, `ModelProto` of sentencepiece_model.proto. The few fields that
-are needed are read off the wire format here: the message's Python class comes only with the package
-`sentencepiece`.
+A model file is a protocol buffer, `ModelProto` of sentencepiece_model.proto. This module parses the
+wire format, because only the package `sentencepiece` has the message's Python class.
 
 Source: sentencepiece, src/sentencepiece_model.proto.
 """
@@ -15,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from keras_bert_zoo.errors import ConfigError
-from keras_bert_zoo.text import tokenizer_files
+from keras_bert_zoo.text.vocabulary_files import read_bytes
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _ALGORITHMS = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}
@@ -40,7 +39,7 @@ class SentencePieceModel:
         algorithm: "unigram", "bpe", "word" or "char".
         unk_id: int.
         byte_fallback: bool.
-        charsmap: the compiled character map; empty if there is none.
+        charsmap: bytes, the compiled character map; empty without one.
     """
 
     pieces: tuple[Piece, ...]
@@ -54,20 +53,24 @@ def read_model(path: str | os.PathLike[str]) -> SentencePieceModel:
     """Reads a model file.
 
     Raises:
-        ConfigError: it is missing, damaged, or no model file.
+        ConfigError: the file is missing, damaged, or no model file.
     """
-    data = tokenizer_files.read_bytes(path)
+    data = read_bytes(path)
     try:
         return parse_model(data)
     except ConfigError as error:
-        raise ConfigError(f"expected a SentencePiece model at {path}: {error}") from error
+        raise ConfigError(f"Expected a SentencePiece model at {path}, received {error}.") from error
 
 
 def parse_model(data: bytes) -> SentencePieceModel:
-    """The contents of a model file's bytes.
+    r"""Parses the bytes of a model file.
 
     Raises:
-        ConfigError: they are damaged, or no model file.
+        ConfigError: the bytes are damaged, or no model file.
+
+    Example:
+        >>> parse_model(b"\n\x05\n\x03<s>").pieces[0].text
+        '<s>'
     """
     pieces = []
     algorithm, unk_id, byte_fallback, charsmap = 1, 0, False, b""
@@ -89,9 +92,9 @@ def parse_model(data: bytes) -> SentencePieceModel:
     if not pieces:
         raise ConfigError("no piece")
     if algorithm not in _ALGORITHMS:
-        raise ConfigError(f"a model_type of 1 to 4, got {algorithm}")
+        raise ConfigError(f"the model_type {algorithm} instead of 1 to 4")
     if not 0 <= unk_id < len(pieces):
-        raise ConfigError(f"an unk_id below {len(pieces)}, got {unk_id}")
+        raise ConfigError(f"the unk_id {unk_id} with {len(pieces)} pieces")
     return SentencePieceModel(
         tuple(pieces), _ALGORITHMS[algorithm], unk_id, byte_fallback, charsmap
     )
@@ -115,7 +118,7 @@ def _piece(data: bytes) -> Piece:
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """The fields of a message: numbers and values."""
+    """Yields the fields of a message: numbers and values."""
     at = 0
     while at < len(data):
         key, at = _varint(data, at)

@@ -48,12 +48,12 @@ def read_charsmap(blob: bytes) -> dict[str, str]:
         ConfigError: it is damaged.
     """
     if len(blob) < 8:
-        raise ConfigError(f"expected a precompiled charsmap, got {len(blob)} bytes")
+        raise ConfigError(f"Expected a precompiled charsmap, received {len(blob)} bytes.")
     (size,) = struct.unpack_from("<I", blob)
     if size % 4 or size == 0 or size > len(blob) - 4:
         raise ConfigError(
-            f"expected a precompiled charsmap whose trie fits its {len(blob)} bytes, got a trie of "
-            f"{size} bytes"
+            f"Expected a precompiled charsmap whose trie fits its {len(blob)} bytes, received a "
+            f"trie of {size} bytes."
         )
     units = np.frombuffer(blob, np.uint32, size // 4, 4).astype(np.int64)
     pool = blob[4 + size :]
@@ -71,7 +71,7 @@ def read_charsmap(blob: bytes) -> dict[str, str]:
         following = []
         # A damaged trie may lead to one family by many ways.
         if len(level) + int((ends - begins).sum()) > _MAXIMUM_KEYS:
-            raise ConfigError("expected a precompiled charsmap, got a trie without end")
+            raise ConfigError("Expected a precompiled charsmap, received an endless trie.")
         for (prefix, base), begin, end in zip(level, begins.tolist(), ends.tolist(), strict=True):
             for place in nodes[begin:end].tolist():
                 key, children = prefix + bytes((place ^ base,)), place ^ int(ways[place])
@@ -89,7 +89,7 @@ def _value(units: np.ndarray, place: int, pool: bytes) -> str:
     begin = int(units[place]) & 0x7FFFFFFF if place < len(units) else len(pool)
     end = pool.find(b"\0", begin)
     if begin >= len(pool):
-        raise ConfigError("expected a precompiled charsmap, got a key whose text is missing")
+        raise ConfigError("Expected a precompiled charsmap, received a key without its text.")
     return _text(pool[begin : end if end >= 0 else len(pool)])
 
 
@@ -98,7 +98,7 @@ def _text(encoded: bytes) -> str:
         return encoded.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ConfigError(
-            f"expected a precompiled charsmap in UTF-8, got {encoded[:20]!r}"
+            f"Expected a precompiled charsmap in UTF-8, received {encoded[:20]!r}."
         ) from error
 
 
@@ -128,8 +128,8 @@ class PrecompiledCharsmap:
                 pairs[key] = text
             elif key[:2] not in keys:
                 raise ConfigError(
-                    f"the key {key!a} of a precompiled charsmap is not supported; only keys of one "
-                    "or two characters, or such that begin with one"
+                    f"Expected keys of one or two characters in a precompiled charsmap, or longer "
+                    f"ones that begin with such a key, received {key!a}. It is not supported."
                 )
         self.leaves_spaces = " " not in keys and not any(key[0] == " " for key in pairs)
         self._map = CharacterMap(self.texts, pairs.values())

@@ -18,18 +18,21 @@ Legend: B texts, U different parts of texts, N characters, W words, T tokens.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.text import ragged_ops, special_tokens, text_cut
-from keras_bert_zoo.text.sentencepiece import files as sentencepiece_files
+from keras_bert_zoo.text.sentencepiece.files import read_directory, write_directory
+from keras_bert_zoo.text.sentencepiece.options import SPACE_SIGN as SPACE_SIGN
+from keras_bert_zoo.text.sentencepiece.options import SentencePieceOptions
 from keras_bert_zoo.text.sentencepiece.unigram import UnigramModel
-from keras_bert_zoo.text.special_tokens import WHITESPACE, AddedToken
+from keras_bert_zoo.text.special_tokens import WHITESPACE
 from keras_bert_zoo.text.text_parts import Parts, TextCutter, plain_characters
 from keras_bert_zoo.text.tokenizer import Tokenizer
 from keras_bert_zoo.text.unicode.characters import (
@@ -41,9 +44,6 @@ from keras_bert_zoo.text.unicode.code_points import CodePointTable
 from keras_bert_zoo.text.unicode.normalization_steps import steps_from_json
 from keras_bert_zoo.text.unicode.normalizer import unicode_rules
 
-Prefix = Literal["always", "first", "never"]
-
-SPACE_SIGN = "\u2581"
 _SPACE = 0x20
 # What a text, or what stands between special tokens, begins with: the very first character, or
 # another.
@@ -57,25 +57,28 @@ class SentencePieceTokenizer(Tokenizer):
     """A unigram tokenizer, with the ids and byte offsets of Hugging Face's fast tokenizers.
 
     Args:
-        pieces: the pieces and their scores, in the order of their ids.
-        normalizer: what a tokenizer.json has as its normalizer; None for none.
-        split_at_whitespace: bool. Whether whitespace ends words, and is lost.
-        split_at_punctuation: bool. Whether each punctuation character is a word.
-        prefix: "always": every word that does not begin with a space gets the sign for one;
-            "first": only the first word of a text; "never".
-        split_at_spaces: bool. Whether a space, which the sign stands for, begins a word.
-        byte_fallback: bool. Whether unknown characters become the pieces of their bytes.
-        unk_token, cls_token, sep_token, pad_token, mask_token: str, among the pieces or added ones;
-            `unk_token` must be a piece; `mask_token` may be None.
-        additional_special_tokens: more tokens that stay whole in a text; those that are no pieces
+        pieces: the pieces with their scores, in the order of their ids.
+        options: SentencePieceOptions or None, for the defaults.
+        model_file: the name and the bytes of a SentencePiece model file that `save` copies, or
+            None.
+        normalizer: dict, the normalizer of a tokenizer.json; None for no normalizer.
+        split_at_whitespace: bool. End words at whitespace, and drop it.
+        split_at_punctuation: bool. Make each punctuation character a word.
+        prefix: "always" puts the space sign before every word that does not begin with a space;
+            "first" only before the first word of a text; "never".
+        split_at_spaces: bool. Begin a word at each space, which the space sign replaces.
+        byte_fallback: bool. Replace unknown characters by the pieces of their bytes.
+        unk_token, cls_token, sep_token, pad_token, mask_token: str, among the pieces or added
+            tokens; `unk_token` must be a piece; `mask_token` may be None.
+        additional_special_tokens: further tokens that are never split. Tokens that are no pieces
             get the ids after the last.
-        added_tokens: tokens that stay whole in a text, special or not, with their flags.
+        added_tokens: `AddedToken`s, special or not, with their flags.
         max_length: int or None. The longest input of the model, the default of `__call__`.
-        separators_between, second_segment_id, cls_segment_id: int. See `packing.Layout`.
+        separators_between, second_segment_id, cls_segment_id: int. See `options.Packing`.
 
     Raises:
-        ConfigError: duplicate or missing pieces, scores that are not finite, a normalizer that is
-            not supported.
+        ConfigError: a piece is repeated or missing, a score is not finite, or the normalizer is not
+            supported.
 
     Example:
         >>> tokenizer = SentencePieceTokenizer(
@@ -87,62 +90,37 @@ class SentencePieceTokenizer(Tokenizer):
     Source: arXiv 1808.06226, 1804.10959; tokenizers' Unigram and Metaspace.
     """
 
+    options: SentencePieceOptions
+
     def __init__(
         self,
         pieces: Sequence[tuple[str, float]],
+        options: SentencePieceOptions | None = None,
         *,
-        normalizer: Mapping[str, Any] | None = None,
-        split_at_whitespace: bool = True,
-        split_at_punctuation: bool = False,
-        prefix: Prefix = "always",
-        split_at_spaces: bool = True,
-        byte_fallback: bool = False,
-        unk_token: str = "<unk>",
-        cls_token: str = "<s>",
-        sep_token: str = "</s>",
-        pad_token: str = "<pad>",
-        mask_token: str | None = "<mask>",
-        additional_special_tokens: Sequence[str] = (),
-        added_tokens: Sequence[AddedToken] = (),
-        max_length: int | None = None,
-        separators_between: int = 1,
-        second_segment_id: int = 1,
-        cls_segment_id: int = 0,
+        model_file: tuple[str, bytes] | None = None,
+        **keywords: Any,
     ) -> None:
+        options = dataclasses.replace(options or SentencePieceOptions(), **keywords)
         names = [piece for piece, _ in pieces]
-        # Special tokens may stand behind the pieces, in the order in which they are given.
-        named = [unk_token, cls_token, sep_token, pad_token, mask_token]
-        behind = [token.content for token in added_tokens]
         known = set(names)
-        vocabulary = names + [
-            token for token in dict.fromkeys(behind) if token in named and token not in known
-        ]
-        super().__init__(
-            vocabulary,
-            unk_token=unk_token,
-            cls_token=cls_token,
-            sep_token=sep_token,
-            pad_token=pad_token,
-            mask_token=mask_token,
-            additional_special_tokens=additional_special_tokens,
-            added_tokens=added_tokens,
-            max_length=max_length,
-            separators_between=separators_between,
-            second_segment_id=second_segment_id,
-            cls_segment_id=cls_segment_id,
-        )
-        if unk_token not in known:
-            raise ConfigError(f"expected unk_token among the pieces, got {unk_token!r}")
-        if prefix not in get_args(Prefix):
-            raise ConfigError(f"expected prefix of {', '.join(get_args(Prefix))}, got {prefix!r}")
+        if options.unk_token not in known:
+            raise ConfigError(
+                f"Expected unk_token among the pieces, received {options.unk_token!r}. Pass the "
+                "piece for unknown characters."
+            )
+        # Special tokens may follow the pieces, in the given order.
+        special = {*options.named_tokens.values()}
+        added = dict.fromkeys(token.content for token in options.added_tokens)
+        new = [token for token in added if token in special and token not in known]
+        super().__init__(names + new, options)
         self.pieces = tuple((piece, float(score)) for piece, score in pieces)
-        self.normalizer = normalizer
-        self.split_at_whitespace = split_at_whitespace
-        self.split_at_punctuation = split_at_punctuation
-        self.prefix = prefix
-        self.split_at_spaces = split_at_spaces
-        self.byte_fallback = byte_fallback
-        self.model_file: tuple[str, bytes] | None = None
+        self.normalizer = options.normalizer
+        self.split_at_whitespace = options.split_at_whitespace
+        self.split_at_punctuation = options.split_at_punctuation
+        self.prefix = options.prefix
+        self.split_at_spaces = options.split_at_spaces
+        self.byte_fallback = options.byte_fallback
+        self.model_file = model_file
         self._build()
 
     def _build(self) -> None:
@@ -196,8 +174,11 @@ class SentencePieceTokenizer(Tokenizer):
                 or any(char in WHITESPACE for char in text)
             ):
                 raise ConfigError(
-                    f"normalized=true of the added token {token.content!r} is not supported; only "
-                    "of tokens without whitespace and other flags, and without byte_fallback"
+                    f"Expected normalized=false of the added token "
+                    f"{token.content!r}, received "
+                    "true. It is supported only for tokens without whitespace, lstrip and "
+                    "rstrip, and "
+                    "without byte_fallback."
                 )
             if token.id is not None:
                 found.append((content, token.id))
@@ -206,8 +187,8 @@ class SentencePieceTokenizer(Tokenizer):
             for at in range(one is other, len(one)):
                 if other.startswith(one[at:]) or one[at:].startswith(other):
                     raise ConfigError(
-                        "expected added tokens with normalized=true that cannot overlap in a text, "
-                        f"got {one!r} and {other!r}"
+                        "Expected added tokens with normalized=true that cannot overlap in a text, "
+                        f"received {one!r} and {other!r}."
                     )
         return found
 
@@ -231,11 +212,8 @@ class SentencePieceTokenizer(Tokenizer):
             ConfigError: a file is missing or damaged, or asks for what this class does not do; the
                 message names the option.
         """
-        options = sentencepiece_files.read_directory(directory)
-        model_file = options.pop("model_file", None)
-        tokenizer = cls(**options)
-        tokenizer.model_file = model_file
-        return tokenizer
+        pieces, options, model_file = read_directory(directory)
+        return cls(pieces, options, model_file=model_file)
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Writes tokenizer.json and tokenizer_config.json, and the model file if there was one.
@@ -243,7 +221,7 @@ class SentencePieceTokenizer(Tokenizer):
         Args:
             directory: made if it is missing.
         """
-        sentencepiece_files.write_directory(directory, self)
+        write_directory(directory, self.pieces, self.options, self.model_file)
 
     def tokenize_flat(
         self, strings: tf.Tensor, *, with_offsets: bool

@@ -79,16 +79,17 @@ class UnigramModel:
         scores = np.array([score for _, score in pieces], np.float64)
         if not np.isfinite(scores).all():
             at = int(np.flatnonzero(~np.isfinite(scores))[0])
-            raise ConfigError(f"expected finite scores, got {pieces[at]!r:.80}")
+            raise ConfigError(f"Expected finite scores, received {pieces[at]!r:.80}.")
         if scores.min() > 0 or scores[unk_id] > _UNKNOWN_PENALTY:
             raise ConfigError(
-                "expected a lowest score of at most 0 and a score of the unknown piece of at most "
-                f"{_UNKNOWN_PENALTY}, got {scores.min()} and {scores[unk_id]}"
+                "Expected a lowest score of at most 0 and a score of the unknown piece of at most "
+                f"{_UNKNOWN_PENALTY}, received {scores.min()} and {scores[unk_id]}."
             )
         longest = max(len(piece) for piece, _ in pieces)
         if longest > _MAXIMUM_PIECE_CHARACTERS:
             raise ConfigError(
-                f"expected pieces of at most {_MAXIMUM_PIECE_CHARACTERS} characters, got {longest}"
+                f"Expected pieces of at most {_MAXIMUM_PIECE_CHARACTERS} characters, received "
+                f"{longest}."
             )
         unk_score = scores.min() - _UNKNOWN_PENALTY
         # Two more ids: an unknown character, and no piece at all.
@@ -107,8 +108,8 @@ class UnigramModel:
             missing = [name for name in names if name not in known]
             if missing:
                 raise ConfigError(
-                    f"expected a piece for each of the 256 bytes with byte_fallback, got none for "
-                    f"{missing[0]}"
+                    "Expected a piece for each of the 256 bytes with byte_fallback, received none "
+                    f"for {missing[0]}."
                 )
             self._bytes = [known[name] for name in names]
         # Eager tensors, which all graphs share: an array would be written into each function.

@@ -155,8 +155,8 @@ class Replace(Step):
             or not all(isinstance(value, str) for value in pattern.values())
         ):
             raise ConfigError(
-                "expected a Replace normalizer with one pattern and content, got "
-                f"{pattern!r:.80} and {content!r:.80}"
+                "Expected a Replace normalizer with one pattern and content, received "
+                f"{pattern!r:.80} and {content!r:.80}."
             )
         ((kind, text),) = pattern.items()
         supported = (
@@ -164,9 +164,9 @@ class Replace(Step):
         ) or (kind == "Regex" and text in self._EXPRESSIONS)
         if not supported:
             raise ConfigError(
-                f"the Replace normalizer of {kind} {text!r:.80} is not supported; only of a "
-                "character, of a character twice, or of the expressions "
-                + ", ".join(map(repr, self._EXPRESSIONS))
+                "Expected a Replace normalizer of one character, of one character twice, or of the "
+                f"expressions {', '.join(map(repr, self._EXPRESSIONS))}; received {kind} "
+                f"{text!r:.80}, which is not supported."
             )
         self._kind, self._text, self._content = kind, text, content
         if kind == "String":
@@ -258,12 +258,12 @@ def steps_from_json(normalizer: Any) -> list[Step]:
     if normalizer is None:
         return []
     if not isinstance(normalizer, Mapping):
-        raise ConfigError(f"expected a normalizer as an object, got {normalizer!r:.80}")
+        raise ConfigError(f"Expected a normalizer as an object, received {normalizer!r:.80}.")
     kind = normalizer.get("type")
     if kind == "Sequence":
         inner = _options(normalizer, "normalizers")["normalizers"]
         if not isinstance(inner, Sequence) or isinstance(inner, str):
-            raise ConfigError(f"expected normalizers as a list, got {inner!r:.80}")
+            raise ConfigError(f"Expected normalizers as a list, received {inner!r:.80}.")
         return [step for entry in inner for step in steps_from_json(entry)]
     if kind in ("NFC", "NFD", "NFKC", "NFKD"):
         _options(normalizer)
@@ -277,7 +277,9 @@ def steps_from_json(normalizer: Any) -> list[Step]:
     if kind == "Strip":
         options = _options(normalizer, "strip_left", "strip_right")
         if not all(isinstance(value, bool) for value in options.values()):
-            raise ConfigError(f"expected a Strip normalizer of true or false, got {options!r:.80}")
+            raise ConfigError(
+                f"Expected a Strip normalizer of true or false, received {options!r:.80}."
+            )
         return [Strip(left=options["strip_left"], right=options["strip_right"])]
     if kind == "Replace":
         return [Replace(**_options(normalizer, "pattern", "content"))]
@@ -286,10 +288,12 @@ def steps_from_json(normalizer: Any) -> list[Step]:
         try:
             return [Precompiled(base64.b64decode(encoded, validate=True))]
         except (TypeError, ValueError, binascii.Error) as error:
-            raise ConfigError(f"expected a precompiled_charsmap in base64: {error}") from error
+            raise ConfigError(
+                f"Expected a precompiled_charsmap in base64, received other bytes: {error}."
+            ) from error
     raise ConfigError(
-        f"the normalizer {kind!r:.80} is not supported; only NFC, NFD, NFKC, NFKD, Lowercase, "
-        "StripAccents, Strip, Replace, Precompiled and sequences of them"
+        "Expected a normalizer of NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip, Replace, "
+        f"Precompiled or Sequence, received {kind!r:.80}. Others are not supported."
     )
 
 
@@ -298,7 +302,7 @@ def _options(entry: Mapping[str, Any], *names: str) -> dict[str, Any]:
     options = {name: value for name, value in entry.items() if name != "type"}
     if set(options) != set(names):
         raise ConfigError(
-            f"expected the options {sorted(names)} of the {entry.get('type')} normalizer, got "
-            f"{sorted(map(str, options))[:10]}"
+            f"Expected the options {sorted(names)} of the {entry.get('type')} normalizer, received "
+            f"{sorted(map(str, options))[:10]}."
         )
     return options

@@ -1,45 +1,42 @@
-"""What transformers' classes of WordPiece tokenizers take for granted: a table of data."""
+"""Defaults of transformers' WordPiece tokenizer classes: a table of data."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
-from keras_bert_zoo.text.tokenizer_files import Packing
-
-if TYPE_CHECKING:
-    from keras_bert_zoo.text.wordpiece.tokenizer import WordPieceTokenizer
+from keras_bert_zoo.text.options import Packing
+from keras_bert_zoo.text.wordpiece.options import WordPieceOptions
 
 
 @dataclass(frozen=True)
-class Kind:
-    """What a tokenizer class of transformers takes for granted.
+class ClassDefaults:
+    """Defaults of a tokenizer class of transformers.
 
     Attributes:
-        names: the named tokens.
+        names: the special tokens by name.
         packing: Packing.
-        trim_offsets: bool. See `WordPieceTokenizer`.
-        mask_lstrip: bool. Whether the mask token takes the space before it.
+        trim_offsets: bool. See `WordPieceOptions`.
+        mask_lstrip: bool. Whether the mask token takes the whitespace before it.
     """
 
     names: Mapping[str, str]
-    packing: Packing = Packing()  # noqa: RUF009
+    packing: Packing = field(default_factory=Packing)
     trim_offsets: bool = False
     mask_lstrip: bool = False
 
-    def fits(self, tokenizer: WordPieceTokenizer) -> bool:
-        """Whether a tokenizer packs segments in this way."""
-        return (Packing.of(tokenizer), tokenizer.trim_offsets) == (self.packing, self.trim_offsets)
+    def match(self, options: WordPieceOptions) -> bool:
+        """Returns whether a tokenizer packs segments in this way."""
+        return (options.packing, options.trim_offsets) == (self.packing, self.trim_offsets)
 
 
-BERT = Kind(
+BERT = ClassDefaults(
     {
         "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]",
         "mask_token": "[MASK]",
     }
 )  # fmt: skip
-MPNET = Kind(
+MPNET = ClassDefaults(
     {
         "bos_token": "<s>", "eos_token": "</s>", "unk_token": "[UNK]", "cls_token": "<s>",
         "sep_token": "</s>", "pad_token": "<pad>", "mask_token": "<mask>",
@@ -48,14 +45,14 @@ MPNET = Kind(
     trim_offsets=True,
     mask_lstrip=True,
 )  # fmt: skip
-FUNNEL = Kind(
+FUNNEL = ClassDefaults(
     {
         "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "cls_token": "<cls>",
         "sep_token": "<sep>", "pad_token": "<pad>", "mask_token": "<mask>",
     },
     packing=Packing(cls_segment_id=2),
 )  # fmt: skip
-KINDS = {
+CLASSES = {
     **dict.fromkeys(
         (
             "BertTokenizer", "ConvBertTokenizer", "DistilBertTokenizer",
@@ -68,20 +65,19 @@ KINDS = {
     "FunnelTokenizer": FUNNEL,
     "MPNetTokenizer": MPNET,
 }  # fmt: skip
-# With these, transformers takes tokenizer.json as it is.
+# For these, transformers uses tokenizer.json without changes.
 GENERIC = ("PreTrainedTokenizerFast", "TokenizersBackend")
-# Their files look like BERT's, but they do more than a WordPiece tokenizer does.
+# Their files look like BERT's, but these classes do more than WordPiece.
 REFUSED = {
     "RoFormerTokenizer": (
-        "it segments Chinese with jieba first, which no graph can; RoFormer's character-based "
-        'checkpoints name "BertTokenizer" (write that if this is one); for the others, segment the '
-        "texts beforehand"
+        "it segments Chinese with jieba first, which a graph cannot do. Segment the texts first, "
+        'or set "BertTokenizer" for a character-based checkpoint'
     ),
-    "BertJapaneseTokenizer": "it segments Japanese with MeCab and the like, which no graph can",
+    "BertJapaneseTokenizer": "it segments Japanese with MeCab, which a graph cannot do",
     "ProphetNetTokenizer": "it packs no [CLS] before a text",
-    "RoCBertTokenizer": "it gives shapes and pronunciations beside the token ids",
-    "SplinterTokenizer": "it packs a [QUESTION] token behind the question",
-    "TapasTokenizer": "it takes tables, not texts",
+    "RoCBertTokenizer": "it returns shape and pronunciation ids in addition to token ids",
+    "SplinterTokenizer": "it packs a [QUESTION] token after the question",
+    "TapasTokenizer": "it takes tables instead of texts",
 }
 BY_MODEL_TYPE = {
     **dict.fromkeys(

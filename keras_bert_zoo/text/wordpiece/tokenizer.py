@@ -14,6 +14,7 @@ import dataclasses
 import os
 import unicodedata
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -25,7 +26,9 @@ from keras_bert_zoo.text import offsets, ragged_ops, special_tokens, text_cut
 from keras_bert_zoo.text.special_tokens import AddedToken
 from keras_bert_zoo.text.tokenizer import Tokenizer
 from keras_bert_zoo.text.unicode.normalizer import BertNormalizer, unicode_rules
-from keras_bert_zoo.text.wordpiece import files as wordpiece_files
+from keras_bert_zoo.text.wordpiece.files import read_directory, write_directory
+from keras_bert_zoo.text.wordpiece.options import WordPieceOptions
+from keras_bert_zoo.text.wordpiece.vocabulary import read_vocabulary
 
 _PREFIX = "##"
 _NO_BYTE_LIMIT = 2**31 - 1
@@ -38,27 +41,28 @@ class WordPieceTokenizer(Tokenizer):
 
     Args:
         vocabulary: the tokens in the order of their ids, or the path of a vocab.txt.
-        lowercase: bool. Lower-case the text.
-        strip_accents: bool or None. Remove accents; None means as `lowercase`.
-        handle_chinese_chars: bool. Every CJK ideograph is a word of its own.
+        options: WordPieceOptions or None, for the defaults.
+        lowercase: bool. Lowercase the text.
+        strip_accents: bool or None. Remove accents; None: the same as `lowercase`.
+        handle_chinese_chars: bool. Make each CJK ideograph a word.
         unk_token, cls_token, sep_token, pad_token, mask_token: str, in the vocabulary;
             `mask_token` may be None.
-        additional_special_tokens: more tokens that stay whole in a text; those that the
-            vocabulary lacks get the ids after its last.
-        added_tokens: `AddedToken`s, to say how tokens of a text are found, the named and additional
-            ones among them; by default, as they stand in the raw text.
-        max_characters_per_word: int. A longer word is one `unk_token`.
+        additional_special_tokens: further tokens that are never split. Tokens outside the
+            vocabulary get the ids after its last.
+        added_tokens: `AddedToken`s, which set how tokens are matched in a text. They may include
+            the special tokens. By default, tokens are matched in the raw text.
+        max_characters_per_word: int. A longer word becomes one `unk_token`.
         max_length: int or None. The longest input of the model, the default of `__call__`.
         separators_between, second_segment_id, cls_segment_id: int. How segments are packed, for
-            families other than BERT; see `packing.Layout`.
-        trim_offsets: bool. Leave the whitespace that an added token takes out of its offsets, as
-            the tokenizers of MPNet do.
-        tokenizer_class: str or None. What `save` calls the tokenizer, if that class of
-            transformers does what this tokenizer does; by default, the first that does.
+            families other than BERT; see `options.Packing`.
+        trim_offsets: bool. Exclude the whitespace that an added token takes from its offsets, as
+            MPNet's tokenizer does.
+        tokenizer_class: str or None. The transformers class that `save` names, if it is equivalent;
+            by default the first equivalent class.
 
     Raises:
-        ConfigError: duplicate or missing tokens, a file that is not UTF-8, an added token that
-            cannot be found exactly.
+        ConfigError: a token is repeated or missing, a file is not UTF-8, or an added token cannot
+            be matched exactly.
 
     Example:
         >>> tokenizer = WordPieceTokenizer(
@@ -69,56 +73,26 @@ class WordPieceTokenizer(Tokenizer):
     Source: arXiv 1810.04805; tokenizers' BertNormalizer, BertPreTokenizer and WordPiece.
     """
 
+    options: WordPieceOptions
+
     def __init__(
         self,
         vocabulary: Sequence[str] | str | os.PathLike[str],
-        *,
-        lowercase: bool = True,
-        strip_accents: bool | None = None,
-        handle_chinese_chars: bool = True,
-        unk_token: str = "[UNK]",
-        cls_token: str = "[CLS]",
-        sep_token: str = "[SEP]",
-        pad_token: str = "[PAD]",
-        mask_token: str | None = "[MASK]",
-        additional_special_tokens: Sequence[str] = (),
-        added_tokens: Sequence[AddedToken] = (),
-        max_characters_per_word: int = 100,
-        max_length: int | None = None,
-        separators_between: int = 1,
-        second_segment_id: int = 1,
-        cls_segment_id: int = 0,
-        trim_offsets: bool = False,
-        tokenizer_class: str | None = None,
+        options: WordPieceOptions | None = None,
+        **keywords: Any,
     ) -> None:
+        options = dataclasses.replace(options or WordPieceOptions(), **keywords)
         if isinstance(vocabulary, str | os.PathLike):
-            # Blank lines at the end are no tokens of a model of which nothing else is known.
-            vocabulary = wordpiece_files.read_vocabulary(vocabulary, rows=0)
-        super().__init__(
-            vocabulary,
-            unk_token=unk_token,
-            cls_token=cls_token,
-            sep_token=sep_token,
-            pad_token=pad_token,
-            mask_token=mask_token,
-            additional_special_tokens=additional_special_tokens,
-            added_tokens=added_tokens,
-            max_length=max_length,
-            separators_between=separators_between,
-            second_segment_id=second_segment_id,
-            cls_segment_id=cls_segment_id,
-        )
-        if max_characters_per_word < 1:
-            raise ConfigError(
-                f"expected max_characters_per_word of at least 1, got {max_characters_per_word}"
-            )
-        self.lowercase = lowercase
-        self.strip_accents = strip_accents
-        self.handle_chinese_chars = handle_chinese_chars
-        self.max_characters_per_word = max_characters_per_word
-        self.trim_offsets = trim_offsets
-        self.tokenizer_class = tokenizer_class
-        # Tokens added behind the vocabulary are found in the text as it is, never as pieces.
+            # Without a model's config, blank lines at the end are no tokens.
+            vocabulary = read_vocabulary(vocabulary, rows=0)
+        super().__init__(vocabulary, options)
+        self.lowercase = options.lowercase
+        self.strip_accents = options.strip_accents
+        self.handle_chinese_chars = options.handle_chinese_chars
+        self.max_characters_per_word = options.max_characters_per_word
+        self.trim_offsets = options.trim_offsets
+        self.tokenizer_class = options.tokenizer_class
+        # Tokens added after the vocabulary are matched in the raw text, never as pieces.
         self.pieces = tuple(vocabulary)
         self._build()
 
@@ -127,14 +101,15 @@ class WordPieceTokenizer(Tokenizer):
         pieces = self.pieces
         normalizer = BertNormalizer(
             lowercase=self.lowercase,
-            strip_accents=self.lowercase if self.strip_accents is None else self.strip_accents,
+            strip_accents=self.options.strips_accents,
             handle_chinese_chars=self.handle_chinese_chars,
             vocabulary_characters=set().union(*pieces),
         )
         long = [piece for piece in pieces if len(piece.encode("utf-8")) > _MAXIMUM_PIECE_BYTES]
         if long:
             raise ConfigError(
-                f"expected tokens of at most {_MAXIMUM_PIECE_BYTES} bytes, got {long[0]!r:.60}"
+                f"Expected tokens of at most {_MAXIMUM_PIECE_BYTES} bytes, received "
+                f"{long[0]!r:.60}."
             )
         model = pywrap_fast_wordpiece_tokenizer_model_builder.build_fast_wordpiece_model(
             [self._op_piece(i, piece, normalizer) for i, piece in enumerate(pieces)],
@@ -207,9 +182,10 @@ class WordPieceTokenizer(Tokenizer):
         ]
         if token.lstrip or token.rstrip or other or not content or content != content.strip(" "):
             raise ConfigError(
-                f"normalized=true of the added token {token.content!r} is not supported: "
-                "a WordPiece tokenizer finds tokens in normalized texts only if they are of "
-                "letters, digits and ASCII signs, without whitespace at the ends, lstrip and rstrip"
+                f"Expected normalized=false of the added token {token.content!r}, received "
+                "true. It is supported only for tokens of letters, digits and ASCII "
+                "punctuation, without "
+                "whitespace at the ends, lstrip and rstrip."
             )
         return dataclasses.replace(token, content=content)
 
@@ -233,7 +209,7 @@ class WordPieceTokenizer(Tokenizer):
             ConfigError: a file is missing or damaged, or asks for what this class does not do; the
                 message names the option.
         """
-        return cls(**wordpiece_files.read_directory(directory))
+        return cls(*read_directory(directory))
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Writes vocab.txt and tokenizer_config.json, which transformers loads as they are.
@@ -244,7 +220,7 @@ class WordPieceTokenizer(Tokenizer):
         Args:
             directory: made if it is missing.
         """
-        wordpiece_files.write_directory(directory, self)
+        write_directory(directory, self.pieces, self.options)
 
     def tokenize_flat(
         self, strings: tf.Tensor, *, with_offsets: bool

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_bert_zoo.checkpoints.config_file import read_config
+from keras_bert_zoo.checkpoints.formats import detect_format, open_checkpoint
 from keras_bert_zoo.checkpoints.google.config import to_google_config
 from keras_bert_zoo.checkpoints.google.names import HEADS, NameTable, find_family
 from keras_bert_zoo.checkpoints.google.tf1 import open_google, read_google_config
 from keras_bert_zoo.checkpoints.google.writer import write_google_checkpoint
 from keras_bert_zoo.checkpoints.safetensors import open_safetensors
-from keras_bert_zoo.checkpoints.source import detect_format, open_checkpoint, read_config
 from keras_bert_zoo.errors import CheckpointError, ConfigError
 from tests.helpers import ASSETS
 

@@ -12,8 +12,8 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf.tensor_bundle_pb2 import BundleEntryProto, BundleHeaderProto
 
+from keras_bert_zoo.checkpoints.formats import open_checkpoint
 from keras_bert_zoo.checkpoints.google.tf1_index import read_index
-from keras_bert_zoo.checkpoints.source import open_checkpoint
 from keras_bert_zoo.errors import CheckpointError
 from tests.helpers import ASSETS
 
@@ -259,7 +259,7 @@ def test_a_changed_index_never_crashes(folder):
     """
     code = f"""
 import numpy as np, pathlib
-from keras_bert_zoo.checkpoints.source import open_checkpoint
+from keras_bert_zoo.checkpoints.formats import open_checkpoint
 from keras_bert_zoo.errors import CheckpointError
 from tests.checkpoints.google.test_tf1_index import INDEX, crc32c, entries_of, make_table
 folder = pathlib.Path({str(folder)!r})

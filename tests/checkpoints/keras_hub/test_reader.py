@@ -13,6 +13,8 @@ import pytest
 from safetensors.numpy import save_file
 
 import keras_bert_zoo as kbz
+from keras_bert_zoo.checkpoints.config_file import read_config
+from keras_bert_zoo.checkpoints.formats import detect_format, open_checkpoint
 from keras_bert_zoo.checkpoints.keras_hub import names as tables
 from keras_bert_zoo.checkpoints.keras_hub.handles import fetch_keras_hub_preset
 from keras_bert_zoo.checkpoints.keras_hub.names import FAMILIES
@@ -20,7 +22,6 @@ from keras_bert_zoo.checkpoints.keras_hub.options import backbone_options, find_
 from keras_bert_zoo.checkpoints.keras_hub.reader import open_keras_hub, read_keras_hub_config
 from keras_bert_zoo.checkpoints.keras_hub.tokenizers import materialise_tokenizer
 from keras_bert_zoo.checkpoints.keras_hub.writer import write_keras_hub_preset
-from keras_bert_zoo.checkpoints.source import detect_format, open_checkpoint, read_config
 from keras_bert_zoo.encoders.registry import encoder_class
 from keras_bert_zoo.errors import CheckpointError, ConfigError
 

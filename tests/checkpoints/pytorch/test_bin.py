@@ -15,9 +15,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from keras_bert_zoo.checkpoints.formats import open_checkpoint
 from keras_bert_zoo.checkpoints.pytorch.pickles import PickleError, Symbol, load_pickle
 from keras_bert_zoo.checkpoints.safetensors import open_safetensors
-from keras_bert_zoo.checkpoints.source import normalize_name, open_checkpoint
+from keras_bert_zoo.checkpoints.source import normalize_name
 from keras_bert_zoo.errors import CheckpointError
 from tests.helpers import ASSETS
 
@@ -167,7 +168,7 @@ def test_reads_shards(tmp_path):
         weight_map[f"t{i}"] = name
     index = tmp_path / "pytorch_model.bin.index.json"
     index.write_text(json.dumps({"weight_map": weight_map}))
-    with pytest.raises(CheckpointError, match="pytorch_model.bin.index.json alone, a pickle"):
+    with pytest.raises(CheckpointError, match="only in pytorch_model.bin.index.json, a pickle"):
         open_checkpoint(tmp_path)
     with open_with_pickle(tmp_path) as source:
         np.testing.assert_array_equal(source.read("t1"), [[1, 1], [1, 1]])

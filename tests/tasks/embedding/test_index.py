@@ -59,7 +59,9 @@ def test_dot_products_are_not_scaled(embedder):
 
 def test_there_is_nothing_to_train(search):
     for name in ("compile", "fit", "evaluate", "train_on_batch", "test_on_batch"):
-        with pytest.raises(ConfigError, match=f"`{name}` is not possible: .* measure it by its `r"):
+        with pytest.raises(
+            ConfigError, match=f"`{name}` is not supported: .* measure it by its `r"
+        ):
             getattr(search, name)(["a"], ["b"])
     expected = search.predict(["a"])["document"]
     assert search.predict_on_batch(["a"])["document"].tolist() == expected.tolist()

@@ -421,7 +421,7 @@ def another_type(index, kind):
             "prompted",
             "config_sentence_transformers.json",
             lambda c: c | {"default_prompt_name": "other"},
-            "'other' is none of `prompts`",
+            "to be a name of `prompts`, received 'other'",
         ),
     ],
 )
@@ -438,7 +438,7 @@ def test_what_is_not_supported_is_refused_by_name(tmp_path, name, file, change, 
         ('[{}], "more": 1', r"Extra data: .*; expected one list of modules\.$"),
         ('[{}]}, {"a": [', r"Extra data: .*; expected one list of modules\.$"),
         ("[{}] [{}]", r"Extra data: .*; expected one list of modules\.$"),
-        ('[{"a": 1, "a": 2}]', r"the key 'a' stands there twice; expected one list of modules\.$"),
+        ('[{"a": 1, "a": 2}]', r"the key 'a' is given twice; expected one list of modules\.$"),
     ],
 )
 def test_modules_are_one_list(tmp_path, text, message):
@@ -520,7 +520,9 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
     directory = changed(
         tmp_path, "cls_dense", "2_Dense/config.json", lambda c: c | {"out_features": 13}
     )
-    with pytest.raises(CheckpointError, match=r"linear.weight \(expected \(13, 16\), found \(12"):
+    with pytest.raises(
+        CheckpointError, match=r"linear.weight \(expected \(13, 16\), received \(12"
+    ):
         kbz.TextEmbedder.load(directory)
     shutil.rmtree(directory / "2_Dense")
     with pytest.raises((CheckpointError, ConfigError), match="2_Dense"):

@@ -8,9 +8,9 @@ import pytest
 from keras_bert_zoo.data.spans import Entity, EntityExamples
 from keras_bert_zoo.errors import DataError
 from keras_bert_zoo.tasks.token_classification.alignment import words_of_entities
-from tests.tasks.token_classification import test_nested as nested_tests
 from tests.tasks.collection import without_tracing
 from tests.tasks.taggers import make_task
+from tests.tasks.token_classification import test_nested as nested_tests
 
 TEXTS = ["ab cd ef ", " the card  is here", "天气 ab\u3000cd", "a.b c", "\U0001f600 ab ef"] * 2
 

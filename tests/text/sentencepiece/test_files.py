@@ -69,8 +69,9 @@ def make_directory(folder, name, **config):
 
 
 def describe(tokenizer):
-    """All that decides what a tokenizer does."""
-    return sentencepiece_files.to_fast(tokenizer), tokenizer.vocabulary, tokenizer.max_length
+    """Returns all that determines a tokenizer's results."""
+    content = sentencepiece_files.tokenizer_json(tokenizer.pieces, tokenizer.options)
+    return content, tokenizer.vocabulary, tokenizer.max_length
 
 
 @pytest.mark.parametrize(
@@ -118,7 +119,7 @@ def test_options_of_a_class(tmp_path):
 def test_the_class_may_be_known_by_the_model(tmp_path):
     made = make_directory(tmp_path / "made", "CamembertTokenizer")
     (made / "tokenizer_config.json").unlink()
-    with pytest.raises(ConfigError, match="expected tokenizer_class of AlbertTokenizer, Camembert"):
+    with pytest.raises(ConfigError, match="Expected tokenizer_class of AlbertTokenizer, Camembert"):
         SentencePieceTokenizer.from_directory(made)
     (made / "config.json").write_text('{"model_type": "camembert"}')
     assert SentencePieceTokenizer.from_directory(made).cls_token_id == 5
@@ -136,8 +137,8 @@ def test_the_class_may_be_known_by_the_model(tmp_path):
         (chunk(1, chunk(1, b"\xff")), "a piece that is not UTF-8"),
         (chunk(1, number(1, 5)), "a number where a message or text belongs"),
         (chunk(1, chunk(1, b"a") + b"\x10\x01"), "a score that is no float"),
-        (make_model(FAIRSEQ, 99), "an unk_id below 7, got 99"),
-        (make_model(FAIRSEQ, 0, algorithm=9), "a model_type of 1 to 4"),
+        (make_model(FAIRSEQ, 99), "received the unk_id 99 with 7 pieces"),
+        (make_model(FAIRSEQ, 0, algorithm=9), "received the model_type 9 instead of 1 to 4"),
         (make_model([*FAIRSEQ, ("a", -1.0, NORMAL)], 0), "distinct tokens"),
     ],
 )
@@ -152,13 +153,21 @@ def test_refuses_damaged_models(tmp_path, content, message):
     ("name", "content", "message"),
     [
         # transformers fails on these, too.
-        ("CamembertTokenizer", make_model(FAIRSEQ, 0, algorithm=2), "the bpe model .* unigram"),
-        ("CamembertTokenizer", make_model(FAIRSEQ, 0, algorithm=3), "the word model .* unigram"),
-        ("AlbertTokenizer", make_model(FAIRSEQ, 0), "expected unk_token '<unk>' as piece 1"),
+        (
+            "CamembertTokenizer",
+            make_model(FAIRSEQ, 0, algorithm=2),
+            "a unigram model .* received a bpe model",
+        ),
+        (
+            "CamembertTokenizer",
+            make_model(FAIRSEQ, 0, algorithm=3),
+            "a unigram model .* received a word model",
+        ),
+        ("AlbertTokenizer", make_model(FAIRSEQ, 0), "Expected unk_token '<unk>' as piece 1"),
         # And these are refused here alone: unk_token would be a token that no text gets, and the
         # first pieces would be lost.
-        ("DebertaV2Tokenizer", make_model(FAIRSEQ, 0), r"expected unk_token '\[UNK\]' as piece 0"),
-        ("CamembertTokenizer", make_model(ALBERT, 1), "expected .*<unk>.* as the first pieces"),
+        ("DebertaV2Tokenizer", make_model(FAIRSEQ, 0), r"Expected unk_token '\[UNK\]' as piece 0"),
+        ("CamembertTokenizer", make_model(ALBERT, 1), "Expected .*<unk>.* as the first pieces"),
     ],
 )
 def test_refuses_models_that_a_class_makes_nothing_of(tmp_path, name, content, message):
@@ -176,7 +185,7 @@ def test_any_algorithm_is_taken_for_unigram_with_a_warning(tmp_path, caplog):
         (made / "spiece.model").write_bytes(make_model(ALBERT, 1, algorithm=algorithm))
         caplog.clear()
         assert describe(SentencePieceTokenizer.from_directory(made)) == describe(unigram)
-        assert f"holds a {name} model" in caplog.text
+        assert f"has a {name} model" in caplog.text
     # SentencePiece's word model makes one unknown word of it.
     the, a, b = (unigram.token_to_id(piece) for piece in (f"{S}the", "a", "b"))
     assert unigram.tokenize("theab").numpy().tolist() == [the, a, b]
@@ -212,28 +221,28 @@ def saved(tmp_path):
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        (("model", "type"), "BPE", "expected a Unigram model"),
+        (("model", "type"), "BPE", "Expected a Unigram model"),
         (("model", "alpha"), 0.1, "with the options \\['alpha'\\]"),
-        (("model", "x" * 70_000), 0.1, "with the options \\['x{198}$"),
-        (("model", "unk_id"), None, "expected an unk_id below 9"),
-        (("model", "unk_id"), 9, "expected an unk_id below 9"),
-        (("model", "unk_id"), 5, "expected unk_token of"),
+        (("model", "x" * 70_000), 0.1, "with the options \\['x{198}\\.$"),
+        (("model", "unk_id"), None, "Expected an unk_id below 9"),
+        (("model", "unk_id"), 9, "Expected an unk_id below 9"),
+        (("model", "unk_id"), 5, "Expected unk_token '▁the'"),
         (("model", "byte_fallback"), "yes", "byte_fallback of true or false"),
         (("model", "vocab"), [["a", "b"]], "pieces with scores"),
         (("model", "vocab"), {"a": 1}, "pieces with scores"),
         (("pre_tokenizer",), None, "and Metaspace"),
         (("pre_tokenizer",), {"type": "ByteLevel"}, "and Metaspace"),
-        (("pre_tokenizer", "pretokenizers", 1, "replacement"), "_", "expected Metaspace"),
-        (("pre_tokenizer", "pretokenizers", 1, "foo"), 1, "expected Metaspace"),
-        (("decoder",), {"type": "WordPiece"}, "expected a Metaspace decoder"),
-        (("decoder", "prepend_scheme"), "never", "takes away the prefix"),
-        (("post_processor",), None, "expected a TemplateProcessing"),
-        (("post_processor", "special_tokens", "<s>", "ids"), [1], "vocabulary's id of '<s>'"),
-        (("normalizer",), {"type": "Prepend", "prepend": S}, "'Prepend' is not supported"),
-        (("normalizer",), [], "expected a normalizer as an object"),
+        (("pre_tokenizer", "pretokenizers", 1, "replacement"), "_", "Expected Metaspace"),
+        (("pre_tokenizer", "pretokenizers", 1, "foo"), 1, "Expected Metaspace"),
+        (("decoder",), {"type": "WordPiece"}, "Expected a Metaspace decoder"),
+        (("decoder", "prepend_scheme"), "never", "removes the pre_tokenizer's prefix"),
+        (("post_processor",), None, "Expected a TemplateProcessing"),
+        (("post_processor", "special_tokens", "<s>", "ids"), [1], "vocabulary's id 0 for '<s>'"),
+        (("normalizer",), {"type": "Prepend", "prepend": S}, "received 'Prepend'. Others"),
+        (("normalizer",), [], "Expected a normalizer as an object"),
         (("added_tokens", 0, "id"), 7, "id"),
         (("model",), None, "another structure"),
-        (("padding",), {"direction": "Left"}, "direction='Left'"),
+        (("padding",), {"direction": "Left"}, "direction='Right' .*, received 'Left'"),
     ],
 )
 def test_refuses_what_tokenizer_json_asks_for(saved, place, value, message):
@@ -250,11 +259,11 @@ def test_refuses_what_tokenizer_json_asks_for(saved, place, value, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"split_special_tokens": True}, "split_special_tokens=True in"),
-        ({"padding_side": "left"}, "padding_side='left'"),
+        ({"split_special_tokens": True}, "split_special_tokens=False in .*, received True"),
+        ({"padding_side": "left"}, "padding_side='right' .*, received 'left'"),
         ({"sp_model_kwargs": {"enable_sampling": True}}, "sp_model_kwargs"),
-        ({"unk_token": "<s>"}, "expected unk_token of '<unk>'"),
-        ({"pad_token": None}, "expected a pad_token"),
+        ({"unk_token": "<s>"}, "Expected unk_token '<unk>'"),
+        ({"pad_token": None}, "Expected a pad_token"),
         ({"model_max_length": "x"}, "model_max_length"),
     ],
 )
@@ -290,11 +299,11 @@ def test_older_metaspace(saved):
 
 
 def test_nothing_to_read(tmp_path):
-    with pytest.raises(ConfigError, match="expected tokenizer.json or one of"):
+    with pytest.raises(ConfigError, match="Expected tokenizer.json or one of"):
         SentencePieceTokenizer.from_directory(tmp_path)
     for name in ("spiece.model", "spm.model"):
         (tmp_path / name).write_bytes(b"")
-    with pytest.raises(ConfigError, match="expected one SentencePiece model"):
+    with pytest.raises(ConfigError, match="Expected one SentencePiece model"):
         SentencePieceTokenizer.from_directory(tmp_path)
 
 

@@ -107,7 +107,8 @@ def pair(request):
     ours = SentencePieceTokenizer(PIECES, **WAYS[request.param])
     import json
 
-    return ours, tokenizers.Tokenizer.from_str(json.dumps(sentencepiece_files.to_fast(ours)))
+    content = sentencepiece_files.tokenizer_json(ours.pieces, ours.options)
+    return ours, tokenizers.Tokenizer.from_str(json.dumps(content))
 
 
 def expected(theirs, text):
@@ -310,11 +311,11 @@ def test_charsmap_is_read_and_refused():
     charsmap = make_charsmap(CHARSMAP)
     assert precompiled_charsmap.read_charsmap(charsmap) == CHARSMAP
     for broken, message in (
-        (b"abc", "got 3 bytes"),
+        (b"abc", "received 3 bytes"),
         (charsmap[:1000], "whose trie fits"),
         (b"\xff\xff\xff\xff" + charsmap[4:], "whose trie fits"),
-        (b"\0\0\0\0" + charsmap[4:], "got a trie of 0 bytes"),
-        (charsmap[: 4 + int.from_bytes(charsmap[:4], "little")], "text is missing"),
+        (b"\0\0\0\0" + charsmap[4:], "received a trie of 0 bytes"),
+        (charsmap[: 4 + int.from_bytes(charsmap[:4], "little")], "a key without its text"),
     ):
         with pytest.raises(ConfigError, match=message):
             precompiled_charsmap.read_charsmap(broken)
@@ -336,19 +337,22 @@ def test_charsmap_is_read_and_refused():
         ({"pieces": [*PIECES, ("z", float("nan"))]}, "finite scores"),
         ({"pieces": [(piece, 20.0) for piece, _ in PIECES]}, "lowest score of at most 0"),
         ({"unk_token": "[UNK]"}, "unk_token"),
-        ({"prefix": "last"}, "expected prefix of always, first, never"),
+        ({"prefix": "last"}, "Expected prefix of always, first, never"),
         ({"byte_fallback": True}, "<0x00>"),
-        ({"normalizer": {"type": "Nmt"}}, "normalizer 'Nmt' is not supported"),
+        ({"normalizer": {"type": "Nmt"}}, "received 'Nmt'. Others are not supported"),
         ({"normalizer": {"type": "Strip"}}, "strip_left"),
         (
             {"normalizer": {"type": "Replace", "pattern": {"Regex": "a+"}, "content": ""}},
-            "Regex 'a\\+' is not supported",
+            "received Regex 'a\\+', which is not supported",
         ),
         (
             {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "%"}},
             "precompiled_charsmap in base64",
         ),
-        ({"added_tokens": [AddedToken("f o", normalized=True)]}, "normalized=true"),
+        (
+            {"added_tokens": [AddedToken("f o", normalized=True)]},
+            "normalized=false of the added token .*, received true",
+        ),
         ({"added_tokens": [AddedToken("ff", normalized=True)]}, "cannot overlap"),
     ],
 )

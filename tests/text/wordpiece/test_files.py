@@ -110,36 +110,36 @@ SINGLE = added("[M]", single_word=True)
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, "expected vocab.txt or tokenizer.json in"),
+        ({}, "Expected vocab.txt or tokenizer.json in"),
         ({"vocab__txt": ""}, "of one token a line"),
         ({"vocab__txt": "a\n", "tokenizer_config__json": "{"}, "cannot be read as JSON"),
         ({"vocab__txt": "a\n", "tokenizer_config__json": []}, "must hold a JSON object, got list"),
-        ({"tokenizer_config__json": {"never_split": ["x"]}}, "never_split=['x'] in"),
-        ({"tokenizer_config__json": {"do_basic_tokenize": False}}, "do_basic_tokenize=false"),
-        ({"tokenizer_config__json": {"truncation_side": "left"}}, "truncation_side='left'"),
-        ({"tokenizer_config__json": {"split_special_tokens": True}}, "split_special_tokens=True"),
-        ({"tokenizer_config__json": {"word_tokenizer_type": "mecab"}}, "word_tokenizer_type='me"),
+        ({"tokenizer_config__json": {"never_split": ["x"]}}, "Expected no never_split in"),
+        ({"tokenizer_config__json": {"do_basic_tokenize": False}}, "do_basic_tokenize=true in"),
+        ({"tokenizer_config__json": {"truncation_side": "left"}}, "truncation_side='right' in"),
+        ({"tokenizer_config__json": {"split_special_tokens": True}}, "tokens=False in"),
+        ({"tokenizer_config__json": {"word_tokenizer_type": "mecab"}}, "type='basic' in"),
         (
             {"tokenizer_config__json": {"added_tokens_decoder": {"4": SINGLE}}},
-            "single_word=true of the added token '[M]'",
+            "Expected single_word=false of the added token '[M]'",
         ),
         (
             {"tokenizer_config__json": {"added_tokens_decoder": {"999": added("<x>")}}},
-            "expected the added token '<x>' to have the id",
+            "Expected the added token '<x>' to have the id",
         ),
         ({"tokenizer_config__json": {"do_lower_case": "no"}}, "do_lower_case of true or false"),
-        ({"added_tokens__json": {"<x>": 999}}, "expected the added token '<x>' to have the id"),
-        ({"added_tokens__json": {"<x>": "1"}}, "to be an int of at least 0, got '1'"),
-        ({"tokenizer__json": fast(model={"type": "BPE"})}, "expected a WordPiece model"),
-        ({"tokenizer__json": fast(added_tokens=[3])}, "a token as a string, got 3"),
-        ({"tokenizer__json": fast(normalizer=3)}, "expected a BertNormalizer"),
-        ({"tokenizer__json": fast(), "vocab__txt": "a\n"}, "got 1 and"),
-        ({"tokenizer__json": fast(normalizer=None)}, "expected a BertNormalizer"),
+        ({"added_tokens__json": {"<x>": 999}}, "Expected the added token '<x>' to have the id"),
+        ({"added_tokens__json": {"<x>": "1"}}, "to be an int of at least 0, received '1'"),
+        ({"tokenizer__json": fast(model={"type": "BPE"})}, "Expected a WordPiece model"),
+        ({"tokenizer__json": fast(added_tokens=[3])}, "a token as a string, received 3"),
+        ({"tokenizer__json": fast(normalizer=3)}, "Expected a BertNormalizer"),
+        ({"tokenizer__json": fast(), "vocab__txt": "a\n"}, "received 1 and"),
+        ({"tokenizer__json": fast(normalizer=None)}, "Expected a BertNormalizer"),
         ({"tokenizer__json": fast(pre_tokenizer={"type": "Whitespace"})}, "a BertPreTokenizer"),
         ({"tokenizer__json": fast(post_processor={"type": "RobertaProcessing"})}, "post_processor"),
         (
             {"tokenizer__json": fast(added_tokens=[{"id": 4, **SINGLE}])},
-            "single_word=true of the added token '[M]'",
+            "Expected single_word=false of the added token '[M]'",
         ),
     ],
 )  # fmt: skip
@@ -172,48 +172,48 @@ def changed(path, value):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("model", "WordPiece", "expected a model in"),
-        ("model/dropout", 0.5, "expected options of a WordPiece model in"),
-        ("model/unk_token", 5, "expected unk_token as a string in"),
-        ("model/unk_token", None, "expected unk_token as a string in"),
+        ("model", "WordPiece", "Expected a model in"),
+        ("model/dropout", 0.5, "Expected options of a WordPiece model in"),
+        ("model/unk_token", 5, "Expected unk_token as a string in"),
+        ("model/unk_token", None, "Expected unk_token as a string in"),
         ("model/max_input_chars_per_word", "5", "max_input_chars_per_word as an int from 1 to"),
         ("model/max_input_chars_per_word", True, "max_input_chars_per_word as an int from 1 to"),
         ("model/max_input_chars_per_word", 0, "max_input_chars_per_word as an int from 1 to"),
         ("model/max_input_chars_per_word", 10**30, "max_input_chars_per_word as an int from 1 to"),
-        ("model/continuing_subword_prefix", "", "continuing_subword_prefix='' in"),
-        ("model/vocab", [1], "expected a vocabulary as an object of ids in"),
-        ("model/vocab", {}, "expected a vocabulary as an object of ids in"),
+        ("model/continuing_subword_prefix", "", "Expected continuing_subword_prefix='##' in"),
+        ("model/vocab", [1], "Expected a vocabulary as an object of ids in"),
+        ("model/vocab", {}, "Expected a vocabulary as an object of ids in"),
         ("model/vocab", {"[PAD]": False, "[UNK]": True}, "once each in"),
-        ("model/vocab", {"[PAD]": 0.0}, "got 0.0 for '[PAD]'"),
-        ("model/vocab", {"[PAD]": "x", "a": 1}, "got 'x' for '[PAD]'"),
-        ("model/vocab", {"[PAD]": 0, "a": -1}, "got -1 for 'a'"),
-        ("model/vocab", {"[PAD]": 0, "a": 4}, "expected the ids 0 to 3 at most once each in"),
+        ("model/vocab", {"[PAD]": 0.0}, "received 0.0 for '[PAD]'"),
+        ("model/vocab", {"[PAD]": "x", "a": 1}, "received 'x' for '[PAD]'"),
+        ("model/vocab", {"[PAD]": 0, "a": -1}, "received -1 for 'a'"),
+        ("model/vocab", {"[PAD]": 0, "a": 4}, "Expected the ids 0 to 3 at most once each in"),
         ("model/vocab", {"[PAD]": 0, "a": 10**12}, "the ids 0 to 3 at most once each in"),
-        ("normalizer", ["BertNormalizer"], "expected a BertNormalizer normalizer in"),
-        ("normalizer/foo", 1, "expected options of a BertNormalizer normalizer in"),
-        ("normalizer/lowercase", "false", "expected lowercase of true or false in"),
-        ("normalizer/lowercase", None, "expected lowercase of true or false in"),
-        ("normalizer/strip_accents", "no", "expected strip_accents of true or false in"),
-        ("normalizer/handle_chinese_chars", 0, "expected handle_chinese_chars of true or false"),
-        ("normalizer/clean_text", False, "expected a BertNormalizer with clean_text in"),
-        ("pre_tokenizer/foo", 1, "expected options of a BertPreTokenizer pre_tokenizer in"),
-        ("decoder", {"type": "ByteLevel"}, "expected a WordPiece decoder in"),
-        ("decoder", "x", "expected a WordPiece decoder in"),
-        ("decoder/prefix", "@@", "expected a WordPiece decoder with the prefix '##' in"),
-        ("decoder/foo", 1, "expected options of a WordPiece decoder in"),
-        ("post_processor", "x", "got 'x'"),
-        ("post_processor", [], "got []"),
-        ("post_processor/trim_offsets", "yes", "expected a post_processor that gives"),
-        ("post_processor/foo", 1, "expected a post_processor that gives"),
-        ("post_processor/sep", ["</s>", True], "expected a post_processor that gives"),
-        ("added_tokens", "x", "expected added_tokens as a list in"),
-        ("added_tokens", {"id": 1}, "expected added_tokens as a list in"),
-        ("added_tokens", ["x"] * 100_001, "expected at most 100,000 added tokens in"),
-        ("added_tokens", [{"id": 23, **added("z" * 9999)}], "got 'zzz"),
-        ("truncation", "x", "expected truncation as an object or null in"),
-        ("truncation", {"direction": "Left"}, "truncation with direction='Left' in"),
-        ("truncation", {"maximum": 3}, "expected options of truncation in"),
-        ("padding", [], "expected padding as an object or null in"),
+        ("normalizer", ["BertNormalizer"], "Expected a BertNormalizer normalizer in"),
+        ("normalizer/foo", 1, "Expected options of a BertNormalizer normalizer in"),
+        ("normalizer/lowercase", "false", "Expected lowercase of true or false in"),
+        ("normalizer/lowercase", None, "Expected lowercase of true or false in"),
+        ("normalizer/strip_accents", "no", "Expected strip_accents of true or false in"),
+        ("normalizer/handle_chinese_chars", 0, "Expected handle_chinese_chars of true or false"),
+        ("normalizer/clean_text", False, "Expected a BertNormalizer with clean_text=true in"),
+        ("pre_tokenizer/foo", 1, "Expected options of a BertPreTokenizer pre_tokenizer in"),
+        ("decoder", {"type": "ByteLevel"}, "Expected a WordPiece decoder in"),
+        ("decoder", "x", "Expected a WordPiece decoder in"),
+        ("decoder/prefix", "@@", "Expected a WordPiece decoder with the prefix '##' in"),
+        ("decoder/foo", 1, "Expected options of a WordPiece decoder in"),
+        ("post_processor", "x", "received 'x'"),
+        ("post_processor", [], "received []"),
+        ("post_processor/trim_offsets", "yes", "Expected a post_processor for"),
+        ("post_processor/foo", 1, "Expected a post_processor for"),
+        ("post_processor/sep", ["</s>", True], "Expected a post_processor for"),
+        ("added_tokens", "x", "Expected added_tokens as a list in"),
+        ("added_tokens", {"id": 1}, "Expected added_tokens as a list in"),
+        ("added_tokens", ["x"] * 100_001, "Expected at most 100,000 added tokens in"),
+        ("added_tokens", [{"id": 23, **added("z" * 9999)}], "received 'zzz"),
+        ("truncation", "x", "Expected truncation as an object or null in"),
+        ("truncation", {"direction": "Left"}, "Expected truncation with direction='Right' in"),
+        ("truncation", {"maximum": 3}, "Expected options of truncation in"),
+        ("padding", [], "Expected padding as an object or null in"),
         ("padding", {"pad_token": "the"}, "in padding of"),
     ],
 )  # fmt: skip
@@ -264,7 +264,7 @@ def test_lengths_in_tokenizer_json_bound_nothing_in_transformers(tmp_path):
 def test_vocabulary_that_is_not_utf8(tmp_path):
     (tmp_path / "vocab.txt").write_bytes(b"[UNK]\ncaf\xe9\n")
     with pytest.raises(
-        ConfigError, match="expected a vocabulary in UTF-8 at .*got other bytes at 9"
+        ConfigError, match="Expected a vocabulary in UTF-8 at .*received other bytes at 9"
     ):
         WordPieceTokenizer(tmp_path / "vocab.txt")
 
@@ -275,7 +275,7 @@ def test_missing_vocabulary(tmp_path):
 
 
 def test_save_refuses_what_the_files_cannot_say(tmp_path):
-    with pytest.raises(ConfigError, match="expected trim_offsets=False to save, or separators_be"):
+    with pytest.raises(ConfigError, match="Expected trim_offsets=False, or separators_be"):
         WordPieceTokenizer(VOCABULARY, trim_offsets=True).save(tmp_path)
     assert not any(tmp_path.iterdir())
 
@@ -477,29 +477,35 @@ def test_save_where_no_class_does_the_same(tmp_path):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"tokenizer_class": "RoFormerTokenizerFast"}, 'checkpoints name "BertTokenizer"'),
+        ({"tokenizer_class": "RoFormerTokenizerFast"}, 'set "BertTokenizer" for a character-based'),
         ({"tokenizer_class": "SplinterTokenizer"}, "packs a [QUESTION] token"),
-        ({"tokenizer_class": "MyTokenizer"}, "tokenizer_class 'MyTokenizer' is told by, or a"),
-        ({"tokenizer_class": "PreTrainedTokenizerFast"}, "its own class is told by, or a"),
-        ({"wordpieces_prefix": "@@"}, 'wordpieces_prefix="@@" in'),
-        ({"clean_text": False}, "clean_text=false in"),
-        ({"cls_token": None}, "expected cls_token in"),
-        ({"cls_token": 3}, "expected a token as a string, got 3"),
-        ({"cls_token": "[NEW]"}, "holds cls_token '[NEW]', got"),
-        ({"model_max_length": "512"}, "expected model_max_length of at least 1 in"),
-        ({"model_max_length": -1}, "expected model_max_length of at least 1 in"),
-        ({"model_max_length": True}, "expected model_max_length of at least 1 in"),
-        ({"additional_special_tokens": "<x>"}, "expected special tokens as a list or an object"),
-        ({"added_tokens_decoder": [3]}, "expected added_tokens_decoder as an object in"),
+        (
+            {"tokenizer_class": "MyTokenizer"},
+            "tokenizer_class 'MyTokenizer' without tokenizer.json",
+        ),
+        (
+            {"tokenizer_class": "PreTrainedTokenizerFast"},
+            "'PreTrainedTokenizerFast' without tokenizer.json",
+        ),
+        ({"wordpieces_prefix": "@@"}, 'Expected wordpieces_prefix="##" in'),
+        ({"clean_text": False}, "Expected clean_text=true in"),
+        ({"cls_token": None}, "Expected cls_token in"),
+        ({"cls_token": 3}, "Expected a token as a string, received 3"),
+        ({"cls_token": "[NEW]"}, "with cls_token '[NEW]', received"),
+        ({"model_max_length": "512"}, "Expected model_max_length of at least 1 in"),
+        ({"model_max_length": -1}, "Expected model_max_length of at least 1 in"),
+        ({"model_max_length": True}, "Expected model_max_length of at least 1 in"),
+        ({"additional_special_tokens": "<x>"}, "Expected special tokens as a list or an object"),
+        ({"added_tokens_decoder": [3]}, "Expected added_tokens_decoder as an object in"),
         ({"added_tokens_decoder": {"-1": added("<x>")}}, "as the keys of added_tokens_decoder"),
         ({"added_tokens_decoder": {"²": added("<x>")}}, "as the keys of added_tokens_decoder"),
         ({"added_tokens_decoder": {"9" * 5000: added("<x>")}}, "as the keys of added_tokens_decod"),
         (
             {"added_tokens_decoder": {"9" * 18: added("<x>")}},
-            "expected the added token '<x>' to have the id",
+            "Expected the added token '<x>' to have the id",
         ),
-        ({"added_tokens_decoder": {"3": added("[MASK]")}}, "'[MASK]' to have the id 4, got 3"),
-        ({"added_tokens_decoder": {"4": added("[MASK]", nested=[])}}, "got ['nested']"),
+        ({"added_tokens_decoder": {"3": added("[MASK]")}}, "'[MASK]' to have the id 4, received 3"),
+        ({"added_tokens_decoder": {"4": added("[MASK]", nested=[])}}, "received ['nested']"),
     ],
 )
 def test_refused_configs(tmp_path, files, message):
@@ -513,40 +519,40 @@ def test_refused_configs(tmp_path, files, message):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"vocab__txt": lines(MPNET)}, "says whether <s> or [CLS] begins a text"),
+        ({"vocab__txt": lines(MPNET)}, "has both <s> and [CLS]"),
         ({"vocab__txt": lines(VOCABULARY), "config__json": {"model_type": "roformer"}}, "jieba"),
         ({"vocab__txt": lines(VOCABULARY), "config__json": {"model_type": "roberta"}}, "'roberta'"),
         ({"tokenizer__json": "[" * 100_000}, "nested too deeply"),
         ({"tokenizer__json": fast(truncation={"direction": "Left"})}, "truncation with direction="),
-        ({"tokenizer__json": fast(padding={"direction": "Left"})}, "padding with direction='Left'"),
+        ({"tokenizer__json": fast(padding={"direction": "Left"})}, "padding with direction="),
         (
             {"tokenizer__json": fast(post_processor=template(("[CLS]", 3), ("[SEP]", 3)))},
-            "to have the vocabulary's id of '[CLS]', 2, got 3",
+            "Expected the vocabulary's id 2 for '[CLS]' in",
         ),
         (
             {"tokenizer__json": fast(post_processor={"type": "TemplateProcessing", "pair": []})},
-            "expected a post_processor that gives",
+            "Expected a post_processor for",
         ),
         (
             {
                 "tokenizer__json": mpnet_fast(),
                 "tokenizer_config__json": {"tokenizer_class": "BertTokenizer"},
             },
-            "expected cls_token '[CLS]' in the post_processor",
+            "Expected cls_token '[CLS]' in the post_processor",
         ),
         (
             {
                 "tokenizer__json": fast(post_processor=template(("[CLS]", 2), ("[SEP]", 3))),
                 "tokenizer_config__json": {"cls_token": "x" * 70_000},
             },
-            f"expected cls_token '{'x' * 79} in the post_processor",
+            f"Expected cls_token '{'x' * 79} in the post_processor",
         ),
         (
             {
                 "tokenizer__json": fast(post_processor=template(("[CLS]", 2), ("[SEP]", 3), 2)),
                 "tokenizer_config__json": {"tokenizer_class": "BertTokenizer"},
             },
-            "with 1 separators between segments, as BertTokenizer has it, got 2",
+            "with 1 separators between segments, as in BertTokenizer, re",
         ),
         (
             {"tokenizer__json": fast(added_tokens=[{"id": 10**30, **added("<x>")}])},
@@ -579,7 +585,7 @@ def test_paths_in_files_are_never_opened(tmp_path, monkeypatch):
     assert any(name.endswith("vocab.txt") for name in opened)
     assert str(secret) not in opened
     (folder / "vocab.txt").unlink()
-    with pytest.raises(ConfigError, match="expected vocab.txt or tokenizer.json in"):
+    with pytest.raises(ConfigError, match="Expected vocab.txt or tokenizer.json in"):
         WordPieceTokenizer.from_directory(folder)
     assert str(secret) not in opened
 

@@ -166,11 +166,11 @@ def test_kinds_of_input(uncased):
     ):  # fmt: skip
         assert uncased.tokenize(many).to_list() == [one]
     assert uncased.tokenize("a\ud800b").numpy().tolist() == uncased.tokenize("ab").numpy().tolist()
-    with pytest.raises(ConfigError, match="expected texts as str or bytes, got int: 3"):
+    with pytest.raises(ConfigError, match="Expected texts as str or bytes, received int: 3"):
         uncased.tokenize([3])
-    with pytest.raises(ConfigError, match="expected texts as a string tensor, got int32"):
+    with pytest.raises(ConfigError, match="Expected texts as a string tensor, received int32"):
         uncased.tokenize(tf.constant([3]))
-    with pytest.raises(ConfigError, match=r"rank 0 or 1, got shape \(1, 1\)"):
+    with pytest.raises(ConfigError, match=r"rank 0 or 1, received shape \(1, 1\)"):
         uncased.tokenize(tf.constant([["a"]]))
 
 
@@ -197,20 +197,20 @@ def test_vocabulary_lookups(uncased):
     assert uncased.token_to_id("hello") == 7592
     assert uncased.id_to_token(7592) == "hello"
     assert uncased.vocabulary_size == 30522
-    with pytest.raises(KeyError, match="lacks 'nosuchtoken'"):
+    with pytest.raises(KeyError, match="received 'nosuchtoken'"):
         uncased.token_to_id("nosuchtoken")
-    with pytest.raises(IndexError, match="expected an id of 0 to 30521, got 30522"):
+    with pytest.raises(IndexError, match="Expected an id of 0 to 30521, received 30522"):
         uncased.id_to_token(30522)
 
 
 @pytest.mark.parametrize(
     ("vocabulary", "options", "message"),
     [
-        ([*GOLDENS["vocabulary"], "a"], {}, "1 duplicates, among them ['a']"),
-        (["[CLS]", "[SEP]", "[PAD]", "[MASK]"], {}, "holds unk_token '[UNK]', got 4 tokens"),
+        ([*GOLDENS["vocabulary"], "a"], {}, "1 duplicates, such as ['a']"),
+        (["[CLS]", "[SEP]", "[PAD]", "[MASK]"], {}, "with unk_token '[UNK]', received 4 tokens"),
         (["[UNK]", "[CLS]", "[SEP]", "[PAD]"], {}, "(mask_token=None if it has none)"),
-        (GOLDENS["vocabulary"], {"max_characters_per_word": 0}, "_per_word of at least 1, got 0"),
-        (GOLDENS["vocabulary"], {"max_length": 0}, "max_length of at least 1 or None, got 0"),
+        (GOLDENS["vocabulary"], {"max_characters_per_word": 0}, "at least 1, received 0"),
+        (GOLDENS["vocabulary"], {"max_length": 0}, "max_length of at least 1 or None, received 0"),
         (GOLDENS["vocabulary"], {"additional_special_tokens": [""]}, "that are not empty"),
         ([*GOLDENS["vocabulary"], "x" * 257], {}, "tokens of at most 256 bytes"),
     ],

@@ -47,7 +47,7 @@ ODD = {
     "twice": (
         lines([*PLAIN[:6], "the", *PLAIN[6:]]),
         [6, 7, 8, 9, 10],
-        "the last one counts, as in transformers ('the' on lines 6 and 7)",
+        "the last line sets the id, as in transformers ('the' on lines 6 and 7)",
     ),
     "special twice": (lines([*PLAIN, "[SEP]"]), [5, 6, 7, 8, 9], "'[SEP]' on lines 4 and 11"),
     "twice but for a space": (lines([*PLAIN, "cat "]), [5, 10, 7, 8, 9], "'cat' on lines 7 and 11"),
@@ -75,7 +75,7 @@ def ids_of(vocabulary):
 def test_ids_are_those_of_transformers(tmp_path, caplog, name):
     content, ids, warning = ODD[name]
     notices.forget()
-    vocabulary = read_directory(write(tmp_path, content))["vocabulary"]
+    vocabulary = read_directory(write(tmp_path, content))[0]
     assert ids_of(vocabulary) == ids
     messages = [record.message for record in caplog.records]
     assert len(messages) == bool(warning), messages
@@ -120,12 +120,14 @@ def test_blank_lines_at_the_end_are_no_rows(tmp_path, caplog):
     """The embedding has a row less: a file that ends with blank lines still fits."""
     notices.forget()
     folder = write(tmp_path, lines([*PLAIN, "", "", ""]), vocab_size=11)
-    assert read_directory(folder)["vocabulary"] == [*PLAIN, ""]
-    said = "1 blank line keeps its id, as in transformers; 2 blank lines at the end are left out: "
-    assert said + "the model has 11 token embeddings. Remove no line" in caplog.text
+    assert read_directory(folder)[0] == [*PLAIN, ""]
+    warning = (
+        "1 blank line keeps its id, as in transformers; 2 blank lines at the end are dropped: "
+    )
+    assert warning + "the model has 11 token embeddings. Do not remove a line" in caplog.text
     assert WordPieceTokenizer(folder / "vocab.txt").vocabulary == PLAIN
     write(tmp_path, lines([*PLAIN, "", "bird"]), vocab_size=11)
-    with pytest.raises(ConfigError, match="expected a tokenizer of at most 11 tokens"):
+    with pytest.raises(ConfigError, match="Expected a tokenizer of at most 11 tokens"):
         load_tokenizer_directory(folder)
 
 
@@ -143,6 +145,8 @@ def test_many_repeats_are_one_short_warning(tmp_path, caplog):
     assert len(record.message) < 600
     for content in (b"\n" * 20_000 + b"a\n", lines(["a"] * 20_000)):
         (tmp_path / "vocab.txt").write_bytes(content)
-        with pytest.raises(ConfigError, match="more than 10,000 blank and repeated lines"):
+        with pytest.raises(
+            ConfigError, match="at most 10,000 blank and repeated lines .* received more"
+        ):
             read_vocabulary(tmp_path / "vocab.txt")
     assert "\n" not in record.message

@@ -7,11 +7,11 @@ import pytest
 
 from keras_bert_zoo import files
 from keras_bert_zoo.errors import ConfigError
-from keras_bert_zoo.text import tokenizer_files
+from keras_bert_zoo.text import vocabulary_files
 from keras_bert_zoo.text.byte_bpe import files as byte_bpe_files
 from keras_bert_zoo.text.registry import load_tokenizer_directory
 from keras_bert_zoo.text.sentencepiece import model as sentencepiece_model
-from keras_bert_zoo.text.wordpiece import files as wordpiece
+from keras_bert_zoo.text.wordpiece import vocabulary as wordpiece
 from tests.text.wordpiece.test_files import VOCABULARY, lines, write
 
 READERS = {
@@ -19,8 +19,8 @@ READERS = {
     "vocab.json": byte_bpe_files.read_vocabulary,
     "merges.txt": byte_bpe_files.read_merges,
     "spiece.model": sentencepiece_model.read_model,
-    "tokenizer_config.json": tokenizer_files.read_json,
-    "tokenizer.json": tokenizer_files.read_json,
+    "tokenizer_config.json": vocabulary_files.read_json,
+    "tokenizer.json": vocabulary_files.read_json,
 }
 
 
@@ -72,7 +72,7 @@ def test_what_stands_in_the_way_is_not_passed_over(tmp_path, name, obstacle):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"a": 7, "b": 1, "a": 0}', "the key 'a' stands there twice"),
+        ('{"a": 7, "b": 1, "a": 0}', "the key 'a' is given twice"),
         ('{"a": NaN}', "NaN is not JSON"),
         ('{"a": 1e999}', "beyond a float"),
         ('{"\\ud800": 0}', "surrogates not allowed"),
@@ -92,7 +92,7 @@ def test_json_that_is_refused(tmp_path, text, message):
 def test_an_option_that_stands_there_twice(tmp_path):
     write(tmp_path, vocab__txt=lines(VOCABULARY))
     write(tmp_path, tokenizer_config__json='{"do_lower_case": false, "do_lower_case": true}')
-    with pytest.raises(ConfigError, match="the key 'do_lower_case' stands there twice"):
+    with pytest.raises(ConfigError, match="the key 'do_lower_case' is given twice"):
         load_tokenizer_directory(tmp_path)
 
 
@@ -100,12 +100,12 @@ def test_tokenizer_json_may_be_larger_than_a_config(tmp_path):
     text = json.dumps({"model": " " * files.JSON_LIMIT_BYTES})
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (tmp_path / name).write_text(text, "utf-8")
-    assert len(tokenizer_files.read_json(tmp_path / "tokenizer.json")["model"]) == 10_000_000
+    assert len(vocabulary_files.read_json(tmp_path / "tokenizer.json")["model"]) == 10_000_000
     with pytest.raises(ConfigError, match="is larger than 10,000,000 bytes"):
-        tokenizer_files.read_json(tmp_path / "tokenizer_config.json")
+        vocabulary_files.read_json(tmp_path / "tokenizer_config.json")
 
 
 def test_lines_end_with_line_feeds_alone(tmp_path):
     path = tmp_path / "vocab.txt"
     path.write_bytes("a\r\n\u2028\nb\rc\r\r\n\0\n".encode())
-    assert tokenizer_files.read_lines(path, "a vocabulary") == ["a", "\u2028", "b\rc\r", "\0"]
+    assert vocabulary_files.read_lines(path, "a vocabulary") == ["a", "\u2028", "b\rc\r", "\0"]

@@ -1,0 +1,10 @@
+"""Names of the files of a checkpoint, by format."""
+
+CONFIG_FILE = "config.json"
+SAFETENSORS_FILE = "model.safetensors"
+SAFETENSORS_INDEX = "model.safetensors.index.json"
+PYTORCH_FILE = "pytorch_model.bin"
+PYTORCH_INDEX = "pytorch_model.bin.index.json"
+KERAS_FILE = "tf_model.h5"
+KERAS_HUB_FILE = "model.weights.h5"
+KERAS_HUB_INDEX = "model.weights.json"
