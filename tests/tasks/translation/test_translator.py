@@ -142,7 +142,7 @@ def test_a_trimmed_vocabulary_keeps_the_embeddings_and_the_ids_texts_need():
         index = translator.target_tokenizer.token_to_id("[SEP]")
         table = translator.head.embeddings.token_table.numpy()
         np.testing.assert_array_equal(table[index], source[place])
-    with pytest.raises(ConfigError, match="Only a WordPiece vocabulary can be trimmed, got a str"):
+    with pytest.raises(ConfigError, match="Expected a WordPieceTokenizer, received a str"):
         trimmed_tokenizer("bert", texts)
     with pytest.raises(ConfigError, match="Expected a list of texts, got one string"):
         trimmed_tokenizer(target, "猫坐")
