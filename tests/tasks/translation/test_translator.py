@@ -144,7 +144,7 @@ def test_a_trimmed_vocabulary_keeps_the_embeddings_and_the_ids_texts_need():
         np.testing.assert_array_equal(table[index], source[place])
     with pytest.raises(ConfigError, match="Expected a WordPieceTokenizer, received a str"):
         trimmed_tokenizer("bert", texts)
-    with pytest.raises(ConfigError, match="Expected a list of texts, got one string"):
+    with pytest.raises(ConfigError, match="Expected a list of texts, received one string"):
         trimmed_tokenizer(target, "猫坐")
 
 
