@@ -53,7 +53,7 @@ class TensorInfo(NamedTuple):
 
 
 class TensorSource(abc.ABC):
-    """The tensors of a checkpoint, by name; no data is read before it is asked for.
+    """The tensors of a checkpoint, by name. Data is read on demand.
 
     A context manager. A reader derives from it, checks the file's structure before it calls
     this constructor, and implements `_read` and, where something stays open, `close`.

@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 _BINS = 10
-_CURVES = 6  # more cannot be told apart
+_CURVES = 6  # more are hard to distinguish
 _LEGEND_CHARACTERS = 28
 _POINTS = 2000  # of a curve or a scatter plot; more make the file large
 # Each series differs in colour, dash and marker. The page defines the colours (Okabe and Ito).

@@ -26,14 +26,18 @@ def check_outputs(args: argparse.Namespace, names: Sequence[str]) -> None:
 
     Raises:
         DataError: an output is the same file as another option's, by whatever path, or is inside
-            the directory of `--model`.
+            the directory of `--model`; or two outputs are one file.
     """
     inputs = {name: value for name, value in vars(args).items() if name not in names}
+    written: dict[Path, str] = {}
     for name in names:
         output = getattr(args, name, None)
-        if not output or output == "-":
+        if not output or output == "-" or _is_device(output):
             continue
         flag = f"--{name.replace('_', '-')}"
+        other = written.setdefault(Path(output).resolve(), flag)
+        if other != flag:
+            raise DataError(f"{output}: expected different files for {other} and {flag}")
         for other, values in inputs.items():
             for value in values if isinstance(values, list) else [values]:
                 if isinstance(value, str) and _is_same(output, value):
@@ -47,6 +51,11 @@ def check_outputs(args: argparse.Namespace, names: Sequence[str]) -> None:
                 f"{output}: expected a file for {flag} outside of the model's directory; a file of "
                 "the model could be overwritten"
             )
+
+
+def _is_device(output: str) -> bool:
+    """Whether a name is of /dev/null, a pipe or the like, which takes any number of writers."""
+    return os.path.exists(output) and not os.path.isfile(output)
 
 
 def _is_same(output: str, other: str) -> bool:

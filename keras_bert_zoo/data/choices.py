@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_bert_zoo.data.examples import Examples, clipped
 from keras_bert_zoo.data.fields import Field
+from keras_bert_zoo.data.labels import is_whole
 from keras_bert_zoo.data.tables import TableFormat, table_records
 from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.validation import is_integer
@@ -220,8 +221,13 @@ def _choices(where: Field, names: Sequence[str], values: list[Any]) -> list[str]
 
 def _label(where: Field, name: str, value: Any, count: int, first: int) -> int:
     number: int | None = None
-    if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit():
-        number = int(value.strip()[:9])
+    if isinstance(value, str):
+        value = value.strip()
+        digits = value.partition(".")[0] if is_whole(value) else value  # "1.0", as pandas writes it
+        if digits.isascii() and digits.isdigit():
+            number = int(digits[:9])
+    elif isinstance(value, float) and value.is_integer():
+        number = int(value)
     elif is_integer(value):
         number = value
     if number is None or not first <= number < first + count:

@@ -98,7 +98,7 @@ def replace_directory(
 
 
 def _check_not_current(target: Path, error: type[BertZooError]) -> None:
-    """Raises an error for the current directory, which would go away under who stands in it."""
+    """Raises an error if the current directory would be replaced: it would no longer exist."""
     with contextlib.suppress(OSError):
         current = Path.cwd()
         if target == current or target in current.parents:

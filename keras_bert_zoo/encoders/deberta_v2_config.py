@@ -46,7 +46,7 @@ class DebertaV2Config(EncoderConfig):
         position_biased_input: bool. Whether the embeddings hold absolute positions.
         conv_kernel_size: int. Positive: a convolution beside the first block, over so many tokens.
         conv_groups: int. Of that convolution.
-        conv_activation: str. Behind it.
+        conv_activation: str. Activation after the convolution.
         pooler_activation: str.
         pooler_dropout: float in [0, 1). Before the pooler's dense layer.
         legacy: bool. Whether a masked-language-model head is Hugging Face's first one.
@@ -117,14 +117,14 @@ class DebertaV2Config(EncoderConfig):
     def adapt(cls, values: dict[str, Any]) -> list[str]:
         """Reads lists written as "p2c|c2p", and sizes that must be what they are here."""
         problems = []
-        told = values.get("position_attention")
-        kinds = told.lower().split("|") if isinstance(told, str) else told or ()
+        received = values.get("position_attention")
+        kinds = received.lower().split("|") if isinstance(received, str) else received or ()
         kinds = list(kinds) if isinstance(kinds, list | tuple) else [kinds]
         kinds = [kind.strip() if isinstance(kind, str) else kind for kind in kinds]
         kinds = [kind for kind in kinds if kind not in ("", "none")]
         if any(kind not in _POSITION_ATTENTION for kind in kinds):
             problems.append(
-                f"`pos_att_type` = {short(told)} is not supported (expected some of "
+                f"`pos_att_type` = {short(received)} is not supported (expected some of "
                 f"{', '.join(_POSITION_ATTENTION)})"
             )
         values["position_attention"] = tuple(dict.fromkeys(map(str, kinds)))
@@ -140,13 +140,13 @@ class DebertaV2Config(EncoderConfig):
             values["normalize_distances"] = "layer_norm" in parts
         hidden = values.get("hidden_dim", cls.hidden_dim)
         heads = values.get("num_heads", cls.num_heads)
-        told_sizes = {
+        sizes = {
             key: values.pop(key, None) for key in ("pooler_hidden_size", "attention_head_size")
         }
         if not (is_integer(hidden) and is_integer(heads) and heads > 0):
             return problems  # which `problems` says of the fields themselves
         expected = {"pooler_hidden_size": hidden, "attention_head_size": hidden // heads}
-        for key, found in told_sizes.items():
+        for key, found in sizes.items():
             if found is not None and found != expected[key]:
                 problems.append(
                     f"`{key}` = {short(found)} is not supported (expected {expected[key]})"

@@ -25,7 +25,7 @@ class Parts:
     Attributes:
         embeddings: layout -> float (T, H).
         blocks: `(x, layout, first_token_only=False)` -> (x, attention probabilities); see
-            `EncoderBlock`. One layer may stand here several times, sharing its weights.
+            `EncoderBlock`. A repeated layer shares its weights.
         context: None, or layout -> dict of what all blocks share (rotary tables, relative
             positions, ...); the blocks find it in their layout.
         final: None, or float (T, H) -> float (T, H), behind the last block.
@@ -42,7 +42,7 @@ class Parts:
 class SharedContext(keras.layers.Layer):
     """Calls a context layer again, with another number of attention groups.
 
-    A layer of its own each time: Keras takes the number of a layer's outputs from its first call.
+    Each call needs a new layer: Keras takes the number of a layer's outputs from its first call.
     (Its class has a plain name because Keras makes the layer's from it, and TensorFlow refuses
     scopes that start with an underscore.)
     """
@@ -62,7 +62,7 @@ def run(
 ) -> tuple[Any, list[Any], list[Any]]:
     """Sends tokens through the layers: the last state, all states, all probabilities.
 
-    With `first_token_only` the last block, and what is behind it, computes (B, H).
+    With `first_token_only` the last block and the final norm compute (B, H).
     """
     x = parts.embeddings(layout)
     if parts.context is not None:

@@ -326,7 +326,6 @@ class AnsweringModel(keras.Model):
             DataError: `x` is not of texts.
         """
         batch_size = 64 if batch_size is None else batch_size
-        check_arguments(batch_size=batch_size)
         if python_batches(x):
             rows = [
                 self.answer_rows(*self._checked_columns(batch), batch_size=batch_size)
@@ -356,6 +355,7 @@ class AnsweringModel(keras.Model):
         Returns:
             dict of arrays with one row per text.
         """
+        check_arguments(batch_size=batch_size)
         count = len(columns[0])
         if not count:
             return _joined([self._answered()])

@@ -25,6 +25,7 @@ from keras_bert_zoo.tasks.token_classification.entities import begins_word, word
 from keras_bert_zoo.text import ragged_ops
 from keras_bert_zoo.text.offsets import cut
 from keras_bert_zoo.text.tokenizer import Tokenizer
+from keras_bert_zoo.training.arguments import check_arguments
 from keras_bert_zoo.training.outputs import Outputs
 
 _TOKENIZED_AT_ONCE = 1024  # texts; bounds the memory that padding takes while tokenizing
@@ -496,6 +497,7 @@ class MaskedLM(Task):
 
         Source: Salazar et al. 2020, arXiv 1910.14659.
         """
+        check_arguments(batch_size=batch_size)
         examples = self._examples(x)
         rows = self.tokenize_rows(examples.texts)
         counts = np.maximum(rows.lengths - 2, 0)  # without the tokens around each text

@@ -70,7 +70,7 @@ def test_refuses_rows_of_a_table(write, content, message):
         ({"choices": ["x", 1]}, r"data.jsonl:2: expected 'choices\[1\]' to be a string"),
         ({"text": 1}, r"data.jsonl:2: expected 'text' to be a string"),
         ({"label": True}, r"data.jsonl:2: .* got True"),
-        ({"label": 1.0}, r"data.jsonl:2: .* got 1.0"),
+        ({"label": 1.5}, r"data.jsonl:2: .* got 1.5"),
         ({"label": None}, r"data.jsonl:2: .* got None"),
     ],
 )
@@ -105,3 +105,13 @@ def test_examples_are_checked_and_split():
     ]:
         with pytest.raises(DataError, match=message):
             ChoiceExamples(*arguments)
+
+
+def test_numbers_of_choices_as_pandas_writes_them_beside_a_gap(write):
+    rows = [{"text": "a", "choices": ["x", "y"], "label": label} for label in (1.0, 0, "1.0", "0")]
+    path = write("\n".join(map(json.dumps, rows)), "data.jsonl")
+    assert read_choices(path).labels == [1, 0, 1, 0]
+    for label in (0.5, "0.5", "1.0x", "01.0"):
+        path = write(json.dumps(rows[0] | {"label": label}), "data.jsonl")
+        with pytest.raises(DataError, match="the number of the right choice, 0 to 1"):
+            read_choices(path)

@@ -505,6 +505,11 @@ def test_a_file_to_write_is_none_to_read(tmp_path, monkeypatch):
     args = argparse.Namespace(model="model", data="a.csv", errors=None, html="model/config.json")
     with pytest.raises(DataError, match="a file for --html outside of the model's directory"):
         check_outputs(args, ("errors", "html"))
+    args = argparse.Namespace(model="model", data="a.csv", errors="b", html="./b")
+    with pytest.raises(DataError, match="expected different files for --errors and --html"):
+        check_outputs(args, ("errors", "html"))
+    args = argparse.Namespace(model="model", data="a.csv", errors=os.devnull, html=os.devnull)
+    check_outputs(args, ("errors", "html"))
     args = argparse.Namespace(model="model", data="a.csv", errors="b.csv", html="c.html")
     check_outputs(args, ("errors", "html"))
 

@@ -66,6 +66,12 @@ def test_masks_beyond_the_length_stay():
     assert "[MASK] sat" not in answers["filled"][0, 0]
 
 
+def test_a_batch_size_of_zero_is_refused_everywhere(tiny):
+    for ask in (tiny.predict, tiny.answer_rows, tiny.report, tiny.pseudo_perplexity):
+        with pytest.raises(ConfigError, match="batch_size"):
+            ask(["a b"], batch_size=0)
+
+
 def test_pseudo_perplexity_equals_masking_one_after_the_other(tiny):
     for size in (3, 64):
         scores = tiny.pseudo_perplexity([*GOLDEN["texts"], ""], batch_size=size)
