@@ -20,7 +20,7 @@ def check_dtype(dtype: Any) -> None:
         policy = keras.dtype_policies.get(dtype)
     except (TypeError, ValueError, AttributeError):
         raise ConfigError(
-            '`dtype` must be a dtype policy of Keras, "float32" or "mixed_bfloat16" for one, '
+            '`dtype` must be a dtype policy of Keras, such as "float32" or "mixed_bfloat16", '
             f"received {short(dtype)}."
         ) from None
     # Updates of fine-tuning are lost in 16-bit weights, and masks in float16, which ends at 65504.

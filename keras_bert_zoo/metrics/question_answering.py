@@ -41,7 +41,7 @@ _UNSEGMENTED = re.compile(
 # What CMRC's scorer takes away. (Its list has the ellipsis as two characters, which no single one
 # equals, so that it stays.)
 _CMRC_PUNCTUATION = frozenset("-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』")
-# The rules of NLTK's word_tokenize that matter here; contractions, for one, stay whole.
+# The rules of NLTK's word_tokenize that matter here; contractions stay whole, for example.
 _WORDS = re.compile(r"""[;@#$%&?!()\[\]{}<>"]|,(?!\d)|(?:[^\s;@#$%&?!()\[\]{}<>",]|,(?=\d))+""")
 
 

@@ -229,7 +229,7 @@ class DocumentSearch(Task):
         if size > _MOST_TEXT_BYTES:
             raise ConfigError(
                 f"The documents have {size:,} bytes of text; an export holds at most "
-                f"{_MOST_TEXT_BYTES:,} in its graph. Index shorter texts, titles or ids for one, "
+                f"{_MOST_TEXT_BYTES:,} in its graph. Index shorter texts, such as titles or ids, "
                 "and keep the documents elsewhere."
             )
         rows, width = self.head.corpus.shape
