@@ -8,10 +8,10 @@ choices = [
     ["sold her car.", "went to bed."],
     ["put on their coats.", "sang a number."],
 ]
-right = [0, 1, 0]
+labels = [0, 1, 0]
 
 task = kbz.MultipleChoice.from_preset("minilm_l6_en_uncased", num_choices=2)
-task.fit((texts, choices), right, epochs=10, learning_rate=3e-4, verbose=0)
+task.fit((texts, choices), labels, epochs=10, learning_rate=3e-4, verbose=0)
 
 answers = task.predict((["He was thirsty, so he"], [["drank some water.", "painted the wall."]]))
 print(answers["label"][0], answers["scores"].shape)

@@ -1,7 +1,7 @@
 """Answer questions from a collection of documents with a retriever and a reader."""
 
 import keras_bert_zoo as kbz
-from keras_bert_zoo.data.squad import Answer, QuestionExamples
+from keras_bert_zoo.data.questions import Answer, QuestionExamples
 
 documents = [
     "The old bridge fell in 1911. The engineer Anna Brandt repaired it two years later.",

@@ -1,10 +1,12 @@
 """Fine-tune BERT-family encoders with Keras and export one file that takes raw strings.
 
-The public names load on first use: importing this package does not import TensorFlow.
+The public names load on first use, so importing this package does not import TensorFlow.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
+
+from keras_bert_zoo.keras_registration import register_when_imported
 
 if TYPE_CHECKING:
     from keras_bert_zoo.adaptation.lora import add_lora, merge_lora
@@ -63,8 +65,7 @@ __all__ = [
     "merge_lora",
 ]
 
-# Public name -> the module that defines it. A new public name is added here, in `__all__`, and
-# in the block above.
+# Public name -> its module. Add a new public name here, in `__all__` and in the block above.
 _MODULES = {
     "BertZooError": "keras_bert_zoo.errors",
     "ByteBpeTokenizer": "keras_bert_zoo.text.byte_bpe.tokenizer",
@@ -104,5 +105,8 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Lists the public names besides what is already loaded."""
+    """Lists the public names and the names that are already loaded."""
     return sorted(set(globals()) | set(__all__))
+
+
+register_when_imported()

@@ -1,4 +1,4 @@
-"""`python -m keras_bert_zoo`: the command line, where its script is not on the PATH."""
+"""Runs the command line with `python -m keras_bert_zoo`, if its script is not on the PATH."""
 
 import sys
 

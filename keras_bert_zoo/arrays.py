@@ -1,4 +1,4 @@
-"""Arrays in memory that TensorFlow takes over without copying it."""
+"""Creates arrays that TensorFlow uses without a copy."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 
-# TensorFlow takes over a buffer without copying it if it is aligned so (Eigen with AVX-512).
-_ALIGNMENT = 64
+# TensorFlow uses a buffer without a copy if it has this alignment (Eigen with AVX-512).
+_ALIGNMENT = 64  # bytes
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
-    """Returns an uninitialized C-contiguous array whose buffer TensorFlow can take over.
+    """Returns an uninitialized C-contiguous array that TensorFlow uses without a copy.
 
     Args:
         shape: tuple of int.
-        dtype: of the array.
+        dtype: the type of the elements.
 
     Returns:
         np.ndarray.
@@ -25,11 +25,11 @@ def aligned_empty(shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray
 
 
 def aligned_zeros(shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
-    """Returns zeros as `aligned_empty` does; untouched, a large array takes no memory.
+    """Returns zeros that TensorFlow uses without a copy. Pages without writes take no memory.
 
     Args:
         shape: tuple of int.
-        dtype: of the array.
+        dtype: the type of the elements.
 
     Returns:
         np.ndarray.

@@ -1,4 +1,4 @@
-"""Encoder configuration: one validated, frozen record, read from and written to config.json."""
+"""Encoder configuration: a validated, frozen dataclass that is read from config.json."""
 
 from __future__ import annotations
 
@@ -15,29 +15,27 @@ from keras_bert_zoo.config_values import check_integers as check_integers
 from keras_bert_zoo.config_values import check_positive as check_positive
 from keras_bert_zoo.config_values import check_rates as check_rates
 from keras_bert_zoo.config_values import check_strings as check_strings
-from keras_bert_zoo.config_values import is_integer as is_integer
-from keras_bert_zoo.config_values import is_number as is_number
-from keras_bert_zoo.config_values import short as short
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.notices import warn_once
+from keras_bert_zoo.validation import is_integer, is_number, show
 
 _logger = logging.getLogger(__name__)
 
-# Why an option that some checkpoints have is not here.
+# Why an option of some checkpoints is not supported.
 _REASONS = {
-    "position_embedding_type": "transformers 5 dropped the relative positions of BERT's relatives",
+    "position_embedding_type": "transformers 5 removed relative positions from BERT models",
     "adapters": "merge them into the weights",
 }
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
-    """What an encoder is made of; BERT's configuration, and the base of the other families'.
+    """Configuration of a BERT encoder, and the base class for other families.
 
-    Defaults are BERT-base's (arXiv 1810.04805, section 3); `layer_norm_epsilon`,
-    `initializer_range` and the dropouts are Hugging Face's BertConfig defaults, which are
-    Google's. Another family's class adds fields, and changes defaults to those of its Hugging
-    Face config class: they hold where a config.json leaves a key out.
+    Defaults are BERT-base's (arXiv 1810.04805, section 3). `layer_norm_epsilon`,
+    `initializer_range` and the dropouts are the defaults of Hugging Face's BertConfig, which
+    are Google's. The class of another family adds fields and has the defaults of its Hugging
+    Face config class. Defaults apply to keys that a config.json does not have.
 
     Args:
         vocabulary_size: int. Rows of the token embedding.
@@ -54,12 +52,12 @@ class EncoderConfig:
         layer_norm_epsilon: float.
         initializer_range: float. Standard deviation of the truncated normal initializer.
         pad_token_id: int. The id that marks padding.
-        tie_word_embeddings: bool. Whether a masked-language-model head's last kernel is the token
-            embedding.
+        tie_word_embeddings: bool. Use the token embedding as the last kernel of a masked language
+            model head.
         family: str. The encoder family.
 
     Raises:
-        ConfigError: a value outside its range; the message names the field.
+        ConfigError: a value is out of range; the message names the field.
     """
 
     vocabulary_size: int = 30522
@@ -79,7 +77,7 @@ class EncoderConfig:
     tie_word_embeddings: bool = True
     family: str = "bert"
 
-    # What a family's config.json may say. A subclass replaces or extends these.
+    # The supported keys of config.json. A subclass replaces or extends these.
     names: ClassVar[Mapping[str, str]] = {
         "vocab_size": "vocabulary_size",
         "hidden_size": "hidden_dim",
@@ -97,11 +95,11 @@ class EncoderConfig:
         "classifier_dropout": "classifier_dropout",
         "tie_word_embeddings": "tie_word_embeddings",
     }
-    """Hugging Face's key -> field, for all that changes what is computed or how it trains."""
+    """Hugging Face's key -> field, for all keys that change the results or the training."""
 
     aliases: ClassVar[Mapping[str, str]] = {}
-    """Another name that transformers reads -> the key of `names`, over which it wins: transformers'
-    `attribute_map`."""
+    """Another name of a key -> the key in `names`. The other name wins, as in the `attribute_map`
+    of transformers."""
 
     fixed: ClassVar[Mapping[str, tuple[Any, ...]]] = {
         "position_embedding_type": ("absolute",),
@@ -111,27 +109,30 @@ class EncoderConfig:
         "cross_attention_hidden_size": (None,),
         "pruned_heads": ({}, None),
         "quantization_config": (None,),
-        # Written by Google's converter into the Chinese and multilingual configs: the pooler they
-        # describe is the one that every BERT has (dense + tanh on the first token).
+        # Google's converter writes these to the Chinese and multilingual configs. They describe
+        # the pooler of every BERT (dense and tanh on the first token).
         "directionality": ("bidi",),
         "pooler_type": ("first_token_transform",),
     }
-    """Keys with supported values alone: any other is refused by name, never ignored. They win over
-    `config_keys.REFUSED_KEYS`, which hold for every family that does not name the key."""
+    """Key -> its supported values; other values raise an error that names the key. These keys win
+    over `config_keys.REFUSED_KEYS`, which apply to families that do not list the key."""
 
     least_segments: ClassVar[int] = 1
-    """The least `num_segments`: 0 where a family can do without segment embeddings."""
+    """The smallest `num_segments`; 0 for a family that works without segment embeddings."""
 
     neutral: ClassVar[frozenset[str]] = frozenset()
-    """Further keys, besides those that all families share, that change nothing here."""
+    """Keys of this family that do not change the results, in addition to `NEUTRAL_KEYS`."""
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if hasattr(value, "item"):  # a NumPy number, which JSON cannot hold
+                object.__setattr__(self, name, value.item())
         problems = self.problems()
         if problems:
             raise ConfigError("Invalid encoder configuration: " + "; ".join(problems) + ".")
 
     def problems(self) -> list[str]:
-        """Says what is wrong with the values, a clause each; a family adds its own."""
+        """Returns a description of each invalid value; a subclass adds its own checks."""
         problems = [
             *check_integers(
                 self,
@@ -150,12 +151,12 @@ class EncoderConfig:
         for name in ("layer_norm_epsilon", "initializer_range"):
             value = getattr(self, name)
             if not is_number(value) or not 0 < value < 1:
-                problems.append(f"`{name}` must be a number in (0, 1), received {short(value)}")
+                problems.append(f"`{name}` must be a number in (0, 1), received {show(value)}")
         problems += check_strings(self, "activation")
         problems += check_flags(self, "tie_word_embeddings")
         pad = self.pad_token_id
         if not is_integer(pad):
-            problems.append(f"`pad_token_id` must be an integer, received {short(pad)}")
+            problems.append(f"`pad_token_id` must be an integer, received {show(pad)}")
         elif not problems and not 0 <= pad < self.vocabulary_size:
             problems.append(
                 f"`pad_token_id` must be in [0, {self.vocabulary_size}), received {pad}"
@@ -180,9 +181,9 @@ class EncoderConfig:
         return self.max_sequence_length
 
     def with_positions(self, positions: int) -> Self:
-        """The same configuration with a longer table of absolute positions.
+        """Returns the same configuration with a longer table of absolute positions.
 
-        A family whose relative positions hang on the table's length keeps them as they are.
+        Relative positions do not change, even if they depend on the length of the table.
 
         Args:
             positions: int. The new `max_sequence_length`.
@@ -190,7 +191,7 @@ class EncoderConfig:
         return dataclasses.replace(self, max_sequence_length=positions)
 
     def head_problems(self) -> list[str]:
-        """Says what is wrong with the attention heads' width, where all else is right."""
+        """Describes an invalid width of the attention heads, if all other values are valid."""
         if self.hidden_dim % self.num_heads:
             return [
                 f"`num_heads` must divide `hidden_dim`: {self.hidden_dim} % {self.num_heads} != 0"
@@ -198,12 +199,21 @@ class EncoderConfig:
         return []
 
     def pooler_is_learned(self, pooled_for: str = "") -> bool:
-        """Whether the pooler has weights. If not, every checkpoint has a pooled output.
+        """Returns whether the pooler has weights. A pooler without weights needs no checkpoint.
 
         Args:
             pooled_for: str. See `Encoder`.
         """
         return True
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns `to_huggingface()`, for layers in Keras' files."""
+        return self.to_huggingface()
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> EncoderConfig:
+        """Builds the configuration from `get_config`."""
+        return cls.from_huggingface(config)
 
     @classmethod
     def from_huggingface(
@@ -211,23 +221,23 @@ class EncoderConfig:
     ) -> EncoderConfig:
         """Reads the contents of a Hugging Face config.json.
 
+        An unsupported key that changes the results raises an error. Other unknown keys are ignored
+        and listed in one warning.
+
         Args:
             config: dict. The parsed JSON.
-            ignore: names of keys to leave unread although they are unknown or unsupported.
-
-        A key that is known to change what is computed and is not supported is refused. Keys that
-        nobody knows are left unread, and listed in one warning.
+            ignore: keys to ignore, even if they are unsupported.
 
         Returns:
-            EncoderConfig, of the class of the family that `model_type` names. A subclass reads
-            its own family alone.
+            EncoderConfig, of the class of the family in `model_type`. A subclass reads only its
+            own family.
 
         Raises:
-            ConfigError: an option that has an unsupported value, by name.
+            ConfigError: an option has an unsupported value; the message names the option.
         """
         if not isinstance(config, Mapping):
             raise ConfigError(
-                f"config.json must hold a JSON object, received {type(config).__name__}."
+                f"Expected a JSON object in config.json, received {type(config).__name__}."
             )
         ignored = frozenset(ignore)
         family = config.get("model_type")
@@ -237,13 +247,12 @@ class EncoderConfig:
         if family is None and "model_type" not in ignored:
             fitting = fitting_families(config) if cls is EncoderConfig else [cls.family]
             raise ConfigError(
-                "config.json does not say which family the model is of: `model_type` is missing. "
-                "Add "
+                "Expected `model_type` in config.json, received none. Add "
                 + " or ".join(f'`"model_type": "{name}"`' for name in fitting)
-                + (" to it." if len(fitting) == 1 else " to it, whichever the model is.")
+                + ("." if len(fitting) == 1 else ", the family of the model.")
             )
         elif family not in (None, cls.family) and "model_type" not in ignored:
-            problems.append(f"`model_type` = {short(family)} is not {cls.family!r}")
+            problems.append(_unsupported("model_type", family, (cls.family,)))
         values: dict[str, Any] = {}
         unknown: list[str] = []
         for key, value in cls.with_own_names(config, ignore=ignored).items():
@@ -252,7 +261,7 @@ class EncoderConfig:
             if key in cls.names:
                 values[cls.names[key]] = value
             elif key in cls.fixed:
-                # null is a default of transformers', where `REFUSED_KEYS` says so.
+                # transformers reads null as the default, for the keys with None in `REFUSED_KEYS`.
                 allowed = (*cls.fixed[key], *REFUSED_KEYS.get(key, ()))
                 if value not in cls.fixed[key] and not (value is None and None in allowed):
                     problems.append(_unsupported(key, value, cls.fixed[key]))
@@ -263,12 +272,11 @@ class EncoderConfig:
             elif key not in REFUSED_KEYS and key != "adapters":
                 unknown.append(key)
         if values.get("pad_token_id", 0) is None:
-            values["pad_token_id"] = 0  # may be null; the id is unused in arithmetic
+            values["pad_token_id"] = 0  # null is allowed; the id does not change the results
         problems += cls.adapt(values)
         if problems:
             raise ConfigError(
-                f"This config.json asks for something that a {cls.family} encoder here does not "
-                "do: "
+                f"config.json has options that a {cls.family} encoder does not support: "
                 + "; ".join(problems)
                 + ". If a key does not matter for your checkpoint, name it in "
                 "`ignore_config_keys`."
@@ -281,37 +289,37 @@ class EncoderConfig:
     def with_own_names(
         cls, config: Mapping[str, Any], *, ignore: Iterable[str] = ()
     ) -> dict[str, Any]:
-        """Renames the keys of a config.json that have another name in this family.
+        """Replaces the aliases in a config.json by the keys of `names`.
 
         Args:
             config: dict. The parsed JSON.
-            ignore: names of keys to leave out.
+            ignore: keys to leave out.
 
         Returns:
-            dict, with the keys of `names` in the place of those of `aliases`.
+            dict, with the keys of `names` instead of those of `aliases`.
         """
         ignored = frozenset(ignore)
-        read = {key: value for key, value in config.items() if key not in ignored}
-        own = {key: value for key, value in read.items() if key not in cls.aliases}
-        return own | {cls.aliases[key]: read[key] for key in read if key in cls.aliases}
+        values = {key: value for key, value in config.items() if key not in ignored}
+        named = {key: value for key, value in values.items() if key not in cls.aliases}
+        return named | {cls.aliases[key]: values[key] for key in values if key in cls.aliases}
 
     @classmethod
     def adapt(cls, values: dict[str, Any]) -> list[str]:
-        """Turns values as Hugging Face writes them into the fields', in place.
+        """Converts values from Hugging Face's form to the form of the fields, in place.
 
         Args:
-            values: dict, field -> value as it stands in config.json.
+            values: dict of field to the value in config.json.
 
         Returns:
-            list of what is not supported, a clause each.
+            list of str, a description of each unsupported value.
         """
         return []
 
     def to_huggingface(self) -> dict[str, Any]:
         """Returns the encoder's part of a Hugging Face config.json as a dict."""
         config: dict[str, Any] = {"model_type": self.family}
-        for theirs, ours in self.names.items():
-            config[theirs] = getattr(self, ours)
+        for key, field in self.names.items():
+            config[key] = getattr(self, field)
         if "position_embedding_type" in self.fixed:
             config["position_embedding_type"] = "absolute"
         return config
@@ -358,44 +366,44 @@ def config_class(family: str) -> type[EncoderConfig]:
 def _unsupported(key: str, value: Any, allowed: Iterable[Any]) -> str:
     expected = " or ".join(repr(v) for v in allowed)
     reason = f"; {_REASONS[key]}" if key in _REASONS else ""
-    return f"`{key}` = {short(value)} is not supported (expected {expected}{reason})"
+    return f"`{key}` = {show(value)} is not supported (expected {expected}{reason})"
 
 
 def _warn_of_unknown(family: str, keys: list[str], config: Mapping[str, Any]) -> None:
-    """Lists the keys that were left unread, once for the same keys."""
+    """Warns of ignored keys, once for the same keys."""
     classes = config.get("auto_map")
-    own = isinstance(classes, Mapping) and any(
+    has_code = isinstance(classes, Mapping) and any(
         str(name).startswith("AutoModel") for name in classes
     )
     warn_once(
         _logger,
-        f"config.json of a {family} model: unknown keys were left unread: {list_unread(keys)}. "
+        f"config.json of a {family} model: unknown keys are ignored: {list_unread(keys)}. "
         + (
-            "The model has code of its own (`auto_map`), which is not run and may read them: "
-            "compare an answer with the original's."
-            if own
-            else "transformers leaves them unread, too."
+            "The model has its own code (`auto_map`), which is not run and may read them. "
+            "Compare a result with the original model's."
+            if has_code
+            else "transformers ignores them, too."
         ),
     )
 
 
 def fitting_families(config: Mapping[str, Any]) -> list[str]:
-    """The families that a config.json without `model_type` may be of, the likeliest first.
+    """Returns the possible families of a config.json without `model_type`, BERT first.
 
     Args:
         config: dict. The parsed JSON.
 
     Returns:
-        list of str, not empty: the one whose name `architectures` begins with; or those that know
-        all keys and say at least as many of them as any other.
+        list of str, not empty: the family whose name begins the class in `architectures`;
+        otherwise the families that know all keys, with the largest number of them as fields.
     """
-    named = config.get("architectures")
-    first = str(named[0]).lower() if isinstance(named, list) and named else ""
-    begins = [name for name in _classes if first.startswith(name.replace("-", ""))]
-    if begins:
-        return [max(begins, key=len)]
-    said = {name: len(config.keys() & kind.names.keys()) for name, kind in _classes.items()}
-    known = [
+    classes = config.get("architectures")
+    first = str(classes[0]).lower() if isinstance(classes, list) and classes else ""
+    prefixes = [name for name in _classes if first.startswith(name.replace("-", ""))]
+    if prefixes:
+        return [max(prefixes, key=len)]
+    counts = {name: len(config.keys() & kind.names.keys()) for name, kind in _classes.items()}
+    candidates = [
         name
         for name, kind in _classes.items()
         if config.keys()
@@ -409,18 +417,19 @@ def fitting_families(config: Mapping[str, Any]) -> list[str]:
             "adapters",
         }
     ]
-    fitting = [name for name in known if said[name] == max(said[other] for other in known)]
+    most = max((counts[name] for name in candidates), default=0)
+    fitting = [name for name in candidates if counts[name] == most]
     return sorted(fitting, key=lambda name: name != "bert") or ["bert"]
 
 
 def is_regression(config: Mapping[str, Any]) -> bool:
-    """Whether a config.json is of a model that regresses: as transformers decides.
+    """Returns whether a config.json belongs to a regression model, as in transformers.
 
     Args:
         config: dict. The parsed JSON.
 
     Returns:
-        bool. `problem_type` is regression; or it is not given and there is a single label.
+        bool. `problem_type` is regression; or it is missing and the model has a single label.
     """
     problem = config.get("problem_type")
     names = config.get("id2label")

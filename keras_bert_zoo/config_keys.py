@@ -1,8 +1,8 @@
-"""Keys of config.json beside a family's own: which change nothing, and which are refused.
+"""Keys of config.json that are no fields of a family: neutral keys and refused keys.
 
-A key is refused only if it is known to change what is computed from the same tensors. (What changes
-the tensors' names or shapes needs no entry: they are compared with the file's, strictly.) Any other
-key that is unknown is listed in a warning: transformers does not read it, and it is not read here.
+A key is refused only if it changes the results of the same tensors. (Keys that change the names or
+shapes of tensors need no entry, because names and shapes are compared with the file.) Other unknown
+keys are ignored and listed in a warning. transformers ignores them, too.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ NEUTRAL_KEYS = frozenset(
     begin_suppress_tokens tf_legacy_loss loss_type initializer_factor function_to_apply
     tie_last_hidden_states _commit_hash""".split()
 )
-"""Say nothing about the encoder's arithmetic: for other software, for heads (which read them from
-the same file), for training or for the record."""
+"""Keys that do not change the encoder's results: for other software, for heads (which read them
+from the same file), for training or for information."""
 
 REFUSED_KEYS: Mapping[str, tuple[Any, ...]] = {
-    # Of transformers, for models that are no encoders of texts.
+    # Options of transformers for models other than text encoders.
     "is_decoder": (False, None),
     "is_encoder_decoder": (False, None),
     "add_cross_attention": (False, None),
@@ -45,12 +45,12 @@ REFUSED_KEYS: Mapping[str, tuple[Any, ...]] = {
     "quantization_config": (None,),
     "compression_config": (None,),
     "per_layer_config": ({}, None),
-    "quant_mode": (False, None),  # I-BERT's
-    # Google's converter describes BERT's own pooler and attention with them.
+    "quant_mode": (False, None),  # I-BERT
+    # Google's converter writes these for BERT's standard attention and pooler.
     "directionality": ("bidi", None),
     "pooler_type": ("first_token_transform", None),
-    # Other positions: ALiBi, rotary and relative ones. NEZHA's and Jina's checkpoints, MosaicBERT
-    # and others have them under the name of BERT or XLM-RoBERTa.
+    # Other positions: ALiBi, rotary and relative. Some checkpoints (NEZHA, Jina, MosaicBERT) have
+    # them with the model_type of BERT or XLM-RoBERTa.
     "position_embedding_type": ("absolute", None),
     "relative_attention": (False, None),
     "use_relative_position": (False, None),
@@ -68,7 +68,7 @@ REFUSED_KEYS: Mapping[str, tuple[Any, ...]] = {
     "alibi": (False, None),
     "use_alibi": (False, None),
     "alibi_starting_size": (None,),
-    # Other blocks of the same tensors.
+    # Other computations with the same tensors.
     "pre_norm": (False, None),
     "prenorm": (False, None),
     "normalize_before": (False, None),
@@ -86,17 +86,17 @@ REFUSED_KEYS: Mapping[str, tuple[Any, ...]] = {
     "emb_layer_norm_before": (False, None),
     "embedding_multiplier": (1, None),
     "logit_scale": (None,),
-    # Small additions to a model that its own code would load.
+    # Additional weights that only the model's own code loads.
     "lora_adaptations": ([], None),
     "adapter_config": (None, {}),
-    # (`adapters` is refused if it lists any; see `has_adapters`.)
+    # `adapters` is refused if it lists any; see `has_adapters`.
 }
-"""Change what is computed -> the values that do not. For every family that does not read the key
-itself, or has another opinion of it."""
+"""Key that changes the results -> the values that do not. Applies to every family that does not
+read the key or list it in `fixed`."""
 
 
 def has_adapters(value: Any) -> bool:
-    """Whether the `adapters` of a config.json (of the package of that name) list any.
+    """Returns whether `adapters` in a config.json (of the package adapters) lists any.
 
     >>> has_adapters({"adapters": {}}), has_adapters({"adapters": {"news": "pfeiffer"}})
     (False, True)
@@ -108,7 +108,7 @@ def has_adapters(value: Any) -> bool:
 
 
 def is_refused(key: str, value: Any) -> bool:
-    """Whether a key is known to change what is computed by a family that does not read it.
+    """Returns whether a key changes the results of a family that does not read it.
 
     >>> is_refused("alibi", True), is_refused("alibi", None), is_refused("my_notes", True)
     (True, False, False)
@@ -119,7 +119,7 @@ def is_refused(key: str, value: Any) -> bool:
 
 
 def list_unread(keys: Iterable[str]) -> str:
-    """The keys that were left unread, for a warning; the first of many.
+    """Formats ignored keys for a warning; shows only the first ones of a long list.
 
     >>> list_unread(["my_notes", "a"])
     '`a`, `my_notes`'

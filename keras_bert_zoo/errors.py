@@ -1,7 +1,7 @@
-"""The package's own exceptions, and how text from files is made fit for a message.
+"""The exceptions of the package, and helpers that make text from files safe for messages.
 
-Every error that a caller can cause derives from `BertZooError`, so that a command or a service
-catches one class and prints one line. The kinds also derive from the built-in that Python users
+Every error that a caller can cause derives from `BertZooError`. A command or a service catches this
+class and prints one line. The subclasses also derive from the built-in errors that Python users
 expect.
 """
 
@@ -20,27 +20,27 @@ __all__ = [
 ]
 
 MESSAGE_LIMIT = 20_000
-"""Characters of an error's message."""
+"""The largest number of characters in an error message."""
 
 LINE_LIMIT = 2_000
-"""Characters of a message on the command line."""
+"""The largest number of characters in a message on the command line."""
 
-# What moves a terminal's cursor, recolours or reorders its text: control characters (the escape
-# of ANSI sequences among them), marks of writing direction, line separators; and surrogates, which
-# cannot be encoded. Line feeds are for the caller to decide on.
+# Characters that move a terminal's cursor, change its colors or reorder its text: control
+# characters, marks of writing direction and line separators. Surrogates, which cannot be encoded.
+# Line feeds are allowed; the caller may replace them.
 _UNSAFE = re.compile(
     "[\0-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
 
 
 class BertZooError(Exception):
-    r"""Base of every error that keras_bert_zoo raises on purpose.
+    r"""Base class of the errors of keras_bert_zoo.
 
-    The message may quote files that nobody has looked at. So control characters in it are shown
-    escaped (`\x1b`), and one of more than `MESSAGE_LIMIT` characters is cut.
+    The message may contain text from untrusted files. So control characters are escaped (`\x1b`),
+    and a message of more than `MESSAGE_LIMIT` characters is shortened.
 
     Args:
-        message: str. It may have several lines, one a problem.
+        message: str. One line, or one line for each problem.
     """
 
     def __init__(self, message: object = "", *more: Any) -> None:
@@ -52,15 +52,15 @@ class ConfigError(BertZooError, ValueError):
 
 
 class DataError(BertZooError, ValueError):
-    """A data file or value cannot be used; the message names file and line where there are any."""
+    """A data file or value is invalid; the message names the file and line, if there are any."""
 
 
 class MissingColumnError(DataError):
-    """A file has no column of the name given.
+    """A file does not have a column of the given name.
 
     Args:
         message: str.
-        column: str. The column that is missing.
+        column: str. The missing column.
     """
 
     def __init__(self, message: object = "", column: str = "") -> None:
@@ -73,13 +73,13 @@ class CheckpointError(BertZooError, ValueError):
 
 
 class ExportError(BertZooError, RuntimeError):
-    """An export could not be written, or did not answer as the model does."""
+    """An export cannot be written, or its results differ from the model's."""
 
 
 def printable(text: str) -> str:
-    r"""Shows the characters of a text that would act on a terminal as escapes.
+    r"""Escapes the characters that control a terminal.
 
-    Line feeds stay, as do all letters and signs of any script.
+    Line feeds and the letters and symbols of all scripts do not change.
 
     Args:
         text: str.
@@ -90,17 +90,17 @@ def printable(text: str) -> str:
     >>> print(printable("a\x1b[31mred\u202e"))
     a\x1b[31mred\u202e
     """
-    # The test is many times faster than the search.
+    # isprintable is much faster than the regular expression.
     return text if text.isprintable() else _UNSAFE.sub(_escape, text)
 
 
 def one_line(text: str, limit: int = LINE_LIMIT) -> str:
-    """Makes one printable line of a message.
+    """Converts a message to one printable line.
 
     Args:
-        text: str. Line ends become spaces.
-        limit: int. Characters of the line; of a longer one the middle is left out, or, where it
-            lists one problem a line, the last of them.
+        text: str. Line feeds become spaces.
+        limit: int. Characters of the line. A longer message is shortened in the middle, or at the
+            end if it lists one problem on each line.
 
     Returns:
         str.
@@ -109,29 +109,30 @@ def one_line(text: str, limit: int = LINE_LIMIT) -> str:
 
 
 def _bounded(text: str, limit: int) -> str:
-    # Cut twice: what is escaped grows, and what is never shown need not be escaped.
+    # Before escaping, to escape only the text in the message; and after it, because escapes are
+    # longer than the characters.
     return _shortened(printable(_shortened(text, limit)), limit)
 
 
-def _escape(found: re.Match[str]) -> str:
-    return ascii(found[0])[1:-1]
+def _escape(match: re.Match[str]) -> str:
+    return ascii(match[0])[1:-1]
 
 
 def _shortened(text: str, limit: int) -> str:
-    """Cuts a message of more than `limit` characters."""
+    """Shortens a message of more than `limit` characters."""
     if len(text) <= limit:
         return text
     lines = text.split("\n")
-    if len(lines) > 3 and max(map(len, lines)) < limit // 4:  # one problem a line
-        kept: list[str] = []
+    if len(lines) > 3 and max(map(len, lines)) < limit // 4:  # one problem on each line
+        shown: list[str] = []
         room = limit - len("... and 1,000,000,000 more lines")
         for line in lines:
             room -= len(line) + 1
             if room < 0:
                 break
-            kept.append(line)
-        return "\n".join([*kept, f"... and {len(lines) - len(kept):,} more lines"])
-    # What was expected stands at the beginning, what to do at the end.
+            shown.append(line)
+        return "\n".join([*shown, f"... and {len(lines) - len(shown):,} more lines"])
+    # The expected value is at the beginning of a message, the advice at the end.
     note = f" [... {len(text) - limit:,} more characters ...] "
     end = (limit - len(note)) // 4
     return f"{text[: limit - len(note) - end]}{note}{text[-end:]}"

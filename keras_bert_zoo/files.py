@@ -1,4 +1,4 @@
-"""Reading small files strictly, and writing JSON."""
+"""Reads small files with strict checks, and writes JSON."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from typing import Any
 from keras_bert_zoo.errors import BertZooError, ConfigError
 
 SIDE_FILE = "keras_bert_zoo.json"
-"""Of a saved model: what Hugging Face's files have no place for (the longest input a task was
-trained with, a threshold, the record of its training). By it an earlier save is known."""
+"""The file of a saved model for values without a key in Hugging Face's files: the longest input in
+training, a threshold, the training record. It also identifies an earlier save."""
 
 GOOGLE_CONFIGS = ("bert_config.json", "albert_config.json", "electra_config.json")
-"""How Google's checkpoints call their configurations."""
+"""Names of the configuration files in Google's checkpoints."""
 
 SENTENCEPIECE_FILES = (
     "sentencepiece.bpe.model", "spiece.model", "spm.model", "tokenizer.model",
     "sentencepiece.model",
 )  # fmt: skip
-"""How the tokenizers of transformers call SentencePiece's model files."""
+"""Names of the SentencePiece model files of transformers' tokenizers."""
 
-# JSON that describes a checkpoint is small: the largest config.json of the field (its label
-# tables) has some hundred kilobytes.
+# JSON files of checkpoints are small. The largest config.json has some hundred kilobytes, mostly
+# label tables.
 JSON_LIMIT_BYTES = 10_000_000
 _JSON_DEPTH_LIMIT = 64
-# An empty list is two bytes of text and sixty of memory. The vocabularies that have most are
-# SentencePiece's, with one list a piece: XLM-V's has 900 thousand.
+# An empty list takes two bytes of text and sixty bytes of memory. SentencePiece vocabularies have
+# the most lists, one for each piece: XLM-V's has 900 thousand.
 _JSON_CONTAINER_LIMIT = 1_000_000
-_JSON_DIGIT_LIMIT = 64  # of an integer; transformers writes 10**30 where it means no limit
+_JSON_DIGIT_LIMIT = 64  # of an integer; transformers writes 10**30 for no limit
 _JSON_KEY_SHOWN = 512  # characters of a key in a message
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -40,18 +40,18 @@ _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 def read_small_file(
     path: str | os.PathLike[str], limit: int, error: type[BertZooError] = ConfigError
 ) -> bytes:
-    """Reads a regular file whole, if it is small.
+    """Reads a small regular file.
 
     Args:
-        path: of the file. A pipe or a device of that name is not waited for.
-        limit: int, bytes.
-        error: what to raise.
+        path: the file. Pipes and devices raise an error immediately.
+        limit: int. The largest number of bytes.
+        error: type of BertZooError. The error to raise.
 
     Returns:
         bytes.
 
     Raises:
-        BertZooError: of the kind `error`: it cannot be read, is not a regular file, or is larger.
+        BertZooError: of type `error`. The file cannot be read, is no regular file, or is too large.
     """
     name = os.fspath(path)
     data, reason = b"", ""
@@ -61,10 +61,10 @@ def read_small_file(
             if not stat.S_ISREG(status.st_mode):
                 reason = f"{name} cannot be read: it is not a regular file."
             elif status.st_size > limit:
-                reason = f"{name} is larger than {limit:,} bytes, which no such file is."
+                reason = f"{name} is larger than {limit:,} bytes, the limit for this file."
             else:
                 data = file.read(status.st_size)
-    except (OSError, ValueError) as failure:  # ValueError: a path with a NUL in it
+    except (OSError, ValueError) as failure:  # ValueError: the path contains a NUL
         reason = f"{name} cannot be read: {getattr(failure, 'strerror', None) or failure}."
     if reason:
         raise error(reason)
@@ -72,23 +72,23 @@ def read_small_file(
 
 
 def _open_at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # opening a pipe would wait for ever
+    return os.open(path, flags | os.O_NONBLOCK)  # otherwise, opening a pipe would not return
 
 
 def read_json(path: str | os.PathLike[str], *, limit: int = JSON_LIMIT_BYTES) -> dict[str, Any]:
-    """Reads a small JSON object, strictly.
+    """Reads a small JSON object, with strict checks.
 
     Args:
-        path: of the file.
-        limit: int, bytes.
+        path: the file.
+        limit: int. The largest number of bytes.
 
     Returns:
         dict.
 
     Raises:
-        ConfigError: it is not a regular file that holds a JSON object, is larger than `limit`,
-            nested deeply, or holds NaN, an infinity, an integer of more than 64 digits, half a
-            surrogate pair or a key twice.
+        ConfigError: the file is not a regular file with a JSON object, is larger than `limit` or
+            deeply nested, or contains NaN, an infinity, an integer of more than 64 digits, half of
+            a surrogate pair or a repeated key.
     """
     return parse_json(read_small_file(path, limit), os.fspath(path), limit=limit)
 
@@ -100,13 +100,13 @@ def parse_json(
     limit: int = JSON_LIMIT_BYTES,
     containers: int = _JSON_CONTAINER_LIMIT,
 ) -> dict[str, Any]:
-    """Parses a JSON object as `read_json` does.
+    """Parses a JSON object, with the checks of `read_json`.
 
     Args:
-        data: the file's bytes.
-        path: for messages.
-        limit: int, bytes.
-        containers: int. How many lists and objects it may hold; brackets in texts count, too.
+        data: bytes of the file.
+        path: str. The file, for messages.
+        limit: int. The largest number of bytes.
+        containers: int. The largest number of lists and objects. Brackets in strings count, too.
 
     Returns:
         dict.
@@ -116,7 +116,7 @@ def parse_json(
     """
     value = parse_json_value(data, path, limit=limit, containers=containers)
     if not isinstance(value, dict):
-        raise ConfigError(f"{path} must hold a JSON object, got {type(value).__name__}.")
+        raise ConfigError(f"Expected a JSON object in {path}, received {type(value).__name__}.")
     return value
 
 
@@ -127,13 +127,13 @@ def parse_json_value(
     limit: int = JSON_LIMIT_BYTES,
     containers: int = _JSON_CONTAINER_LIMIT,
 ) -> Any:
-    """Parses any JSON value as `parse_json` parses an object; see there.
+    """Parses any JSON value, with the checks of `parse_json`.
 
     >>> parse_json_value(b"[1, 2]", "a.json")
     [1, 2]
     """
     if len(data) > limit:
-        raise ConfigError(f"{path} is larger than {limit:,} bytes, which no such file is.")
+        raise ConfigError(f"{path} is larger than {limit:,} bytes, the limit for this file.")
     if data.count(b"[") + data.count(b"{") > containers:
         raise ConfigError(
             f"{path} cannot be read as JSON: more than {containers:,} lists and objects."
@@ -161,7 +161,7 @@ def _refuse_constant(text: str) -> Any:
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{text[:32]} is beyond a float")
+        raise ValueError(f"{text[:32]} is too large for a float")
     return value
 
 
@@ -172,16 +172,16 @@ def _integer(text: str) -> int:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    result = dict(pairs)
+    if len(result) != len(pairs):
         seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"the key {twice[:_JSON_KEY_SHOWN]!a} is given twice")
-    return found
+        repeated = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"the key {repeated[:_JSON_KEY_SHOWN]!a} is given twice")
+    return result
 
 
 def _check_values(value: Any, *, texts: bool) -> None:
-    """Raises ValueError if it is nested deeply; with `texts`, if a string is not Unicode text."""
+    """Raises ValueError for deeply nested values and, with `texts`, for strings with surrogates."""
     level = [value]
     for _ in range(_JSON_DEPTH_LIMIT):
         if texts:
@@ -202,6 +202,6 @@ def _check_values(value: Any, *, texts: bool) -> None:
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Writes a dict as readable JSON."""
+    """Writes a dict as indented JSON."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")

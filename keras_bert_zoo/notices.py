@@ -1,20 +1,20 @@
-"""Warnings that are given once."""
+"""Logs warnings only once."""
 
 from __future__ import annotations
 
 import logging
 
-_given: set[str] = set()
-_MOST = 10_000  # messages that are remembered; a service that loads for ever forgets them then
+_logged: set[str] = set()
+_MOST = 10_000  # remembered messages; bounds the memory of a service that loads many models
 
 
 def warn_once(logger: logging.Logger, message: str) -> None:
     """Logs a warning, unless this process has logged the same one before.
 
-    A model's files are read more than once while it is loaded.
+    Loading a model reads some files more than once.
 
     Args:
-        logger: of the module that warns.
+        logger: the logger of the calling module.
         message: str.
 
     >>> import sys
@@ -27,14 +27,14 @@ def warn_once(logger: logging.Logger, message: str) -> None:
     >>> logger.handlers.clear()
     >>> forget()
     """
-    if message in _given:
+    if message in _logged:
         return
-    if len(_given) >= _MOST:
-        _given.clear()
-    _given.add(message)
+    if len(_logged) >= _MOST:
+        _logged.clear()
+    _logged.add(message)
     logger.warning("%s", message)
 
 
 def forget() -> None:
-    """Lets every warning be given again; for tests."""
-    _given.clear()
+    """Forgets all logged warnings; for tests."""
+    _logged.clear()

@@ -3,7 +3,7 @@
 >>> check({"top_k": 0}, {"top_k": integer(1, 9)}, "a.json", ConfigError)
 Traceback (most recent call last):
 ...
-keras_bert_zoo.errors.ConfigError: a.json: 'top_k' must be an integer from 1 to 9, got 0.
+keras_bert_zoo.errors.ConfigError: a.json: 'top_k' must be an integer from 1 to 9, received 0.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ Schema = Mapping[str, ValueType]
 
 
 def integer(least: int, most: int) -> ValueType:
-    """Accepts integers of a range, and no booleans.
+    """Accepts integers of a range, but no booleans.
 
     >>> value_type = integer(1, 9)
     >>> value_type.accepts(9), value_type.accepts(10), value_type.accepts(True)
@@ -72,7 +72,7 @@ def number(least: float, most: float) -> ValueType:
 
 
 def one_of(*values: Any) -> ValueType:
-    """Accepts the strings given.
+    """Accepts the given strings.
 
     >>> one_of("cls", "mean").expected
     "'cls' or 'mean'"
@@ -161,11 +161,11 @@ def check(
     >>> check({"a": 1, "b": 2, "c": 3}, {"a": FLAG, "b": TEXT | NULL}, "a.json")
     Traceback (most recent call last):
     ...
-    keras_bert_zoo.errors.ConfigError: a.json: 'a' must be true or false, got 1; 'b' must be a \
-string or null, got 2.
+    keras_bert_zoo.errors.ConfigError: a.json: 'a' must be true or false, received 1; 'b' must \
+be a string or null, received 2.
     """
     problems = [
-        f"{key!r} must be {value_type.expected}, got {show(values[key])}"
+        f"{key!r} must be {value_type.expected}, received {show(values[key])}"
         for key, value_type in schema.items()
         if key in values and not value_type.accepts(values[key])
     ]
@@ -206,24 +206,29 @@ def folder_inside(base: Path, name: str, where: str) -> Path:
     >>> folder_inside(Path("model"), "../other", "module 1")
     Traceback (most recent call last):
     ...
-    keras_bert_zoo.errors.ConfigError: module 1 must name a folder inside the directory, got \
+    keras_bert_zoo.errors.ConfigError: module 1: expected a folder inside the directory, received \
 '../other'.
     """
     path = PurePosixPath(name)
     plain = not path.is_absolute() and ".." not in path.parts
     if not plain or not name.isprintable() or set("\\:") & set(name):
-        raise ConfigError(f"{where} must name a folder inside the directory, got {show(name)}.")
+        raise ConfigError(
+            f"{where}: expected a folder inside the directory, received {show(name)}."
+        )
     if any(len(part.encode("utf-8", "surrogatepass")) > _NAME_LIMIT for part in path.parts):
         raise ConfigError(
-            f"{where} must name a folder by at most {_NAME_LIMIT} bytes, got {show(name)}."
+            f"{where}: expected names of at most {_NAME_LIMIT} bytes, received {show(name)}."
         )
     folder = base / name
     if leads_round(folder):
-        raise ConfigError(f"{where} names {show(name)}, a ring of links. Fetch the folder again.")
-    # Path.resolve raises at a ring before Python 3.13, and not from there on.
+        raise ConfigError(
+            f"{where}: expected a folder, received {show(name)}, a cycle of links. Copy it again."
+        )
+    # Path.resolve raises an error for a cycle only before Python 3.13.
     target, inside = Path(os.path.realpath(folder)), Path(os.path.realpath(base))
     if target != inside and inside not in target.parents:
         raise ConfigError(
-            f"{where} names {show(name)}, a link that leaves the directory, to {show(str(target))}."
+            f"{where}: expected a folder inside the directory, received {show(name)}, a link to "
+            f"{show(str(target))}."
         )
     return folder

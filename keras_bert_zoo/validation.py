@@ -175,7 +175,8 @@ def show(value: Any) -> str:
     try:
         text = ascii(value)
     except (ValueError, RecursionError):  # Python does not print integers of thousands of digits
-        text = type(value).__name__
+        is_large = isinstance(value, int)
+        text = f"a number of {value.bit_length():,} bits" if is_large else type(value).__name__
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 

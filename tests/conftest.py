@@ -37,17 +37,17 @@ def known_parts() -> Iterator[None]:
     """
     from keras_bert_zoo.directories import contents, replacing
 
-    keep = replacing._keep
+    keep = replacing.keep_other_files
 
     def check_and_keep(target, new, parts):
         if (new / "keras_bert_zoo.json").exists():
-            unknown = sorted(p.name for p in new.iterdir() if not contents._is_part(p, parts))
+            unknown = sorted(p.name for p in new.iterdir() if not contents.is_part(p, parts))
             assert not unknown, f"directories.contents does not know {unknown}"
         keep(target, new, parts)
 
-    replacing._keep = check_and_keep
+    replacing.keep_other_files = check_and_keep
     yield
-    replacing._keep = keep
+    replacing.keep_other_files = keep
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,4 +1,4 @@
-"""Errors can be caught as one kind, and as the built-in that Python users expect."""
+"""Errors can be caught as BertZooError and as the built-in error that Python users expect."""
 
 import pickle
 
@@ -19,7 +19,7 @@ from keras_bert_zoo import errors
 def test_kinds(kind, built_in):
     assert issubclass(kind, errors.BertZooError)
     assert issubclass(kind, built_in)
-    assert str(kind("expected this, got that")) == "expected this, got that"
+    assert str(kind("expected this, received that")) == "expected this, received that"
 
 
 @pytest.mark.parametrize(
@@ -33,13 +33,13 @@ def test_kinds(kind, built_in):
         ("one\ntwo", "one\ntwo"),
     ],
 )
-def test_what_acts_on_a_terminal_is_shown(text, shown):
+def test_terminal_controls_are_escaped(text, shown):
     assert str(errors.DataError(text)) == shown
     assert errors.printable(text) == shown
     assert errors.one_line(text) == shown.replace("\n", " ")
 
 
-def test_long_values_are_cut_in_the_middle():
+def test_long_messages_are_shortened_in_the_middle():
     message = f"a.csv:1: expected a label, got {'x' * 154_000!r}; leave the row out"
     cut = str(errors.DataError(message))
     assert len(cut) == errors.MESSAGE_LIMIT == 20_000
@@ -52,7 +52,7 @@ def test_long_values_are_cut_in_the_middle():
     assert len(str(errors.DataError("\x1b" * 100_000))) == 20_000
 
 
-def test_a_list_of_problems_says_how_many_more():
+def test_a_long_list_of_problems_ends_with_a_count():
     problems = [f"tensor {index}: expected (2, 3), got (3, 2)" for index in range(1000)]
     cut = str(errors.CheckpointError("\n".join(["these do not fit:", *problems])))
     assert len(cut) <= 20_000

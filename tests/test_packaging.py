@@ -1,4 +1,4 @@
-"""What setup.cfg promises: every data file is packaged, and versions that must agree do."""
+"""setup.cfg packages every data file, and its versions agree."""
 
 import configparser
 import re
@@ -24,12 +24,12 @@ def test_every_data_file_of_the_package_is_packaged(repository, setup):
         for pattern in patterns.split()
         for path in (repository / name.replace(".", "/")).glob(pattern)
     }
-    there = {
+    expected = {
         path
         for path in package.rglob("*")
         if path.is_file() and path.suffix not in (".py", ".pyc") and ".tmp" not in path.name
     }
-    assert there - packaged == set(), "name these files in setup.cfg, options.package_data"
+    assert expected - packaged == set(), "name these files in setup.cfg, options.package_data"
 
 
 def test_every_folder_with_modules_is_a_package(repository):
@@ -37,7 +37,7 @@ def test_every_folder_with_modules_is_a_package(repository):
     assert not [folder for folder in folders if not (folder / "__init__.py").exists()]
 
 
-def test_tensorflow_and_its_ops_are_of_one_minor_version(setup):
+def test_tensorflow_and_its_ops_have_one_minor_version(setup):
     bounds = {}
     for line in setup["options"]["install_requires"].split("\n"):
         if line.startswith("tensorflow"):
@@ -47,7 +47,7 @@ def test_tensorflow_and_its_ops_are_of_one_minor_version(setup):
     assert len(set(bounds.values())) == 1
 
 
-def test_the_version_is_one(setup):
+def test_the_version_is_that_of_the_package(setup):
     assert setup["metadata"]["version"] == "attr: keras_bert_zoo.__version__"
     assert re.fullmatch(r"\d+\.\d+\.\d+", keras_bert_zoo.__version__)
 
@@ -55,3 +55,11 @@ def test_the_version_is_one(setup):
 @pytest.mark.parametrize("name", ["tools/test", ".ci/run"])
 def test_commands_are_executable(repository: Path, name):
     assert (repository / name).stat().st_mode & 0o111
+
+
+def test_no_module_is_long(repository):
+    lines = {
+        path.relative_to(repository): len(path.read_text("utf-8").splitlines())
+        for path in (repository / "keras_bert_zoo").rglob("*.py")
+    }
+    assert {path: count for path, count in lines.items() if count > 450} == {}

@@ -23,7 +23,7 @@ def test_valid_values_become_plain_python_values():
     assert check_choice("pooling", "cls", ("cls", "mean")) == "cls"
 
 
-def test_booleans_are_no_numbers():
+def test_booleans_are_not_numbers():
     for value in (True, np.True_, "1", None):
         assert not is_integer(value)
         assert not is_number(value)

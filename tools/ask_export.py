@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Asks an exported model, as whoever serves it does: with tensorflow and tensorflow_text alone.
+"""Runs an exported model as a server does, with only tensorflow and tensorflow_text.
 
     python tools/ask_export.py saved_models/NAME/VERSION "My card has not arrived yet" ...
 
-Prints the label of a classifier, or the documents that a search found, with their scores.
+Prints the label of a classifier, or the documents of a search, with their scores.
 
-Given saved_models/NAME, the newest version answers, as in TensorFlow Serving.
+For saved_models/NAME the newest version is used, as in TensorFlow Serving.
 """
 
 import argparse
@@ -17,16 +17,16 @@ from pathlib import Path
 
 import numpy as np
 
-# Before TensorFlow is imported, which otherwise tells about itself.
+# Set before the import of TensorFlow, which logs otherwise.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Mutes what TensorFlow's C++ side tells about itself before it heeds a log level."""
-    with open(os.devnull, "wb") as nothing:
+    """Discards the log messages of TensorFlow's C++ code, which ignore the log level."""
+    with open(os.devnull, "wb") as null:
         stderr = os.dup(2)
-        os.dup2(nothing.fileno(), 2)
+        os.dup2(null.fileno(), 2)
         try:
             yield
         finally:
@@ -35,12 +35,12 @@ def quiet_stderr() -> Iterator[None]:
 
 
 def newest_version(directory: Path) -> Path:
-    """The folder that holds the SavedModel."""
+    """The folder of the SavedModel."""
     if (directory / "saved_model.pb").exists():
         return directory
     versions = [path for path in directory.glob("*") if path.name.isdigit()]
     if not versions:
-        sys.exit(f"ask_export.py: {directory} holds no SavedModel and no version of one")
+        sys.exit(f"ask_export.py: expected a SavedModel or its versions in {directory}, found none")
     return max(versions, key=lambda path: int(path.name))
 
 
@@ -58,15 +58,15 @@ def main() -> None:
         tf.config.list_logical_devices()
     answer = tf.saved_model.load(str(model)).signatures["serving_default"]
     answers = answer(text=tf.constant(arguments.text))
-    found = answers["document" if "document" in answers else "label"].numpy()
-    for text, labels, scores in zip(arguments.text, found, answers["score"].numpy(), strict=True):
+    outputs = answers["document" if "document" in answers else "label"].numpy()
+    for text, labels, scores in zip(arguments.text, outputs, answers["score"].numpy(), strict=True):
         print(text)
         for label, score in zip(np.atleast_1d(labels), np.atleast_1d(scores), strict=True):
             print(f"    -> {label.decode()} ({score:.3f})")
     foreign = sorted({name.split(".")[0] for name in sys.modules} & {"keras_bert_zoo"})
     print(f"imported: tensorflow {tf.__version__}, tensorflow_text; not keras_bert_zoo")
     if foreign:
-        sys.exit(f"ask_export.py: {foreign} was imported, too")
+        sys.exit(f"ask_export.py: {foreign} must not be imported")
 
 
 if __name__ == "__main__":

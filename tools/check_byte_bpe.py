@@ -1,17 +1,17 @@
-"""Compare ByteBpeTokenizer with Hugging Face `tokenizers`: ids and byte offsets.
+"""Compares ByteBpeTokenizer with Hugging Face `tokenizers`: ids and byte offsets.
 
-Every code point (inside a word, alone, doubled, after a space, between contractions), the naughty
-strings, random strings of mixed scripts, and every text of a folder, for RoBERTa's vocabulary as
-transformers loads it, and for vocabularies trained on the spot in ModernBERT's structure (NFC, runs
-of spaces as added tokens) on English and on Chinese. Naughty and random strings for RoBERTa's
-vocabulary with each of the options, and for merge tables drawn at random, which no training would
-give. Prints a table of differing texts and exits with 1 if there is one.
+The texts are every code point (inside a word, alone, doubled, after a space, between contractions),
+the naughty strings, random strings of mixed scripts, and every text of a folder. The vocabularies
+are RoBERTa's, as transformers loads it, and new ones trained on English and on Chinese in the
+structure of ModernBERT (NFC, runs of spaces as added tokens). Naughty and random strings are also
+compared with each option of RoBERTa's vocabulary and with random merge tables, which no training
+gives. Prints a table of differing texts; the exit status is 1 if there are any.
 
 Examples:
     python tools/check_byte_bpe.py --roberta ROBERTA --data DATA
     python tools/check_byte_bpe.py --data DATA --sample    (under a minute, for CI)
 
-ROBERTA holds vocab.json and merges.txt; DATA holds text files, gzipped or not.
+ROBERTA contains vocab.json and merges.txt; DATA contains text files, gzipped or not.
 """
 
 from __future__ import annotations
@@ -53,16 +53,16 @@ NO_EXCUSES = Flags(lowercase=False, strip_accents=False)
 
 @dataclass(frozen=True)
 class Case:
-    """A tokenizer of ours and Hugging Face's of the same."""
+    """Our tokenizer and the equivalent one of Hugging Face."""
 
     name: str
     ours: ByteBpeTokenizer
     theirs: tokenizers.Tokenizer
-    full: bool  # whether to compare on everything
+    full: bool  # whether to compare all texts
 
 
 def reference(ours: ByteBpeTokenizer) -> tokenizers.Tokenizer:
-    """Hugging Face's tokenizer, put together from its parts."""
+    """Builds the equivalent tokenizer of Hugging Face."""
     tokenizer = tokenizers.Tokenizer(
         models.BPE(
             {token: i for i, token in enumerate(ours.pieces)},
@@ -93,12 +93,12 @@ def reference(ours: ByteBpeTokenizer) -> tokenizers.Tokenizer:
         add([theirs])
     for token in ours.added_tokens:
         if tokenizer.token_to_id(token.content) != token.id:
-            raise SystemExit(f"{token} has another id there")
+            raise SystemExit(f"{token} has another id in Hugging Face's tokenizer")
     return tokenizer
 
 
 def train(texts: list[str], size: int, special: tuple[str, ...]) -> tuple[list[str], list]:
-    """Vocabulary and merges of a BPE trained on texts."""
+    """Trains a BPE; returns its vocabulary and merges."""
     tokenizer = tokenizers.Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -114,8 +114,8 @@ def train(texts: list[str], size: int, special: tuple[str, ...]) -> tuple[list[s
     return vocabulary, [tuple(pair) for pair in model["merges"]]
 
 
-def drawn(rng: random.Random, letters: str, count: int) -> tuple[list[str], list]:
-    """A vocabulary with merges of any two tokens in any order, some of them twice."""
+def random_bpe(rng: random.Random, letters: str, count: int) -> tuple[list[str], list]:
+    """A vocabulary with random merges in random order, some of them repeated."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     known = dict.fromkeys(letters)
     merges: list[tuple[str, str]] = []
@@ -126,13 +126,13 @@ def drawn(rng: random.Random, letters: str, count: int) -> tuple[list[str], list
             known["".join(pair)] = None
     rng.shuffle(merges)
     words = [word for word in known if word not in alphabet]
-    # Some tokens that no merge gives.
+    # Tokens that no merge gives.
     words += ["".join(rng.choices(letters, k=3)) for _ in range(9)]
     return [*ROBERTA, *alphabet, *dict.fromkeys(words)], merges
 
 
 def modern(vocabulary: list[str], merges: list) -> ByteBpeTokenizer:
-    """In ModernBERT's structure."""
+    """Builds a tokenizer in the structure of ModernBERT."""
     added = [AddedToken("|||IP_ADDRESS|||", normalized=True, special=False)]
     added += [AddedToken(" " * n, normalized=True, special=False) for n in range(24, 1, -1)]
     added += [AddedToken("|||EMAIL_ADDRESS|||", normalized=True, special=False)]
@@ -161,7 +161,7 @@ CONTRACTIONS = ("'s", "'t", "'re", "'ve", "'m", "'ll", "'d", "'", "''", "'S", "'
 
 
 def random_english(count: int) -> list[str]:
-    """Texts of what GPT-2's expression treats in particular ways, the same in every run."""
+    """Random texts of the special cases of GPT-2's expression, the same in every run."""
     rng = random.Random(SEED)
     parts: list[Callable[[], str]] = [
         lambda: rng.choice(CONTRACTIONS),
@@ -184,8 +184,8 @@ def random_english(count: int) -> list[str]:
     return ["".join(rng.choice(parts)() for _ in range(rng.randint(0, 9))) for _ in range(count)]
 
 
-def loaded(files: Iterable[pathlib.Path]) -> Case:
-    """A directory of these files alone, as both load it."""
+def load_roberta(files: Iterable[pathlib.Path]) -> Case:
+    """Loads a directory of these files with both packages."""
     import transformers
 
     with tempfile.TemporaryDirectory() as folder:
@@ -198,17 +198,17 @@ def loaded(files: Iterable[pathlib.Path]) -> Case:
 
 
 def cases(arguments: argparse.Namespace, texts: list[str]) -> Iterator[Case]:
-    """The tokenizers."""
+    """The tokenizers to compare."""
 
     def case(name: str, ours: ByteBpeTokenizer, full: bool = False) -> Case:
         return Case(name, ours, reference(ours), full)
 
     if arguments.roberta is not None:
         files = arguments.roberta / "vocab.json", arguments.roberta / "merges.txt"
-        yield loaded(files)
+        yield load_roberta(files)
         for prefix, trim, nfc in itertools.product((False, True), repeat=3):
             options = {"add_prefix_space": prefix, "trim_offsets": trim, "nfc": nfc}
-            # The mask token takes the space before it, as in RoBERTa's own tokenizer.json.
+            # The mask token includes the space before it, as in RoBERTa's tokenizer.json.
             yield case(f"roberta {prefix:d}{trim:d}{nfc:d}", ByteBpeTokenizer(*files, **options))
     english = [text for text in texts if text.isascii()][:20_000]
     yield case("modern, English", modern(*train(english, 3_000, ())), full=True)
@@ -216,19 +216,19 @@ def cases(arguments: argparse.Namespace, texts: list[str]) -> Iterator[Case]:
     yield case("modern, Chinese", modern(*train(chinese, 3_000, ())), full=True)
     rng = random.Random(SEED)
     for number in range(3 if arguments.sample else 12):
-        vocabulary, merges = drawn(rng, "Ġabehinorst'"[: 4 + number], 40 * 2 ** (number % 5))
+        vocabulary, merges = random_bpe(rng, "Ġabehinorst'"[: 4 + number], 40 * 2 ** (number % 5))
         yield case(f"drawn {number}", ByteBpeTokenizer(vocabulary, merges))
 
 
 def main() -> None:
-    """Compare, print, exit."""
+    """Compares, prints and exits."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--roberta", type=pathlib.Path, metavar="DIR")
     parser.add_argument("--data", required=True, type=pathlib.Path, metavar="DIR")
-    parser.add_argument("--sample", action="store_true", help="a part of everything, for CI")
-    parser.add_argument("--only", metavar="NAME", help="cases whose name begins so")
+    parser.add_argument("--sample", action="store_true", help="compare a sample, for CI")
+    parser.add_argument("--only", metavar="NAME", help="only cases with this prefix")
     arguments = parser.parse_args()
 
     step = 37 if arguments.sample else 1
@@ -250,17 +250,17 @@ def main() -> None:
         "random English": random_english(3_000 if arguments.sample else 30_000),
         "texts of the folder": texts[::step],
     }
-    some = ("naughty strings", "random strings", "random English")
+    subset = ("naughty strings", "random strings", "random English")
     print(f"{'case':40} {'set':26} {'texts':>9} {'ids':>6} {'offsets':>8} {'seconds':>8}")
     failed = False
     for case in cases(arguments, texts):
         if arguments.only and not case.name.startswith(arguments.only):
             continue
-        for name, wanted in sets.items():
-            if not case.full and name not in some:
+        for name, case_texts in sets.items():
+            if not case.full and name not in subset:
                 continue
             begin = time.perf_counter()
-            result = compare(case.ours, case.theirs, NO_EXCUSES, wanted)
+            result = compare(case.ours, case.theirs, NO_EXCUSES, case_texts)
             seconds = time.perf_counter() - begin
             failed |= bool(result.ids or result.offsets)
             print(

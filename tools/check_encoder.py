@@ -2,9 +2,9 @@
 
     python tools/check_encoder.py [--preset NAME_OR_DIR] [--texts FILE ...] [--rows 400]
 
-Needs the extra `parity`. Texts are lines of the files; by default those of Banking77, of which some
-are joined, so that lengths run from 3 to 512 tokens. Prints the largest absolute differences over
-all real tokens, and fails above 2e-5.
+Needs the extra `parity`. Texts are lines of the files, by default Banking77's. Some lines are
+joined, so that lengths vary from 3 to 512 tokens. Prints the largest absolute differences over all
+real tokens, and fails above 2e-5.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import transformers
 
 import keras_bert_zoo as kbz
 from keras_bert_zoo.data.tables import read_table
-from keras_bert_zoo.presets.io import find_preset
+from keras_bert_zoo.presets.resolve import find_preset
 
 BAR = 2e-5
 BATCH = 16
@@ -76,9 +76,9 @@ def main():
         with torch.no_grad():
             expected = reference(**theirs)
         for layout, encoder in encoders.items():
-            found = encoder(inputs)
-            states = found["sequence_output"].numpy() - expected.last_hidden_state.numpy()
-            pooled = found["pooled_output"].numpy() - expected.pooler_output.numpy()
+            outputs = encoder(inputs)
+            states = outputs["sequence_output"].numpy() - expected.last_hidden_state.numpy()
+            pooled = outputs["pooled_output"].numpy() - expected.pooler_output.numpy()
             difference = max(np.abs(states * mask[..., np.newaxis]).max(), np.abs(pooled).max())
             worst[layout] = max(worst[layout], float(difference))
     with tempfile.TemporaryDirectory() as folder:

@@ -1,20 +1,20 @@
-"""Compare SentencePieceTokenizer with Hugging Face's tokenizers: ids and byte offsets.
+"""Compares SentencePieceTokenizer with Hugging Face's tokenizers: ids and byte offsets.
 
-Every code point (inside a word, alone, doubled, after a space), the naughty strings, random strings
-of mixed scripts and of grapheme clusters, and every text of a folder. Of each SentencePiece model
-in MODELS, and with --train of models trained on the spot from the texts of DATA, a directory is
-made for a tokenizer class of transformers, which loads it with AutoTokenizer. Prints a table of
-differing texts and exits with 1 if there are any.
+The texts are every code point (inside a word, alone, doubled, after a space), the naughty strings,
+random strings of mixed scripts and of grapheme clusters, and every text of a folder. The models are
+those in MODELS and, with --train, new ones trained on the texts of DATA. Each is wrapped in a
+directory for a tokenizer class and loaded by AutoTokenizer. Prints a table of differing texts; the
+exit status is 1 if there are any.
 
-What transformers cannot load has to be refused here; it is printed, with both messages. What only
-this package refuses counts as a difference.
+This package must reject all directories that transformers cannot load; both messages are printed.
+A directory that only this package rejects counts as a difference.
 
 Examples:
     python tools/check_sentencepiece.py --models VOCABS/spm_test --train --data DATA
     python tools/check_sentencepiece.py --models MODELS --data DATA --sample --only xlm
 
-MODELS holds files NAME.model or NAME.spm; the class is known by the beginning of the name (albert,
-camembert, deberta, xlm, or generic: put together in ways of its own; others are done as all).
+MODELS contains files NAME.model or NAME.spm. The prefix of the name selects the class: albert,
+camembert, deberta, xlm, or generic (unusual pipelines). Other names are compared as all classes.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ OPTIONS: dict[str, list[dict[str, object]]] = {
 }
 MASK = {"content": "<mask>", "lstrip": True, "rstrip": False, "single_word": False}
 OPTIONS["xlm"] = [{}, {"mask_token": {"__type": "AddedToken", "normalized": False, **MASK}}]
-# What models are trained with: the pieces that a class expects.
+# Training options that give the special pieces of a class.
 FAIRSEQ = {"unk_id": 0, "bos_id": 1, "eos_id": 2, "pad_id": -1}
 GOOGLE = {
     "pad_id": 0, "unk_id": 1, "bos_id": -1, "eos_id": -1,
@@ -61,7 +61,7 @@ MICROSOFT = {
     "pad_id": 0, "bos_id": 1, "eos_id": 2, "unk_id": 3, "pad_piece": "[PAD]",
     "bos_piece": "[CLS]", "eos_piece": "[SEP]", "unk_piece": "[UNK]",
 }  # fmt: skip
-FEW = {"character_coverage": 0.98}  # not all characters, as the vocabulary is small
+FEW = {"character_coverage": 0.98}  # fewer characters, for a small vocabulary
 NMT, CF = "nmt_nfkc", "nmt_nfkc_cf"
 TRAINED: dict[str, dict[str, Any]] = {
     "albert_8k": {"vocab_size": 8000, "normalization_rule_name": CF, **GOOGLE},
@@ -73,9 +73,9 @@ TRAINED: dict[str, dict[str, Any]] = {
     "albert_word_9k": {"vocab_size": 9000, "model_type": "word", **FEW, **GOOGLE},
     "deberta_char": {"vocab_size": 3000, "model_type": "char", **FEW, **MICROSOFT},
 }
-# All that further ways to wrap a model are compared on; of code points, every seventh.
+# Texts for models that are not compared in full; of code points, every seventh.
 SOME = ("code points in a word", "naughty strings", "random strings", "random clusters")
-# Bases, marks and joiners, of which clusters of few bytes are made.
+# Bases, marks and joiners that form clusters of few bytes.
 CLUSTERS = (
     "aeX1`' \r\n\t\u00a0\u00a9\u00ae\u00bd\u0301\u0308\u0323\u0340\u0344\u034f\u0600\u0645\u0650"
     "\u093c\u0915\u0958\u094d\u0e01\u0e33\u0eb3\u1100\u1161\u11a8\u1160\uac00\uac01\u200b\u200d"
@@ -85,20 +85,20 @@ CLUSTERS = (
 
 
 def cluster_texts(count: int) -> list[str]:
-    """Texts full of grapheme clusters, of reordered marks and of odd spaces."""
+    """Texts with many grapheme clusters, reordered marks and unusual spaces."""
     rng = random.Random(check_tokenizer.SEED)
     return ["".join(rng.choices(CLUSTERS, k=rng.randint(1, 14))) for _ in range(count)]
 
 
 @dataclass(frozen=True)
 class Case:
-    """A directory, and Hugging Face's tokenizer of it, or why there is none."""
+    """A directory, and Hugging Face's tokenizer or its error."""
 
     name: str
     directory: pathlib.Path
     theirs: tokenizers.Tokenizer | None
-    full: bool = False  # whether to compare on everything
-    refusal: str = ""
+    full: bool = False  # whether to compare all texts
+    error: str = ""
 
 
 def train(texts: list[str], folder: pathlib.Path) -> None:
@@ -118,11 +118,11 @@ def train(texts: list[str], folder: pathlib.Path) -> None:
 def generic(
     parsed: sentencepiece_model.SentencePieceModel,
 ) -> Iterator[tuple[str, tokenizers.Tokenizer]]:
-    """Tokenizers as older versions of transformers wrote them, and odder ones."""
+    """Tokenizers of older versions of transformers, and unusual pipelines."""
     steps, metaspace = normalizers, pre_tokenizers.Metaspace
     mapped = [steps.Precompiled(parsed.charsmap)] if parsed.charsmap else []
     spaces = Regex(" {2,}")
-    ways = {
+    pipelines = {
         "strip, map, one space": (
             [steps.Strip(), *mapped, steps.Replace(spaces, " ")],
             [metaspace()],
@@ -139,11 +139,11 @@ def generic(
     }
     pieces = [(piece.text, piece.score) for piece in parsed.pieces]
     unk = pieces[parsed.unk_id][0]
-    for name, (steps_of_way, splitters) in ways.items():
+    for name, (normalizer, splitters) in pipelines.items():
         tokenizer = tokenizers.Tokenizer(
             models.Unigram(pieces, parsed.unk_id, parsed.byte_fallback)
         )
-        tokenizer.normalizer = normalizers.Sequence(steps_of_way)
+        tokenizer.normalizer = normalizers.Sequence(normalizer)
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence(splitters)
         tokenizer.decoder = decoders.Metaspace(
             prepend_scheme="never" if "never" in name else "always"
@@ -156,7 +156,7 @@ def generic(
 
 
 def cases(model: pathlib.Path, folder: pathlib.Path) -> Iterator[Case]:
-    """All ways to wrap a model."""
+    """Wraps a model in directories for tokenizer classes."""
     import transformers
 
     parsed = sentencepiece_model.read_model(model)
@@ -166,7 +166,7 @@ def cases(model: pathlib.Path, folder: pathlib.Path) -> Iterator[Case]:
             continue
         for number, options in enumerate(OPTIONS.get(family, [{}])):
             if family == "deberta":
-                # Its own default, [UNK], is refused where the model has another.
+                # The default, [UNK], is rejected if the model has another token.
                 options = {**options, "unk_token": parsed.pieces[parsed.unk_id].text}
             directory = folder / f"{model.stem}-{family}-{number}"
             directory.mkdir()
@@ -176,10 +176,10 @@ def cases(model: pathlib.Path, folder: pathlib.Path) -> Iterator[Case]:
             title = f"{name} {options or ''}"[:60]
             try:
                 loaded = transformers.AutoTokenizer.from_pretrained(directory)
-            except Exception as error:  # whatever it fails with
-                yield Case(title, directory, None, refusal=f"{type(error).__name__}: {error}")
+            except Exception as error:  # of any class
+                yield Case(title, directory, None, error=f"{type(error).__name__}: {error}")
                 continue
-            # All is compared on one way to wrap each model.
+            # One directory of each model is compared in full.
             full = number == 0 and (bool(named) or family == "xlm")
             full = full and parsed.algorithm in ("unigram", "word")
             yield Case(title, directory, loaded._tokenizer, full)
@@ -193,14 +193,14 @@ def cases(model: pathlib.Path, folder: pathlib.Path) -> Iterator[Case]:
 
 
 def run(case: Case, sets: dict[str, list[str]]) -> bool:
-    """Compares one way to wrap a model, prints; whether there is a difference."""
+    """Compares and prints one directory; returns whether there is a difference."""
     try:
         ours = SentencePieceTokenizer.from_directory(case.directory)
     except ConfigError as error:
-        print(f"  refused here: {error}\n  by Hugging Face: {case.refusal or 'not'}")
+        print(f"  rejected here: {error}\n  by Hugging Face: {case.error or 'accepted'}")
         return case.theirs is not None
     if case.theirs is None:
-        print(f"  not refused here; by Hugging Face: {case.refusal}")
+        print(f"  accepted here; rejected by Hugging Face: {case.error}")
         return True
     failed = False
     for label, texts in sets.items():
@@ -210,7 +210,7 @@ def run(case: Case, sets: dict[str, list[str]]) -> bool:
             texts = texts[::7]
         begin = time.perf_counter()
         flags = check_tokenizer.Flags(lowercase=False)
-        # Ids alone come from the same graph as ids with offsets.
+        # Ids without offsets come from the same graph as ids with offsets.
         result = check_tokenizer.compare(ours, case.theirs, flags, texts, ids_alone_every=16)
         print(
             f"  {label:26} {result.texts:9,} {result.ids:6,} {result.offsets:8,} "
@@ -224,18 +224,18 @@ def run(case: Case, sets: dict[str, list[str]]) -> bool:
 
 
 def main() -> None:
-    """Compare, print, exit."""
+    """Compares, prints and exits."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--models", type=pathlib.Path, metavar="DIR")
-    parser.add_argument("--train", action="store_true", help="train models on DATA, too")
+    parser.add_argument("--train", action="store_true", help="also train models on DATA")
     parser.add_argument("--data", required=True, type=pathlib.Path, metavar="DIR")
-    parser.add_argument("--sample", action="store_true", help="a part of everything")
-    parser.add_argument("--only", default="", metavar="PREFIX", help="models of these names")
+    parser.add_argument("--sample", action="store_true", help="compare a sample")
+    parser.add_argument("--only", default="", metavar="PREFIX", help="only models with this prefix")
     arguments = parser.parse_args()
     if arguments.models is None and not arguments.train:
-        parser.error("expected --models, --train or both")
+        parser.error("expected --models, --train or both, received neither")
     step = 37 if arguments.sample else 1
     points = list(check_tokenizer.code_points())[::step]
     folder_texts = check_tokenizer.folder_texts(arguments.data)
@@ -252,20 +252,19 @@ def main() -> None:
         "texts of the folder": folder_texts[::step],
     }
     failed = False
-    with tempfile.TemporaryDirectory() as made:
-        found: list[pathlib.Path] = []
+    with tempfile.TemporaryDirectory() as folder:
+        paths: list[pathlib.Path] = []
         if arguments.models is not None:
-            found += sorted(arguments.models.glob("*.model")) + sorted(
-                arguments.models.glob("*.spm")
-            )
+            paths += sorted(arguments.models.glob("*.model"))
+            paths += sorted(arguments.models.glob("*.spm"))
         if arguments.train:
-            train(folder_texts, pathlib.Path(made))
-            found += sorted(pathlib.Path(made).glob("*.model"))
+            train(folder_texts, pathlib.Path(folder))
+            paths += sorted(pathlib.Path(folder).glob("*.model"))
         print(f"{'':28} {'texts':>9} {'ids':>6} {'offsets':>8} {'seconds':>8}")
-        for model in found:
+        for model in paths:
             if not model.name.startswith(arguments.only):
                 continue
-            for case in cases(model, pathlib.Path(made)):
+            for case in cases(model, pathlib.Path(folder)):
                 print(f"{model.name} {case.name}", flush=True)
                 failed |= run(case, sets)
     sys.exit(1 if failed else 0)

@@ -1,24 +1,23 @@
-"""Compare WordPieceTokenizer with Hugging Face `tokenizers`: ids and byte offsets.
+"""Compares WordPieceTokenizer with Hugging Face `tokenizers`: ids and byte offsets.
 
-Every code point (inside a word, alone, doubled), the naughty strings, 100,000 random strings of
-mixed scripts, and every text of a folder, for each vocabulary of a folder. Prints a table of
-differing texts and exits with 1 if any difference is not explained.
+The texts are every code point (inside a word, alone, doubled), the naughty strings, 100,000 random
+strings of mixed scripts, and every text of a folder. They are compared for each vocabulary of a
+folder. Prints a table of differing texts; the exit status is 1 if any difference is unexplained.
 
-Each vocabulary is also used as MPNet uses BERT's: with <s>, <pad>, </s> and <unk> before it and
-<mask> behind, of which <mask> takes the whitespace on its left, <unk> is found in the normalized
-text, and offsets are trimmed. The texts then hold these instead of BERT's special tokens.
+Each vocabulary is also compared in the structure of MPNet: <s>, <pad>, </s> and <unk> come first,
+<mask> comes last. <mask> includes the whitespace on its left, <unk> is matched in normalized text,
+and offsets are trimmed. The texts then contain these instead of BERT's special tokens.
 
-The one difference that is explained is canonical reordering: with strip_accents, Hugging Face
-sorts combining marks (NFD), which no table of single characters can do. It is claimed only where
-a mark that is kept changes its place, and it is checked: the sorted text must give Hugging Face's
-ids.
+The only explained difference is canonical reordering. With strip_accents, Hugging Face sorts
+combining marks (NFD), which a table of single characters cannot do. It explains a text only if a
+remaining mark moves, and if the sorted text gives the ids of Hugging Face.
 
 Examples:
     python tools/check_tokenizer.py --vocabs VOCABS --data DATA
     python tools/check_tokenizer.py --vocabs VOCABS --sample    (under a minute, for CI)
 
-VOCABS holds, for each vocabulary, a folder with a file that is called or ends in vocab.txt; DATA
-holds text files, gzipped or not.
+VOCABS contains a folder per vocabulary, with a file whose name ends in vocab.txt. DATA contains
+text files, gzipped or not.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ from keras_bert_zoo.text.tokenizer import Tokenizer
 from keras_bert_zoo.text.wordpiece.vocabulary import read_vocabulary
 
 SPECIAL = ("[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]")
-# Of TensorFlow Text's vocabularies.
+# Special tokens of TensorFlow Text's vocabularies.
 START_END: dict[str, Any] = {"cls_token": "[START]", "sep_token": "[END]", "mask_token": None}
 MPNET = {
     "[UNK]": "[UNK]", "[CLS]": "<s>", "[SEP]": "<unk>", "[PAD]": "<UNK>", "[MASK]": "<mask>",
@@ -56,7 +55,7 @@ SEED = 20181011
 
 @dataclass(frozen=True)
 class Flags:
-    """The options that both tokenizers have."""
+    """The options of both tokenizers."""
 
     lowercase: bool
     strip_accents: bool | None = None
@@ -94,7 +93,7 @@ def reference(
 
 
 def mpnet(vocabulary: list[str], flags: Flags) -> tuple[WordPieceTokenizer, tokenizers.Tokenizer]:
-    """A tokenizer like MPNet's, of ours and of Hugging Face's."""
+    """Our tokenizer and Hugging Face's in the structure of MPNet."""
     vocabulary = ["<s>", "<pad>", "</s>", "<unk>", *vocabulary, "<mask>"]
     added = [
         AddedToken("<s>"), AddedToken("<pad>"), AddedToken("</s>"), AddedToken("[UNK]"),
@@ -118,7 +117,7 @@ def mpnet(vocabulary: list[str], flags: Flags) -> tuple[WordPieceTokenizer, toke
 
 
 def renamed(sets: dict[str, list[str]], names: dict[str, str]) -> dict[str, list[str]]:
-    """The texts with other special tokens in the place of BERT's."""
+    """Replaces the special tokens of BERT in the texts."""
 
     def rename(text: str) -> str:
         for token, other in names.items():
@@ -128,11 +127,11 @@ def renamed(sets: dict[str, list[str]], names: dict[str, str]) -> dict[str, list
     return {name: list(map(rename, texts)) for name, texts in sets.items()}
 
 
-# The texts.
+# === Texts ===
 
 
 def code_points() -> Iterator[str]:
-    """Every character there is."""
+    """Every character of Unicode."""
     return (chr(c) for c in range(0x110000) if not 0xD800 <= c <= 0xDFFF)
 
 
@@ -218,7 +217,7 @@ def json_strings(value: object) -> Iterator[str]:
 
 
 def folder_texts(folder: pathlib.Path) -> list[str]:
-    """Every text of a folder: strings of JSON files, lines of other text files, each once."""
+    """The distinct texts of a folder: strings of JSON files, lines of other text files."""
     texts: dict[str, None] = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         raw = path.read_bytes()
@@ -226,7 +225,7 @@ def folder_texts(folder: pathlib.Path) -> list[str]:
             raw = gzip.decompress(raw)
         if b"\0" in raw[:4096]:
             continue
-        # The set of a legacy encoding is read as it comes, with U+FFFD in it.
+        # Files in legacy encodings are read with U+FFFD.
         text = raw.decode("utf-8", errors="replace")
         if ".json" in path.suffixes:
             texts.update(dict.fromkeys(json_strings(json.loads(text))))
@@ -236,7 +235,7 @@ def folder_texts(folder: pathlib.Path) -> list[str]:
 
 
 def blns() -> list[str]:
-    """Stand-ins for the naughty strings, where no copy of them is at hand."""
+    """Replacements for the naughty strings, if there is no copy of them."""
     return [
         "",
         " ",
@@ -253,12 +252,12 @@ def blns() -> list[str]:
     ]
 
 
-# The comparison.
+# === Comparison ===
 
 
 @dataclass
 class Result:
-    """How many texts differ."""
+    """Numbers of differing texts."""
 
     texts: int = 0
     ids: int = 0
@@ -269,7 +268,7 @@ class Result:
 
 
 def byte_positions(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Where each character of all texts in a row begins in bytes, and each text's first one."""
+    """The byte offset of each character of the joined texts, and the first one of each text."""
     points = np.frombuffer("".join(texts).encode("utf-32-le"), np.uint32)
     lengths = 1 + (points >= 0x80) + (points >= 0x800) + (points >= 0x10000)
     starts = np.concatenate([[0], np.cumsum(lengths)])
@@ -295,7 +294,7 @@ def expected(
 
 
 def reordered(text: str, flags: Flags, special: Iterable[str] = SPECIAL) -> str | None:
-    """The text with its marks sorted, if sorting moves a mark that is kept; otherwise None."""
+    """The text with sorted marks, if sorting moves a remaining mark; otherwise None."""
     if not flags.strips:
         return None
     nfd = normalizers.NFD()
@@ -347,35 +346,35 @@ def compare(
 ) -> Result:
     """Counts the texts whose ids or offsets differ.
 
-    Of every so many batches, one is also tokenized without offsets.
+    One of every `ids_alone_every` batches is also tokenized without offsets.
     """
     result = Result()
     for number, batch in enumerate(map(list, _batched(texts))):
         ids, offsets, splits = expected(theirs, batch)
         strings = [text.encode() for text in batch]
-        found, starts, ends = ours.tokenize_with_offsets(strings)
+        tokens, starts, ends = ours.tokenize_with_offsets(strings)
         if number % ids_alone_every == 0 and not np.array_equal(
-            ours.tokenize(strings).values, found.values
+            ours.tokenize(strings).values, tokens.values
         ):
             raise SystemExit("tokenize and tokenize_with_offsets give different ids")
-        found_splits = found.row_splits.numpy()
-        found_ids = found.values.numpy()
+        our_splits = tokens.row_splits.numpy()
+        our_ids = tokens.values.numpy()
         spans = np.stack([starts.values.numpy(), ends.values.numpy()], axis=1)
         result.texts += len(batch)
         if (
-            np.array_equal(splits, found_splits)
-            and np.array_equal(ids, found_ids)
+            np.array_equal(splits, our_splits)
+            and np.array_equal(ids, our_ids)
             and np.array_equal(offsets, spans)
         ):
             continue
         for row, text in enumerate(batch):
-            want, have = slice(*splits[row : row + 2]), slice(*found_splits[row : row + 2])
-            same_ids = np.array_equal(ids[want], found_ids[have])
-            if same_ids and np.array_equal(offsets[want], spans[have]):
+            a, b = slice(*splits[row : row + 2]), slice(*our_splits[row : row + 2])
+            same_ids = np.array_equal(ids[a], our_ids[b])
+            if same_ids and np.array_equal(offsets[a], spans[b]):
                 continue
             canonical = reordered(text, flags, special)
             if canonical is not None and (
-                ours.tokenize(canonical).numpy().tolist() == ids[want].tolist()
+                ours.tokenize(canonical).numpy().tolist() == ids[a].tolist()
             ):
                 result.reordered_ids += not same_ids
                 result.reordered_offsets += same_ids
@@ -384,8 +383,8 @@ def compare(
             result.offsets += same_ids
             if len(result.examples) < 5:
                 result.examples.append(
-                    f"{text!a:.300}: expected {ids[want].tolist()} {offsets[want].tolist()}, "
-                    f"got {found_ids[have].tolist()} {spans[have].tolist()}"
+                    f"{text!a:.300}: expected {ids[a].tolist()} {offsets[a].tolist()}, "
+                    f"received {our_ids[b].tolist()} {spans[b].tolist()}"
                 )
     return result
 
@@ -405,7 +404,7 @@ def report(
     sets: dict[str, list[str]],
     special: Iterable[str] = SPECIAL,
 ) -> bool:
-    """Compares sets of texts and prints a table's rows; returns whether a difference is left."""
+    """Compares sets of texts and prints table rows; returns whether texts differ."""
     print(title)
     failed = False
     for name, texts in sets.items():
@@ -424,7 +423,7 @@ def report(
 
 
 def main() -> None:
-    """Compare, print, exit."""
+    """Compares, prints and exits."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -433,7 +432,7 @@ def main() -> None:
     parser.add_argument(
         "--blns", type=pathlib.Path, metavar="FILE", help="blns.json, if not in DATA"
     )
-    parser.add_argument("--sample", action="store_true", help="a part of everything, for CI")
+    parser.add_argument("--sample", action="store_true", help="compare a sample, for CI")
     parser.add_argument("--only", metavar="NAME", help="one vocabulary")
     arguments = parser.parse_args()
 
@@ -500,9 +499,9 @@ def main() -> None:
         texts = renamed(flagged, MPNET)
         failed |= report(f"{folder.name} as MPNet's", ours, theirs, default, texts, special)
     print(
-        "ids: texts with other ids. offsets: texts with the same ids and other offsets. "
-        "reordered marks: texts with other ids + other offsets\nonly because Hugging Face sorts "
-        "combining marks; not counted in the columns before."
+        "ids: texts with different ids. offsets: texts with equal ids and different offsets. "
+        "reordered marks:\ntexts with different ids + different offsets only because Hugging Face "
+        "sorts combining marks; not counted in the other columns."
     )
     sys.exit(1 if failed else 0)
 

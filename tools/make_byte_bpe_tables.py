@@ -1,8 +1,8 @@
-"""Write keras_bert_zoo/text/unicode/byte_bpe_rules.json, the per-character rules of byte-level BPE.
+"""Writes keras_bert_zoo/text/unicode/byte_bpe_rules.json, the character rules of byte-level BPE.
 
-The rules must not follow the Unicode version of whichever Python, RE2 or ICU runs, so they are read
-off Hugging Face's `tokenizers`: which code points its byte-level pre-tokenizer takes for letters,
-numbers and spaces. (NFC's tables are in character_tables.json.)
+The rules must not depend on the Unicode version of Python, RE2 or ICU. They come from
+`tokenizers`: the code points that its byte-level pre-tokenizer treats as letters, numbers and
+spaces. (The tables of NFC are in character_tables.json.)
 
 Example:
     python tools/make_byte_bpe_tables.py --output keras_bert_zoo/text/unicode/byte_bpe_rules.json
@@ -22,7 +22,7 @@ LAST = 0x10FFFF
 
 
 def code_points() -> list[int]:
-    """Every code point that can stand in UTF-8 text."""
+    """Every code point of UTF-8 text."""
     return [c for c in range(LAST + 1) if not 0xD800 <= c <= 0xDFFF]
 
 
@@ -38,23 +38,23 @@ def to_ranges(values: Iterable[int]) -> list[list[int]]:
 
 
 def probe_classes() -> dict[str, object]:
-    """Which run of characters each code point lengthens."""
+    """The class of each code point: the class of the characters that it is joined with."""
     split = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    found: dict[str, list[int]] = {"a": [], "1": [], "!": [], "\n": []}
+    classes: dict[str, list[int]] = {"a": [], "1": [], "!": [], "\n": []}
     for c in code_points():
-        joined = [first for first in found if len(split.pre_tokenize_str(first + chr(c))) == 1]
+        joined = [first for first in classes if len(split.pre_tokenize_str(first + chr(c))) == 1]
         if len(joined) != 1:
-            raise SystemExit(f"U+{c:04X} goes with {joined!r}, expected one of them")
-        found[joined[0]].append(c)
+            raise SystemExit(f"expected U+{c:04X} in one class, received {joined!r}")
+        classes[joined[0]].append(c)
     return {
-        "letters": to_ranges(found["a"]),
-        "numbers": to_ranges(found["1"]),
-        "spaces": to_ranges(found["\n"]),
+        "letters": to_ranges(classes["a"]),
+        "numbers": to_ranges(classes["1"]),
+        "spaces": to_ranges(classes["\n"]),
     }
 
 
 def main() -> None:
-    """Probe and write."""
+    """Reads the rules and writes them."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -2,10 +2,10 @@
 
     python tools/make_catalog.py
 
-The list of checkpoints stands below, each with what of its configuration decides its size; the
-number of parameters (encoder and pooler) is counted on the encoder that this package builds from
-it, without allocating weights. `revision` and `sha256` are filled in only where the file was held
-and hashed here: for the others the hub's own checksum is what a download is compared with.
+The list below has each checkpoint with the part of its configuration that determines its size. The
+parameters (encoder and pooler) are counted on the encoder of this configuration, without allocating
+weights. `revision` and `sha256` are set only for files that were hashed here. Downloads of other
+files are compared with the checksum of the hub.
 """
 
 import csv
@@ -114,7 +114,7 @@ ROWS = [
     ("bert_base_zh", "bert", "zh", APACHE, "google-bert/bert-base-chinese", CHINESE),
     ("bert_base_wwm_zh", "bert", "zh", APACHE, "hfl/chinese-bert-wwm", CHINESE),
     ("bert_base_wwm_ext_zh", "bert", "zh", APACHE, "hfl/chinese-bert-wwm-ext", CHINESE),
-    # These two are BERTs in all but name: config.json says so.
+    # These two are BERT models in spite of their names: config.json has model_type "bert".
     ("roberta_base_wwm_ext_zh", "bert", "zh", APACHE, "hfl/chinese-roberta-wwm-ext", CHINESE),
     (
         "roberta_large_wwm_ext_zh",
@@ -393,7 +393,7 @@ ROWS = [
     ("gte_base_en_uncased", "bert", "en", MIT, "thenlper/gte-base", ENGLISH),
 ]
 
-# Held and hashed here; a Python package carries the files.
+# Hashed here; a Python package contains the files.
 VERIFIED = [
     {
         "name": "minilm_l6_en_uncased",
@@ -412,10 +412,10 @@ VERIFIED = [
 
 
 def count_parameters(family, config):
-    """Counts an encoder's weights, pooler included, on smaller ones of the same kind.
+    """Counts the weights of an encoder and its pooler, by extrapolation from smaller ones.
 
-    Two and three blocks and a small vocabulary are built; each further block and token adds what
-    the last did.
+    Encoders with two and with three blocks and a small vocabulary are built. Each further block or
+    token adds a constant number of weights.
     """
     whole = EncoderConfig.from_huggingface({"model_type": family, **config})
     counts, width = [], 0
@@ -427,7 +427,7 @@ def count_parameters(family, config):
             pad_token_id=0,
             **({"attention_types": ()} if hasattr(whole, "attention_types") else {}),
         )
-        with keras.StatelessScope():  # no values are made
+        with keras.StatelessScope():  # allocates no values
             encoder = build_encoder(small, pooler=True)
         shapes = {variable.path: variable.shape for variable in encoder.weights}
         width = next(shape[1] for path, shape in shapes.items() if path.endswith("token_table"))

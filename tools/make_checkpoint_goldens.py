@@ -1,17 +1,17 @@
-"""Writes the small checkpoints in other formats that tests/checkpoints reads.
+"""Writes the small checkpoints in other formats for tests/checkpoints.
 
     python tools/make_checkpoint_goldens.py torch    needs torch
     python tools/make_checkpoint_goldens.py keras    needs transformers 4, tf_keras and torch
     python tools/make_checkpoint_goldens.py google   needs transformers 4, tensorflow and torch
 
 - torch: tests/assets/pytorch_zip and pytorch_legacy, one state dict in both formats of torch.save:
-  several dtypes, tied tensors, transposed, sliced, empty and scalar ones. expected.safetensors
-  holds the same values, made contiguous by torch.
-- keras: tests/assets/keras_h5_*, tf_model.h5 as transformers 4 saves it from random TensorFlow
-  models. expected.safetensors is what its own converter makes of it for PyTorch.
-- google: tests/assets/google_*, TF1 checkpoints with Google's variables, optimizer's slots included
-  (google_bert is a copy, see its SOURCE.txt). expected*.safetensors are what transformers 4's
-  load_tf_weights_in_bert, _albert and _electra make of them.
+  several dtypes; tied, transposed, sliced, empty and scalar tensors. expected.safetensors contains
+  the same values, made contiguous by torch.
+- keras: tests/assets/keras_h5_*, tf_model.h5 as saved by transformers 4 for random TensorFlow
+  models. expected.safetensors is its conversion to PyTorch by transformers 4.
+- google: tests/assets/google_*, TF1 checkpoints with Google's variables and the optimizer's slots
+  (google_bert is a copy, see its SOURCE.txt). expected*.safetensors are their conversions by
+  load_tf_weights_in_bert, _albert and _electra of transformers 4.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def make_torch():
         "scalar": torch.tensor(2.5),
         "nothing": torch.zeros(0, 4),
     }
-    module_like = torch.nn.Linear(2, 3).state_dict()  # an OrderedDict with the usual _metadata
+    module_like = torch.nn.Linear(2, 3).state_dict()  # an OrderedDict with _metadata
     module_like.update(state)
     for name, is_zip in (("pytorch_zip", True), ("pytorch_legacy", False)):
         folder = new_folder(name)
@@ -94,7 +94,7 @@ def make_keras():
         folder = new_folder(name)
         model = tensorflow_class(config)
         model.build_in_name_scope()
-        for weight in model.weights:  # no zeros and ones, which would hide a mix-up
+        for weight in model.weights:  # zeros and ones would hide swapped weights
             weight.assign(random.normal(size=weight.shape))
         model.save_pretrained(folder)
         converted = torch_class.from_pretrained(folder, from_tf=True)
@@ -145,7 +145,7 @@ def google_albert():
 
 
 def google_electra():
-    """google-research/electra, run_pretraining.py; so small a width has one head there."""
+    """google-research/electra, run_pretraining.py; this width has one head there."""
     width, vocabulary = 4, SMALL["vocab_size"]
     shapes = google_embeddings("electra/embeddings", width)
     for scope, hidden in (("electra", 16), ("generator", 8)):
@@ -250,9 +250,9 @@ def make_google():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("torch", "keras", "google"))
+    parser.add_argument("source", choices=("torch", "keras", "google"))
     options = parser.parse_args()
-    {"torch": make_torch, "keras": make_keras, "google": make_google}[options.what]()
+    {"torch": make_torch, "keras": make_keras, "google": make_google}[options.source]()
 
 
 if __name__ == "__main__":

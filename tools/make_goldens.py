@@ -1,14 +1,14 @@
-"""Writes the small presets that tests of files and tasks start from, and one real reference.
+"""Writes small presets for tests of files and tasks, and one reference with real texts.
 
     python tools/make_goldens.py            needs the extra `parity` (torch, transformers)
 
-What encoders and heads are compared with is written by tools/zoo/goldens.py. Everything here is
-computed by transformers (torch, float32) and goes to tests/assets/:
+tools/zoo/goldens.py writes the references of encoders and heads. This tool writes outputs of
+transformers (torch, float32) to tests/assets/:
 
-- bert_*/: random BERT models of unusual configurations as transformers saves them, each with a
-  tokenizer, and with golden.npz: inputs with random segments and padding masks, all hidden states,
-  attention probabilities, pooled output, and logits where there is a head.
-- minilm_l6/golden.npz: real texts of mixed length and the outputs of the preset for them.
+- bert_*/: random BERT models with unusual configurations, as saved by transformers, each with a
+  tokenizer and golden.npz: inputs with random segments and padding masks, all hidden states,
+  attention probabilities, pooled output and, for models with a head, logits.
+- minilm_l6/golden.npz: real texts of different lengths and the outputs of the preset.
 """
 
 import json
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 import transformers
 
-from keras_bert_zoo.presets.io import find_preset
+from keras_bert_zoo.presets.resolve import find_preset
 
 ASSETS = pathlib.Path(__file__).resolve().parent.parent / "tests" / "assets"
 
@@ -30,7 +30,7 @@ SMALL = {
     "num_attention_heads": 4,
     "intermediate_size": 24,
     "max_position_embeddings": 24,
-    # Wide enough that every part of the model matters to the result.
+    # Large enough that every part of the model affects the outputs.
     "initializer_range": 0.3,
 }
 VARIANTS = {
@@ -127,7 +127,7 @@ def make_minilm():
         texts=np.array(TEXTS),
         token_ids=inputs["input_ids"].numpy().astype(np.int32),
         padding_mask=mask.astype(np.int32),
-        # The states of real tokens alone, rows one after the other.
+        # Only the states of real tokens, all rows concatenated.
         sequence_output=outputs.last_hidden_state.numpy()[mask],
         pooled_output=outputs.pooler_output.numpy(),
     )

@@ -1,11 +1,10 @@
-"""Write text/unicode/character_tables.json: what `tokenizers` does with each character.
+"""Writes text/unicode/character_tables.json: the rules of `tokenizers` for each character.
 
-Hugging Face's fast tokenizers bring Unicode data of their own, each library another version. So the
-tables are not made from Python's data but by asking `tokenizers` about every code point: how it
-decomposes, composes, orders and lower-cases, which characters are accents and spaces, and where
-the borders of grapheme clusters are. The last is asked through the Precompiled normalizer, the
-only thing that shows them: with a map that turns every character into "X", a cluster of at most
-five bytes becomes one X, and a longer one an X for each of its characters.
+Hugging Face's fast tokenizers contain Unicode data, of a different version in each library. So the
+tables do not come from Python's data. They come from `tokenizers`, applied to every code point: its
+decomposition, composition, order and lower case, its accents and spaces, and the boundaries of
+grapheme clusters. Only the Precompiled normalizer shows the boundaries: with a map of characters to
+"X", a cluster of at most five bytes becomes one X, and a longer one becomes one X per character.
 
 Example:
     python tools/make_sentencepiece_tables.py
@@ -39,13 +38,13 @@ POINTS = [c for c in range(0x110000) if not 0xD800 <= c <= 0xDFFF]
 
 
 def everything_to_x() -> bytes:
-    """A charsmap that maps every single code point to "X": trie size, trie, texts."""
+    """A charsmap that maps every code point to "X": trie size, trie, texts."""
     nodes: dict[bytes, int] = {b"": 0}
     for point in POINTS:
         encoded = chr(point).encode()
         for end in range(1, len(encoded)):
             nodes.setdefault(encoded[:end], len(nodes))
-    # Node n has its children in the 256 units from 256 * (n + 1); the value's unit is the last.
+    # The children of node n are in the 256 units from 256 * (n + 1); the value is the last unit.
     value_at = 256 * (len(nodes) + 1)
     units = np.zeros(value_at + 256, np.uint32)
     units[0] = 256 << 10
@@ -61,29 +60,29 @@ def everything_to_x() -> bytes:
     return struct.pack("<I", units.nbytes) + units.tobytes() + b"X\0"
 
 
-def _offset(way: int) -> int:
-    """A way of up to 29 bits, as Darts-clone writes it."""
-    return way << 10 if way < 1 << 21 else (way >> 8) << 10 | 1 << 9
+def _offset(distance: int) -> int:
+    """Encodes a distance of up to 29 bits as Darts-clone does."""
+    return distance << 10 if distance < 1 << 21 else (distance >> 8) << 10 | 1 << 9
 
 
 def ranges(points: Iterable[int]) -> list[list[int]]:
     """[1, 2, 3, 5] -> [[1, 3], [5, 5]]."""
-    found: list[list[int]] = []
+    result: list[list[int]] = []
     for point in sorted(points):
-        if found and found[-1][1] == point - 1:
-            found[-1][1] = point
+        if result and result[-1][1] == point - 1:
+            result[-1][1] = point
         else:
-            found.append([point, point])
-    return found
+            result.append([point, point])
+    return result
 
 
 def mapping(change: Callable[[str], str]) -> dict[str, str]:
-    """Every character that becomes another text, Hangul syllables left out."""
+    """Characters that change, with their new texts, without Hangul syllables."""
     return {f"{c:X}": new for c in POINTS if c not in HANGUL and (new := change(chr(c))) != chr(c)}
 
 
 def combining_classes() -> dict[str, list[list[int]]]:
-    """Canonical combining classes that are not 0."""
+    """Canonical combining classes other than 0."""
     nfd = normalizers.NFD().normalize_str
     highest, high = "\u0345", "\u0301"  # classes 240 and 230
 
@@ -104,34 +103,34 @@ def combining_classes() -> dict[str, list[list[int]]]:
     known.pop(0, None)
     classes: dict[str, list[int]] = {}
     for mark in set(marks):
-        # Between those that come after it and those that come before it.
+        # A mark is not swapped with marks of the same class.
         fits = [
             value
             for value, other in known.items()
             if not swaps(mark, other) and not swaps(other, mark)
         ]
         if len(fits) != 1:
-            raise SystemExit(f"no class for {mark!a}: {fits}")
+            raise SystemExit(f"expected one class of {mark!a}, received {fits}")
         classes.setdefault(str(fits[0]), []).append(ord(mark))
     return {value: ranges(classes[value]) for value in sorted(classes, key=int)}
 
 
 def compositions() -> list[list[int]]:
-    """[first, second, composite], Hangul syllables left out."""
+    """[first, second, composite], without Hangul syllables."""
     nfd, nfc = normalizers.NFD().normalize_str, normalizers.NFC().normalize_str
-    found = []
+    triples = []
     for c in POINTS:
         parts = nfd(chr(c))
         if c in HANGUL or len(parts) < 2:
             continue
         first, second = nfc(parts[:-1]), parts[-1]
         if len(first) == 1 and nfc(first + second) == chr(c):
-            found.append([ord(first), ord(second), c])
-    return found
+            triples.append([ord(first), ord(second), c])
+    return triples
 
 
 def check_hangul() -> None:
-    """Syllables must be as the Unicode Standard, section 3.12, has them."""
+    """Checks Hangul syllables against the Unicode Standard, section 3.12."""
     nfd, nfc = normalizers.NFD().normalize_str, normalizers.NFC().normalize_str
     for c in HANGUL:
         if nfd(chr(c)) != unicodedata.normalize("NFD", chr(c)) or nfc(nfd(chr(c))) != chr(c):
@@ -139,13 +138,13 @@ def check_hangul() -> None:
 
 
 def graphemes() -> dict[str, list[list[int]]]:
-    """The classes that decide where clusters of at most five bytes begin and end."""
+    """The classes that determine the boundaries of clusters of at most five bytes."""
     normalize = normalizers.Precompiled(everything_to_x()).normalize_str
 
     def pieces(text: str) -> int:
         return len(normalize(text))
 
-    found: dict[str, list[int]] = {
+    classes: dict[str, list[int]] = {
         name: []
         for name in (
             "joins_previous", "prepend", "control", "pictograph", "extend",
@@ -158,45 +157,44 @@ def graphemes() -> dict[str, list[list[int]]]:
         size = len(char.encode())
         joins = pieces("a" + char) == 1
         if joins:
-            found["joins_previous"].append(c)
+            classes["joins_previous"].append(c)
         prepend = pieces(f"{char}b{ACUTE}") == (1 if size == 2 else 3)
         if prepend and not joins and size > 1:
-            found["prepend"].append(c)
-        # With two marks where one leaves it open: beyond five bytes, and for NUL, which no map
-        # changes.
+            classes["prepend"].append(c)
+        # Two marks are needed beyond five bytes, and for NUL, which no map changes.
         marks = ACUTE if c > 0 and size < 4 else ACUTE + GRAVE
         separate = pieces(char + marks) == 2
         if separate:
-            found["control"].append(c)
+            classes["control"].append(c)
         if pieces(f"{char}{ZWJ}\u2122{ACUTE}") == 4:
-            found["pictograph"].append(c)
+            classes["pictograph"].append(c)
         if joins and pieces(f"\U0001f469{char}{ZWJ}\u2122{ACUTE}") == 5:
-            found["extend"].append(c)
+            classes["extend"].append(c)
         if pieces(f"{char}\u094d\u0915{ACUTE}") == 4:
-            found["consonant"].append(c)
+            classes["consonant"].append(c)
         if joins and pieces(f"\u0915{char}\u0915{ACUTE}") == 4:
-            found["linker"].append(c)
+            classes["linker"].append(c)
         if joins and pieces(f"\u0915{char}\u094d\u0915{ACUTE}") == 5:
-            found["conjunct_extend"].append(c)
+            classes["conjunct_extend"].append(c)
         if size < 3:
             continue
         to_v = pieces(f"{char}\u1161{ACUTE}") == 3
         to_t = pieces(f"{char}\u11a8{ACUTE}") == 3
         if to_v and not to_t:
-            found["hangul_l"].append(c)
+            classes["hangul_l"].append(c)
         elif to_v and to_t:
-            found["hangul_lv" if c in HANGUL else "hangul_v"].append(c)
+            classes["hangul_lv" if c in HANGUL else "hangul_v"].append(c)
         elif to_t:
-            found["hangul_lvt" if c in HANGUL else "hangul_t"].append(c)
-    # What joins anything says nothing about Hangul or emoji.
-    joined = set(found["prepend"])
+            classes["hangul_lvt" if c in HANGUL else "hangul_t"].append(c)
+    # A character that joins all others is not tested for Hangul or emoji.
+    joined = set(classes["prepend"])
     for name in ("hangul_l", "hangul_v", "hangul_t", "consonant", "pictograph"):
-        found[name] = [c for c in found[name] if c not in joined]
-    return {name: ranges(points) for name, points in found.items()}
+        classes[name] = [c for c in classes[name] if c not in joined]
+    return {name: ranges(points) for name, points in classes.items()}
 
 
 def main() -> None:
-    """Ask and write."""
+    """Reads the tables and writes them."""
     check_hangul()
     strip = normalizers.StripAccents().normalize_str
     space = normalizers.Replace(tokenizers.Regex(r"\s"), "").normalize_str

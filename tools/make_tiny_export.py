@@ -1,8 +1,8 @@
-"""Writes saved_models/tiny: a small export with the answers expected of it, which git keeps.
+"""Writes saved_models/tiny: a small export with its expected predictions, which git contains.
 
-tests/export/test_old_exports.py loads it, so that a later TensorFlow or tokenizer op which would
-break the exports that people have in production fails here first. Make it anew only when an export
-of today is to be guarded as well, under a new version:
+tests/export/test_old_exports.py loads it. A TensorFlow or tokenizer op that breaks exports in
+production then fails in this test first. Run this tool only to add an export of the current code,
+under a new version:
 
     python tools/make_tiny_export.py
 """

@@ -1,7 +1,7 @@
-"""Write tests/text/wordpiece/assets/wordpiece_goldens.json: what Hugging Face `tokenizers` answers.
+"""Writes tests/text/wordpiece/assets/wordpiece_goldens.json with outputs of `tokenizers`.
 
-A small vocabulary, texts that are hard in every way we know of, and for each setting the ids
-and character offsets, so that the tests have a witness that no installed package can change.
+The file has a small vocabulary, texts with all known special cases, and the ids and character
+offsets for each setting. So the expected values do not depend on the installed packages.
 
 Example:
     python tools/make_tokenizer_goldens.py \\
@@ -43,7 +43,7 @@ TEXTS = [
     "\u0301 \u0301a \u00ad\u0301", "q\u0323\u0307 \u0958 \u09cb \U0001d15e",
 ]  # fmt: skip
 
-# Added tokens with flags, and texts for them: lists of (content, flags).
+# Lists of added tokens (content, flags), and texts with them.
 ADDED = [
     [("<mask>", {"lstrip": True}), ("<unk>", {"normalized": True}), ("the", {"rstrip": True})],
     [("ab", {}), ("aba", {"lstrip": True}), ("bab", {}), ("b ", {}), ("Éa", {"normalized": True})],
@@ -80,14 +80,14 @@ def main() -> None:
     ):
         tokenizer = bert(vocabulary, lower, handle_chinese_chars=chinese, strip_accents=strip)
         tokenizer.add_special_tokens(SPECIAL)
-        found = tokenizer.encode_batch(TEXTS, add_special_tokens=False)
+        encodings = tokenizer.encode_batch(TEXTS, add_special_tokens=False)
         cases.append(
             {
                 "lowercase": lower,
                 "strip_accents": strip,
                 "handle_chinese_chars": chinese,
-                "ids": [encoding.ids for encoding in found],
-                "offsets": [encoding.offsets for encoding in found],
+                "ids": [encoding.ids for encoding in encodings],
+                "offsets": [encoding.offsets for encoding in encodings],
             }
         )
     added_cases = []
@@ -96,13 +96,13 @@ def main() -> None:
         tokenizer.add_special_tokens(SPECIAL)
         for content, flags in added:
             tokenizer.add_special_tokens([tokenizers.AddedToken(content, **flags)])
-        found = tokenizer.encode_batch(ADDED_TEXTS, add_special_tokens=False)
+        encodings = tokenizer.encode_batch(ADDED_TEXTS, add_special_tokens=False)
         added_cases.append(
             {
                 "lowercase": lower,
                 "added_tokens": [{"content": content, **flags} for content, flags in added],
-                "ids": [encoding.ids for encoding in found],
-                "offsets": [encoding.offsets for encoding in found],
+                "ids": [encoding.ids for encoding in encodings],
+                "offsets": [encoding.offsets for encoding in encodings],
             }
         )
     head = {

@@ -1,15 +1,15 @@
-"""Write text/unicode/unicode_rules.json, the per-character rules of BERT's tokenizer.
+"""Writes text/unicode/unicode_rules.json, the rules of BERT's tokenizer per character.
 
-The rules must not follow the Unicode version of whichever Python runs, so they are read off
-Hugging Face's `tokenizers` (what it does to each code point) and off TensorFlow Text's WordPiece
-op (at which code points it splits by itself). Both are asked about every code point.
+The rules must not depend on the Unicode version of Python. They come from Hugging Face's
+`tokenizers` (its changes to each code point) and from TensorFlow Text's WordPiece op (the code
+points at which it splits). Both are applied to every code point.
 
 Example:
     python tools/make_unicode_tables.py --output keras_bert_zoo/text/unicode/unicode_rules.json
 
-With another version of TensorFlow Text, whose op may know another Unicode version, run it with
-`--merge`: code points that any asked version splits at are kept in `op_may_split`, those that all
-split at in `op_splits`, and the rest is left as it was.
+For another version of TensorFlow Text, whose op may use another Unicode version, run it with
+`--merge`. `op_may_split` then has the code points at which any of the versions splits, `op_splits`
+those at which all versions split. The other rules do not change.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ HANGUL = range(0xAC00, 0xD7A4)
 
 
 def code_points() -> list[int]:
-    """Every code point that can stand in UTF-8 text."""
+    """Every code point of UTF-8 text."""
     return [c for c in range(LAST + 1) if not 0xD800 <= c <= 0xDFFF]
 
 
@@ -46,7 +46,7 @@ def from_ranges(ranges: list[list[int]]) -> set[int]:
 
 
 def probe_tokenizers() -> dict[str, object]:
-    """What `tokenizers` does to each code point, one rule at a time."""
+    """The rules of `tokenizers` for each code point."""
     import tokenizers
     from tokenizers import normalizers, pre_tokenizers
 
@@ -74,22 +74,22 @@ def probe_tokenizers() -> dict[str, object]:
             spaces.add(c)
             continue
         if cleaned != f"a{char}b":
-            raise SystemExit(f"clean_text does something new to U+{c:04X}: {cleaned!r}")
+            raise SystemExit(f"expected clean_text to keep U+{c:04X}, received {cleaned!r}")
         if chinese.normalize_str(char) == f" {char} ":
             ideographs.add(c)
         pieces = len(split.pre_tokenize_str(f"a{char}b"))
         if pieces == 3:
             punctuation.add(c)
         elif pieces == 2:
-            raise SystemExit(f"the pre-tokenizer drops U+{c:04X}, which clean_text keeps")
+            raise SystemExit(f"expected the pre-tokenizer to keep U+{c:04X}, but it drops it")
         if c not in HANGUL and strip.normalize_str(char) != char:
             stripped[f"{c:X}"] = strip.normalize_str(char)
         if lower.normalize_str(char) != char:
             lowered[f"{c:X}"] = lower.normalize_str(char)
-    # Hangul syllables decompose by arithmetic; only the fact is checked here.
+    # Hangul syllables are decomposed by arithmetic, so they are only checked here.
     for c in HANGUL:
         if strip.normalize_str(chr(c)) != unicodedata.normalize("NFD", chr(c)):
-            raise SystemExit(f"Hangul syllable U+{c:04X} decomposes in another way")
+            raise SystemExit(f"expected the NFD of Hangul syllable U+{c:04X}")
     return {
         "source": f"tokenizers {tokenizers.__version__}",
         "deleted": to_ranges(deleted),
@@ -102,30 +102,30 @@ def probe_tokenizers() -> dict[str, object]:
 
 
 def probe_op() -> set[int]:
-    """Code points at which TensorFlow Text's WordPiece op splits by itself."""
+    """Code points at which TensorFlow Text's WordPiece op splits."""
     import tensorflow_text as tf_text
 
     op = tf_text.FastWordpieceTokenizer(["[UNK]", "a", "b"])
     chars = code_points()
-    found = set()
+    split_at = set()
     for first in range(0, len(chars), 65536):
         part = chars[first : first + 65536]
         rows = op.tokenize([f"a{chr(c)}b".encode() for c in part]).row_lengths().numpy()
-        found.update(c for c, pieces in zip(part, rows, strict=True) if pieces > 1)
-    return found - set(b"ab")
+        split_at.update(c for c, pieces in zip(part, rows, strict=True) if pieces > 1)
+    return split_at - set(b"ab")
 
 
 def main() -> None:
-    """Probe, merge and write."""
+    """Reads the rules, merges and writes them."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--output", required=True, type=pathlib.Path)
-    parser.add_argument("--merge", action="store_true", help="only ask the op, and merge")
+    parser.add_argument("--merge", action="store_true", help="merge only the rules of the op")
     arguments = parser.parse_args()
 
     op = probe_op()
-    # A later ICU may take up whatever any Unicode version calls punctuation.
+    # A later ICU may split at any punctuation of a Unicode version.
     may = op | {c for c in code_points() if unicodedata.category(chr(c)).startswith("P")}
     if arguments.merge:
         rules = json.loads(arguments.output.read_text("utf-8"))

@@ -1,12 +1,12 @@
-"""A day of a user's work: tables as pandas writes them, Keras' habits, models of others, exports.
+"""A user's working day: tables of pandas, Keras workflows, models of other packages, exports.
 
     python tools/user_day.py --data ../shared/data --output runs/day
     python tools/user_day.py --data ../shared/data --output runs/day --only tables replicas
 
-Each part does what a user does, on real data, by the command line or in Python, and checks the
-result against its right value. A part that fails is reported, the others still run, and the exit
-status is 1. Needs the extras `test` and `zoo` (pandas, scikit-learn, transformers, torch) and the
-offline preset. It takes about 15 minutes on 2 cores.
+Each part runs a user's workflow on real data, by the command line or in Python, and checks the
+result. A failed part is reported, the others still run, and the exit status is 1. Needs the extras
+`test` and `zoo` (pandas, scikit-learn, transformers, torch) and the offline preset. Takes about 15
+minutes on 2 cores.
 """
 
 import argparse
@@ -37,11 +37,11 @@ def part(function: Callable[["Day"], None]) -> Callable[["Day"], None]:
 
 
 class Day:
-    """What the parts share: folders, the command line, and a trained classifier.
+    """Shared by all parts: folders, the command line, and a trained classifier.
 
     Args:
         data: folder of the data sets.
-        output: folder for everything that is written.
+        output: folder for all outputs.
     """
 
     def __init__(self, data: Path, output: Path) -> None:
@@ -49,33 +49,33 @@ class Day:
         self.output = output
         self.checks = 0
 
-    def expect(self, what: str, got: Any, right: Any) -> None:
-        """Compares a value with the right one, and says both where they differ."""
-        if got != right:
-            raise AssertionError(f"{what}: expected {right!r}, got {got!r}")
+    def expect(self, name: str, value: Any, expected: Any) -> None:
+        """Compares a value with the expected one."""
+        if value != expected:
+            raise AssertionError(f"{name}: expected {expected!r}, received {value!r}")
         self.checks += 1
 
-    def expect_true(self, what: str, holds: bool, got: Any = "") -> None:
+    def expect_true(self, name: str, condition: bool, value: Any = "") -> None:
         """Checks a condition."""
-        if not holds:
-            raise AssertionError(f"{what}: does not hold {got!r}")
+        if not condition:
+            raise AssertionError(f"expected: {name}; received {value!r}")
         self.checks += 1
 
     def cli(self, *arguments: Any, status: int = 0, folder: Path | None = None) -> str:
         """Runs a command line; returns its standard output and error."""
         command = [sys.executable, "-m", "keras_bert_zoo", *map(str, arguments)]
-        done = subprocess.run(
+        run = subprocess.run(
             command, capture_output=True, text=True, cwd=folder, env=environment(), check=False
         )
-        if done.returncode != status:
+        if run.returncode != status:
             raise AssertionError(
-                f"{shlex.join(command[3:])}: expected status {status}, got {done.returncode}: "
-                f"{done.stderr[-2000:]}"
+                f"{shlex.join(command[3:])}: expected status {status}, received {run.returncode}: "
+                f"{run.stderr[-2000:]}"
             )
-        return done.stdout + done.stderr
+        return run.stdout + run.stderr
 
     def frames(self) -> tuple[Any, Any]:
-        """Questions of a bank's customers with five intents: a frame to train on, one to test."""
+        """Questions of bank customers with five intents: a training frame and a test frame."""
         import pandas as pd
 
         frames = []
@@ -85,7 +85,7 @@ class Day:
         return frames[0], frames[1]
 
     def classifier(self) -> Any:
-        """A classifier of the intents, trained by `tables` or now."""
+        """A classifier of the intents, from `tables` or newly trained."""
         import keras_bert_zoo as kbz
 
         if not (self.output / "intents" / "config.json").exists():
@@ -97,7 +97,7 @@ class Day:
 
 
 def environment() -> dict[str, str]:
-    """The environment of a child process, which imports this checkout."""
+    """The environment of a child process that imports this checkout."""
     root = str(Path(__file__).resolve().parent.parent)
     return {**os.environ, "PYTHONPATH": root}
 
@@ -115,9 +115,9 @@ def text_of(path: Path) -> str:
 
 @part
 def tables(day: Day) -> None:
-    """CSV and TSV in every form that pandas writes; the commands that `train` prints."""
+    """CSV and TSV in every format of pandas; the commands that `train` prints."""
     train, test = day.frames()
-    folder = day.output / "my tables"  # a space, as folders of users have
+    folder = day.output / "my tables"  # with a space
     folder.mkdir(parents=True, exist_ok=True)
     train.to_csv(folder / "train.csv")  # with the index: an unnamed first column
     train.to_csv(folder / "semicolon.csv", sep=";", index=False)
@@ -127,11 +127,11 @@ def tables(day: Day) -> None:
     model = day.output / "my model"
     shutil.rmtree(model, ignore_errors=True)
     common = ["--preset", PRESET, "--epochs", 1, "--probe-epochs", 30, "--max-length", 48]
-    said = day.cli(
+    output = day.cli(
         "train", *common, "--train", folder / "train.csv", "--label", "category",
         "--dev-fraction", 0.1, "--output", model,
     )  # fmt: skip
-    for line in said.splitlines():
+    for line in output.splitlines():
         if not line.startswith("  keras-bert-zoo "):
             continue
         words = shlex.split(line)[1:]
@@ -141,30 +141,30 @@ def tables(day: Day) -> None:
             words[words.index("--output") + 1] = str(day.output / "exports" / "intents")
         if words[0] == "predict":
             words += ["--output", str(day.output / "answers.jsonl")]
-        said_next = day.cli(*words)
-        first = next(iter(said_next.strip().splitlines()), "no output")  # `predict` writes a file
+        lines = day.cli(*words).strip().splitlines()
+        first = next(iter(lines), "no output")  # `predict` writes a file
         print(f"    {words[0]}: {first}")
     answers = (day.output / "answers.jsonl").read_text("utf8").splitlines()
     day.expect("answers", len(answers), len(test))
     right = sum(json.loads(a)["label"] == c for a, c in zip(answers, test.category, strict=True))
     day.expect_true("accuracy above 0.9", right / len(test) > 0.9, right / len(test))
 
-    said = day.cli("evaluate", "--model", model, "--data", folder / "semicolon.csv", "--json")
-    day.expect_true("a file of semicolons is read", "accuracy" in said)
+    output = day.cli("evaluate", "--model", model, "--data", folder / "semicolon.csv", "--json")
+    day.expect_true("a file with semicolons is read", "accuracy" in output)
     day.cli("evaluate", "--model", model, "--data", folder / "no header.csv",
             "--columns", "text,category")  # fmt: skip
-    said = day.cli("evaluate", "--model", model, "--data", folder / "no header.csv", status=2)
-    day.expect_true("a file without a header is refused", said.count("\n") == 1, said)
+    output = day.cli("evaluate", "--model", model, "--data", folder / "no header.csv", status=2)
+    day.expect_true("a file without a header is an error", output.count("\n") == 1, output)
     shutil.rmtree(day.output / "intents", ignore_errors=True)
     shutil.copytree(model, day.output / "intents")
 
 
-# === Python, as Keras users write it ===
+# === Keras workflows ===
 
 
 @part
 def python_inputs(day: Day) -> None:
-    """Frames, series, arrays, datasets, generators and PyDataset; one answer for all of them."""
+    """Frames, series, arrays, datasets, generators and PyDataset give the same predictions."""
     import keras
     import numpy as np
     import tensorflow as tf
@@ -172,13 +172,13 @@ def python_inputs(day: Day) -> None:
     import keras_bert_zoo as kbz
 
     train, test = day.frames()
-    train = train.sample(frac=1, random_state=0)  # an index in disorder
+    train = train.sample(frac=1, random_state=0)  # with a shuffled index
     task = kbz.TextClassifier.from_preset(PRESET, labels=INTENTS, max_length=48)
     task.fit(train.text, train.category, epochs=1, probe_epochs=30, validation_split=0.1, verbose=0)
     texts = test.text.tolist()
     expected = task.predict(texts)["label"].tolist()
-    right = float(np.mean(np.array(expected) == test.category.to_numpy()))
-    day.expect_true("accuracy above 0.9", right > 0.9, right)
+    accuracy = float(np.mean(np.array(expected) == test.category.to_numpy()))
+    day.expect_true("accuracy above 0.9", accuracy > 0.9, accuracy)
     for name, x in {
         "Series": test.text,
         "array of objects": test.text.to_numpy(),
@@ -192,7 +192,7 @@ def python_inputs(day: Day) -> None:
         except kbz.errors.DataError as error:
             day.expect_true(f"{name} is named", name.lower() in str(error).lower(), str(error))
         else:
-            raise AssertionError(f"{name} was answered")
+            raise AssertionError(f"expected DataError for {name}")
 
     class Batches(keras.utils.PyDataset):
         def __len__(self) -> int:
@@ -218,7 +218,7 @@ def python_inputs(day: Day) -> None:
 
 @part
 def callbacks(day: Day) -> None:
-    """Every callback that Keras has, by name, in one `fit` each."""
+    """Every callback of Keras, in one `fit` each."""
     import inspect
 
     import keras
@@ -237,7 +237,7 @@ def callbacks(day: Day) -> None:
         "ModelCheckpoint": ((str(folder / "best.weights.h5"),), {"save_weights_only": True}),
         "ReduceLROnPlateau": ((), {"monitor": "val_loss", "patience": 0}),
         "TensorBoard": ((str(folder / "board"),), {"write_graph": False}),
-        "RemoteMonitor": ((), {"root": "http://127.0.0.1:9"}),  # nobody listens: it warns
+        "RemoteMonitor": ((), {"root": "http://127.0.0.1:9"}),  # no server: it warns
     }
     skipped = {"Callback", "CallbackList", "RemoteMonitor", "OrbaxCheckpoint"}
     task = kbz.TextClassifier.from_preset(PRESET, labels=INTENTS, max_length=32)
@@ -248,14 +248,14 @@ def callbacks(day: Day) -> None:
             continue
         positional, keywords = options.get(name, ((), {}))
         callback = getattr(keras.callbacks, name)(*positional, **keywords)
-        average = name == "SwapEMAWeights"  # it wants an optimizer that has averages
+        average = name == "SwapEMAWeights"  # needs an optimizer with averages
         task.compile(keras.optimizers.Adam(2e-5, use_ema=average))
         task.fit(train.text, train.category, epochs=1, callbacks=[callback], verbose=0,
                  validation_data=(test.text, test.category))  # fmt: skip
         ran.append(name)
     print(f"    ran: {', '.join(ran)}; not run: {', '.join(sorted(skipped & set(names)))}")
     day.expect_true("ten callbacks or more", len(ran) >= 10, ran)
-    # A checkpoint of the whole model is a directory, which `load` reads.
+    # A checkpoint of the whole model is a directory for `load`.
     callback = keras.callbacks.ModelCheckpoint(str(folder / "whole.keras"))
     task.fit(train.text, train.category, epochs=1, callbacks=[callback], verbose=0)
     again = kbz.TextClassifier.load(folder / "whole.keras").predict(test.text)["label"].tolist()
@@ -290,26 +290,25 @@ print(before["loss"], before["accuracy"], after["loss"])
 
 @part
 def replicas(day: Day) -> None:
-    """Batches that do not divide: 17 rows by 5, on 1, 2 and 3 replicas; equal losses."""
+    """Uneven batches (17 rows by 5) give equal losses on 1, 2 and 3 replicas."""
     results = []
     for count in (1, 2, 3):
         command = [sys.executable, "-c", _REPLICAS, str(count), PRESET]
-        done = subprocess.run(
-            command, capture_output=True, text=True, env=environment(), check=True
-        )
-        results.append([float(value) for value in done.stdout.split()[-3:]])
+        run = subprocess.run(command, capture_output=True, text=True, env=environment(), check=True)
+        results.append([float(value) for value in run.stdout.split()[-3:]])
         print(f"    {count} replicas: loss, accuracy, loss after an epoch: {results[-1]}")
     for values in results[1:]:
-        for got, right in zip(values, results[0], strict=True):
-            day.expect_true("as on one replica", abs(got - right) < 5e-3, (got, right))
+        for value, expected in zip(values, results[0], strict=True):
+            close = abs(value - expected) < 5e-3
+            day.expect_true("as on one replica", close, (value, expected))
 
 
-# === Models of others ===
+# === Models of other packages ===
 
 
 @part
 def inference_model(day: Day) -> None:
-    """A model of pairs that transformers made and saved, with labels and without our side file."""
+    """A model of pairs saved by transformers, with labels and without our side file."""
     import numpy as np
     import torch
     import transformers
@@ -332,29 +331,29 @@ def inference_model(day: Day) -> None:
     first, second, _ = zip(*(line.split("\t") for line in lines), strict=True)
     with torch.no_grad():
         batch = tokenizer(list(first), list(second), padding=True, return_tensors="pt")
-        right = torch.softmax(model(**batch).logits, -1).numpy()
+        expected = torch.softmax(model(**batch).logits, -1).numpy()
     task = kbz.TextClassifier.load(folder)
     answers = task.predict((list(first), list(second)))
-    difference = float(np.abs(answers["scores"] - right).max())
-    print(f"    200 pairs, largest difference of a probability from transformers {difference:.1e}")
+    difference = float(np.abs(answers["scores"] - expected).max())
+    print(f"    200 pairs, largest difference of probabilities {difference:.1e}")
     day.expect_true("scores as transformers", difference < 1e-5, difference)
     table = day.output / "pairs.csv"
     import pandas as pd
 
     pd.DataFrame({"premise": first, "hypothesis": second}).to_csv(table, index=False)
-    said = day.cli("predict", "--model", folder, "--input", table, "--text", "premise",
-                   "--text-pair", "hypothesis", "--output", day.output / "nli.jsonl")  # fmt: skip
+    day.cli("predict", "--model", folder, "--input", table, "--text", "premise",
+            "--text-pair", "hypothesis", "--output", day.output / "nli.jsonl")  # fmt: skip
     rows = (day.output / "nli.jsonl").read_text("utf8").splitlines()
     day.expect("labels by the command line", [json.loads(r)["label"] for r in rows],
                answers["label"].tolist())  # fmt: skip
     shutil.rmtree(day.output / "exports" / "nli", ignore_errors=True)
-    said = day.cli("export", "--model", folder, "--output", day.output / "exports/nli", "--pairs")
-    day.expect_true("it is exported", "exported" in said, said)
+    output = day.cli("export", "--model", folder, "--output", day.output / "exports/nli", "--pairs")
+    day.expect_true("the model is exported", "exported" in output, output)
     import tensorflow as tf
 
     served = tf.saved_model.load(str(day.output / "exports/nli/1")).signatures["serving_default"]
-    got = served(text=tf.constant(first), text_pair=tf.constant(second))["scores"].numpy()
-    day.expect_true("the export too", float(np.abs(got - right).max()) < 1e-5)
+    scores = served(text=tf.constant(first), text_pair=tf.constant(second))["scores"].numpy()
+    day.expect_true("the export, too", float(np.abs(scores - expected).max()) < 1e-5)
 
 
 # === Entities and questions ===
@@ -362,7 +361,7 @@ def inference_model(day: Day) -> None:
 
 @part
 def annotations(day: Day) -> None:
-    """Entities as other tools write them: columns of UNER, doccano, words with tags."""
+    """Entities in the formats of other tools: columns of UNER, doccano, words with tags."""
     folder = day.output / "annotations"
     folder.mkdir(parents=True, exist_ok=True)
     rows = [
@@ -394,7 +393,7 @@ def annotations(day: Day) -> None:
     uner = text_of(day.data / "uner_zh_gsdsimp" / "zh_gsdsimp-ud-dev.iob2.gz")
     (folder / "uner.conll").write_text("\n\n".join(uner.split("\n\n")[:60]) + "\n", "utf8")
     for name in ("doccano.jsonl", "offsets.jsonl", "words.jsonl", "uner.conll"):
-        said = day.cli(
+        day.cli(
             "train", "--task", "token-classification", "--preset", PRESET, "--train", folder / name,
             "--epochs", 1, "--max-length", 32, "--output", folder / "model",
         )  # fmt: skip
@@ -402,12 +401,11 @@ def annotations(day: Day) -> None:
         print(f"    {name}: {', '.join(sorted(labels))}")
         names = {label.partition("-")[2] for label in labels if label != "O"}
         day.expect_true("types", names in ({"PER", "LOC"}, {"PER"}, {"PER", "LOC", "ORG"}), names)
-        del said
 
 
 @part
 def questions(day: Day) -> None:
-    """SQuAD 2.0 in Spanish, with impossible questions whose answers are empty or at -1."""
+    """SQuAD 2.0 in Spanish; impossible questions have empty answers or the offset -1."""
     from keras_bert_zoo.data.squad import read_squad
 
     document = json.loads(text_of(day.data / "squad_es_v2" / "dev-v2.0-es_small.json.gz"))
@@ -432,24 +430,24 @@ def questions(day: Day) -> None:
 
 @part
 def hostile_shapes(day: Day) -> None:
-    """Requests that no server may die of, in another process: scalars, two columns, wrong types."""
+    """Requests that must not crash a server: scalars, two columns, wrong types."""
     path = day.output / "exports" / "intents"
     if not path.exists():
         day.classifier().export(path)
     newest = max(int(folder.name) for folder in path.iterdir() if folder.name.isdigit())
-    done = subprocess.run(
+    run = subprocess.run(
         [sys.executable, "-P", "-c", _HOSTILE, str(path / str(newest))],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    print("    " + "\n    ".join(done.stdout.strip().splitlines()))
-    day.expect("exit status", done.returncode, 0)
+    print("    " + "\n    ".join(run.stdout.strip().splitlines()))
+    day.expect("exit status", run.returncode, 0)
 
 
 _HOSTILE = """
 import sys
 import tensorflow as tf, tensorflow_text
 loaded = tf.saved_model.load(sys.argv[1])
-asked = {
+requests = {
     "scalar": ("serving_default", dict(text=tf.constant("hello"))),
     "two columns": ("serving_default", dict(text=tf.constant([["a", "b"], ["c", "d"]]))),
     "scalar example": ("examples", dict(examples=tf.constant("x"))),
@@ -459,16 +457,16 @@ asked = {
     "ids out of range": ("tokens", dict(token_ids=tf.fill([1, 5], 10**9),
         segment_ids=tf.zeros([1, 5], tf.int32), padding_mask=tf.ones([1, 5], tf.int32))),
 }
-for name, (signature, inputs) in asked.items():
+for name, (signature, inputs) in requests.items():
     try:
         loaded.signatures[signature](**inputs)
     except tf.errors.InvalidArgumentError as error:
-        print(name, "refused")
+        print(name, "rejected")
     else:
-        sys.exit(f"{name}: answered")
+        sys.exit(f"{name}: expected InvalidArgumentError")
 serve = loaded.signatures["serving_default"]
 print("10,000 texts:", serve(text=tf.constant(["my card"] * 10000))["score"].shape)
-# Not getrusage: its peak begins with that of the process that started this one.
+# Not getrusage: its peak includes the parent process.
 peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
 print("peak memory, MiB:", int(peak.split()[1]) // 1024)
 """
@@ -476,7 +474,7 @@ print("peak memory, MiB:", int(peak.split()[1]) // 1024)
 
 @part
 def interrupted(day: Day) -> None:
-    """SIGTERM in training: the weights so far are saved, with a status of their own."""
+    """SIGTERM during training saves the weights and exits with status 143."""
     train, _ = day.frames()
     path = day.output / "train.csv"
     train.to_csv(path, index=False)
@@ -493,17 +491,17 @@ def interrupted(day: Day) -> None:
         if line.startswith("Epoch 2"):
             process.terminate()
             break
-    _, said = process.communicate(timeout=300)
-    print(f"    status {process.returncode}: {said.strip().splitlines()[-1]}")
+    _, errors = process.communicate(timeout=300)
+    print(f"    status {process.returncode}: {errors.strip().splitlines()[-1]}")
     day.expect("status", process.returncode, 143)
-    day.expect_true("a model is there", (output / "model.safetensors").exists())
+    day.expect_true("the model is saved", (output / "model.safetensors").exists())
 
 
 def main() -> None:
-    """Runs the day."""
+    """Runs the parts."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
-    parser.add_argument("--output", type=Path, required=True, help="folder for what is written")
+    parser.add_argument("--output", type=Path, required=True, help="folder for all outputs")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART")
     args = parser.parse_args()
     day = Day(args.data.resolve(), args.output.resolve())
@@ -518,7 +516,7 @@ def main() -> None:
             traceback.print_exc()
             failed.append(name)
         print(f"   {time.monotonic() - begin:.0f} s", flush=True)
-    print(f"{day.checks} checks held; parts that failed: {', '.join(failed) or 'none'}")
+    print(f"{day.checks} checks passed; failed parts: {', '.join(failed) or 'none'}")
     sys.exit(1 if failed else 0)
 
 

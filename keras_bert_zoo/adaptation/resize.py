@@ -1,4 +1,4 @@
-"""Encoders with more positions or a larger vocabulary than they were trained with."""
+"""Encoders with more positions or a larger vocabulary than in training."""
 
 from __future__ import annotations
 
@@ -22,36 +22,36 @@ def extend_positions(
 ) -> Encoder:
     """Returns a copy of an encoder whose position table has more rows.
 
-    Relative positions, where the encoder has them too (DeBERTa), stay as they are: distances beyond
-    the largest that it knows count as that one. LoRA is merged into the copy, all of which is
-    trainable; the encoder itself keeps its updates.
+    Relative positions (DeBERTa) do not change: distances beyond the largest are treated as the
+    largest. LoRA is merged into the copy, which is trainable. The encoder keeps its updates.
 
     Args:
         encoder: Encoder with a table of absolute positions.
         positions: int. Rows of the new table (`max_sequence_length`).
-        initialization: where the rows come from. "repeat": the old ones stay, and behind them the
-            old rows follow again from the first position of text on (arXiv 2004.05150, section
-            5). "interpolate": all rows lie on straight lines between the old ones, which are
-            spread over the new length; short texts then change, too.
+        initialization: how to compute the rows. "repeat": keep the old rows and append them again,
+            starting with the first position of text (arXiv 2004.05150, section 5).
+            "interpolate": stretch the old rows over the new length, with linear interpolation;
+            this also changes the outputs of short texts.
 
     Returns:
         Encoder, of the same family, built with the same options.
 
     Raises:
-        ConfigError: the encoder has no such table, it has as many rows already, or an unknown
-            initialization.
+        ConfigError: the encoder has no such table, `positions` is not more than its rows, or an
+            unknown initialization.
     """
     check_is_encoder(encoder)
     if initialization not in INITIALIZATIONS:
-        raise ConfigError(f"`initialization` must be one of {INITIALIZATIONS}: {initialization!r}.")
+        known = " or ".join(INITIALIZATIONS)
+        raise ConfigError(f"Expected `initialization` to be {known}, received {initialization!r}.")
     config = encoder.config
     old = config.max_sequence_length
     if getattr(encoder.embeddings, "position_table", None) is None:
         raise ConfigError(
-            f"This {config.family} encoder has no table of absolute positions to extend."
+            f"Expected an encoder with absolute positions, received a {config.family} encoder."
         )
     if isinstance(positions, bool) or not isinstance(positions, int) or positions <= old:
-        raise ConfigError(f"`positions` must be more than the encoder's {old}, got {positions!r}.")
+        raise ConfigError(f"Expected integer `positions` above {old}, received {positions!r}.")
     first = old - config.max_tokens  # rows before the first position of text (RoBERTa's 2)
 
     def extend(table: np.ndarray) -> np.ndarray:
@@ -74,16 +74,16 @@ def extend_token_table(
 ) -> Encoder:
     """Returns a copy of an encoder with rows for new tokens in its token table.
 
-    A new row is the mean of the rows of its pieces: of those tokens into which the old vocabulary
-    cut the new token (arXiv 1911.03894 uses the same start for new words). A token without pieces
-    gets the mean of all rows. LoRA is merged into the copy, all of which is trainable; the encoder
-    itself keeps its updates.
+    A new row is the mean of the rows of its pieces, the tokens into which the old vocabulary splits
+    the new token (arXiv 1911.03894 initializes new words in the same way). A token without pieces
+    gets the mean of all rows. LoRA is merged into the copy, which is trainable; the encoder keeps
+    its updates.
 
     Args:
         encoder: Encoder.
         pieces: ids of the old vocabulary, a sequence for each new token.
-        first_id: int or None. The id of the first new token. Less than the table's rows where
-            some at its end belong to no token, which are then used up first. None: behind them.
+        first_id: int or None. Id of the first new token. A value below the table's number of rows
+            reuses the last rows, which must not belong to tokens. None: the number of rows.
 
     Returns:
         Encoder, of the same family, built with the same options.
@@ -95,12 +95,12 @@ def extend_token_table(
     size = encoder.config.vocabulary_size
     first = size if first_id is None else first_id
     if not 0 < first <= size:
-        raise ConfigError(f"`first_id` must be between 1 and {size}, got {first_id!r}.")
+        raise ConfigError(f"Expected `first_id` to be between 1 and {size}, received {first_id!r}.")
     if not pieces:
-        raise ConfigError("`pieces` must hold a sequence of ids for at least one new token.")
+        raise ConfigError("Expected `pieces` of at least one new token, received none.")
     outside = [i for ids in pieces for i in ids if not 0 <= i < size]
     if outside:
-        raise ConfigError(f"`pieces` must hold ids from 0 to {size - 1}, got {outside[0]}.")
+        raise ConfigError(f"Expected `pieces` of ids from 0 to {size - 1}, received {outside[0]}.")
 
     def extend(table: np.ndarray) -> np.ndarray:
         return extend_rows(table, pieces, first)
@@ -111,10 +111,10 @@ def extend_token_table(
 
 
 def extend_rows(table: np.ndarray, pieces: Sequence[Sequence[int]], first: int) -> np.ndarray:
-    """A table, one row a token, with rows for new tokens: each the mean of its pieces' rows.
+    """Returns a table with rows for new tokens: each row is the mean of its pieces' rows.
 
     Args:
-        table: array (V, ...).
+        table: array (V, ...), one row per token.
         pieces: see `extend_token_table`.
         first: int. The new tokens' first id, at most V.
 
@@ -129,8 +129,8 @@ def extend_rows(table: np.ndarray, pieces: Sequence[Sequence[int]], first: int) 
 def _rebuilt(
     encoder: Encoder, config: Any, tables: dict[str, Callable[[np.ndarray], np.ndarray]]
 ) -> Encoder:
-    """A new encoder of another config, with the old one's weights, some tables of them changed."""
-    with untouched_weights():  # every one of them is assigned below
+    """Returns an encoder of another config with the old weights, and changes some tables."""
+    with untouched_weights():  # all of them are assigned below
         rebuilt = type(encoder)(config, **encoder.build_options)
     rebuilt.other_config = dict(encoder.other_config)
     rebuilt.take_tokenizer_of(encoder)

@@ -1,4 +1,4 @@
-"""Models with heads whose vocabulary is larger than they were trained with."""
+"""Models with heads, and with a larger vocabulary than in training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from keras_bert_zoo.encoders.encoder import Encoder
 from keras_bert_zoo.heads.kinds import make_head
 from keras_bert_zoo.text.tokenizer import Tokenizer
 
-# Of a masked-language-model head: what has an entry a token, and along which axis.
+# Variables of a masked-language-model head that have an entry per token -> the axis of tokens.
 _TOKEN_AXES = {"masked_lm/decoder/kernel": 1, "masked_lm/extra_table": 1, "masked_lm/bias": 0}
 
 
@@ -37,9 +37,9 @@ def extend_headed_model(
 ) -> Model:
     """Returns a copy of a model with heads whose encoder has rows for new tokens.
 
-    A masked-language-model head grows with it, tied or not: the last kernel and the bias of a new
-    token start, as its embedding does, as the mean of those of its pieces. Its logit is thus the
-    mean of its pieces' logits before training. All other heads stay as they are.
+    A masked-language-model head, tied or not, is extended too. The last kernel and the bias of a
+    new token start as the mean of its pieces', as its embedding does. Before training, its logit
+    is the mean of its pieces' logits. Other heads do not change.
 
     Args:
         model: a model with heads.
@@ -47,7 +47,7 @@ def extend_headed_model(
         first_id: see `extend_token_table`.
 
     Returns:
-        a model like it, with the old one's tokenizer, which does not know the new tokens.
+        a model of the same class with the old tokenizer, which does not know the new tokens.
 
     Raises:
         ConfigError: no new token, or an id outside the table.

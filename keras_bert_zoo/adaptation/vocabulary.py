@@ -11,13 +11,13 @@ from typing import Any, overload
 from keras_bert_zoo.adaptation.checks import check_is_encoder
 from keras_bert_zoo.adaptation.resize import extend_token_table
 from keras_bert_zoo.adaptation.resize_heads import Model, WithHeads, extend_headed_model
-from keras_bert_zoo.config import short
 from keras_bert_zoo.encoders.encoder import Encoder
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.files import write_json
 from keras_bert_zoo.text.registry import load_tokenizer_directory
 from keras_bert_zoo.text.special_tokens import AddedToken
 from keras_bert_zoo.text.tokenizer import Tokenizer
+from keras_bert_zoo.validation import show
 
 
 @overload
@@ -39,34 +39,35 @@ def extend_vocabulary(
     *,
     special: bool = False,
 ) -> tuple[Any, Tokenizer]:
-    """Returns copies of an encoder and its tokenizer that know more tokens.
+    """Returns copies of an encoder and its tokenizer with more tokens.
 
-    A new token stays whole wherever it stands in a text, as after transformers' `add_tokens`. Its
-    embedding starts as the mean of those of the pieces into which the tokenizer cut it before. So
-    do, in a HeadedModel, kernel and bias of a masked-language-model head, tied or not: the logit
-    of a new token starts as the mean of its pieces'. Other heads stay as they are.
+    The tokenizer no longer splits a new token, as after transformers' `add_tokens`. The embedding
+    of a new token starts as the mean of its pieces' embeddings. In a HeadedModel, so do the kernel
+    and bias of a masked-language-model head, tied or not: the logit of a new token starts as the
+    mean of its pieces' logits. Other heads do not change.
 
     Args:
         encoder: Encoder, or a HeadedModel.
         tokenizer: its Tokenizer.
-        tokens: new tokens, which get the ids behind the tokenizer's last, in this order.
-        special: bool. Whether they are special: found in the raw text, by exact case, and left
-            out by `detokenize(..., skip_special_tokens=True)`. Others are found in the
-            normalized text.
+        tokens: new tokens. They get the next ids, in this order.
+        special: bool. Whether they are special tokens: matched in the raw text, case-sensitive,
+            and removed by `detokenize(..., skip_special_tokens=True)`. Other tokens are matched
+            in the normalized text.
 
     Returns:
         (Encoder or HeadedModel, Tokenizer). The model is saved with the new tokenizer.
 
     Raises:
-        ConfigError: no tokens, one that is there already or twice, or one that this tokenizer
-            cannot find exactly: two that it normalizes to the same text, for one.
+        ConfigError: no tokens, a known or repeated token, or a token that the tokenizer cannot
+            match, such as one of two that it normalizes to the same text.
     """
     if not isinstance(encoder, WithHeads):
         check_is_encoder(encoder)
     _check_tokens(tokens)
     known = sorted(set(tokens) & set(tokenizer.vocabulary))
     if known:
-        raise ConfigError(f"The vocabulary has {', '.join(map(repr, known[:3]))} already.")
+        received = ", ".join(map(repr, known[:3]))
+        raise ConfigError(f"Expected new `tokens`, received {received} from the vocabulary.")
     first = tokenizer.vocabulary_size
     pieces = tokenizer.tokenize(list(tokens)).to_list()
     new = {
@@ -90,25 +91,26 @@ def extend_vocabulary(
 def _check_tokens(tokens: Sequence[str]) -> None:
     listed = isinstance(tokens, list | tuple) and tokens
     if not listed or not all(isinstance(token, str) and token for token in tokens):
-        raise ConfigError(f"`tokens` must be a list of non-empty strings, got {short(tokens)}.")
+        expected = "a list of non-empty strings"
+        raise ConfigError(f"Expected `tokens` to be {expected}, received {show(tokens)}.")
     if len(set(tokens)) != len(tokens):
-        twice = next(token for i, token in enumerate(tokens) if token in tokens[:i])
-        raise ConfigError(f"`tokens` must be different from each other, got {twice!r} twice.")
+        repeated = next(token for i, token in enumerate(tokens) if token in tokens[:i])
+        raise ConfigError(f"Expected different `tokens`, received {repeated!r} twice.")
     for token in tokens:
         if any("\ud800" <= character <= "\udfff" for character in token):
-            raise ConfigError(f"`tokens` must be text, got the half of a character: {token!r}.")
+            raise ConfigError(f"Expected `tokens` without surrogates, received {token!r}.")
 
 
 def _check_found(larger: Tokenizer, tokens: Sequence[str], first: int) -> None:
-    """Raises ConfigError unless the tokenizer finds every new token as itself."""
+    """Raises ConfigError unless the tokenizer maps every new token to its id."""
     for i, ids in enumerate(larger.tokenize(list(tokens)).to_list()):
         if ids == [first + i]:
             continue
-        others = [tokens[found - first] for found in ids if found >= first and found != first + i]
-        reason = f", as it reads {others[0]!r}" if len(ids) == 1 and others else ""
+        others = [tokens[j - first] for j in ids if j >= first and j != first + i]
+        reason = f", the id of {others[0]!r}" if len(ids) == 1 and others else ""
         raise ConfigError(
-            f"`tokens`: {tokens[i]!r} would never be found: the tokenizer reads it as the ids "
-            f"{short(ids)}{reason}, not as {first + i}. Leave it out, or write it as the tokenizer "
+            f"Expected the id {first + i} for {tokens[i]!r} of `tokens`, received {show(ids)} "
+            f"from the tokenizer{reason}. Leave the token out, or write it as the tokenizer "
             "normalizes it."
         )
 

@@ -1,8 +1,8 @@
-"""Copying arrays as fast as the memory allows.
+"""Copying arrays at the speed of the memory.
 
-Dense kernels lie in checkpoints as the transpose of what Keras wants. NumPy copies a transpose
-element by element across the whole matrix, at a fraction of the memory's speed; here it is done
-block by block, each block staying in the processor's cache.
+Checkpoints store the transposes of Keras' dense kernels. NumPy copies a transpose element by
+element across the whole matrix, which is slow. This module copies blocks that fit the processor's
+cache.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from keras_bert_zoo.arrays import aligned_empty, aligned_zeros
 
 __all__ = ["aligned_empty", "aligned_zeros", "copy_array"]
 
-# Rows and columns of a block: 256 KiB of float32, which fits second-level caches.
+# Rows and columns of a block: 256 KiB of float32, which fits the second-level cache.
 BLOCK = 256
 
 
@@ -21,8 +21,8 @@ def copy_array(target: np.ndarray, source: np.ndarray) -> None:
     """Copies `source` into `target`, converting the dtype.
 
     Args:
-        target: array of the same shape, of any strides.
-        source: array, of any strides.
+        target: array of the same shape, with any strides.
+        source: array, with any strides.
 
     Raises:
         ValueError: the shapes differ.
@@ -40,5 +40,5 @@ def copy_array(target: np.ndarray, source: np.ndarray) -> None:
 
 
 def _runs_along(array: np.ndarray) -> int:
-    """Returns the axis along which neighbours in memory lie."""
+    """Returns the axis with the smallest stride."""
     return int(np.argmin(np.abs(array.strides)))

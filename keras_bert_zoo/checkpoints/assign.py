@@ -20,7 +20,7 @@ from keras_bert_zoo.errors import CheckpointError
 
 @dataclass(frozen=True)
 class Plan:
-    """The tensor of each variable, after names and shapes were compared.
+    """The tensor of each variable. Names and shapes have been compared.
 
     Args:
         tensors: TensorSource, open.
@@ -52,8 +52,8 @@ def match(
         Plan, for `assign`.
 
     Raises:
-        CheckpointError: listing all tensors that are missing, unexpected or misshapen, or not of a
-            floating-point dtype.
+        CheckpointError: tensors are missing, unexpected, misshapen or not floating-point. The
+            message lists them all.
 
     Example:
     >>> from keras_bert_zoo.checkpoints.formats import open_checkpoint
@@ -139,7 +139,7 @@ def assign_tensors(
         allow_unread: see `match`.
 
     Raises:
-        CheckpointError: see `match`. No variable is changed then.
+        CheckpointError: see `match`. No variable has been changed.
     """
     shapes = {variable.path: tuple(variable.shape) for variable in variables}
     assign(match(tensors, shapes, names, allow_unread=allow_unread), variables)
@@ -152,7 +152,7 @@ def write_tensors(
     *,
     copies: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes variables as `directory`/model.safetensors, in float32, in shards if they are large.
+    """Writes variables in float32 to `directory`/model.safetensors, or to shards if they are large.
 
     Args:
         directory: path of an existing directory.

@@ -17,7 +17,7 @@ LABEL_LIMIT = 1_000_000
 
 
 def is_keras_hub_config(config: Mapping[str, Any]) -> bool:
-    """Whether a config.json describes a serialized KerasHub object.
+    """Whether a config.json contains a serialized KerasHub object.
 
     >>> is_keras_hub_config({"class_name": "BertBackbone", "registered_name": "x>BertBackbone"})
     True
@@ -28,8 +28,8 @@ def is_keras_hub_config(config: Mapping[str, Any]) -> bool:
 def check_config(config: dict[str, Any], path: Path) -> dict[str, Any]:
     """Checks the keys of config.json that all families share.
 
-    Labels that are numbers or booleans become strings. transformers reads all of these. `id2label`
-    is dropped if it is null, or if `num_labels` differs from the number of its labels.
+    Labels that are numbers or booleans become strings, as in transformers. `id2label` is dropped if
+    it is null, or if `num_labels` differs from the number of its labels.
 
     Args:
         config: dict. The parsed JSON.
@@ -39,7 +39,7 @@ def check_config(config: dict[str, Any], path: Path) -> dict[str, Any]:
         dict.
 
     Raises:
-        ConfigError: listing all keys whose values transformers does not write.
+        ConfigError: some values are malformed. The message lists their keys.
 
     Example:
     >>> check_config({"model_type": "bert", "id2label": {"0": 7}}, Path("config.json"))

@@ -48,7 +48,7 @@ def read_config(directory: str | os.PathLike[str]) -> dict[str, Any]:
 
         return read_google_config(directory)
     raise ConfigError(
-        f"No config.json in {str(directory)!r}. A preset directory holds config.json, "
+        f"No config.json in {str(directory)!r}. A preset directory has config.json, "
         "model.safetensors and vocab.txt."
     )
 

@@ -46,7 +46,7 @@ class _Weights(NamedTuple):
     is_pickle: bool = False
 
 
-# These readers import TensorFlow, which takes seconds; a command reads config.json before that.
+# These readers import TensorFlow, which takes seconds. Reading config.json must not need it.
 
 
 def _open_google(directory: Path) -> TensorSource:
@@ -81,8 +81,8 @@ def open_checkpoint(
 ) -> TensorSource:
     """Opens a checkpoint of any format.
 
-    If a directory holds several formats, the first of this list is opened: model.safetensors
-    (one file, then shards), KerasHub's model.weights.h5, tf_model.h5, Google's *.ckpt*.index,
+    If a directory has several formats, the first of this list is opened: model.safetensors (one
+    file, then shards), KerasHub's model.weights.h5, tf_model.h5, Google's *.ckpt*.index,
     pytorch_model.bin (a pickle).
 
     Args:
@@ -106,7 +106,7 @@ def open_checkpoint(
     weights, path = _find_weights(directory)
     if weights.is_pickle and not allow_pickle:
         raise CheckpointError(
-            f"{directory} holds its weights only in {path.name}, a pickle, which is not read by "
+            f"{directory} has weights only in {path.name}, a pickle, which is not read by "
             "default. Convert it to model.safetensors, or pass `allow_pickle=True`: its contents "
             "are then checked against a closed list, and nothing in it is executed."
         )
@@ -145,7 +145,7 @@ def _find_weights(directory: Path) -> tuple[_Weights, Path]:
         if paths:
             return weights, directory if weights.takes_directory else paths[0]
     raise CheckpointError(
-        f"No {SAFETENSORS_FILE} in {str(directory)!r}, nor another checkpoint that can be read: "
+        f"No {SAFETENSORS_FILE} in {str(directory)!r}, and no other supported checkpoint: "
         f"{SAFETENSORS_INDEX} with its shards, {KERAS_HUB_FILE} (KerasHub), {KERAS_FILE} "
         f"(transformers 4), *.ckpt.index with its data (Google's TF1) or {PYTORCH_FILE}."
         + _other_names(directory)
@@ -178,12 +178,11 @@ def _check_is_downloaded(directory: Path) -> None:
             continue
         if start.startswith(b"version https://git-lfs"):
             raise CheckpointError(
-                f"{path} is a Git LFS pointer, not the file itself. Fetch the file with "
+                f"Expected weights in {path}, received a Git LFS pointer. Download the file with "
                 f"`git lfs pull` in {os.fspath(path.parent)!r}."
             )
         if start.startswith((b"<!doctype html", b"<html")):
             raise CheckpointError(
-                f"{path} is a web page, not a weights file. The download was replaced by a "
-                "message or a login page. Open the file to read the page, and download the weights "
-                "again."
+                f"Expected weights in {path}, received a web page, such as an error or a login "
+                "page. Open the file to read the page, and download the weights again."
             )

@@ -1,9 +1,8 @@
-"""HDF5 files of weights, walked and read strictly: tf_model.h5 and Keras 3's *.weights.h5.
+"""Strict reading of weights in HDF5 files: tf_model.h5 and Keras 3's *.weights.h5.
 
-Nothing is deserialized: a file is a tree of groups with arrays at its leaves, and arrays are all
-that is taken from it. Links, arrays that live elsewhere and arrays that claim more than the file
-holds are refused before anything is read. Compressed chunks are inflated here: HDF5's library lets
-one grow as far as its stream goes, whatever the array's size.
+No objects are deserialized. A file is a tree of groups with arrays as leaves, and only arrays are
+read. Links, arrays in other files, and arrays larger than the file are refused before reading.
+Compressed chunks are decompressed here, because HDF5's library does not limit their size.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ from keras_bert_zoo.checkpoints.messages import one_line, show_shape
 from keras_bert_zoo.checkpoints.source import count_elements, is_name
 from keras_bert_zoo.errors import CheckpointError
 
-# What h5py raises where a file's structure is broken: whatever the C library reports.
+# Errors that h5py raises for a damaged file. They come from the C library.
 DAMAGE = (OSError, RuntimeError, KeyError, TypeError, ValueError, OverflowError, MemoryError)
 
-# What Keras writes is some ten groups deep and has some thousand arrays.
+# Keras writes about 10 levels of groups and about 1,000 arrays.
 _DEPTH_LIMIT = 24
 _OBJECT_LIMIT = 50_000
 
@@ -36,7 +35,7 @@ _PIPELINES = (
     [h5py.h5z.FILTER_SHUFFLE],
     [h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE],
 )
-# Weights do not shrink much; what claims to have shrunk more would fill the memory when read.
+# Weights compress badly. A higher ratio is an attempt to exhaust the memory.
 _MOST_COMPRESSION = 16
 _SMALL_BYTES = 1 << 20
 _CHUNK_LIMIT = 65_536  # chunks of one array
@@ -46,16 +45,16 @@ def open_hdf5(path: str | os.PathLike[str]) -> Any:
     """Opens a file for reading.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Returns:
         h5py.File.
 
     Raises:
-        CheckpointError: there is no such file, or it is not whole.
+        CheckpointError: the file is missing or damaged.
     """
     path = Path(path)
-    if not path.is_file():  # h5py would wait for a pipe
+    if not path.is_file():  # opening a pipe would block
         raise CheckpointError(f"No {path.name} in {str(path.parent)!r}.")
     try:
         return h5py.File(path, "r", locking=False)
@@ -64,26 +63,26 @@ def open_hdf5(path: str | os.PathLike[str]) -> Any:
 
 
 def damaged(path: str | os.PathLike[str], error: BaseException) -> CheckpointError:
-    """Returns what to raise where h5py says that a file is broken."""
+    """Returns the CheckpointError for a file that h5py reports as damaged."""
     return CheckpointError(
-        f"{os.fspath(path)} ({os.path.getsize(path):,} bytes) is not a whole HDF5 file: "
-        f"{one_line(error)}. Fetch or write it again."
+        f"{os.fspath(path)} ({os.path.getsize(path):,} bytes) is not a complete HDF5 file: "
+        f"{one_line(error)}. Download or write it again."
     )
 
 
 def walk_arrays(path: str, file: Any) -> Iterator[tuple[str, Any]]:
-    """Yields all arrays of a file, having checked every object on the way to them.
+    """Yields all arrays of a file, and checks every group and name.
 
     Args:
-        path: of the file, for messages.
+        path: path of the file, for messages.
         file: h5py.File.
 
     Yields:
-        path inside the file, and h5py.Dataset; `check_array` is the caller's.
+        The path inside the file, and the h5py.Dataset. The caller checks it with `Space.check`.
 
     Raises:
-        CheckpointError: there is a link, an object with two names or a name that is none, or
-            more than weights need.
+        CheckpointError: the file has a link, an object with two names, an invalid name, or too
+            many objects.
     """
     seen: set[Any] = set()
     groups = [("", file["/"], 0)]
@@ -91,24 +90,24 @@ def walk_arrays(path: str, file: Any) -> Iterator[tuple[str, Any]]:
         prefix, group, depth = groups.pop()
         if depth > _DEPTH_LIMIT or len(seen) + len(group) > _OBJECT_LIMIT:
             raise CheckpointError(
-                f"{path} nests groups deeper or holds more objects than weights need."
+                f"Expected at most {_DEPTH_LIMIT} levels of groups and {_OBJECT_LIMIT:,} objects "
+                f"in {path}, received more."
             )
         for name in group:
             stored = prefix + name
             if not is_name(stored):
                 raise CheckpointError(
-                    f"{path} holds an object whose name is none: {stored[:200]!a}."
+                    f"{path} has an object with the invalid name {stored[:200]!a}."
                 )
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                 raise CheckpointError(
-                    f"{path}: {stored!a} is a link to another place or file; such files are "
-                    "refused."
+                    f"{path}: {stored!a} is a link. Files with links are refused."
                 )
             child = group[name]
             address = h5py.h5o.get_info(child.id).addr
             if address in seen:
                 raise CheckpointError(
-                    f"{path}: {stored!a} is the same object as another; such files are refused."
+                    f"{path}: {stored!a} is another name of an object. Such files are refused."
                 )
             seen.add(address)
             if isinstance(child, h5py.Group):
@@ -116,14 +115,14 @@ def walk_arrays(path: str, file: Any) -> Iterator[tuple[str, Any]]:
             elif isinstance(child, h5py.Dataset):
                 yield stored, child
             else:
-                raise CheckpointError(f"{path}: {stored!a} is neither a group nor an array.")
+                raise CheckpointError(f"{path}: expected {stored!a} to be a group or an array.")
 
 
 class Space:
-    """Checks that arrays lie inside one file, all together.
+    """Checks that the arrays of a file together fit into it.
 
     Args:
-        path: of the file.
+        path: path of the file.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -131,36 +130,36 @@ class Space:
         self._left = os.path.getsize(path)
 
     def check(self, name: str, dataset: Any, *, chunks: bool) -> None:
-        """Checks where an array has its data, without reading it.
+        """Checks the position and the storage of an array without reading it.
 
         Args:
-            name: of the array.
+            name: name of the array.
             dataset: h5py.Dataset of numbers.
-            chunks: bool. Whether it may be cut in chunks, and those compressed.
+            chunks: bool. Whether the array may have chunks, which may be compressed.
 
         Raises:
-            CheckpointError: in another file, not in this one, stored as weights are not, or in a
-                place that another array has.
+            CheckpointError: the data is in another file or missing, overlaps another array, or is
+                stored in a way that is not used for weights.
         """
         where = f"{self._path}: {name!a}"
         properties = dataset.id.get_create_plist()
         if dataset.is_virtual or properties.get_external_count():
-            raise CheckpointError(f"{where} has its data in another file; such files are refused.")
+            raise CheckpointError(f"{where} has data in another file. Such files are refused.")
         shape = dataset.shape
         if shape is None or count_elements(shape) is None:
-            told = "" if shape is None else f" ({show_shape(shape)})"
-            raise CheckpointError(f"{where} has no shape that a weight has{told}.")
+            shown = "" if shape is None else f" {show_shape(shape)}"
+            raise CheckpointError(f"{where} has an invalid shape{shown}.")
         pipeline = [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
         in_chunks = properties.get_layout() == h5py.h5d.CHUNKED
         if not chunks and (in_chunks or pipeline):
             raise CheckpointError(
-                f"{where} is cut in chunks or compressed, which Keras never does; it is not read."
+                f"{where} has chunks or is compressed, which Keras never does. It is not read."
             )
         if pipeline and pipeline not in _PIPELINES:
             other = next((code for code in pipeline if code not in _FILTERS), pipeline[0])
             raise CheckpointError(
-                f"{where} is stored through the filter {other}; only "
-                f"{' and '.join(_FILTERS.values())} are read, once each."
+                f"{where}: expected the filters {' and '.join(_FILTERS.values())}, each at most "
+                f"once, received filter {other}."
             )
         stored = dataset.id.get_storage_size()
         needed = dataset.nbytes
@@ -170,8 +169,8 @@ class Space:
             enough = needed == stored
         if not enough or stored > self._left:
             raise CheckpointError(
-                f"{where} has the shape {shape}, {needed:,} bytes, but {stored:,} are in the file, "
-                f"which has {self._left:,} left for it."
+                f"{where} has the shape {shape}, {needed:,} bytes, but the file stores {stored:,} "
+                f"bytes for it and has {self._left:,} bytes left."
             )
         self._left -= stored
         if in_chunks and (
@@ -180,14 +179,14 @@ class Space:
             or math.prod(_grid(dataset)) > _CHUNK_LIMIT
         ):
             raise CheckpointError(
-                f"{where} has the shape {shape} in chunks of {dataset.chunks}, up to "
-                f"{dataset.maxshape}; weights have a fixed shape and up to {_CHUNK_LIMIT:,} chunks "
-                "that are no larger."
+                f"{where}: expected a fixed shape and at most {_CHUNK_LIMIT:,} chunks that are not "
+                f"larger than the array, received the shape {shape} in chunks of "
+                f"{dataset.chunks}, up to {dataset.maxshape}."
             )
 
 
 def read_array(dataset: Any) -> np.ndarray:
-    """Reads an array that `Space.check` has let pass.
+    """Reads an array that `Space.check` has accepted.
 
     Args:
         dataset: h5py.Dataset.
@@ -196,7 +195,7 @@ def read_array(dataset: Any) -> np.ndarray:
         np.ndarray.
 
     Raises:
-        Exception: of one of the kinds `DAMAGE`; the data is damaged.
+        Exception: one of `DAMAGE`; the data is damaged.
     """
     properties = dataset.id.get_create_plist()
     pipeline = [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
@@ -224,7 +223,7 @@ def read_array(dataset: Any) -> np.ndarray:
 
 
 def _grid(dataset: Any) -> list[int]:
-    """Returns how many chunks there are along each axis."""
+    """Returns the number of chunks along each axis."""
     return [-(-n // chunk) for n, chunk in zip(dataset.shape, dataset.chunks, strict=True)]
 
 
@@ -233,7 +232,7 @@ def _inflate(data: bytes, size: int) -> bytes:
     try:
         inflated = stream.decompress(data, size + 1)
     except zlib.error as error:
-        raise ValueError(f"a chunk cannot be inflated: {error}") from None
+        raise ValueError(f"a chunk cannot be decompressed: {error}") from None
     if len(inflated) != size or not stream.eof:
-        raise ValueError(f"a chunk does not inflate to {size:,} bytes")
+        raise ValueError(f"expected a chunk of {size:,} bytes after decompression")
     return inflated

@@ -1,8 +1,8 @@
-"""From checkpoint tensors to TensorFlow tensors, at about the speed of reading the file.
+"""Reads checkpoint tensors as TensorFlow tensors, at about the speed of reading the file.
 
-What costs time is not reading but the way into a variable: a kernel is stored as the transpose of
-what Keras wants, and TensorFlow copies what comes from NumPy. So tensors are read by a few threads
-straight into the orientation that is wanted, and TensorFlow takes over those buffers.
+Copies cost more time than reading: files store the transposes of Keras' kernels, and TensorFlow
+copies NumPy arrays. So a few threads read tensors directly in the required orientation, and
+TensorFlow uses their buffers without a copy.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import tensorflow as tf
 from keras_bert_zoo.checkpoints.arrays import aligned_empty
 from keras_bert_zoo.checkpoints.source import TensorSource
 
-# More do not help: the memory is what limits, not the processor.
+# More threads are not faster, because the memory is the bottleneck.
 _MOST_THREADS = 4
 
 
@@ -29,12 +29,12 @@ def load_value(
 
     Args:
         source: an open checkpoint.
-        name: of the tensor.
-        transpose: bool. Whether its transpose is wanted (of a dense kernel).
-        dtype: str. Of the result; the tensor is cast to it.
+        name: name of the tensor.
+        transpose: bool. Whether to return the transpose (for a dense kernel).
+        dtype: str. The dtype of the result.
 
     Returns:
-        tf.Tensor. Assigned to a variable of that dtype, it becomes its memory without a copy.
+        tf.Tensor. Assigning it to a variable of this dtype makes no copy.
 
     Raises:
         CheckpointError: there is no such tensor, or its data cannot be read.
@@ -43,18 +43,17 @@ def load_value(
 
 
 def load_values(
-    source: TensorSource, wanted: Sequence[tuple[str, bool]], *, dtype: str = "float32"
+    source: TensorSource, orders: Sequence[tuple[str, bool]], *, dtype: str = "float32"
 ) -> Iterator[tf.Tensor]:
-    """Reads tensors ahead of their use, in threads where the source allows it.
+    """Reads tensors before they are needed, in threads if the source supports it.
 
     Args:
         source: an open checkpoint.
-        wanted: (name, whether its transpose is wanted) pairs.
-        dtype: str. Of the results.
+        orders: (name, whether to transpose) pairs.
+        dtype: str. The dtype of the results.
 
     Yields:
-        tf.Tensor, in the order of `wanted`. A few tensors are in memory besides those that the
-        caller keeps.
+        tf.Tensor, in the order of `orders`. A few tensors are read in advance.
 
     Raises:
         CheckpointError: there is no such tensor, or its data cannot be read.
@@ -63,7 +62,7 @@ def load_values(
     with ThreadPoolExecutor(threads) as executor:
         ahead: deque[Future[np.ndarray]] = deque()
         try:
-            for name, transpose in wanted:
+            for name, transpose in orders:
                 ahead.append(executor.submit(_read, source, name, transpose, dtype))
                 if len(ahead) > threads:
                     yield _take_over(ahead.popleft().result())
@@ -82,6 +81,6 @@ def _read(source: TensorSource, name: str, transpose: bool, dtype: str) -> np.nd
 
 
 def _take_over(value: np.ndarray) -> tf.Tensor:
-    # `tf.convert_to_tensor` would copy; an op's argument is taken as it is if it is aligned.
-    # Nobody else has the array, so it makes no difference but of time and memory.
+    # `tf.convert_to_tensor` would copy. An op uses an aligned array without a copy, which is safe
+    # because nothing else refers to the array.
     return tf.raw_ops.Identity(input=value)

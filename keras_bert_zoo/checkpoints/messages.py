@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-_LISTED = 12  # items in one message
+_LISTED = 12  # items in a message
 _SHOWN = 200  # characters of a name or a message
 _DIMENSIONS_SHOWN = 17
 _SHAPE_SHOWN = 256  # characters of a shape

@@ -1,7 +1,7 @@
-"""Tensors that lie in files as plain bytes: safetensors and torch's archives.
+"""Reading tensors that are stored as plain bytes, in safetensors and in torch's archives.
 
-Data is read with pread, which several threads may do at once and which fails cleanly if a file
-shrinks meanwhile (a mapped file would kill the process).
+Data is read with pread: several threads may call it at once, and it fails cleanly if a file
+shrinks meanwhile. A memory-mapped file would kill the process.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from keras_bert_zoo.checkpoints.arrays import aligned_empty, copy_array
 from keras_bert_zoo.checkpoints.source import TensorInfo, TensorSource
 from keras_bert_zoo.errors import CheckpointError
 
-_STRIP_BYTES = 1 << 20  # read at once before it is transposed; stays in the second-level cache
+_STRIP_BYTES = 1 << 20  # size of a read before a transpose; it fits the second-level cache
 
 
 class RawFile:
     """A regular file open for reading.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Raises:
         CheckpointError: it cannot be opened or is not a regular file.
@@ -36,7 +36,7 @@ class RawFile:
         self.path = os.fspath(path)
         self._descriptor = -1
         try:
-            # Without O_NONBLOCK, opening a pipe of that name would wait for ever.
+            # Without O_NONBLOCK, opening a pipe would block.
             self._descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
             raise CheckpointError(f"{self.path} cannot be opened: {error.strerror}.") from None
@@ -53,10 +53,10 @@ class RawFile:
             self._descriptor = -1
 
     def read(self, start: int, out: np.ndarray) -> None:
-        """Fills a C-contiguous array with the bytes from `start` on.
+        """Fills a C-contiguous array with the bytes from position `start`.
 
         Raises:
-            CheckpointError: the file is closed, or ends before.
+            CheckpointError: the file is closed or too short.
         """
         if self._descriptor < 0:
             raise CheckpointError(f"{self.path} has been closed.")
@@ -72,10 +72,10 @@ class RawFile:
             done += count
 
     def read_bytes(self, start: int, count: int) -> bytes:
-        """Returns `count` bytes from `start` on.
+        """Returns `count` bytes from position `start`.
 
         Raises:
-            CheckpointError: the file is closed, or ends before.
+            CheckpointError: the file is closed or too short.
         """
         out = np.empty(count, np.uint8)
         self.read(start, out)
@@ -83,13 +83,13 @@ class RawFile:
 
 
 class RawTensor(NamedTuple):
-    """Where a tensor lies; the bytes must have been checked to be inside the file.
+    """The position of a tensor. The caller checks that it is inside the file.
 
     Args:
         file: RawFile.
         info: TensorInfo.
-        start: int, bytes from the file's start.
-        strides: tuple of int, elements, all >= 0; None: C-contiguous.
+        start: int. Bytes from the start of the file.
+        strides: tuple of int, in elements, all >= 0. None: C-contiguous.
     """
 
     file: RawFile
@@ -102,9 +102,9 @@ class RawTensorSource(TensorSource):
     """The tensors of one or several files.
 
     Args:
-        path: for messages.
+        path: path for messages.
         tensors: name -> RawTensor.
-        files: to be closed with this source.
+        files: files that `close` closes.
     """
 
     parallel_reads = True
@@ -128,7 +128,7 @@ class RawTensorSource(TensorSource):
             value = aligned_empty(shape, dtype)
             file.read(start, value)
             return value
-        # What lies between the first and the last element is read, and seen through the strides.
+        # Reads all bytes from the first element to the last, and views them with the strides.
         span = 1 + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
         data = aligned_empty((span,), dtype)
         file.read(start, data)
@@ -144,7 +144,7 @@ class RawTensorSource(TensorSource):
         if strides is not None or len(shape) != 2 or not math.prod(shape):
             copy_array(out, self._read(stored_name))
             return
-        # A strip of rows at a time, transposed or cast while it is in the cache.
+        # Each strip of rows is transposed or cast while it is in the cache.
         row_bytes = shape[1] * dtype.itemsize
         rows = max(1, _STRIP_BYTES // row_bytes)
         buffer = self._strip(rows * row_bytes)
@@ -155,7 +155,7 @@ class RawTensorSource(TensorSource):
             copy_array(out[row : row + count], strip)
 
     def _strip(self, size: int) -> np.ndarray:
-        """Returns a buffer of this thread's own, kept from strip to strip."""
+        """Returns a buffer for the current thread, which all strips reuse."""
         buffer: np.ndarray | None = getattr(self._strips, "buffer", None)
         if buffer is None or buffer.size < size:
             buffer = self._strips.buffer = aligned_empty((size,), np.uint8)

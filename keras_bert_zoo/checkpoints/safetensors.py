@@ -1,6 +1,6 @@
-"""safetensors: one file or several with an index, read lazily and written in a stream.
+"""Reads safetensors files lazily, and writes them as a stream.
 
-The header is parsed and checked here, before any memory is taken for tensors.
+The header is parsed and checked before memory for tensors is allocated.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from keras_bert_zoo.checkpoints.source import TensorInfo, count_elements
 from keras_bert_zoo.errors import CheckpointError, ConfigError
 from keras_bert_zoo.files import parse_json
 
-# safetensors' name -> dtype. Its 4-bit and 6-bit kinds have no numpy dtype and are not read.
+# safetensors' name -> dtype. Its 4-bit and 6-bit dtypes have no NumPy dtype and are not read.
 DTYPES: dict[str, np.dtype[Any]] = {
     name: np.dtype(kind)
     for name, kind in (
@@ -48,25 +48,25 @@ DTYPES: dict[str, np.dtype[Any]] = {
 }
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
-# A header needs some hundred bytes a tensor; this is room for a hundred thousand.
+# A header has about 100 bytes per tensor. The limit allows 100,000 tensors.
 HEADER_LIMIT_BYTES = 16_000_000
 
-# As transformers: files beyond this are split.
+# Larger checkpoints are split, as in transformers.
 MAX_SHARD_BYTES = 5_000_000_000
 
 
 def open_safetensors(path: str | os.PathLike[str]) -> RawTensorSource:
-    """Opens a safetensors file, or all that an index names.
+    """Opens a safetensors file, or all files of an index.
 
     Args:
-        path: of a .safetensors file or of a model.safetensors.index.json.
+        path: path of a .safetensors file or of a model.safetensors.index.json.
 
     Returns:
         RawTensorSource.
 
     Raises:
         CheckpointError: a file is missing, truncated or malformed; an index names a file outside
-            its directory; index and files do not agree. Nothing has been read then but headers.
+            its directory; the index and the files differ. Only headers have been read.
     """
     return open_files(Path(path), read_header)
 
@@ -87,13 +87,13 @@ def read_header(file: RawFile) -> dict[str, RawTensor]:
         return _read_header(file)
     except _Malformed as reason:
         raise CheckpointError(
-            f"{file.path} ({file.size:,} bytes) is not a whole safetensors file: {reason}. "
-            "Fetch or write it again."
+            f"{file.path} ({file.size:,} bytes) is not a complete safetensors file: {reason}. "
+            "Download or write it again."
         ) from None
 
 
 class _Malformed(Exception):
-    """Why a file is not a whole safetensors file."""
+    """The reason why a file is not a complete safetensors file."""
 
 
 def _read_header(file: RawFile) -> dict[str, RawTensor]:
@@ -102,10 +102,10 @@ def _read_header(file: RawFile) -> dict[str, RawTensor]:
     header_size = int.from_bytes(file.read_bytes(0, 8), "little")
     data_start = 8 + header_size
     if data_start > file.size:
-        raise _Malformed(f"its header should have {header_size:,} bytes")
+        raise _Malformed(f"expected a header of {header_size:,} bytes")
     if header_size > HEADER_LIMIT_BYTES:
         raise _Malformed(
-            f"its header has {header_size:,} bytes, {HEADER_LIMIT_BYTES:,} at most are read"
+            f"expected a header of at most {HEADER_LIMIT_BYTES:,} bytes, received {header_size:,}"
         )
     text = file.read_bytes(8, header_size)
     try:
@@ -116,55 +116,55 @@ def _read_header(file: RawFile) -> dict[str, RawTensor]:
     if not isinstance(metadata, dict) or not all(
         isinstance(value, str) for value in metadata.values()
     ):
-        raise _Malformed("its __metadata__ is not a map of strings")
+        raise _Malformed("expected __metadata__ to be an object of strings")
     extents = []
     tensors = {}
     for name, fields in header.items():
         info, start, size = _check_entry(name, fields, file.size - data_start)
         extents.append((start, size, name))
         tensors[name] = RawTensor(file, info, data_start + start)
-    # Data must be laid end to end: no overlap, no hole, nothing after it.
+    # Tensors must be contiguous: no overlaps, no gaps, and no bytes after the last one.
     end = 0
     for start, size, name in sorted(extents):
         if start != end:
-            what = "overlaps another tensor" if start < end else "follows a hole"
-            raise _Malformed(f"{name[:200]!a} {what}")
+            problem = "overlaps another tensor" if start < end else "follows a gap"
+            raise _Malformed(f"{name[:200]!a} {problem}")
         end += size
     if data_start + end != file.size:
-        raise _Malformed(f"its header describes {data_start + end:,} bytes")
+        raise _Malformed(f"expected {data_start + end:,} bytes from its header")
     return tensors
 
 
 def _check_entry(name: str, fields: Any, data_size: int) -> tuple[TensorInfo, int, int]:
-    """Returns what a header says of a tensor: info, start and size in bytes."""
+    """Returns a tensor's info, start and size in bytes, from a header."""
     if not isinstance(fields, dict) or fields.keys() != {"dtype", "shape", "data_offsets"}:
-        raise _Malformed(f"{name[:200]!a} is not described by dtype, shape and data_offsets")
+        raise _Malformed(f"expected dtype, shape and data_offsets for {name[:200]!a}")
     shape, offsets, kind = fields["shape"], fields["data_offsets"], fields["dtype"]
     shown = f"{name[:200]!a}"
     if not _are_sizes(shape) or not _are_sizes(offsets) or len(offsets) != 2:
-        raise _Malformed(f"{shown} has a shape or offsets that are not sizes")
+        raise _Malformed(f"expected non-negative integers in the shape and the offsets of {shown}")
     if not isinstance(kind, str) or kind not in DTYPES:
         raise _Malformed(f"{shown} has the dtype {kind!r:.32}, expected one of {', '.join(DTYPES)}")
     dtype = DTYPES[kind]
     start, stop = offsets
     if not start <= stop <= data_size:
-        raise _Malformed(f"{shown} has the offsets {start} and {stop}, beyond the file")
+        raise _Malformed(f"{shown} has the offsets {start} and {stop}, outside the file")
     elements = count_elements(shape)
     if elements is None:
-        raise _Malformed(f"{shown} has the shape {show_shape(shape)}, which no variable has")
+        raise _Malformed(f"{shown} has the invalid shape {show_shape(shape)}")
     size = elements * dtype.itemsize
     if stop - start != size:
-        raise _Malformed(f"{shown} takes {stop - start:,} bytes, its shape and dtype {size:,}")
+        raise _Malformed(f"expected {size:,} bytes for {shown}, received {stop - start:,}")
     return TensorInfo(tuple(shape), dtype), start, size
 
 
 class LazyTensor(NamedTuple):
-    """A tensor that is fetched only when it is written.
+    """A tensor that is read only when it is written.
 
     Args:
         shape: tuple of int.
         dtype: np.dtype.
-        read: returns the array; called once.
+        read: function that returns the array. It is called once.
     """
 
     shape: tuple[int, ...]
@@ -179,25 +179,24 @@ def write_safetensors(
     max_shard_bytes: int = MAX_SHARD_BYTES,
     metadata: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """Writes model.safetensors, or shards with their index if there is more than one's worth.
+    """Writes model.safetensors, or shards with an index.
 
-    One tensor at a time is in memory besides what the caller holds: give `LazyTensor`s where
-    that matters. Files appear under their names when all are whole.
+    To save memory, pass `LazyTensor`s: only one of them is read at a time. The files get their
+    names when all are complete.
 
     Args:
         directory: path of an existing directory.
-        tensors: (name, array or LazyTensor) pairs, in the order in which they fill the shards.
-        max_shard_bytes: int. Of tensors in one file; a larger tensor gets a file of its own.
-        metadata: strings for the header. Default: {"format": "pt"}, without which transformers
-            refuses a file.
+        tensors: (name, array or LazyTensor) pairs, in the order of the shards.
+        max_shard_bytes: int. Size of the tensors in one file. A larger tensor has a separate file.
+        metadata: strings for the header. Default: {"format": "pt"}, which transformers requires.
 
     Returns:
-        list of the names of the files written, the index included.
+        list of the names of the files, including the index.
 
     Raises:
-        CheckpointError: a name given twice, a dtype that safetensors does not have, or a
-            checkpoint of the other kind (one file, shards) that would be taken for this one.
-        OSError: a file cannot be written; nothing was left of it.
+        CheckpointError: a name occurs twice, safetensors lacks a dtype, or the directory has a
+            checkpoint of the other form (one file or shards), which readers would mix up.
+        OSError: a file cannot be written. No temporary file remains.
     """
     directory = Path(directory)
     shards = _fill_shards(tensors, max_shard_bytes)
@@ -210,8 +209,8 @@ def write_safetensors(
         other = SAFETENSORS_FILE
     if (directory / other).exists():
         raise CheckpointError(
-            f"{directory} already holds {other}, which readers would mix up with "
-            f"{names[0]}. Write to an empty directory."
+            f"{directory} already has {other}, which readers would mix up with {names[0]}. Write "
+            "to an empty directory."
         )
     files: dict[str, Callable[[Path], None]] = {}
     for name, shard in zip(names, shards, strict=True):
@@ -257,7 +256,7 @@ def _writer_of(
 ) -> Callable[[Path], None]:
     def write(path: Path) -> None:
         header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
-        # Wide dtypes first, so that every tensor is aligned to its own.
+        # Wide dtypes first: this aligns every tensor.
         ordered = sorted(shard.items(), key=lambda item: -item[1].dtype.itemsize)
         end = 0
         for name, tensor in ordered:
@@ -275,7 +274,7 @@ def _writer_of(
                 value = tensor.read() if isinstance(tensor, LazyTensor) else tensor
                 if value.shape != tuple(tensor.shape) or value.dtype != tensor.dtype:
                     raise CheckpointError(
-                        f"{name} was announced as {tensor.dtype} {tuple(tensor.shape)} but is "
+                        f"Expected {name} to be {tensor.dtype} {tuple(tensor.shape)}, received "
                         f"{value.dtype} {value.shape}."
                     )
                 dtype = _little_endian(value.dtype)
@@ -299,7 +298,7 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _write_aside(directory: Path, files: Mapping[str, Callable[[Path], None]]) -> None:
-    """Writes all files under temporary names and renames them when all are whole."""
+    """Writes all files under temporary names, and renames them when all are complete."""
     aside = {name: directory / f".{name}.{os.getpid()}.tmp" for name in files}
     try:
         for name, write in files.items():

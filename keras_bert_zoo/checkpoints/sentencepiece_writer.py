@@ -1,6 +1,6 @@
-"""A SentencePiece model file for a unigram tokenizer that came without one.
+"""Writes the SentencePiece model file of a unigram tokenizer.
 
-transformers 5 saves a tokenizer.json alone, from which Google's code and KerasHub read nothing.
+transformers 5 saves only a tokenizer.json, which Google's code and KerasHub do not read.
 
 Source: sentencepiece, src/sentencepiece_model.proto.
 """
@@ -21,18 +21,18 @@ _UNIGRAM = 1
 
 
 def model_bytes(tokenizer: SentencePieceTokenizer, *, fairseq: bool = False) -> bytes:
-    """The model file of a tokenizer's pieces, scores (in float32) and character map.
+    """Returns a model file with a tokenizer's pieces, float32 scores and character map.
 
     Args:
         tokenizer: SentencePieceTokenizer.
-        fairseq: bool. Whether the reader puts fairseq's special tokens in the place of the first
-            three pieces and behind the last, as XLM-RoBERTa's does.
+        fairseq: bool. Whether the reader replaces the first three pieces by fairseq's special
+            tokens and appends others, as XLM-RoBERTa's reader does.
 
     Returns:
         bytes.
 
     Raises:
-        ConfigError: `fairseq`, and the special tokens do not stand where such a reader puts them.
+        ConfigError: `fairseq`, and the special tokens have other positions.
     """
     kinds = {
         token.content: CONTROL if token.special else USER_DEFINED
@@ -41,11 +41,11 @@ def model_bytes(tokenizer: SentencePieceTokenizer, *, fairseq: bool = False) -> 
     pieces = [(text, score, kinds.get(text, NORMAL)) for text, score in tokenizer.pieces]
     if fairseq:
         first = ["<s>", "<pad>", "</s>", "<unk>"]
-        found = [text for text, _, _ in pieces]
-        if found[:4] != first or found[-1] != tokenizer.mask_token:
+        texts = [text for text, _, _ in pieces]
+        if texts[:4] != first or texts[-1] != tokenizer.mask_token:
             raise ConfigError(
-                f"expected {', '.join(first)} as the first pieces and <mask> as the last, got "
-                f"{found[:4]} and {found[-1]!r}"
+                f"expected {', '.join(first)} as the first pieces and <mask> as the last, received "
+                f"{texts[:4]} and {texts[-1]!r}"
             )
         own = [("<unk>", 0.0, UNKNOWN), ("<s>", 0.0, CONTROL), ("</s>", 0.0, CONTROL)]
         pieces = [*own, *pieces[4:-1]]
@@ -65,7 +65,7 @@ def _charsmap(tokenizer: SentencePieceTokenizer) -> bytes:
 
 
 def normalizer_steps(normalizer: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:
-    """Yields the steps of a tokenizer.json's normalizer, those inside sequences included."""
+    """Yields the steps of a tokenizer.json's normalizer, including the steps of sequences."""
     if normalizer is None:
         return
     if normalizer.get("type") != "Sequence":

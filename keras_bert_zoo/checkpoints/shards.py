@@ -1,4 +1,4 @@
-"""Checkpoints split over several files, with an index that says which tensor is where."""
+"""Checkpoints in several files, with an index that maps tensors to files."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _SHARD_LIMIT = 512
 def open_files(
     path: Path, read_tensors: Callable[[RawFile], dict[str, RawTensor]]
 ) -> RawTensorSource:
-    """Opens a checkpoint file, or all that an index names.
+    """Opens a checkpoint file, or all files of an index.
 
     Args:
-        path: of a file, or of an index (*.json).
-        read_tensors: returns what a file holds, by name.
+        path: path of a file, or of an index (*.json).
+        read_tensors: function that returns the tensors of a file, by name.
 
     Returns:
         RawTensorSource.
@@ -33,17 +33,17 @@ def open_files(
     """
     shards = read_index(path) if path.suffix == ".json" else {path.name: set()}
     tensors: dict[str, RawTensor] = {}
-    found: dict[str, Iterable[str]] = {}
+    names: dict[str, Iterable[str]] = {}
     files = []
     try:
         for shard in shards:
             file = RawFile(path.parent / shard)
             files.append(file)
-            held = read_tensors(file)
-            found[shard] = held.keys()
-            tensors |= held
+            in_shard = read_tensors(file)
+            names[shard] = in_shard.keys()
+            tensors |= in_shard
         if path.suffix == ".json":
-            check_index(path, shards, found)
+            check_index(path, shards, names)
         return RawTensorSource(str(path), tensors, files)
     except BaseException:
         for file in files:
@@ -52,16 +52,16 @@ def open_files(
 
 
 def read_index(path: Path) -> dict[str, set[str]]:
-    """Reads the index of a checkpoint in shards, and checks where it points to.
+    """Reads the index of a checkpoint in shards, and checks its file names.
 
     Args:
-        path: of a model.safetensors.index.json or pytorch_model.bin.index.json.
+        path: path of a model.safetensors.index.json or pytorch_model.bin.index.json.
 
     Returns:
-        dict, shard's file name -> names of its tensors. Each is a file beside the index.
+        dict, file name of a shard -> names of its tensors. The file is next to the index.
 
     Raises:
-        CheckpointError: the index is malformed, or a shard is missing or lies elsewhere.
+        CheckpointError: the index is malformed, or a shard is missing or in another directory.
     """
     try:
         index = read_json(path)
@@ -69,22 +69,22 @@ def read_index(path: Path) -> dict[str, set[str]]:
         raise CheckpointError(str(error)) from None
     weight_map = index.get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise CheckpointError(f"{path} has no `weight_map` from tensors to files.")
+        raise CheckpointError(f"Expected a `weight_map` from tensors to files in {path}.")
     shards: dict[str, set[str]] = {}
     for name, shard in weight_map.items():
         if not isinstance(shard, str):
             raise CheckpointError(
-                f"{path}: the file of {name[:200]!a} must be a string, got {shard!r:.80}."
+                f"{path}: expected the file of {name[:200]!a} as a string, received {shard!r:.80}."
             )
         shards.setdefault(shard, set()).add(name)
     if len(shards) > _SHARD_LIMIT:
-        raise CheckpointError(f"{path} names {len(shards)} files; {_SHARD_LIMIT} at most are read.")
+        raise CheckpointError(f"{path} names {len(shards)} files, expected at most {_SHARD_LIMIT}.")
     for shard in shards:
         _check_shard(path, shard)
     missing = sorted(shard for shard in shards if not (path.parent / shard).is_file())
     if missing:
         raise CheckpointError(
-            f"{path} names files that are not there: {list_some(missing)}. Fetch them again."
+            f"{path} names missing files: {list_some(missing)}. Download them again."
         )
     return shards
 
@@ -94,12 +94,12 @@ def _check_shard(path: Path, shard: str) -> None:
     plain = plain and len(shard.encode()) <= _NAME_LIMIT
     if not plain:
         raise CheckpointError(
-            f"{path} names the file {shard[:256]!a}; a shard must lie in the index's directory, "
-            "named without a path."
+            f"{path}: expected a file name without a directory, received {shard[:256]!a}. Shards "
+            "must be in the directory of the index."
         )
     if leads_round(path.parent / shard):
-        raise CheckpointError(f"{path} names {shard!a}, a ring of links. Fetch the file again.")
-    # Path.resolve raises at a ring before Python 3.13, and not from there on.
+        raise CheckpointError(f"{path} names {shard!a}, a loop of links. Download the file again.")
+    # Before Python 3.13, Path.resolve raises an error for a loop of links.
     target = Path(os.path.realpath(path.parent / shard))
     directory = Path(os.path.realpath(path.parent))
     allowed = {directory}
@@ -108,27 +108,28 @@ def _check_shard(path: Path, shard: str) -> None:
         allowed.add(directory.parent.parent / "blobs")
     if target.parent not in allowed:
         raise CheckpointError(
-            f"{path} names {shard!a}, a link that leaves the directory, to {str(target)!a}."
+            f"{path} names {shard!a}, a link out of the directory, to {str(target)!a}."
         )
 
 
 def check_index(
-    path: Path, shards: Mapping[str, set[str]], found: Mapping[str, Iterable[str]]
+    path: Path, shards: Mapping[str, set[str]], in_files: Mapping[str, Iterable[str]]
 ) -> None:
-    """Checks that the shards hold what their index says, each tensor once.
+    """Checks that the shards contain the tensors of their index, each tensor once.
 
     Args:
-        path: of the index.
-        shards: what `read_index` returned.
-        found: shard's file name -> names of the tensors in it.
+        path: path of the index.
+        shards: the result of `read_index`.
+        in_files: file name of a shard -> names of the tensors in it.
 
     Raises:
-        CheckpointError: listing the tensors that are missing, not announced, or there twice.
+        CheckpointError: tensors are missing, not in the index, or in two files. The message lists
+            them.
     """
     seen: dict[str, str] = {}
     twice, missing, unannounced = [], [], []
     for shard, announced in shards.items():
-        names = set(found[shard])
+        names = set(in_files[shard])
         twice += [f"{name[:200]!a} in {seen[name]} and {shard}" for name in names if name in seen]
         missing += [f"{name[:200]!a} in {shard}" for name in announced - names]
         unannounced += [f"{name[:200]!a} in {shard}" for name in names - announced - seen.keys()]
@@ -143,4 +144,4 @@ def check_index(
         if items
     ]
     if problems:
-        raise CheckpointError(f"{path} and its files do not agree. " + "; ".join(problems) + ".")
+        raise CheckpointError(f"{path} and its files differ. " + "; ".join(problems) + ".")

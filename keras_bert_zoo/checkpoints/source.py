@@ -1,4 +1,4 @@
-"""`TensorSource`: the tensors of a checkpoint, whatever its format.
+"""`TensorSource`: the tensors of a checkpoint of any format.
 
 Each format has a reader that derives from `TensorSource`. It presents Hugging Face's (PyTorch)
 names, shapes and orientation, so dense kernels are (output, input).
@@ -26,17 +26,17 @@ FLOAT_DTYPES = frozenset(
     np.dtype(kind) for kind in (np.float16, np.float32, np.float64, ml_dtypes.bfloat16)
 )
 
-# No variable has a longer name, or more dimensions or elements.
+# Limits of a variable's name, dimensions and elements.
 _NAME_LIMIT = 512
 _RANK_LIMIT = 16
 _SIZE_LIMIT = 1 << 40  # elements, without dimensions of 0
-_EMPTY_LIMIT = 1 << 16  # the same for a shape with a 0, whose size no data confirms
+_EMPTY_LIMIT = 1 << 16  # the same for a shape with a 0, which has no data
 
 # Prefixes of all names in the state of a wrapped model: DataParallel and DistributedDataParallel,
 # torch.compile.
 _WRAPPERS = ("module.", "_orig_mod.")
 
-# Google's TF1 names of LayerNorm's tensors, which old PyTorch checkpoints have.
+# Google's TF1 names of LayerNorm's tensors. Old PyTorch checkpoints have them.
 _LEGACY_SUFFIXES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 
 
@@ -55,16 +55,16 @@ class TensorInfo(NamedTuple):
 class TensorSource(abc.ABC):
     """The tensors of a checkpoint, by name. Data is read on demand.
 
-    A context manager. A reader derives from it, checks the file's structure before it calls
-    this constructor, and implements `_read` and, where something stays open, `close`.
+    It is a context manager. A reader derives from it, checks the file's structure before it calls
+    this constructor, and implements `_read`. If files stay open, it implements `close`.
 
     Args:
-        path: of the file or files, for messages.
+        path: path of the file or files, for messages.
         tensors: stored name -> TensorInfo. The names are Hugging Face's; LayerNorm's older
             `gamma` and `beta` are presented as `weight` and `bias`.
 
     Raises:
-        CheckpointError: a name or a shape that no checkpoint has, or two tensors of one name.
+        CheckpointError: a name or a shape is invalid, or two tensors have the same name.
     """
 
     # Whether several threads may read at once.
@@ -87,7 +87,7 @@ class TensorSource(abc.ABC):
             name = normalize_name(stored.removeprefix(wrapper))
             if name in self._stored:
                 raise CheckpointError(
-                    f"{path} holds {name} twice: as {self._stored[name]!r} and as {stored!r}."
+                    f"{path} has {name} twice: as {self._stored[name]!r} and as {stored!r}."
                 )
             self._stored[name] = stored
             self._infos[name] = info
@@ -137,7 +137,7 @@ class TensorSource(abc.ABC):
         value = self._read(self._stored[name])
         if value.shape != info.shape or value.dtype != info.dtype:
             raise CheckpointError(
-                f"{self.path}: {name} was announced as {info.dtype.name} {info.shape} but holds "
+                f"{self.path}: expected {name} to be {info.dtype.name} {info.shape}, received "
                 f"{value.dtype.name} {value.shape}."
             )
         return value
@@ -146,7 +146,7 @@ class TensorSource(abc.ABC):
         """Reads one tensor into existing memory.
 
         Args:
-            name: of the tensor.
+            name: name of the tensor.
             out: array of the tensor's shape. It may have any strides, such as those of a
                 transposed view, and any dtype to which the tensor can be cast.
 
@@ -156,7 +156,7 @@ class TensorSource(abc.ABC):
         """
         shape = self._info(name).shape
         if out.shape != shape:
-            raise ValueError(f"{name} has the shape {shape}, not {out.shape}.")
+            raise ValueError(f"Expected an array of shape {shape}, received {out.shape} ({name}).")
         self._read_into(self._stored[name], out)
 
     def close(self) -> None:  # noqa: B027  (no-op by default)
@@ -204,17 +204,15 @@ def normalize_name(name: str) -> str:
 def _check_tensor(path: str, name: str, info: TensorInfo) -> None:
     if not is_name(name):
         raise CheckpointError(
-            f"{path} holds a tensor with the name {str(name)[:_NAME_LIMIT]!a}. Expected 1 to "
-            f"{_NAME_LIMIT} printable characters."
+            f"{path}: expected a tensor name of 1 to {_NAME_LIMIT} printable characters, received "
+            f"{str(name)[:_NAME_LIMIT]!a}."
         )
     if count_elements(info.shape) is None:
-        raise CheckpointError(
-            f"{path}: {name} has the shape {show_shape(info.shape)}, which no variable has."
-        )
+        raise CheckpointError(f"{path}: {name} has the invalid shape {show_shape(info.shape)}.")
 
 
 def is_name(name: Any) -> bool:
-    r"""Whether a variable may have this name: it is short, printable, and on one line.
+    r"""Whether a name is valid for a variable: short, printable, and on one line.
 
     >>> is_name("bert.pooler.dense.bias"), is_name("a\nb"), is_name("")
     (True, False, False)
@@ -228,7 +226,7 @@ def count_elements(shape: Sequence[int]) -> int | None:
     Large numbers are not multiplied: a rank above 16 or a dimension above 2 ** 40 returns early.
 
     Args:
-        shape: int, of any number and size.
+        shape: sequence of int.
 
     Returns:
         int. None: the shape is too large for a variable.

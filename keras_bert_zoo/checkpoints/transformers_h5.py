@@ -1,10 +1,10 @@
-"""tf_model.h5: the weights of transformers 4's TensorFlow models, seen as their PyTorch twins.
+"""tf_model.h5: the weights of transformers 4's TensorFlow models, under PyTorch's names.
 
-A weight is stored as GROUP/MODEL/PATH, where GROUP is a layer of the model, as in
-`bert/tf_bert_for_pre_training/bert/encoder/layer_._0/attention/self/query/kernel:0`. PATH is the
-PyTorch name but for the rules of `weight_name` and `weight_orientation`, which follow
-transformers 4.44.2, modeling_tf_pytorch_utils.py. A model with a head is stored as PyTorch does; a
-bare one too, with the prefix (`bert.`) that a PyTorch file of a bare model leaves out.
+A weight is stored as GROUP/MODEL/PATH, where GROUP is a layer of the model, for example
+`bert/tf_bert_for_pre_training/bert/encoder/layer_._0/attention/self/query/kernel:0`. `weight_name`
+and `weight_orientation` translate PATH to PyTorch's name and orientation. They follow transformers
+4.44.2, modeling_tf_pytorch_utils.py. The names of a bare model also have a prefix (`bert.`), which
+PyTorch's files of bare models lack.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ def open_keras_h5(path: str | os.PathLike[str]) -> TensorSource:
     """Opens a tf_model.h5.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Returns:
         TensorSource.
 
     Raises:
-        CheckpointError: the file is damaged, or holds links, references, virtual or external
-            data, unusual filters, or anything else that weights are not. No data is read then.
+        CheckpointError: the file is damaged, or has links, references, virtual or external data,
+            unusual filters, or objects that are not weights. No data has been read.
     """
     path = os.fspath(path)
     file = open_hdf5(path)
@@ -65,7 +65,7 @@ class _KerasSource(TensorSource):
             info = TensorInfo(tuple(dataset.shape[axis] for axis in axes), dataset.dtype)
             if infos.setdefault(name, info) != info:
                 raise CheckpointError(
-                    f"{path} holds {name} twice: as {infos[name].dtype} {infos[name].shape} and as "
+                    f"{path} has {name} twice: as {infos[name].dtype} {infos[name].shape} and as "
                     f"{info.dtype} {info.shape}."
                 )
             self._datasets.setdefault(name, []).append(dataset)
@@ -77,8 +77,7 @@ class _KerasSource(TensorSource):
         self._file.close()
 
     def _read(self, stored_name: str) -> np.ndarray:
-        # A layer that shares weights with another (an MLM head and the embeddings) stores them
-        # as well.
+        # Layers that share weights (an MLM head and the embeddings) both store them.
         first, *others = self._datasets[stored_name]
         try:
             value = read_array(first)
@@ -88,7 +87,7 @@ class _KerasSource(TensorSource):
                 f"{self.path}: {stored_name} cannot be read: {one_line(error)}."
             ) from None
         if not same:
-            raise CheckpointError(f"{self.path} holds {stored_name} twice, with different values.")
+            raise CheckpointError(f"{self.path} has {stored_name} twice, with different values.")
         return value.transpose(self._axes[stored_name])
 
 
@@ -108,7 +107,7 @@ def weight_name(stored_path: str) -> str:
     """
     _, _, path = stored_path.partition("/")
     path = path.removesuffix(":0")
-    # `mlm___cls` is `cls`: TensorFlow wants distinct names where PyTorch nests.
+    # `mlm___cls` is `cls`: TensorFlow needs distinct names.
     path = re.sub(r"/[^/]*___([^/]*)/", r"/\1/", path)
     path = re.sub(r"//+", "/", path.replace("_._", "/"))
     _, _, inner = path.partition("/")
@@ -130,11 +129,11 @@ def weight_orientation(stored_path: str, rank: int) -> tuple[int, ...]:
 
     Args:
         stored_path: str.
-        rank: int. Of the stored weight.
+        rank: int. Rank of the stored weight.
 
     Returns:
-        tuple of int, for `np.transpose`. Dense kernels are (input, output) in Keras, those of
-        convolutions (width, input, output).
+        tuple of int, for `np.transpose`. In Keras, dense kernels are (input, output) and kernels
+        of convolutions are (width, input, output).
     """
     last = stored_path.removesuffix(":0").rpartition("/")[2]
     axes = tuple(range(rank))
@@ -142,7 +141,7 @@ def weight_orientation(stored_path: str, rank: int) -> tuple[int, ...]:
 
 
 def _walk(path: str, file: Any) -> dict[str, Any]:
-    """Returns all arrays by path, checked."""
+    """Checks all arrays, and returns them by path."""
     datasets: dict[str, Any] = {}
     space = Space(path)
     for stored, dataset in walk_arrays(path, file):
@@ -151,19 +150,20 @@ def _walk(path: str, file: Any) -> dict[str, Any]:
             raise CheckpointError(f"{name} is not a weight of a Keras model.")
         if dataset.dtype not in FLOAT_DTYPES:
             raise CheckpointError(
-                f"{name} has the dtype {str(dataset.dtype)[:100]}, expected float16, float32 or "
-                "float64."
+                f"Expected {name} of dtype float16, float32 or float64, received "
+                f"{str(dataset.dtype)[:100]}."
             )
         space.check(stored, dataset, chunks=True)
         if len(dataset.shape) > 3:
-            raise CheckpointError(f"{name} has no shape that a weight has.")
+            raise CheckpointError(f"Expected {name} with at most 3 dimensions.")
         if stored.endswith("wise_kernel:0"):
             raise CheckpointError(
-                f"{name} is of a separable convolution, which no family here has."
+                f"{name} belongs to a separable convolution, which is not supported."
             )
         datasets[stored] = dataset
     if not datasets:
         raise CheckpointError(
-            f"{path} holds no weights as transformers 4 stores them (LAYER/MODEL/.../kernel:0)."
+            f"Expected weights of transformers 4 (LAYER/MODEL/.../kernel:0) in {path}, received "
+            "none."
         )
     return dict(sorted(datasets.items()))

@@ -1,4 +1,4 @@
-"""The options by which a training file was read: saved with the model, defaults for other files."""
+"""The options that read the training file: saved with the model, defaults for later files."""
 
 from __future__ import annotations
 
@@ -22,25 +22,26 @@ SAVED_OPTIONS = (
     "negatives", "score", "entities", "offsets", "tag_names", "word_column", "tag_column",
     "tag_scheme", "join", "lenient", "columns", "format", "delimiter", "encoding",
 )  # fmt: skip
-"""What says how a file is read, whatever the task."""
+"""The options that determine how a file is read, of all tasks."""
 
-# Columns that a file may do without. Where others are named anew, these are of another file.
+# Optional columns. Once a flag names another column, the saved names of these do not apply.
 _COLUMNS = ("text", "text-column", "text-pair", "label", "translation", "choices", "score",
             "negatives", "entities")  # fmt: skip
-# These say how files of one format are read: they are of no use for lines of text, or for JSON.
-_OF_THE_FORMAT = ("columns", "delimiter", "encoding")
+# Options of one file format. They do not apply to lines of text or to JSON. A table has one column
+# per choice, JSON Lines have one list.
+_FORMAT_OPTIONS = ("columns", "choices", "delimiter", "encoding")
 
 
 def given_options(args: argparse.Namespace, command: TaskCommand) -> dict[str, Any]:
-    """Lists the options by which `train` read its file, for the saved directory.
+    """Collects the options that read the training file, for the saved directory.
 
     Args:
-        args: of train.
-        command: of the task.
+        args: the arguments of train.
+        command: the task's command.
 
     Returns:
-        dict: name -> str, int, bool or list of str. Options left at their defaults are not in it;
-        the file's format is, with other options or if its name does not imply it.
+        dict: name -> str, int, bool or list of str, without options at their defaults. The format
+        is included with other options, or if the file's name does not imply it.
     """
     parser = Parser()
     command.add_data_options(parser, labelled=True)
@@ -51,26 +52,26 @@ def given_options(args: argparse.Namespace, command: TaskCommand) -> dict[str, A
         if action.dest in SAVED_OPTIONS and getattr(args, action.dest) != action.default
     }
     if "--format" in flags and "format" not in given:
-        named = command.format_of(args.train, labelled=True)
-        read_as = named or command.default_format
-        if read_as is not None and (given or read_as != named):
-            given["format"] = read_as
+        implied = command.format_of(args.train, labelled=True)
+        file_format = implied or command.default_format
+        if file_format is not None and (given or file_format != implied):
+            given["format"] = file_format
     return given
 
 
 def use_saved_options(
     parser: Parser, argv: Sequence[str], command: TaskCommand, source: str
 ) -> None:
-    """Makes the options that a model was trained with the defaults of a command; flags win.
+    """Makes the data options of training the defaults of a command; flags override them.
 
     Args:
-        parser: with the options of the task.
+        parser: the parser, with the options of the task.
         argv: the arguments after the command's name.
-        command: of the task.
-        source: str. The option that names the file to be read: "data" or "input".
+        command: the task's command.
+        source: str. The option with the file to read: "data" or "input".
 
     Raises:
-        ConfigError: the directory holds a value that the option does not take.
+        ConfigError: a saved value is not valid for its option.
     """
     # Imported here to keep --help fast.
     from keras_bert_zoo.directories.replacing import find_directory
@@ -86,7 +87,7 @@ def use_saved_options(
     if not isinstance(saved, dict):
         return
     path = options.peek(argv, source) or "-"
-    named = options.peek(argv, "format") or command.format_of(path, labelled=source == "data")
+    form = options.peek(argv, "format") or command.format_of(path, labelled=source == "data")
     flags = parser.flags()
     renamed = any(options.peek(argv, name) is not None for name in _COLUMNS)
     defaults: dict[str, Any] = {}
@@ -94,29 +95,29 @@ def use_saved_options(
         action = flags.get(f"--{name.replace('_', '-')}")
         if action is None or name not in SAVED_OPTIONS or value is None:
             continue
-        if name == "format" and (named is not None or value not in (action.choices or ())):
+        if name == "format" and (form is not None or value not in (action.choices or ())):
             continue
-        if name in _OF_THE_FORMAT and saved.get("format") != (named or saved.get("format")):
+        if name in _FORMAT_OPTIONS and saved.get("format") != (form or saved.get("format")):
             continue
         if name == "text_pair" and source == "input" and not command.predicts_pairs:
             continue
-        may_lack = action.default in (None, []) and name.replace("_", "-") in _COLUMNS
-        if renamed and may_lack and not (name == "text_pair" and command.predicts_pairs):
+        is_optional = action.default in (None, []) and name.replace("_", "-") in _COLUMNS
+        if renamed and is_optional and not (name == "text_pair" and command.predicts_pairs):
             continue
-        where = f"{os.path.join(directory, SIDE_FILE)}: columns: {name}"
-        defaults[action.dest] = options.converted(action, value, where)
+        location = f"{os.path.join(directory, SIDE_FILE)}: columns: {name}"
+        defaults[action.dest] = options.converted(action, value, location)
     parser.set_defaults(saved_options=dict(defaults), **defaults)
 
 
 @contextlib.contextmanager
 def named_flags(args: argparse.Namespace) -> Iterator[None]:
-    """Names the flag of a column that is missing, and whether it comes from training.
+    """Adds the flag of a missing column to the error, and whether training set it.
 
     Args:
-        args: of a command, as parsed.
+        args: the parsed arguments of a command.
 
     Raises:
-        DataError: what was raised in the block, with the flag in its message.
+        DataError: a column is missing; the message names its flag.
     """
     try:
         yield
@@ -138,11 +139,11 @@ def named_flags(args: argparse.Namespace) -> Iterator[None]:
 
 
 def show_next(output: str, *, predict: str = "") -> None:
-    """Prints the commands to go on with, as a shell takes them.
+    """Prints the next commands, quoted for a shell.
 
     Args:
-        output: the directory that was written.
-        predict: str. What predict needs in addition to the file.
+        output: the saved directory.
+        predict: str. Options that predict needs in addition to the file.
     """
     model = shell_path(output)
     name = os.path.basename(os.path.abspath(output))
@@ -153,5 +154,5 @@ def show_next(output: str, *, predict: str = "") -> None:
 
 
 def shell_path(path: str) -> str:
-    """Quotes a path for a shell, and for argparse, where it would look like an option."""
+    """Quotes a path for a shell; argparse must not read it as an option."""
     return shlex.quote(f"./{path}" if path.startswith("-") else path)

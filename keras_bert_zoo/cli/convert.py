@@ -1,4 +1,4 @@
-"""keras-bert-zoo convert: writes a checkpoint in another format, and compares the two."""
+"""keras-bert-zoo convert: writes a checkpoint in another format and compares the two."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from keras_bert_zoo.cli.options import Parser
 DESCRIPTION = """\
 Write a checkpoint in another format. SRC is a directory in Hugging Face's format (safetensors,
 sharded or not, tf_model.h5, or pytorch_model.bin with --allow-pickle), Google's TF1 checkpoint, a
-KerasHub preset, a catalogued name or hf://owner/name. What was written is loaded again and
-compared, tensor by tensor and output by output, before it appears as DST."""
+KerasHub preset, a catalogued name or hf://owner/name. The converted checkpoint is loaded again.
+DST appears only after its tensors and outputs have been compared with those of SRC."""
 
 EXAMPLES = """
   keras-bert-zoo convert uncased_L-12_H-768_A-12 bert-base --to huggingface
@@ -35,18 +35,18 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--allow-pickle",
         action="store_true",
-        help="read a pytorch_model.bin, with a closed list of allowed contents; runs nothing",
+        help="read a pytorch_model.bin; only a fixed list of contents is allowed, and no code runs",
     )
     parser.add_argument(
         "--approximate-gelu",
         action="store_true",
-        help="to keras-hub: write a model with erf-GELU although KerasHub computes the tanh "
-        "approximation; its outputs then differ",
+        help="to keras-hub: write a model with erf-GELU; KerasHub computes the tanh approximation, "
+        "so the outputs differ",
     )
     parser.add_argument(
         "--encoder-only",
         action="store_true",
-        help="leave out the heads: write the encoder, with its pooler where the format has one",
+        help="write the encoder without heads, with its pooler if the format has one",
     )
     options.add_ignore_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
     from keras_bert_zoo.presets.convert import convert_checkpoint, describe
 
-    done = convert_checkpoint(
+    result = convert_checkpoint(
         args.source,
         args.destination,
         args.to,
@@ -70,19 +70,19 @@ def run(args: argparse.Namespace) -> int:
         encoder_only=args.encoder_only,
     )
     if args.json:
-        print(describe(done))
+        print(describe(result))
         return 0
-    heads = ", ".join(done.heads) or "no head"
-    if done.heads_left_out:
-        heads += f"; left out: {', '.join(done.heads_left_out)}"
+    dropped = ", ".join(result.heads_left_out)
+    heads = (", ".join(result.heads) or "no head") + (dropped and f"; left out: {dropped}")
     show(
-        f"converted {done.family} ({heads}): {done.source_format} -> {done.format}, in {done.path}"
+        f"converted {result.family} ({heads}): {result.source_format} -> {result.format}, "
+        f"in {result.path}"
     )
-    show(f"tensors: {done.tensors} identical, {len(done.differing)} differ")
-    if done.left_out:
-        show(f"  not in the result: {', '.join(done.left_out)}")
-    show(f"tokenizer: {'converted' if done.tokenizer else 'none'}")
-    for name, difference in done.outputs.items():
+    show(f"tensors: {result.tensors} identical, {len(result.differing)} differ")
+    if result.left_out:
+        show(f"  not in the result: {', '.join(result.left_out)}")
+    show(f"tokenizer: {'converted' if result.tokenizer else 'none'}")
+    for name, difference in result.outputs.items():
         show(f"  {name:<24} {difference:.1e}")
-    show(f"largest difference: {done.largest_difference:.1e}")
+    show(f"largest difference: {result.largest_difference:.1e}")
     return 0

@@ -1,4 +1,4 @@
-"""keras-bert-zoo index: builds a collection of documents that answers questions."""
+"""keras-bert-zoo index: builds a searchable collection of documents for question answering."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from keras_bert_zoo.data.examples import Examples
 
 DESCRIPTION = """\
-Build a collection that answers questions: its documents are cut into passages, which a retriever
-(an embedding model) finds for a question and a reader (a question-answering model) reads. What is
-written holds all three, for predict, evaluate and export."""
+Build a collection for open-domain question answering. The documents are split into passages. A
+retriever (an embedding model) finds passages for a question. A reader (a question-answering model)
+finds the answer in them. The output contains all three, for predict, evaluate and export."""
 
 EXAMPLES = """
   keras-bert-zoo index --retriever minilm_l6_en_uncased --reader runs/questions \\
@@ -41,17 +41,17 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--reader", required=True, metavar="DIR", help="directory of a question-answering model"
     )
-    parser.add_argument("--documents", required=True, metavar="FILE", help="what to search")
-    parser.add_argument("--output", required=True, metavar="DIR", help="where to write")
+    parser.add_argument("--documents", required=True, metavar="FILE", help="documents to search")
+    parser.add_argument("--output", required=True, metavar="DIR", help="directory to write")
     group = parser.add_group("columns and format of the documents")
-    # No defaults here: what is given is refused where it is not of use.
+    # Without defaults: `read_documents` must know which options were given.
     group.add_argument("--text", metavar="COLUMN", help="column of the document; default: text")
     options.add_columns_option(group)
     group.add_argument(
         "--format",
         choices=("text", "jsonl", "csv", "tsv", "squad"),
-        help="default: detected from the name (.gz allowed after it); text, a document a line, for "
-        ".txt; squad, whose contexts are the documents, for .json",
+        help="default: detected from the name, which may end in .gz; text (one document per line) "
+        "for .txt, squad (documents are its contexts) for .json",
     )
     options.add_delimiter_option(group)
     group.add_argument("--encoding", help="the file's encoding; default: utf-8")
@@ -59,40 +59,40 @@ def add_arguments(parser: Parser) -> None:
     group.add_argument(
         "--passage-tokens",
         type=options.positive_int,
-        help="tokens of a passage; default: as many as the retriever takes",
+        help="maximum number of tokens of a passage; default: the maximum length of the retriever",
     )
     group.add_argument(
         "--passage-overlap",
         type=options.non_negative_int,
-        help="tokens that neighbouring passages of a long document share; default: a quarter",
+        help="tokens shared by adjacent passages of a document; default: a quarter of a passage",
     )
     group.add_argument(
         "--top-passages",
         type=options.positive_int,
         default=5,
-        help="passages that are read for a question",
+        help="number of passages read for a question",
     )
     group.add_argument(
         "--top-k",
         type=options.positive_int,
         default=1,
-        help="answers to a question; more than one become lists",
+        help="number of answers to a question; if above 1, answers are lists",
     )
     group.add_argument(
         "--retriever-weight",
         type=options.non_negative_float,
         default=50.0,
-        help="of a passage's similarity beside the reader's logits",
+        help="weight of a passage's similarity relative to the reader's logits",
     )
     group.add_argument(
         "--dev",
         metavar="FILE",
-        help="questions with answers, in SQuAD's form, to choose --retriever-weight by",
+        help="questions with answers in SQuAD format, to tune --retriever-weight on",
     )
     group.add_argument(
         "--skip-misplaced",
         action="store_true",
-        help="take a --dev with answers that are not where it says; their texts are compared",
+        help="accept answers in --dev that are not at their offsets; only their texts are compared",
     )
     parser.add_argument(
         "--batch-size", type=options.positive_int, default=64, help="passages per batch"
@@ -119,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
     tf = start_tensorflow(verbose=args.verbose)
 
     from keras_bert_zoo.tasks.embedding.text_embedder import TextEmbedder
-    from keras_bert_zoo.tasks.open_domain.model import check_search
+    from keras_bert_zoo.tasks.open_domain.checks import check_search
     from keras_bert_zoo.tasks.open_domain.question_answerer import OpenDomainQuestionAnswerer
     from keras_bert_zoo.tasks.question_answering.question_answerer import QuestionAnswerer
 
@@ -160,17 +160,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def read_documents(args: argparse.Namespace) -> Examples:
-    """Reads the documents of a table, of lines, or the contexts of a file of questions.
+    """Reads documents from a table, from lines of text, or from the contexts of SQuAD files.
 
     Args:
-        args: of the command.
+        args: the arguments of the command.
 
     Returns:
-        Examples; of a file of questions, each context once.
+        Examples; each context of a SQuAD file once.
 
     Raises:
-        DataError: with file and line.
-        ConfigError: an option does not go with the format.
+        DataError: a row is invalid; the message names file and line.
+        ConfigError: an option does not apply to the format.
     """
     from keras_bert_zoo.cli.tasks.base import file_format
     from keras_bert_zoo.data.examples import Examples
@@ -179,12 +179,12 @@ def read_documents(args: argparse.Namespace) -> Examples:
 
     form = args.format or file_format(args.documents, {".json": "squad"})
     if form == "squad":
-        unused = ("text", "columns", "delimiter", "encoding")
-        given = [f"--{option}" for option in unused if getattr(args, option) is not None]
+        table_only = ("text", "columns", "delimiter", "encoding")
+        given = [f"--{name}" for name in table_only if getattr(args, name) is not None]
         if given:
             raise ConfigError(
-                f"{', '.join(given)}: not for documents in SQuAD's form, which has no columns and "
-                "is UTF-8; leave it out, or say another --format"
+                f"expected no table options for --format squad, received {', '.join(given)}; "
+                "remove them or choose another --format"
             )
         documents = Examples(read_contexts(args.documents), path=args.documents)
     else:

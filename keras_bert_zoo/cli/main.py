@@ -1,4 +1,4 @@
-"""The entry point: finds the subcommand, and turns every expected failure into one line."""
+"""The entry point: runs a subcommand and reports expected errors as one line."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from keras_bert_zoo.errors import BertZooError, ConfigError
 
 OK, BAD_INPUT, BROKEN_PIPE = 0, 2, 141
 
-# Subcommand -> what it does. Each is the module keras_bert_zoo.cli.NAME with `DESCRIPTION`,
-# `EXAMPLES`, `add_arguments(parser)` and `run(args)`, which returns an exit status; some have
-# `add_task_options(parser, argv)`, too, for options that hang on the task.
+# Subcommand -> description. Each is the module keras_bert_zoo.cli.NAME with `DESCRIPTION`,
+# `EXAMPLES`, `add_arguments(parser)` and `run(args)`, which returns an exit status. Some also have
+# `add_task_options(parser, argv)`, for options that depend on the task.
 COMMANDS = {
     "presets": "list the pretrained models that `train` can start from",
-    "convert": "write a checkpoint in another format, and compare the two",
-    "train": "fine-tune a model on a file of texts",
-    "index": "build a collection of documents that answers questions",
-    "evaluate": "measure a trained model on a file of texts with labels",
-    "predict": "answer texts from a file or standard input, as JSON Lines",
-    "export": "write a SavedModel that answers raw strings, for TensorFlow Serving",
+    "convert": "write a checkpoint in another format and compare the two",
+    "train": "fine-tune a model on a file",
+    "index": "build a searchable collection of documents for question answering",
+    "evaluate": "evaluate a trained model on labelled data",
+    "predict": "write predictions for a file or standard input as JSON Lines",
+    "export": "write a SavedModel that takes raw strings, for TensorFlow Serving",
 }
 
 
@@ -37,26 +37,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line.
 
     Args:
-        argv: the arguments after the program's name; None takes those of the process.
+        argv: the arguments after the program's name; default: those of the process.
 
     Returns:
-        0; 2 for bad input, after one line on standard error; 130 after Ctrl-C, 143 after SIGTERM,
-        129 after SIGHUP; 141 where the reader of the output went away.
+        0; 2 for invalid input, after one line on standard error; 130 after Ctrl-C, 143 after
+        SIGTERM, 129 after SIGHUP; 141 if the reader of the output is closed.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     verbose = "--verbose" in argv
     try:
         with raised_signals(), log_to_stderr(lambda: _flags(argv)):
             status = _dispatch(argv)
-        sys.stdout.flush()  # here, where a closed pipe can still be answered
+        sys.stdout.flush()  # raises BrokenPipeError here instead of at exit
         return status
-    except SystemExit as done:  # argparse, after --help
-        return int(done.code or OK)
+    except SystemExit as end:  # argparse, after --help
+        return int(end.code or OK)
     except KeyboardInterrupt as interrupt:
         say(name_of(interrupt))
         return status_of(interrupt)
     except BrokenPipeError:
-        # Python flushes once more at exit, which would complain.
+        # Python flushes again at exit, which would report the error again.
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
@@ -71,7 +71,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(argv: list[str]) -> int:
-    top = _top_parser()
     if not argv:
         raise ConfigError(f"expected a command: {', '.join(COMMANDS)}; see {PROGRAM} --help")
     name = argv[0]
@@ -79,8 +78,9 @@ def _dispatch(argv: list[str]) -> int:
         if not name.startswith("-"):
             close = difflib.get_close_matches(name, COMMANDS, n=1)
             hint = f"did you mean {close[0]!r}? " if close else ""
-            raise ConfigError(f"unknown command {name!r}; {hint}There are {', '.join(COMMANDS)}")
-        top.parse_args(argv)
+            choices = ", ".join(COMMANDS)
+            raise ConfigError(f"unknown command {name!r}; {hint}Expected one of {choices}")
+        _top_parser().parse_args(argv)
         raise ConfigError(f"expected a command before {name!r}: {', '.join(COMMANDS)}")
     command = importlib.import_module(f"keras_bert_zoo.cli.{name}")
     parser = command_parser(name, argv[1:])
@@ -88,11 +88,11 @@ def _dispatch(argv: list[str]) -> int:
 
 
 def command_parser(name: str, argv: Sequence[str]) -> Parser:
-    """The parser of a subcommand.
+    """Builds the parser of a subcommand.
 
     Args:
         name: one of `COMMANDS`.
-        argv: the arguments after the name; some options are there for some tasks only.
+        argv: the arguments after the name; some options depend on the task in them.
 
     Returns:
         Parser, for `options.parse`.
@@ -111,36 +111,36 @@ def command_parser(name: str, argv: Sequence[str]) -> Parser:
 
 def _top_parser() -> argparse.ArgumentParser:
     width = max(map(len, COMMANDS))
-    listing = "\n".join(f"  {name:{width}}  {what}" for name, what in COMMANDS.items())
+    listing = "\n".join(f"  {name:{width}}  {summary}" for name, summary in COMMANDS.items())
     parser = Parser(
         prog=PROGRAM,
         usage=f"{PROGRAM} COMMAND [options]",
-        description="Fine-tune BERT-family encoders on text, and export them to answer raw text.",
+        description="Fine-tune BERT-family encoders, and export models that take raw text.",
         epilog=f"commands:\n{listing}\n\nexample:\n"
         f"  {PROGRAM} train --preset minilm_l6_en_uncased --train train.csv --dev-fraction 0.1 "
-        f"--output runs/first\n\n{PROGRAM} COMMAND --help says more.",
+        f"--output runs/first\n\n{PROGRAM} COMMAND --help lists its options.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     return parser
 
 
 def _message(error: Exception) -> str | None:
-    """Says what went wrong; None for what no user can have caused."""
+    """The message of an error that a user can cause; None for other errors."""
     if isinstance(error, BertZooError):
         return str(error)
     if isinstance(error, OSError):
         reason = error.strerror or str(error) or type(error).__name__
         return f"{error.filename}: {reason}" if error.filename else reason
-    # By name: importing TensorFlow's errors here would cost every command seconds.
+    # Checked by name, because importing TensorFlow takes seconds.
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
-        return "out of memory; a smaller --batch-size or --max-length needs less"
+        return "out of memory; reduce --batch-size or --max-length"
     return None
 
 
 def _flags(argv: Sequence[str]) -> dict[str, argparse.Action]:
-    """The flags of a command line's command; none where there is no such command."""
+    """The flags of the command; none if the command is unknown."""
     if argv and argv[0] in COMMANDS:
-        with contextlib.suppress(BertZooError, OSError):  # of the options themselves
+        with contextlib.suppress(BertZooError, OSError):  # invalid options
             return command_parser(argv[0], argv[1:]).flags()
     return {}
 

@@ -1,4 +1,4 @@
-"""What the commands say on standard error and standard output, fit for a terminal."""
+"""Messages on standard error and standard output, without terminal control characters."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 PROGRAM = "keras-bert-zoo"
 
-# An option of Python in a message, with a value or without; no key with its value behind.
+# A Python option in a message, with or without a value; not a key of a file, "`key` = value".
 _OPTION = re.compile(r"`(?P<name>[a-z]\w*)(?:=(?P<value>[^`]+))?`(?! = )")
 _QUOTES = "\"'"
-# Options of Python whose flags have another name.
+# Python options whose flags have another name.
 _FLAGS = {
     "word": "--word-column",
     "tag": "--tag-column",
@@ -29,13 +29,13 @@ _FLAGS = {
     "validation_data": "--dev",
 }
 _FLAGS_OF_VALUES = {
-    "scheme=IO": "--tag-scheme IO",  # of a file; --scheme is the model's
+    "scheme=IO": "--tag-scheme IO",  # the scheme of the file; --scheme is that of the model
     "scheme=IOB2": "--tag-scheme IOB2",
     "new_head=True": "--no-keep-head",
     "new_head=False": "--keep-head",
     "multi_label=True": "--task multi-label",
 }
-# What a command has no flag for, but another one has.
+# Python options that are flags of another command only.
 _OTHER_COMMANDS = {
     "pass `allow_pickle=True`": f"run `{PROGRAM} convert --allow-pickle` first",
 }
@@ -45,25 +45,25 @@ def say(message: str) -> None:
     """Writes one line to standard error, with the program's name.
 
     Args:
-        message: str. It may quote files: it is escaped and cut.
+        message: str. It may quote files, so it is escaped and shortened.
     """
-    # Standard error may be closed, too; there is nobody left to tell then.
+    # Standard error may be closed, too.
     with contextlib.suppress(OSError, ValueError):
         print(f"{PROGRAM}: {one_line(message)}", file=sys.stderr, flush=True)
 
 
 def show(text: str) -> None:
-    """Prints lines for people to read, with what would act on the terminal escaped."""
+    """Prints text for people, with terminal control characters escaped."""
     print(printable(text))
 
 
 def json_text(value: Any, **options: Any) -> str:
-    """Writes JSON with letters of any script as they are, and what acts on a terminal escaped."""
-    # JSON escapes half of the control characters itself. The others stand in strings alone.
+    """Formats JSON with unescaped letters of any script and escaped control characters."""
+    # `json` escapes some control characters. The others occur only in strings.
     text = json.dumps(value, ensure_ascii=False, **options)
     if text.isprintable():
         return text
-    return _NOT_ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return _NOT_ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 _NOT_ESCAPED = re.compile(
@@ -75,10 +75,10 @@ _NOT_ESCAPED = re.compile(
 def log_to_stderr(
     flags: Callable[[], Mapping[str, argparse.Action]] = dict,
 ) -> Iterator[None]:
-    """Shows the package's warnings as lines of this program.
+    """Logs the package's warnings to standard error, with the program's name.
 
     Args:
-        flags: makes the flags of the command, which warnings then name; see `with_flags`.
+        flags: function that returns the command's flags, for `with_flags`.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Line(f"{PROGRAM}: %(levelname)s: %(message)s", flags))
@@ -101,21 +101,21 @@ class _Line(logging.Formatter):
         message = super().format(record)
         if "`" in message:
             if self._flags is None:
-                self._flags = {}  # for a warning while they are made
+                self._flags = {}  # `_make_flags` may log a warning, too
                 self._flags = self._make_flags()
             message = with_flags(message, self._flags)
         return one_line(message)
 
 
 def with_flags(message: str, flags: Mapping[str, argparse.Action]) -> str:
-    """Names a command's flags where a message names options of Python.
+    """Replaces Python options in a message by the command's flags.
 
-    `approximate_gelu=True` becomes `--approximate-gelu`, `max_length` becomes `--max-length`. What
-    the command has no flag for, and keys of files (`dropout` = 0.1), stay as they are.
+    `approximate_gelu=True` becomes `--approximate-gelu`, `max_length` becomes `--max-length`.
+    Options without a flag and keys of files (`dropout` = 0.1) do not change.
 
     Args:
-        message: str. It has options in backticks.
-        flags: of the command, with their actions.
+        message: str, with options in backticks.
+        flags: the command's flags and their actions.
 
     Returns:
         str.
@@ -124,19 +124,19 @@ def with_flags(message: str, flags: Mapping[str, argparse.Action]) -> str:
         for phrase, other in _OTHER_COMMANDS.items():
             message = message.replace(phrase, other)
 
-    def translate(found: re.Match[str]) -> str:
-        name, value = found["name"], found["value"]
-        chosen = _FLAGS_OF_VALUES.get(found[0].strip("`"))
-        if chosen is not None and chosen.split()[0] in flags:
-            return f"`{chosen}`"
+    def translate(match: re.Match[str]) -> str:
+        name, value = match["name"], match["value"]
+        with_value = _FLAGS_OF_VALUES.get(match[0].strip("`"))
+        if with_value is not None and with_value.split()[0] in flags:
+            return f"`{with_value}`"
         flag = f"--{name.replace('_', '-')}"
         if flag not in flags:
             flag = _FLAGS.get(name, flag)
         if flag not in flags:
-            return found[0]
+            return match[0]
         is_switch = flags[flag].nargs == 0
         if is_switch and value not in (None, "True"):
-            return found[0]
+            return match[0]
         if value is None or is_switch:
             return f"`{flag}`"
         return f"`{flag} {value.strip(_QUOTES)}`"

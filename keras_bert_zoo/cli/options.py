@@ -1,4 +1,4 @@
-"""Options of the commands: from flags, or from a file with the same names."""
+"""Options of the commands, from flags or from a file with the same names."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from keras_bert_zoo.files import read_small_file
 
 _NEVER_IN_A_FILE = ("config", "help")
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]{1,30},[0-9]{1,30}")
-_LIMIT_BYTES = 1_000_000  # of a file with options
+_LIMIT_BYTES = 1_000_000  # maximum size of a file with options
 
 
 class Parser(argparse.ArgumentParser):
-    """An argparse parser that raises its errors, and lists its flags.
+    """An argparse parser that raises errors and lists its flags.
 
     It accepts no abbreviated flags.
     """
@@ -51,11 +51,11 @@ class Parser(argparse.ArgumentParser):
         return dict(self._flags)
 
     def error(self, message: str) -> NoReturn:
-        """Raises the message, which `main` prints as one line."""
+        """Raises ConfigError, which `main` prints as one line."""
         raise ConfigError(message)
 
     def format_help(self) -> str:
-        """Formats the help, with the defaults that the texts do not name."""
+        """Formats the help and adds the defaults that it does not mention."""
         for action in self._flags.values():
             unset = any(action.default is value for value in (None, False, argparse.SUPPRESS))
             if not unset and action.help and "default" not in action.help:
@@ -81,22 +81,22 @@ class Group:
 
 
 def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
-    """Reads flags, and the file that --config names; flags win.
+    """Reads flags and the file of --config; flags override the file.
 
     Args:
-        parser: with the command's own options.
+        parser: the parser with the command's options.
         argv: the arguments after the command's name.
 
     Returns:
         argparse.Namespace.
 
     Raises:
-        ConfigError: an option or a key of the file is unknown, misses its value or has a wrong one.
+        ConfigError: an option or a key of the file is unknown, or its value is missing or invalid.
     """
     parser.add_argument(
         "--config",
         metavar="FILE",
-        help="JSON or TOML file with these options by name; flags win over it",
+        help="JSON or TOML file with these options by name; flags override it",
     )
     parser.add_argument(
         "--verbose", action="store_true", help="show tracebacks and TensorFlow's log messages"
@@ -105,7 +105,7 @@ def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
     early.add_argument("--config")
     try:
         path = early.parse_known_args(argv)[0].config
-    except argparse.ArgumentError:  # --config without a file, which the parser will refuse
+    except argparse.ArgumentError:  # --config without a file: `parser` raises below
         path = None
     if path is not None and not {"-h", "--help"} & set(argv):
         _set_defaults(parser, path)
@@ -117,31 +117,31 @@ def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
 
 
 def peek(argv: Sequence[str], name: str) -> str | None:
-    """Reads one option before the rest is known, from the flags or from --config.
+    """Reads one option from the flags or from --config, before all options are known.
 
     Args:
         argv: the arguments after the command's name.
         name: str. The option, without its dashes.
 
     Returns:
-        its value as it stands there; None where it is not given, or wrong, which `parse` will say.
+        str, its unconverted value; None if it is missing or invalid. `parse` raises errors later.
     """
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     early.add_argument(f"--{name}", dest="value")
     early.add_argument("--config")
     try:
-        found = early.parse_known_args(argv)[0]
-        if found.value is None and found.config is not None:
-            for key, value in _read(found.config).items():
+        args = early.parse_known_args(argv)[0]
+        if args.value is None and args.config is not None:
+            for key, value in _read(args.config).items():
                 if key.replace("_", "-") == name:
-                    found.value = _as_given(value)
+                    args.value = _flag_text(value)
     except (argparse.ArgumentError, ConfigError, OSError):
         return None
-    return found.value if isinstance(found.value, str) else None
+    return args.value if isinstance(args.value, str) else None
 
 
-def _as_given(value: Any) -> str | None:
-    """A value of a file as its flag would have it."""
+def _flag_text(value: Any) -> str | None:
+    """A value of a file as the text of its flag."""
     if isinstance(value, list):
         return ",".join(map(str, value))
     if isinstance(value, bool) or not isinstance(value, str | int | float):
@@ -150,7 +150,7 @@ def _as_given(value: Any) -> str | None:
 
 
 def _set_defaults(parser: Parser, path: str) -> None:
-    """Makes what a file says the parser's defaults."""
+    """Makes the options of a file the parser's defaults."""
     actions = {
         flag.removeprefix("--"): action
         for flag, action in parser.flags().items()
@@ -190,26 +190,26 @@ def _read(path: str) -> dict[str, Any]:
 
 
 def converted(action: argparse.Action, value: Any, where: str) -> Any:
-    """Turns a value of a file into what the flag would have given.
+    """Converts a value of a file as the flag converts its text.
 
     Args:
-        action: of the flag.
-        value: as JSON or TOML have it.
+        action: the action of the flag.
+        value: a value of JSON or TOML.
         where: str. File and key, for messages.
 
     Raises:
-        ConfigError: the flag would not take it.
+        ConfigError: the flag does not accept the value.
     """
     if action.nargs == 0:  # a switch
         if not isinstance(value, bool):
-            raise ConfigError(f"{where}: expected true or false, got {value!r}")
+            raise ConfigError(f"{where}: expected true or false, received {value!r}")
         return value
     if action.type in (comma_separated, column_names) and isinstance(value, list):
         if not value or not all(isinstance(item, str) for item in value):
-            raise ConfigError(f"{where}: expected a list of names, got {value!r}")
+            raise ConfigError(f"{where}: expected a list of names, received {value!r}")
         return value
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ConfigError(f"{where}: expected a string or a number, got {value!r}")
+        raise ConfigError(f"{where}: expected a string or a number, received {value!r}")
     text = value if isinstance(value, str) else repr(value)
     try:
         converted = action.type(text) if callable(action.type) else text
@@ -217,18 +217,18 @@ def converted(action: argparse.Action, value: Any, where: str) -> Any:
         raise ConfigError(f"{where}: {error}") from None
     if action.choices is not None and converted not in action.choices:
         choices = ", ".join(map(str, action.choices))
-        raise ConfigError(f"{where}: expected one of {choices}, got {value!r}")
+        raise ConfigError(f"{where}: expected one of {choices}, received {value!r}")
     return converted
 
 
 def with_hint(name: str, known: list[str]) -> str:
-    """A name that is not known, quoted, with the one that was probably meant."""
+    """Quotes an unknown name and adds the most similar known name."""
     close = difflib.get_close_matches(name[:100].replace("_", "-"), known, n=1)
-    shown = f"{name!r:.100}"
-    return f"{shown} (did you mean {close[0]!r}?)" if close else shown
+    quoted = f"{name!r:.100}"
+    return f"{quoted} (did you mean {close[0]!r}?)" if close else quoted
 
 
-# === Types of values ===
+# === Value types ===
 
 
 def positive_int(text: str) -> int:
@@ -267,20 +267,20 @@ def share(text: str) -> float:
 
 
 def open_share(text: str) -> float:
-    """Reads a number between 0 and 1, neither included."""
+    """Reads a number between 0 and 1, exclusive."""
     return number_type(text, float, lambda value: 0 < value < 1, "a number between 0 and 1")
 
 
 def comma_separated(text: str) -> list[str]:
-    """Reads names with commas between them."""
+    """Reads comma-separated names."""
     names = [name.strip() for name in text.split(",")]
     if not all(names):
-        raise argparse.ArgumentTypeError(f"expected names with commas between, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected comma-separated names, received {text!r}")
     return names
 
 
 def column_names(text: str) -> list[str] | None:
-    """Reads the names of columns; an empty string is for a file with a header."""
+    """Reads column names; None for an empty string, which means a file with a header."""
     return comma_separated(text) if text.strip() else None
 
 
@@ -297,7 +297,7 @@ def number_type(text: str, kind: Any, accepts: Any, expected: str) -> Any:
         the number.
 
     Raises:
-        argparse.ArgumentTypeError: the text is not such a number.
+        argparse.ArgumentTypeError: the option does not accept the text.
 
     Example:
         >>> number_type("12", int, lambda value: value > 0, "a number above 0")
@@ -314,17 +314,17 @@ def number_type(text: str, kind: Any, accepts: Any, expected: str) -> Any:
         hint = ""
         if _DECIMAL_COMMA.fullmatch(text):
             hint = f"; write a decimal point: {text.replace(',', '.')}"
-        raise argparse.ArgumentTypeError(f"expected {expected}, got {text[:100]!r}{hint}")
+        raise argparse.ArgumentTypeError(f"expected {expected}, received {text[:100]!r}{hint}")
     return value
 
 
-# === Options that commands share ===
+# === Shared options ===
 
 
 def add_table_options(
     parser: Parser, *, label: bool = True, text_format: bool = False, pair: bool = True
 ) -> None:
-    """Adds what says how a file of texts is read."""
+    """Adds the options that determine how a file of texts is read."""
     group = parser.add_group("columns and format of the data")
     group.add_argument(
         "--text",
@@ -352,7 +352,7 @@ def add_table_options(
         "--format",
         choices=formats,
         help="the files' format; default: detected from the name, which may end in .gz"
-        + ("; text (one a line) for .txt and standard input" if text_format else ""),
+        + ("; text (one per line) for .txt and standard input" if text_format else ""),
     )
     add_delimiter_option(group)
     group.add_argument("--encoding", default="utf-8", help="the files' encoding")
@@ -366,7 +366,7 @@ def add_columns_option(group: Any) -> None:
         type=column_names,
         help=(
             "comma-separated names of all columns, for a CSV or TSV file without a header; an "
-            "empty string: the file has a header, whatever was saved with the model"
+            "empty string: the file has a header, which overrides the saved names"
         ),
     )
 
@@ -376,33 +376,32 @@ def add_delimiter_option(group: Any) -> None:
     group.add_argument(
         "--delimiter",
         metavar="CHARACTER",
-        help="character between fields; default: that of the format",
+        help="character between fields; default: determined by the format",
     )
 
 
 def table_options(args: argparse.Namespace) -> dict[str, Any]:
-    """Returns the arguments of `read_table` that `add_table_options` has read."""
+    """Returns the options of `add_table_options` as arguments of `read_table`."""
     names = ("text", "text_pair", "columns", "format", "delimiter", "encoding")
     options = {name: getattr(args, name, None) for name in names}
-    if options["delimiter"] == "\\t":  # what a shell makes of '\t'
+    if options["delimiter"] == "\\t":  # a shell passes '\t' unconverted
         options["delimiter"] = "\t"
     return options
 
 
 def add_ignore_option(parser: Any) -> None:
-    """Adds the keys of config.json that are not to be read."""
+    """Adds the option for keys of config.json to ignore."""
     parser.add_argument(
         "--ignore-config-keys",
         metavar="NAMES",
         type=comma_separated,
         default=[],
-        help="keys of the model's config.json to leave unread although they are not supported, "
-        "comma-separated; default: none",
+        help="unsupported keys of config.json to ignore, comma-separated; default: none",
     )
 
 
 def add_dtype_option(parser: Any, default: str) -> None:
-    """Adds the precision of the arithmetic."""
+    """Adds the option for the precision of computations."""
     parser.add_argument(
         "--dtype",
         choices=("auto", "float32", "bfloat16"),

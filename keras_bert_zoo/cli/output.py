@@ -1,4 +1,4 @@
-"""Files that commands write: whole or not at all."""
+"""Atomic output files of commands."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from keras_bert_zoo.files import SIDE_FILE
 
 
 def check_outputs(args: argparse.Namespace, names: Sequence[str]) -> None:
-    """Refuses files to write that the command reads, or that are a part of its model.
+    """Rejects output files that the command reads, or that are inside its model's directory.
 
     Args:
-        args: of a command, as parsed.
-        names: the options that name files to write.
+        args: the parsed arguments of a command.
+        names: the options with output files.
 
     Raises:
-        DataError: an output is the same file as another option's, by whatever path, or is inside
-            the directory of `--model`; or two outputs are one file.
+        DataError: an output and another option name the same file, or an output is inside the
+            directory of `--model`.
     """
     inputs = {name: value for name, value in vars(args).items() if name not in names}
     written: dict[Path, str] = {}
@@ -42,19 +42,19 @@ def check_outputs(args: argparse.Namespace, names: Sequence[str]) -> None:
             for value in values if isinstance(values, list) else [values]:
                 if isinstance(value, str) and _is_same(output, value):
                     raise DataError(
-                        f"{output}: expected another file for {flag} than for "
+                        f"{output}: expected different files for {flag} and "
                         f"--{other.replace('_', '-')}, which would be overwritten"
                     )
         model = getattr(args, "model", None)
         if model and Path(model).resolve() in Path(output).resolve().parents:
             raise DataError(
-                f"{output}: expected a file for {flag} outside of the model's directory; a file of "
+                f"{output}: expected a file for {flag} outside the model's directory; a file of "
                 "the model could be overwritten"
             )
 
 
 def _is_device(output: str) -> bool:
-    """Whether a name is of /dev/null, a pipe or the like, which takes any number of writers."""
+    """Whether a path is /dev/null, a pipe or similar, which several options may share."""
     return os.path.exists(output) and not os.path.isfile(output)
 
 
@@ -66,11 +66,11 @@ def _is_same(output: str, other: str) -> bool:
 
 @contextlib.contextmanager
 def written_file(path: str) -> Iterator[IO[bytes]]:
-    """Yields a file to write to, which takes the place of `path` when the block ends well.
+    """Yields a file to write; it replaces `path` when the block ends without an error.
 
-    "-" is standard output. A name that ends in ".gz" is written gzipped, as it is read. Pipes,
-    /dev/null and the like are written to directly. A kill leaves an earlier file as it was, and a
-    hidden one that the next run removes.
+    "-" is standard output. The file is gzipped if its name ends in ".gz". Pipes, /dev/null and
+    similar files are written directly. After a kill the earlier file is unchanged. The next run
+    removes the hidden file that remains.
 
     Args:
         path: of the file, or "-".
@@ -79,7 +79,7 @@ def written_file(path: str) -> Iterator[IO[bytes]]:
         a binary file.
 
     Raises:
-        DataError: it cannot be written; an earlier file there is left as it was.
+        DataError: the file cannot be written; an earlier file is unchanged.
     """
     if path == "-":
         yield sys.stdout.buffer
@@ -91,18 +91,18 @@ def written_file(path: str) -> Iterator[IO[bytes]]:
             with open(target, "wb") as file:
                 yield file
             return
-        # Beside the target of a link, which stays a link.
+        # A link stays a link: its target is replaced.
         try:
             target = target.resolve()
-        except RuntimeError as error:  # a ring of links
+        except RuntimeError as error:  # circular links
             raise OSError(str(error)) from None
         discard_abandoned(target)
         hidden, descriptor = make_hidden(target, directory=False)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 if target.suffix == ".gz":
-                    with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
-                        yield cast("IO[bytes]", packed)
+                    with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as gzipped:
+                        yield cast("IO[bytes]", gzipped)
                 else:
                     yield file
                 file.flush()
@@ -119,24 +119,24 @@ def written_file(path: str) -> Iterator[IO[bytes]]:
 
 
 class _Undo(Exception):
-    """Ends a trial."""
+    """Ends a trial save."""
 
 
 def check_output(output: str) -> None:
-    """Goes the way of a task's `save` up to its last step, for hours should not end in a refusal.
+    """Tests that a task can be saved in a directory, before hours of training.
 
-    Only a directory with `SIDE_FILE` is replaced: a config.json alone may stand among files that
-    somebody else put there.
+    A directory is replaced only if it has `SIDE_FILE`. A config.json alone may belong to files of
+    another program.
 
     Args:
-        output: the directory to be written.
+        output: the directory to write.
 
     Raises:
-        CheckpointError: it cannot be written.
+        CheckpointError: the directory cannot be written.
     """
     with (
         contextlib.suppress(_Undo),
-        replace_directory(output, CheckpointError, marker=SIDE_FILE) as aside,
+        replace_directory(output, CheckpointError, marker=SIDE_FILE) as temporary,
     ):
-        (aside / "trial").write_bytes(b"x")
+        (temporary / "trial").write_bytes(b"x")
         raise _Undo

@@ -1,4 +1,4 @@
-"""keras-bert-zoo predict: answers texts, a part at a time, as JSON Lines."""
+"""keras-bert-zoo predict: writes predictions as JSON Lines, chunk by chunk."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from keras_bert_zoo.cli.messages import json_text
 from keras_bert_zoo.cli.options import Parser
 
 DESCRIPTION = """\
-Answer texts from a file or from standard input. Each becomes a line of JSON with the text, its
-label and the label's probability; several labels become lists, a regression only a score. An
-empty line is an empty text and is answered, too. A table is read as the one of training was: its
---text, --columns and so on are the defaults."""
+Write predictions for texts from a file or standard input. Each text gives a line of JSON with the
+text, its label and the label's probability. Several labels are lists; a regression has only a
+score. An empty line is an empty text and has a prediction, too. The options that read the training
+file (--text, --columns and so on) are the defaults."""
 
 EXAMPLES = """
   echo "My card has not arrived" | keras-bert-zoo predict --model runs/intents
@@ -69,13 +69,13 @@ def run(args: argparse.Namespace) -> int:
     if args.input == "-":
         source = sys.stdin.buffer
         if sys.stdin.isatty():
-            print("reading texts, one a line; Ctrl-D ends", file=sys.stderr)
-    parts = command.read_in_parts(source, args)
+            print("reading texts, one per line; Ctrl-D ends the input", file=sys.stderr)
+    chunks = command.read_in_parts(source, args)
     with named_flags(args):
-        first = next(parts)  # a wrong file fails before TensorFlow is imported
+        first = next(chunks)  # an invalid file fails before TensorFlow is imported
 
     task = load_saved_task(args, command)
-    # Where answers go to a terminal, they are the progress.
+    # Predictions on a terminal already show the progress.
     progress = sys.stderr.isatty() and not (args.output == "-" and sys.stdout.isatty())
     count = 0
     with written_file(args.output) as file:
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
             count += len(examples)
             if progress:
                 print(f"\r{count:,} texts", end="", file=sys.stderr, flush=True)
-            examples = next(parts, None)
+            examples = next(chunks, None)
     if progress:
         print(file=sys.stderr)
     return 0

@@ -1,4 +1,4 @@
-"""keras-bert-zoo presets: the catalogue as a table or JSON."""
+"""keras-bert-zoo presets: lists the catalogue as a table or JSON."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from keras_bert_zoo.cli.options import Parser, with_hint
 from keras_bert_zoo.errors import ConfigError
 
 DESCRIPTION = """\
-List the pretrained models that have a name. Any other checkpoint is given to `train --preset` by
-its path, or as hf://owner/name. "verified": loaded and compared with transformers here, down to
-its sha256; "unpinned": its family and configuration were, but neither commit nor sha256 is known:
-what is fetched is what its source holds that day."""
+List the catalogued pretrained models. `train --preset` also accepts the path of a checkpoint, or
+hf://owner/name. Verified "yes": the checkpoint with this sha256 was loaded and compared with
+transformers. "unpinned": only the family and configuration were compared; commit and sha256 are
+unknown, so the download depends on the current state of the source."""
 
 EXAMPLES = """
   keras-bert-zoo presets
@@ -26,8 +26,8 @@ EXAMPLES = """
 
 def add_arguments(parser: Parser) -> None:
     """Adds the command's options."""
-    parser.add_argument("--family", metavar="NAME", help="list this family alone: bert, ...")
-    parser.add_argument("--language", metavar="CODE", help="list this language alone: en, zh, ...")
+    parser.add_argument("--family", metavar="NAME", help="list only this family: bert, ...")
+    parser.add_argument("--language", metavar="CODE", help="list only this language: en, zh, ...")
     parser.add_argument("--json", action="store_true", help="print a JSON array instead of a table")
 
 
@@ -40,8 +40,8 @@ def run(args: argparse.Namespace) -> int:
         known = sorted({getattr(preset, option) for preset in presets})
         if getattr(args, option) not in (None, *known):
             raise ConfigError(
-                f"no preset has the {option} {with_hint(getattr(args, option), known)}; there are "
-                f"{', '.join(known)}"
+                f"no preset has the {option} {with_hint(getattr(args, option), known)}; expected "
+                f"one of {', '.join(known)}"
             )
     rows: list[dict[str, Any]] = []
     for preset in presets:

@@ -1,4 +1,4 @@
-"""Starting TensorFlow for a command: when work begins, and without its chatter."""
+"""The start of TensorFlow for a command, without its log messages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-# Flags in /proc/cpuinfo of CPUs whose matrix products take bfloat16.
+# Flags in /proc/cpuinfo of CPUs with bfloat16 matrix products.
 _BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16", "svebf16"}
 
 
@@ -18,22 +18,23 @@ def start_tensorflow(*, verbose: bool) -> Any:
     """Imports TensorFlow and lists its devices.
 
     Args:
-        verbose: bool. Whether TensorFlow's messages are shown.
+        verbose: bool. Whether to show TensorFlow's messages.
 
     Returns:
         the module `tensorflow`.
     """
     if verbose:
-        return _start()
+        return start_interruptible()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # What TensorFlow logs before its logging is set up heeds no level.
-    with _stderr_aside():
-        tf = _start()
+    # TensorFlow ignores the log level until its logging is set up.
+    with _captured_stderr():
+        tf = start_interruptible()
     tf.get_logger().setLevel("ERROR")
     return tf
 
 
-def _start() -> Any:
+def start_interruptible() -> Any:
+    """Imports TensorFlow, which Ctrl-C and SIGTERM interrupt; returns its module."""
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     import tensorflow as tf
 
@@ -42,22 +43,22 @@ def _start() -> Any:
 
 
 @contextlib.contextmanager
-def _stderr_aside() -> Iterator[None]:
-    """Sends what C++ writes to standard error to a file, and shows it only on failure."""
+def _captured_stderr() -> Iterator[None]:
+    """Captures the standard error of C++ code, and shows it only after an error."""
     sys.stderr.flush()
     try:
         saved = os.dup(2)
     except OSError:  # closed
         yield
         return
-    with tempfile.TemporaryFile() as aside:
-        os.dup2(aside.fileno(), 2)
+    with tempfile.TemporaryFile() as captured:
+        os.dup2(captured.fileno(), 2)
         try:
             yield
         except Exception:
             os.dup2(saved, 2)
-            aside.seek(0)
-            os.write(2, aside.read())
+            captured.seek(0)
+            os.write(2, captured.read())
             raise
         finally:
             sys.stderr.flush()
@@ -66,11 +67,11 @@ def _stderr_aside() -> Iterator[None]:
 
 
 def keras_dtype(name: str, tf: Any) -> str:
-    """Returns the Keras dtype policy for a --dtype.
+    """Returns the Keras dtype policy of a --dtype.
 
     Args:
         name: str. "auto", "float32" or "bfloat16".
-        tf: the module `tensorflow`, started.
+        tf: the return value of `start_tensorflow`.
 
     Returns:
         "float32" or "mixed_bfloat16".
@@ -84,13 +85,13 @@ def _has_bfloat16(tf: Any) -> bool:
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
-        # Tensor cores take bfloat16 from compute capability 8.0 (Ampere) on.
+        # Tensor cores support bfloat16 since compute capability 8.0 (Ampere).
         return all(detail.get("compute_capability", (0, 0)) >= (8, 0) for detail in details)
     return cpu_has_bfloat16()
 
 
 def cpu_has_bfloat16(cpuinfo: str | os.PathLike[str] = "/proc/cpuinfo") -> bool:
-    """Says whether the CPU multiplies bfloat16 matrices; False where that cannot be known."""
+    """Whether the CPU has bfloat16 matrix products; False if /proc/cpuinfo is unreadable."""
     try:
         lines = Path(cpuinfo).read_text("utf-8", "replace").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""The saved directory that a command works with."""
+"""The saved directory of a command."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from keras_bert_zoo.errors import BertZooError, CheckpointError
 
 
 def saved_command(directory: str) -> TaskCommand:
-    """Finds the task of a saved directory, before TensorFlow is imported for it.
+    """Finds the task of a saved directory without importing TensorFlow.
 
     Args:
         directory: path.
@@ -24,24 +24,24 @@ def saved_command(directory: str) -> TaskCommand:
         TaskCommand.
 
     Raises:
-        CheckpointError: it is missing, or an export.
+        CheckpointError: the directory is missing or an export.
         ConfigError: its config.json cannot be read.
     """
-    # Imported here because they import NumPy, which slows --help down.
+    # Imported here because they import NumPy, which makes --help slow.
     from keras_bert_zoo.checkpoints.config_file import read_config
     from keras_bert_zoo.tasks.files import saved_task_name
 
     path = find_directory(directory)
     if not path.is_dir():
         raise CheckpointError(
-            f"{directory}: there is no such directory; expected what `keras-bert-zoo train` wrote"
+            f"{directory}: there is no such directory; pass one written by `keras-bert-zoo train`"
         )
     if not (path / "config.json").exists() and (
         (path / "saved_model.pb").exists() or any(path.glob("*/saved_model.pb"))
     ):
         raise CheckpointError(
-            f"{directory} is an exported SavedModel, for TensorFlow to load; expected the "
-            "directory that `keras-bert-zoo train` wrote and it was exported from"
+            f"{directory}: expected a directory written by `keras-bert-zoo train`, received an "
+            "exported SavedModel; pass the directory that it was exported from"
         )
     config = read_config(path)
     name = saved_task_name(path, config)
@@ -51,14 +51,14 @@ def saved_command(directory: str) -> TaskCommand:
 
 
 def peek_command(argv: Sequence[str]) -> TaskCommand:
-    """Finds the task of the directory that --model names, for the options that it takes.
+    """Finds the task of the --model directory, for the options of the task.
 
     Args:
         argv: the arguments after the command's name.
 
     Returns:
-        TaskCommand; the first of all tasks where there is no such directory, which `saved_command`
-        will say.
+        TaskCommand; that of the first task if the directory is invalid. `saved_command` raises the
+        error later.
     """
     directory = peek(argv, "model")
     if directory is not None:
@@ -71,15 +71,15 @@ def load_saved_task(args: argparse.Namespace, command: TaskCommand) -> Any:
     """Starts TensorFlow and loads a saved task.
 
     Args:
-        args: `model`, `dtype`, `ignore_config_keys`, `verbose`, and the task's own.
-        command: what `saved_command` returned.
+        args: `model`, `dtype`, `ignore_config_keys`, `verbose` and the options of the task.
+        command: the return value of `saved_command`.
 
     Returns:
-        the task.
+        Task.
 
     Raises:
-        ConfigError: the options do not fit the task.
-        CheckpointError: the directory does not fit.
+        ConfigError: the options do not apply to the task.
+        CheckpointError: the directory is invalid.
     """
     from keras_bert_zoo.cli.runtime import keras_dtype, start_tensorflow
 

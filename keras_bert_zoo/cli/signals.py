@@ -1,4 +1,4 @@
-"""Ends a command on a signal as on Ctrl-C: what is unfinished is cleaned up or saved first."""
+"""Signals end a command as Ctrl-C does, after cleanup or saving."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-# Signal -> what the message says. What a shell reports for such an end is 128 more than its number.
+# Signal -> message. The exit status is 128 plus the number of the signal, as in shells.
 _ENDINGS = {"SIGTERM": "terminated", "SIGHUP": "hung up"}
 
 
 class Terminated(KeyboardInterrupt):
-    """A signal that asks the process to end.
+    """A signal that ends the process.
 
-    It goes the way of Ctrl-C through Keras and this package.
+    Keras and this package handle it as Ctrl-C.
 
     Args:
-        number: int. The signal's.
+        number: int. The number of the signal.
     """
 
     def __init__(self, number: int = signal.SIGTERM) -> None:
@@ -33,23 +33,23 @@ def status_of(interrupt: KeyboardInterrupt) -> int:
 
 
 def name_of(interrupt: KeyboardInterrupt) -> str:
-    """What happened, in a word or two, for a message."""
+    """The message: "interrupted", "terminated" or "hung up"."""
     number = getattr(interrupt, "number", None)
     return "interrupted" if number is None else _ENDINGS[signal.Signals(number).name]
 
 
 @contextlib.contextmanager
 def raised_signals() -> Iterator[None]:
-    """Raises `Terminated` where SIGTERM or SIGHUP would end the process at once.
+    """Raises `Terminated` on SIGTERM or SIGHUP, which would end the process without cleanup.
 
-    Once only: another one does not undo what the first has begun. A signal that is ignored, as
-    under nohup, or that somebody else handles, stays as it is.
+    Only the first signal counts: a second one must not interrupt the cleanup. Signals that are
+    ignored, as under nohup, or that have another handler do not change.
     """
     before: dict[int, Any] = {}
 
     def end(number: int, frame: FrameType | None) -> None:
-        for caught in before:
-            signal.signal(caught, signal.SIG_IGN)
+        for handled in before:
+            signal.signal(handled, signal.SIG_IGN)
         raise Terminated(number)
 
     if threading.current_thread() is threading.main_thread():
@@ -66,22 +66,22 @@ def raised_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def held_back_signals() -> Iterator[None]:
-    """Lets no signal undo what the block saves; the last one is raised when the block has ended."""
+    """Delays signals during the block; the last one is raised after it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[int] = []
+    received: list[int] = []
     before = {}
     for name in ("SIGINT", *_ENDINGS):
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) not in (signal.SIG_IGN, None):
-            before[number] = signal.signal(number, lambda number, frame: came.append(number))
+            before[number] = signal.signal(number, lambda number, frame: received.append(number))
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if came:
-        if came[-1] == signal.SIGINT:
+    if received:
+        if received[-1] == signal.SIGINT:
             raise KeyboardInterrupt
-        raise Terminated(came[-1])
+        raise Terminated(received[-1])

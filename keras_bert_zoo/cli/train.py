@@ -1,4 +1,4 @@
-"""keras-bert-zoo train: fine-tunes a preset on a file and writes a directory to use or export."""
+"""keras-bert-zoo train: fine-tunes a preset on a file and saves the model."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Fine-tune a pretrained model on a CSV, TSV or JSON Lines file. Labels are learned from the file.
-The output is a Hugging Face directory, which evaluate, predict and export take. With data held
-out (--dev or --dev-fraction) the weights of the best epoch are kept; Ctrl-C, SIGTERM and SIGHUP
-keep them, too. The options by which the file is read are saved: evaluate and predict use them."""
+The output is a Hugging Face directory for evaluate, predict and export. With validation data
+(--dev or --dev-fraction) the weights of the best epoch are saved, also after Ctrl-C, SIGTERM and
+SIGHUP. The options that read the file are saved, too: evaluate and predict use them."""
 
 EXAMPLES = """
   keras-bert-zoo train --preset minilm_l6_en_uncased --train train.csv --dev-fraction 0.1 \\
@@ -55,13 +55,13 @@ def add_arguments(parser: Parser) -> None:
         "--preset",
         required=True,
         metavar="NAME_OR_DIR",
-        help="pretrained model: a name that `keras-bert-zoo presets` lists, or a Hugging Face "
+        help="pretrained model: a name listed by `keras-bert-zoo presets`, or a Hugging Face "
         "directory",
     )
     parser.add_argument("--train", required=True, metavar="FILE", help="training data")
     parser.add_argument(
-        "--output", required=True, metavar="DIR", help="where the model goes; an earlier one there "
-        "is replaced when the new one is complete, and other files there are kept"
+        "--output", required=True, metavar="DIR", help="directory to write; an earlier model "
+        "in it is replaced when the new one is complete, and other files are kept"
     )  # fmt: skip
     parser.add_argument(
         "--dev", metavar="FILE", help="validation data, which selects the best epoch"
@@ -146,7 +146,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def add_task_options(parser: Parser, argv: Sequence[str]) -> None:
-    """Adds the options of the task that --task names."""
+    """Adds the options of the chosen --task."""
     name = options.peek(argv, "task")
     command = task_command(name if name in TASKS else _DEFAULT)
     command.add_data_options(parser, labelled=True)
@@ -155,7 +155,7 @@ def add_task_options(parser: Parser, argv: Sequence[str]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
-    # All that can be wrong with the input is found before TensorFlow is even imported.
+    # All inputs are checked before TensorFlow is imported.
     command = task_command(args.task)
     _check_options(args)
     command.check_options(args)
@@ -198,22 +198,22 @@ def run(args: argparse.Namespace) -> int:
         # An untrained model must not take the place of an earlier, trained one.
         say(f"{name_of(interrupt)} before the first step; nothing is saved")
         return status_of(interrupt)
-    kept = "the best weights so far" if dev is not None else "the weights so far"
+    saved = "the best weights so far" if dev is not None else "the weights so far"
     task.training_record = _record(args, task, dtype, interrupt is not None)
     if interrupt is None:
         try:
             command.tune(task, dev, args)
         except KeyboardInterrupt as late:
-            interrupt, kept = late, "the trained weights"
+            interrupt, saved = late, "the trained weights"
     task.column_options = given_options(args, command)
     try:
         with held_back_signals():
             _save(task, args.output)
-    except KeyboardInterrupt as late:  # the block has ended well
+    except KeyboardInterrupt as late:  # raised after the block: the task is saved
         if interrupt is None:
-            interrupt, kept = late, "the trained weights"
+            interrupt, saved = late, "the trained weights"
     if interrupt:
-        say(f"{name_of(interrupt)}; {kept} are saved in {args.output}")
+        say(f"{name_of(interrupt)}; {saved} are saved in {args.output}")
         return status_of(interrupt)
     _report(args, command, task, dev)
     return 0
@@ -221,24 +221,24 @@ def run(args: argparse.Namespace) -> int:
 
 def _check_options(args: argparse.Namespace) -> None:
     if args.dev and args.dev_fraction:
-        raise ConfigError("expected --dev or --dev-fraction, got both")
+        raise ConfigError("expected --dev or --dev-fraction, received both; leave one out")
     if args.patience and not (args.dev or args.dev_fraction):
-        raise ConfigError("--patience needs --dev or --dev-fraction to see improvement on")
+        raise ConfigError("--patience needs validation data; pass --dev or --dev-fraction")
 
 
 def _check_preset(args: argparse.Namespace, command: TaskCommand) -> None:
-    """Checks the preset's config, and the options that hang on it."""
+    """Checks the preset's config and the options that depend on it."""
     from keras_bert_zoo.checkpoints.config_file import read_config
     from keras_bert_zoo.config import EncoderConfig
     from keras_bert_zoo.presets.resolve import find_preset
 
     raw = read_config(find_preset(args.preset))
-    of_encoder = raw["encoder"] if isinstance(raw.get("encoder"), dict) else raw
-    config = EncoderConfig.from_huggingface(of_encoder, ignore=args.ignore_config_keys)
+    encoder = raw["encoder"] if isinstance(raw.get("encoder"), dict) else raw
+    config = EncoderConfig.from_huggingface(encoder, ignore=args.ignore_config_keys)
     if args.max_length and not 3 <= args.max_length <= config.max_sequence_length:
         raise ConfigError(
-            f"expected --max-length from 3 to {config.max_sequence_length}, the positions of "
-            f"{args.preset}, got {args.max_length}"
+            f"expected --max-length from 3 to {config.max_sequence_length}, the maximum length "
+            f"of {args.preset}, received {args.max_length}"
         )
     command.check_preset(args, raw)
 
@@ -249,7 +249,7 @@ def _check_space(output: str, task: Task) -> None:
     if free < needed:
         raise CheckpointError(
             f"Cannot write {output}: the model takes {needed / 2**20:,.0f} MiB, but only "
-            f"{free / 2**20:,.0f} MiB are free there. Nothing was trained."
+            f"{free / 2**20:,.0f} MiB are free there. Training was not started."
         )
 
 
@@ -263,7 +263,7 @@ def _read(args: argparse.Namespace, command: TaskCommand) -> tuple[Any, Any]:
 def _fit(
     args: argparse.Namespace, task: Task, train: Any, dev: Any, extra: dict[str, Any]
 ) -> KeyboardInterrupt | None:
-    """Trains; returns what ended it early, Ctrl-C or another signal."""
+    """Trains; returns the interrupt that ended training early, or None."""
     import keras
 
     callbacks = []
@@ -283,19 +283,19 @@ def _fit(
             probe_epochs=args.probe_epochs,
             seed=args.seed,
             callbacks=callbacks,
-            verbose=1 if sys.stdout.isatty() else 2,  # a progress bar, or a line an epoch
+            verbose=1 if sys.stdout.isatty() else 2,  # a progress bar, or a line per epoch
             **extra,
         )
     except KeyboardInterrupt as interrupt:
         if sys.stdout.isatty():
-            with contextlib.suppress(OSError):  # the terminal may be what went away
-                print()  # leaves the progress bar's line
+            with contextlib.suppress(OSError):  # after SIGHUP the terminal may be closed
+                print()  # ends the line of the progress bar
         return interrupt
     return None
 
 
 def _record(args: argparse.Namespace, task: Task, dtype: str, interrupted: bool) -> dict[str, Any]:
-    """What the saved directory tells of its training."""
+    """The training record of the saved directory."""
     fitted = {} if interrupted else task.training_record
     names = ("preset", "train", "dev", "dev_fraction", "task", "learning_rate", "warmup_fraction",
              "weight_decay", "probe_epochs", "clip_norm", "class_weight", "tune_thresholds", "seed",
@@ -308,17 +308,17 @@ def _record(args: argparse.Namespace, task: Task, dtype: str, interrupted: bool)
 
 
 def _save(task: Task, output: str) -> None:
-    """Saves the task; elsewhere where `output` cannot be written: training was the costly part."""
+    """Saves the task; if `output` cannot be written, in a fallback directory."""
     try:
         task.save(output)
     except CheckpointError as error:
         try:
             name = Path(output).absolute().name
-            refuge = Path(tempfile.mkdtemp(prefix=f"keras-bert-zoo-{name}-")) / name
-            task.save(refuge)
+            fallback = Path(tempfile.mkdtemp(prefix=f"keras-bert-zoo-{name}-")) / name
+            task.save(fallback)
         except (CheckpointError, OSError):
             raise error from None
-        raise CheckpointError(f"{error} The trained model is saved in {refuge}") from None
+        raise CheckpointError(f"{error} The trained model is saved in {fallback}") from None
 
 
 def _report(args: argparse.Namespace, command: TaskCommand, task: Task, dev: Any) -> None:

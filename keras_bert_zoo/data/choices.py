@@ -1,4 +1,4 @@
-"""Questions with answers to choose from: their examples, and the tables they stand in."""
+"""Multiple-choice examples, and readers of tables of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_bert_zoo.data.examples import Examples, clipped
 from keras_bert_zoo.data.fields import Field
-from keras_bert_zoo.data.labels import is_whole
+from keras_bert_zoo.data.label_names import is_whole
 from keras_bert_zoo.data.tables import TableFormat, table_records
 from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.validation import is_integer
@@ -21,18 +21,18 @@ __all__ = ["ChoiceExamples", "read_choices", "read_choices_in_parts"]
 
 @dataclass(frozen=True)
 class ChoiceExamples:
-    """Texts, each with as many choices as the others.
+    """Texts with choices; all examples have the same number of choices.
 
     Args:
-        texts: list of str: the question, or the beginning that a choice goes on with.
+        texts: list of str. The question, or the beginning that a choice continues.
         choices: list of lists of str.
-        labels: list of int, the right choice of each, from 0; None for prediction.
-        rows: the line on which each starts in `path`, counted from 1. Empty means 1, 2, ...
-        path: the file's name for messages; empty for examples that come from no file.
+        labels: list of int. The index of the correct choice, from 0; None for prediction.
+        rows: list of int. The first line of each example in `path`, from 1. Empty means 1, 2, ...
+        path: str. The file's name for messages; empty for examples without a file.
 
     Raises:
-        DataError: the lists differ in length, an example has another number of choices than the
-            first, or fewer than two, or its label is no choice of it.
+        DataError: the lists differ in length, an example has fewer than two choices or another
+            number than the first example, or a label is not the index of a choice.
     """
 
     texts: list[str]
@@ -42,15 +42,14 @@ class ChoiceExamples:
     path: str = ""
 
     def __post_init__(self) -> None:
-        """Checks that all belongs together."""
+        """Checks lengths, choices and labels; fills in `rows`."""
         if not self.rows:
             object.__setattr__(self, "rows", list(range(1, len(self.texts) + 1)))
         for name in ("choices", "labels", "rows"):
             values = getattr(self, name)
             if values is not None and len(values) != len(self.texts):
                 raise DataError(
-                    f"expected as many {name} as texts, which are {len(self.texts)}, "
-                    f"but got {len(values)}"
+                    f"expected {len(self.texts)} {name}, one per text, got {len(values)}"
                 )
         for index, choices in enumerate(self.choices):
             if isinstance(choices, str | bytes) or len(choices) < 2:
@@ -60,18 +59,23 @@ class ChoiceExamples:
             if len(choices) != len(self.choices[0]):
                 raise DataError(
                     f"{self.where(index)}: expected {len(self.choices[0])} choices, as in "
-                    f"{self.where(0)}, got {len(choices)}: all must have as many"
+                    f"{self.where(0)}, got {len(choices)}"
                 )
         for index, label in enumerate(self.labels or ()):
             if not is_integer(label) or not 0 <= label < len(self.choices[index]):
                 raise DataError(
-                    f"{self.where(index)}: expected the label to be the number of a choice, 0 to "
+                    f"{self.where(index)}: expected the label to be the index of a choice, 0 to "
                     f"{len(self.choices[index]) - 1}, got {label!r}"
                 )
 
     def __len__(self) -> int:
         """Counts the examples."""
         return len(self.texts)
+
+    @property
+    def columns(self) -> tuple[Sequence[Any], ...]:
+        """The model's text inputs, one column each."""
+        return (self.texts, self.choices)
 
     def __getitem__(self, rows: slice) -> ChoiceExamples:
         """Takes a slice, such as `examples[:100]`."""
@@ -81,15 +85,15 @@ class ChoiceExamples:
 
     @property
     def num_choices(self) -> int | None:
-        """How many choices each has; None without examples."""
+        """The number of choices per example; None without examples."""
         return len(self.choices[0]) if self.choices else None
 
     def where(self, index: int) -> str:
-        """Says where an example came from: `file:line`, or its number where there is no file."""
+        """Returns an example's origin: `file:line`, or its number without a file."""
         return f"{self.path}:{self.rows[index]}" if self.path else f"example {self.rows[index]}"
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> ChoiceExamples:
-        """Takes the examples at `indices`, in that order."""
+        """Returns the examples at `indices`, in that order."""
         chosen = [int(index) for index in indices]
         return ChoiceExamples(
             [self.texts[index] for index in chosen],
@@ -100,7 +104,7 @@ class ChoiceExamples:
         )
 
     def split(self, fraction: float, seed: int) -> tuple[ChoiceExamples, ChoiceExamples]:
-        """Parts the examples in two at random; see `Examples.split`."""
+        """Splits the examples in two at random; see `Examples.split`."""
         numbered = Examples(self.texts, rows=list(range(1, len(self) + 1)))
         rest, held_out = numbered.split(fraction, seed)
         return tuple(self.subset(np.array(part.rows) - 1) for part in (rest, held_out))  # type: ignore[return-value]
@@ -129,33 +133,32 @@ def read_choices_in_parts(
     """Reads texts with choices from a CSV, TSV or JSON Lines file, plain or gzipped.
 
     Args:
-        path: see `tables.read_table`, as all that is not named here.
+        path: see `tables.read_table`.
         text: str. The column (in JSON Lines: the key) of the text.
-        choices: names of the columns of the choices, one each; or one column (in JSON Lines one
-            key) of a list of strings.
-        label: str or None. The column of the right choice's number; None reads none.
-        first_choice: int. The number of the first choice: 0, or 1 where the file counts from 1.
+        choices: list of str. One column per choice; or one column (in JSON Lines: one key) that
+            holds a list of strings.
+        label: str or None. The column of the correct choice's number; None reads no labels.
+        first_choice: int. The number of the first choice in the file, 0 or 1.
         format: see `tables.read_table`.
         delimiter: likewise.
         quoting: likewise.
         columns: likewise.
         encoding: likewise.
-        replace_invalid: bool. Bytes that are not of the encoding become U+FFFD.
-        rows_at_once: int or None. A part ends at so many rows; None makes the file one part.
+        replace_invalid: bool. Whether to replace invalid bytes with U+FFFD.
+        rows_at_once: int or None. The number of rows per part; None reads the file as one part.
 
     Yields:
         `ChoiceExamples`, at least one row each.
 
     Raises:
         ConfigError: an option is unknown or contradicts another.
-        DataError: a row cannot be used; the message names file and line.
+        DataError: a row is invalid; the message names file and line.
     """
     if isinstance(choices, str) or not choices or len(set(choices)) != len(choices):
-        raise ConfigError(f"expected `choices` to be different names of columns, got {choices!r}")
-    wanted = [text, *choices, *([] if label is None else [label])]
+        raise ConfigError(f"expected `choices` to be distinct column names, got {choices!r}")
     lines, records = table_records(
         path,
-        wanted,
+        [text, *choices, *([] if label is None else [label])],
         format=format,
         delimiter=delimiter,
         quoting=quoting,
@@ -167,13 +170,13 @@ def read_choices_in_parts(
     count = first = 0
     for row, values in records:
         where = Field(lines.name, row)
-        found = _choices(where, choices, values[1 : len(choices) + 1])
-        if count and len(found) != count:
-            raise where.error(f"expected {count} choices, as on line {first}, got {len(found)}")
+        items = _choices(where, choices, values[1 : len(choices) + 1])
+        if count and len(items) != count:
+            raise where.error(f"expected {count} choices, as on line {first}, got {len(items)}")
         if not count:
-            count, first = len(found), row
+            count, first = len(items), row
         part.texts.append(where.text(text, values[0]))
-        part.choices.append(found)
+        part.choices.append(items)
         part.rows.append(row)
         if label is not None:
             part.labels.append(_label(where, label, values[-1], count, first_choice))
@@ -188,7 +191,7 @@ def read_choices_in_parts(
 
 
 class _Part:
-    """Rows that are being collected."""
+    """Collects the rows of one part."""
 
     def __init__(self, name: str, labelled: bool) -> None:
         self.texts: list[str] = []
@@ -207,12 +210,12 @@ def _choices(where: Field, names: Sequence[str], values: list[Any]) -> list[str]
     if len(names) > 1:
         return [where.text(name, value) for name, value in zip(names, values, strict=True)]
     (name,), (value,) = names, values
-    if isinstance(value, str):  # of a table, as pandas writes a list
+    if isinstance(value, str):  # a table cell, as pandas writes a list
         value = where.list_in(name, value)
     if not isinstance(value, list):
         raise where.error(
-            f"expected {name!r} to be a list of choices, as JSON Lines have it; for a table name "
-            "one column a choice in `choices`"
+            f"expected {name!r} to be a list of choices, got {clipped(repr(values[0]))}; for a "
+            "table with one column per choice, name all of them in `choices`"
         )
     if len(value) < 2:
         raise where.error(f"expected at least two choices in {name!r}, got {len(value)}")
@@ -223,7 +226,7 @@ def _label(where: Field, name: str, value: Any, count: int, first: int) -> int:
     number: int | None = None
     if isinstance(value, str):
         value = value.strip()
-        digits = value.partition(".")[0] if is_whole(value) else value  # "1.0", as pandas writes it
+        digits = value.partition(".")[0] if is_whole(value) else value  # pandas may write "1.0"
         if digits.isascii() and digits.isdigit():
             number = int(digits[:9])
     elif isinstance(value, float) and value.is_integer():
@@ -233,7 +236,7 @@ def _label(where: Field, name: str, value: Any, count: int, first: int) -> int:
     if number is None or not first <= number < first + count:
         shown = repr(clipped(value)) if isinstance(value, str) else repr(value)
         raise where.error(
-            f"expected {name!r} to be the number of the right choice, {first} to "
+            f"expected {name!r} to be the number of the correct choice, {first} to "
             f"{first + count - 1}, got {shown}"
         )
     return number - first

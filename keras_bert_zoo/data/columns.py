@@ -1,4 +1,4 @@
-"""Columns of values in the forms that users hold them: lists, arrays, series, tensors."""
+"""Columns of values in the forms that callers pass: lists, arrays, series, tensors."""
 
 from __future__ import annotations
 
@@ -19,13 +19,11 @@ __all__ = [
     "shown_places",
 ]
 
-_LISTED = 20  # more names than this say nothing more to a reader
+_LISTED = 20  # the number of names that a message lists
 
 
 def listed(values: Any, what: str = "texts", *, flatten: bool = False) -> list[Any]:
-    """Makes a list of a column of values, by position.
-
-    An index, as pandas has it, is not read. Values are not converted: that is for the caller.
+    """Returns the unconverted values of a column as a list; ignores a pandas index.
 
     >>> listed(np.array(["a", "b"]))
     ['a', 'b']
@@ -33,15 +31,15 @@ def listed(values: Any, what: str = "texts", *, flatten: bool = False) -> list[A
     Args:
         values: list, tuple, NumPy array, pandas Series or the like, tensor, or another collection
             with a length and an order.
-        what: str. What the values are, for messages.
-        flatten: bool. Whether an array of one column, (n, 1), is taken as (n,).
+        what: str. The name of the values in messages.
+        flatten: bool. Whether to flatten an array of one column, (n, 1), to (n,).
 
     Returns:
-        list. The rows of an array of two dimensions are arrays.
+        list. The rows of a two-dimensional array are arrays.
 
     Raises:
-        DataError: it is something else, such as a DataFrame, a dict, a set or an iterator. The
-            message names it and says what to pass instead.
+        DataError: `values` is something else, such as a DataFrame, a dict, a set or an iterator.
+            The message names it and says what to pass instead.
     """
     if isinstance(values, list):
         return values
@@ -62,7 +60,7 @@ def listed(values: Any, what: str = "texts", *, flatten: bool = False) -> list[A
     if isinstance(values, np.ndarray):
         if flatten and values.ndim == 2 and values.shape[1] == 1:
             values = values[:, 0]
-        # float32 keeps its type: 0.1 is then still written as 0.1.
+        # As a Python float, a float32 0.1 would print as 0.10000000149.
         return list(values) if values.ndim > 1 or values.dtype.kind == "f" else values.tolist()
     try:
         len(values)
@@ -72,31 +70,31 @@ def listed(values: Any, what: str = "texts", *, flatten: bool = False) -> list[A
 
 
 def rows_of_columns(values: Any, names: Sequence[str]) -> Any:
-    """Takes a table with a column for each label, as pandas' `get_dummies` makes it.
+    """Converts a table with one column per label, as made by pandas' `get_dummies`.
 
     Args:
         values: anything.
         names: the labels, in the order of their ids.
 
     Returns:
-        array (rows, labels) in the order of `names`, where `values` is a table with just these
-        columns; else `values`.
+        array (rows, labels) in the order of `names` if `values` is a table with exactly these
+        columns; otherwise `values`.
     """
     columns = _column_names(values)
     if columns is None or not callable(getattr(values, "to_numpy", None)):
         return values
-    place = {str(column): index for index, column in enumerate(columns)}
-    if set(place) != set(names) or len(columns) != len(names):
+    positions = {str(column): index for index, column in enumerate(columns)}
+    if set(positions) != set(names) or len(columns) != len(names):
         return values
     try:
-        rows = np.asarray(values.to_numpy()).astype(np.float32)  # of booleans, too
+        rows = np.asarray(values.to_numpy()).astype(np.float32)
     except (TypeError, ValueError):
         return values
-    return rows[:, [place[name] for name in names]]
+    return rows[:, [positions[name] for name in names]]
 
 
 def form_of(values: Any) -> str:
-    """Names the form of what a caller gave, for messages."""
+    """Describes the type of an argument, for messages."""
     name = type(values).__name__
     if isinstance(values, Mapping):
         return f"{_article(name)} with the keys {shown_names(list(values))}"
@@ -120,18 +118,18 @@ def is_missing(value: Any) -> bool:
 
 
 def numbers(values: Sequence[Any], what: str, examples: Any) -> np.ndarray:
-    """Takes a column of finite numbers.
+    """Converts a column of finite numbers to an array.
 
     Args:
         values: one per example.
-        what: str. What they are, for messages.
-        examples: Examples or the like, whose `where` says where each comes from.
+        what: str. The name of the values in messages.
+        examples: Examples or the like. Its `where` method locates each value in messages.
 
     Returns:
         float32 (values,).
 
     Raises:
-        DataError: some are missing, no numbers, or not finite; the message says which.
+        DataError: a value is missing, not a number, or not finite; the message says which.
     """
     missing = [examples.where(index) for index, value in enumerate(values) if is_missing(value)]
     if missing:
@@ -139,68 +137,68 @@ def numbers(values: Sequence[Any], what: str, examples: Any) -> np.ndarray:
             f"{what} must be finite numbers; {len(missing)} of {len(values)} are missing (None or "
             f"NaN): {shown_places(missing)}; leave these rows out"
         )
-    found = np.zeros(len(values), np.float32)
+    result = np.zeros(len(values), np.float32)
     for index, value in enumerate(values):
         try:
             if isinstance(value, str) and "_" in value:
-                raise ValueError  # Python reads 1_0 as 10
+                raise ValueError  # Python parses 1_0 as 10
             number = float(value)
         except (TypeError, ValueError, OverflowError):
             raise DataError(
-                f"{what} must be numbers, one each; got {clipped(repr(value))} at "
+                f"{what} must be numbers, one per example; got {clipped(repr(value))} at "
                 f"{examples.where(index)}."
             ) from None
         with np.errstate(over="ignore"):
-            found[index] = number
-        if not np.isfinite(found[index]):
+            result[index] = number
+        if not np.isfinite(result[index]):
             raise DataError(
                 f"{what} must be finite numbers, got {value!r} at {examples.where(index)}."
             )
-    return found
+    return result
 
 
 def shown_names(names: Sequence[Any]) -> str:
-    """Lists names for a message, in quotes and not too many."""
+    """Lists names in quotes for a message, at most `_LISTED`."""
     return shown_places([repr(clipped(str(name))) for name in names])
 
 
 def shown_places(places: Sequence[str]) -> str:
-    """Lists places of rows for a message, not too many."""
+    """Lists places of rows for a message, at most `_LISTED`."""
     shown = ", ".join(places[:_LISTED]) or "none"
     return shown if len(places) <= _LISTED else f"{shown} and {len(places) - _LISTED} more"
 
 
 def _fix(values: Any, name: str) -> str | None:
-    """What to pass instead of a form that is no column; None where it may be one."""
+    """Suggests what to pass instead of a type that is not a column; None if it may be one."""
     if isinstance(values, Mapping):
         return f"pass one of its values, such as {name}[{next(iter(values), 'text')!r}]"
     columns = _column_names(values)
     if columns is not None:
         return f"pass one of its columns, such as {name}[{(columns or ['text'])[0]!r}]"
     if isinstance(values, Set):
-        return "it has no order; make a list of it"
+        return "it has no order; pass a list"
     if hasattr(values, "element_spec") or _is_py_dataset(values):
-        return "collect what its batches hold in a list"
+        return "collect the contents of its batches in a list"
     if isinstance(values, Iterator):
-        return "it can be read only once; make a list of it, `list(x)`"
+        return "it can be read only once; pass a list, `list(x)`"
     if hasattr(values, "toarray"):
         return "pass an array, `x.toarray()`"
     return None
 
 
 def _column_names(values: Any) -> list[Any] | None:
-    """The columns of a table (pandas, polars, Arrow, Hugging Face datasets); None if it is none."""
+    """The columns of a table (pandas, polars, Arrow, Hugging Face datasets); None for others."""
     for name in ("column_names", "columns"):
-        found = getattr(values, name, None)
-        if isinstance(found, Iterable) and not isinstance(found, str):
-            names = list(found)
-            if not any(isinstance(column, list) for column in names):  # as TextGroups has them
+        columns = getattr(values, name, None)
+        if isinstance(columns, Iterable) and not isinstance(columns, str):
+            names = list(columns)
+            if not any(isinstance(column, list) for column in names):  # TextGroups has lists
                 return names
     return None
 
 
 def _is_py_dataset(values: Any) -> bool:
-    # By name: Keras is not imported where files are read.
+    # Compared by name: readers of files do not import Keras.
     return any(kind.__name__ == "PyDataset" for kind in type(values).__mro__)
 
 

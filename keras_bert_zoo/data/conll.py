@@ -1,6 +1,6 @@
-"""Reads words with tags, one a line, as the shared tasks of CoNLL wrote them.
+"""Reads CoNLL files: one word per line with its tag.
 
-The words of a sentence are joined to a text whose offsets are known, for models read text.
+The words of a sentence are joined to a text, because models read text. Their offsets are kept.
 """
 
 from __future__ import annotations
@@ -46,20 +46,20 @@ _UNSPACED = re.compile(
 )
 _KEY_COMMENT = re.compile(r"#\s+[\w.:]+\s+=\s")  # CoNLL-U: # sent_id = 1
 _TEXT_COMMENT = re.compile(r"#\s*text\s*=\s?(.*)", re.DOTALL)
-_LISTED = 12  # types that one message names
+_LISTED = 12  # the number of types that a message lists
 
 _logger = logging.getLogger(__name__)
 
 
 @dataclass
 class TaggedWords:
-    """A sentence as it is read.
+    """A sentence of a file.
 
     Attributes:
         words: list of str.
-        tags: list of str, one a word.
+        tags: list of str, one per word.
         rows: the line of each word.
-        text: what the file says that the sentence is.
+        text: the sentence's text, from a comment; None without one.
     """
 
     words: list[str] = field(default_factory=list)
@@ -79,41 +79,40 @@ def read_conll(
     encoding: str = "utf-8",
     tags: bool = True,
 ) -> EntityExamples:
-    """Reads a file of words and tags in columns, with an empty line behind each sentence.
+    """Reads a file of words and tags in columns, with an empty line after each sentence.
 
-    Columns are parted by tabs where the file has tabs, else by spaces. Lines that begin with `#`
-    and have not the columns of the others are comments, and `-DOCSTART-` lines are passed over.
-    Tags may be written B-PER, B_PER, PER-B or PER_B. What was read from where is in `note` of the
-    examples, and logged.
+    Columns are separated by tabs if the file has tabs, otherwise by spaces. Lines that begin with
+    `#` and have another number of columns are comments. `-DOCSTART-` lines are skipped. Tags may
+    be written B-PER, B_PER, PER-B or PER_B. The `note` of the examples names the columns and the
+    scheme; it is also logged.
 
     Args:
         path: the file's name, with or without `.gz`, or a binary file object.
-        word: int. The words' column, from 1; -1 is the last. None: the first, or the second where
-            the first numbers the words (CoNLL-U), or the one that a comment `# global.columns =`
-            calls FORM.
-        tag: int. The tags' column. None: the only one that looks like tags (B-PER, I-PER, O). With
-            two columns, the other one.
+        word: int. The column of the words, from 1; -1 is the last. None: the column that a comment
+            `# global.columns =` calls FORM; else the first, or the second if the first numbers
+            the words (CoNLL-U).
+        tag: int. The column of the tags. None: the only one that looks like tags (B-PER, I-PER,
+            O); in a file of two columns, the other one.
         scheme: "IOB1", "IOB2", "IOBES", "IO" or "words", see `data.tags`. None: detected.
-        join: how words become text. "auto": as a comment `# text = ...` has it; without one, with
-            a space between, unless one of both sides is Chinese or Japanese. "space", "none":
-            always so.
-        lenient: bool. Whether an I- where no entity goes on begins one (as seqeval reads it)
-            instead of being refused.
+        join: how to join words. "space": with spaces; "none": without. "auto": as in a comment
+            `# text = ...`; without one, with spaces, except next to Chinese or Japanese.
+        lenient: bool. Whether an I- tag without a preceding tag of its entity begins an entity, as
+            in seqeval, instead of raising an error.
         encoding: str.
-        tags: bool. False: only the words are read, and there need not be tags.
+        tags: bool. Whether to read tags; if False, the file need not have any.
 
     Returns:
-        EntityExamples, one a sentence, with the words.
+        EntityExamples with words, one per sentence.
 
     Raises:
-        ConfigError: an option is not one of its values.
-        DataError: a line that cannot be used, a tag outside the scheme, with file and line; or it
-            is not clear which column holds the tags.
+        ConfigError: an option has an unknown value.
+        DataError: a line is invalid or a tag breaks the scheme, with file and line; or the column
+            of the tags is ambiguous.
     """
     check_join(join)
     for name, column in (("word", word), ("tag", tag)):
         if column == 0:
-            raise ConfigError(f"expected {name} as a column from 1, or from the end from -1; got 0")
+            raise ConfigError(f"expected {name} as a column from 1, or from -1 at the end; got 0")
     name = os.fspath(path) if isinstance(path, str | os.PathLike) else getattr(path, "name", "-")
     lines = [
         (row, line.rstrip("\r\n"))
@@ -148,7 +147,7 @@ def read_conll(
 
 
 def check_join(join: str) -> None:
-    """Raises ConfigError for what is no `Join`."""
+    """Raises ConfigError if `join` is not a `Join`."""
     if join not in get_args(Join):
         raise ConfigError(f"expected join of {', '.join(get_args(Join))}, got {join!r}")
 
@@ -162,24 +161,24 @@ def tagged_examples(
     join: Join,
     lenient: bool,
 ) -> EntityExamples:
-    """Makes examples of words and their tags.
+    """Converts words and their tags to examples.
 
     Args:
-        name: the file's, for messages.
-        sentences: list of TaggedWords, at least one; their tags are rewritten as B-PER.
-        source: says where words and tags were found.
-        scheme: see `read_conll`, as `join` and `lenient`.
+        name: str. The file's name, for messages.
+        sentences: list of TaggedWords, at least one. Their tags are rewritten in the form B-PER.
+        source: str. The origin of words and tags, for `note`.
+        scheme: see `read_conll`.
         join: likewise.
         lenient: likewise.
 
     Returns:
-        EntityExamples, one a sentence.
+        EntityExamples, one per sentence.
 
     Raises:
-        ConfigError: there is no such scheme.
-        DataError: a tag outside the scheme, with file and line.
+        ConfigError: unknown scheme.
+        DataError: a tag breaks the scheme, with file and line.
     """
-    written = _rewritten(name, sentences, scheme)
+    rewritten = _rewrite_tags(name, sentences, scheme)
     scheme = _checked_scheme(name, sentences, scheme, lenient)
     texts, words, entities = [], [], []
     for sentence in sentences:
@@ -188,20 +187,20 @@ def tagged_examples(
         words.append(places)
         entities.append(
             [
-                Entity(places[first][0], places[behind - 1][1], kind)
-                for first, behind, kind in chunks(sentence.tags, scheme)
+                Entity(places[start][0], places[end - 1][1], kind)
+                for start, end, kind in chunks(sentence.tags, scheme)
             ]
         )
     types = Counter(entity.label for row in entities for entity in row)
-    note = f"{source} ({scheme}{written}): {counted_types(types)}"
+    note = f"{source} ({scheme}{rewritten}): {counted_types(types)}"
     _logger.info("%s: %s", name, note)
-    _warn_of_types(name, types, sum(len(sentence.words) for sentence in sentences))
+    _warn_about_types(name, types, sum(len(sentence.words) for sentence in sentences))
     rows = [sentence.rows[0] for sentence in sentences]
     return EntityExamples(texts, entities, words, rows, name, note)
 
 
-def _rewritten(name: str, sentences: Sequence[TaggedWords], scheme: str | None) -> str:
-    """Writes tags such as PER_B as B-PER; returns a remark on it."""
+def _rewrite_tags(name: str, sentences: Sequence[TaggedWords], scheme: str | None) -> str:
+    """Rewrites tags such as PER_B as B-PER; returns a remark for `note`."""
     if scheme is not None and check_scheme(scheme) in ("IO", "words"):
         return ""
     try:
@@ -224,19 +223,22 @@ def _rewritten(name: str, sentences: Sequence[TaggedWords], scheme: str | None) 
 
 
 def counted_types(types: Counter[str]) -> str:
-    """Lists types with their numbers, the most common ones first."""
-    listed = [f"{clipped(kind)} {count:,}" for kind, count in types.most_common(_LISTED)]
+    """Lists types with their counts, the most common first; control characters are escaped."""
+    listed = [
+        f"{clipped(kind if kind.isprintable() else repr(kind))} {count:,}"
+        for kind, count in types.most_common(_LISTED)
+    ]
     more = f", ... ({len(types):,} types)" if len(types) > _LISTED else ""
     return ", ".join(listed) + more if listed else "no entities"
 
 
-def _warn_of_types(name: str, types: Counter[str], words: int) -> None:
-    """Warns of what a wrong column has for types."""
+def _warn_about_types(name: str, types: Counter[str], words: int) -> None:
+    """Warns about types that suggest a wrong column."""
     odd = [kind for kind in types if not kind.strip("-_*")]
     if odd:
         _logger.warning(
-            "%s: %s of %s entities have the type %s, which looks like an empty field; if so, say "
-            "which column holds the tags with `tag=N`",
+            "%s: %s of %s entities have the type %s, which looks like an empty field; if so, give "
+            "the column of the tags with `tag=N`",
             name,
             f"{sum(types[kind] for kind in odd):,}",
             f"{types.total():,}",
@@ -244,8 +246,8 @@ def _warn_of_types(name: str, types: Counter[str], words: int) -> None:
         )
     if len(types) > max(100, words // 5):
         _logger.warning(
-            "%s: %s words have tags of %s types, which looks like a column of words; if so, say "
-            "which column holds the tags with `tag=N`",
+            "%s: %s words have tags of %s types, which looks like a column of words; if so, give "
+            "the column of the tags with `tag=N`",
             name,
             f"{words:,}",
             f"{len(types):,}",
@@ -253,7 +255,7 @@ def _warn_of_types(name: str, types: Counter[str], words: int) -> None:
 
 
 def join_words(words: Sequence[str], join: Join = "auto") -> tuple[str, list[tuple[int, int]]]:
-    """Joins words to a text.
+    """Joins words into a text.
 
     >>> join_words(["Ada", "lives", "here", "."])[0]
     'Ada lives here .'
@@ -296,20 +298,20 @@ def _sentences(
             continue
         columns = split_columns(line, layout.separator)
         if _is_comment(line, columns, layout, tag_at, first=not sentence.words):
-            told = _TEXT_COMMENT.match(line)
-            if told and not sentence.words:
-                sentence.text = told[1]
+            text_comment = _TEXT_COMMENT.match(line)
+            if text_comment and not sentence.words:
+                sentence.text = text_comment[1]
             continue
         if columns[0] == "-DOCSTART-":
             continue
         if len(columns) != layout.width:
             raise DataError(
-                f"{name}:{row}: expected {layout.width} columns parted by "
+                f"{name}:{row}: expected {layout.width} columns separated by "
                 f"{'tabs' if layout.separator else 'spaces'}, as in most lines, got "
                 f"{len(columns)}: {clipped(line)!r}"
             )
         if layout.numbered and not columns[0].isdigit():
-            continue  # a range or an empty node: its words stand on lines of their own
+            continue  # a range or an empty node: its words have separate lines
         for what, column in (("word", word_at), ("tag", tag_at)):
             if column is not None and not columns[column].strip():
                 raise DataError(f"{name}:{row}: expected a {what}, but its column is empty")
@@ -324,11 +326,11 @@ def _sentences(
 def _is_comment(
     line: str, columns: list[str], layout: Layout, tag_at: int | None, *, first: bool
 ) -> bool:
-    """Whether a line is a comment; `first` says that no word of the sentence came before it."""
-    # A `#` that is a word, as in tweets, stands in as many columns as every other word.
+    """Whether a line is a comment; `first`: it comes before the first word of its sentence."""
+    # The word `#`, as in tweets, has all columns.
     if not line.startswith("#") or len(columns) != layout.width:
         return line.startswith("#")
-    # A comment may have as many by chance: it comes before the words, and has no tag.
+    # A comment may have all columns by chance; it comes before the words and has no tag.
     if not first or columns[0] != "#":
         return False
     if _KEY_COMMENT.match(line):
@@ -340,42 +342,42 @@ def _checked_scheme(
     name: str, sentences: Sequence[TaggedWords], scheme: str | None, lenient: bool
 ) -> str:
     if scheme is not None:
-        found = check_scheme(scheme)
+        checked = check_scheme(scheme)
     else:
         tags = Counter(tag for sentence in sentences for tag in sentence.tags)
-        found = guess_scheme(tags)
-        if found == "words" and len(tags) == 1 and sum(tags.values()) > 1:
+        checked = guess_scheme(tags)
+        if checked == "words" and len(tags) == 1 and sum(tags.values()) > 1:
             raise DataError(
-                f"{name}: every tag is {next(iter(tags))!r}: expected tags of several kinds; say "
-                "which column holds them"
+                f"{name}: expected different tags, got only {next(iter(tags))!r}; give the column "
+                "of the tags"
             )
-        # Both have the same tags; what is IOB2 throughout may be IOB1 only by chance.
-        broken = found == "IOB2" and _first_fault(sentences, "IOB2") is not None
+        # IOB1 and IOB2 have the same tags. A file that is valid in IOB2 is rarely IOB1.
+        broken = checked == "IOB2" and _first_fault(sentences, "IOB2") is not None
         if broken and _first_fault(sentences, "IOB1") is None:
-            found = "IOB1"
+            checked = "IOB1"
     if lenient:
-        return found
-    problem = _first_fault(sentences, found)
+        return checked
+    problem = _first_fault(sentences, checked)
     if problem:
         row, message = problem
-        told = "" if scheme else f" (the tags were taken for {found}; say which scheme they are)"
+        hint = "" if scheme else f" (detected scheme: {checked}; give another one if this is wrong)"
         raise DataError(
             f"{name}:{row}: {message}; correct it, or read with `lenient=True`, which "
-            f"begins an entity there{told}"
+            f"begins an entity there{hint}"
         )
-    return found
+    return checked
 
 
 def _first_fault(sentences: Sequence[TaggedWords], scheme: str) -> tuple[int, str] | None:
     for sentence in sentences:
-        found = fault(sentence.tags, scheme)
-        if found:
-            return sentence.rows[found[0]], found[1]
+        problem = fault(sentence.tags, scheme)
+        if problem:
+            return sentence.rows[problem[0]], problem[1]
     return None
 
 
 def _located(sentence: TaggedWords, join: Join) -> tuple[str, list[tuple[int, int]]]:
-    """The text of a sentence, and where its words stand in it."""
+    """The text of a sentence, and the offsets of its words."""
     if join == "auto" and sentence.text is not None:
         places = _aligned(sentence.text, sentence.words)
         if places is not None:
@@ -384,7 +386,7 @@ def _located(sentence: TaggedWords, join: Join) -> tuple[str, list[tuple[int, in
 
 
 def _aligned(text: str, words: Sequence[str]) -> list[tuple[int, int]] | None:
-    """Finds words in their order in a text that has nothing but white space between them."""
+    """The offsets of words in a text that has only white space between them; None otherwise."""
     places = []
     at = 0
     for word in words:

@@ -1,4 +1,4 @@
-"""Which columns of a CoNLL file hold the words and their tags."""
+"""Detection of the columns of words and tags in a CoNLL file."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _NAMES_COMMENT = re.compile(r"#\s*global\.columns\s*=\s*(.*)")
 _WORD_NAMES = ("FORM", "TOKEN", "WORD")
 _TAG_NAME = re.compile(r"(?:.*[:_.-])?(?:NER|NE|NER_TAGS?|BIO|IOB2?|ENTITY|ENTITIES)", re.I)
 _TAG = re.compile(r"[BIESLUMW][-_].+|.+[-_][BIESLUMW]", re.DOTALL | re.I)
-# Phrases that CoNLL-2000 and 2003 have in a column of their own, before the entities.
+# Phrase types: CoNLL-2000 and CoNLL-2003 have a column of them before the entities.
 _PHRASES = frozenset("ADJP ADVP CONJP INTJ LST NP PP PRT SBAR UCP VP WHNP".split())
-_SHARE = 0.9  # of a column's values that must look like tags: some files have a typing error
+_SHARE = 0.9  # the least share of values that look like tags: some files have typing errors
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class Layout:
 
     Args:
         separator: a tab, or None for spaces.
-        width: int. The columns that most lines have; 0: there is no line.
+        width: int. The number of columns of most lines; 0 without lines.
         numbered: bool. Whether the first column numbers the words.
-        names: list of str, what a comment `# global.columns = ...` calls them; else empty.
-        values: for each column how often each of its values occurs.
+        names: list of str, from a comment `# global.columns = ...`; empty without one.
+        values: the counts of the values of each column.
     """
 
     separator: str | None
@@ -42,30 +42,30 @@ class Layout:
     values: list[Counter[str]] = field(default_factory=list)
 
     def has_tag(self, column: int, value: str) -> bool:
-        """Whether a value is a tag of a column, or looks like one."""
+        """Whether a value occurs in a column or looks like a tag."""
         return value in self.values[column] or _TAG.fullmatch(value) is not None
 
     def called(self, column: int) -> str:
-        """Names a column, counted from 0, in a message: "3", or "3 (NER)"."""
+        """Names a column, given from 0, in a message: "3", or "3 (NER)"."""
         return f"{column + 1} ({clipped(self.names[column])})" if self.names else str(column + 1)
 
 
 def split_columns(line: str, separator: str | None) -> list[str]:
     """Splits a line into columns.
 
-    Only spaces separate columns: other white space of Unicode may be part of a word.
+    Only tabs or spaces separate columns: other Unicode white space may be part of a word.
     """
     return line.split("\t") if separator else [part for part in line.split(" ") if part]
 
 
 def file_layout(lines: Sequence[tuple[int, str]]) -> Layout:
-    """Finds the columns of a file in its lines (row, text)."""
-    written = [
+    """Detects the columns of a file from its lines (row, text)."""
+    content = [
         line for _, line in lines if line.strip() and not line.startswith(("#", "-DOCSTART-"))
     ]
-    tabs = sum("\t" in line for line in written)
-    separator = "\t" if 2 * tabs > len(written) else None
-    rows = [split_columns(line, separator) for line in written]
+    tabs = sum("\t" in line for line in content)
+    separator = "\t" if 2 * tabs > len(content) else None
+    rows = [split_columns(line, separator) for line in content]
     widths = Counter(map(len, rows))
     if not widths:
         return Layout(separator)
@@ -85,17 +85,17 @@ def chosen_columns(
     """Chooses the columns of words and tags, counted from 0.
 
     Args:
-        name: the file's, for messages.
+        name: str. The file's name, for messages.
         layout: Layout.
-        word: the words' column as the caller gave it, from 1 or from -1; None: to be found.
-        tag: likewise the tags'.
-        tags: bool. Whether tags are wanted at all.
+        word: int. The column of the words, from 1 or from -1; None: detected.
+        tag: int. The column of the tags, likewise.
+        tags: bool. Whether to read tags.
 
     Returns:
-        the words' column; and the tags', or None.
+        the column of the words, and the column of the tags or None.
 
     Raises:
-        DataError: there is no such column, or it is not clear which one is meant.
+        DataError: a column does not exist or is ambiguous.
     """
     given = {"word": word, "tag": tag if tags else None}
     for what, column in given.items():
@@ -103,7 +103,7 @@ def chosen_columns(
             continue
         if not 1 <= (column if column > 0 else layout.width + 1 + column) <= layout.width:
             raise DataError(
-                f"{name}: expected the {what}s in column {column}, but lines have {layout.width} "
+                f"{name}: expected the {what}s in column {column}, got lines of {layout.width} "
                 "columns"
             )
     word_at = _word_column(name, layout) if word is None else (word - (word > 0)) % layout.width
@@ -116,27 +116,27 @@ def chosen_columns(
     )
     if word_at == tag_at:
         raise DataError(
-            f"{name}: expected words and tags in two columns, but both are read from column "
-            f"{word_at + 1} of {layout.width}"
+            f"{name}: expected words and tags in two columns, got column {word_at + 1} of "
+            f"{layout.width} for both"
         )
     if None in given.values() and _looks_like_tags(layout.values[word_at]):
         raise DataError(
-            f"{name}: expected words in column {layout.called(word_at)}, got what looks like tags: "
-            f"{_common(layout.values[word_at])}; say which columns hold the words and the tags "
+            f"{name}: expected words in column {layout.called(word_at)}, got values that look like "
+            f"tags: {_common(layout.values[word_at])}; give the columns of the words and the tags "
             "with `word=N` and `tag=N`"
         )
     return word_at, tag_at
 
 
 def _word_column(name: str, layout: Layout) -> int:
-    for wanted in _WORD_NAMES:
-        if wanted in (upper := [column.upper() for column in layout.names]):
-            return upper.index(wanted)
+    for word_name in _WORD_NAMES:
+        if word_name in (upper := [column.upper() for column in layout.names]):
+            return upper.index(word_name)
     return 1 if layout.numbered else 0
 
 
 def _tag_column(name: str, layout: Layout, word_at: int) -> int:
-    """The column that looks like tags; the only other one where there are two."""
+    """The column that looks like tags; in a file of two columns, the other one."""
     others = [
         column
         for column in range(layout.width)
@@ -149,35 +149,35 @@ def _tag_column(name: str, layout: Layout, word_at: int) -> int:
         )
     if len(others) == 1:
         return others[0]
-    found = [column for column in others if _looks_like_tags(layout.values[column])]
-    if len(found) > 1:
-        found = [column for column in found if not _are_phrases(layout.values[column])] or found
-    if not found:
-        found = [column for column in others if _mostly_outside(layout.values[column])]
-    if not found:
-        found = [column for column in others if len(layout.values[column]) > 1]
-        if len(found) != 1:
-            found = []
+    tags = [column for column in others if _looks_like_tags(layout.values[column])]
+    if len(tags) > 1:
+        tags = [column for column in tags if not _are_phrases(layout.values[column])] or tags
+    if not tags:
+        tags = [column for column in others if _mostly_outside(layout.values[column])]
+    if not tags:
+        tags = [column for column in others if len(layout.values[column]) > 1]
+        if len(tags) != 1:
+            tags = []
     named = [
-        column for column in found if layout.names and _TAG_NAME.fullmatch(layout.names[column])
+        column for column in tags if layout.names and _TAG_NAME.fullmatch(layout.names[column])
     ]
     if len(named) == 1:
-        found = named
-    if len(found) == 1:
-        return found[0]
-    what = "several look like tags" if found else "none looks like tags"
+        tags = named
+    if len(tags) == 1:
+        return tags[0]
+    what = "several look like tags" if tags else "none looks like tags"
     shown = "; ".join(
         f"column {layout.called(column)}: {_common(layout.values[column])}"
-        for column in (found or others)[:6]
+        for column in (tags or others)[:6]
     )
     raise DataError(
-        f"{name}: expected one column of tags among {layout.width}, but {what} ({shown}); say "
-        "which one with `tag=N`"
+        f"{name}: expected one column of tags among {layout.width}, but {what} ({shown}); give it "
+        "with `tag=N`"
     )
 
 
 def _looks_like_tags(values: Counter[str]) -> bool:
-    """Whether values are O or have prefixes, such as B-PER, at least one of them."""
+    """Whether values are O or have prefixes, such as B-PER; at least one must have a prefix."""
     tagged = sum(count for value, count in values.items() if _TAG.fullmatch(value))
     outside = values[OUTSIDE] + values[OUTSIDE.lower()]
     return tagged > 0 and tagged + outside >= _SHARE * values.total()

@@ -1,8 +1,7 @@
-"""Rows of CSV and TSV files, as people and programs write them.
+"""Rows of CSV and TSV files, including the variants of spreadsheets and pandas.
 
-Beyond the formats themselves it reads what spreadsheets and pandas make of them: another delimiter,
-a line `sep=;`, a column of row numbers without a name, rows of empty cells, delimiters at the ends
-of lines, and quoted fields in TSV.
+Variants: another delimiter, a line `sep=;`, a column of row numbers without a name, rows of empty
+cells, delimiters at the ends of lines, and quoted fields in TSV.
 """
 
 import csv
@@ -27,7 +26,7 @@ __all__ = ["delimited_records", "missing_column"]
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
 _OTHER_DELIMITERS = (";", "\t", "|", ",")
 _SEPARATOR_LINE = re.compile(r'"?sep=([^"\r\n])"?\r?\n?', re.IGNORECASE)  # Excel's
-_UNNAMED = re.compile(r"(Unnamed: \d+(_level_\d+)?)?")  # what pandas calls a column without a name
+_UNNAMED = re.compile(r"(Unnamed: \d+(_level_\d+)?)?")  # pandas' name of a column without a name
 _COLUMN_LIMIT = 1_000_000
 _LISTED_COLUMNS = 30
 
@@ -36,27 +35,27 @@ _logger = logging.getLogger(__name__)
 
 def delimited_records(
     lines: Lines,
-    wanted: Sequence[str],
+    names: Sequence[str],
     *,
     format: str,
     delimiter: str | None,
     quoting: bool | None,
     columns: Sequence[str] | None,
 ) -> Iterator[tuple[int, list[str]]]:
-    """Reads the wanted columns.
+    """Reads the named columns.
 
     Args:
-        lines: of the file.
-        wanted: names of columns.
+        lines: the lines of the file.
+        names: the columns to read.
         format: "csv" or "tsv".
-        delimiter: str or None. One character; None: that of the format, or another one with which
-            the header has the wanted columns.
-        quoting: bool or None. Whether `"` quotes fields; None: in CSV yes; in TSV where the quotes
-            are those of a program that quotes fields with tabs, quotes and line ends in them.
-        columns: names of the columns of a file without a header, or None.
+        delimiter: str or None. One character. None: the delimiter of the format, or another one
+            that splits the header into the named columns.
+        quoting: bool or None. Whether `"` quotes fields. None: always in CSV; in TSV only if all
+            quotes are around fields that hold tabs, quotes or line ends.
+        columns: the column names of a file without a header, or None.
 
     Yields:
-        the line on which each row starts, and the wanted fields in the order wanted.
+        the first line of each row, and the fields in the order of `names`.
 
     Raises:
         ConfigError: `delimiter` is not one character.
@@ -64,24 +63,24 @@ def delimited_records(
     """
     if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
         raise ConfigError(f"expected `delimiter` to be one character, got {delimiter!r}")
-    return _records(LineSource(lines), list(wanted), format, delimiter, quoting, columns)
+    return _records(LineSource(lines), list(names), format, delimiter, quoting, columns)
 
 
 def missing_column(
-    where: str, found: Collection[str], missing: str, hint: str = ""
+    where: str, columns: Collection[str], missing: str, hint: str = ""
 ) -> MissingColumnError:
-    """Says that there is no such column, which there are, and the one with the nearest name.
+    """Returns an error about a missing column; it lists the columns and suggests a similar name.
 
     Args:
         where: str. File and line.
-        found: names of the columns.
-        missing: str.
-        hint: str. What else may be wrong, for where no name is near.
+        columns: the columns of the file.
+        missing: str. The missing column.
+        hint: str. Another hint, for use without a similar name.
     """
-    names = list(found)
-    near = closest(missing, names)
-    if near is not None:
-        hint = f"; did you mean {near!r}?"
+    names = list(columns)
+    similar = closest(missing, names)
+    if similar is not None:
+        hint = f"; did you mean {similar!r}?"
     return MissingColumnError(
         f"{where}: expected a column {clipped(missing)!r}, found {_listed(names) or 'none'}{hint}",
         missing,
@@ -97,7 +96,7 @@ def _listed(names: Sequence[str]) -> str:
 
 def _records(
     source: LineSource,
-    wanted: list[str],
+    names: list[str],
     format: str,
     delimiter: str | None,
     quoting: bool | None,
@@ -107,14 +106,14 @@ def _records(
         while (line := source.peek()) is not None and not line.strip():
             next(source)  # blank lines above the header
     first = source.peek()
-    if first is not None and (found := _SEPARATOR_LINE.fullmatch(first)):
+    if first is not None and (match := _SEPARATOR_LINE.fullmatch(first)):
         next(source)
-        delimiter = delimiter or found[1]
+        delimiter = delimiter or match[1]
         first = source.peek()
     if delimiter is None:
         delimiter = _DELIMITERS[format]
-        if first is not None and not _fits(first, delimiter, wanted, columns):
-            delimiter = _other_delimiter(source, first, delimiter, wanted, columns)
+        if first is not None and not _fits(first, delimiter, names, columns):
+            delimiter = _other_delimiter(source, first, delimiter, names, columns)
     if quoting is None:
         quoting = format == "csv" or (first is not None and all_quoted(first, delimiter, columns))
         rows = (
@@ -125,11 +124,11 @@ def _records(
     else:
         rows = quoted_rows(source, delimiter) if quoting else unquoted_rows(source, delimiter)
 
-    header = None if columns is None else _Header(source.name, list(columns), wanted, delimiter)
+    header = None if columns is None else _Header(source.name, list(columns), names, delimiter)
     for row, fields in rows:
         if header is None:
-            names = [column.strip() for column in fields]
-            header = _Header(f"{source.name}:{row}", names, wanted, delimiter, headed=True)
+            header_names = [column.strip() for column in fields]
+            header = _Header(f"{source.name}:{row}", header_names, names, delimiter, headed=True)
             continue
         values = header.values(f"{source.name}:{row}", row, fields)
         if values is not None:
@@ -139,20 +138,20 @@ def _records(
 
 
 class _Header:
-    """The columns of a file: takes the wanted fields out of its rows."""
+    """The columns of a file; selects fields from its rows."""
 
     def __init__(
         self,
         where: str,
         names: list[str],
-        wanted: Sequence[str],
+        selected: Sequence[str],
         delimiter: str,
         *,
         headed: bool = False,
     ) -> None:
         if len(names) > _COLUMN_LIMIT:
             raise DataError(f"{where}: expected at most {_COLUMN_LIMIT:,} columns, got more")
-        chosen = set(wanted)
+        chosen = set(selected)
         named = [name for name in names if name in chosen or not _UNNAMED.fullmatch(name)]
         twice = sorted(name for name, count in Counter(named).items() if count > 1)
         if twice:
@@ -163,19 +162,19 @@ class _Header:
         self._kind = "in the header" if headed else "named"
         hint = "; if this is no header but a row, name the columns with `columns`"
         places = {name: index for index, name in enumerate(names)}
-        for name in wanted:
+        for name in selected:
             if name not in places:
                 raise missing_column(where, named, name, hint if headed else "")
-        self._places = [places[name] for name in wanted]
+        self._places = [places[name] for name in selected]
         self._width = len(names)
-        # A row may lack the columns without a name at its end.
+        # Columns without a name may be missing at the end of a row.
         self._least = max((places[name] + 1 for name in named), default=0)
-        self._further: int | None = None  # empty fields beyond the header, as in the first row
+        self._extra: int | None = None  # the empty fields of the first row beyond the header
         self._delimiter = delimiter
         self._empty_rows = self._first_empty = 0
 
     def values(self, where: str, row: int, fields: list[str]) -> list[str] | None:
-        """The wanted fields; None where the row is empty."""
+        """The selected fields; None for an empty row."""
         if not fields or fields == [""]:
             if self._width > 1:
                 return None  # a blank line
@@ -184,11 +183,11 @@ class _Header:
             self._first_empty = self._first_empty or row
             self._empty_rows += 1
             return None
-        further = max(0, len(fields) - self._width)
-        if self._further is None:
-            self._further = further
-        fits = self._least <= len(fields) and further in (0, self._further)
-        if not fits or (further and any(map(str.strip, fields[self._width :]))):
+        extra = max(0, len(fields) - self._width)
+        if self._extra is None:
+            self._extra = extra
+        fits = self._least <= len(fields) and extra in (0, self._extra)
+        if not fits or (extra and any(map(str.strip, fields[self._width :]))):
             raise DataError(
                 f"{where}: expected {self._width} columns as {self._kind}, got {len(fields)}; "
                 f"check for an unquoted {self._delimiter!r} or a missing field"
@@ -196,7 +195,7 @@ class _Header:
         return [fields[place] for place in self._places]
 
     def report(self, name: str) -> None:
-        """Logs what was skipped."""
+        """Logs the skipped columns and rows."""
         skipped = []
         if self._unnamed:
             skipped.append(f"{self._unnamed} {_plural('column', self._unnamed)} without a name")
@@ -216,27 +215,27 @@ def _plural(noun: str, count: int) -> str:
 # === Delimiters ===
 
 
-def _fits(line: str, delimiter: str, wanted: Sequence[str], columns: Sequence[str] | None) -> bool:
-    """Whether a file's first line has the columns with a delimiter."""
+def _fits(line: str, delimiter: str, names: Sequence[str], columns: Sequence[str] | None) -> bool:
+    """Whether a delimiter splits a file's first line into the columns."""
     try:
         fields = next(csv.reader([line.rstrip("\r\n")], delimiter=delimiter), [])
     except csv.Error:
         return False
     if columns is not None:
         return len(fields) == len(columns) or fields[len(columns) :] == [""]
-    return set(wanted) <= {field.strip() for field in fields}
+    return set(names) <= {field.strip() for field in fields}
 
 
 def _other_delimiter(
     source: LineSource,
     line: str,
     usual: str,
-    wanted: Sequence[str],
+    names: Sequence[str],
     columns: Sequence[str] | None,
 ) -> str:
-    """The delimiter with which the columns are there; the usual one where there is none."""
+    """Another delimiter that splits the line into the columns; else the usual one."""
     for delimiter in _OTHER_DELIMITERS:
-        if delimiter in line and delimiter != usual and _fits(line, delimiter, wanted, columns):
+        if delimiter in line and delimiter != usual and _fits(line, delimiter, names, columns):
             _logger.warning(
                 "%s: fields are separated by %r, not by %r", source.name, delimiter, usual
             )

@@ -1,4 +1,4 @@
-"""Running text as documents of sentences, and pairs of sentences made of them."""
+"""Documents of sentences, and sentence pairs for next-sentence prediction."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from keras_bert_zoo.errors import DataError
 __all__ = ["NEXT_LABELS", "read_sentence_pairs", "sentence_pairs"]
 
 NEXT_LABELS = ("is_next", "not_next")
-"""Whether the second sentence follows the first; in the order of transformers' logits."""
+"""The labels of next-sentence prediction, in the order of transformers' logits."""
 
 
 def read_sentence_pairs(
     path: str | os.PathLike[str] | BinaryIO, *, seed: int = 0, encoding: str = "utf-8"
 ) -> Examples:
-    """Reads documents, one sentence a line and a blank line between documents, and pairs them up.
+    """Reads documents, one sentence per line with blank lines between, and makes sentence pairs.
 
     Args:
-        path: the file's name, gzipped where it ends in .gz, or a binary file object.
+        path: the file's name (gzipped if it ends in `.gz`), or a binary file object.
         seed: int. See `sentence_pairs`.
         encoding: str.
 
@@ -31,7 +31,7 @@ def read_sentence_pairs(
         Examples with labels; `rows` are the lines of the first sentences.
 
     Raises:
-        DataError: the file cannot be read, or has no pairs; with file and line.
+        DataError: the file cannot be read or has no pairs; the message names file and line.
     """
     name = str(getattr(path, "name", path))
     documents: list[list[str]] = [[]]
@@ -57,22 +57,22 @@ def sentence_pairs(
     rows: list[list[int]] | None = None,
     path: str = "",
 ) -> Examples:
-    """Makes pairs of neighbouring sentences, half of them with another second one.
+    """Makes pairs of consecutive sentences; half of them get a random second sentence.
 
-    The other one is any sentence of another document. Which pairs these are hangs on the seed and
-    on the documents alone.
+    The random sentence comes from another document. The choice depends only on the seed and the
+    documents.
 
     Args:
-        documents: lists of sentences.
+        documents: list of lists of sentences.
         seed: int.
-        rows: the line of each sentence; None: they are counted, over all documents.
-        path: the file's name for messages.
+        rows: the line of each sentence; None numbers the sentences over all documents.
+        path: str. The file's name for messages.
 
     Returns:
         Examples with the labels of `NEXT_LABELS`, in the order of the documents.
 
     Raises:
-        DataError: there are fewer than two documents, or none with two sentences.
+        DataError: there are fewer than two documents, or all have fewer than two sentences.
 
     Source: arXiv 1810.04805, section 3.1, task 2.
     """
@@ -80,7 +80,7 @@ def sentence_pairs(
     if len(documents) < 2:
         raise DataError(
             f"{where}expected at least two documents, with a blank line between them, got "
-            f"{len(documents)}: sentences that do not follow are taken from another one"
+            f"{len(documents)}; random second sentences come from another document"
         )
     sizes = np.array([len(document) for document in documents])
     firsts = np.cumsum(sizes) - sizes
@@ -90,24 +90,24 @@ def sentence_pairs(
     else:
         lines = [line for document in rows for line in document]
     owner = np.repeat(np.arange(len(documents)), sizes)
-    leading = np.flatnonzero(owner[:-1] == owner[1:])  # sentences that another one follows
+    leading = np.flatnonzero(owner[:-1] == owner[1:])  # sentences with a next one
     if not len(leading):
         raise DataError(
-            f"{where}expected a document of at least two sentences, one a line; all "
-            f"{len(documents)} have one. Put a blank line only where a document ends."
+            f"{where}expected a document of at least two sentences, one per line, got "
+            f"{len(documents)} documents of one sentence; put a blank line only between documents"
         )
     random = np.random.default_rng(seed)
-    others = np.zeros(len(leading), bool)
-    others[random.permutation(len(leading))[: len(leading) // 2]] = True
+    is_random = np.zeros(len(leading), bool)
+    is_random[random.permutation(len(leading))[: len(leading) // 2]] = True
     own = owner[leading]
-    # A number among the sentences of all other documents: those behind the own one move on.
+    # Draws an index that skips the sentences of the own document.
     drawn = random.integers(0, len(sentences) - sizes[own])
     drawn += np.where(drawn >= firsts[own], sizes[own], 0)
-    seconds = np.where(others, drawn, leading + 1)
+    seconds = np.where(is_random, drawn, leading + 1)
     return Examples(
         [sentences[index] for index in leading],
         [sentences[index] for index in seconds],
-        [NEXT_LABELS[int(other)] for other in others],
+        [NEXT_LABELS[int(value)] for value in is_random],
         [lines[index] for index in leading],
         path,
     )

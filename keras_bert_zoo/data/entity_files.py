@@ -1,4 +1,4 @@
-"""Reads texts with entities from JSON, as annotation tools and data sets have it.
+"""Reads texts with entities from the JSON of annotation tools and data sets.
 
 - `{"text": ..., "entities": [{"start", "end", "label"}, or [start, end, label]]}`, the form of this
   package; prodigy's is the same with "spans";
@@ -8,7 +8,7 @@
   "labels": [...]}]}` of JSON_MIN;
 - words with tags: `{"tokens": [...], "ner_tags": [...]}`.
 
-Each as JSON Lines, or as one list in a file.
+Each form may be JSON Lines or one JSON list.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _ENTITY_KEYS = ("entities", "spans", "label", "labels")
 _WORD_KEYS = ("tokens", "words")
 _TAG_KEYS = ("ner_tags", "ner", "tags", "labels", "label")
 _STARTS, _ENDS, _LABELS = ("start", "start_offset"), ("end", "end_offset"), ("label", "labels")
-_UNACCEPTED = ("reject", "ignore")  # prodigy's answers to what is no example
+_UNACCEPTED = ("reject", "ignore")  # prodigy's answers for invalid examples
 
 _logger = logging.getLogger(__name__)
 
@@ -68,25 +68,24 @@ def read_entities(
     lenient: bool = False,
     encoding: str = "utf-8",
 ) -> EntityExamples:
-    """Reads JSON Lines, or a list of objects, of texts with their entities; see the module.
+    """Reads texts with entities from JSON Lines or a JSON list; see the module for the forms.
 
     A line is `{"text": "Ada in Paris", "entities": [{"start": 0, "end": 3, "label": "PER"}]}`;
-    an entity may also be a list, `[0, 3, "PER"]`. Offsets count characters (code points). Where an
-    entity also says its `text`, that is compared. Entities may overlap; whether a model can hold
-    that is for it to say, see `check_entities`. Which form a file has, and what was read, is in
-    `note` of the examples, and logged.
+    an entity may also be a list, `[0, 3, "PER"]`. Offsets count characters (code points). If an
+    entity has a `text`, it must equal the text at its offsets. Entities may overlap; see
+    `check_entities` for the limits of models. The `note` of the examples names the form of the
+    file; it is also logged.
 
     Args:
         path: the file's name, with or without `.gz`, or a binary file object.
         text: str. The key of the text.
-        entities: str. The key of the list of entities, or of the words' tags. None: found by what
-            it holds.
-        offsets: what offsets count. "characters": code points, as in Python; "utf16": JavaScript's
-            units, of which an emoji has two; "auto": characters; for doccano and Label Studio what
-            the entities' texts and the offsets themselves show, and an error where they do not.
-        tag_names: list of str. What tags that are numbers stand for, in the order of the numbers.
-        scheme: of the tags of words, see `read_conll`; None: detected from the tags.
-        join: how words become text, see `read_conll`.
+        entities: str. The key of the list of entities, or of the words' tags. None: detected.
+        offsets: the unit of offsets. "characters": code points, as in Python. "utf16": UTF-16
+            units, as in JavaScript; an emoji has two. "auto": characters; for doccano and Label
+            Studio detected from the entities, with an error if it is ambiguous.
+        tag_names: list of str. The names of integer tags, by number.
+        scheme: the scheme of the words' tags, see `read_conll`; None: detected from the tags.
+        join: how to join words, see `read_conll`.
         lenient: bool. See `read_conll`.
         encoding: str.
 
@@ -94,8 +93,8 @@ def read_entities(
         EntityExamples.
 
     Raises:
-        ConfigError: an option is not one of its values.
-        DataError: a line that cannot be used, with its file and line.
+        ConfigError: an option has an unknown value.
+        DataError: a line is invalid; the message names file and line.
     """
     check_join(join)
     check_unit(offsets)
@@ -107,8 +106,8 @@ def read_entities(
         raise DataError(f"{name}: expected at least one line, but the file is empty")
     first = records[0][1]
     if is_task(first):
-        found = read_tasks(name, records, text)
-        return _examples(name, found, "Label Studio's tasks", offsets, documented=False)
+        tasks = read_tasks(name, records, text)
+        return _examples(name, tasks, "Label Studio's tasks", offsets, documented=False)
     key = _entity_key(name, records, text) if entities is None else entities
     words = next((word for word in _WORD_KEYS if _is_words(first.get(word))), None)
     if words is not None and (key is None or _holds_tags(records, key)):
@@ -117,40 +116,38 @@ def read_entities(
         return tagged_examples(name, sentences, source, scheme=scheme, join=join, lenient=lenient)
     key = key or "entities"
     optional = key == "spans" or _is_min_export(records, key)
-    found, doccano, refused = [], False, 0
+    texts, doccano, rejected = [], False, 0
     for row, record in records:
         where = f"{name}:{row}"
         if key == "spans" and record.get("answer") in _UNACCEPTED:
-            refused += 1
+            rejected += 1
             continue
-        for wanted in (text,) if optional else (text, key):
-            if wanted not in record:
+        for required in (text,) if optional else (text, key):
+            if required not in record:
                 present = ", ".join(repr(clipped(one)) for one in list(record)[:8]) or "none"
-                raise DataError(f"{where}: expected a key {wanted!r}, found {present}")
+                raise DataError(f"{where}: expected a key {required!r}, got {present}")
         values = record.get(key)
         spans, dicts = _spans(where, key, [] if optional and values is None else values)
         doccano = doccano or dicts
         if not isinstance(record[text], str):
             raise DataError(f"{where}: expected {text!r} to be a string, got {shown(record[text])}")
-        found.append(FoundText(row, record[text], spans))
-    if refused:
-        _logger.warning(
-            "%s: %s records that were rejected or ignored are left out", name, f"{refused:,}"
-        )
+        texts.append(FoundText(row, record[text], spans))
+    if rejected:
+        _logger.warning("%s: skipped %s rejected or ignored records", name, f"{rejected:,}")
     if _is_min_export(records, key):
         form, documented = "Label Studio's JSON_MIN", False
     elif doccano or key in ("label", "labels"):
         form, documented = "doccano's form", False
     else:
         form, documented = "texts with entities", True
-    return _examples(name, found, f"{form}, entities from {key!r}", offsets, documented=documented)
+    return _examples(name, texts, f"{form}, entities from {key!r}", offsets, documented=documented)
 
 
-# === What a file holds ===
+# === Detection of the form ===
 
 
 def _entity_key(name: str, records: _Records, text: str) -> str | None:
-    """The key that holds entities; None: none does, or the first record has words with tags."""
+    """The key of the entities; None without one, or if the first record has words with tags."""
     shaped: dict[str, None] = {}
     for _, record in records:
         for key, value in record.items():
@@ -163,8 +160,8 @@ def _entity_key(name: str, records: _Records, text: str) -> str | None:
         return next(iter(shaped))
     if len(shaped) > 1:
         raise DataError(
-            f"{name}: expected entities under one key, got {', '.join(map(repr, shaped))}; say "
-            "which with `entities=KEY`"
+            f"{name}: expected entities under one key, got {', '.join(map(repr, shaped))}; choose "
+            "one with `entities=KEY`"
         )
     if any(_is_words(records[0][1].get(key)) for key in _WORD_KEYS):
         return None
@@ -187,7 +184,7 @@ def _is_words(value: Any) -> bool:
 
 
 def _is_min_export(records: _Records, key: str) -> bool:
-    """Whether entities have a list of labels each, as in Label Studio's JSON_MIN."""
+    """Whether entities have lists of labels, as in Label Studio's JSON_MIN."""
     return any(
         isinstance(span, dict) and isinstance(span.get("labels"), list)
         for _, record in records
@@ -205,13 +202,13 @@ def _holds_tags(records: _Records, key: str) -> bool:
 
 
 def _tag_key(name: str, record: dict[str, Any]) -> str:
-    found = [key for key in _TAG_KEYS if isinstance(record.get(key), list)]
-    if "ner_tags" in found or len(found) == 1:
-        return found[0]
+    keys = [key for key in _TAG_KEYS if isinstance(record.get(key), list)]
+    if "ner_tags" in keys or len(keys) == 1:
+        return keys[0]
     present = ", ".join(repr(clipped(one)) for one in list(record)[:8])
     raise DataError(
         f"{name}: expected the tags of the words under one key of {', '.join(_TAG_KEYS)}, got "
-        f"{present}; say which with `entities=KEY`"
+        f"{present}; choose one with `entities=KEY`"
     )
 
 
@@ -223,16 +220,16 @@ def _checked_text(where: str, key: str, value: str) -> str:
         value.encode("utf-8")
     except UnicodeEncodeError:
         raise DataError(
-            f"{where}: {key!r} holds half of a surrogate pair, which is not a character"
+            f"{where}: expected characters in {key!r}, got half of a surrogate pair"
         ) from None
     return value
 
 
 def _spans(where: str, key: str, values: Any) -> tuple[list[FoundSpan], bool]:
-    """The entities of a record; and whether their offsets are named as doccano names them."""
+    """The entities of a record, and whether they have doccano's keys."""
     if not isinstance(values, list):
         raise DataError(f"{where}: expected {key!r} to be a list, got {shown(values)}")
-    found, doccano = [], False
+    spans, doccano = [], False
     for value in values:
         if isinstance(value, dict):
             start, end, label = (
@@ -245,15 +242,15 @@ def _spans(where: str, key: str, values: Any) -> tuple[list[FoundSpan], bool]:
                 )
             doccano = doccano or start == "start_offset"
             labels = value[label] if isinstance(value[label], list) else [value[label]]
-            found += [FoundSpan(value[start], value[end], one, value.get("text")) for one in labels]
+            spans += [FoundSpan(value[start], value[end], one, value.get("text")) for one in labels]
         elif isinstance(value, list) and len(value) == 3:
-            found.append(FoundSpan(*value))
+            spans.append(FoundSpan(*value))
         else:
             raise DataError(
                 f"{where}: expected an entity as an object with start, end and label, or as "
                 f"[start, end, label]; got {shown(value)}"
             )
-    return found, doccano
+    return spans, doccano
 
 
 def _tagged(
@@ -264,7 +261,7 @@ def _tagged(
     text: str,
     tag_names: Sequence[str] | None,
 ) -> list[TaggedWords]:
-    """The words and tags of records; tokens of white space are left out."""
+    """The words and tags of records, without white-space tokens."""
     sentences, blank = [], 0
     for row, record in records:
         where = f"{name}:{row}"
@@ -298,7 +295,7 @@ def _tagged(
         if sentence.words:
             sentences.append(sentence)
     if blank:
-        _logger.warning("%s: %s tokens of white space are left out", name, f"{blank:,}")
+        _logger.warning("%s: skipped %s white-space tokens", name, f"{blank:,}")
     if not sentences:
         raise DataError(f"{name}: expected at least one word, got none")
     return sentences
@@ -311,8 +308,8 @@ def _tag_name(where: str, tag: Any, names: Sequence[str] | None) -> str:
         raise DataError(f"{where}: expected a tag as a string or a number, got {shown(tag)}")
     if names is None:
         raise DataError(
-            f"{where}: expected tags as strings, got the number {tag}; give their names in the "
-            "order of the numbers with `tag_names`, such as O,B-PER"
+            f"{where}: expected tags as strings, got the number {tag}; give their names, by "
+            "number, with `tag_names`, such as O,B-PER"
         )
     if not 0 <= tag < len(names):
         raise DataError(f"{where}: expected a tag from 0 to {len(names) - 1}, got {tag}")
@@ -320,16 +317,16 @@ def _tag_name(where: str, tag: Any, names: Sequence[str] | None) -> str:
 
 
 def _examples(
-    name: str, found: Sequence[FoundText], source: str, offsets: OffsetUnit, *, documented: bool
+    name: str, texts: Sequence[FoundText], source: str, offsets: OffsetUnit, *, documented: bool
 ) -> EntityExamples:
-    """Makes examples of texts and entities, in characters and checked."""
-    if not found:
+    """Converts texts and entities to examples; checks them and converts offsets to characters."""
+    if not texts:
         raise DataError(f"{name}: expected at least one text with its entities, got none")
-    for record in found:
+    for record in texts:
         _checked_text(f"{name}:{record.row}", "text", record.text)
-    unit = in_characters(name, found, offsets, documented=documented)
+    unit = in_characters(name, texts, offsets, documented=documented)
     entities = []
-    for record in found:
+    for record in texts:
         where = f"{name}:{record.row}"
         own = []
         for span in record.spans:
@@ -348,14 +345,13 @@ def _examples(
                 span.text == cut if documented else same_text(str(span.text), cut)
             ):
                 raise DataError(
-                    f"{where}: the entity at {entity.start} to {entity.end} should be "
-                    f"{clipped(str(span.text))!r}, but the text there is {clipped(cut)!r}; offsets "
-                    f"count characters{hint}"
+                    f"{where}: expected the entity {clipped(str(span.text))!r} at {entity.start} "
+                    f"to {entity.end}, got {clipped(cut)!r}; offsets count characters{hint}"
                 )
             own.append(entity)
         entities.append(own)
-    rows = [record.row for record in found]
-    examples = EntityExamples([record.text for record in found], entities, None, rows, name)
+    rows = [record.row for record in texts]
+    examples = EntityExamples([record.text for record in texts], entities, None, rows, name)
     types = Counter(entity.label for row in examples.entities or () for entity in row)
     note = f"{source}{f' ({unit})' if unit else ''}: {counted_types(types)}"
     _logger.info("%s: %s", name, note)

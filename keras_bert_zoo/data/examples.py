@@ -1,4 +1,4 @@
-"""Texts with their labels, and where each came from."""
+"""Texts with their labels and their origin in a file."""
 
 import difflib
 import itertools
@@ -13,7 +13,7 @@ from keras_bert_zoo.errors import ConfigError, DataError
 
 __all__ = ["Examples", "LabelKind", "Labels", "clipped", "closest"]
 
-# Of names that are compared for a hint.
+# Limits of the names that `closest` compares.
 _COMPARED_NAMES = 1_000
 _COMPARED_CHARACTERS = 100
 
@@ -23,15 +23,15 @@ Labels = list[str] | list[list[str]] | list[float]
 
 @dataclass(frozen=True)
 class Examples:
-    """Texts, or pairs of texts, with what is known of each.
+    """Texts or pairs of texts, with optional labels.
 
     Args:
         texts: list of str.
-        text_pairs: list of str, the second text of each pair, or None.
-        labels: one per text: a str (single-label), a list of str (multi-label) or a float
-            (regression); None where there are none, as for prediction.
-        rows: the line on which each example starts in `path`, counted from 1. Empty means 1, 2, ...
-        path: the file's name for messages; empty for examples that come from no file.
+        text_pairs: list of str or None. The second text of each pair.
+        labels: one per text: str (single-label), list of str (multi-label) or float (regression).
+            None without labels, as for prediction.
+        rows: list of int. The first line of each example in `path`, from 1. Empty means 1, 2, ...
+        path: str. The file's name for messages; empty for examples without a file.
 
     Raises:
         DataError: the lists differ in length.
@@ -51,13 +51,17 @@ class Examples:
             values = getattr(self, name)
             if values is not None and len(values) != len(self.texts):
                 raise DataError(
-                    f"expected as many {name} as texts, which are {len(self.texts)}, "
-                    f"but got {len(values)}"
+                    f"expected {len(self.texts)} {name}, one per text, got {len(values)}"
                 )
 
     def __len__(self) -> int:
         """Counts the examples."""
         return len(self.texts)
+
+    @property
+    def columns(self) -> tuple[Sequence[str], ...]:
+        """The model's text inputs, one column each."""
+        return (self.texts,) if self.text_pairs is None else (self.texts, self.text_pairs)
 
     def __getitem__(self, rows: slice) -> "Examples":
         """Takes a slice, such as `examples[:100]`."""
@@ -76,13 +80,13 @@ class Examples:
         return "multi" if isinstance(first, list) else "float"
 
     def where(self, index: int) -> str:
-        """Says where an example came from: `file:line`, or its number where there is no file."""
+        """Returns an example's origin: `file:line`, or its number without a file."""
         return f"{self.path}:{self.rows[index]}" if self.path else f"example {self.rows[index]}"
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> "Examples":
-        """Takes the examples at `indices`, in that order."""
+        """Returns the examples at `indices`, in that order."""
         chosen = [int(index) for index in indices]
-        if not chosen:  # without this, empty `rows` would be filled in: they are of no length
+        if not chosen:  # `__post_init__` fills in empty `rows`, by the number of texts
             return Examples([], _pick(self.text_pairs, []), _pick(self.labels, []), [], self.path)
         return Examples(
             [self.texts[index] for index in chosen],
@@ -95,19 +99,19 @@ class Examples:
     def split(
         self, fraction: float, seed: int, stratify: bool = True
     ) -> tuple["Examples", "Examples"]:
-        """Parts the examples in two at random, as for a development set.
+        """Splits the examples in two at random, for example to hold out a development set.
 
         Both parts keep the order of the file. The same seed gives the same parts.
 
         Args:
-            fraction: float in (0, 1). The second part's share, rounded to whole examples.
+            fraction: float in (0, 1). The held-out share, rounded to whole examples.
             seed: int.
-            stratify: bool. With single labels, each label gets its share of the second part, and
-                the first part keeps at least one example of every label. Multi-label and float
-                labels are parted without regard to the label.
+            stratify: bool. Whether to keep the label distribution of single-label examples. The
+                first part keeps at least one example of every label. Multi-label and float
+                labels are never stratified.
 
         Returns:
-            Two `Examples`: the larger rest, and the part that was held out.
+            Two `Examples`: the remaining and the held-out examples.
 
         Raises:
             ConfigError: `fraction` is outside (0, 1).
@@ -115,28 +119,28 @@ class Examples:
         """
         if not 0.0 < fraction < 1.0:
             raise ConfigError(f"expected a fraction between 0 and 1 to hold out, got {fraction}")
-        wanted = math.floor(fraction * len(self) + 0.5)
-        if not 0 < wanted < len(self):
+        size = math.floor(fraction * len(self) + 0.5)
+        if not 0 < size < len(self):
             raise DataError(
                 f"cannot hold out {fraction:g} of {len(self)} examples: one part would be empty; "
                 "give more examples or another `fraction`"
             )
         random = np.random.default_rng(seed)
         if stratify and self.label_kind == "single":
-            held_out = _stratified(self.labels, wanted, fraction, random)  # type: ignore[arg-type]
+            held_out = _stratified(self.labels, size, fraction, random)  # type: ignore[arg-type]
             if held_out.size == 0:
                 raise DataError(
                     f"cannot hold out {fraction:g} of {len(self)} examples by label: every label "
                     "has a single example; give more examples, or use `stratify=False`"
                 )
         else:
-            held_out = random.permutation(len(self))[:wanted]
+            held_out = random.permutation(len(self))[:size]
         rest = np.setdiff1d(np.arange(len(self)), held_out)
         return self.subset(rest), self.subset(np.sort(held_out))
 
 
 def clipped(text: str) -> str:
-    """Cuts a long text short, for a message of one line."""
+    """Shortens a long text for a message."""
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -145,17 +149,16 @@ def _pick(values: list | None, chosen: list[int]) -> list | None:  # type: ignor
 
 
 def _stratified(
-    labels: list[str], wanted: int, fraction: float, random: np.random.Generator
+    labels: list[str], size: int, fraction: float, random: np.random.Generator
 ) -> np.ndarray:
-    """Chooses `wanted` indices (fewer where labels are rare), shared out by largest remainder."""
+    """Chooses `size` indices (fewer with rare labels) by the largest remainder method."""
     names, label_ids = np.unique(np.asarray(labels, dtype=object).astype(str), return_inverse=True)
     counts = np.bincount(label_ids, minlength=len(names))
     share = fraction * counts
     quota = np.floor(share).astype(int)
-    # Ties in the remainder are broken at random, so that labels late in the alphabet are not
-    # systematically passed over.
+    # Ties in the remainder are broken at random; otherwise labels early in the alphabet would win.
     by_remainder = np.lexsort((random.permutation(len(names)), quota - share))
-    for label in by_remainder[: max(0, wanted - int(quota.sum()))]:
+    for label in by_remainder[: max(0, size - int(quota.sum()))]:
         quota[label] += 1
     quota = np.minimum(quota, counts - 1)
     chosen = [
@@ -166,21 +169,21 @@ def _stratified(
 
 
 def closest(name: str, names: Iterable[str]) -> str | None:
-    """The name that is most like another one, for a hint; None where none is near.
+    """Returns the most similar name for a hint; None without a similar one.
 
-    A comparison takes the product of the lengths: of long names the beginnings are compared, and of
-    many names the first.
+    The cost of a comparison is the product of both lengths. So long names are skipped or
+    truncated, and only the first `_COMPARED_NAMES` names are compared.
 
     >>> closest("lable", ["text", "Label"])
     'Label'
 
     Args:
         name: str.
-        names: what there is.
+        names: the known names.
     """
     by_lower: dict[str, str] = {}
     for known in itertools.islice(names, _COMPARED_NAMES):
         if len(known) <= _COMPARED_CHARACTERS:
             by_lower.setdefault(known.lower(), known)
-    found = difflib.get_close_matches(name[:_COMPARED_CHARACTERS].lower(), list(by_lower), n=1)
-    return by_lower[found[0]] if found else None
+    matches = difflib.get_close_matches(name[:_COMPARED_CHARACTERS].lower(), list(by_lower), n=1)
+    return by_lower[matches[0]] if matches else None

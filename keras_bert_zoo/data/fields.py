@@ -1,4 +1,4 @@
-"""The fields of a row as texts and labels, or the reason why they are none."""
+"""Conversion of a row's fields to texts and labels, with an error for invalid fields."""
 
 import ast
 import json
@@ -12,7 +12,7 @@ from keras_bert_zoo.errors import DataError
 
 __all__ = ["Field", "json_type", "list_in_text"]
 
-# A list, tuple, set or dict with something quoted in it, as Python, NumPy and JSON write it.
+# A list, tuple, set or dict of quoted values, as Python, NumPy and JSON write it.
 _HALF_LIST = re.compile(r"""\s*[\[({]\s*(np\.str_\()?['"]""")
 # A list of bare words, or an empty dict.
 _BARE_LIST = re.compile(r"\s*(\[[^\[\]]*,[^\[\]]*\]|\{[^{}]*,[^{}]*\}|\{\s*\})\s*\Z")
@@ -31,14 +31,14 @@ _VALUES = {"True": True, "true": True, "False": False, "false": False, "None": N
 
 
 def list_in_text(text: str) -> list[Any] | None:
-    """Reads a list out of a cell of a table: what `str` makes of one, or JSON.
+    """Parses a list from a table cell, in the form of Python's `str` or of JSON.
 
     Args:
-        text: str. Of strings, whole numbers and booleans between brackets, with commas between
-            them, or spaces, as NumPy has it. Tuples and sets are of strings alone.
+        text: str. Strings, integers and booleans in brackets, separated by commas, or by spaces
+            as in NumPy. Tuples and sets may hold only strings.
 
     Returns:
-        the list; None where the text is none.
+        list; None if the text is not a list.
 
     >>> list_in_text("['a', 'b']"), list_in_text('["a"]'), list_in_text("[1 2]"), list_in_text("[]")
     (['a', 'b'], ['a'], [1, 2], [])
@@ -60,34 +60,34 @@ def list_in_text(text: str) -> list[Any] | None:
     items: list[Any] = []
     at, end = _SPACE.match(text, 1).end(), len(text) - 1  # type: ignore[union-attr]
     while at < end:
-        found = _ITEM.match(text, at, end)
-        if found is None:
+        match = _ITEM.match(text, at, end)
+        if match is None:
             return None
-        if found["text"] is None and text[0] != "[":
+        if match["text"] is None and text[0] != "[":
             return None
-        items.append(_item(found))
-        at = _SPACE.match(text, found.end()).end()  # type: ignore[union-attr]
+        items.append(_item(match))
+        at = _SPACE.match(text, match.end()).end()  # type: ignore[union-attr]
         if at < end and text[at] == ",":
             at = _SPACE.match(text, at + 1).end()  # type: ignore[union-attr]
-        elif at < end and at == found.end():
-            return None  # two items without anything between them
+        elif at < end and at == match.end():
+            return None  # two items without a separator
     return items if items or text[0] == "[" else None
 
 
-def _item(found: re.Match[str]) -> Any:
-    if found["text"] is None:
-        value = found["value"]
+def _item(match: re.Match[str]) -> Any:
+    if match["text"] is None:
+        value = match["value"]
         if value in _VALUES:
             return _VALUES[value]
         return int(value) if len(value) < 20 and str(int(value)) == value else value
     try:
-        return ast.literal_eval(found["text"])
-    except (ValueError, SyntaxError):  # a line end, or half an escape
-        return found["text"][1:-1]
+        return ast.literal_eval(match["text"])
+    except (ValueError, SyntaxError):  # a line end, or an incomplete escape
+        return match["text"][1:-1]
 
 
 def json_type(value: Any) -> str:
-    """Says in words what a value of JSON is, for a message."""
+    """Describes a JSON value for a message."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -101,61 +101,61 @@ def json_type(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Field:
-    """One row of a file: turns its fields into texts and labels, or says why not.
+    """Converts the fields of one row to texts and labels.
 
     Args:
-        name: str. The file's, for messages.
-        row: int. The line on which the row starts.
+        name: str. The file's name, for messages.
+        row: int. The first line of the row.
     """
 
     name: str
     row: int
 
     def error(self, message: str) -> DataError:
-        """Says what is wrong with the row."""
+        """Returns an error with the file and line of the row."""
         return DataError(f"{self.name}:{self.row}: {message}")
 
     def text(self, column: str, value: Any) -> str:
-        """Takes a string."""
+        """Checks a string."""
         if not isinstance(value, str):
             raise self.error(f"expected {column!r} to be a string, got {json_type(value)}")
         return value
 
     def label(self, column: str, value: Any, kind: LabelKind, separator: str) -> Any:
-        """Takes a label of a kind; see `read_table`."""
+        """Converts a label of the given kind; see `read_table`."""
         if kind == "float":
             return self.number(column, value)
         if kind == "single":
             return self.label_name(column, value)
         if isinstance(value, str):
-            found = self.list_in(column, value)
-            value = self._separated(column, value, separator) if found is None else found
+            items = self.list_in(column, value)
+            value = self._separated(column, value, separator) if items is None else items
         if not isinstance(value, list):
             raise self.error(f"expected {column!r} to be a list, got {json_type(value)}")
         names = [self.label_name(column, part) for part in value]
-        return list(dict.fromkeys(names))  # a label named twice is given once
+        return list(dict.fromkeys(names))
 
     def list_in(self, column: str, text: str) -> list[Any] | None:
-        """The list that a cell holds, or None; raises DataError where it holds half of one."""
-        found = list_in_text(text)
-        if found is None and any(p.match(text) for p in (_HALF_LIST, _BARE_LIST, _NO_NAME)):
+        """Parses a list from a cell; None for other text. An incomplete list is a DataError."""
+        items = list_in_text(text)
+        if items is None and any(p.match(text) for p in (_HALF_LIST, _BARE_LIST, _NO_NAME)):
             raise self.error(
                 f"expected {column!r} to be a list such as ['a', 'b'], got {clipped(text)!r}"
             )
-        return found
+        return items
 
     def _separated(self, column: str, text: str, separator: str) -> list[str]:
         parts = [part for part in text.split(separator) if part.strip()]
         first = parts[0].strip() if parts else ""
         if len(parts) > 1 and first[0] in _PAIRS and _PAIRS[first[0]] not in first:
             raise self.error(
-                f"expected {column!r} to be names with {separator!r} between them, or a list such "
-                f"as ['a', 'b'], got {clipped(text)!r}"
+                f"expected {column!r} to be names separated by {separator!r}, or a list such as "
+                f"['a', 'b'], got {clipped(text)!r}"
             )
         return parts
 
     def label_name(self, column: str, value: Any) -> str:
-        """Takes a name: surrounding spaces dropped; JSON's integers and booleans are names, too."""
+        """Converts a label to a name; strips spaces. JSON integers and booleans become names."""
         if value is None or (isinstance(value, str) and not value.strip()):
             raise self.error(f"expected a label in {column!r}, but it is empty")
         if isinstance(value, str):
@@ -165,7 +165,7 @@ class Field:
         if isinstance(value, int):
             return str(value)
         if isinstance(value, float) and value.is_integer():
-            return str(int(value))  # as pandas writes integers beside a gap
+            return str(int(value))  # pandas writes integers as floats in a column with gaps
         hint = "; write it as a string, in quotes" if isinstance(value, float) else ""
         raise self.error(
             f"expected the label in {column!r} to be a string or an integer, got "
@@ -173,12 +173,12 @@ class Field:
         )
 
     def number(self, column: str, value: Any) -> float:
-        """Takes a finite number, or a string of one."""
+        """Converts a finite number, or a string of one."""
         if value is None or (isinstance(value, str) and not value.strip()):
             raise self.error(f"expected a number in {column!r}, but it is empty")
         try:
             if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
-                raise TypeError  # Python reads 1_0 as 10
+                raise TypeError  # Python parses 1_0 as 10
             number = float(value)
         except (TypeError, ValueError, OverflowError):
             shown = repr(clipped(value)) if isinstance(value, str) else json_type(value)

@@ -1,4 +1,4 @@
-"""The objects of a JSON file: one a line, or all of them in one list."""
+"""The objects of a JSON file: one per line, or all in one list."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from keras_bert_zoo.errors import DataError
 __all__ = ["json_records", "shown"]
 
 # An empty list is two characters of JSON and sixty bytes of memory.
-_CONTAINER_LIMIT = 1_000_000  # lists and objects of a record
-_FILE_CONTAINER_LIMIT = 10_000_000  # of a file that has one every few characters
+_CONTAINER_LIMIT = 1_000_000  # lists and objects per record
+_FILE_CONTAINER_LIMIT = 10_000_000  # per file, or one per `_CONTAINER_CHARACTERS` if that is more
 _CONTAINER_CHARACTERS = 8  # an annotated entity has more
 _PIECE_CHARACTERS = 1 << 18
-# What the end of a piece can break: a string, an escape, a word or a number.
+# The longest token, escape or number that the end of a piece can cut.
 _BROKEN_CHARACTERS = 100
 
 _WHITE = " \t\r\n"
@@ -30,10 +30,9 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 def json_records(
     path: str | os.PathLike[str] | BinaryIO, *, encoding: str = "utf-8"
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yields the objects of a file, each with the line on which it begins.
+    """Yields the objects of a file with their first lines.
 
-    The file is read once, piece by piece: memory holds one record, of at most 16,777,216
-    characters.
+    The file is read once, in pieces. Memory holds one record, of at most 16,777,216 characters.
 
     Args:
         path: the file's name, with or without `.gz`, or a binary file object.
@@ -43,8 +42,8 @@ def json_records(
         the line, from 1, and the object.
 
     Raises:
-        ConfigError: there is no such encoding.
-        DataError: the file cannot be read as JSON, with its name and line.
+        ConfigError: unknown encoding.
+        DataError: the file is not valid JSON; the message names file and line.
     """
     lines = Lines(path, name_of(path, "-"), encoding, in_pieces=True)
     pieces = iter(lines)
@@ -60,19 +59,19 @@ def json_records(
 
 
 def shown(value: Any) -> str:
-    """A value as JSON, short enough for a message of one line."""
+    """Formats a value as JSON, shortened for a message."""
     return clipped(json.dumps(value, ensure_ascii=False, default=str))
 
 
 class _Budget:
-    """Counts brackets: many a byte of a file would become sixty bytes of memory."""
+    """Limits the number of brackets: each may take sixty bytes of memory."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._characters = self._containers = 0
 
     def check(self, text: str, line: int, *, counted: int = 0) -> None:
-        """Checks a text to be parsed, of which `counted` characters were counted before."""
+        """Checks a text before it is parsed; its first `counted` characters are in the sums."""
         containers = text.count("[") + text.count("{")
         if containers > _CONTAINER_LIMIT:
             raise DataError(
@@ -84,7 +83,7 @@ class _Budget:
         if self._containers > max(_FILE_CONTAINER_LIMIT, self._characters // _CONTAINER_CHARACTERS):
             raise DataError(
                 f"{self._name}:{line}: expected at most {_FILE_CONTAINER_LIMIT:,} lists and "
-                "objects up to here, got more; cut the file into several"
+                "objects up to here, got more; split the file"
             )
 
 
@@ -121,33 +120,33 @@ def _parsed_line(line: str, where: str, number: int, budget: _Budget) -> dict[st
 
 
 class _Source:
-    """The text of a file from the opening bracket on, as much of it as is needed."""
+    """The text of a file after the opening bracket, read in pieces on demand."""
 
     def __init__(self, lines: Lines, pieces: Iterator[str], text: str, budget: _Budget) -> None:
         self.name = lines.name
         self.text = text
         self.at = 0
-        self._line, self._line_at = lines.last, 0  # the line of a place in the text
+        self._line, self._line_at = lines.last, 0  # a line and its position in the text
         self._pieces = pieces
         self._budget = budget
-        self._counted = 0  # characters that the budget knows
+        self._counted = 0  # the characters that the budget has counted
 
     def line(self, at: int | None = None) -> int:
-        """The line of a place in the text, which may only move on."""
+        """The line of a position in the text; positions must not decrease between calls."""
         at = self.at if at is None else at
         self._line += self.text.count("\n", self._line_at, at)
         self._line_at = at
         return self._line
 
     def sign(self) -> str:
-        """The next character that is no white space; empty at the end."""
+        """The next character that is not white space; empty at the end."""
         while True:
             self.at = _SPACE.match(self.text, self.at).end()  # type: ignore[union-attr]
             if self.at < len(self.text) or not self._grow():
                 return self.text[self.at : self.at + 1]
 
     def record(self) -> dict[str, Any]:
-        """Parses the record that begins here."""
+        """Parses the record at the current position."""
         while True:
             if not self._counted:
                 self._count()
@@ -160,7 +159,7 @@ class _Source:
                 if broken and len(self.text) - self.at > LINE_BYTES:
                     raise DataError(
                         f"{self.name}:{self.line()}: expected a record of at most {LINE_BYTES:,} "
-                        "characters, got a longer one; cut long texts"
+                        "characters, got a longer one; shorten the texts"
                     ) from None
                 if broken and self._grow():
                     continue
@@ -174,17 +173,17 @@ class _Source:
         return record
 
     def invalid(self, reason: str, at: int | None = None) -> DataError:
-        """Says that a place of the file is no JSON."""
+        """Returns an error about invalid JSON at a position."""
         return DataError(f"{self.name}:{self.line(at)}: not valid JSON: {reason}")
 
     def _grow(self) -> bool:
-        """Reads on, at least as much again; False at the end of the file."""
+        """Reads more text, at least as much as is left; False at the end of the file."""
         self.line()
         parts = [self.text[self.at :]]
         self._line_at = 0
         self._counted, self.at = len(parts[0]), 0
-        wanted, length = max(self._counted, _PIECE_CHARACTERS), 0
-        while length < wanted and (piece := next(self._pieces, None)) is not None:
+        size, length = max(self._counted, _PIECE_CHARACTERS), 0
+        while length < size and (piece := next(self._pieces, None)) is not None:
             parts.append(piece)
             length += len(piece)
         self.text = "".join(parts)

@@ -33,30 +33,29 @@ def is_task(record: dict[str, Any]) -> bool:
 def read_tasks(
     name: str, records: Sequence[tuple[int, dict[str, Any]]], text: str
 ) -> list[FoundText]:
-    """Takes the texts and entities out of tasks.
+    """Reads the texts and entities of tasks.
 
     Args:
-        name: the file's, for messages.
+        name: str. The file's name, for messages.
         records: the line of each task, and the task.
-        text: str. The key of the text in "data"; where it is not there, the only string is taken.
+        text: str. The key of the text in "data". Without this key, "data" must have one string.
 
     Returns:
-        list of FoundText: one for each task that somebody annotated.
+        list of FoundText, one per annotated task.
 
     Raises:
-        DataError: a task that cannot be used, with its line.
+        DataError: a task is invalid, with its line.
     """
-    found = []
+    texts = []
     unlabelled = 0
-    dropped = {"without annotations or skipped by the annotator": 0, "of other types": 0}
-    skipped, other = dropped
+    unannotated = other = 0
     for row, task in records:
         where = f"{name}:{row}"
         if not is_task(task):
             raise DataError(f"{where}: expected a task of Label Studio, got {shown(task)}")
         results = _chosen(where, task)
         if results is None:
-            dropped[skipped] += 1
+            unannotated += 1
             continue
         spans = []
         targets = set()
@@ -67,9 +66,9 @@ def read_tasks(
                 if str(result.get("type")).endswith("labels"):
                     raise DataError(
                         f"{where}: expected labels of a Text, got a result of the type "
-                        f"{clipped(repr(result['type']))}, which counts no characters of a text"
+                        f"{clipped(repr(result['type']))}, which has no character offsets"
                     )
-                dropped[other] += 1
+                other += 1
                 continue
             targets.add(str(result.get("to_name")))
             value = result.get("value")
@@ -89,21 +88,21 @@ def read_tasks(
             ]
         if len(targets) > 1:
             raise DataError(
-                f"{where}: expected labels of one text, got of {', '.join(sorted(targets))}"
+                f"{where}: expected labels of one text, got labels of {', '.join(sorted(targets))}"
             )
-        found.append(FoundText(row, _text_of(where, task["data"], text), spans))
-    for what, count in (
-        (f"tasks {skipped}", dropped[skipped]),
-        (f"results {other} than labels", dropped[other]),
-        ("regions without a label", unlabelled),
+        texts.append(FoundText(row, _text_of(where, task["data"], text), spans))
+    for count, what in (
+        (unannotated, "tasks without annotations or skipped by the annotator"),
+        (other, "results of other types than labels"),
+        (unlabelled, "regions without a label"),
     ):
         if count:
-            _logger.warning("%s: %s %s are left out", name, f"{count:,}", what)
-    return found
+            _logger.warning("%s: skipped %s %s", name, f"{count:,}", what)
+    return texts
 
 
 def _chosen(where: str, task: dict[str, Any]) -> list[Any] | None:
-    """The results of a task's annotation; None: nobody has annotated it."""
+    """The results of a task's annotation; None without one."""
     key = next(name for name in _ANNOTATIONS if name in task)
     annotations = task[key]
     if not isinstance(annotations, list) or not all(isinstance(one, dict) for one in annotations):
@@ -134,23 +133,23 @@ def _chosen(where: str, task: dict[str, Any]) -> list[Any] | None:
 
 
 def _places(results: list[Any]) -> set[str]:
-    """What annotations are compared by: the places and labels of regions."""
-    found = set()
+    """The places and labels of regions, as strings, to compare annotations."""
+    places = set()
     for result in results:
         if isinstance(result, dict) and str(result.get("type")).endswith("labels"):
             value = result.get("value")
             if isinstance(value, dict) and value.get("labels"):
-                found.add(repr([value.get(name) for name in ("start", "end", "labels")]))
-    return found
+                places.add(repr([value.get(name) for name in ("start", "end", "labels")]))
+    return places
 
 
 def _text_of(where: str, data: dict[str, Any], key: str) -> str:
     if key not in data:
         strings = [name for name, value in data.items() if isinstance(value, str)]
         if len(strings) != 1:
-            found = ", ".join(repr(clipped(name)) for name in list(data)[:8]) or "none"
+            keys = ", ".join(repr(clipped(name)) for name in list(data)[:8]) or "none"
             raise DataError(
-                f"{where}: expected a key {key!r} in 'data', got {found}; say which holds the text "
+                f"{where}: expected a key {key!r} in 'data', got {keys}; give the key of the text "
                 "with `text=KEY`"
             )
         key = strings[0]

@@ -1,7 +1,6 @@
-"""Label names and their ids: learned from data, checked against data.
+"""Label names and their ids, learned from data or given by a caller.
 
-One rule says which label a value is, in `y`, in class weights and wherever else labels are given:
-`LabelMap.id_of`.
+`LabelMap.id_of` maps a value to a label; `y`, class weights and all other labels use it.
 """
 
 import logging
@@ -17,6 +16,7 @@ import numpy as np
 from keras_bert_zoo.data.columns import is_missing, shown_names, shown_places
 from keras_bert_zoo.data.examples import Examples, clipped, closest
 from keras_bert_zoo.data.fields import list_in_text
+from keras_bert_zoo.data.label_names import as_name, as_number, is_whole, without_duplicates
 from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.notices import warn_once
 
@@ -24,33 +24,28 @@ __all__ = ["LabelMap"]
 
 _logger = logging.getLogger(__name__)
 
-_INTEGER = re.compile(r"[+-]?[0-9]+")
-_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 _ID = re.compile(r"[+-]?[0-9]{1,18}")
 _BOOLEANS = {"true": True, "false": False}
-_DIGITS = 1000
-WHOLE = r"^(-?(?:0|[1-9][0-9]{0,17}))(?:\.0+)?$"
-"""A whole number in text, as pandas writes it, in a column with gaps with a fraction of 0."""
-_LISTED = 20  # more names than this say nothing more to a reader
+_LISTED = 20  # the number of labels that a message lists
 
 
 @dataclass(frozen=True)
 class LabelMap:
-    """The labels of a task, each at the place of its id.
+    """The labels of a task in the order of their ids.
 
     Args:
         names: tuple of str, without repeats.
 
     Raises:
-        ConfigError: a name occurs twice, or `names` is a single string.
+        ConfigError: a name is repeated, or `names` is a string.
     """
 
     names: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        """Checks that no name occurs twice."""
+        """Checks that all names are distinct."""
         if isinstance(self.names, str):
-            raise ConfigError(_of_a_string(self.names))
+            raise ConfigError(_string_message(self.names))
         if len(set(self.names)) != len(self.names):
             twice = sorted(name for name, count in Counter(self.names).items() if count > 1)
             raise ConfigError(f"expected each label once, but these repeat: {shown_names(twice)}")
@@ -61,57 +56,55 @@ class LabelMap:
 
     @classmethod
     def of(cls, labels: object) -> "LabelMap":
-        """Takes the names that a caller gives for a task's labels.
+        """Makes a map from the label names that a caller gives.
 
         >>> LabelMap.of(["no", "yes"]).names
         ('no', 'yes')
 
         Args:
-            labels: list or another collection in an order, of names or what stands for them.
+            labels: list or another ordered collection of names; other values become strings.
 
         Raises:
-            ConfigError: it is a single string, which would be a label a letter; it is no
-                collection; or a name occurs twice.
+            ConfigError: `labels` is a string or not an ordered collection, a value is missing, or
+                a name is repeated.
         """
         if isinstance(labels, str | bytes):
-            raise ConfigError(_of_a_string(labels))
+            raise ConfigError(_string_message(labels))
         if isinstance(labels, Mapping | Set) or not isinstance(labels, Iterable):
             raise ConfigError(
-                "`labels` must be a list of names in the order of their ids, got "
+                "expected `labels` to be a list of names in the order of their ids, got "
                 f"{clipped(repr(labels))}"
             )
         values = list(labels)
         missing = [index for index, value in enumerate(values) if is_missing(value)]
         if missing:
             raise ConfigError(
-                f"`labels` must be names, got {values[missing[0]]!r} as number {missing[0]} "
-                "(from 0): leave missing values out"
+                f"expected `labels` to be names, got {values[missing[0]]!r} at index {missing[0]}; "
+                "remove missing values"
             )
-        return cls(tuple(map(_as_name, values)))
+        return cls(tuple(map(as_name, values)))
 
     @classmethod
     def learn(cls, examples: Examples) -> "LabelMap":
-        """Collects the labels of `examples`, sorted, whatever the order of the rows.
+        """Collects the sorted labels of `examples`, independent of the order of rows.
 
-        Labels that are all integers are sorted by value: 2 before 10.
+        If all labels are integers, they are sorted by value: 2 before 10.
 
         Raises:
-            DataError: there are no labels, they are numbers to regress on, or all examples have
-                the same one.
+            DataError: there are no labels, they are numbers for regression, or there is only one.
         """
         kind = examples.label_kind
         if kind not in ("single", "multi"):
-            found = "none" if kind is None else "numbers"
-            raise DataError(f"{_named(examples)}expected label names to learn, got {found}")
-        names = _without_twins({name for name, _ in _occurrences(examples)})
+            what = "none" if kind is None else "numbers"
+            raise DataError(f"{_prefix(examples)}expected label names to learn, got {what}")
+        names = without_duplicates({name for name, _ in _occurrences(examples)})
         if not names:
-            raise DataError(f"{_named(examples)}expected labels, but no example has any")
+            raise DataError(f"{_prefix(examples)}expected labels, got none in any example")
         if kind == "single" and len(names) < 2:
             raise DataError(
-                f"{_named(examples)}expected at least two labels to tell apart, "
-                f"but all examples have {next(iter(names))!r}"
+                f"{_prefix(examples)}expected at least two labels, got only {next(iter(names))!r}"
             )
-        if all(_is_integer(name) for name in names):
+        if all(isinstance(as_number(name), int) for name in names):
             return cls(tuple(sorted(names, key=lambda name: (int(name), name))))
         return cls(tuple(sorted(names)))
 
@@ -119,17 +112,17 @@ class LabelMap:
     def from_id2label(
         cls, id2label: Mapping[int, str] | Mapping[str, str], count: int | None = None
     ) -> "LabelMap":
-        """Reads the `id2label` of a config.json, whose keys may be integers or their strings.
+        """Reads the `id2label` of a config.json; its keys are integers or their strings.
 
-        Ids without a name get transformers' default one, LABEL_3, with a warning.
+        Ids without a name get transformers' default name, such as LABEL_3, with a warning.
 
         Args:
             id2label: id -> name.
-            count: int or None. How many outputs the model has, for an `id2label` with gaps: its
-                length or one more than its highest id. None: the latter.
+            count: int or None. The number of the model's outputs, for an `id2label` with gaps:
+                its length, or its highest id plus 1. None: the latter.
 
         Raises:
-            ConfigError: the ids are no integers of at least 0, or a name occurs twice.
+            ConfigError: the ids are not integers of at least 0, or a name is repeated.
         """
         if not all(_ID.fullmatch(str(key)) for key in id2label if not isinstance(key, int)):
             raise ConfigError(
@@ -139,7 +132,7 @@ class LabelMap:
         by_id = {int(key): str(name) for key, name in id2label.items()}
         if len(by_id) != len(id2label) or any(index < 0 for index in by_id):
             raise ConfigError(
-                f"expected different ids of at least 0 in id2label, got {clipped(str([*id2label]))}"
+                f"expected distinct ids of at least 0 in id2label, got {clipped(str([*id2label]))}"
             )
         last = max(by_id, default=-1) + 1
         size = count if count in (len(by_id), last) and count is not None else last
@@ -149,31 +142,31 @@ class LabelMap:
             unused = f"; no output has the names {shown_names(beyond)}" if beyond else ""
             warn_once(
                 _logger,
-                f"id2label names no label of the ids {clipped(str(missing))}, so they are called "
-                f"LABEL_{missing[0]} and so on, as transformers calls labels{unused}",
+                f"id2label has no names for the ids {clipped(str(missing))}; they get "
+                f"transformers' default names, LABEL_{missing[0]} and so on{unused}",
             )
         return cls(tuple(by_id.get(index, f"LABEL_{index}") for index in range(size)))
 
     def id2label(self) -> dict[int, str]:
-        """Maps ids to names, as config.json has it."""
+        """Maps ids to names, as in config.json."""
         return dict(enumerate(self.names))
 
     def label2id(self) -> dict[str, int]:
-        """Maps names to ids, as config.json has it."""
+        """Maps names to ids, as in config.json."""
         return {name: index for index, name in enumerate(self.names)}
 
-    # === Which label a value is ===
+    # === Mapping values to labels ===
 
     def id_of(self, value: object) -> int | None:
-        """Says which label a value is, by the one rule of the package.
+        """Returns the id of the label that a value means.
 
-        1. A value that is a label's name is that label. Strings match as they are written.
-           Booleans, and strings that are one in any case, match a label named "True", "true" or
-           "TRUE" (and the same for false). Numbers match names that are numbers of equal value:
-           1, 1.0, "1" and "1.0" are one label, unless both "1" and "1.0" are names.
-        2. Where no label's name is a number, integers are ids: 0, 1, ... in the order of the
-           names. So are booleans for two labels, False = 0 and True = 1, and floats without a
-           fraction. Labels that are booleans have ids only where false is 0 and true is 1.
+        1. A value that matches a label's name is that label. Strings match exactly. Booleans, and
+           strings such as "TRUE" in any case, match a label named "True", "true" or "TRUE" (and
+           likewise for false). Numbers match names that are numbers of equal value: 1, 1.0, "1"
+           and "1.0" are one label, unless both "1" and "1.0" are names.
+        2. If no label's name is a number, integers are ids: 0, 1, ... in the order of the names.
+           Floats without a fraction are ids, too, and for two labels booleans: False = 0 and
+           True = 1. Labels named true and false have ids only if false is 0 and true is 1.
 
         >>> LabelMap(("1", "2", "3")).id_of(1), LabelMap(("no", "yes")).id_of(1)
         (0, 1)
@@ -181,24 +174,24 @@ class LabelMap:
         (0, 1)
 
         Args:
-            value: str or bytes, a boolean or a number, of Python or NumPy; any other value stands
-                for the name that `str` makes of it.
+            value: str, bytes, a boolean or a number, of Python or NumPy. Any other value is
+                converted by `str`.
 
         Returns:
-            int, the id; None where it is no label.
+            int, the id; None for an unknown label.
         """
         if isinstance(value, np.ndarray) and not value.ndim:
             value = value.item()
-        named = self.name_id(value)
-        if named is not None or not isinstance(value, _NUMBERS) or not self.takes_ids:
-            return named
+        label_id = self.name_id(value)
+        if label_id is not None or not isinstance(value, _NUMBERS) or not self.takes_ids:
+            return label_id
         if isinstance(value, bool | np.bool_) and (self.booleans or len(self) != 2):
             return None
         number = float(value) if isinstance(value, float | np.floating) else int(value)
         return int(number) if 0 <= number < len(self) and number == int(number) else None
 
     def name_id(self, value: object) -> int | None:
-        """Says which label's name a value is: the first part of the rule of `id_of`."""
+        """Returns the id of the label whose name matches a value: rule 1 of `id_of`."""
         if isinstance(value, bool | np.bool_):
             if self.booleans:
                 return self.booleans.get(bool(value))
@@ -206,37 +199,36 @@ class LabelMap:
         if isinstance(value, int | np.integer):
             return self.numbers.get(int(value))
         if isinstance(value, float | np.floating):
-            # NumPy's float32 is read as it is written: 0.1 and not 0.10000000149.
+            # `str` keeps a float32 0.1 as 0.1; as a Python float it is 0.10000000149.
             return self.numbers.get(float(str(value)))
-        name = _as_name(value)
+        name = as_name(value)
         boolean = _BOOLEANS.get(name.lower())
-        found = self._ids.get(name)
-        if found is None and boolean is not None:
+        label_id = self._ids.get(name)
+        if label_id is None and boolean is not None:
             return self.booleans.get(boolean)
-        if found is None and is_whole(name):
+        if label_id is None and is_whole(name):
             return self.numbers.get(int(name.partition(".")[0]))
-        return found
+        return label_id
 
     @cached_property
     def booleans(self) -> dict[bool, int]:
-        """The ids of the labels that are named true and false, in any usual case."""
-        found: dict[bool, int] = {}
+        """The ids of the labels named true and false: "True", "true" or "TRUE"."""
+        ids: dict[bool, int] = {}
         for name, value in _BOOLEANS.items():
             for spelling in (name.capitalize(), name, name.upper()):
                 if spelling in self._ids:
-                    found.setdefault(value, self._ids[spelling])
-        return found
+                    ids.setdefault(value, self._ids[spelling])
+        return ids
 
     @cached_property
     def numbers(self) -> dict[int | float, int]:
-        """The ids of the labels whose names are numbers, by these numbers."""
-        found: dict[int | float, int] = {}
-        # "1" comes before "01" and "1.0".
+        """The ids of the labels whose names are numbers, by number."""
+        ids: dict[int | float, int] = {}
+        # "1" takes precedence over "01" and "1.0".
         for name, index in sorted(self._ids.items(), key=lambda item: (len(item[0]), item[1])):
-            if len(name) <= _DIGITS and _NUMBER.fullmatch(name):
-                number = int(name) if _is_integer(name) else float(name)
-                found.setdefault(number, index)
-        return found
+            if (number := as_number(name)) is not None:
+                ids.setdefault(number, index)
+        return ids
 
     @cached_property
     def takes_ids(self) -> bool:
@@ -251,40 +243,40 @@ class LabelMap:
     # === Labels of examples ===
 
     def to_ids(self, examples: Examples) -> np.ndarray:
-        """Turns the labels of `examples` into what a loss takes.
+        """Converts the labels of `examples` to targets for a loss.
 
         Returns:
-            Single labels: int32 (examples,), the ids. Multi-label: float32 (examples, labels),
-            1 where the label applies.
+            Single-label: int32 (examples,), the ids. Multi-label: float32 (examples, labels), 1
+            if the label applies.
 
         Raises:
-            DataError: there are no labels, or some are not known; all unknown ones are listed with
-                the place where each occurs first.
+            DataError: there are no labels, or some are unknown; the message lists all unknown
+                labels and where each occurs first.
         """
         if len(examples) and examples.label_kind not in ("single", "multi"):
-            raise DataError(f"{_named(examples)}expected label names, got {examples.label_kind}")
+            raise DataError(f"{_prefix(examples)}expected label names, got {examples.label_kind}")
         multi_label = examples.label_kind == "multi"
         return self.targets(examples.labels or [], examples, multi_label=multi_label)
 
     def targets(
         self, values: Sequence[Any], examples: Examples, *, multi_label: bool
     ) -> np.ndarray:
-        """Turns labels in any form into what a loss takes; see `id_of` for the rule.
+        """Converts labels in any form to targets for a loss; see `id_of` for the rules.
 
         Args:
-            values: one per example. Single-label: labels, or one-hot rows. Multi-label: rows of 0
-                and 1, one a label (multi-hot); or lists of labels, of any length, without
-                repeats where they are ids; or one label each. A string that is written as a list
-                ("['a', 'b']", "[]") is that list. Rows of as many numbers as there are labels,
-                all 0 or 1 in all rows, are multi-hot.
-            examples: Examples, which say for messages where a label comes from.
+            values: one per example. Single-label: labels, or one-hot rows. Multi-label: multi-hot
+                rows, lists of labels, or one label each. Rows are multi-hot if all rows have one
+                number per label and all numbers are 0 or 1. Lists have any length; ids must not
+                be repeated. A string in the form of a list ("['a', 'b']", "[]") is a list.
+            examples: Examples, to locate labels in messages.
             multi_label: bool.
 
         Returns:
-            as `to_ids`.
+            see `to_ids`.
 
         Raises:
-            DataError: labels that are missing or unknown, all listed; or rows of another form.
+            DataError: labels are missing or unknown (the message lists all), or rows have another
+                form.
         """
         self._refuse_missing(values, examples)
         if multi_label:
@@ -312,7 +304,7 @@ class LabelMap:
         return hot
 
     def _row(self, value: Any, index: int, examples: Examples) -> list[Any]:
-        """The labels of one example of several."""
+        """The labels of one multi-label example, as a list."""
         if isinstance(value, bytes):
             value = value.decode("utf-8", "replace")
         if isinstance(value, str):
@@ -322,15 +314,16 @@ class LabelMap:
             if self.takes_ids and isinstance(value, _NUMBERS):
                 raise DataError(
                     f"Multi-hot labels must be of shape (texts, {len(self)}), got a single number "
-                    f"at {examples.where(index)}; or give a list of labels for each text."
+                    f"at {examples.where(index)}; or pass a list of labels for each text."
                 )
             return [value]
         items = list(value)
         numbers = [item for item in items if isinstance(item, _NUMBERS)]
         if len(set(numbers)) < len(numbers):
             raise DataError(
-                f"Multi-hot labels must be of shape (texts, {len(self)}) with 0 and 1 alone, and a "
-                f"list of ids names each once; got {clipped(str(items))} at {examples.where(index)}"
+                f"Multi-hot labels must be of shape (texts, {len(self)}) with values 0 and 1, and "
+                f"lists of ids must not repeat one; got {clipped(str(items))} at "
+                f"{examples.where(index)}"
             )
         return items
 
@@ -338,21 +331,21 @@ class LabelMap:
         matrix = _matrix(values, len(self))
         if matrix is None:
             raise DataError(
-                "Expected one label per text, got lists. For several labels per text build the "
+                "Expected one label per text, got lists; for several labels per text build the "
                 "classifier with `multi_label=True`."
             )
         single = ((matrix == 0) | (matrix == 1)).all(axis=1) & (matrix.sum(axis=1) == 1)
         if not single.all():
             index = int(np.flatnonzero(~single)[0])
             raise DataError(
-                f"Expected one label per text: one-hot rows have a single 1, got "
+                f"Expected one-hot rows with a single 1, got "
                 f"{clipped(str(list(values[index])))} at {examples.where(index)}."
             )
         return matrix.argmax(axis=1).astype(np.int32)
 
     def _known(self, rows: Sequence[Sequence[Any]], examples: Examples) -> list[list[int]]:
-        """The ids of labels; raises DataError with all that are unknown."""
-        found: list[list[int]] = []
+        """The ids of labels; a DataError lists all unknown labels."""
+        ids_of_rows: list[list[int]] = []
         unknown: dict[str, tuple[Any, int]] = {}
         seen: dict[Any, int | None] = {}
         for index, row in enumerate(rows):
@@ -363,13 +356,13 @@ class LabelMap:
                 if key is not None:
                     seen[key] = known
                 if known is None:
-                    unknown.setdefault(_as_name(value), (value, index))
+                    unknown.setdefault(as_name(value), (value, index))
                 else:
                     ids.append(known)
-            found.append(ids)
+            ids_of_rows.append(ids)
         if unknown:
             raise DataError(self._unknown_message(examples, unknown))
-        return found
+        return ids_of_rows
 
     def _refuse_missing(self, values: Sequence[Any], examples: Examples) -> None:
         missing = [
@@ -379,7 +372,7 @@ class LabelMap:
         ]
         if missing:
             raise DataError(
-                f"{_named(examples)}{len(missing)} of {len(values)} labels are missing (None or "
+                f"{_prefix(examples)}{len(missing)} of {len(values)} labels are missing (None or "
                 f"NaN): {shown_places([examples.where(index) for index in missing])}; leave these "
                 "rows out, or label them"
             )
@@ -387,8 +380,8 @@ class LabelMap:
     def _unknown_message(self, examples: Examples, unknown: dict[str, tuple[Any, int]]) -> str:
         described, reasons = [], []
         for name, (value, index) in list(unknown.items())[:_LISTED]:
-            near = closest(name, self.names) if isinstance(value, str) else None
-            hint = "" if near is None else f", did you mean {near!r}?"
+            similar = closest(name, self.names) if isinstance(value, str) else None
+            hint = "" if similar is None else f", did you mean {similar!r}?"
             described.append(f"{clipped(name)!r} (first at {examples.where(index)}{hint})")
             reason = self._reason(value)
             if reason and reason not in reasons:
@@ -396,21 +389,23 @@ class LabelMap:
         if len(unknown) > _LISTED:
             described.append(f"and {len(unknown) - _LISTED} more")
         return "; ".join((
-            f"{_named(examples)}labels that the model does not know: {', '.join(described)}",
-            f"it knows {shown_names(self.names)}",
+            f"{_prefix(examples)}expected labels of {shown_names(self.names)}",
+            f"got {', '.join(described)}",
             *reasons,
         ))  # fmt: skip
 
     def _reason(self, value: Any) -> str:
-        """Why a number or a boolean is no label; empty for other values."""
+        """Explains why a number or a boolean is not a label; empty for other values."""
         if not isinstance(value, _NUMBERS):
             return ""
         if self.numbers:
-            return "numbers are names here and no ids, for some names are numbers"
+            return "numbers are read as names, not as ids, because some names are numbers"
         if self.booleans and not self.takes_ids:
-            return "numbers are no ids here, for the labels are booleans: give booleans or names"
+            return (
+                "the labels are booleans in another order than false, true; pass booleans or names"
+            )
         if isinstance(value, bool | np.bool_):
-            return "booleans are ids of two labels, or names where labels are named true and false"
+            return "booleans need two labels, or labels named true and false"
         return f"label ids must be integers in [0, {len(self)})"
 
 
@@ -419,22 +414,8 @@ _ROWS = (list, tuple, set, frozenset, np.ndarray)
 _HASHABLE = (str, bytes, *_NUMBERS)
 
 
-def _is_integer(name: str) -> bool:
-    # Python makes no number of more than 4,300 digits.
-    return len(name) <= _DIGITS and _INTEGER.fullmatch(name) is not None
-
-
-def _as_name(value: object) -> str:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    try:
-        return str(value)
-    except ValueError:  # an integer of more than 4,300 digits
-        return f"<{type(value).__name__} of too many digits>"
-
-
 def _matrix(values: Sequence[Any], width: int) -> np.ndarray | None:
-    """Rows of numbers as an array (rows, width); None where they are something else."""
+    """Converts rows of numbers to an array (rows, width); None for other values."""
     if not len(values) or any(
         not isinstance(value, list | tuple | np.ndarray) or len(value) != width for value in values
     ):
@@ -452,32 +433,11 @@ def _occurrences(examples: Examples) -> Iterator[tuple[str, int]]:
             yield str(label), index
 
 
-def is_whole(name: str) -> bool:
-    """Whether a name is a whole number: "1", "-2", "1.0".
-
-    >>> is_whole("1.0"), is_whole("01"), is_whole("1.5")
-    (True, False, False)
-    """
-    return re.match(WHOLE, name) is not None
-
-
-def _without_twins(names: set[str]) -> set[str]:
-    """Drops "1.0" where "1" is a name, too: pandas writes integers so in a column with gaps."""
-    twins = {name for name in names if "." in name and is_whole(name)}
-    twins = {name for name in twins if name.partition(".")[0] in names}
-    if twins:
-        _logger.warning(
-            "The labels %s are taken for the same numbers without a fraction.",
-            shown_names(sorted(twins)),
-        )
-    return names - twins
-
-
-def _of_a_string(labels: str | bytes) -> str:
-    name = labels.decode("utf-8", "replace") if isinstance(labels, bytes) else labels
+def _string_message(labels: str | bytes) -> str:
+    name = as_name(labels)
     shown = [part.strip() for part in clipped(name).split(",")]
-    return f"`labels` must be a list of names, such as {shown!r}, got the string {clipped(name)!r}"
+    return f"expected `labels` to be a list of names, such as {shown!r}, got {clipped(name)!r}"
 
 
-def _named(examples: Examples) -> str:
+def _prefix(examples: Examples) -> str:
     return f"{examples.path}: " if examples.path else ""

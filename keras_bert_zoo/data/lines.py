@@ -1,4 +1,4 @@
-"""The decoded lines of a text file, and the reason where one cannot be read."""
+"""Decoded lines of a text file, with errors that name file and line."""
 
 import codecs
 import contextlib
@@ -14,32 +14,32 @@ from keras_bert_zoo.errors import ConfigError, DataError
 __all__ = ["LINE_BYTES", "Lines"]
 
 LINE_BYTES = 1 << 24
-"""Of the longest line that is read. A book of a million words has 6 MB."""
+"""The size limit of a line. A book of a million words has 6 MB."""
 
 _PIECE_CHARACTERS = 1 << 18
-# Text encodings of Python that files are not written in: domain names, and one that always fails.
-_OF_NO_FILES = ("idna", "punycode", "undefined")
+# Python's text encodings that no file has: those of domain names, and one that always fails.
+_UNUSED_ENCODINGS = ("idna", "punycode", "undefined")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Lines:
-    """The decoded lines of a file, their ends kept; counts them and explains what cannot be read.
+    """The decoded lines of a file, with line ends; counts lines and explains read errors.
 
-    Bytes are split at line feeds before they are decoded, so that an invalid byte can be reported
-    with its line and place. Where that would cut characters in two (UTF-16), they are split after
-    that. Memory is bounded by `LINE_BYTES`, also where a small gzipped file unpacks to a large one.
+    Bytes are split into lines before they are decoded, to report the line and place of an invalid
+    byte. UTF-16 is decoded first, because a split could cut its characters. `LINE_BYTES` bounds
+    the memory, also for a small gzipped file that unpacks to a large one.
 
     Args:
-        path: the file's name, or a binary file object, which is left open. It is opened once, when
+        path: the file's name, or a binary file object, which stays open. It is opened once, when
             the iteration begins, so it may be a pipe.
-        name: str. The file's name for messages. The file is gzipped where it ends in `.gz`.
+        name: str. The file's name for messages. A name that ends in `.gz` means a gzipped file.
         encoding: str.
-        replace_invalid: bool. Bytes that are not of the encoding become U+FFFD instead of an error.
-        in_pieces: bool. Whether a long line is yielded in pieces, as JSON in a single line needs.
+        replace_invalid: bool. Whether to replace invalid bytes with U+FFFD instead of raising.
+        in_pieces: bool. Whether to yield a long line in pieces, as needed for single-line JSON.
 
     Raises:
-        ConfigError: there is no such encoding.
-        DataError: while iterating: the file cannot be read, with its name and line.
+        ConfigError: unknown encoding.
+        DataError: while iterating: the file cannot be read; the message names file and line.
     """
 
     def __init__(
@@ -52,14 +52,14 @@ class Lines:
         in_pieces: bool = False,
     ) -> None:
         self.name = name
-        self.last = 0  # the number of the line read last
+        self.last = 0  # the number of the last line read
         self._path = path
         self._errors = "replace" if replace_invalid else "strict"
         self._in_pieces = in_pieces
         try:
             self._codec = codecs.lookup(encoding).name.removesuffix("-sig")
             self._splits = "\n".encode(self._codec) == b"\n"
-            if self._codec in _OF_NO_FILES:
+            if self._codec in _UNUSED_ENCODINGS:
                 raise LookupError
         except (LookupError, TypeError, ValueError):
             raise ConfigError(
@@ -101,17 +101,17 @@ class Lines:
             raise self._not_valid(error, self.last + begins) from None
         finally:
             with contextlib.suppress(OSError, ValueError):
-                text.detach()  # closing it is for the caller
+                text.detach()  # the caller closes the stream
 
     def too_long(self) -> DataError:
-        """Says that the line read last is too long."""
+        """Returns an error about the length of the last line read."""
         return DataError(
             f"{self.name}:{self.last}: expected a line of at most {LINE_BYTES:,} bytes, got a "
-            "longer one; check that the file is text with line ends, and cut long texts"
+            "longer one; check that the file is text with line ends, and shorten long texts"
         )
 
     def _not_valid(self, error: UnicodeError, line: int) -> DataError:
-        """Says which bytes cannot be decoded; `line` begins before them."""
+        """Returns an error about invalid bytes; `line` is where the decoder's input begins."""
         hint = "give the file's `encoding`"
         if isinstance(error, UnicodeDecodeError):
             before = error.object[: error.start]
@@ -139,15 +139,15 @@ class Lines:
     def _check(self, line: str, *, first: bool) -> str:
         if first:
             line = line.removeprefix("\ufeff")
-        if "\0" in line:
+        if (index := line.find("\0")) >= 0:
             raise DataError(
-                f"{self.name}:{self.last}: character {line.index(chr(0)) + 1} of the line is NUL; "
-                "expected text: if this is UTF-16, give `encoding=utf-16`, else remove the NULs"
+                f"{self.name}:{self.last}: expected text, got NUL at character {index + 1}"
+                "; if this is UTF-16, give `encoding=utf-16`, otherwise remove the NULs"
             )
         if self._codec != "utf-8" and _SURROGATE.search(line):
             raise DataError(
-                f"{self.name}:{self.last}: not valid {self._codec}: half of a surrogate pair, "
-                "which is not a character; give the file's `encoding`"
+                f"{self.name}:{self.last}: not valid {self._codec}: half of a surrogate pair; give "
+                "the file's `encoding`"
             )
         return line
 

@@ -1,8 +1,8 @@
-"""Masks for training a masked language model, drawn anew in every epoch.
+"""Token masking for masked language models, with new masks in every epoch.
 
-Which tokens are masked, and what stands in their place, hangs on a seed, the epoch and the token's
-place in the corpus alone: not on the batch size, the order of the batches or the device. All is
-done in TensorFlow ops. Dimensions: B batch, S length, P masked positions of a row.
+The masks and replacements depend only on the seed, the epoch and the token's place in the corpus.
+They do not depend on the batch size, the batch order or the device. All work is done in TensorFlow
+ops. Dimensions: B batch, S length, P masked positions of a row.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ __all__ = ["Masking", "mask_tokens", "masked_batch", "masked_batches", "masked_c
 
 @dataclass(frozen=True)
 class Masking:
-    """How tokens are masked.
+    """The options of token masking.
 
     Args:
-        rate: float in (0, 1). The share of words that are predicted; of each row at least one is.
+        rate: float in (0, 1). The share of words to predict; each row has at least one.
         whole_words: bool. Whether all tokens of a word are masked together.
-        mask_share: float. Of the chosen tokens, how many become the mask token.
-        random_share: float. How many become any token of the vocabulary; the rest stay.
+        mask_share: float. The share of the chosen tokens that become the mask token.
+        random_share: float. The share that become random tokens; the rest are unchanged.
 
     Raises:
-        ConfigError: shares that are none.
+        ConfigError: an invalid share.
 
-    Source: arXiv 1810.04805, appendix A.1. Each word is drawn by itself, as in transformers'
+    Source: arXiv 1810.04805, appendix A.1. Words are drawn independently, as in transformers'
     DataCollatorForLanguageModeling.
     """
 
@@ -44,11 +44,11 @@ class Masking:
     def __post_init__(self) -> None:
         """Checks the shares."""
         if not 0.0 < self.rate < 1.0:
-            raise ConfigError(f"the share of masked words must be between 0 and 1, got {self.rate}")
+            raise ConfigError(f"expected a share of masked words in (0, 1), got {self.rate}")
         parts = (self.mask_share, self.random_share, 1 - self.mask_share - self.random_share)
         if min(parts) < -1e-9:
             raise ConfigError(
-                "`mask_share` and `random_share` must not be negative nor more than 1 together, "
+                "expected `mask_share` and `random_share` to be at least 0 and at most 1 together, "
                 f"got {self.mask_share} and {self.random_share}"
             )
 
@@ -66,19 +66,19 @@ def masked_batches(
     """Masks batches of tokens.
 
     Args:
-        batches: a dataset of known cardinality of (inputs, words): dicts with `token_ids` int32
-            (B, S), and int32 (B, S), a number of its own in the corpus for each word, the same at
-            all its tokens; `NO_LABEL` at what is never masked.
+        batches: a dataset of (inputs, words) of known cardinality. `inputs` is a dict with
+            `token_ids` int32 (B, S). `words` is int32 (B, S): a unique number per word of the
+            corpus, the same for all its tokens; `NO_LABEL` at tokens that are never masked.
         masking: Masking.
         mask_id: int. The mask token.
-        vocabulary_size: int. Tokens to take in the place of others.
+        vocabulary_size: int. Random tokens have ids below it.
         seed: int.
-        every_epoch: bool. Whether each iteration over the dataset draws anew.
-        first_epoch: int. The epoch that the first iteration is, to resume a run.
+        every_epoch: bool. Whether each iteration over the dataset draws new masks.
+        first_epoch: int. The epoch of the first iteration, to resume a run.
 
     Returns:
-        A dataset of (inputs, labels): the inputs with `mask_positions`, int32 (B, P), the columns
-        to predict and then zeros; and int32 (B, P), the tokens that stood there, then `NO_LABEL`.
+        A dataset of (inputs, labels). The inputs also have `mask_positions`, int32 (B, P): the
+        columns to predict, padded with 0. The labels, int32 (B, P), are the original tokens there.
     """
     count = batches.cardinality()
 
@@ -100,7 +100,7 @@ def masked_batches(
             seed=seed,
             epoch=epoch,
         )
-        # Keras builds a model by the shapes of its first batch, which tf.data has lost.
+        # Keras builds a model from the shapes of its first batch, which tf.data does not keep.
         names = ("token_ids", "mask_positions")
         known = {name: tf.ensure_shape(inputs[name], [None, None]) for name in names}
         return {**inputs, **known}, tf.ensure_shape(labels, [None, None])
@@ -119,7 +119,7 @@ def masked_batch(
     seed: int,
     epoch: Any = 0,
 ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-    """Masks one batch of tokens; see `masked_batches` for the arguments and what is returned."""
+    """Masks one batch of tokens; see `masked_batches` for the arguments and the result."""
     token_ids, positions, labels = mask_tokens(
         inputs["token_ids"],
         words,
@@ -148,11 +148,11 @@ def mask_tokens(
         masking: Masking.
         mask_id: int.
         vocabulary_size: int.
-        state: uint64 (). Whatever the draws hang on beside the words.
+        state: uint64 (). The state of the random generator, in addition to the words.
 
     Returns:
-        int32 (B, S), the tokens with masks among them; int32 (B, P) columns, at least one; and
-        int32 (B, P) labels.
+        int32 (B, S), the masked tokens; int32 (B, P) columns, at least one; and int32 (B, P)
+        labels.
     """
     maskable = words != NO_LABEL
     columns = tf.range(tf.shape(words)[1])[tf.newaxis]  # (1, S)
@@ -161,7 +161,7 @@ def mask_tokens(
     least = tf.reduce_min(draw, axis=1, keepdims=True)
     chosen = maskable & ((draw < masking.rate) | (draw == least))
 
-    # Of a word that is masked whole, each token is replaced by itself, as Google's code does.
+    # Each token of a masked word gets its own replacement, as in Google's code.
     token = _mixed(word + tf.cast(columns + 1, tf.uint64))
     fate = _uniform(token)
     anything = tf.cast(_uniform(_mixed(token + 1)) * vocabulary_size, tf.int32)
@@ -170,32 +170,32 @@ def mask_tokens(
         mask_id,
         tf.where(fate < masking.mask_share + masking.random_share, anything, token_ids),
     )
-    positions, there = masked_columns(chosen, at_least=1)
-    labels = tf.where(there, tf.gather(token_ids, positions, batch_dims=1), NO_LABEL)
+    positions, present = masked_columns(chosen, at_least=1)
+    labels = tf.where(present, tf.gather(token_ids, positions, batch_dims=1), NO_LABEL)
     return tf.where(chosen, replaced, token_ids), positions, labels
 
 
 def masked_columns(chosen: tf.Tensor, *, at_least: int = 0) -> tuple[tf.Tensor, tf.Tensor]:
-    """The columns of chosen tokens, as rows of one width.
+    """The columns of chosen tokens, padded to one width.
 
     Args:
         chosen: bool (B, S).
         at_least: int. The least width.
 
     Returns:
-        int32 (B, P) columns from left to right and then zeros; and bool (B, P), where there is one.
+        int32 (B, P) columns from left to right, padded with 0; bool (B, P), False at padding.
     """
     length = tf.shape(chosen)[1]
     columns = tf.sort(tf.where(chosen, tf.range(length)[tf.newaxis], length), axis=1)
     counts = tf.reduce_sum(tf.cast(chosen, tf.int32), axis=1)
     width = tf.reduce_max(tf.concat([counts, [at_least]], axis=0))
     columns = columns[:, :width]
-    there = columns < length
-    return tf.where(there, columns, 0), there
+    present = columns < length
+    return tf.where(present, columns, 0), present
 
 
 def _mixed(x: tf.Tensor) -> tf.Tensor:
-    """uint64 -> uint64. A step of SplitMix64 (Steele, Lea and Flood 2014), a counter's hash."""
+    """uint64 -> uint64. A step of SplitMix64 (Steele, Lea and Flood 2014), used as a hash."""
     x += np.uint64(0x9E3779B97F4A7C15)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, np.uint64(shift)))

@@ -1,8 +1,8 @@
-"""What the offsets of an annotation tool count: characters of Python, or JavaScript's units.
+"""The unit of an annotation tool's offsets: Python's characters or JavaScript's UTF-16 units.
 
-JavaScript counts 16-bit units: an emoji, or any character beyond U+FFFF, has two of them. Python
-counts code points. Label Studio exported JavaScript's units until 2021 and code points since;
-doccano code points from 2019 on, and JavaScript's units again at least in 2023.
+JavaScript counts 16-bit units: a character above U+FFFF, such as an emoji, has two. Python counts
+code points. Label Studio exported UTF-16 units until 2021 and has exported code points since then.
+doccano exported code points from 2019, and UTF-16 units again at least in 2023.
 
 Sources: heartexlabs/label-studio-frontend pull request 308 and its `charsToCodePoints`;
 doccano/doccano pull request 108 and issue 2290.
@@ -34,19 +34,19 @@ __all__ = [
 OffsetUnit = Literal["auto", "characters", "utf16"]
 
 _WIDE = re.compile("[\U00010000-\U0010ffff]")
-# Label Studio writes line ends in an entity's text in ways of its own.
+# Label Studio writes line ends in an entity's text in several ways.
 _LINE_ENDS = re.compile(r"\\[nr]|\s")
 
 
 @dataclass
 class FoundSpan:
-    """An entity as a file has it.
+    """An unchecked entity of a file.
 
     Attributes:
-        start: anything; an int where the file is right.
+        start: anything; an int in a valid file.
         end: likewise.
-        label: likewise.
-        text: what the file says that the entity is, or None.
+        label: anything; a str in a valid file.
+        text: the entity's text according to the file, or None.
     """
 
     start: Any
@@ -57,10 +57,10 @@ class FoundSpan:
 
 @dataclass
 class FoundText:
-    """A text as a file has it.
+    """A text of a file with its unchecked entities.
 
     Attributes:
-        row: int. Its line.
+        row: int. The line of the text.
         text: str.
         spans: list of FoundSpan.
     """
@@ -71,12 +71,12 @@ class FoundText:
 
 
 def has_wide(text: str) -> bool:
-    """Whether a text has a character of two UTF-16 units, so that offsets of both kinds differ."""
+    """Whether a text has a character of two UTF-16 units, so that the units differ."""
     return _WIDE.search(text) is not None
 
 
 def check_unit(unit: str) -> None:
-    """Raises ConfigError for what is no `OffsetUnit`."""
+    """Raises ConfigError if `unit` is not an `OffsetUnit`."""
     if unit not in get_args(OffsetUnit):
         raise ConfigError(f"expected offsets of {', '.join(get_args(OffsetUnit))}, got {unit!r}")
 
@@ -84,22 +84,22 @@ def check_unit(unit: str) -> None:
 def in_characters(
     name: str, texts: Sequence[FoundText], unit: OffsetUnit, *, documented: bool
 ) -> str:
-    """Rewrites the offsets of entities as characters.
+    """Converts the offsets of entities to characters, in place.
 
-    "auto" takes the unit in which the entities' own texts are where the offsets say, and which is
-    possible at all: no offset beyond the text, none in the middle of a character.
+    "auto" chooses the unit in which all offsets are valid: the entities' texts are at their
+    offsets, no offset is beyond the text, and none is within a character.
 
     Args:
-        name: the file's, for messages.
-        texts: list of FoundText; those whose offsets count other units are changed.
+        name: str. The file's name, for messages.
+        texts: list of FoundText. Offsets in UTF-16 units are changed.
         unit: "auto", "characters" or "utf16".
-        documented: bool. Whether the format's offsets are known to be characters.
+        documented: bool. Whether the format defines offsets as characters.
 
     Returns:
-        str, what the offsets count; "" where every unit gives the same.
+        str, the unit of the offsets; "" if both units agree.
 
     Raises:
-        DataError: the unit cannot be detected, or none is possible, with the line.
+        DataError: both units are possible, or none, with the line.
     """
     affected = [text for text in texts if text.spans and has_wide(text.text)]
     if unit == "utf16":
@@ -114,9 +114,9 @@ def in_characters(
         if not fitting:
             span = text.spans[0]
             raise DataError(
-                f"{name}:{text.row}: expected the entities where their offsets say, got neither "
-                f"in characters nor in UTF-16 units: the first is {clipped(repr(span.text))} at "
-                f"{span.start!r} to {span.end!r}"
+                f"{name}:{text.row}: expected the entities at their offsets in characters or in "
+                f"UTF-16 units, got {clipped(repr(span.text))} at {span.start!r} to {span.end!r} "
+                "as the first entity; correct the offsets"
             )
         if _matters(text):
             known.append((text, fitting))
@@ -125,18 +125,17 @@ def in_characters(
     common = set.intersection(*(fitting for _, fitting in known))
     if len(common) == 2:
         raise DataError(
-            f"{name}:{known[0][0].row}: expected to know what offsets count, but an entity follows "
-            "a character that JavaScript counts twice, such as an emoji, and characters and UTF-16 "
-            "units are both possible; say which with `offsets=utf16`, as newer "
-            "doccano has them, or with `offsets=characters`"
+            f"{name}:{known[0][0].row}: expected offsets of a clear unit, got offsets that may be "
+            "characters or UTF-16 units: an entity follows an emoji or another character of two "
+            "units; give `offsets=utf16`, as for newer doccano, or `offsets=characters`"
         )
     for text, fitting in known:
         own = common or fitting
         if len(own) == 2:
             raise DataError(
                 f"{name}:{text.row}: expected one unit of offsets in the file, got characters in "
-                "some records and UTF-16 units in others, and this one may be either; say which "
-                "with `offsets=characters` or `offsets=utf16`"
+                "some records, UTF-16 units in others, and an ambiguous record here; give "
+                "`offsets=characters` or `offsets=utf16`"
             )
         if own == {"utf16"}:
             _rewrite(name, text)
@@ -153,7 +152,7 @@ def _matters(text: FoundText) -> bool:
 
 
 def _places(text: str) -> np.ndarray:
-    """int64 (UTF-16 units + 1,). The character of each unit; -1 in the middle of one."""
+    """int64 (UTF-16 units + 1,). The character of each unit; -1 within a character."""
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
     widths = 1 + (codes > 0xFFFF).astype(np.int64)
     begins = np.concatenate([[0], np.cumsum(widths)])
@@ -163,11 +162,11 @@ def _places(text: str) -> np.ndarray:
 
 
 def _fits(text: FoundText, kind: str) -> bool:
-    """Whether all entities can be where their offsets say."""
+    """Whether the offsets of all entities are valid in a unit."""
     places = np.arange(len(text.text) + 1) if kind == "characters" else _places(text.text)
     for span in text.spans:
         if not (is_integer(span.start) and is_integer(span.end)):
-            continue  # said later, with the reason
+            continue  # `entity_problem` reports it
         if not 0 <= span.start <= span.end < len(places):
             return False
         start, end = places[span.start], places[span.end]
@@ -178,9 +177,9 @@ def _fits(text: FoundText, kind: str) -> bool:
     return True
 
 
-def same_text(said: str, cut: str) -> bool:
-    """Whether two texts are the same but for white space, which tools write in their own ways."""
-    return _LINE_ENDS.sub("", said) == _LINE_ENDS.sub("", cut)
+def same_text(left: str, right: str) -> bool:
+    """Whether two texts are equal without white space, which tools write differently."""
+    return _LINE_ENDS.sub("", left) == _LINE_ENDS.sub("", right)
 
 
 def _rewrite(name: str, text: FoundText) -> None:
@@ -189,7 +188,7 @@ def _rewrite(name: str, text: FoundText) -> None:
         values = []
         for value in (span.start, span.end):
             if not is_integer(value):
-                values.append(value)  # said later, with the reason
+                values.append(value)  # `entity_problem` reports it
                 continue
             if not 0 <= value < len(places) or places[value] < 0:
                 raise DataError(

@@ -1,4 +1,4 @@
-"""Groups of texts that belong together: pairs, pairs with scores, triplets, hard negatives."""
+"""Groups of related texts: pairs, pairs with scores, triplets, hard negatives."""
 
 import os
 from collections.abc import Sequence
@@ -17,20 +17,20 @@ __all__ = ["TextGroups", "read_groups"]
 
 @dataclass(frozen=True)
 class TextGroups:
-    """Groups of as many texts each: anchor, positive, and any hard negatives.
+    """Groups of an anchor, a positive, and optional hard negatives; all groups have one size.
 
     Args:
-        columns: a list of str for each place in a group, all of one length. One column: texts
-            alone; two: anchors and positives, or the two texts of a pair with a score; more: the
-            further ones are hard negatives.
-        scores: float for each group, how alike the two texts of a pair are; or None.
-        labels: str for each group, or None. Positives of groups of one label are not taken for
-            each other's negatives.
-        rows: the line on which each group starts in `path`, counted from 1. Empty means 1, 2, ...
-        path: the file's name for messages; empty for groups that come from no file.
+        columns: tuple of lists of str, all of one length. One column: single texts. Two columns:
+            anchors and positives, or the two texts of a pair with a score. Further columns: hard
+            negatives.
+        scores: list of float or None. The similarity of the two texts of each pair.
+        labels: list of str or None. Positives of groups with the same label are not used as
+            negatives of each other.
+        rows: list of int. The first line of each group in `path`, from 1. Empty means 1, 2, ...
+        path: str. The file's name for messages; empty for groups without a file.
 
     Raises:
-        DataError: the lists differ in length, or there are scores for other than pairs.
+        DataError: the lists differ in length, or groups that are not pairs have scores.
     """
 
     columns: tuple[list[str], ...]
@@ -52,9 +52,9 @@ class TextGroups:
         others |= {"scores": self.scores, "labels": self.labels, "rows": self.rows}
         for name, values in others.items():
             if values is not None and len(values) != count:
-                raise DataError(f"expected {count} {name}, one a group, got {len(values)}")
+                raise DataError(f"expected {count} {name}, one per group, got {len(values)}")
         if self.scores is not None and len(self.columns) != 2:
-            raise DataError(f"scores are for pairs of texts, got groups of {len(self.columns)}")
+            raise DataError(f"expected pairs for scores, got groups of {len(self.columns)}")
 
     def __len__(self) -> int:
         """Counts the groups."""
@@ -68,8 +68,15 @@ class TextGroups:
 
     @property
     def size(self) -> int:
-        """Texts a group."""
+        """The number of texts per group."""
         return len(self.columns)
+
+    @property
+    def kind(self) -> str:
+        """The kind of the groups: "texts", "pairs", "scored" or "triplets"."""
+        if self.scores is not None:
+            return "scored"
+        return {1: "texts", 2: "pairs"}.get(self.size, "triplets")
 
     @property
     def texts(self) -> list[str]:
@@ -78,7 +85,7 @@ class TextGroups:
 
     @classmethod
     def from_examples(cls, examples: Examples) -> "TextGroups":
-        """Takes examples of texts or pairs; their float labels are scores, others labels."""
+        """Converts examples of texts or pairs; float labels become scores."""
         columns: tuple[list[str], ...] = (examples.texts,)
         if examples.text_pairs is not None:
             columns = (examples.texts, examples.text_pairs)
@@ -90,12 +97,18 @@ class TextGroups:
             labels = examples.labels
         return cls(columns, scores, labels, examples.rows, examples.path)
 
+    def numbered(self) -> tuple[list[str], list[np.ndarray]]:
+        """Returns the distinct texts, and for each column int (groups,), their numbers."""
+        texts = list(dict.fromkeys(text for column in self.columns for text in column))
+        numbers = {text: index for index, text in enumerate(texts)}
+        return texts, [np.array([numbers[text] for text in column]) for column in self.columns]
+
     def where(self, index: int) -> str:
-        """Says where a group came from: `file:line`, or its number where there is no file."""
+        """Returns a group's origin: `file:line`, or its number without a file."""
         return f"{self.path}:{self.rows[index]}" if self.path else f"group {self.rows[index]}"
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> "TextGroups":
-        """Takes the groups at `indices`, in that order."""
+        """Returns the groups at `indices`, in that order."""
         chosen = [int(index) for index in indices]
 
         def pick(values: Any) -> Any:
@@ -110,16 +123,16 @@ class TextGroups:
         )
 
     def split(self, fraction: float, seed: int) -> tuple["TextGroups", "TextGroups"]:
-        """Parts the groups in two at random; see `Examples.split`."""
+        """Splits the groups in two at random; see `Examples.split`."""
         numbered = Examples(self.columns[0]).split(fraction, seed, stratify=False)
         rest, held_out = ([row - 1 for row in part.rows] for part in numbered)
         return self.subset(rest), self.subset(held_out)
 
     def kinship(self) -> np.ndarray:
-        """Groups that are not to be each other's negatives share a number.
+        """Numbers the groups; groups with one number are not used as negatives of each other.
 
-        They are those of one label, of one anchor or of one positive: what is the answer to a
-        question in one row is not a wrong one in another.
+        Groups share a number if they share a label, an anchor or a positive: a correct answer of
+        one row must not be a negative of another row with the same question.
 
         Returns:
             int32 (groups,).
@@ -159,12 +172,12 @@ def read_groups(
 
     Args:
         path: the file's name, or a binary file object.
-        texts: names of the columns (in JSON Lines: of the keys), a text of the group in each.
-        negatives: str or None. The key (in a table: the column) of a list of further texts, hard
-            negatives; as many in each row. A cell of a table that is no list is one negative.
+        texts: list of str. The columns (in JSON Lines: the keys) of the group's texts.
+        negatives: str or None. The key (in a table: the column) of a list of hard negatives; all
+            rows must have the same number. A table cell that is not a list is one negative.
         score: str or None. The column of the score of a pair.
         label: str or None. The column of a label; see `TextGroups`.
-        format: as for `read_table`, like all that follows.
+        format: see `tables.read_table`.
         delimiter: likewise.
         quoting: likewise.
         columns: likewise.
@@ -175,15 +188,15 @@ def read_groups(
 
     Raises:
         ConfigError: an option is unknown or contradicts another.
-        DataError: the file cannot be read or a row cannot be used; the message is one line that
-            names the file and, where there is one, the line.
+        DataError: the file cannot be read or a row is invalid; the message is one line and names
+            the file and, if known, the line.
     """
     if not texts:
         raise ConfigError("expected at least one column of texts, got none")
     if score is not None and (len(texts) != 2 or negatives is not None):
         raise ConfigError(
-            f"a score is for pairs: expected two columns of texts beside {score!r}, got "
-            f"{len(texts)}{'' if negatives is None else ' and negatives'}"
+            f"expected two columns of texts for the score {score!r} of pairs, got {len(texts)}"
+            f"{'' if negatives is None else ' and negatives'}"
         )
     extra = [name for name in (negatives, score, label) if name is not None]
     lines, records = table_records(
@@ -195,7 +208,7 @@ def read_groups(
         columns=columns,
         encoding=encoding,
     )
-    found: list[list[str]] = [[] for _ in texts]
+    groups: list[list[str]] = [[] for _ in texts]
     scores: list[float] = []
     labels: list[str] = []
     rows: list[int] = []
@@ -209,17 +222,17 @@ def read_groups(
             group += _negatives(line, negatives, next(rest), table=is_table)
             if width is None:
                 width = len(group)
-                found += [[] for _ in range(width - len(texts))]
+                groups += [[] for _ in range(width - len(texts))]
             if len(group) != width:
                 raise line.error(
                     f"expected {width - len(texts)} texts in {negatives!r}, as in the first row, "
-                    f"got {len(group) - len(texts)}; give as many in every row"
+                    f"got {len(group) - len(texts)}"
                 )
         if score is not None:
             scores.append(line.number(score, next(rest)))
         if label is not None:
             labels.append(line.label_name(label, next(rest)))
-        for column, text in zip(found, group, strict=True):
+        for column, text in zip(groups, group, strict=True):
             if not text.strip():
                 raise line.error("expected a text, but it is empty; leave the row out")
             column.append(text)
@@ -228,7 +241,7 @@ def read_groups(
         what = "has a header and no rows" if lines.last else "is empty"
         raise DataError(f"{lines.name}: expected at least one row, but the file {what}")
     return TextGroups(
-        tuple(found),
+        tuple(groups),
         scores if score is not None else None,
         labels if label is not None else None,
         rows,
@@ -237,14 +250,14 @@ def read_groups(
 
 
 def _negatives(line: Field, column: str, value: Any, *, table: bool) -> list[str]:
-    if table:  # as pandas writes a list
-        found = list_in_text(value)
-        if found is None and value.strip()[:2] in ("['", '["') and value.strip().endswith("]"):
+    if table:  # pandas writes lists in cells
+        items = list_in_text(value)
+        if items is None and value.strip()[:2] in ("['", '["') and value.strip().endswith("]"):
             raise line.error(
                 f"expected {column!r} to be a list such as ['a', 'b'], got {clipped(value)!r}"
             )
-        value = [value] if found is None else found
+        value = [value] if items is None else items
     if not isinstance(value, list) or not value or not all(isinstance(v, str) for v in value):
         shown = clipped(repr(value))
-        raise line.error(f"expected {column!r} to be a list of one text or more, got {shown}")
+        raise line.error(f"expected {column!r} to be a list of at least one text, got {shown}")
     return value

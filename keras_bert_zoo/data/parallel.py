@@ -1,4 +1,4 @@
-"""Texts with their translations, tokenized: what a decoder is trained on."""
+"""Tokenized texts with their translations, for training a decoder."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,12 +24,12 @@ class ParallelRows:
     """Tokenized texts and their tokenized translations.
 
     Args:
-        source: TokenRows, R of them, as an encoder takes them.
-        target: TokenRows, R of them: `[CLS] b [SEP]`.
-        weights: float32 (R,) or None. How much each example counts.
+        source: TokenRows, R rows for the encoder.
+        target: TokenRows, R rows: `[CLS] b [SEP]`.
+        weights: float32 (R,) or None. The weight of each example in the loss.
 
     Raises:
-        DataError: the numbers of rows do not fit each other.
+        DataError: the numbers of rows differ.
     """
 
     source: TokenRows
@@ -50,23 +50,23 @@ class ParallelRows:
 
     @property
     def lengths(self) -> np.ndarray:
-        """int64 (R,). The tokens of each example, of both texts."""
+        """int64 (R,). The number of tokens in both texts of each example."""
         return self.source.lengths + self.target.lengths
 
 
 def parallel_batches(
     data: ParallelRows, batches: tf.data.Dataset, *, pad_id: int, target_pad_id: int
 ) -> tf.data.Dataset:
-    """Turns batches of examples' indices into what a translator takes, padded to the longest row.
+    """Converts batches of example indices to model inputs, padded to the longest row.
 
     Args:
         data: the tokenized examples.
         batches: a dataset of int64 (B,), from `bucketed_batches`.
-        pad_id: int. The token id of padding, of the texts.
-        target_pad_id: int. The same of the translations.
+        pad_id: int. The id of the padding token of texts.
+        target_pad_id: int. The id of the padding token of translations.
 
     Returns:
-        A dataset of what `parallel_batch_maker` makes.
+        A dataset of the batches of `parallel_batch_maker`.
     """
     return prefetched_map(
         batches, parallel_batch_maker(data, pad_id=pad_id, target_pad_id=target_pad_id)
@@ -76,18 +76,18 @@ def parallel_batches(
 def parallel_batch_maker(
     data: ParallelRows, *, pad_id: int, target_pad_id: int
 ) -> Callable[[tf.Tensor], tuple[Any, ...]]:
-    """Makes a function that turns examples' indices, int64 (B,), into a batch.
+    """Returns a function that converts example indices, int64 (B,), to a batch.
 
     Args:
         data: the tokenized examples.
-        pad_id: int. The token id of padding, of the texts.
-        target_pad_id: int. The same of the translations.
+        pad_id: int. The id of the padding token of texts.
+        target_pad_id: int. The id of the padding token of translations.
 
     Returns:
-        a function that gives `(inputs, labels)` or `(inputs, labels, sample_weight)`. Inputs are
-        `token_ids`, `segment_ids` and `padding_mask` int32 (B, S), and `target_ids` and
-        `target_mask` int32 (B, T), the translation without its last token; the labels are int32
-        (B, T), the token that follows each one, `NO_LABEL` at padding.
+        a function that returns `(inputs, labels)` or `(inputs, labels, sample_weight)`. The inputs
+        are `token_ids`, `segment_ids` and `padding_mask`, int32 (B, S), and `target_ids` and
+        `target_mask`, int32 (B, T): the translation without its last token. The labels are int32
+        (B, T): the next token at each position, `NO_LABEL` at padding.
     """
     source = batch_maker(LabelledRows(data.source), pad_id=pad_id)
     target = batch_maker(LabelledRows(data.target), pad_id=target_pad_id)
@@ -97,8 +97,8 @@ def parallel_batch_maker(
             weights = tf.constant(data.weights)
 
     def batch(indices: tf.Tensor) -> tuple[Any, ...]:
-        (inputs,), (written,) = source(indices), target(indices)
-        ids, mask = written["token_ids"], written["padding_mask"][:, 1:]
+        (inputs,), (targets,) = source(indices), target(indices)
+        ids, mask = targets["token_ids"], targets["padding_mask"][:, 1:]
         labels = tf.where(mask == 1, ids[:, 1:], NO_LABEL)
         inputs = inputs | {"target_ids": ids[:, :-1], "target_mask": mask}
         return (

@@ -1,4 +1,4 @@
-"""Reading texts with their translations: a table, or two files of as many lines."""
+"""Readers of texts with their translations: a table, or two files with parallel lines."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ def read_parallel(
     """Reads texts with their translations.
 
     Args:
-        path: a table, CSV, TSV or JSON Lines; or two files with a comma between their names,
-            `corpus.en,corpus.zh`, where line n of one is the translation of line n of the other
-            (the form of Moses and OPUS). A `.gz` behind any name is allowed.
-        text: str. The table's column of the text.
-        translation: str. Its column of the translation.
-        **table: `format`, `delimiter`, `columns` and `encoding`, see `read_table`; `encoding` alone
-            of two files.
+        path: str. A table (CSV, TSV or JSON Lines); or two file names separated by a comma,
+            `corpus.en,corpus.zh`, as in Moses and OPUS: line n of the second file is the
+            translation of line n of the first. All files may be gzipped (`.gz`).
+        text: str. The column of the text in a table.
+        translation: str. The column of the translation in a table.
+        **table: `format`, `delimiter`, `columns` and `encoding`, see `read_table`; for two files
+            only `encoding`.
 
     Returns:
-        Examples with `text_pairs`, the translations.
+        Examples; `text_pairs` are the translations.
 
     Raises:
         ConfigError: an option is unknown or contradicts another.
-        DataError: with file and line: a row without one of the columns; two files of different
-            lengths; bytes that are not of the encoding.
+        DataError: a row lacks a column, two files differ in length, or bytes are invalid in the
+            encoding; the message names file and line.
     """
     files = two_files(path)
     if files is None:
@@ -41,7 +41,8 @@ def read_parallel(
     unused = [name for name in ("format", "delimiter", "columns") if table.get(name) is not None]
     if unused:
         raise ConfigError(
-            f"`{unused[0]}` is for a table, got two files of lines: {files[0]} and {files[1]}"
+            f"expected a table for the option `{unused[0]}`, got two files of lines: {files[0]} "
+            f"and {files[1]}"
         )
     encoding = table.get("encoding") or "utf-8"
     texts, translations = (
@@ -50,16 +51,16 @@ def read_parallel(
     if len(texts) != len(translations):
         short, long = sorted(zip((len(texts), len(translations)), files, strict=True))
         raise DataError(
-            f"{short[1]}:{short[0] + 1}: expected a line for each of {long[1]}, which has "
-            f"{long[0]:,}; there are {short[0]:,}"
+            f"{short[1]}:{short[0] + 1}: expected {long[0]:,} lines, as in {long[1]}, got "
+            f"{short[0]:,}"
         )
     if not texts:
-        raise DataError(f"{files[0]}: there are no lines")
+        raise DataError(f"{files[0]}: expected at least one line, got none")
     return Examples(texts, translations, path=files[0])
 
 
 def two_files(path: str) -> tuple[str, str] | None:
-    """The two files that a path names with a comma between them; None: it is one."""
+    """Splits a path of two file names separated by a comma; None for a single name."""
     first, comma, second = path.partition(",")
     if not comma or not first or not second or "," in second or os.path.exists(path):
         return None

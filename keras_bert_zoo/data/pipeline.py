@@ -1,7 +1,7 @@
-"""Batches of tokenized rows as `tf.data`, bucketed by length and repeatable from a seed.
+"""Batches of tokenized rows as `tf.data`, bucketed by length and reproducible from a seed.
 
-All work is done in TensorFlow ops, so that the datasets run under `tf.distribute` and no Python
-stands between the data and the device. Dimensions: B batch, S length, R rows.
+All work is done in TensorFlow ops, so the datasets run under `tf.distribute` and need no Python
+per batch. Dimensions: B batch, S length, R rows, E examples.
 """
 
 from collections.abc import Callable
@@ -29,18 +29,18 @@ __all__ = [
 
 @dataclass(frozen=True)
 class TokenRows:
-    """Tokenized rows of different length, end to end.
+    """Tokenized rows of different length, concatenated.
 
-    A row is packed as the encoder takes it: `[CLS] a [SEP]`, or `[CLS] a [SEP] b [SEP]` with
-    segment 1 for b and its closing [SEP].
+    A row is packed for the encoder: `[CLS] a [SEP]`, or `[CLS] a [SEP] b [SEP]` with segment 1
+    for b and its closing [SEP].
 
     Args:
         token_ids: int32 (tokens of all rows,).
         row_splits: int64 (R + 1,). Row r is `token_ids[row_splits[r]:row_splits[r + 1]]`.
-        segment_ids: int32 (tokens of all rows,), or None where all are 0.
+        segment_ids: int32 (tokens of all rows,); None if all are 0.
 
     Raises:
-        DataError: the splits do not fit the tokens.
+        DataError: the splits do not match the tokens.
     """
 
     token_ids: np.ndarray
@@ -58,7 +58,7 @@ class TokenRows:
             or (np.diff(splits) < 0).any()
         ):
             raise DataError(
-                "expected row_splits to rise from 0 to the number of tokens, "
+                "expected row_splits to increase from 0 to the number of tokens, "
                 f"{len(self.token_ids)}, got {splits}"
             )
         if self.segment_ids is not None and self.segment_ids.shape != self.token_ids.shape:
@@ -80,7 +80,7 @@ class TokenRows:
     def from_ragged(
         cls, token_ids: tf.RaggedTensor, segment_ids: tf.RaggedTensor | None = None
     ) -> "TokenRows":
-        """Takes what a tokenizer's packing returns."""
+        """Converts the packed rows of a tokenizer."""
         return cls(
             token_ids.flat_values.numpy().astype(np.int32),
             token_ids.row_splits.numpy().astype(np.int64),
@@ -89,23 +89,23 @@ class TokenRows:
 
 
 NO_LABEL = -1
-"""What stands for the label of a token that has none: a special token, or padding."""
+"""The label of tokens without a label, such as special tokens and padding."""
 
 
 @dataclass(frozen=True)
 class LabelledRows:
-    """Tokenized examples with what a loss needs of each.
+    """Tokenized examples with labels and weights for the loss.
 
     Args:
-        rows: TokenRows, `group` of them an example, one behind the other.
-        labels: (E, ...), one entry an example; or None.
-        token_labels: int32 (tokens of all rows,), one a token, `NO_LABEL` where there is none; in
-            the place of `labels`, for a task that labels tokens.
-        weights: float32 (E,) or None. How much each example counts.
-        group: int. Rows an example: the choices of a question, the texts of a triplet.
+        rows: TokenRows. Each example has `group` consecutive rows.
+        labels: (E, ...) or None. One entry per example.
+        token_labels: int32 (tokens of all rows,) or None. One label per token or `NO_LABEL`,
+            instead of `labels`, for tasks that label tokens.
+        weights: float32 (E,) or None. The weight of each example in the loss.
+        group: int. Rows per example: the choices of a question, the texts of a triplet.
 
     Raises:
-        DataError: the numbers of rows, labels and weights do not fit each other.
+        DataError: the numbers of rows, labels and weights do not match.
     """
 
     rows: TokenRows
@@ -115,11 +115,9 @@ class LabelledRows:
     group: int = 1
 
     def __post_init__(self) -> None:
-        """Checks that all is there once for each example."""
+        """Checks the number of rows, labels and weights."""
         if self.group < 1 or len(self.rows) % self.group:
-            raise DataError(
-                f"expected rows in groups of {self.group}, got {len(self.rows)} of them"
-            )
+            raise DataError(f"expected rows in groups of {self.group}, got {len(self.rows)} rows")
         for name, values in (("labels", self.labels), ("weights", self.weights)):
             if values is not None and len(values) != len(self):
                 raise DataError(f"expected {len(self)} {name}, one per example, got {len(values)}")
@@ -135,15 +133,15 @@ class LabelledRows:
 
     @property
     def lengths(self) -> np.ndarray:
-        """int64 (E,). The tokens of each example's longest row."""
+        """int64 (E,). The number of tokens in the longest row of each example."""
         return self.rows.lengths.reshape(-1, self.group).max(axis=1)
 
 
 def length_order(row_lengths: np.ndarray) -> np.ndarray:
-    """Orders rows from long to short, the order in which `bucketed_batches(shuffle=False)` goes.
+    """Orders rows from long to short, as `bucketed_batches(shuffle=False)` does.
 
-    The longest come first, so that a batch too large for the memory fails at once. Rows of one
-    length keep their order.
+    The longest rows come first, so a batch that does not fit into memory fails at once. Rows of
+    the same length keep their order.
 
     Args:
         row_lengths: int (R,).
@@ -155,7 +153,7 @@ def length_order(row_lengths: np.ndarray) -> np.ndarray:
 
 
 def restore_order(values: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Puts values that were computed in `order` back in the order of the rows.
+    """Restores the row order of values that were computed in `order`.
 
     >>> order = length_order(np.array([2, 9, 5]))
     >>> restore_order(np.array(["long", "middle", "short"]), order).tolist()
@@ -166,7 +164,7 @@ def restore_order(values: np.ndarray, order: np.ndarray) -> np.ndarray:
         order: int (R,), from `length_order`.
 
     Returns:
-        (R, ...). `values`, such that entry r belongs to row r.
+        (R, ...). `values` in row order: entry r belongs to row r.
     """
     restored = np.empty_like(values)
     restored[order] = values
@@ -183,21 +181,22 @@ def bucketed_batches(
     first_epoch: int = 0,
     in_order: bool = False,
 ) -> tf.data.Dataset:
-    """Yields batches of row indices, rows of like length together.
+    """Yields batches of row indices; each batch has rows of similar length.
 
-    Each iteration over the dataset is an epoch and has an order of its own: all rows are permuted,
-    sorted by length within runs of `megabatch` batches, cut into batches, and the batches are
-    permuted. The order hangs on `seed` and the number of the epoch alone, not on TensorFlow's
-    global seed nor on the device; every worker of a cluster computes the same one.
+    Each iteration over the dataset is an epoch with a new order: all rows are permuted, sorted by
+    length within groups of `megabatch` batches, and split into batches; then the batches are
+    permuted. The order depends only on `seed` and the epoch, not on TensorFlow's global seed or
+    the device. All workers of a cluster compute the same order.
 
     Args:
         row_lengths: int (R,). Tokens per row.
-        batch_size: int. Rows per batch over all devices; the last rows make a smaller batch.
+        batch_size: int. Rows per batch over all devices. The last batch may be smaller.
         seed: int.
-        shuffle: bool. False: rows go from long to short, see `length_order`.
-        megabatch: int. Batches that are sorted together. More is less padding and less chance.
-        first_epoch: int. The epoch that the first iteration is, to resume a run.
-        in_order: bool. Rows go in their own order, not by length; then nothing is shuffled.
+        shuffle: bool. If False, rows are in the order of `length_order`, from long to short.
+        megabatch: int. The number of batches that are sorted together. A larger number gives less
+            padding and a less random order.
+        first_epoch: int. The epoch of the first iteration, to resume a run.
+        in_order: bool. Whether to keep the order of the rows; turns shuffling off.
 
     Returns:
         A dataset of int64 (B,) of known cardinality.
@@ -239,16 +238,16 @@ def bucketed_batches(
 
 
 def epoch_number(first_epoch: int = 0) -> tf.data.Dataset:
-    """Yields how often it has been iterated over.
+    """Yields the number of its current iteration.
 
     Args:
-        first_epoch: int. What the first iteration is told.
+        first_epoch: int. The number of the first iteration.
 
     Returns:
         A dataset of one int64 scalar.
     """
-    # The counter is a table because that is the one kind of state which tf.data takes and which a
-    # distribution strategy does not turn into a variable on every device.
+    # The counter is a table: tf.data accepts it as state, and a distribution strategy does not
+    # replace it by a variable on every device.
     with tf.device("CPU:0"):
         counter = tf.lookup.experimental.MutableHashTable(tf.int64, tf.int64, default_value=0)
         counter.insert(_INT64_ZERO, tf.constant(first_epoch, tf.int64))
@@ -266,15 +265,15 @@ def epoch_number(first_epoch: int = 0) -> tf.data.Dataset:
 def token_batches(
     data: LabelledRows, batches: tf.data.Dataset, *, pad_id: int = 0
 ) -> tf.data.Dataset:
-    """Turns batches of examples' indices into what a model takes, padded to the longest row.
+    """Converts batches of example indices to model inputs, padded to the longest row.
 
     Args:
         data: the tokenized examples.
         batches: a dataset of int64 (B,), from `bucketed_batches`.
-        pad_id: int. The token id of padding.
+        pad_id: int. The id of the padding token.
 
     Returns:
-        A dataset of what `batch_maker` makes.
+        A dataset of the batches of `batch_maker`.
 
     Raises:
         ConfigError: weights without labels.
@@ -283,26 +282,26 @@ def token_batches(
 
 
 def batch_maker(data: LabelledRows, *, pad_id: int = 0) -> Callable[[tf.Tensor], tuple[Any, ...]]:
-    """Makes a function that turns examples' indices, int64 (B,), into a batch.
+    """Returns a function that converts example indices, int64 (B,), to a batch.
 
     Args:
         data: the tokenized examples.
-        pad_id: int. The token id of padding.
+        pad_id: int. The id of the padding token.
 
     Returns:
-        a function that gives `(inputs,)`, `(inputs, labels)` or
-        `(inputs, labels, sample_weight)`, as Keras takes them. The inputs are `token_ids`,
+        a function that returns `(inputs,)`, `(inputs, labels)` or
+        `(inputs, labels, sample_weight)`, the forms of Keras. The inputs are `token_ids`,
         `segment_ids` and `padding_mask` (1 = token, 0 = padding), each int32 (B, S), or
-        (B, group, S) where a group is more than one row. Token labels are int32 (B, S),
+        (B, group, S) for groups of more than one row. Token labels are int32 (B, S),
         `NO_LABEL` at padding.
 
     Raises:
         ConfigError: weights without labels.
     """
     if data.weights is not None and data.labels is None and data.token_labels is None:
-        raise ConfigError("expected labels beside weights, got none")
+        raise ConfigError("expected labels with the weights, got none")
     rows, group = data.rows, data.group
-    # On the host: an int32 constant would otherwise go to the accelerator, batch by batch back.
+    # On an accelerator, each batch of the constants would be copied back to the host.
     with tf.device("CPU:0"):
         token_ids = tf.constant(rows.token_ids, tf.int32)
         row_splits = tf.constant(rows.row_splits, tf.int64)
@@ -316,7 +315,7 @@ def batch_maker(data: LabelledRows, *, pad_id: int = 0) -> Callable[[tf.Tensor],
     def batch(indices: tf.Tensor) -> tuple[Any, ...]:
         if group > 1:
             indices = indices[:, tf.newaxis] * group + tf.range(group, dtype=tf.int64)  # (B, G)
-        starts = tf.gather(row_splits, indices)  # (B,) or (B, G), as all that follows
+        starts = tf.gather(row_splits, indices)  # (B,) or (B, G); below, (B, S) or (B, G, S)
         lengths = tf.gather(row_splits, indices + 1) - starts
         mask = tf.sequence_mask(lengths, tf.reduce_max(lengths))  # (B, S)
         columns = tf.range(tf.shape(mask)[-1], dtype=tf.int64)
@@ -346,18 +345,18 @@ def batch_maker(data: LabelledRows, *, pad_id: int = 0) -> Callable[[tf.Tensor],
 
 
 def prefetched_map(dataset: tf.data.Dataset, function: Callable[..., Any]) -> tf.data.Dataset:
-    """Maps a dataset, a few elements ahead of whoever takes them.
+    """Maps a dataset in parallel and prefetches a few elements.
 
-    Parallelism is fixed: with tf.data.AUTOTUNE an iterator has a thread that tunes it at growing
-    intervals, and closing the iterator waits for the interval to pass. After a minute of training
-    that is half a minute of nothing (TensorFlow 2.21).
+    The parallelism is fixed. With tf.data.AUTOTUNE, a thread tunes the iterator at growing
+    intervals, and closing the iterator waits for the end of an interval: half a minute after one
+    minute of training (TensorFlow 2.21).
 
     Args:
         dataset: any.
-        function: of an element's components.
+        function: maps the components of an element.
 
     Returns:
-        A dataset of what `function` returns, in the same order.
+        A dataset of the results, in the same order.
     """
     options = tf.data.Options()
     options.autotune.enabled = False
@@ -366,14 +365,14 @@ def prefetched_map(dataset: tf.data.Dataset, function: Callable[..., Any]) -> tf
 
 
 _INT64_ZERO = np.int64(0)
-_PARALLEL_CALLS = 2  # batches are gathered far faster than a model takes them
+_PARALLEL_CALLS = 2  # enough: a batch is gathered far faster than a model processes it
 
 
 def _permutation(count: int, seed: int, epoch: tf.Tensor, stream: int) -> tf.Tensor:
-    """int64 (count,). A permutation that hangs on its arguments alone."""
+    """int64 (count,). A permutation that depends only on the arguments."""
     numbers = tf.random.stateless_uniform(
         [count],
-        # Both halves of the seed are mixed by Philox; `stream` keeps rows and batches independent.
+        # Philox mixes both halves of the seed; `stream` keeps rows and batches independent.
         seed=tf.stack([tf.constant(seed, tf.int64), epoch * 2 + stream]),
         minval=None,
         maxval=None,
@@ -384,7 +383,7 @@ def _permutation(count: int, seed: int, epoch: tf.Tensor, stream: int) -> tf.Ten
 
 
 def _sharded_by_data(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Says how more than one worker share the data: there are no files to share out."""
+    """Shards the dataset by elements: it has no files to distribute over the workers."""
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return dataset.with_options(options)

@@ -1,4 +1,4 @@
-"""Rows of fields out of lines: with quotes, without, and where quotes may be either."""
+"""Splits lines into rows of fields: with quoting, without, or with detection of quoting."""
 
 import csv
 import logging
@@ -11,10 +11,10 @@ from keras_bert_zoo.errors import DataError
 
 __all__ = ["LineSource", "all_quoted", "quoted_rows", "recognized_rows", "unquoted_rows"]
 
-# How far a TSV is read ahead to see whether its quotes are those of quoted fields.
+# The part of a TSV that is read ahead to detect quoted fields.
 _WINDOW_CHARACTERS = 1 << 20
-# Python refuses fields above 131,072 characters unless told otherwise; this is the largest limit
-# that fits the C long of every platform.
+# Python's default limit is 131,072 characters; this is the largest limit that fits the C long of
+# every platform.
 _FIELD_LIMIT = 2**31 - 1
 _WHOLE = re.compile(r'"([^"]|"")*"')
 
@@ -22,7 +22,7 @@ _logger = logging.getLogger(__name__)
 
 
 class LineSource:
-    """Lines that can be looked at before they are read; it counts those that were read."""
+    """An iterator of lines that can be read ahead; counts the lines that were read."""
 
     def __init__(self, lines: Lines) -> None:
         self.name = lines.name
@@ -48,7 +48,7 @@ class LineSource:
         return self._ahead[0]
 
     def window(self) -> tuple[list[str], bool]:
-        """The next lines, up to `_WINDOW_CHARACTERS`, and whether the file ends with them."""
+        """The next lines, up to `_WINDOW_CHARACTERS`, and whether they are the last ones."""
         characters = sum(map(len, self._ahead))
         while characters < _WINDOW_CHARACTERS:
             line = next(self._lines, None)
@@ -59,14 +59,14 @@ class LineSource:
         return list(self._ahead), False
 
     def put_back(self, lines: Sequence[str]) -> None:
-        """Makes lines that were read the next ones again."""
+        """Puts back lines, so that they are read again."""
         self._ahead.extendleft(reversed(lines))
         self.last -= len(lines)
 
 
 def quoted_rows(source: LineSource, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Yields the line on which each row starts, and its fields, as CSV has them."""
-    # Only ever raised: setting it back would break a reader in another thread.
+    """Yields the first line and the fields of each row, with CSV quoting."""
+    # The limit is never lowered: that could break a reader in another thread.
     csv.field_size_limit(max(csv.field_size_limit(), _FIELD_LIMIT))
     record = _Record(source)
     # Strict: otherwise a stray quote swallows the rest of the file as one field.
@@ -88,7 +88,7 @@ def quoted_rows(source: LineSource, delimiter: str) -> Iterator[tuple[int, list[
 
 
 class _Record:
-    """Passes lines on to a CSV reader, not more than a bounded number of characters a record."""
+    """Passes lines to a CSV reader, with a bounded number of characters per record."""
 
     def __init__(self, source: LineSource) -> None:
         self._source = source
@@ -96,7 +96,7 @@ class _Record:
         self._characters = 0
 
     def begin(self) -> int:
-        """Begins a record; returns its line."""
+        """Begins a record; returns its first line."""
         self._start, self._characters = self._source.last + 1, 0
         return self._start
 
@@ -115,7 +115,7 @@ class _Record:
 
 
 def unquoted_rows(source: LineSource, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Yields each line's number and its fields, quotes taken as they stand."""
+    """Yields the number and the fields of each line; quotes are ordinary characters."""
     for line in source:
         yield source.last, _split(line, delimiter)
 
@@ -125,7 +125,7 @@ def _split(line: str, delimiter: str) -> list[str]:
 
 
 def all_quoted(line: str, delimiter: str, columns: Sequence[str] | None) -> bool:
-    """Whether a program that quotes every text wrote a TSV's first line."""
+    """Whether all fields of a TSV's first line are quoted."""
     fields = _split(line, delimiter)
     return (columns is None or len(fields) > 1) and all(_WHOLE.fullmatch(field) for field in fields)
 
@@ -133,12 +133,11 @@ def all_quoted(line: str, delimiter: str, columns: Sequence[str] | None) -> bool
 def recognized_rows(
     source: LineSource, delimiter: str, columns: Sequence[str] | None
 ) -> Iterator[tuple[int, list[str]]]:
-    """Reads a TSV whose fields may be quoted where they need it, as Python's csv and pandas do.
+    """Reads a TSV; fields may be quoted if necessary, as Python's csv and pandas do.
 
-    Many a TSV has quotes that mean nothing, one or a pair in a text. So quotes are taken as they
-    stand unless all of them, as far as the file is read ahead from the first on, are those of
-    fields that hold a delimiter, a quote or a line end, with quotes inside doubled, and every row
-    then has its columns.
+    Many TSV files have quotes that are part of the text. So quotes are ordinary characters unless
+    all quotes of the part that is read ahead enclose fields that hold a delimiter, a quote or a
+    line end, quotes in these fields are doubled, and every row then has the right width.
     """
     width = None if columns is None else len(columns)
     quoted: bool | None = None
@@ -162,7 +161,7 @@ def recognized_rows(
 
 
 class _Taken:
-    """Further lines of a row, written down in case they are none."""
+    """Yields further lines of a row and records them, so that they can be put back."""
 
     def __init__(self, source: Iterator[str], taken: list[str]) -> None:
         self._source = source
@@ -182,9 +181,9 @@ class _Taken:
 
 
 def _has_quoted_fields(lines: list[str], is_end: bool, delimiter: str, width: int) -> bool:
-    """Whether all rows are whole when their quotes are those of quoted fields."""
+    """Whether all rows are complete if their quotes enclose fields."""
     remaining = iter(lines)
-    found = False
+    has_quotes = False
     for line in remaining:
         if not line.strip():
             continue
@@ -194,19 +193,19 @@ def _has_quoted_fields(lines: list[str], is_end: bool, delimiter: str, width: in
             taken: list[str] = []
             fields = _quoted_row(line, _Taken(remaining, taken), delimiter, width)
             if taken and all(len(_split(part, delimiter)) == width for part in (line, *taken)):
-                return False  # each line is a row, too
+                return False  # without quoting, each line is a complete row
             if fields is None and not is_end and next(remaining, None) is None:
-                return found  # the row goes on beyond what was read ahead
-            found = True
+                return has_quotes  # the row ends after the lines that were read ahead
+            has_quotes = True
         if fields is None or len(fields) != width:
             return False
-    return found
+    return has_quotes
 
 
 def _quoted_row(
     line: str, following: Iterator[str], delimiter: str, width: int
 ) -> list[str] | None:
-    """The fields of a row whose quotes are those of quoted fields; None where they are not."""
+    """The fields of a row with quoted fields; None if its quotes do not enclose fields."""
     fields: list[str] = []
     text, at = line, 0
     while True:
@@ -236,7 +235,7 @@ def _quoted_row(
                 close = place
         field = text[at + 1 : close].replace('""', '"')
         needs_quotes = any(sign in field for sign in (delimiter, '"', "\n", "\r"))
-        if width == 1:  # a line end would be a guess; a lone empty field is written as ""
+        if width == 1:  # a line end is ambiguous; a lone empty field is written as ""
             needs_quotes = ("\n" not in field and needs_quotes) or not field
         if not needs_quotes:
             return None

@@ -1,7 +1,7 @@
 """Texts with two marked entities and the relation between them.
 
-The format of SemEval-2010 task 8 has a line with a number, a tab and the text in double quotes, a
-line with the relation, a line `Comment:` and an empty line:
+In the format of SemEval-2010 task 8, an example has a line with a number, a tab and the text in
+double quotes, a line with the relation, a line `Comment:` and an empty line:
 
 ```
 1 (tab) "The <e1>author</e1> of a keygen uses a <e2>disassembler</e2> to look at the raw code."
@@ -23,7 +23,7 @@ from keras_bert_zoo.errors import DataError
 __all__ = ["MARKERS", "check_markers", "marker_fault", "read_semeval"]
 
 MARKERS = ("<e1>", "</e1>", "<e2>", "</e2>")
-"""What stands before and behind the first and the second entity."""
+"""The markers before and after the first and the second entity."""
 
 _MARKER = re.compile("|".join(map(re.escape, MARKERS)))
 _SENTENCE = re.compile(r'(\d+)\t"(.*)"\s*')
@@ -31,24 +31,24 @@ _COMMENT = re.compile(r"comment\s*:", re.IGNORECASE)
 
 
 def marker_fault(text: str) -> str | None:
-    """Says what is wrong with the entity markers of a text; None where nothing is.
+    """Returns the first error in the entity markers of a text; None without one.
 
     >>> marker_fault("The <e1>author</e1> of a <e2>book</e2>")
     >>> marker_fault("The <e1>author</e1> of a book")
-    'expected <e2> once, found it 0 times'
+    'expected <e2> once, got it 0 times'
     """
-    found = _MARKER.findall(text)
+    markers = _MARKER.findall(text)
     for marker in MARKERS:
-        if found.count(marker) != 1:
-            return f"expected {marker} once, found it {found.count(marker)} times"
+        if markers.count(marker) != 1:
+            return f"expected {marker} once, got it {markers.count(marker)} times"
     for opening, closing in (MARKERS[:2], MARKERS[2:]):
-        if found.index(closing) < found.index(opening):
-            return f"expected {opening} before {closing}, found it behind"
-        if found.index(closing) != found.index(opening) + 1:
-            between = found[found.index(opening) + 1]
-            return f"expected entities apart from each other, found {between} within {opening}"
+        if markers.index(closing) < markers.index(opening):
+            return f"expected {opening} before {closing}, got it after {closing}"
+        if markers.index(closing) != markers.index(opening) + 1:
+            between = markers[markers.index(opening) + 1]
+            return f"expected separate entities, got {between} within {opening}"
         if not text[text.index(opening) + len(opening) : text.index(closing)].strip():
-            return f"expected text between {opening} and {closing}, found none"
+            return f"expected text between {opening} and {closing}, got none"
     return None
 
 
@@ -59,11 +59,10 @@ def check_markers(examples: Examples) -> Examples:
         examples: Examples.
 
     Returns:
-        The same.
+        `examples`.
 
     Raises:
-        DataError: a text has markers missing, twice, in a wrong order or within each other; with
-            file and line.
+        DataError: markers are missing, repeated, nested or out of order; with file and line.
     """
     for index, text in enumerate(examples.texts):
         fault = marker_fault(text)
@@ -80,20 +79,19 @@ def read_semeval(
 ) -> Examples:
     """Reads a file of SemEval-2010 task 8, plain or gzipped.
 
-    Each example is a line with a number, a tab and the text in quotes, a line with the relation,
-    a line that starts with `Comment:` (it may be missing), and an empty line.
+    The line `Comment:` of an example may be missing; see the module for the format.
 
     Args:
         path: the file's name, or a binary file object.
-        labelled: bool. False: relations may be missing and are passed over.
+        labelled: bool. Whether to read relations; if False, they are ignored and may be missing.
         encoding: str.
 
     Returns:
         Examples: texts with their markers, without the quotes; `rows` are the texts' lines.
 
     Raises:
-        DataError: a line is of another form, a number comes twice, a relation is missing, or
-            markers are not as `check_markers` wants them; with file and line.
+        DataError: a line has another form, a number is repeated, a relation is missing, or
+            `check_markers` fails; the message names file and line.
     """
     name = os.fspath(path) if isinstance(path, str | os.PathLike) else getattr(path, "name", "")
     lines = Lines(path, str(name or "<stream>"), encoding)
@@ -101,20 +99,22 @@ def read_semeval(
     labels: list[str] = []
     rows: list[int] = []
     numbers: dict[str, int] = {}
-    state = "text"  # what the next line is: a text, a relation, a comment or the empty line
+    state = "text"  # the expected line: text, relation, comment or empty
     for raw in lines:
         line = raw.rstrip("\r\n")
         where = f"{lines.name}:{lines.last}"
         if not line.strip():
             if state == "relation" and labelled:
-                raise DataError(f"{where}: expected a relation below its text, got an empty line")
+                raise DataError(f"{where}: expected a relation after its text, got an empty line")
             state = "text"
             continue
         sentence = _SENTENCE.fullmatch(line)
         if sentence and (state == "text" or not labelled):
             number, text = sentence.groups()
             if number in numbers:
-                raise DataError(f"{where}: the number {number} is on line {numbers[number]}, too")
+                raise DataError(
+                    f"{where}: expected a new number, got {number} as on line {numbers[number]}"
+                )
             numbers[number] = lines.last
             texts.append(text)
             rows.append(lines.last)
@@ -137,14 +137,14 @@ def read_semeval(
             )
         elif sentence:
             what = "a relation" if state == "relation" else "an empty line"
-            raise DataError(f"{where}: expected {what} below line {rows[-1]}, got another text")
+            raise DataError(f"{where}: expected {what} after line {rows[-1]}, got another text")
         else:
             raise DataError(
                 f"{where}: expected a number, a tab and a text in double quotes, got "
                 f"{clipped(line)!r}"
             )
     if state == "relation" and labelled:
-        raise DataError(f"{lines.name}:{rows[-1]}: expected a relation below this text, got none")
+        raise DataError(f"{lines.name}:{rows[-1]}: expected a relation after this text, got none")
     if not texts:
         raise DataError(f"{lines.name}: expected at least one example, but the file is empty")
     return check_markers(Examples(texts, None, labels if labelled else None, rows, lines.name))

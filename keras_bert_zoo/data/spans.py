@@ -1,4 +1,4 @@
-"""Texts with labelled spans: what a tagger learns from."""
+"""Texts with labelled entities, the examples of token classification."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Entity(NamedTuple):
     """A labelled part of a text.
 
     Attributes:
-        start: int, characters. Where it begins.
-        end: int, characters. Behind its last character: `text[start:end]` is the entity.
-        label: str. Its type.
+        start: int. The offset of the first character.
+        end: int. The offset after the last character: `text[start:end]` is the entity.
+        label: str. The type of the entity.
     """
 
     start: int
@@ -35,23 +35,22 @@ class Entity(NamedTuple):
 
 @dataclass(frozen=True)
 class EntityExamples:
-    """Texts with the entities in them, and where each came from.
+    """Texts with their entities and their origin in a file.
 
-    White space at the ends of entities, as annotation tools have it, is trimmed, and entities that
-    are there twice are dropped; how many there were is logged.
+    White space at the ends of entities is trimmed, because annotation tools may include it.
+    Repeated entities are dropped. Both are logged with their number.
 
     Args:
         texts: list of str.
-        entities: for each text a list of Entity, in the order of their starts; None where they are
-            not known.
-        words: for each text a list of (start, end) in characters: its words, where a file has
-            them. Answers are then compared word by word. None: the text alone is known.
-        rows: the line on which each example starts in `path`, counted from 1. Empty means 1, 2, ...
-        path: the file's name for messages; empty for examples that come from no file.
-        note: str. What a reader took from where in the file.
+        entities: for each text a list of Entity, sorted by start; None without labels.
+        words: for each text a list of (start, end) in characters, the words of the file. They make
+            the evaluation compare words. None without words.
+        rows: list of int. The first line of each example in `path`, from 1. Empty means 1, 2, ...
+        path: str. The file's name for messages; empty for examples without a file.
+        note: str. The form of the file and the keys or columns that were read.
 
     Raises:
-        DataError: the lists differ in length, or an entity is not in its text, or is white space.
+        DataError: the lists differ in length, or an entity is outside its text or white space.
     """
 
     texts: list[str]
@@ -62,20 +61,19 @@ class EntityExamples:
     note: str = ""
 
     def __post_init__(self) -> None:
-        """Checks the lengths and the entities, and trims them; fills in `rows`."""
+        """Checks the lengths and the entities; trims the entities and fills in `rows`."""
         if not self.rows:
             object.__setattr__(self, "rows", list(range(1, len(self.texts) + 1)))
         for name in ("entities", "words", "rows"):
             values = getattr(self, name)
             if values is not None and len(values) != len(self.texts):
                 raise DataError(
-                    f"expected as many {name} as texts, which are {len(self.texts)}, "
-                    f"but got {len(values)}"
+                    f"expected {len(self.texts)} {name}, one per text, got {len(values)}"
                 )
         if self.entities is None:
             return
         checked = []
-        trimmed: list[int] = []  # examples, once for each such entity
+        trimmed: list[int] = []  # the example of each trimmed entity
         repeated: list[int] = []
         for index, (text, entities) in enumerate(zip(self.texts, self.entities, strict=True)):
             length = _characters(text)
@@ -89,7 +87,7 @@ class EntityExamples:
                 if tight.start == tight.end:
                     raise DataError(
                         f"{self.where(index)}: expected text in the entity from {entity[0]} to "
-                        f"{entity[1]}, got white space alone; correct or remove it"
+                        f"{entity[1]}, got only white space; correct or remove it"
                     )
                 if tight[:2] != tuple(entity[:2]):
                     trimmed.append(index)
@@ -99,23 +97,27 @@ class EntityExamples:
             checked.append(sorted(own))
         total = sum(map(len, self.entities))
         object.__setattr__(self, "entities", checked)
-        self._report(trimmed, "have white space at their ends, which is trimmed", total)
-        self._report(repeated, "are there twice and are dropped", total)
+        self._report("trimmed white space at the ends of %s of %s entities", trimmed, total)
+        self._report("dropped %s of %s entities that are repeated", repeated, total)
 
-    def _report(self, found: list[int], what: str, total: int) -> None:
-        if found:
+    def _report(self, what: str, indices: list[int], total: int) -> None:
+        if indices:
             _logger.warning(
-                "%s%s of %s entities %s; first in %s",
+                f"%s{what}; first in %s",
                 f"{self.path}: " if self.path else "",
-                f"{len(found):,}",
+                f"{len(indices):,}",
                 f"{total:,}",
-                what,
-                self.where(found[0]),
+                self.where(indices[0]),
             )
 
     def __len__(self) -> int:
         """Counts the examples."""
         return len(self.texts)
+
+    @property
+    def columns(self) -> tuple[Sequence[str], ...]:
+        """The model's text inputs, one column each."""
+        return (self.texts,)
 
     def __getitem__(self, rows: slice) -> EntityExamples:
         """Takes a slice, such as `examples[:100]`."""
@@ -129,11 +131,11 @@ class EntityExamples:
         return sorted({entity.label for entities in self.entities or () for entity in entities})
 
     def where(self, index: int) -> str:
-        """Says where an example came from: `file:line`, or its number where there is no file."""
+        """Returns an example's origin: `file:line`, or its number without a file."""
         return f"{self.path}:{self.rows[index]}" if self.path else f"example {self.rows[index]}"
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> EntityExamples:
-        """Takes the examples at `indices`, in that order."""
+        """Returns the examples at `indices`, in that order."""
         chosen = [int(index) for index in indices]
         return EntityExamples(
             [self.texts[index] for index in chosen],
@@ -144,7 +146,7 @@ class EntityExamples:
         )
 
     def split(self, fraction: float, seed: int) -> tuple[EntityExamples, EntityExamples]:
-        """Parts the examples in two at random; see `Examples.split`."""
+        """Splits the examples in two at random; see `Examples.split`."""
         numbered = Examples(self.texts, rows=list(range(len(self))))
         rest, held_out = numbered.split(fraction, seed, stratify=False)
         return self.subset(rest.rows), self.subset(held_out.rows)
@@ -153,15 +155,15 @@ class EntityExamples:
 def check_entities(
     examples: EntityExamples, labels: Sequence[str], *, nested: bool = False
 ) -> None:
-    """Sees to it that a model can hold the entities.
+    """Checks that a model can represent the entities.
 
     Args:
         examples: EntityExamples, with entities.
-        labels: the types that there are.
-        nested: bool. Whether entities may overlap; else every word has one tag.
+        labels: the types of the model.
+        nested: bool. Whether entities may overlap; without overlap, every word has one tag.
 
     Raises:
-        DataError: an unknown type, or entities that overlap; with file and line.
+        DataError: an unknown type, or entities overlap; the message names file and line.
     """
     known = set(labels)
     for index, entities in enumerate(examples.entities or []):
@@ -169,22 +171,22 @@ def check_entities(
         for entity in entities:
             if entity.label not in known:
                 raise DataError(
-                    f"{examples.where(index)}: the label {entity.label!r} is not one of "
-                    f"{', '.join(labels)}"
+                    f"{examples.where(index)}: expected a label of {', '.join(labels)}, got "
+                    f"{entity.label!r}"
                 )
             if nested:
                 continue
             if furthest is not None and entity.start < furthest.end:
                 raise DataError(
-                    f"{examples.where(index)}: the entities at {furthest.start} to {furthest.end} "
-                    f"and at {entity.start} to {entity.end} overlap; expected one label a word "
-                    "(for nested entities: nested=True, --nested)"
+                    f"{examples.where(index)}: expected entities without overlap, got one at "
+                    f"{furthest.start} to {furthest.end} and one at {entity.start} to "
+                    f"{entity.end}; for nested entities use nested=True or --nested"
                 )
             furthest = entity
 
 
 def entity_problem(entity: Any, length: int) -> str | None:
-    """What is wrong with an entity of a text of so many characters."""
+    """Returns the error of an entity in a text of `length` characters; None if it is valid."""
     if not isinstance(entity, tuple | list) or len(entity) != 3:
         return f"expected an entity as (start, end, label), got {_shown(entity)}"
     start, end, label = entity
@@ -197,28 +199,28 @@ def entity_problem(entity: Any, length: int) -> str | None:
         return "expected the label of an entity, got half of a surrogate pair in it"
     if not 0 <= start < end <= length:
         return (
-            f"the entity from {start} to {end} is not in its text of {length} characters; expected "
-            "0 <= start < end <= length"
+            f"expected an entity with 0 <= start < end <= {length}, the characters of its text, "
+            f"got {start} to {end}"
         )
     return None
 
 
 def _characters(text: str | bytes) -> int:
-    """Characters; of bytes, those that do not continue one."""
+    """The number of characters; UTF-8 continuation bytes do not count."""
     if isinstance(text, str):
         return len(text)
     return sum(byte & 0xC0 != 0x80 for byte in text)
 
 
 def _space_test(text: str | bytes) -> Callable[[int], bool]:
-    """A function that says whether a character, by its number, is white space."""
+    """Returns a function that checks whether the character at an index is white space."""
     if isinstance(text, str):
-        return lambda place: text[place].isspace()
+        return lambda index: text[index].isspace()
     raw = np.frombuffer(text, np.uint8)
     begins = np.append(np.flatnonzero((raw & 0xC0) != 0x80), len(raw))
 
-    def is_space(place: int) -> bool:
-        return text[begins[place] : begins[place + 1]].decode("utf-8", "replace").isspace()
+    def is_space(index: int) -> bool:
+        return text[begins[index] : begins[index + 1]].decode("utf-8", "replace").isspace()
 
     return is_space
 

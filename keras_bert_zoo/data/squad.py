@@ -1,22 +1,20 @@
-"""Reads questions on texts with their answers from JSON in the form of SQuAD 1.1 and 2.0.
+"""Reads questions with contexts and answers from JSON in the format of SQuAD 1.1 and 2.0.
 
 `{"data": [{"paragraphs": [{"context": ..., "qas": [{"id", "question", "answers": [{"text",
 "answer_start"}], "is_impossible"}]}]}]}`; `answer_start` counts characters of the context. XQuAD,
-MLQA, TyDi QA GoldP, CMRC 2018, KorQuAD 1 and the translations of SQuAD are of this form. Other keys
-are left unread.
+MLQA, TyDi QA GoldP, CMRC 2018, KorQuAD 1 and the translations of SQuAD have this format. Other keys
+are ignored.
 """
 
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from keras_bert_zoo.data.examples import clipped
+from keras_bert_zoo.data.questions import Answer, QuestionExamples
 from keras_bert_zoo.data.streams import READ_ERRORS, open_bytes, unreadable
 from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.files import parse_json
@@ -25,151 +23,15 @@ from keras_bert_zoo.validation import is_integer
 __all__ = ["Answer", "QuestionExamples", "misplaced_answers", "read_contexts", "read_squad"]
 
 LIMIT_BYTES = 1 << 29
-"""Of a file's text: SQuAD 2.0 has 42 MB, MLQA's largest translation 130 MB."""
+"""The size limit of a file's text: SQuAD 2.0 has 42 MB, MLQA's largest translation 130 MB."""
 _CONTAINER_LIMIT = 10_000_000  # lists and objects; SQuAD 2.0 has half a million
 _PIECE_BYTES = 1 << 20
-_LISTED = 3  # answers that one message names
+_LISTED = 3  # the number of answers that a message lists
 
-# A key, not the same word within a string: there the quotes are escaped.
+# Matches the key, but not the word within a string, where its quotes are escaped.
 _QUESTION_KEY = re.compile(rb'(?<!\\)"question"\s*:')
 
 _logger = logging.getLogger(__name__)
-
-
-class Answer(NamedTuple):
-    """An answer as data sets have it.
-
-    Args:
-        text: str. It stands in the context, from `start` on.
-        start: int. Characters of the context before it.
-    """
-
-    text: str
-    start: int
-
-
-@dataclass(frozen=True)
-class QuestionExamples:
-    """Questions, the text to find each answer in, and the answers, where they are known.
-
-    Args:
-        questions: list of str.
-        contexts: list of str, one a question.
-        answers: for each question its answers, all of them right; none: it cannot be answered
-            from its context. None where they are not known, as for prediction.
-        ids: of the questions, in the file. Empty means "1", "2", ...
-        rows: the number of each question in `path`, counted from 1. Empty means 1, 2, ...
-        lines: the line on which each question stands in `path`; empty where it is not known.
-        path: the file's name for messages; empty for examples that come from no file.
-        misplaced: what was left out, one message each; see `read_squad`.
-        references: for each question the texts of its right answers, for scoring, also of those
-            whose place is not known. None: those of `answers`.
-
-    Raises:
-        DataError: the lists differ in length.
-    """
-
-    questions: list[str]
-    contexts: list[str]
-    answers: list[list[Answer]] | None = None
-    ids: list[str] = field(default_factory=list)
-    rows: list[int] = field(default_factory=list)
-    lines: list[int] = field(default_factory=list)
-    path: str = ""
-    misplaced: tuple[str, ...] = ()
-    references: list[list[str]] | None = None
-
-    def __post_init__(self) -> None:
-        """Checks the lengths and fills in `rows` and `ids`."""
-        if not self.rows:
-            object.__setattr__(self, "rows", list(range(1, len(self.questions) + 1)))
-        if not self.ids:
-            object.__setattr__(self, "ids", [str(row) for row in self.rows])
-        for name in ("contexts", "answers", "ids", "rows", "lines", "references"):
-            values = getattr(self, name)
-            if values is None or (name == "lines" and not values):
-                continue
-            if len(values) != len(self.questions):
-                raise DataError(
-                    f"expected as many {name} as questions, which are {len(self.questions)}, "
-                    f"but got {len(values)}"
-                )
-
-    def __len__(self) -> int:
-        """Counts the questions."""
-        return len(self.questions)
-
-    def __getitem__(self, rows: slice) -> "QuestionExamples":
-        """Takes a slice, such as `examples[:100]`."""
-        if not isinstance(rows, slice):
-            raise TypeError(f"examples take a slice, got {type(rows).__name__}; see subset()")
-        return self.subset(range(len(self))[rows])
-
-    @property
-    def has_unanswerable(self) -> bool:
-        """Whether a question is known to have no answer in its context."""
-        return any(not texts for texts in self.right_texts() or ())
-
-    def where(self, index: int) -> str:
-        """Says where a question came from: `file:line: question 7 (id 'q7')`."""
-        return _where(
-            self.path, self.lines[index] if self.lines else 0, self.rows[index], self.ids[index]
-        )
-
-    def subset(self, indices: Sequence[int] | np.ndarray) -> "QuestionExamples":
-        """Takes the questions at `indices`, in that order."""
-        chosen = [int(index) for index in indices]
-        return QuestionExamples(
-            [self.questions[index] for index in chosen],
-            [self.contexts[index] for index in chosen],
-            None if self.answers is None else [self.answers[index] for index in chosen],
-            [self.ids[index] for index in chosen],
-            [self.rows[index] for index in chosen],
-            [self.lines[index] for index in chosen] if self.lines else [],
-            self.path,
-            references=None
-            if self.references is None
-            else [self.references[index] for index in chosen],
-        )
-
-    def right_texts(self) -> list[list[str]] | None:
-        """The texts of the right answers of each question; None where they are not known."""
-        if self.references is not None or self.answers is None:
-            return self.references
-        return [[answer.text for answer in answers] for answers in self.answers]
-
-    def split(self, fraction: float, seed: int) -> tuple["QuestionExamples", "QuestionExamples"]:
-        """Parts the questions in two at random, all of one context on the same side.
-
-        Args:
-            fraction: float in (0, 1). The second part's share of the questions, as near as whole
-                contexts come to it.
-            seed: int. The same seed gives the same parts.
-
-        Returns:
-            Two `QuestionExamples`, each in the order of the file: the larger rest, and the part
-            that was held out.
-
-        Raises:
-            ConfigError: `fraction` is outside (0, 1).
-            DataError: one of the parts would be empty.
-        """
-        if not 0.0 < fraction < 1.0:
-            raise ConfigError(f"expected a fraction between 0 and 1 to hold out, got {fraction}")
-        numbers: dict[str, int] = {}
-        groups = np.array([numbers.setdefault(text, len(numbers)) for text in self.contexts])
-        sizes = np.bincount(groups, minlength=1) if len(groups) else np.zeros(0, int)
-        order = np.random.default_rng(seed).permutation(len(sizes))
-        wanted = fraction * len(self)
-        counted = np.cumsum(sizes[order])
-        count = int(np.argmin(np.abs(counted - wanted))) + 1 if len(sizes) else 0
-        if not 0 < count < len(sizes):
-            raise DataError(
-                f"cannot hold out {fraction:g} of {len(self)} questions on {len(sizes)} contexts: "
-                "one part would be empty; give more contexts or another fraction"
-            )
-        held_out = np.isin(groups, order[:count])
-        return self.subset(np.flatnonzero(~held_out)), self.subset(np.flatnonzero(held_out))
 
 
 def read_squad(
@@ -179,24 +41,23 @@ def read_squad(
     skip_misplaced: bool = False,
     scoring: bool = False,
 ) -> QuestionExamples:
-    """Reads a file in the form of SQuAD 1.1 or 2.0, strictly.
+    """Reads a file in the format of SQuAD 1.1 or 2.0, strictly.
 
     Args:
-        path: of the file, UTF-8; gzipped where it ends in `.gz`.
-        answers: bool. False: the answers are not read, and need not be there.
-        skip_misplaced: bool. Leave out answers that do not stand in the context where they say, or
-            are empty, and questions all of whose answers are such; `misplaced` of what is returned
-            lists them. Their texts stay in `references`, which scores are computed with. Otherwise
-            they are refused.
-        scoring: bool. With `skip_misplaced`, keep also the questions all of whose answers are
-            misplaced: scores need texts and no places. Such examples are not for training.
+        path: the name of a UTF-8 file; gzipped if it ends in `.gz`.
+        answers: bool. Whether to read the answers; if False, the file need not have them.
+        skip_misplaced: bool. Whether to skip answers that are empty or not at their place in the
+            context, and questions with only such answers, instead of raising an error. The result
+            lists them in `misplaced`, and keeps their texts in `references` for scoring.
+        scoring: bool. With `skip_misplaced`, whether to keep questions with only misplaced
+            answers: scoring needs no places. Do not train on such examples.
 
     Returns:
         QuestionExamples, in the order of the file.
 
     Raises:
-        DataError: the file cannot be read or is not of this form, with the place; or answers are
-            misplaced, with their number, and line and id of the first.
+        DataError: the file cannot be read or has another format, with the place; or answers are
+            misplaced, with their number and the first ones.
     """
     name = os.fspath(path)
     data = _read(name)
@@ -204,10 +65,10 @@ def read_squad(
     lines = _question_lines(data)
     reader = _Reader(name, answers=answers)
     reader.read(root)
-    if len(lines) != len(reader.questions):  # keys written with escapes, or of other objects
+    if len(lines) != len(reader.questions):  # keys with escapes, or keys of other objects
         lines = []
     if not reader.questions:
-        raise DataError(f"{name}: expected at least one question, but the file has none")
+        raise DataError(f"{name}: expected at least one question, got none")
     examples = QuestionExamples(
         reader.questions,
         reader.contexts,
@@ -222,102 +83,101 @@ def read_squad(
 
 
 def read_contexts(path: str | os.PathLike[str]) -> list[str]:
-    """Reads the contexts of a file in the form of SQuAD, also those without questions.
+    """Reads the contexts of a file in the format of SQuAD, also contexts without questions.
 
     Args:
-        path: of the file, as for `read_squad`.
+        path: see `read_squad`.
 
     Returns:
-        list of str, in the order of the file, of equal ones the first.
+        list of str, the distinct contexts in the order of the file.
 
     Raises:
-        DataError: the file cannot be read or is not of this form, with the place; or has none.
+        DataError: the file cannot be read, has another format, or has no contexts.
     """
     name = os.fspath(path)
     paragraphs = _Reader(name, answers=False).paragraphs(_parsed(_read(name), name))
     contexts = list(dict.fromkeys(context for _, _, context in paragraphs))
     if not contexts:
-        raise DataError(f"{name}: expected at least one context, but the file has none")
+        raise DataError(f"{name}: expected at least one context, got none")
     return contexts
 
 
 def misplaced_answers(examples: QuestionExamples) -> list[tuple[int, Answer, str]]:
-    """Finds answers that do not stand where they say.
+    """Finds answers that are empty or not at their place in the context.
 
     Args:
-        examples: with answers.
+        examples: QuestionExamples, with answers.
 
     Returns:
-        for each such answer: the question's index, the answer, and what is wrong with it.
+        list of (index of the question, answer, error).
     """
-    found = []
+    misplaced = []
     pairs = zip(examples.contexts, examples.answers or [], strict=False)
     for index, (context, answers) in enumerate(pairs):
         for answer in answers:
             end = answer.start + len(answer.text)
             if not answer.text.strip():
-                found.append((index, answer, "the answer is empty"))
+                misplaced.append((index, answer, "expected an answer, got an empty one"))
             elif answer.start < 0 or context[answer.start : end] != answer.text:
-                there = clipped(context[max(answer.start, 0) : max(end, 0)])
-                wrong = (
-                    f"expected {clipped(answer.text)!r} at character {answer.start}, "
-                    f"found {there!r}"
+                actual = clipped(context[max(answer.start, 0) : max(end, 0)])
+                error = (
+                    f"expected {clipped(answer.text)!r} at character {answer.start}, got {actual!r}"
                 )
-                found.append((index, answer, wrong))
-    return found
+                misplaced.append((index, answer, error))
+    return misplaced
 
 
 def _placed(
     examples: QuestionExamples, reader: "_Reader", *, skip: bool, scoring: bool
 ) -> QuestionExamples:
-    """Refuses or leaves out what is misplaced."""
-    wrong = misplaced_answers(examples)
-    messages = [f"{examples.where(index)}: {reason}" for index, _, reason in wrong]
+    """Raises an error for misplaced answers, or skips them."""
+    misplaced = misplaced_answers(examples)
+    messages = [f"{examples.where(index)}: {error}" for index, _, error in misplaced]
     unmarked = [
         index
         for index, answers in enumerate(examples.answers or [])
         if not answers and not reader.impossible[index]
     ]
     messages += [
-        f"{examples.where(index)}: there is no answer, and `is_impossible` is not true"
+        f"{examples.where(index)}: expected an answer or `is_impossible` true, got neither"
         for index in unmarked
     ]
     if not messages:
         return examples
     count = sum(map(len, examples.answers or [])) + len(unmarked)
     summary = (
-        f"{examples.path}: {len(messages):,} of {count:,} answers are not where they say they are: "
+        f"{examples.path}: {len(messages):,} of {count:,} answers are misplaced or missing: "
         f"{'; '.join(message.removeprefix(f'{examples.path}:') for message in messages[:_LISTED])}"
         f"{'; ...' if len(messages) > _LISTED else ''}"
     )
     if not skip:
         raise DataError(f"{summary}; correct them, or skip them with `skip_misplaced=True`")
-    bad = {(index, answer) for index, answer, _ in wrong}
-    kept = [
-        [answer for answer in answers if (index, answer) not in bad]
+    dropped = {(index, answer) for index, answer, _ in misplaced}
+    placed = [
+        [answer for answer in answers if (index, answer) not in dropped]
         for index, answers in enumerate(examples.answers or [])
     ]
     texts = [
         [answer.text for answer in answers if answer.text.strip()]
         for answers in examples.answers or []
     ]
-    left = texts if scoring else kept
-    remaining = [index for index, row in enumerate(left) if row or reader.impossible[index]]
+    usable = texts if scoring else placed
+    remaining = [index for index, row in enumerate(usable) if row or reader.impossible[index]]
     if not remaining:
         empty = not any(answer.text for answers in examples.answers or [] for answer in answers)
-        hint = ": this file is for prediction, its answers are withheld" if empty else ""
-        raise DataError(f"{summary}; no question would be left{hint}")
+        hint = "; the file has no answers and is only for prediction" if empty else ""
+        raise DataError(f"{summary}; no question is left without them{hint}")
     _logger.warning(
-        "%s; skipped, %d of %d questions with them%s",
+        "%s; skipped them and %d of %d questions%s",
         summary,
         len(examples) - len(remaining),
         len(examples),
-        "; the others are scored by their answers' texts" if scoring else "",
+        "; the others are scored by the texts of their answers" if scoring else "",
     )
     cleaned = QuestionExamples(
         examples.questions,
         examples.contexts,
-        kept,
+        placed,
         examples.ids,
         examples.rows,
         examples.lines,
@@ -329,7 +189,7 @@ def _placed(
 
 
 class _Reader:
-    """Collects the questions of a parsed file; every refusal names the place."""
+    """Collects the questions of a parsed file; every error names the place."""
 
     def __init__(self, name: str, *, answers: bool) -> None:
         self.questions: list[str] = []
@@ -368,7 +228,7 @@ class _Reader:
         if not isinstance(impossible, bool):
             raise self._error(place, "is_impossible", "true or false", impossible)
         answers = []
-        # Some files leave the answers of such questions out, or write null.
+        # For impossible questions, some files have no answers or null.
         listed: list[Any] = []
         if not impossible or question.get("answers") is not None:
             listed = self._list(question, "answers", place)
@@ -379,11 +239,11 @@ class _Reader:
                 raise self._error(at, "answer_start", "an integer", start)
             answers.append(Answer(self._text(answer, "text", at), start))
         if impossible and not any(answer.text.strip() for answer in answers):
-            answers = []  # some files have an empty one, at -1
+            answers = []  # some files have an empty answer at -1
         if impossible and answers:
             raise DataError(
-                f"{self._name}: {place}: `is_impossible` is true, and there are {len(answers)} "
-                "answers; expected none, or `is_impossible` false"
+                f"{self._name}: {place}: expected no answers because `is_impossible` is true, got "
+                f"{len(answers)}; correct one of them"
             )
         self.answers.append(answers)
         self.impossible.append(impossible)
@@ -395,10 +255,10 @@ class _Reader:
                 f"got {_kind(parent)}"
             )
         if key not in parent:
-            found = ", ".join(repr(clipped(name)) for name in list(parent)[:8]) or "no key"
+            keys = ", ".join(repr(clipped(name)) for name in list(parent)[:8]) or "no key"
             raise DataError(
                 f"{self._name}: {place or 'the file'}: expected the key {key!r} of SQuAD's format, "
-                f"found {found}"
+                f"got {keys}"
             )
         return parent[key]
 
@@ -421,11 +281,6 @@ class _Reader:
         )
 
 
-def _where(path: str, line: int, row: int, identity: str) -> str:
-    place = f"{path}:{line}: " if line else f"{path}: " if path else ""
-    return f"{place}question {row} (id {clipped(identity)!r})"
-
-
 def _kind(value: Any) -> str:
     if value is None:
         return "null"
@@ -434,15 +289,15 @@ def _kind(value: Any) -> str:
 
 
 def _read(name: str) -> bytes:
-    """Reads a file's text, not more than is allowed."""
+    """Reads a file's text, up to the limit."""
     try:
         if not Path(name).exists():
             raise DataError(f"{name}: there is no such file")
         if not Path(name).is_file():
-            raise DataError(f"{name}: expected a file, but this is none")
+            raise DataError(f"{name}: expected a file, got a directory or another kind of path")
         with open_bytes(name, name) as file:
             parts, size = [], 0
-            # In pieces: `read` would take the memory of the limit at once.
+            # In pieces, because one large `read` may allocate the memory of the limit at once.
             while size <= LIMIT_BYTES and (part := file.read(_PIECE_BYTES)):
                 parts.append(part)
                 size += len(part)
@@ -452,7 +307,8 @@ def _read(name: str) -> bytes:
         raise unreadable(error, name) from None
     if size > LIMIT_BYTES:
         raise DataError(
-            f"{name}: the text is longer than {LIMIT_BYTES:,} bytes; cut the file into several"
+            f"{name}: expected a text of at most {LIMIT_BYTES:,} bytes, got a longer one; split "
+            "the file"
         )
     return b"".join(parts).removeprefix(b"\xef\xbb\xbf")
 

@@ -1,4 +1,4 @@
-"""Files of data as streams of bytes, unpacked, and the reason where one cannot be read."""
+"""Data files as streams of decompressed bytes, with errors for unreadable files."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from keras_bert_zoo.errors import DataError
 
 __all__ = ["READ_ERRORS", "name_of", "open_bytes", "unreadable"]
 
-# What deflate makes of real text is a tenth or so of it; of one byte again and again, a thousandth.
+# Deflate compresses real text to about a tenth, and a repeated byte to a thousandth.
 _BOMB_RATIO = 200
-_BOMB_BYTES = 1 << 26  # below this a file may be packed as it likes
+_BOMB_BYTES = 1 << 26  # smaller files may have any ratio
 _BUFFER_BYTES = 1 << 17
 
-# The first bytes of files that are no text, and what to do with them.
+# The first bytes of compressed files, and the message for each.
 _PACKED = {
     b"\x1f\x8b": "expected text, but the file is gzipped; give it a name that ends in .gz",
     b"PK\x03\x04": "expected text, but this is a zip archive or an Excel workbook; unpack it, or "
@@ -26,7 +26,7 @@ _PACKED = {
 }
 
 READ_ERRORS = (OSError, EOFError, zlib.error)
-"""What reading a stream of `open_bytes` raises, besides DataError."""
+"""The errors of reading a stream of `open_bytes`, in addition to DataError."""
 
 
 def name_of(path: str | os.PathLike[str] | BinaryIO, unnamed: str = "<stream>") -> str:
@@ -37,15 +37,15 @@ def name_of(path: str | os.PathLike[str] | BinaryIO, unnamed: str = "<stream>") 
 
 
 def open_bytes(path: str | os.PathLike[str] | BinaryIO, name: str) -> BinaryIO:
-    """Opens a file to be read once, from its beginning; a pipe, too.
+    """Opens a file or a pipe for reading once, from its beginning.
 
     Args:
-        path: the file's name; gzipped where `name` ends in `.gz`. Or a binary file object, which is
-            read as it is and left open.
-        name: str. For messages.
+        path: the file's name; the file is gzipped if `name` ends in `.gz`. Or a binary file
+            object, which is read without decompression and stays open.
+        name: str. The file's name for messages.
 
     Returns:
-        a binary stream. While it is read it raises one of `READ_ERRORS`, see `unreadable`, or a
+        a binary stream. Reading it may raise one of `READ_ERRORS`, see `unreadable`, or a
         DataError if a small gzipped file unpacks to a large one.
 
     Raises:
@@ -68,12 +68,12 @@ def open_bytes(path: str | os.PathLike[str] | BinaryIO, name: str) -> BinaryIO:
 
 
 def unreadable(error: Exception, name: str, after: str = "") -> DataError:
-    """Says why a file cannot be opened or read.
+    """Converts an error of opening or reading a file to a DataError.
 
     Args:
-        error: what was raised.
-        name: str. The file's.
-        after: str. How far it was read, such as " after line 3".
+        error: the original error.
+        name: str. The file's name.
+        after: str. The place of the error, such as " after line 3".
     """
     if isinstance(error, FileNotFoundError):
         return DataError(f"{name}: there is no such file")
@@ -81,14 +81,14 @@ def unreadable(error: Exception, name: str, after: str = "") -> DataError:
         return DataError(f"{name}: expected a file, but this is a directory")
     if isinstance(error, EOFError | zlib.error | gzip.BadGzipFile):
         return DataError(
-            f"{name}: cannot decompress{after}: {error}; the file is cut off, damaged, or not "
+            f"{name}: cannot decompress{after}: {error}; the file is truncated, damaged, or not "
             "gzipped"
         )
     return DataError(f"{name}: cannot read: {getattr(error, 'strerror', None) or error}")
 
 
 class _Borrowed(io.RawIOBase):
-    """A caller's stream, read through; closing this leaves that open."""
+    """Reads from a caller's stream; closing this object leaves the stream open."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -103,7 +103,7 @@ class _Borrowed(io.RawIOBase):
 
 
 class _Packed(io.RawIOBase):
-    """A gzipped file as it lies on the disk; counts what was read."""
+    """The compressed bytes of a gzipped file; counts the bytes read."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.count = 0
@@ -123,7 +123,7 @@ class _Packed(io.RawIOBase):
 
 
 class _Unpacked(io.RawIOBase):
-    """What a gzipped file holds; raises DataError if it unpacks to too much."""
+    """The decompressed bytes of a gzipped file; raises DataError if they are too many."""
 
     def __init__(self, file: BinaryIO, name: str) -> None:
         self._packed = _Packed(file)
@@ -139,9 +139,9 @@ class _Unpacked(io.RawIOBase):
         self._count += count
         if self._count > max(_BOMB_BYTES, _BOMB_RATIO * self._packed.count):
             raise DataError(
-                f"{self._name}: expected gzipped text, but {self._packed.count:,} bytes of the "
-                f"file unpack to more than {_BOMB_RATIO} times as many; unpack it first if this "
-                "is meant"
+                f"{self._name}: expected gzipped text, got {self._packed.count:,} bytes that "
+                f"unpack to more than {_BOMB_RATIO} times their size; if this is intended, unpack "
+                "the file first"
             )
         return count
 

@@ -1,13 +1,14 @@
 """Reads texts and labels from CSV, TSV and JSON Lines files with named columns, and plain text.
 
-A row that cannot be used is an error that names the file and the line: a reader that drops or
-repairs rows in silence spoils a training set without anyone noticing.
+An invalid row raises an error that names the file and the line. Dropping or repairing rows
+silently would damage the training set.
 """
 
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
@@ -21,13 +22,6 @@ __all__ = ["Field", "TableFormat", "read_table", "read_table_in_parts", "table_r
 
 TableFormat = Literal["csv", "tsv", "jsonl", "text"]
 
-_FORMATS: dict[str, TableFormat] = {
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".tab": "tsv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-}
 _LABEL_KINDS = ("single", "multi", "float")
 # An empty list is two characters of JSON and sixty bytes of memory.
 _CONTAINER_LIMIT = 1_000_000
@@ -51,39 +45,39 @@ def read_table(
 ) -> Examples:
     """Reads the named columns of a CSV, TSV or JSON Lines file, plain or gzipped.
 
-    CSV and TSV files need a header, or `columns`. Quoted CSV fields may hold line ends. TSV fields
-    are taken as they stand, quotes included, unless `quoting` is set or all quotes in the file are
-    those that pandas sets. Blank lines are skipped, except in a file of one column, where a blank
-    line is an empty text. So are rows of empty cells and columns without a name; how many is logged
-    once. A byte order mark and Excel's line `sep=;` are dropped. An empty text is legal; how many
-    there are is logged once. A line has at most 16,777,216 bytes.
+    CSV and TSV files need a header, or `columns`. Quoted CSV fields may hold line ends. In TSV,
+    quotes are part of the text, unless `quoting` is set or all quotes are as pandas writes them.
+    Blank lines are skipped; in a file of one column they are empty texts. Rows of empty cells and
+    columns without a name are skipped, and their number is logged. A byte order mark and Excel's
+    line `sep=;` are dropped. Empty texts are allowed, and their number is logged. A line has at
+    most 16,777,216 bytes.
 
     Args:
         path: the file's name, or a binary file object such as `sys.stdin.buffer`.
         text: str. The column (in JSON Lines: the key) of the text.
         text_pair: str or None. The column of the second text, for tasks on pairs.
         label: str or None. The column of the label; None reads no labels.
-        label_kind: "single": one name, surrounding spaces dropped; JSON strings, integers and
-            booleans. "multi": any number of names; in JSON a list, or a string to be separated,
-            which may also be a list as Python or JSON writes it: `['a', 'b']`, `[]`.
+        label_kind: "single": one name, without surrounding spaces; JSON strings, integers and
+            booleans. "multi": any number of names: a JSON list, names separated by
+            `label_separator`, or a list as Python or JSON writes it: `['a', 'b']`, `[]`.
             "float": a finite number.
-        label_separator: str. What stands between the names of one multi-label field.
-        format: "csv", "tsv", "jsonl"; "text", one text a line without labels; or None to see it
+        label_separator: str. The separator of names in a multi-label field.
+        format: "csv", "tsv", "jsonl"; "text", one text per line without labels; None detects it
             from the file's name.
-        delimiter: str or None. One character between CSV or TSV fields; None is that of the format,
-            or the one of `;`, tab, `|` and `,` with which the header has the columns.
-        quoting: bool or None. Whether `"` quotes fields; None: in CSV yes, in TSV where all quotes
-            are those that pandas sets.
-        columns: the names of the columns of a CSV or TSV file that has no header.
+        delimiter: str or None. One character between CSV or TSV fields. None: the delimiter of the
+            format, or the one of `;`, tab, `|` and `,` that splits the header into the columns.
+        quoting: bool or None. Whether `"` quotes fields. None: always in CSV; in TSV only if all
+            quotes are as pandas writes them.
+        columns: the column names of a CSV or TSV file without a header.
         encoding: str. The file's encoding.
 
     Returns:
-        `Examples` with the line on which each row starts.
+        `Examples` with the first line of each row.
 
     Raises:
         ConfigError: an option is unknown or contradicts another.
-        DataError: the file cannot be read or a row cannot be used; the message is one line that
-            names the file and, where there is one, the line.
+        DataError: the file cannot be read or a row is invalid; the message is one line and names
+            the file and, if known, the line.
     """
     return next(
         read_table_in_parts(
@@ -120,10 +114,10 @@ def read_table_in_parts(
     rows_at_once: int | None = 4096,
     characters_at_once: int = 1 << 24,
 ) -> Iterator[Examples]:
-    """Reads a file as `read_table` does, but a part at a time, in bounded memory.
+    """Reads a file as `read_table` does, but in parts, with bounded memory.
 
     Args:
-        path: see `read_table`, as all that is not named here.
+        path: see `read_table`.
         text: likewise.
         text_pair: likewise.
         label: likewise.
@@ -134,25 +128,26 @@ def read_table_in_parts(
         quoting: likewise.
         columns: likewise.
         encoding: likewise.
-        replace_invalid: bool. Bytes that are not of the encoding become U+FFFD instead of an error.
-        rows_at_once: int or None. A part ends at so many rows; None makes the file one part.
-        characters_at_once: int. A part of limited rows also ends at so many characters of text.
+        replace_invalid: bool. Whether to replace invalid bytes with U+FFFD instead of raising.
+        rows_at_once: int or None. The number of rows per part; None reads the file as one part.
+        characters_at_once: int. Characters of text after which a part ends early; ignored if
+            `rows_at_once` is None.
 
     Yields:
         `Examples`, at least one row each.
 
     Raises:
         ConfigError: an option is unknown or contradicts another.
-        DataError: as soon as a row is reached that cannot be used.
+        DataError: while iterating, at the first invalid row.
     """
     if label_kind not in _LABEL_KINDS:
         raise ConfigError(f"expected `label_kind` to be one of {_LABEL_KINDS}, got {label_kind!r}")
     if label_kind == "multi" and not label_separator:
         raise ConfigError("expected `label_separator` to be at least one character, got none")
-    wanted = [column for column in (text, text_pair, label) if column is not None]
+    names = [column for column in (text, text_pair, label) if column is not None]
     lines, records = table_records(
         path,
-        wanted,
+        names,
         format=format,
         delimiter=delimiter,
         quoting=quoting,
@@ -166,7 +161,7 @@ def read_table_in_parts(
     part = _Part(name, text_pair is not None, label is not None)
     for row, values in records:
         where = Field(name, row)
-        fields = iter(zip(wanted, values, strict=True))
+        fields = iter(zip(names, values, strict=True))
         part.rows.append(row)
         part.texts.append(empty.checked(where.text(*next(fields)), row))
         part.characters += len(part.texts[-1])
@@ -190,7 +185,7 @@ def read_table_in_parts(
 
 def table_records(
     path: str | os.PathLike[str] | BinaryIO,
-    wanted: Sequence[str],
+    names: Sequence[str],
     *,
     format: TableFormat | None = None,
     delimiter: str | None = None,
@@ -202,48 +197,48 @@ def table_records(
     """Opens a file as `read_table` does, for readers of other columns; see `Field`.
 
     Args:
-        path: see `read_table`, as all that is not named here.
-        wanted: names of the columns (in JSON Lines: of the keys).
-        format: likewise.
+        path: see `read_table`.
+        names: list of str. The columns (in JSON Lines: the keys) to read.
+        format: see `read_table`.
         delimiter: likewise.
         quoting: likewise.
         columns: likewise.
         encoding: likewise.
-        replace_invalid: bool. Bytes that are not of the encoding become U+FFFD instead of an error.
+        replace_invalid: bool. Whether to replace invalid bytes with U+FFFD instead of raising.
 
     Returns:
-        the lines, which know the file's name and the line read last; and the rows: the line on
-        which each starts, and its values in the order of `wanted`, strings unless from JSON.
+        the lines, with the file's name and the last line read; and the rows: the first line of
+        each, and its values in the order of `names`. All values are strings, except in JSON.
 
     Raises:
         ConfigError: an option is unknown or contradicts another.
         DataError: while iterating.
     """
-    wanted = list(wanted)
+    names = list(names)
     name, format = _name_and_format(path, format)
     lines = Lines(path, name, encoding, replace_invalid=replace_invalid)
-    if format in ("jsonl", "text"):
+    kind = FORMATS[format]
+    if kind.read is not None:
         table = {"delimiter": delimiter, "quoting": quoting, "columns": columns}
         given = [f"`{option}`" for option, value in table.items() if value is not None]
         if given:
             raise ConfigError(
-                f"{name}: {', '.join(given)} {'is' if len(given) == 1 else 'are'} for CSV and TSV, "
-                f"not for {'JSON Lines' if format == 'jsonl' else 'plain text'}"
+                f"{name}: expected CSV or TSV for {', '.join(given)}, got {kind.title}"
             )
-        if format == "text" and len(wanted) > 1:
+        if format == "text" and len(names) > 1:
             raise ConfigError(
-                f"{name}: plain text has one text a line and no column {wanted[1]!r}; "
-                "give the `format` of a table: csv, tsv or jsonl"
+                f"{name}: expected a table with a column {names[1]!r}, got plain text; give the "
+                "`format` csv, tsv or jsonl"
             )
-        return lines, _json_records(lines, wanted) if format == "jsonl" else _text_records(lines)
+        return lines, kind.read(lines, names)
     records = delimited_records(
-        lines, wanted, format=format, delimiter=delimiter, quoting=quoting, columns=columns
+        lines, names, format=format, delimiter=delimiter, quoting=quoting, columns=columns
     )
     return lines, records
 
 
 class _Part:
-    """Rows that are being collected."""
+    """Collects the rows of one part."""
 
     def __init__(self, name: str, paired: bool, labelled: bool, *, first: bool = True) -> None:
         self.first = first
@@ -260,7 +255,7 @@ class _Part:
 
 
 class _EmptyTexts:
-    """Counts empty texts, which are legal but seldom meant."""
+    """Counts empty texts, which are allowed but rarely intended."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -289,60 +284,89 @@ def _name_and_format(
         name = str(getattr(path, "name", "") or "<stream>")
     if format is None:
         suffixes = [suffix.lower() for suffix in Path(name).suffixes if suffix.lower() != ".gz"]
-        format = _FORMATS.get(suffixes[-1] if suffixes else "")
+        known: dict[str, Any] = {
+            suffix: key for key, kind in FORMATS.items() for suffix in kind.suffixes
+        }
+        format = known.get(suffixes[-1] if suffixes else "")
         if format is None:
             raise ConfigError(
-                f"{name}: cannot tell the format from the name, which should end in one of "
-                f"{', '.join(_FORMATS)} (or with .gz after it); rename the file or give its "
-                "`format`"
+                f"{name}: expected a name that ends in one of {', '.join(known)}, or in one of "
+                "them with .gz; rename the file or give its `format`"
             )
-    elif format not in (*_FORMATS.values(), "text"):
-        raise ConfigError(f"expected `format` to be csv, tsv, jsonl or text, got {format!r}")
+    elif format not in FORMATS:
+        raise ConfigError(f"expected `format` to be one of {', '.join(FORMATS)}, got {format!r}")
     return name, format
 
 
-def _text_records(lines: Lines) -> Iterator[tuple[int, list[Any]]]:
+def _text_records(lines: Lines, names: list[str]) -> Iterator[tuple[int, list[Any]]]:
     for line in lines:
         yield lines.last, [line.removesuffix("\n").removesuffix("\r")]
 
 
-def _json_records(lines: Lines, wanted: list[str]) -> Iterator[tuple[int, list[Any]]]:
-    """Yields each line's number and the values of the wanted keys in the order wanted."""
+def _json_records(lines: Lines, names: list[str]) -> Iterator[tuple[int, list[Any]]]:
+    """Yields the number of each line and the values in the order of `names`."""
     for line in lines:
         if not line.strip():
             continue
         where = f"{lines.name}:{lines.last}"
         if line.count("[") + line.count("{") > _CONTAINER_LIMIT:
             raise DataError(
-                f"{where}: expected at most {_CONTAINER_LIMIT:,} lists and objects in a line"
+                f"{where}: expected at most {_CONTAINER_LIMIT:,} lists and objects, got more"
             )
+        # A file that is one JSON list, over one line or many.
+        hint = "; write each element of the list on its own line" if line[:1] == "[" else ""
         try:
             record = json.loads(line)
         except json.JSONDecodeError as error:
             raise DataError(
-                f"{where}: not valid JSON: {error.msg} at character {error.pos + 1}"
+                f"{where}: not valid JSON: {error.msg} at character {error.pos + 1}{hint}"
             ) from None
         except (ValueError, RecursionError) as error:  # huge numbers, deep nesting
             raise DataError(f"{where}: not valid JSON: {error}") from None
         if not isinstance(record, dict):
             raise DataError(
-                f"{where}: expected a JSON object on each line, got {json_type(record)}"
+                f"{where}: expected a JSON object on each line, got {json_type(record)}{hint}"
             )
-        for column in wanted:
+        for column in names:
             if column not in record:
                 raise missing_column(where, record, column)
         if "\\u" in line:
-            _need_whole_characters(where, record, wanted)
-        yield lines.last, [record[column] for column in wanted]
+            _check_surrogates(where, record, names)
+        yield lines.last, [record[column] for column in names]
 
 
-def _need_whole_characters(where: str, record: dict[str, Any], wanted: list[str]) -> None:
-    """JSON can write half a surrogate pair, which is no character and has no UTF-8."""
-    for column in wanted:
+def _check_surrogates(where: str, record: dict[str, Any], names: list[str]) -> None:
+    """Rejects half of a surrogate pair, which JSON can escape but UTF-8 cannot encode."""
+    for column in names:
         try:
             json.dumps(record[column], ensure_ascii=False).encode("utf-8")
         except UnicodeEncodeError:
             raise DataError(
-                f"{where}: {column!r} holds half of a surrogate pair (\\ud800 to \\udfff), "
-                "which is not a character; remove it or write both halves"
+                f"{where}: expected characters in {column!r}, got half of a surrogate pair "
+                "(\\ud800 to \\udfff); remove it or write both halves"
             ) from None
+
+
+@dataclass(frozen=True)
+class RecordFormat:
+    """A format of files with one example per record.
+
+    Attributes:
+        title: str. The name in messages.
+        suffixes: endings of file names, with the dot.
+        read: function of the lines and the names of the columns that yields the line number and
+            the values of each record. None: a table that `delimited_records` reads.
+    """
+
+    title: str
+    suffixes: tuple[str, ...] = ()
+    read: Callable[[Lines, list[str]], Iterator[tuple[int, list[Any]]]] | None = None
+
+
+FORMATS: dict[str, RecordFormat] = {
+    "csv": RecordFormat("CSV", (".csv",)),
+    "tsv": RecordFormat("TSV", (".tsv", ".tab")),
+    "jsonl": RecordFormat("JSON Lines", (".jsonl", ".ndjson"), _json_records),
+    "text": RecordFormat("plain text", (), _text_records),
+}
+"""Name of a `format` -> what it is. A new format is a new row."""

@@ -1,12 +1,12 @@
-"""Tags of words, and the entities that they spell: IOB1, IOB2, IOBES, IO, and a label a word.
+"""Tags of words and the entities they encode: IOB1, IOB2, IOBES, IO, and one label per word.
 
-Schemes, for an entity of two words and one of one word behind it:
+The schemes, for an entity of two words followed by an entity of one word:
 
-    IOB1    I-PER I-PER B-PER      B- only where an entity follows one of its own type
+    IOB1    I-PER I-PER B-PER      B- only between two entities of one type
     IOB2    B-PER I-PER B-PER
     IOBES   B-PER E-PER S-PER      also written BILOU and BMES: L is E, U is S, M is I
-    IO      PER   PER   PER        neighbours of one type are one entity: here a single one
-    words   NOUN  VERB  NOUN       every word for itself: parts of speech, for one
+    IO      PER   PER   PER        adjacent words of one type form one entity, here a single one
+    words   NOUN  VERB  NOUN       each word has its label, for example its part of speech
 
 Source: Ramshaw and Marcus 1995 (IOB1), Ratnaparkhi 1998 (IOB2); chunks as in seqeval.
 """
@@ -31,12 +31,12 @@ __all__ = [
 ]
 
 SCHEMES = ("IOB1", "IOB2", "IOBES", "IO", "words")
-"""What a file may be written in."""
+"""The schemes of files."""
 MODEL_SCHEMES = ("IOB2", "IOBES", "IO", "words")
-"""What a model may be trained in; IOB1 says the same as IOB2."""
+"""The schemes of models; IOB1 is converted to IOB2."""
 OUTSIDE = "O"
 UNNAMED = "ENTITY"
-"""The type of entities in a file whose tags are B, I and O alone."""
+"""The type of entities in a file with only the tags B, I and O."""
 
 _PREFIXED = re.compile(r"([BIESLUM])-(.+)", re.DOTALL)
 _SAME = {"L": "E", "U": "S", "M": "I"}
@@ -45,37 +45,37 @@ _WRITTEN_BEFORE = re.compile(r"(?P<prefix>[BIESLUMW])[-_](?P<kind>.+)", re.DOTAL
 _WRITTEN_AFTER = re.compile(r"(?P<kind>.+)[-_](?P<prefix>[BIESLUMW])", re.DOTALL)
 _ALLOWED = {"IOB1": "IB", "IOB2": "BI", "IOBES": "BIES"}
 
-# Which prefixes may stand behind one another within an entity, and between entities.
-_GOES_ON = {"B": "IE", "I": "IE", "E": "", "S": "", "O": ""}
+# The prefixes that may follow each prefix within an entity.
+_CONTINUATIONS = {"B": "IE", "I": "IE", "E": "", "S": "", "O": ""}
 
 
 def check_scheme(scheme: str, known: Sequence[str] = SCHEMES) -> str:
-    """Takes a scheme by name, in whatever case; IOBES also as BIOES, BILOU and BMES.
+    """Returns a scheme by name, in any case; BIOES, BILOU and BMES are names of IOBES.
 
     Returns:
         str, one of `known`.
 
     Raises:
-        ConfigError: it is none of them.
+        ConfigError: the scheme is not one of `known`.
     """
     names = {name.lower(): name for name in known} | {"bio": "IOB2", "iob": "IOB1"}
     if "IOBES" in known:
         names |= dict.fromkeys(("bioes", "bilou", "bmes", "bmeso", "ioblu"), "IOBES")
-    found = names.get(str(scheme).lower(), "")
-    if found not in known:
+    match = names.get(str(scheme).lower(), "")
+    if match not in known:
         raise ConfigError(f"expected a scheme of {', '.join(known)}, got {scheme!r}")
-    return found
+    return match
 
 
 def split_tag(tag: str, scheme: str) -> tuple[str, str]:
-    """Parts a tag into its prefix and its type.
+    """Splits a tag into its prefix and its type.
 
     Args:
         tag: str.
         scheme: str, one of `SCHEMES`.
 
     Returns:
-        ("B", "PER") and the like; ("O", "") outside; ("", tag) where the scheme has no prefixes.
+        (prefix, type) such as ("B", "PER"); ("O", "") outside; ("", tag) without a prefix.
     """
     if tag == OUTSIDE:
         return ("O", "")
@@ -88,10 +88,10 @@ def split_tag(tag: str, scheme: str) -> tuple[str, str]:
 
 
 def guess_scheme(tags: Iterable[str]) -> str:
-    """Tells by the tags alone what they are written in; IOB2 stands for IOB1, too.
+    """Guesses the scheme of tags; returns IOB2 also for IOB1, which has the same tags.
 
     Args:
-        tags: every tag that occurs.
+        tags: the tags that occur.
 
     Returns:
         str, one of `MODEL_SCHEMES`.
@@ -104,11 +104,11 @@ def guess_scheme(tags: Iterable[str]) -> str:
 
 
 class UnclearTag(ConfigError):
-    """Tags of which it is not clear what they say.
+    """A tag is ambiguous.
 
     Args:
         message: str.
-        tag: str, the one.
+        tag: str. The ambiguous tag.
     """
 
     def __init__(self, message: str, tag: str) -> None:
@@ -117,12 +117,12 @@ class UnclearTag(ConfigError):
 
 
 def plain_tags(tags: Iterable[str], *, prefixed: bool = False) -> dict[str, str]:
-    """Finds how B_PER, PER-B, PER_B and b-per are written as B-PER.
+    """Maps tags such as B_PER, PER-B, PER_B and b-per to the form B-PER.
 
-    Tags that are B, I and O alone are of the type `UNNAMED`.
+    Tags without a type (B, I and O) get the type `UNNAMED`.
 
-    All tags but O must be written in one of these ways, and a type must have both a B and an I (or
-    what else goes on): else they are types of their own.
+    All tags except O must have one of these forms, and some type must occur with both B and I (or
+    another inside prefix). Otherwise the tags are type names.
 
     >>> plain_tags(["O", "PER_B", "PER_I"])
     {'PER_B': 'B-PER', 'PER_I': 'I-PER'}
@@ -132,14 +132,14 @@ def plain_tags(tags: Iterable[str], *, prefixed: bool = False) -> dict[str, str]
     {'B': 'B-ENTITY', 'I': 'I-ENTITY'}
 
     Args:
-        tags: every tag that occurs.
-        prefixed: bool. Whether it is known that tags say where entities begin.
+        tags: the tags that occur.
+        prefixed: bool. Whether the tags are known to have prefixes.
 
     Returns:
-        dict from the tags that change to what they are.
+        dict that maps the tags that change to their new form.
 
     Raises:
-        UnclearTag: only some tags are written so, or it may be by chance.
+        UnclearTag: only some tags have one of these forms, or the form may be accidental.
     """
     seen = set(tags)
     lower = OUTSIDE not in seen and OUTSIDE.lower() in seen
@@ -147,7 +147,7 @@ def plain_tags(tags: Iterable[str], *, prefixed: bool = False) -> dict[str, str]
     named = sorted(seen - {outside})
     letters = {tag.upper() if lower else tag for tag in named}
     if "B" in letters and letters & set("IMEL") and letters <= set("BIESLUMW"):
-        # Of a single type, whose name is left out.
+        # There is a single type, without a name.
         names = {tag: tag.upper().replace("W", "S") for tag in named}
         changed = {tag: f"{name}-{UNNAMED}" for tag, name in names.items()}
         return changed | ({outside: OUTSIDE} if lower else {})
@@ -161,7 +161,7 @@ def plain_tags(tags: Iterable[str], *, prefixed: bool = False) -> dict[str, str]
             if match:
                 parts[tag] = (match["prefix"], match["kind"])
                 of_kind.setdefault(match["kind"], set()).add(match["prefix"])
-        # Types may end in -B by chance, but not next to one of the same name with -I.
+        # A type name may end in -B by chance, but not if the same name also occurs with -I.
         sure = prefixed or any("B" in one and one & set("IMEL") for one in of_kind.values())
         whole = len(parts) == len(named)
         if whole and sure:
@@ -173,16 +173,15 @@ def plain_tags(tags: Iterable[str], *, prefixed: bool = False) -> dict[str, str]
             return changed | ({outside: OUTSIDE} if lower else {})
         if whole and outside in seen:
             raise UnclearTag(
-                f"expected to know whether {named[0]!r} is a type, or says where an entity begins; "
+                f"expected a type or a tag with a prefix, got {named[0]!r}, which may be both; "
                 "give `scheme=IO` or `scheme=IOB2`",
                 named[0],
             )
         if sure and parts and any(not _PREFIXED.fullmatch(tag) for tag in parts):
             other = next(tag for tag in named if tag not in parts)
             raise UnclearTag(
-                f"expected every tag to say where an entity begins, as {min(parts)!r} does, or no "
-                f"tag, got {other!r}, too; correct the tags, or give `scheme=IO` "
-                "if they are types",
+                f"expected all tags with a prefix or none, got {min(parts)!r} and {other!r}; "
+                "correct the tags, or give `scheme=IO` if they are types",
                 other,
             )
     return {}
@@ -198,64 +197,66 @@ def fault(tags: Sequence[str], scheme: str) -> tuple[int, str] | None:
     """Finds the first tag of a sentence that breaks a scheme.
 
     Args:
-        tags: of the words of a sentence.
+        tags: the tags of a sentence's words.
         scheme: str, one of `SCHEMES`.
 
     Returns:
-        None where there is none; else its place, and what is wrong with it.
+        the index of the tag and the error; None for valid tags.
     """
     if scheme in ("IO", "words"):
         return None
     before, type_before = "O", ""
-    for place, tag in enumerate(tags):
+    for index, tag in enumerate(tags):
         prefix, kind = split_tag(tag, scheme)
         if prefix != "O" and prefix not in _ALLOWED[scheme]:
             expected = ", ".join(f"{letter}-TYPE" for letter in _ALLOWED[scheme])
-            return place, f"tag {tag!r} is not of {scheme} ({expected} or {OUTSIDE})"
+            return index, f"expected a tag of {scheme} ({expected} or {OUTSIDE}), got {tag!r}"
         if prefix == "":
-            return place, f"tag {tag!r} has no prefix, as those of {scheme} have"
-        previous = repr(tags[place - 1]) if place else "the start of the sentence"
+            return index, f"expected a tag with a prefix of {scheme}, got {tag!r}"
+        previous = repr(tags[index - 1]) if index else "the start of the sentence"
+        received = f"got {tag!r} after {previous}"
         same = kind == type_before
+        may_follow = same and prefix in _CONTINUATIONS[before]
         if scheme == "IOB1":
             if prefix == "B" and not (same and before in "BI"):
-                return place, f"tag {tag!r} follows {previous}: in IOB1, B- parts two of one type"
-        elif prefix in "IE" and not (same and prefix in _GOES_ON[before]):
-            return place, f"tag {tag!r} follows {previous}: no entity of that type goes on there"
-        elif scheme == "IOBES" and before in "BI" and not (same and prefix in _GOES_ON[before]):
-            return place, f"tag {tag!r} follows {previous}, whose entity has not ended"
+                return index, f"expected B- only between two entities of one type, {received}"
+        elif prefix in "IE" and not may_follow:
+            return index, f"expected {prefix}- only within an entity of its type, {received}"
+        elif scheme == "IOBES" and before in "BI" and not may_follow:
+            return index, f"expected the end of an entity, {received}"
         before, type_before = prefix, kind
     if scheme == "IOBES" and before in "BI":
-        return len(tags) - 1, f"tag {tags[-1]!r} ends the sentence, but not its entity"
+        return len(tags) - 1, f"expected the end of an entity, got {tags[-1]!r} as the last tag"
     return None
 
 
 def chunks(tags: Sequence[str], scheme: str) -> list[tuple[int, int, str]]:
-    """Finds the entities that tags spell, whether or not they keep to the scheme.
+    """Finds the entities that tags encode, also for tags that break the scheme.
 
-    Where they break it, as seqeval and conlleval do: I-X begins an entity where none of its type
-    goes on.
+    Invalid tags are read as seqeval and conlleval do: I-X begins an entity if the previous word is
+    not in an entity of type X.
 
     >>> chunks(["B-PER", "I-PER", "O", "I-LOC"], "IOB2")
     [(0, 2, 'PER'), (3, 4, 'LOC')]
 
     Args:
-        tags: of the words of a sentence.
+        tags: the tags of a sentence's words.
         scheme: str, one of `SCHEMES`.
 
     Returns:
         list of (first word, last word + 1, type).
     """
-    found: list[tuple[int, int, str]] = []
+    entities: list[tuple[int, int, str]] = []
     before, type_before, begin = "O", "", 0
-    for place, tag in enumerate([*tags, OUTSIDE]):
+    for index, tag in enumerate([*tags, OUTSIDE]):
         prefix, kind = split_tag(tag, scheme)
         starts = prefix != "O" and (
             scheme == "words" or prefix in ("B", "S") or before in ("E", "S", "O")
             or kind != type_before
         )  # fmt: skip
         if before != "O" and (starts or prefix == "O"):
-            found.append((begin, place, type_before))
+            entities.append((begin, index, type_before))
         if starts:
-            begin = place
+            begin = index
         before, type_before = prefix, kind
-    return found
+    return entities

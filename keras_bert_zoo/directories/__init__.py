@@ -1,1 +1,1 @@
-"""Writing directories whole or not at all, whatever else happens at the same time."""
+"""Atomic writing of directories."""

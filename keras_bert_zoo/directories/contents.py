@@ -1,8 +1,8 @@
-"""Which files of a saved model are the model's, and keeping those that are not.
+"""The files of a saved model, and the other files in its directory.
 
-A new save replaces the model's own files. Whatever else lies in its directory belongs to the user
-and stays: notes, plots, logs, a .git. Weights of other formats neither stay nor go: they describe
-the earlier model, and a loader may read them in place of the new one.
+A new save replaces the model's files. Other files in its directory belong to the user and are kept:
+notes, plots, logs, a .git. A save is refused if the directory has weights of other formats. They
+belong to the earlier model, and a loader may read them instead of the new one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from keras_bert_zoo.files import GOOGLE_CONFIGS, SENTENCEPIECE_FILES, SIDE_FILE
 
-# The classes of sentence-transformers: a module's folder is its number and its class.
+# Classes of sentence-transformers. The directory of a module is named NUMBER_CLASS.
 _MODULES = (
     "Adapter|Asym|BoW|CLIPModel|CNN|Dense|Dropout|LayerNorm|LSTM|MLMTransformer|Normalize|Pooling|"
     "Router|SparseAutoEncoder|SparseStaticEmbedding|SpladePooling|StaticEmbedding|Transformer|"
@@ -24,8 +24,8 @@ _MODULES = (
 )
 _ENCODERS = "bert|roberta|distilbert|camembert|albert|xlm-roberta|xlnet"
 
-# Files and folders that a save of this package writes, or that transformers and
-# sentence-transformers read as a part of such a model.
+# Files and directories that a save of this package writes, or that transformers and
+# sentence-transformers read as parts of a model.
 MODEL_PARTS = re.compile(
     "|".join(
         [
@@ -36,12 +36,12 @@ MODEL_PARTS = re.compile(
             r"model\.safetensors|model-[0-9]+-of-[0-9]+\.safetensors|model\.safetensors\.index\.json",
             r"vocab\.txt|vocab\.json|merges\.txt|(tokenizer|special_tokens_map|added_tokens)\.json",
             r"tokenizer_config\.json",
-            rf"[0-9]+_({_MODULES})|target_tokenizer|retriever|reader",  # folders
+            rf"[0-9]+_({_MODULES})|target_tokenizer|retriever|reader",  # directories
         ]
     )
 )
 
-# Names that a user may choose, too, and the file that lies beside those of a model.
+# Names that a user may choose too -> a file that is always next to the model's file of that name.
 _COMMON_NAMES = {
     "retriever": "passages.safetensors",
     "reader": "passages.safetensors",
@@ -49,12 +49,12 @@ _COMMON_NAMES = {
     "target_tokenizer": "generation_config.json",
 }
 
-# What KerasHub's `save_to_preset` writes.
+# Files that KerasHub's `save_to_preset` writes.
 KERAS_HUB_PARTS = re.compile(
     r"(config|metadata|task|preprocessor|tokenizer)\.json|(model|task)\.weights\.h5|assets"
 )
 
-# What a loader may take for the model, although a save does not write it.
+# Files that a loader may read as the model, although a save does not write them.
 _RIVALS = re.compile(
     "|".join(
         [
@@ -70,14 +70,14 @@ _MOUNTS = Path("/proc/self/mountinfo")
 
 
 def find_rivals(directory: Path, parts: re.Pattern[str]) -> list[str]:
-    """Names the files of an earlier model that can neither be kept nor be deleted.
+    """Returns the files of an earlier model that a save can neither keep nor delete.
 
     Args:
-        directory: path of what is to be replaced.
-        parts: matches the names of the model's own files and folders.
+        directory: path of the directory to replace.
+        parts: matches the names of the model's files and directories.
 
     Returns:
-        list of str, names in the directory.
+        list of str, the names of the files.
 
     Example:
         >>> import tempfile
@@ -92,7 +92,7 @@ def find_rivals(directory: Path, parts: re.Pattern[str]) -> list[str]:
 
 
 def find_mount(directory: Path) -> str | None:
-    """Returns the mount point that a directory is or that it holds; None: there is none.
+    """Returns the mount point at or inside a directory, or None.
 
     Example:
         >>> find_mount(Path("/"))
@@ -100,7 +100,7 @@ def find_mount(directory: Path) -> str | None:
     """
     if os.path.ismount(directory):
         return os.fspath(directory)
-    # Not every mount is another device: this finds the others where there is such a list.
+    # A mount may be on the same device. Then only this list shows it.
     with contextlib.suppress(OSError):
         below = os.path.join(directory, "")
         for line in _MOUNTS.read_text("utf-8", "surrogateescape").splitlines():
@@ -111,21 +111,21 @@ def find_mount(directory: Path) -> str | None:
 
 
 def keep_others(earlier: Path, new: Path, parts: re.Pattern[str]) -> bool:
-    """Brings what is not the model's from an earlier directory into the new one.
+    """Links the files that are not the model's from an earlier directory into the new one.
 
-    Files become links to the same data, so nothing is copied where the file system has links, and
-    the earlier directory stays as it was. Names that the new one has already are left alone.
+    The links point to the same data, so nothing is copied if the file system has links. The earlier
+    directory is unchanged. Files of the new directory are not replaced.
 
     Args:
         earlier: path of a directory.
-        new: path of a directory on the same file system; made where something is to be kept.
-        parts: matches the names of the model's own files and folders.
+        new: path of a directory on the same file system. It is created if there are such files.
+        parts: matches the names of the model's files and directories.
 
     Returns:
-        bool. Whether anything was brought.
+        bool. Whether there were such files.
 
     Raises:
-        OSError: something cannot be read or linked.
+        OSError: a file cannot be read or linked.
 
     Example:
         >>> import tempfile
@@ -139,37 +139,37 @@ def keep_others(earlier: Path, new: Path, parts: re.Pattern[str]) -> bool:
         >>> for folder in (earlier, new):
         ...     shutil.rmtree(folder)
     """
-    kept = False
+    any_linked = False
     for path in sorted(earlier.iterdir()):
         target = new / path.name
         is_folder = path.is_dir() and not path.is_symlink()
-        is_part = _is_part(path, parts)
-        if is_folder and (is_part or target.is_dir()):
-            kept = keep_others(path, target, parts) or kept
-        elif not is_part and not os.path.lexists(target):
-            kept = True
+        belongs = is_part(path, parts)
+        if is_folder and (belongs or target.is_dir()):
+            any_linked = keep_others(path, target, parts) or any_linked
+        elif not belongs and not os.path.lexists(target):
+            any_linked = True
             new.mkdir(parents=True, exist_ok=True)
             if is_folder:
                 shutil.copytree(path, target, symlinks=True, copy_function=_link)
             else:
                 _link(path, target)
-    return kept
+    return any_linked
 
 
-def _is_part(path: Path, parts: re.Pattern[str]) -> bool:
-    """Whether a file or folder is the model's."""
+def is_part(path: Path, parts: re.Pattern[str]) -> bool:
+    """Whether a file or directory belongs to the model."""
     if not parts.fullmatch(path.name):
         return False
-    beside = _COMMON_NAMES.get(path.name)
-    return beside is None or (path.parent / beside).is_file()
+    companion = _COMMON_NAMES.get(path.name)
+    return companion is None or (path.parent / companion).is_file()
 
 
 def _link(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
-    """Links a file, or copies it where links are not possible."""
+    """Links a file, or copies it if links are not possible."""
     try:
         os.link(source, target, follow_symlinks=False)
     except FileNotFoundError:
-        return  # removed by its owner in the meantime
+        return  # removed meanwhile
     except OSError:
         if stat.S_ISREG(os.lstat(source).st_mode) or os.path.islink(source):
             shutil.copy2(source, target, follow_symlinks=False)

@@ -1,8 +1,8 @@
-"""Hidden siblings of a file or directory that is being written: names, owners, remains.
+"""Hidden siblings of a file or directory that is being written.
 
-`.NAME.KIND-HOST-PID-RANDOM` stands next to NAME. KIND is `new` for what is being written, `old` for
-what NAME was while two renames put the new one in its place, and `gone` for what is being removed.
-The owner holds a lock on it, which ends with its process, however that ends.
+The sibling of NAME is `.NAME.KIND-HOST-PID-RANDOM`. KIND is `new` for the file or directory that is
+being written. It is `old` for the earlier one while two renames replace it, and `gone` while it is
+removed. The owner holds a lock on the sibling until its process ends.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from pathlib import Path
 NEW, OLD, GONE = "new", "old", "gone"
 
 _LONGEST_NAME = 200  # bytes; file systems take 255
-# A lock is taken a moment after its file is made; process ids are used again.
+# A file exists for a moment before it is locked; and process ids are reused.
 _FRESH_SECONDS = 60
-# A shared disk may keep the locks of other machines from us.
+# On a shared disk, the locks of other machines may be invisible.
 _FOREIGN_SECONDS = 24 * 3600
-_LOCK_TRIES, _LOCK_PAUSE = 50, 0.01  # others hold a lock for a moment to see whether it is free
+_LOCK_TRIES, _LOCK_PAUSE = 50, 0.01  # a process that tests a lock holds it for a moment
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Hidden:
     Attributes:
         path: Path.
         kind: str, one of NEW, OLD and GONE.
-        host: str. Which machine and which of its spaces of process ids its owner is in.
-        process: int. The owner's id.
-        token: str. The same for the siblings of one write.
+        host: str. An id of the owner's machine and its PID namespace.
+        process: int. The owner's process id.
+        token: str. An id of the write; its siblings share it.
     """
 
     path: Path
@@ -48,20 +48,20 @@ class Hidden:
     token: str
 
     def renamed(self, kind: str) -> Path:
-        """The path that the sibling has as another kind."""
+        """Returns the path of the sibling as another kind."""
         head, _, _ = self.path.name.rpartition(f".{self.kind}-{self.token}")
         return self.path.with_name(f"{head}.{kind}-{self.token}")
 
     def is_abandoned(self) -> bool:
-        """Whether its owner has ended; False where that is not certain."""
+        """Whether its owner has ended; False if this is uncertain."""
         try:
-            age = time.time() - self.path.stat().st_ctime  # a rename counts
+            age = time.time() - self.path.stat().st_ctime  # a rename updates it
         except OSError:
-            return False  # somebody else has just removed it
-        locked = _is_locked(self.path)
+            return False  # another process has just removed it
+        locked = is_locked(self.path)
         if locked:
             return False
-        if self.host != _host():
+        if self.host != host_name():
             return age > _FOREIGN_SECONDS
         if not _runs(self.process):
             return True
@@ -72,10 +72,10 @@ def hidden_siblings(target: Path) -> list[Hidden]:
     """Lists the hidden siblings of a name.
 
     Args:
-        target: path, which need not exist.
+        target: path, which may not exist.
 
     Returns:
-        list of Hidden; empty where the folder cannot be read.
+        list of Hidden; empty if the parent directory cannot be read.
 
     Example:
         >>> import tempfile
@@ -100,20 +100,20 @@ def hidden_siblings(target: Path) -> list[Hidden]:
 
 
 def make_hidden(target: Path, *, directory: bool) -> tuple[Hidden, int]:
-    """Makes an empty hidden sibling for what is to be written.
+    """Creates an empty hidden sibling of a file or directory to write.
 
-    It has the mode of `target`, or the usual one where that is missing. The owner may write to a
-    directory in any case.
+    It has the mode of `target`, or the default mode if `target` is missing. A directory is always
+    writable for its owner.
 
     Args:
-        target: path, in an existing folder.
-        directory: bool. Whether to make a directory, or else a file.
+        target: path, in an existing directory.
+        directory: bool. Whether to create a directory or a file.
 
     Returns:
         Hidden, of the kind NEW; and an open file descriptor that holds its lock.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
 
     Example:
         >>> import tempfile
@@ -123,7 +123,7 @@ def make_hidden(target: Path, *, directory: bool) -> tuple[Hidden, int]:
         ...     os.close(descriptor)
         (True, False)
     """
-    token = f"{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
+    token = f"{host_name()}-{os.getpid()}-{secrets.token_hex(4)}"
     path = target.with_name(f"{_stem(target)}.{NEW}-{token}")
     if directory:
         path.mkdir()
@@ -132,18 +132,18 @@ def make_hidden(target: Path, *, directory: bool) -> tuple[Hidden, int]:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     copy_mode(target, descriptor, writable=directory)
     lock(descriptor)
-    return Hidden(path, NEW, _host(), os.getpid(), token), descriptor
+    return Hidden(path, NEW, host_name(), os.getpid(), token), descriptor
 
 
 def copy_mode(source: Path, descriptor: int, *, writable: bool = False) -> None:
-    """Gives an open file or directory the mode, the owner and the group of another.
+    """Copies the mode, the owner and the group of a path to an open file or directory.
 
-    What the system does not allow is left out. Where `source` is missing, nothing changes.
+    Changes that the system does not allow are skipped. If `source` is missing, nothing changes.
 
     Args:
         source: path.
-        descriptor: int, of the file or directory.
-        writable: bool. Whether the owner may use it in any case.
+        descriptor: int, of the open file or directory.
+        writable: bool. Whether the owner always has all permissions.
 
     Example:
         >>> import tempfile
@@ -155,23 +155,23 @@ def copy_mode(source: Path, descriptor: int, *, writable: bool = False) -> None:
         '0o100600'
     """
     try:
-        wanted, status = source.stat(), os.fstat(descriptor)
+        model, status = source.stat(), os.fstat(descriptor)
     except OSError:
         return
-    if stat.S_IFMT(wanted.st_mode) != stat.S_IFMT(status.st_mode):
+    if stat.S_IFMT(model.st_mode) != stat.S_IFMT(status.st_mode):
         return
-    if wanted.st_uid != status.st_uid:
+    if model.st_uid != status.st_uid:
         with contextlib.suppress(OSError):
-            os.fchown(descriptor, wanted.st_uid, -1)
-    if wanted.st_gid != status.st_gid:
+            os.fchown(descriptor, model.st_uid, -1)
+    if model.st_gid != status.st_gid:
         with contextlib.suppress(OSError):
-            os.fchown(descriptor, -1, wanted.st_gid)
+            os.fchown(descriptor, -1, model.st_gid)
     with contextlib.suppress(OSError):
-        os.fchmod(descriptor, stat.S_IMODE(wanted.st_mode) | (stat.S_IRWXU if writable else 0))
+        os.fchmod(descriptor, stat.S_IMODE(model.st_mode) | (stat.S_IRWXU if writable else 0))
 
 
 def lock(descriptor: int) -> None:
-    """Locks an open file or directory for this process, where the file system has locks.
+    """Locks an open file or directory for this process, if the file system has locks.
 
     Example:
         >>> import tempfile
@@ -190,9 +190,9 @@ def lock(descriptor: int) -> None:
 
 
 def discard(hidden: Hidden) -> None:
-    """Removes a hidden sibling; what cannot be removed is left for a later write.
+    """Removes a hidden sibling. If this fails, a later write removes it.
 
-    A directory loses its name first: half of one must never pass for a model.
+    A directory is renamed first, so that a partial directory is never read as a model.
 
     Example:
         >>> import tempfile
@@ -208,7 +208,7 @@ def discard(hidden: Hidden) -> None:
         with contextlib.suppress(OSError):
             path = path.rename(hidden.renamed(GONE))
     if path.is_dir() and not path.is_symlink():
-        with contextlib.suppress(OSError):  # a directory that its owner made read-only
+        with contextlib.suppress(OSError):  # the directory may be read-only
             path.chmod(stat.S_IRWXU)
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -222,7 +222,7 @@ def discard_abandoned(target: Path) -> None:
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     left = Path(folder, f".model.new-{_host()}-{2**22 + 1}-89abcdef")
+        ...     left = Path(folder, f".model.new-{host_name()}-{2**22 + 1}-89abcdef")
         ...     left.mkdir()
         ...     discard_abandoned(Path(folder, "model"))
         ...     left.exists()
@@ -240,8 +240,8 @@ def _stem(target: Path) -> str:
     return f".{name}"
 
 
-def _host() -> str:
-    """Eight digits for this machine; containers count as machines of their own."""
+def host_name() -> str:
+    """Returns an id of eight digits for this machine and its PID namespace."""
     space = ""
     with contextlib.suppress(OSError):
         space = os.readlink("/proc/self/ns/pid")
@@ -253,13 +253,13 @@ def _runs(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except (OSError, OverflowError):  # another user's, or no process id at all
+    except (OSError, OverflowError):  # another user's process, or an invalid process id
         return True
     return True
 
 
-def _is_locked(path: Path) -> bool | None:
-    """Whether another holds a lock; None: the file system does not say."""
+def is_locked(path: Path) -> bool | None:
+    """Whether another process holds the lock. None: the file system has no locks."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:

@@ -1,4 +1,4 @@
-"""Renames that the standard library does not have: an exchange, and one that replaces nothing."""
+"""Renames that the standard library lacks: an exchange, and a rename that replaces nothing."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ import errno
 import os
 from pathlib import Path
 
-# Of Linux' fcntl.h and fs.h.
+# From Linux' fcntl.h and fs.h.
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
 _RENAME_EXCHANGE = 2
 
-# What the kernel, a file system or a sandbox answers where it does not know these renames.
+# Errors of kernels, file systems and sandboxes that do not support these renames.
 _UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EPERM}
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Exchanges two directories in one step: at no moment is either name missing.
+    """Exchanges two directories atomically: neither name is ever missing.
 
     Args:
         one: path of an existing directory.
         other: path of an existing directory on the same file system.
 
     Returns:
-        bool. False where the system cannot: nothing has changed then.
+        bool. False: the system does not support this, and nothing has changed.
 
     Raises:
         OSError: any other failure.
@@ -48,14 +48,14 @@ def exchange(one: Path, other: Path) -> bool:
 
 
 def rename_new(source: Path, target: Path) -> None:
-    """Renames a directory that is not empty; replaces nothing.
+    """Renames a directory that is not empty. Never replaces a file or directory.
 
     Args:
         source: path of the directory.
         target: path on the same file system.
 
     Raises:
-        FileExistsError: something is at `target`, whoever made it and however late.
+        FileExistsError: `target` exists, even if another process has just created it.
         OSError: any other failure.
 
     Example:
@@ -76,7 +76,7 @@ def rename_new(source: Path, target: Path) -> None:
     if os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(target))
     try:
-        source.rename(target)  # in place of an empty directory, of nothing else
+        source.rename(target)  # replaces only an empty directory
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.ENOTDIR):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
@@ -84,7 +84,7 @@ def rename_new(source: Path, target: Path) -> None:
 
 
 def _renameat2(source: Path, target: Path, flags: int) -> None:
-    """Calls the C library's function: glibc has it since 2.28, and other systems have none."""
+    """Calls the function of the C library. glibc has it since 2.28; other systems lack it."""
     library = ctypes.CDLL(None, use_errno=True)
     if not hasattr(library, "renameat2"):
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))

@@ -1,4 +1,4 @@
-"""Writing a directory aside and putting it in place whole; finding what a kill left behind."""
+"""Atomic replacement of directories, and recovery after a killed process."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from keras_bert_zoo.errors import BertZooError
 
 _logger = logging.getLogger(__name__)
 
-# How long two renames of another process may take.
+# The longest time between two renames of another process.
 _SWAP_SECONDS = 2.0
 _SWAP_PAUSE = 0.02
-# How often others may get between two renames, or between making a folder and using it.
+# Attempts, because other processes may rename or remove directories meanwhile.
 _TRIES = 20
-# What file systems answer that have no fsync.
+# Errors of file systems without fsync.
 _CANNOT_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF}
 
 
@@ -46,28 +46,28 @@ def replace_directory(
     marker: str,
     parts: re.Pattern[str] = MODEL_PARTS,
 ) -> Iterator[Path]:
-    """Yields a temporary directory that takes the place of `path` when the block ends well.
+    """Yields a temporary directory that replaces `path` when the block ends without an error.
 
-    A full disk, a read-only folder or any other failure leaves `path` as it was. So does a kill:
-    at any moment `path` is the earlier directory or the new one, both whole. Of an earlier
-    directory all that is not the model's is kept; see `directories.contents`. So is its mode.
+    After a failure, such as a full disk, `path` is unchanged. If the process is killed, `path` is
+    the complete earlier directory or the complete new one. The mode of the earlier directory is
+    kept. So are its files that are not the model's; see `directories.contents`.
 
-    Where a file system cannot exchange two directories, two renames do it. A kill between them
-    leaves no directory of that name: both, whole, have hidden names, and `find_directory` puts the
-    new one in place.
+    If the file system cannot exchange two directories, two renames replace `path`. If the process
+    is killed between them, `path` is missing and both directories have hidden names.
+    `find_directory` then renames the new one to `path`.
 
     Args:
-        path: of the directory to write. It may be missing, empty, or an earlier result.
-        error: what to raise on failure.
-        marker: name of a file by which an earlier result is known; any other directory that is
-            not empty is not replaced.
-        parts: matches the names of files and folders that are replaced.
+        path: path of the directory to write. It may be missing, empty, or an earlier result.
+        error: the class of errors to raise.
+        marker: name of a file that every earlier result has. A directory without it is replaced
+            only if it is empty.
+        parts: matches the names of files and directories to replace.
 
     Yields:
         Path of an empty directory on the same file system.
 
     Raises:
-        BertZooError: of the kind `error`, in one line.
+        BertZooError: of the class `error`, in one line.
 
     Example:
         >>> import tempfile
@@ -80,13 +80,13 @@ def replace_directory(
         ...     Path(folder, "model", "config.json").read_text(), os.listdir(folder)
         ('two', ['model'])
     """
-    target = _resolved(path, error)  # of a link, what it points to is replaced
+    target = _resolved(path, error)  # replaces the target of a link
     _check_not_current(target, error)
     find_directory(target)
     _check_target(target, error, marker, parts)
     with write_aside(target, error) as hidden:
         yield hidden.path
-        _keep(target, hidden.path, parts)
+        keep_other_files(target, hidden.path, parts)
         _copy_mode(target, hidden.path)
         sync_tree(hidden.path)
         with _swapped(hidden, target, error) as earlier:
@@ -98,13 +98,13 @@ def replace_directory(
 
 
 def _check_not_current(target: Path, error: type[BertZooError]) -> None:
-    """Raises an error if the current directory would be replaced: it would no longer exist."""
+    """Raises an error if the current directory is `target` or inside it: it would be replaced."""
     with contextlib.suppress(OSError):
         current = Path.cwd()
         if target == current or target in current.parents:
             raise error(
-                f"Expected another directory than the current one or one that holds it, received "
-                f"{str(target)!r}: it would be replaced. Change to another directory first."
+                f"Cannot replace {str(target)!r}: it is or contains the current directory. Change "
+                "to another directory first."
             )
 
 
@@ -112,20 +112,20 @@ def _check_not_current(target: Path, error: type[BertZooError]) -> None:
 def write_aside(
     target: Path, error: type[BertZooError], *, stem: str | None = None
 ) -> Iterator[Hidden]:
-    """Yields a hidden directory next to `target`; removes it in the end if it is still there.
+    """Yields a hidden directory next to `target`. Removes it at the end if it still exists.
 
-    Remains of writes to `target` whose processes have ended are removed first.
+    It first removes hidden directories of ended processes that wrote `target`.
 
     Args:
-        target: path; its folder is made where it is missing.
-        error: what to raise on failure.
-        stem: str. What the hidden directory is named after; None: `target`.
+        target: path. Its parent directory is created if it is missing.
+        error: the class of errors to raise.
+        stem: str. The name from which the hidden name is made. None: the name of `target`.
 
     Yields:
         Hidden, an empty directory.
 
     Raises:
-        BertZooError: of the kind `error`, in one line, for any OSError of the block.
+        BertZooError: of the class `error`, in one line, for any OSError of the block.
 
     Example:
         >>> import tempfile
@@ -151,24 +151,24 @@ def write_aside(
 
 
 def find_directory(path: str | os.PathLike[str]) -> Path:
-    """Finds a directory that a kill in the middle of its replacement may have left without a name.
+    """Finds a directory, even if a process was killed while it replaced the directory.
 
-    That happens only where a file system cannot exchange two directories in one step. The new
-    directory was whole by then: it takes its place now. The log says so.
+    If the file system cannot exchange two directories, a killed process may leave the complete new
+    directory under a hidden name. It is then renamed to `path`, and a warning is logged.
 
     Args:
-        path: of the directory.
+        path: path of the directory.
 
     Returns:
-        Path: as given; or, where it is missing, another process is replacing it and does not
-        finish, or it cannot be renamed, the hidden directory that holds it.
+        Path: `path`. If `path` is missing, and another process does not finish replacing it or the
+        rename fails: the hidden directory with the files.
 
     Example:
         >>> import tempfile
-        >>> from keras_bert_zoo.directories.hidden import _host
+        >>> from keras_bert_zoo.directories.hidden import host_name
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     for kind in ("old", "new"):  # as a process leaves them that was killed
-        ...         Path(folder, f".model.{kind}-{_host()}-{2**22 + 1}-89abcdef").mkdir()
+        ...     for kind in ("old", "new"):  # as a killed process leaves them
+        ...         Path(folder, f".model.{kind}-{host_name()}-{2**22 + 1}-89abcdef").mkdir()
         ...     find_directory(Path(folder, "model")).name, os.listdir(folder)
         ('model', ['model'])
     """
@@ -177,7 +177,7 @@ def find_directory(path: str | os.PathLike[str]) -> Path:
         if given.exists():
             return given
         target = given.resolve()
-    except (OSError, ValueError, RuntimeError):  # too long, a NUL in it, a ring of links
+    except (OSError, ValueError, RuntimeError):  # too long, a NUL character, a loop of links
         return given
     deadline = time.monotonic() + _SWAP_SECONDS
     while True:
@@ -194,10 +194,10 @@ def find_directory(path: str | os.PathLike[str]) -> Path:
 
 
 def sync_name(path: Path, error: type[BertZooError]) -> None:
-    """Has the disk hold the name of what has just been put in place.
+    """Flushes the name of a file or directory that was just renamed to disk.
 
     Raises:
-        BertZooError: of the kind `error`: the disk fails.
+        BertZooError: of the class `error`; the disk fails.
 
     Example:
         >>> sync_name(Path("/tmp"), BertZooError)
@@ -206,16 +206,16 @@ def sync_name(path: Path, error: type[BertZooError]) -> None:
         sync_path(path.parent)
     except OSError as failure:
         raise error(
-            f"{path} is written, but the disk failed afterwards: {failure.strerror or failure}. "
-            "A power cut may undo it: check the disk and write it again."
+            f"{path} was written, but the disk failed afterwards: {failure.strerror or failure}. "
+            "A power failure may undo the write. Check the disk and write it again."
         ) from failure
 
 
 def sync_tree(directory: Path) -> None:
-    """Has the disk hold all of a directory, so that a power cut leaves no empty files.
+    """Flushes all files of a directory to disk, so that a power failure leaves no empty files.
 
     Raises:
-        OSError: the disk is full or fails, which some file systems say only now.
+        OSError: the disk is full or fails. Some file systems report this only here.
 
     Example:
         >>> import tempfile
@@ -238,16 +238,16 @@ def _resolved(path: str | os.PathLike[str], error: type[BertZooError]) -> Path:
 def _check_target(
     target: Path, error: type[BertZooError], marker: str, parts: re.Pattern[str]
 ) -> None:
-    """Raises where a directory is none, or is not to be replaced."""
+    """Raises an error if `target` is a file, or a directory that must not be replaced."""
     try:
         if target.exists() and not target.is_dir():
-            raise error(f"Cannot write the directory {target}: a file of that name exists.")
+            raise error(f"Expected a directory or a new path, received the file {target}.")
         if not target.is_dir():
             return
         if any(target.iterdir()) and not (target / marker).exists():
             raise error(
-                f"Will not replace {target}: it is not empty and holds no {marker}, so it was not "
-                "written by an earlier run. Name another directory or empty this one."
+                f"Will not replace {target}: it is not empty and has no {marker}, so it was not "
+                "written by an earlier run. Pass another directory, or empty this one."
             )
         rivals = find_rivals(target, parts)
     except OSError as failure:
@@ -256,16 +256,16 @@ def _check_target(
         ) from None
     if rivals:
         raise error(
-            f"Will not replace {target}: it also holds {', '.join(rivals[:8])}"
-            f"{', ...' if len(rivals) > 8 else ''}, which this package does not write there and "
-            "which would not fit the new model. Move it elsewhere, or name another directory."
+            f"Will not replace {target}: it also has {', '.join(rivals[:8])}"
+            f"{', ...' if len(rivals) > 8 else ''}, which a loader may read instead of the new "
+            "model. Move it elsewhere, or pass another directory."
         )
     mount = find_mount(target)
     if mount == os.fspath(target):
-        raise error(f"Cannot replace {target}: it is a mount point. Name a directory inside it.")
+        raise error(f"Cannot replace {target}: it is a mount point. Pass a directory inside it.")
     if mount is not None:
         raise error(
-            f"Cannot replace {target}: {mount} in it is a mount point. Name another directory."
+            f"Cannot replace {target}: {mount} in it is a mount point. Pass another directory."
         )
 
 
@@ -273,7 +273,7 @@ def _make(target: Path) -> tuple[Hidden, int]:
     discard_abandoned(target)
     for _ in range(_TRIES):
         with contextlib.suppress(FileNotFoundError):
-            # Another process may remove a folder that it made and did not use.
+            # Another process may remove a parent directory that it created and did not use.
             target.parent.mkdir(parents=True, exist_ok=True)
             return make_hidden(target, directory=True)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -282,15 +282,15 @@ def _make(target: Path) -> tuple[Hidden, int]:
 
 @contextlib.contextmanager
 def _swapped(hidden: Hidden, target: Path, error: type[BertZooError]) -> Iterator[Path | None]:
-    """Puts a directory in place; yields the path of what was there, and discards that in the end.
+    """Renames a directory to `target`. Yields the path of the earlier one and then removes it.
 
-    What was there is locked until then: it must not look abandoned under its hidden name.
+    The earlier directory is locked until then, so that it does not look abandoned.
     """
     old = replace(hidden, path=hidden.renamed(OLD), kind=OLD)
     with contextlib.ExitStack() as stack:
         try:
             for _ in range(_TRIES):
-                stack.close()  # the lock of a directory that another process has replaced meanwhile
+                stack.close()  # unlocks a directory that another process has replaced meanwhile
                 if not target.exists():
                     with contextlib.suppress(FileExistsError):  # another process was faster
                         rename_new(hidden.path, target)
@@ -316,21 +316,21 @@ def _swap_in_two_steps(new: Path, old: Path, target: Path, error: type[BertZooEr
     try:
         target.rename(old)
         rename_new(new, target)
-    except BaseException:  # Ctrl-C between the two is the worst that could happen
+    except BaseException:  # also Ctrl-C between the two renames
         if old.exists():
             _undo(old, target, error)
         raise
 
 
 def _undo(old: Path, target: Path, error: type[BertZooError]) -> None:
-    """Undoes the first of two renames, unless there is a directory of that name again."""
+    """Undoes the first of two renames, unless `target` exists again."""
     try:
         with contextlib.suppress(FileExistsError):
             rename_new(old, target)
     except OSError as failure:
         raise error(
             f"Cannot write {target}: {failure.strerror or failure}. The earlier directory is now "
-            f"{old}; rename it back."
+            f"{old}. Rename it to restore it."
         ) from failure
 
 
@@ -344,40 +344,41 @@ def _locked(directory: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _keep(target: Path, new: Path, parts: re.Pattern[str]) -> None:
+def keep_other_files(target: Path, new: Path, parts: re.Pattern[str]) -> None:
+    """Copies the files of a directory that do not belong to the model to the new one."""
     if target.is_dir():
         keep_others(target, new, parts)
 
 
 def _copy_mode(target: Path, new: Path) -> None:
-    """Gives the new directory the mode of the earlier one, now that all is written."""
+    """Copies the mode of the earlier directory to the new one."""
     if target.is_dir():
         with contextlib.suppress(OSError):  # a file system without modes
             new.chmod(stat.S_IMODE(target.stat().st_mode))
 
 
 def _keep_late(earlier: Path, target: Path, parts: re.Pattern[str]) -> None:
-    """Keeps what came into the earlier directory while it was being replaced."""
+    """Keeps files that were added to the earlier directory while it was replaced."""
     try:
         if keep_others(earlier, target, parts):
             sync_tree(target)
     except OSError as failure:
-        _logger.warning("%s: a file that was added meanwhile is not kept: %s", target, failure)
+        _logger.warning("%s: a file that was added meanwhile was not kept: %s", target, failure)
 
 
 def _finish(given: Path, target: Path, earlier: Hidden, siblings: list[Hidden]) -> Path:
-    """Does the second of two renames for a process that ended after the first."""
+    """Makes the second of two renames for a process that ended after the first."""
     new = next((s for s in siblings if s.kind == NEW and s.token == earlier.token), earlier)
     which = "earlier" if new is earlier else "new"
     try:
         rename_new(new.path, target)
     except (FileExistsError, FileNotFoundError):
         return given  # another process has done it
-    except OSError:  # a read-only place
+    except OSError:  # the parent directory may be read-only
         return _read_in_place(given, new.path)
     _logger.warning(
-        "%s was missing: a process ended while it replaced it. The %s directory, which is whole, "
-        "is in its place now.",
+        "%s was missing, because a process ended while it replaced it. The complete %s directory "
+        "was restored.",
         target,
         which,
     )
@@ -394,7 +395,7 @@ def _read_in_place(given: Path, path: Path) -> Path:
 
 
 def sync_path(path: Path) -> None:
-    """Has the disk hold a file's content, or the names in a directory.
+    """Flushes the content of a file, or the names in a directory, to disk.
 
     Raises:
         OSError: the disk is full or fails.

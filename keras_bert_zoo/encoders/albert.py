@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import keras
+
 from keras_bert_zoo.config import MOST_LAYERS, EncoderConfig, check_integers
 from keras_bert_zoo.encoders import shapes
 from keras_bert_zoo.encoders.encoder import Encoder, Parts
@@ -17,13 +19,13 @@ from keras_bert_zoo.layers.pooler import Pooler
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AlbertConfig(EncoderConfig):
-    """An ALBERT encoder's configuration; the defaults are transformers' AlbertConfig's (xxlarge).
+    """Configuration of an ALBERT encoder; defaults are those of AlbertConfig (xxlarge).
 
     Args:
         embedding_dim: int. Width of the embedding tables.
-        num_layers: int. How often tokens go through a group.
-        num_groups: int. Groups of blocks; all blocks of a group have weights of their own, and the
-            layers share the groups evenly. At most `num_layers`.
+        num_layers: int. Number of layers; each layer applies one group.
+        num_groups: int. Groups of blocks, at most `num_layers`. Blocks of a group do not share
+            weights. The layers are divided evenly among the groups.
         blocks_per_group: int.
         **others: see `EncoderConfig`.
     """
@@ -54,7 +56,7 @@ class AlbertConfig(EncoderConfig):
     }
     fixed: ClassVar[Mapping[str, tuple[Any, ...]]] = {
         **EncoderConfig.fixed,
-        # Google's converted checkpoints name experiments of which transformers has no code.
+        # Google's checkpoints contain options of experiments that transformers does not support.
         "down_scale_factor": (1, None),
         "gap_size": (0, None),
         "layers_to_keep": ([], None),
@@ -63,7 +65,7 @@ class AlbertConfig(EncoderConfig):
     }
 
     def problems(self) -> list[str]:
-        """Adds what is wrong with the family's own fields."""
+        """Adds the problems of the family's own fields."""
         problems = [
             *super().problems(),
             *check_integers(self, "embedding_dim", "num_groups", "blocks_per_group"),
@@ -81,7 +83,7 @@ class AlbertConfig(EncoderConfig):
         return problems
 
     def group_of(self, layer: int) -> int:
-        """Which group a layer goes through.
+        """Returns the index of a layer's group.
 
         >>> config = AlbertConfig(num_layers=5, num_groups=2)
         >>> [config.group_of(layer) for layer in range(5)]
@@ -91,11 +93,12 @@ class AlbertConfig(EncoderConfig):
         return int(layer / (self.num_layers / self.num_groups))
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class AlbertEncoder(Encoder):
     """An ALBERT encoder; see `Encoder` for arguments and outputs.
 
-    There is a hidden state, and attention scores, for every block that tokens go through:
-    `num_layers` times `blocks_per_group`.
+    It returns hidden states and attention scores for each application of a block: `num_layers` *
+    `blocks_per_group` of them.
     """
 
     config_class = AlbertConfig

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
+
 from keras_bert_zoo.config import EncoderConfig
 from keras_bert_zoo.encoders.encoder import Encoder, Parts
 from keras_bert_zoo.layers.embeddings import Embeddings
@@ -11,6 +13,7 @@ from keras_bert_zoo.layers.encoder_block import EncoderBlock
 from keras_bert_zoo.layers.pooler import Pooler
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class BertEncoder(Encoder):
     """A BERT encoder; see `Encoder` for arguments and outputs.
 

@@ -7,15 +7,14 @@ from typing import Any, cast
 import keras
 import tensorflow as tf
 
-from keras_bert_zoo.config import (
-    EncoderConfig,
-)
+from keras_bert_zoo.config import EncoderConfig
 from keras_bert_zoo.encoders import shapes
 from keras_bert_zoo.encoders.deberta_v2_config import DebertaV2Config
 from keras_bert_zoo.encoders.encoder import Encoder, Parts
 from keras_bert_zoo.encoders.shapes import Shapes
 from keras_bert_zoo.layers.activations import get_activation
 from keras_bert_zoo.layers.attention import SelfAttention
+from keras_bert_zoo.layers.configured import ConfiguredLayer
 from keras_bert_zoo.layers.dense import Dense
 from keras_bert_zoo.layers.disentangled_attention import (
     DisentangledSelfAttention,
@@ -28,14 +27,15 @@ from keras_bert_zoo.layers.pooler import Pooler
 from keras_bert_zoo.layers.token_layout import Layout, from_batch, to_batch
 
 
-class DebertaEmbeddings(keras.layers.Layer):
-    """Sums the embeddings, projects, normalizes them and silences masked tokens.
+@keras.saving.register_keras_serializable("keras_bert_zoo")
+class DebertaEmbeddings(ConfiguredLayer):
+    """Sums, projects and normalizes the embeddings, and sets masked tokens to zero.
 
     Args:
         config: DebertaV2Config.
 
     Call arguments:
-        layout: what `TokenLayout` returned.
+        layout: the output of `TokenLayout`.
         training: bool.
 
     Returns:
@@ -91,18 +91,19 @@ class DebertaEmbeddings(keras.layers.Layer):
         return self.dropout(tf.cast(x, self.compute_dtype), training=training)
 
 
-class TokenConvolution(keras.layers.Layer):
+@keras.saving.register_keras_serializable("keras_bert_zoo")
+class TokenConvolution(ConfiguredLayer):
     """Convolves each text's tokens, adds the first block's output and normalizes.
 
-    Written as one product over the tokens laid side by side, on which rank-2 kernels are fast.
+    It is one matrix product over the concatenated neighbours, because rank-2 kernels are fast.
 
     Args:
         config: DebertaV2Config.
 
     Call arguments:
-        embedded: float (T, H). What the embeddings gave.
-        x: float (T, H). What the first block gave.
-        layout: what `TokenLayout` returned.
+        embedded: float (T, H). Output of the embeddings.
+        x: float (T, H). Output of the first block.
+        layout: the output of `TokenLayout`.
         training: bool.
 
     Returns:
@@ -163,6 +164,7 @@ def _group_kernel(kernel: tf.Tensor, group: int, groups: int) -> tf.Tensor:
     return tf.reshape(part, [-1, outputs])
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class DebertaBlock(EncoderBlock):
     """A post-LayerNorm block with disentangled attention; the first may have a convolution.
 
@@ -210,8 +212,8 @@ class DebertaBlock(EncoderBlock):
         """Transforms the tokens; see `EncoderBlock`."""
         if self.convolution is None:
             return super().call(x, layout, training=training, first_token_only=first_token_only)
-        # A model of one block: the convolution needs the neighbours' embeddings, not their outputs,
-        # but is written for all tokens.
+        # The convolution computes all tokens. `first_token_only` is only set here in a model of one
+        # block, and then selects from the result.
         transformed, probabilities = super().call(x, layout, training=training)
         output = self.convolution(x, transformed, layout, training=training)
         if first_token_only:
@@ -219,10 +221,11 @@ class DebertaBlock(EncoderBlock):
         return output, probabilities
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class DebertaV2Encoder(Encoder):
     """A DeBERTa v2 or v3 encoder; see `Encoder` for arguments and outputs.
 
-    The pooler is Hugging Face's ContextPooler, which stands before classifiers.
+    The pooler is Hugging Face's ContextPooler, which its classifiers use.
     """
 
     config_class = DebertaV2Config
@@ -303,7 +306,7 @@ class DebertaV2Encoder(Encoder):
         if kind == "masked_lm" and config.legacy:
             options["transform_units"] = config.embedding_dim or config.hidden_dim
         elif kind == "masked_lm":
-            options["tied"] = True  # whatever the config says
+            options["tied"] = True  # transformers ignores the config here
         if kind == "token_classification":
             options["dropout"] = config.dropout  # `cls_dropout` is the sequence classifier's
         return options

@@ -12,13 +12,12 @@ from keras_bert_zoo.config import (
     check_integers,
     check_rates,
     check_strings,
-    is_integer,
-    short,
 )
+from keras_bert_zoo.validation import is_integer, show
 
 _POSITION_ATTENTION = ("c2p", "p2c")
 
-# Options outside transformers' config class, and what their absence means.
+# Keys that transformers' config class does not have, and the values that a missing key means.
 _ABSENT = {
     "position_buckets": -1,
     "share_att_key": False,
@@ -31,25 +30,25 @@ _ABSENT = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DebertaV2Config(EncoderConfig):
-    """DeBERTa v2's and v3's configuration; see `EncoderConfig` for the fields that all share.
+    """Configuration of DeBERTa v2 and v3; see `EncoderConfig` for the fields of all families.
 
-    Defaults are those of Hugging Face's DebertaV2Config.
+    Defaults are those of transformers' DebertaV2Config.
 
     Args:
         embedding_dim: int or None. Width of the embeddings; None: `hidden_dim`.
-        relative_attention: bool. Whether attention knows relative positions.
+        relative_attention: bool. Whether attention uses relative positions.
         max_relative_positions: int. The largest distance; below 1: `max_sequence_length`.
         position_buckets: int. Positive: far distances share logarithmic buckets.
         position_attention: tuple of "c2p" (content to position) and "p2c" (position to content).
-        share_attention_key: bool. Distances use the projections of contents.
+        share_attention_key: bool. Whether distances use the projections of contents.
         normalize_distances: bool. Whether the embeddings of distances are layer-normalized.
         position_biased_input: bool. Whether the embeddings hold absolute positions.
-        conv_kernel_size: int. Positive: a convolution beside the first block, over so many tokens.
-        conv_groups: int. Of that convolution.
+        conv_kernel_size: int. Tokens in the convolution parallel to the first block; 0: none.
+        conv_groups: int. Groups of the convolution.
         conv_activation: str. Activation after the convolution.
         pooler_activation: str.
         pooler_dropout: float in [0, 1). Before the pooler's dense layer.
-        legacy: bool. Whether a masked-language-model head is Hugging Face's first one.
+        legacy: bool. Whether a masked-language-model head follows Hugging Face's first version.
 
     Raises:
         ConfigError: a value outside its range; the message names the field.
@@ -98,7 +97,7 @@ class DebertaV2Config(EncoderConfig):
         "pooler_hidden_act": "pooler_activation",
         "pooler_dropout": "pooler_dropout",
         "legacy": "legacy",
-        # Read for what they imply, and taken out by `adapt`.
+        # `adapt` checks and removes these.
         "pooler_hidden_size": "pooler_hidden_size",
         "attention_head_size": "attention_head_size",
     }
@@ -115,7 +114,7 @@ class DebertaV2Config(EncoderConfig):
 
     @classmethod
     def adapt(cls, values: dict[str, Any]) -> list[str]:
-        """Reads lists written as "p2c|c2p", and sizes that must be what they are here."""
+        """Reads lists written as "p2c|c2p", and checks sizes that other fields determine."""
         problems = []
         received = values.get("position_attention")
         kinds = received.lower().split("|") if isinstance(received, str) else received or ()
@@ -124,7 +123,7 @@ class DebertaV2Config(EncoderConfig):
         kinds = [kind for kind in kinds if kind not in ("", "none")]
         if any(kind not in _POSITION_ATTENTION for kind in kinds):
             problems.append(
-                f"`pos_att_type` = {short(received)} is not supported (expected some of "
+                f"`pos_att_type` = {show(received)} is not supported (expected some of "
                 f"{', '.join(_POSITION_ATTENTION)})"
             )
         values["position_attention"] = tuple(dict.fromkeys(map(str, kinds)))
@@ -135,7 +134,7 @@ class DebertaV2Config(EncoderConfig):
         if not isinstance(norms, bool):
             if any(part not in ("none", "layer_norm", "") for part in parts) or not parts:
                 problems.append(
-                    f"`norm_rel_ebd` = {short(norms)} is not supported (expected layer_norm)"
+                    f"`norm_rel_ebd` = {show(norms)} is not supported (expected layer_norm)"
                 )
             values["normalize_distances"] = "layer_norm" in parts
         hidden = values.get("hidden_dim", cls.hidden_dim)
@@ -144,17 +143,17 @@ class DebertaV2Config(EncoderConfig):
             key: values.pop(key, None) for key in ("pooler_hidden_size", "attention_head_size")
         }
         if not (is_integer(hidden) and is_integer(heads) and heads > 0):
-            return problems  # which `problems` says of the fields themselves
+            return problems  # the method `problems` reports invalid fields
         expected = {"pooler_hidden_size": hidden, "attention_head_size": hidden // heads}
-        for key, found in sizes.items():
-            if found is not None and found != expected[key]:
+        for key, size in sizes.items():
+            if size is not None and size != expected[key]:
                 problems.append(
-                    f"`{key}` = {short(found)} is not supported (expected {expected[key]})"
+                    f"`{key}` = {show(size)} is not supported (expected {expected[key]})"
                 )
         return problems
 
     def problems(self) -> list[str]:
-        """Says what is wrong with the values, a clause each."""
+        """Returns the problems of the values, one clause each."""
         problems = [
             *super().problems(),
             *check_flags(
@@ -194,7 +193,7 @@ class DebertaV2Config(EncoderConfig):
         return limit if limit >= 1 else self.max_sequence_length
 
     def with_positions(self, positions: int) -> Self:
-        """Keeps the largest distance, which may be said by the table's length alone."""
+        """Keeps the largest distance, whose default is the number of positions."""
         return dataclasses.replace(
             self, max_sequence_length=positions, max_relative_positions=self.distance_limit
         )
@@ -208,7 +207,7 @@ class DebertaV2Config(EncoderConfig):
         config["pos_att_type"] = list(self.position_attention)
         config["norm_rel_ebd"] = "layer_norm" if self.normalize_distances else "none"
         config["pooler_hidden_size"] = self.hidden_dim
-        # transformers' class has no fields for these: what is not said is off.
+        # transformers' class has no fields for these. A missing key means off.
         for key, absent in _ABSENT.items():
             if config[key] == absent:
                 del config[key]

@@ -16,6 +16,7 @@ from keras_bert_zoo.layers.encoder_block import EncoderBlock
 from keras_bert_zoo.layers.pooler import Pooler
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class SinusoidalPositions(keras.initializers.Initializer):
     """Initializes a position table with sines (even columns) and cosines (odd columns).
 
@@ -33,15 +34,15 @@ class SinusoidalPositions(keras.initializers.Initializer):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DistilBertConfig(EncoderConfig):
-    """A DistilBERT encoder's configuration; the defaults are transformers' DistilBertConfig's.
+    """Configuration of a DistilBERT encoder, with the defaults of transformers' DistilBertConfig.
 
     Args:
-        num_segments: int. Must be 0: there are no segment embeddings, and segment ids are not
-            read.
+        num_segments: int. Must be 0: there are no segment embeddings, and segment ids are
+            ignored.
         classifier_dropout: float in [0, 1) or None. `seq_classif_dropout`: before the heads that
             read the pooled output.
         span_dropout: float in [0, 1). `qa_dropout`: before the head of question answering.
-        sinusoidal_positions: bool. How a fresh position table starts; it is trained either way.
+        sinusoidal_positions: bool. Whether a new position table starts as sinusoids.
         **others: see `EncoderConfig`.
     """
 
@@ -81,13 +82,13 @@ class DistilBertConfig(EncoderConfig):
         "cross_attention_hidden_size": (None,),
         "pruned_heads": ({}, None),
         "quantization_config": (None,),
-        # The first versions of transformers' DistilBERT wrote it.
+        # Written by the first versions of transformers' DistilBERT.
         "tie_weights_": (True, None),
     }
     least_segments: ClassVar[int] = 0
 
     def problems(self) -> list[str]:
-        """Adds what is wrong with the family's own fields."""
+        """Adds the problems of the family's own fields."""
         problems = [
             *super().problems(),
             *check_rates(self, "span_dropout"),
@@ -103,11 +104,12 @@ class DistilBertConfig(EncoderConfig):
         return problems
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class DistilBertEncoder(Encoder):
     """A DistilBERT encoder; see `Encoder` for arguments and outputs.
 
-    The pooler is the dense layer with ReLU that stands before a classifier; a bare checkpoint has
-    none.
+    The pooler is the dense layer with ReLU before a classifier. Checkpoints without a head do not
+    have it.
     """
 
     config_class = DistilBertConfig

@@ -6,28 +6,28 @@ from typing import Any
 
 import keras
 
-from keras_bert_zoo.config_values import short
 from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.validation import show
 
 
 def check_dtype(dtype: Any) -> None:
-    """Refuses what is no dtype policy of Keras.
+    """Checks that `dtype` is a Keras dtype policy in which models train.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it is not.
     """
     try:
         policy = keras.dtype_policies.get(dtype)
     except (TypeError, ValueError, AttributeError):
         raise ConfigError(
-            '`dtype` must be a dtype policy of Keras, such as "float32" or "mixed_bfloat16", '
-            f"received {short(dtype)}."
+            'Expected `dtype` to be a Keras dtype policy such as "float32" or "mixed_bfloat16", '
+            f"received {show(dtype)}."
         ) from None
-    # Updates of fine-tuning are lost in 16-bit weights, and masks in float16, which ends at 65504.
+    # 16-bit weights lose the small updates of fine-tuning, and masks overflow in float16.
     if "float16" in (policy.variable_dtype, policy.compute_dtype) or (
         policy.variable_dtype == "bfloat16"
     ):
         raise ConfigError(
-            f"`dtype` {policy.name!r} is not supported: models do not train in it. Pass "
+            f"Expected a `dtype` in which models can train, received {policy.name!r}. Pass "
             '"mixed_bfloat16", which computes in bfloat16 on float32 weights, or "float32".'
         )

@@ -25,15 +25,15 @@ from keras_bert_zoo.layers.pooler import FirstToken, Pooler
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ElectraConfig(EncoderConfig):
-    """An ELECTRA encoder's configuration; the defaults are transformers' ElectraConfig's.
+    """Configuration of an ELECTRA encoder, with the defaults of transformers' ElectraConfig.
 
     Args:
-        embedding_dim: int. Width of the embedding tables; a dense layer maps it to `hidden_dim`
-            where the two differ.
-        summary_projected: bool. Multiple choice alone: whether there is a dense layer between the
-            first token and the activation.
-        summary_activation: str. Multiple choice alone: that activation; "" for none.
-        summary_dropout: float in [0, 1). Multiple choice alone: before the last layer.
+        embedding_dim: int. Width of the embedding tables. If it is not `hidden_dim`, a dense layer
+            maps it to `hidden_dim`.
+        summary_projected: bool. Only for multiple choice: whether there is a dense layer between
+            the first token and the activation.
+        summary_activation: str. Only for multiple choice: the activation; "" for none.
+        summary_dropout: float in [0, 1). Only for multiple choice: before the last layer.
         **others: see `EncoderConfig`.
     """
 
@@ -55,14 +55,14 @@ class ElectraConfig(EncoderConfig):
     }
     fixed: ClassVar[Mapping[str, tuple[Any, ...]]] = {
         **EncoderConfig.fixed,
-        # The other types pool padding too: what they say of a text depends on its batch.
+        # The other types also pool padding, so that the result of a text depends on its batch.
         "summary_type": ("first",),
         "summary_first_dropout": (0,),
         "summary_proj_to_labels": (False, None),
     }
 
     def problems(self) -> list[str]:
-        """Adds what is wrong with the family's own fields."""
+        """Adds the problems of the family's own fields."""
         return [
             *super().problems(),
             *check_integers(self, "embedding_dim"),
@@ -77,17 +77,18 @@ class ElectraConfig(EncoderConfig):
 
     @classmethod
     def adapt(cls, values: dict[str, Any]) -> list[str]:
-        """Takes null for the activation as older transformers did: there is none."""
+        """Reads null as no activation, as older transformers did."""
         if values.get("summary_activation", "") is None:
             values["summary_activation"] = ""
         return super().adapt(values)
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class ElectraEncoder(Encoder):
     """An ELECTRA encoder; see `Encoder` for arguments and outputs.
 
-    The pooler is the dense layer with GELU that stands before a classifier; a bare checkpoint has
-    none. Multiple choice has another one, which the config describes.
+    The pooler is the dense layer with GELU before a classifier. Checkpoints without a head do not
+    have it. Multiple choice has another pooler, which the config describes.
     """
 
     config_class = ElectraConfig
@@ -138,7 +139,7 @@ class ElectraEncoder(Encoder):
         """Returns the options of a head; see `Encoder.options_for_head`."""
         options = super().options_for_head(config, kind)
         if kind == "masked_lm":
-            # Hugging Face's ElectraGeneratorPredictions: not `hidden_act`.
+            # Hugging Face's ElectraGeneratorPredictions ignores `hidden_act`.
             options["transform_activation"] = "gelu"
             options["transform_units"] = config.embedding_dim
         elif kind == "multiple_choice":

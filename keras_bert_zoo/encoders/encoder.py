@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import keras
 
@@ -13,7 +13,13 @@ from keras_bert_zoo.config import EncoderConfig
 from keras_bert_zoo.encoders import shapes
 from keras_bert_zoo.encoders.dtypes import check_dtype as check_dtype
 from keras_bert_zoo.encoders.freezing import freeze_blocks
-from keras_bert_zoo.encoders.no_keras_files import refuse_keras_files
+from keras_bert_zoo.encoders.head_options import bert_head_options
+from keras_bert_zoo.encoders.keras_file import (
+    encoder_config,
+    encoder_from_config,
+    is_keras_file,
+    save_keras_file,
+)
 from keras_bert_zoo.encoders.parts import INPUT_NAMES as INPUT_NAMES
 from keras_bert_zoo.encoders.parts import Parts as Parts
 from keras_bert_zoo.encoders.parts import encoder_inputs as encoder_inputs
@@ -27,7 +33,7 @@ if TYPE_CHECKING:
     from keras_bert_zoo.text.tokenizer import Tokenizer
 
 
-@refuse_keras_files("from_preset")
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class Encoder(keras.Model):
     """Base of the encoder families: a functional Keras model.
 
@@ -101,19 +107,19 @@ class Encoder(keras.Model):
         unknown = sorted(set(kwargs) - {"name", "trainable"})
         if unknown:
             raise ConfigError(
-                f"{type(self).__name__} has no option {', '.join(map(repr, unknown))}. It has "
-                "token_layout, attention_groups, pooler, pooled_for, hidden_states, "
-                "attention_scores, dtype, name and trainable."
+                f"Expected the options of {type(self).__name__}: token_layout, attention_groups, "
+                "pooler, pooled_for, hidden_states, attention_scores, dtype, name, trainable; "
+                f"received {', '.join(map(repr, unknown))}."
             )
         if type(config) is not self.config_class:
             raise ConfigError(
-                f"{type(self).__name__} expects a {self.config_class.__name__}, received a "
+                f"Expected a {self.config_class.__name__} for {type(self).__name__}, received a "
                 f"{type(config).__name__} of the family {config.family!r}."
             )
         if attention_scores and token_layout != "padded":
             raise ConfigError(
-                '`attention_scores=True` needs `token_layout="padded"`: the packed layout never '
-                "forms the (B, N, S, S) scores."
+                'Expected `token_layout="padded"` with `attention_scores=True`, received '
+                f"{token_layout!r}: other layouts do not compute (B, N, S, S) scores."
             )
         check_dtype(dtype)
         self.config = config
@@ -134,7 +140,7 @@ class Encoder(keras.Model):
             parts = self.make_parts(config, pooler=pooler, dtype=dtype)
             # === Functional model ===
             inputs = encoder_inputs()
-            layout = self._lay_out(inputs, token_layout, attention_groups)
+            layout = self.lay_out(inputs, token_layout, attention_groups)
             to_batch = TokensToBatch(dtype=dtype, name="sequence_output")
             x, states, scores = run(parts, layout)
             outputs: dict[str, Any] = {"sequence_output": to_batch(x, layout)}
@@ -152,6 +158,7 @@ class Encoder(keras.Model):
         self.pooler = parts.pooler
         self.token_layout = token_layout
         self.attention_groups = attention_groups
+        self.frozen_before_lora: tuple[str, ...] = ()  # see `adaptation.lora`
         self._tokenizer: Tokenizer | None = None
         self._find_tokenizer: Callable[[], Tokenizer | None] | None = None
         # A function, because Keras would wrap the dicts.
@@ -169,27 +176,39 @@ class Encoder(keras.Model):
             Encoder, of the family that the preset's config.json names.
 
         Raises:
-            ConfigError: the config asks for something unsupported.
-            CheckpointError: the preset is not there, or its tensors do not fit the model.
+            ConfigError: the config has an unsupported value.
+            CheckpointError: the preset does not exist, or its tensors do not fit the model.
         """
         encoder: Encoder = _presets().load_encoder(preset, **kwargs)
         return encoder
 
     def save(self, directory: str | os.PathLike[str], *, overwrite: bool = True) -> None:
-        """Writes a Hugging Face directory, which transformers and `from_preset` read.
+        """Writes a Hugging Face directory, or a .keras file for `keras.models.load_model`.
 
-        The files are config.json, model.safetensors (float32, names of the family's bare model)
-        and those of the tokenizer. They are written to a temporary directory, which is then
-        renamed.
+        transformers and `from_preset` read the directory: config.json, model.safetensors (float32,
+        names of the family's bare model) and the tokenizer's files. It is written under another
+        name and then renamed.
 
         Args:
-            directory: path; missing, empty, or an earlier save.
+            directory: path; missing, empty, or an earlier save. Or a path that ends in .keras.
             overwrite: bool. Whether to replace an earlier save.
 
         Raises:
             CheckpointError: the directory cannot be written, or may not be replaced.
         """
+        if is_keras_file(directory):
+            save_keras_file(self, directory, overwrite=overwrite)
+            return
         _presets().save_encoder(self, directory, overwrite=overwrite)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns everything but the weights: configuration, options, tokenizer and LoRA."""
+        return encoder_config(self)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
+        """Builds an encoder with random weights from `get_config`."""
+        return encoder_from_config(cls, config)
 
     @property
     def tokenizer(self) -> Tokenizer | None:
@@ -242,56 +261,11 @@ class Encoder(keras.Model):
 
     @classmethod
     def options_for_head(cls, config: Any, kind: str) -> dict[str, Any]:
-        """Returns the options of a head. A family overrides the options that differ from BERT's.
+        """Returns the options of a head; see `encoders.head_options.bert_head_options`.
 
-        Args:
-            config: EncoderConfig, of the family.
-            kind: str. The head: "classification", "token_classification", "question_answering",
-                "multiple_choice", "next_sentence", "sentence_order", "masked_lm" or
-                "replaced_token_detection".
-
-        Returns:
-            dict, arguments of the head's layer. For all heads:
-
-            - `dropout`: float, before the last linear layer;
-            - `transform_units`: int or None, width of a dense layer before the last one (None: no
-              such layer), with `transform_activation`: str and `transform_bias`: bool;
-            - `norm_epsilon`: float or None, of a LayerNorm after that dense layer (None: no
-              LayerNorm), with `norm_bias`: bool;
-            - `initializer_range`: float.
-
-            For masked_lm also:
-
-            - `tied`: bool, whether the last kernel is the token embedding. The width of the token
-              embedding is then `transform_units` - `extra_units`;
-            - `extra_units`: int or None, width of the part of the last kernel that is not in the
-              token embedding (MobileBERT);
-            - `decoder_bias`: bool, whether a bias is added to the logits.
-
-        Source: Hugging Face's modeling_bert.py: BertLMPredictionHead and the Bert...For... classes.
+        A family overrides the options that differ from BERT's.
         """
-        rate = config.dropout if config.classifier_dropout is None else config.classifier_dropout
-        has_dropout = kind in ("classification", "token_classification", "multiple_choice")
-        options: dict[str, Any] = {
-            "dropout": rate if has_dropout else 0.0,
-            "transform_units": None,
-            "transform_activation": config.activation,
-            "transform_bias": True,
-            "norm_epsilon": None,
-            "norm_bias": True,
-            "initializer_range": config.initializer_range,
-        }
-        if kind == "replaced_token_detection":
-            options["transform_units"] = config.hidden_dim
-        if kind == "masked_lm":
-            options |= {
-                "transform_units": config.hidden_dim,
-                "norm_epsilon": config.layer_norm_epsilon,
-                "tied": config.tie_word_embeddings,
-                "extra_units": None,
-                "decoder_bias": True,
-            }
-        return options
+        return bert_head_options(config, kind)
 
     @classmethod
     def weight_shapes(cls, config: Any) -> Shapes:
@@ -349,9 +323,9 @@ class Encoder(keras.Model):
         """
         if self.pooler is None:
             raise ConfigError(
-                "This encoder was built with `pooler=False`: it has no pooled output."
+                "Expected an encoder with a pooler, received one built with `pooler=False`."
             )
-        layout = self._lay_out(inputs, token_layout, attention_groups)
+        layout = self.lay_out(inputs, token_layout, attention_groups)
         if not self.pooler.reads_first_token:
             x, _, _ = run(self.parts, layout)
             return self.pooler(x, layout)
@@ -364,8 +338,8 @@ class Encoder(keras.Model):
         """Returns the last states with one row per token, the input of heads on tokens.
 
         Args:
-            token_layout: "padded" or "packed"; None: this encoder's own.
-            attention_groups: int. See `TokenLayout`. None: this encoder's own.
+            token_layout: "padded" or "packed". None: this encoder's layout.
+            attention_groups: int. See `TokenLayout`. None: this encoder's number.
 
         Returns:
             inputs, see `encoder_inputs`; float (T, H), symbolic; and the layout.
@@ -400,7 +374,7 @@ class Encoder(keras.Model):
         Returns:
             float (T, H), one row per token, or (B, H), the first tokens; and the layout.
         """
-        layout = self._lay_out(inputs, token_layout, attention_groups)
+        layout = self.lay_out(inputs, token_layout, attention_groups)
         x, _, _ = run(self.parts, layout, first_token_only=first_token_only)
         return x, layout
 
@@ -415,7 +389,7 @@ class Encoder(keras.Model):
             list of `num_layers + 1` float (T, H), one row per token: the outputs of the embeddings
             and of all blocks; and the layout.
         """
-        layout = self._lay_out(inputs, token_layout, attention_groups)
+        layout = self.lay_out(inputs, token_layout, attention_groups)
         x, states, _ = run(self.parts, layout)
         return [*states[:-1], x], layout
 
@@ -435,7 +409,8 @@ class Encoder(keras.Model):
         """
         freeze_blocks(self.parts, blocks, embeddings=embeddings)
 
-    def _lay_out(self, inputs: dict[str, Any], token_layout: str, attention_groups: int) -> Layout:
+    def lay_out(self, inputs: dict[str, Any], token_layout: str, attention_groups: int) -> Layout:
+        """Applies the family's `TokenLayout` to a batch of inputs."""
         layer = TokenLayout(
             token_layout, attention_groups=attention_groups, **self.layout_options()
         )

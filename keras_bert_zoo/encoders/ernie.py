@@ -1,4 +1,4 @@
-"""ERNIE: BERT with embeddings of the kind of task (arXiv 1904.09223, 1907.12412)."""
+"""ERNIE: BERT with embeddings of task types (arXiv 1904.09223, 1907.12412)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import keras
 import tensorflow as tf
 
 from keras_bert_zoo.config import EncoderConfig, check_flags, check_integers
@@ -18,7 +19,7 @@ from keras_bert_zoo.layers.token_layout import Layout
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ErnieConfig(EncoderConfig):
-    """An ERNIE encoder's configuration; the defaults are transformers' ErnieConfig's.
+    """Configuration of an ERNIE encoder, with the defaults of transformers' ErnieConfig.
 
     Args:
         num_task_types: int. Rows of the task embedding.
@@ -44,7 +45,7 @@ class ErnieConfig(EncoderConfig):
     neutral: ClassVar[frozenset[str]] = frozenset({"enable_recompute", "fuse", "paddlenlp_version"})
 
     def problems(self) -> list[str]:
-        """Adds what is wrong with the family's own fields."""
+        """Adds the problems of the family's own fields."""
         return [
             *super().problems(),
             *check_integers(self, "num_task_types"),
@@ -52,11 +53,12 @@ class ErnieConfig(EncoderConfig):
         ]
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class ErnieEmbeddings(Embeddings):
-    """`Embeddings` whose sum has a task embedding, with the task 0 for every token.
+    """`Embeddings` that add the embedding of task type 0 to every token.
 
-    Hugging Face's ErnieModel takes other tasks from its caller; without one it takes 0, as
-    everybody does who fine-tunes.
+    Callers of Hugging Face's ErnieModel may pass other task types. The default is 0, which is also
+    usual for fine-tuning.
     """
 
     def __init__(self, config: ErnieConfig, **kwargs: Any) -> None:
@@ -68,6 +70,7 @@ class ErnieEmbeddings(Embeddings):
         return super().embed(layout) + self.task_table.value[0]
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class ErnieEncoder(BertEncoder):
     """An ERNIE encoder; see `Encoder` for arguments and outputs."""
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import keras
 
-from keras_bert_zoo.config import MOST_LAYERS, EncoderConfig, check_flags, check_integers, short
+from keras_bert_zoo.config import MOST_LAYERS, EncoderConfig, check_flags, check_integers
 from keras_bert_zoo.encoders import shapes
 from keras_bert_zoo.encoders.encoder import Encoder, Parts
 from keras_bert_zoo.encoders.shapes import Shapes
@@ -17,25 +17,26 @@ from keras_bert_zoo.layers.bottleneck_block import BottleneckBlock
 from keras_bert_zoo.layers.normalization import NORMS
 from keras_bert_zoo.layers.pooler import FirstToken, Pooler
 from keras_bert_zoo.layers.trigram_embeddings import TrigramEmbeddings
+from keras_bert_zoo.validation import show
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MobileBertConfig(EncoderConfig):
-    """A MobileBERT encoder's configuration; the defaults are transformers' MobileBertConfig's.
+    """Configuration of a MobileBERT encoder, with the defaults of transformers' MobileBertConfig.
 
     Args:
         embedding_dim: int. Width of the token embedding.
-        trigram_input: bool. Whether a token's input is its own embedding and its neighbours'.
-        use_bottleneck: bool. Whether blocks compute in the width `bottleneck_dim`; else in
-            `hidden_dim`. `num_heads` must divide that width, and need not divide the other.
+        trigram_input: bool. Whether the input of a token includes its neighbours' embeddings.
+        use_bottleneck: bool. Whether blocks compute in the width `bottleneck_dim`; otherwise in
+            `hidden_dim`. `num_heads` must divide the width that is used.
         bottleneck_dim: int.
-        use_bottleneck_attention: bool. Whether attention reads the bottleneck's output alone.
-        key_query_shared_bottleneck: bool. Whether queries and keys are computed from a bottleneck
-            of their own.
+        use_bottleneck_attention: bool. Whether attention reads only the bottleneck's output.
+        key_query_shared_bottleneck: bool. Whether queries and keys are computed from a second
+            bottleneck.
         num_feedforward: int. Feed-forward networks in a block.
         normalization: str. "no_norm" (a scale and a shift) or "layer_norm".
-        classifier_activation: bool. Whether the pooler is a dense layer with tanh; else it is the
-            first token's state as it is.
+        classifier_activation: bool. Whether the pooler is a dense layer with tanh; otherwise it
+            returns the first token's state.
         **others: see `EncoderConfig`.
     """
 
@@ -67,7 +68,7 @@ class MobileBertConfig(EncoderConfig):
         "num_feedforward_networks": "num_feedforward",
         "normalization_type": "normalization",
         "classifier_activation": "classifier_activation",
-        # Says again what two others say.
+        # Redundant; `adapt` checks it against two other keys.
         "true_hidden_size": "attention_dim",
     }
     fixed: ClassVar[Mapping[str, tuple[Any, ...]]] = {
@@ -78,11 +79,11 @@ class MobileBertConfig(EncoderConfig):
 
     @property
     def attention_dim(self) -> int:
-        """The width that blocks compute in, and that attention heads share."""
+        """The width in which blocks compute, divided among the attention heads."""
         return self.bottleneck_dim if self.use_bottleneck else self.hidden_dim
 
     def problems(self) -> list[str]:
-        """Adds what is wrong with the family's own fields."""
+        """Adds the problems of the family's own fields."""
         problems = [
             *super().problems(),
             *check_integers(self, "embedding_dim", "bottleneck_dim"),
@@ -99,39 +100,39 @@ class MobileBertConfig(EncoderConfig):
         if self.normalization not in tuple(NORMS):
             problems.append(
                 f"`normalization` must be one of {', '.join(NORMS)}, received "
-                f"{short(self.normalization)}"
+                f"{show(self.normalization)}"
             )
         if problems:
             return problems
         if self.attention_dim % self.num_heads:
             problems.append(
-                "`num_heads` must divide the width of the blocks: "
-                f"{self.attention_dim} % {self.num_heads} != 0"
+                f"`num_heads` must divide the width of the blocks, {self.attention_dim}, received "
+                f"{self.num_heads}"
             )
         reads_input = not (self.use_bottleneck_attention or self.key_query_shared_bottleneck)
         if self.use_bottleneck and reads_input and self.bottleneck_dim != self.hidden_dim:
             problems.append(
-                "`use_bottleneck_attention` or `key_query_shared_bottleneck` must be true where "
+                "`use_bottleneck_attention` or `key_query_shared_bottleneck` must be true if "
                 f"`bottleneck_dim` ({self.bottleneck_dim}) is not `hidden_dim` ({self.hidden_dim})"
             )
         return problems
 
     def head_problems(self) -> list[str]:
-        """Leaves to `problems` what depends on the family's own fields."""
+        """Returns no problems: `problems` checks `num_heads` against the width of the blocks."""
         return []
 
     @classmethod
     def adapt(cls, values: dict[str, Any]) -> list[str]:
-        """Checks the key that says again what others say; see `EncoderConfig.adapt`."""
-        told = values.pop("attention_dim", None)
+        """Checks and removes the redundant key; see `EncoderConfig.adapt`."""
+        size = values.pop("attention_dim", None)
         default = {field.name: field.default for field in dataclasses.fields(cls)}
         values_or_defaults = default | values
         key = "bottleneck_dim" if values_or_defaults["use_bottleneck"] else "hidden_dim"
         expected = values_or_defaults[key]
-        if told is None or told == expected:
+        if size is None or size == expected:
             return []
         return [
-            f"`true_hidden_size` = {short(told)} contradicts other keys, which make it {expected}"
+            f"`true_hidden_size` = {show(size)} is not supported (expected `{key}`, {expected})"
         ]
 
     def pooler_is_learned(self, pooled_for: str = "") -> bool:
@@ -139,6 +140,7 @@ class MobileBertConfig(EncoderConfig):
         return self.classifier_activation
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class MobileBertEncoder(Encoder):
     """A MobileBERT encoder; see `Encoder` for arguments and outputs."""
 
@@ -192,7 +194,7 @@ class MobileBertEncoder(Encoder):
         )
 
     def layout_options(self) -> dict[str, Any]:
-        """Asks for the ids of neighbours where they are read."""
+        """Requests the ids of neighbours for trigram input."""
         return {"neighbours": self.config.trigram_input}
 
     @classmethod
@@ -203,9 +205,9 @@ class MobileBertEncoder(Encoder):
             options["extra_units"] = config.hidden_dim - config.embedding_dim
             if options["extra_units"] < 0:
                 raise ConfigError(
-                    "A masked-language-model head needs a token embedding no wider than the "
-                    f"hidden states, received `embedding_dim` {config.embedding_dim} and "
-                    f"`hidden_dim` {config.hidden_dim}."
+                    "Expected a token embedding no wider than the hidden states for a "
+                    f"masked-language-model head, received `embedding_dim` {config.embedding_dim} "
+                    f"and `hidden_dim` {config.hidden_dim}."
                 )
         return options
 

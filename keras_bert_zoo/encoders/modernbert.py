@@ -7,13 +7,12 @@ from typing import Any, cast
 import keras
 import tensorflow as tf
 
-from keras_bert_zoo.config import (
-    EncoderConfig,
-)
+from keras_bert_zoo.config import EncoderConfig
 from keras_bert_zoo.encoders import shapes
 from keras_bert_zoo.encoders.encoder import Encoder, Parts
 from keras_bert_zoo.encoders.modernbert_config import GLOBAL, LOCAL, ModernBertConfig
 from keras_bert_zoo.encoders.shapes import Shapes
+from keras_bert_zoo.layers.configured import ConfiguredLayer
 from keras_bert_zoo.layers.dense import Dense
 from keras_bert_zoo.layers.initializers import TruncatedNormal
 from keras_bert_zoo.layers.normalization import LayerNormalization
@@ -28,14 +27,15 @@ from keras_bert_zoo.layers.token_layout import Layout, group_positions, mean_of_
 _MASKED_SCORE = -1e9
 
 
-class ModernBertEmbeddings(keras.layers.Layer):
-    """Looks up token embeddings, normalizes them and applies dropout; positions come later.
+@keras.saving.register_keras_serializable("keras_bert_zoo")
+class ModernBertEmbeddings(ConfiguredLayer):
+    """Looks up token embeddings, normalizes them and applies dropout; it adds no positions.
 
     Args:
         config: ModernBertConfig.
 
     Call arguments:
-        layout: what `TokenLayout` returned.
+        layout: the output of `TokenLayout`.
         training: bool.
 
     Returns:
@@ -64,18 +64,19 @@ class ModernBertEmbeddings(keras.layers.Layer):
         return self.dropout(tf.cast(x, self.compute_dtype), training=training)
 
 
-class LocalAndGlobal(keras.layers.Layer):
-    """What the blocks share: rotary tables for both kinds of attention, and the local window.
+@keras.saving.register_keras_serializable("keras_bert_zoo")
+class LocalAndGlobal(ConfiguredLayer):
+    """Computes the rotary tables of both kinds of attention, and the local window, for all blocks.
 
     Args:
         config: ModernBertConfig.
 
     Call arguments:
-        layout: what `TokenLayout` returned.
+        layout: the output of `TokenLayout`.
 
     Returns:
         dict: `full_attention`, `sliding_attention`: rotary tables, see `rotary_tables`; and
-        `window`, a list of float32 (n, 1, s, s), one per group: the mask, and a large negative
+        `window`, a list of float32 (n, 1, s, s), one per group: the mask, plus a large negative
         number where a key is too far from a query.
     """
 
@@ -91,7 +92,7 @@ class LocalAndGlobal(keras.layers.Layer):
         self.kinds = sorted(set(config.types))
 
     def call(self, layout: Layout) -> dict[str, Any]:
-        """Computes what is shared; see the class."""
+        """Computes the shared tensors; see the class."""
         shared: dict[str, Any] = {
             kind: rotary_tables(layout, self.frequencies[kind]) for kind in self.kinds
         }
@@ -107,15 +108,16 @@ class LocalAndGlobal(keras.layers.Layer):
         return tf.where(distance <= self.reach, 0.0, _MASKED_SCORE)[:, tf.newaxis]
 
 
-class PredictionHead(keras.layers.Layer):
-    """Pools by the first token or the mean, then a dense layer, its activation and a LayerNorm.
+@keras.saving.register_keras_serializable("keras_bert_zoo")
+class PredictionHead(ConfiguredLayer):
+    """Pools by the first token or the mean; applies a dense layer, an activation and a LayerNorm.
 
     Args:
         config: ModernBertConfig.
 
     Call arguments:
-        x: float (T, H), or (B, H) when it holds the first tokens alone.
-        layout: what `TokenLayout` returned; None when `x` holds the first tokens alone.
+        x: float (T, H), or (B, H) if it holds only the first tokens.
+        layout: the output of `TokenLayout`; None if `x` holds only the first tokens.
         training: bool.
 
     Returns:
@@ -152,11 +154,12 @@ class PredictionHead(keras.layers.Layer):
         return self.norm(self.dense(x, training=training), training=training)
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class ModernBertEncoder(Encoder):
     """A ModernBERT encoder; see `Encoder` for arguments and outputs.
 
-    It has no segments: `segment_ids` are taken and not read. The pooler is the prediction head
-    that stands before Hugging Face's sequence classifiers.
+    It has no segments and ignores `segment_ids`. The pooler is the prediction head of Hugging
+    Face's sequence classifiers.
     """
 
     config_class = ModernBertConfig

@@ -14,10 +14,9 @@ from keras_bert_zoo.config import (
     check_positive,
     check_rates,
     check_strings,
-    is_integer,
-    short,
 )
 from keras_bert_zoo.config_keys import list_unread
+from keras_bert_zoo.validation import is_integer, show
 
 GLOBAL, LOCAL = "full_attention", "sliding_attention"
 _POOLINGS = ("cls", "mean")
@@ -25,24 +24,24 @@ _POOLINGS = ("cls", "mean")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModernBertConfig(EncoderConfig):
-    """ModernBERT's configuration; see `EncoderConfig` for the fields that all share.
+    """Configuration of ModernBERT; see `EncoderConfig` for the fields of all families.
 
-    Defaults are those of Hugging Face's ModernBertConfig.
+    Defaults are those of transformers' ModernBertConfig.
 
     Args:
-        dropout: float in [0, 1). Behind the embeddings.
+        dropout: float in [0, 1). After the embeddings.
         feed_forward_dropout: float in [0, 1). Inside the feed-forward parts.
-        attention_dropout: float in [0, 1). On the probabilities and behind the attention.
-        attention_types: tuple of "full_attention" and "sliding_attention", one per block; empty:
-            full in every third block, from the first.
-        local_attention: int, tokens. The window of sliding attention, half of it on either side.
+        attention_dropout: float in [0, 1). On the probabilities and after the attention.
+        attention_types: tuple of "full_attention" and "sliding_attention", one per block. Empty:
+            full attention in every third block, starting with the first.
+        local_attention: int, tokens. The window of sliding attention, half of it on each side.
         global_theta, local_theta: float. Bases of the rotary angles of full and sliding attention.
         global_factor, local_factor: float. Angles are divided by it (linear scaling).
-        attention_bias, feed_forward_bias, norm_bias: bool. Which layers have biases.
+        attention_bias, feed_forward_bias, norm_bias: bool. Whether these layers have a bias.
         decoder_bias: bool. Whether a masked-language-model head adds a bias to its logits.
-        classifier_bias: bool. Whether the dense layer before a head's last one has a bias.
-        classifier_activation: str. Behind that layer.
-        classifier_pooling: "cls" or "mean". What a sequence classifier reads.
+        classifier_bias: bool. Whether the dense layer before a head's last layer has a bias.
+        classifier_activation: str. After that dense layer.
+        classifier_pooling: "cls" or "mean". How a sequence classifier pools the tokens.
 
     Raises:
         ConfigError: a value outside its range; the message names the field.
@@ -99,8 +98,8 @@ class ModernBertConfig(EncoderConfig):
         "local_attention": "local_attention",
         "tie_word_embeddings": "tie_word_embeddings",
         "layer_types": "attention_types",
-        # Read by `adapt`, which takes them out: half of `local_attention`, over which it wins; and
-        # today's spelling and the hub's older one.
+        # `adapt` reads these in both spellings. `sliding_window` is half of `local_attention`, and
+        # overrides it.
         "sliding_window": "sliding_window",
         "rope_parameters": "rope_parameters",
         "rope_scaling": "rope_scaling",
@@ -117,8 +116,8 @@ class ModernBertConfig(EncoderConfig):
         "position_embedding_type": ("absolute", "rope"),
         "head_dim": (None,),  # transformers gives the rotary tables this width
     }
-    # How weights start, how a GPU kernel rounds, how training gathers its loss, and an epsilon
-    # that nothing reads (`norm_eps` is the one that counts).
+    # Options of initial weights, GPU kernels and the training loss, and an epsilon that nothing
+    # reads (ModernBERT uses `norm_eps`).
     neutral: ClassVar[frozenset[str]] = frozenset(
         """initializer_cutoff_factor deterministic_flash_attn reference_compile
         repad_logits_with_grad sparse_prediction sparse_pred_ignore_index layer_norm_eps""".split()
@@ -127,10 +126,10 @@ class ModernBertConfig(EncoderConfig):
 
     @classmethod
     def adapt(cls, values: dict[str, Any]) -> list[str]:
-        """Reads the window, the pattern of layers and the rotary parameters in either spelling."""
+        """Reads the window, the pattern of layers and the rotary parameters in both spellings."""
         half = values.pop("sliding_window", None)
         if half is not None and (not is_integer(half) or half < 1):
-            return [f"`sliding_window` = {short(half)} is not supported (expected 1 or more)"]
+            return [f"`sliding_window` = {show(half)} is not supported (expected 1 or more)"]
         if half is not None:
             values["local_attention"] = 2 * half
         every = values.pop("global_attn_every_n_layers", None)
@@ -138,7 +137,7 @@ class ModernBertConfig(EncoderConfig):
         parameters = values.pop("rope_parameters", None)
         types = values.get("attention_types")
         problems = [
-            f"`{key}` = {short(value)} is not supported (expected {expected})"
+            f"`{key}` = {show(value)} is not supported (expected {expected})"
             for key, value, kind, expected in (
                 ("rope_scaling", scaling, Mapping, "an object"),
                 ("rope_parameters", parameters, Mapping, "an object"),
@@ -152,7 +151,7 @@ class ModernBertConfig(EncoderConfig):
             every = 3 if every is None else every
             count = values.get("num_layers", cls.num_layers)
             if not is_integer(every) or every < 1:
-                problems.append(f"`global_attn_every_n_layers` = {short(every)} is not supported")
+                problems.append(f"`global_attn_every_n_layers` = {show(every)} is not supported")
             elif is_integer(count) and count <= MOST_LAYERS:
                 types = [LOCAL if i % every else GLOBAL for i in range(count)]
         values["attention_types"] = tuple(types or ())
@@ -161,34 +160,34 @@ class ModernBertConfig(EncoderConfig):
         if unknown:
             problems.append(f"`rope_parameters` has the unknown keys {list_unread(unknown)}")
         for kind, side in ((GLOBAL, "global"), (LOCAL, "local")):
-            own = parameters.get(kind)
-            if own is not None and not isinstance(own, Mapping):
+            given = parameters.get(kind)
+            if given is not None and not isinstance(given, Mapping):
                 problems.append(
-                    f"`rope_parameters` = {short(own)} for {kind} is not supported (expected an "
+                    f"`rope_parameters` = {show(given)} for {kind} is not supported (expected an "
                     "object)"
                 )
                 continue
-            found = {**(own or {}), **(scaling or {})}
-            rope = found.pop("rope_type", found.pop("type", "default"))
-            found.pop("type", None)
+            options = {**(given or {}), **(scaling or {})}
+            rope = options.pop("rope_type", options.pop("type", "default"))
+            options.pop("type", None)
             if rope not in ("default", "linear"):
                 problems.append(
-                    f"`rope_parameters` = {short(rope)} for {kind} is not supported (expected "
+                    f"`rope_parameters` = {show(rope)} for {kind} is not supported (expected "
                     "default or linear)"
                 )
                 continue
-            if "rope_theta" in found:
-                values[f"{side}_theta"] = found.pop("rope_theta")
+            if "rope_theta" in options:
+                values[f"{side}_theta"] = options.pop("rope_theta")
             if rope == "linear":
-                values[f"{side}_factor"] = found.pop("factor", 1.0)
-            if found:
+                values[f"{side}_factor"] = options.pop("factor", 1.0)
+            if options:
                 problems.append(
-                    f"`rope_parameters` has the unknown keys {list_unread(map(str, found))}"
+                    f"`rope_parameters` has the unknown keys {list_unread(map(str, options))}"
                 )
         return problems
 
     def problems(self) -> list[str]:
-        """Says what is wrong with the values, a clause each."""
+        """Returns the problems of the values, one clause each."""
         problems = [
             *super().problems(),
             *check_flags(
@@ -207,12 +206,12 @@ class ModernBertConfig(EncoderConfig):
         if self.classifier_pooling not in _POOLINGS:
             problems.append(
                 f"`classifier_pooling` must be one of {_POOLINGS}, received "
-                f"{short(self.classifier_pooling)}"
+                f"{show(self.classifier_pooling)}"
             )
         unknown = [kind for kind in self.attention_types if kind not in (GLOBAL, LOCAL)]
         if unknown:
             problems.append(
-                f"`layer_types` must be {GLOBAL} or {LOCAL}, received {short(unknown[0])}"
+                f"`layer_types` must be {GLOBAL} or {LOCAL}, received {show(unknown[0])}"
             )
         if not problems and len(self.types) != self.num_layers:
             problems.append(

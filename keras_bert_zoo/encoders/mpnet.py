@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import keras
+
 from keras_bert_zoo.config import EncoderConfig, check_integers
 from keras_bert_zoo.encoders.encoder import Encoder, Parts
 from keras_bert_zoo.encoders.shapes import Shapes
@@ -14,19 +16,19 @@ from keras_bert_zoo.layers.encoder_block import EncoderBlock
 from keras_bert_zoo.layers.pooler import Pooler
 from keras_bert_zoo.layers.relative_positions import NUM_BUCKETS, RelativePositionBias
 
-# From which positions are counted, whatever `pad_token_id` says: Hugging Face's MPNetEmbeddings.
+# Hugging Face's MPNetEmbeddings counts positions from this id and ignores `pad_token_id`.
 _PADDING_ID = 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MPNetConfig(EncoderConfig):
-    """An MPNet encoder's configuration; the defaults are transformers' MPNetConfig's.
+    """Configuration of an MPNet encoder, with the defaults of transformers' MPNetConfig.
 
     Args:
-        num_segments: int. Must be 0: there are no segment embeddings, and segment ids are not
-            read.
-        relative_buckets: int. Rows of the table of relative positions, at least 32: the first 32
-            are read, whatever this says.
+        num_segments: int. Must be 0: there are no segment embeddings, and segment ids are
+            ignored.
+        relative_buckets: int. Rows of the table of relative positions, at least 32. Only the
+            first 32 are used.
         **others: see `EncoderConfig`.
     """
 
@@ -60,7 +62,7 @@ class MPNetConfig(EncoderConfig):
     least_segments: ClassVar[int] = 0
 
     def problems(self) -> list[str]:
-        """Adds what is wrong with the family's own fields."""
+        """Adds the problems of the family's own fields."""
         problems = [
             *super().problems(),
             *check_integers(self, "relative_buckets", least=NUM_BUCKETS),
@@ -85,6 +87,7 @@ class MPNetConfig(EncoderConfig):
         return self.max_sequence_length - _PADDING_ID - 1
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class MPNetEncoder(Encoder):
     """An MPNet encoder; see `Encoder` for arguments and outputs."""
 
@@ -126,7 +129,7 @@ class MPNetEncoder(Encoder):
         )
 
     def layout_options(self) -> dict[str, Any]:
-        """Asks for positions that are counted from the ids."""
+        """Requests positions that are counted from the ids."""
         return {"padding_id": _PADDING_ID}
 
     @classmethod
@@ -134,6 +137,6 @@ class MPNetEncoder(Encoder):
         """Returns the options of a head; see `Encoder.options_for_head`."""
         options = super().options_for_head(config, kind)
         if kind == "masked_lm":
-            # Hugging Face's MPNetLMHead: not `hidden_act`.
+            # Hugging Face's MPNetLMHead ignores `hidden_act`.
             options["transform_activation"] = "gelu"
         return options

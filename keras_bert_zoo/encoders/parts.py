@@ -1,4 +1,4 @@
-"""The layers of an encoder, and the way of the tokens through them."""
+"""The layers of an encoder, and the function that applies them."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def encoder_inputs() -> dict[str, keras.KerasTensor]:
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """The layers of an encoder, in the order in which tokens go through them.
+    """The layers of an encoder.
 
     Attributes:
         embeddings: layout -> float (T, H).
         blocks: `(x, layout, first_token_only=False)` -> (x, attention probabilities); see
             `EncoderBlock`. A repeated layer shares its weights.
-        context: None, or layout -> dict of what all blocks share (rotary tables, relative
-            positions, ...); the blocks find it in their layout.
-        final: None, or float (T, H) -> float (T, H), behind the last block.
+        context: None, or layout -> dict of tensors that all blocks share (rotary tables, relative
+            positions, ...). `run` adds them to the layout.
+        final: None, or float (T, H) -> float (T, H), after the last block.
         pooler: None, or `(x, layout)` -> float (B, H); see `Pooler`.
     """
 
@@ -39,12 +39,13 @@ class Parts:
     pooler: keras.layers.Layer | None = None
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class SharedContext(keras.layers.Layer):
     """Calls a context layer again, with another number of attention groups.
 
-    Each call needs a new layer: Keras takes the number of a layer's outputs from its first call.
-    (Its class has a plain name because Keras makes the layer's from it, and TensorFlow refuses
-    scopes that start with an underscore.)
+    Each call needs a new layer, because Keras fixes the number of a layer's outputs at its first
+    call. The name of the class has no underscore at the start: Keras derives the layer's name from
+    it, and TensorFlow refuses scopes that start with an underscore.
     """
 
     def __init__(self, context: keras.layers.Layer) -> None:
@@ -60,9 +61,9 @@ class SharedContext(keras.layers.Layer):
 def run(
     parts: Parts, layout: Layout, *, first_token_only: bool = False
 ) -> tuple[Any, list[Any], list[Any]]:
-    """Sends tokens through the layers: the last state, all states, all probabilities.
+    """Applies the layers. Returns the last state, all states and all attention probabilities.
 
-    With `first_token_only` the last block and the final norm compute (B, H).
+    With `first_token_only`, the last block and the final norm compute (B, H).
     """
     x = parts.embeddings(layout)
     if parts.context is not None:

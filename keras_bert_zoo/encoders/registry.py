@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
+
+from keras_bert_zoo.checkpoints.names import FamilyNames, register_names
 from keras_bert_zoo.config import EncoderConfig as EncoderConfig
 from keras_bert_zoo.config import register_config_classes
 from keras_bert_zoo.encoders.albert import AlbertEncoder
@@ -41,6 +44,28 @@ _FAMILIES: dict[str, type[Encoder]] = {
     )
 }
 register_config_classes({name: _FAMILIES[name].config_class for name in sorted(_FAMILIES)})
+for _family in _FAMILIES.values():  # config.py does not import Keras
+    keras.saving.register_keras_serializable("keras_bert_zoo")(_family.config_class)
+
+
+def register_family(encoder: type[Encoder], names: FamilyNames) -> None:
+    """Adds a family, so that its checkpoints are loaded, trained, saved and exported.
+
+    Args:
+        encoder: subclass of Encoder. The `family` of its `config_class` is the `model_type` of
+            config.json.
+        names: FamilyNames. The names of its tensors in a checkpoint.
+
+    Example:
+        >>> from keras_bert_zoo.checkpoints.names import names_of
+        >>> from keras_bert_zoo.encoders.registry import encoder_class
+        >>> register_family(encoder_class("bert"), names_of("bert"))  # replaces the same row
+    """
+    config = encoder.config_class
+    _FAMILIES[config.family] = encoder
+    register_config_classes({config.family: config})
+    register_names(config.family, names)
+    keras.saving.register_keras_serializable("keras_bert_zoo")(config)  # config.py lacks Keras
 
 
 def families() -> list[str]:
@@ -71,7 +96,7 @@ def encoder_class(family: str) -> type[Encoder]:
     """
     if family not in _FAMILIES:
         raise ConfigError(
-            f"Encoder family {family!r} is unknown. Expected one of: {', '.join(families())}."
+            f"Expected the family to be one of {', '.join(families())}, received {family!r}."
         )
     return _FAMILIES[family]
 

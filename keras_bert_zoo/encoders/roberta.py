@@ -1,7 +1,7 @@
 """RoBERTa, XLM-RoBERTa and CamemBERT (arXiv 1907.11692, 1911.02116, 1911.03894).
 
-One arithmetic, BERT's but for the positions: they are counted from the ids, and the first of them
-stands behind the padding's.
+They compute what BERT does, except for positions: these are counted from the token ids, and start
+after the position of padding.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+import keras
 
 from keras_bert_zoo.config import EncoderConfig
 from keras_bert_zoo.encoders.encoder import Encoder, Parts
@@ -20,13 +22,13 @@ from keras_bert_zoo.layers.pooler import Pooler
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RobertaConfig(EncoderConfig):
-    """A RoBERTa encoder's configuration; the defaults are transformers' RobertaConfig's.
+    """Configuration of a RoBERTa encoder, with the defaults of transformers' RobertaConfig.
 
     Args:
-        max_sequence_length: int. Rows of the position embedding, of which the first
-            `pad_token_id + 1` are no positions of text: see `max_tokens`.
-        pad_token_id: int. Tokens of this id have the position of the same number, and do not
-            count for the positions of others, whatever the padding mask says.
+        max_sequence_length: int. Rows of the position embedding. The first `pad_token_id + 1`
+            rows are not for text; see `max_tokens`.
+        pad_token_id: int. Tokens with this id have this number as their position, and the
+            positions of other tokens do not count them. The padding mask has no effect on this.
         **others: see `EncoderConfig`.
     """
 
@@ -35,7 +37,7 @@ class RobertaConfig(EncoderConfig):
     family: str = "roberta"
 
     def problems(self) -> list[str]:
-        """Adds what is wrong with the positions."""
+        """Adds the problems of the positions."""
         problems = super().problems()
         if not problems and self.max_tokens < 1:
             problems.append(
@@ -56,15 +58,15 @@ class RobertaConfig(EncoderConfig):
         """Reads a config.json; see `EncoderConfig.from_huggingface`."""
         if isinstance(config, Mapping) and config.get("pad_token_id", 1) is None:
             raise ConfigError(
-                "`pad_token_id` is null in this config.json, but positions are counted from it. "
-                "Give the id of the padding token (1 in RoBERTa's own vocabulary)."
+                "Expected an integer `pad_token_id`, received null: positions are counted from it. "
+                "Set it to the id of the padding token (1 in RoBERTa's vocabulary)."
             )
         return super().from_huggingface(config, ignore=ignore)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class XLMRobertaConfig(RobertaConfig):
-    """An XLM-RoBERTa encoder's; the defaults are transformers' XLMRobertaConfig's."""
+    """Configuration of an XLM-RoBERTa encoder, with the defaults of XLMRobertaConfig."""
 
     vocabulary_size: int = 30522
     family: str = "xlm-roberta"
@@ -72,16 +74,17 @@ class XLMRobertaConfig(RobertaConfig):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CamembertConfig(RobertaConfig):
-    """A CamemBERT encoder's; the defaults are transformers' CamembertConfig's."""
+    """Configuration of a CamemBERT encoder, with the defaults of CamembertConfig."""
 
     vocabulary_size: int = 30522
     family: str = "camembert"
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class RobertaEncoder(Encoder):
     """A RoBERTa encoder; see `Encoder` for arguments and outputs.
 
-    Segment ids are read: most checkpoints know no other than 0.
+    It uses segment ids, but most checkpoints have only the segment 0.
     """
 
     config_class = RobertaConfig
@@ -108,7 +111,7 @@ class RobertaEncoder(Encoder):
         )
 
     def layout_options(self) -> dict[str, Any]:
-        """Asks for positions that are counted from the ids."""
+        """Requests positions that are counted from the ids."""
         return {"padding_id": self.config.pad_token_id}
 
     @classmethod
@@ -116,19 +119,21 @@ class RobertaEncoder(Encoder):
         """Returns the options of a head; see `Encoder.options_for_head`."""
         options = super().options_for_head(config, kind)
         if kind == "masked_lm":
-            # Hugging Face's RobertaLMHead: not `hidden_act`.
+            # Hugging Face's RobertaLMHead ignores `hidden_act`.
             options["transform_activation"] = "gelu"
         elif kind == "multiple_choice":
             options["dropout"] = config.dropout
         return options
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class XLMRobertaEncoder(RobertaEncoder):
     """An XLM-RoBERTa encoder; see `RobertaEncoder`."""
 
     config_class = XLMRobertaConfig
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class CamembertEncoder(RobertaEncoder):
     """A CamemBERT encoder; see `RobertaEncoder`."""
 

@@ -21,13 +21,13 @@ from keras_bert_zoo.layers.rotary import RotarySelfAttention, SinusoidTable
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RoFormerConfig(EncoderConfig):
-    """A RoFormer encoder's configuration; the defaults are transformers' RoFormerConfig's.
+    """Configuration of a RoFormer encoder, with the defaults of transformers' RoFormerConfig.
 
     Args:
         max_sequence_length: int, tokens. Rows of the table of sines and cosines.
-        embedding_dim: int or None. Width of the embeddings; None becomes `hidden_dim`. Another
-            width is projected to `hidden_dim`.
-        rotary_value: bool. Whether the values of attention are turned as queries and keys are.
+        embedding_dim: int or None. Width of the embeddings; None becomes `hidden_dim`. A dense
+            layer maps another width to `hidden_dim`.
+        rotary_value: bool. Whether attention also rotates its values.
         **others: see `EncoderConfig`.
     """
 
@@ -47,12 +47,12 @@ class RoFormerConfig(EncoderConfig):
         for key, values in EncoderConfig.fixed.items()
         if key not in ("position_embedding_type", "directionality", "pooler_type")
     } | {
-        # How ForMultipleChoice pools. Hugging Face's config class has none of these keys, and its
-        # model reads them where a config.json has them.
+        # How ForMultipleChoice pools. Hugging Face's config class does not have these keys, but its
+        # model reads them from config.json.
         "summary_type": ("last", "cls_index"),
         "summary_use_proj": (False, None),
         "summary_activation": ("", None),
-        # There is one dropout before the last layer, and it is off (`head_options`).
+        # The only dropout is before the last layer, and it is off (`head_options`).
         "summary_first_dropout": (0, None),
         "summary_last_dropout": (0, None),
     }
@@ -64,7 +64,7 @@ class RoFormerConfig(EncoderConfig):
         super().__post_init__()
 
     def problems(self) -> list[str]:
-        """Adds what is wrong with the family's own fields."""
+        """Adds the problems of the family's own fields."""
         problems = [
             *super().problems(),
             *check_integers(self, "embedding_dim"),
@@ -77,22 +77,22 @@ class RoFormerConfig(EncoderConfig):
             )
         if not problems and self.head_dim % 2:
             problems.append(
-                "rotary positions turn pairs: `hidden_dim` / `num_heads` must be even, received "
+                "`hidden_dim` / `num_heads` must be even for rotary positions, received "
                 f"{self.hidden_dim} / {self.num_heads} = {self.head_dim}"
             )
         return problems
 
     def pooler_is_learned(self, pooled_for: str = "") -> bool:
-        """Says it of Hugging Face's RoFormerSequenceSummary; see `EncoderConfig`."""
+        """Whether the pooler has weights; see `EncoderConfig.pooler_is_learned`."""
         return pooled_for != "multiple_choice"
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class RoFormerEncoder(Encoder):
     """A RoFormer encoder; see `Encoder` for arguments and outputs.
 
-    The pooler is the dense layer with `hidden_act` that stands before a classifier; a bare
-    checkpoint has none. Pooled for "multiple_choice", the output is the last column's state as it
-    is.
+    The pooler is the dense layer with `hidden_act` before a classifier. Checkpoints without a head
+    do not have it. For "multiple_choice" the pooled output is the last column's state.
     """
 
     config_class = RoFormerConfig
@@ -129,7 +129,7 @@ class RoFormerEncoder(Encoder):
         )
 
     def layout_options(self) -> dict[str, Any]:
-        """Asks for the last column where that is what is pooled."""
+        """Requests the last column if the pooler reads it."""
         return {"last_tokens": not self.config.pooler_is_learned(self.pooled_for)}
 
     @classmethod
@@ -155,13 +155,14 @@ class RoFormerEncoder(Encoder):
         )
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class _Block(EncoderBlock):
     """BERT's block with rotary attention."""
 
     config: RoFormerConfig
 
     def __init__(self, config: RoFormerConfig, **kwargs: Any) -> None:
-        # Keras would cast the rotary tables to the compute dtype.
+        # With autocast, Keras would cast the rotary tables to the compute dtype.
         super().__init__(config, autocast=False, **kwargs)
 
     def make_attention(self, config: EncoderConfig, **options: Any) -> SelfAttention:

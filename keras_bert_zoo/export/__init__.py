@@ -17,20 +17,20 @@ FORMATS = ("saved_model",)
 def export_task(
     task: Task, path: str | os.PathLike[str], format: str = "saved_model", **options: Any
 ) -> SavedModelExport:
-    """Writes a task in a format; what `Task.export` calls.
+    """Exports a task; the function of `Task.export`.
 
     Args:
-        task: to be exported.
-        path: where to.
+        task: Task.
+        path: path of the export.
         format: one of `FORMATS`.
-        **options: of the format; for "saved_model" see `export_saved_model`.
+        **options: options of the format. For "saved_model", see `export_saved_model`.
 
     Returns:
-        what was written and how it was checked.
+        SavedModelExport.
 
     Raises:
-        ConfigError: an unknown format, or an option that is not possible.
-        ExportError: it cannot be written, or does not answer as the task does.
+        ConfigError: the format or an option is not supported.
+        ExportError: the export cannot be written, or its outputs differ from the task's.
     """
     if format not in FORMATS:
         raise ConfigError(

@@ -1,18 +1,17 @@
-"""Loads a SavedModel and answers texts with it, knowing nothing of keras_bert_zoo.
+"""Loads a SavedModel and answers texts with it, without keras_bert_zoo.
 
-`verify` runs this file in an interpreter of its own, which imports TensorFlow and TensorFlow Text
-alone, as whoever serves the export does. A request is one line of JSON on standard input, with
-texts in base64, as they need not be UTF-8 (one a row, or a list of them):
+`verify` runs this file in a separate interpreter. Like a server, it imports only TensorFlow and
+TensorFlow Text. A request is one line of JSON on standard input. Its texts are in base64, because
+they may be invalid UTF-8. A row has one text, or a list of texts:
 
     {"model": PATH, "alone": [0, ...],
      "texts": {"text": [...], ...}, "tokens": {"token_ids": [[...]], ...},
      "max_tokens": LONGEST ROW, "in_range": [NAMES OF INPUTS WHOSE VALUES ARE CHECKED]}
 
-and the answer one line of JSON on standard output: for each way of asking, the answers by name.
-Then the export is asked what it must refuse: other shapes, dtypes and ids. Each such request is
-first printed as {"asking": WORDS}, so that it is known which one ended the process, if one does.
-The last line of an answer is {"refused": COUNT}, or says what went wrong: {"failed": ...} or
-{"accepted": ...}. Then the next request may come.
+The answer is one line of JSON on standard output: for each call, its outputs by name. Then the
+export must refuse invalid shapes, dtypes and ids. Each invalid call is printed first, as
+{"asking": WORDS}. If the process ends, this line names the call that ended it. The last line of an
+answer is {"refused": COUNT}, or an error: {"failed": ...} or {"accepted": ...}.
 """
 
 # ruff: noqa: T201
@@ -30,7 +29,7 @@ TOKEN_INPUTS = ("token_ids", "segment_ids", "padding_mask")
 
 
 def plain(outputs: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Tensors as their shape and a flat list of values, strings in base64."""
+    """Returns the shapes of tensors and flat lists of their values, with strings in base64."""
     return {
         name: {
             "shape": value.shape.as_list(),
@@ -43,12 +42,12 @@ def plain(outputs: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def decoded(text: Any) -> Any:
-    """The bytes of a text in base64, or of a list of them."""
+    """Decodes a text in base64, or a list of such texts."""
     return [decoded(part) for part in text] if isinstance(text, list) else base64.b64decode(text)
 
 
 def example(texts: dict[str, Any]) -> bytes:
-    """A serialized tf.Example of one string each, or of a list of them."""
+    """Returns a serialized tf.Example. Each feature has one string or a list of strings."""
     features = {
         name: tf.train.Feature(
             bytes_list=tf.train.BytesList(value=text if isinstance(text, list) else [text])
@@ -62,7 +61,7 @@ def example(texts: dict[str, Any]) -> bytes:
 def hostile_requests(
     signature: Any, inputs: dict[str, tf.Tensor]
 ) -> Iterator[tuple[str, dict[str, tf.Tensor]]]:
-    """Changes each of some valid inputs, of two rows, to what a signature does not take."""
+    """Yields invalid shapes and dtypes for a signature, made from valid inputs of two rows."""
     specs = signature.structured_input_signature[1]
     for name, x in inputs.items():
         changed = {
@@ -84,7 +83,7 @@ def hostile_requests(
 def hostile_tokens(
     inputs: dict[str, tf.Tensor], max_tokens: int, in_range: list[str]
 ) -> Iterator[tuple[str, dict[str, tf.Tensor]]]:
-    """Changes valid token inputs, of two rows, to ids and lengths that the model does not have."""
+    """Yields invalid ids and lengths for a model, made from valid token inputs of two rows."""
     for name in in_range:
         for value in (-1, 10**9):
             flat = tf.concat([[value], tf.reshape(inputs[name], [-1])[1:]], axis=0)
@@ -99,7 +98,7 @@ def hostile_tokens(
 
 
 def check_refusals(requests: Iterable[tuple[str, Any, dict[str, tf.Tensor]]]) -> dict[str, Any]:
-    """Makes requests that must fail with INVALID_ARGUMENT; says which one did not."""
+    """Makes requests that must fail with INVALID_ARGUMENT. Reports the first that does not."""
     count = 0
     for where, signature, inputs in requests:
         print("\n" + json.dumps({"asking": where}), flush=True)
@@ -115,35 +114,34 @@ def check_refusals(requests: Iterable[tuple[str, Any, dict[str, tf.Tensor]]]) ->
 
 
 def answer(request: dict[str, Any]) -> None:
-    """Answers a request."""
+    """Prints the answer to a request."""
     texts = {name: decoded(rows) for name, rows in request["texts"].items()}
     rows = [dict(zip(texts, row, strict=True)) for row in zip(*texts.values(), strict=True)]
     signatures = tf.saved_model.load(request["model"]).signatures
     serve = signatures["serving_default"]
-    asked = {"serving_default": (serve, {k: tf.constant(v) for k, v in texts.items()})}
+    calls = {"serving_default": (serve, {k: tf.constant(v) for k, v in texts.items()})}
     for i in request["alone"]:
         alone = {name: tf.constant([text]) for name, text in rows[i].items()}
-        asked[f"serving_default, text {i} alone"] = (serve, alone)
+        calls[f"serving_default, text {i} alone"] = (serve, alone)
     none = {name: tf.constant(column)[:0] for name, column in texts.items()}
-    asked["serving_default, no texts"] = (serve, none)
+    calls["serving_default, no texts"] = (serve, none)
     serialized = tf.constant([example(row) for row in rows])
-    asked["examples"] = (signatures["examples"], {"examples": serialized})
+    calls["examples"] = (signatures["examples"], {"examples": serialized})
     tokens = {name: tf.constant(ids, tf.int32) for name, ids in request["tokens"].items()}
-    asked["tokens"] = (signatures["tokens"], tokens)
+    calls["tokens"] = (signatures["tokens"], tokens)
     answers = {}
-    for where, (signature, inputs) in asked.items():
+    for where, (signature, inputs) in calls.items():
         try:
             answers[where] = plain(signature(**inputs))
         except tf.errors.OpError as error:
-            # TensorFlow's messages go through every layer first; what went wrong stands last,
-            # before the name of the node.
+            # The last line of TensorFlow's message before the name of the node is the cause.
             lines = [line.strip() for line in error.message.splitlines()]
-            told = [line for line in lines if line and not line.startswith("[[")]
-            print("\n" + json.dumps({"failed": where, "error": told[-1]}), flush=True)
+            causes = [line for line in lines if line and not line.startswith("[[")]
+            print("\n" + json.dumps({"failed": where, "error": causes[-1]}), flush=True)
             return
     print("\n" + json.dumps({"tensorflow": tf.__version__, "answers": answers}), flush=True)
     two = {
-        name: {key: value[:2] for key, value in asked[name][1].items()}
+        name: {key: value[:2] for key, value in calls[name][1].items()}
         for name in ("serving_default", "examples", "tokens")
     }
     hostile = [

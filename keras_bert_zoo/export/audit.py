@@ -1,4 +1,4 @@
-"""Which operations an export may consist of."""
+"""Checks that TF Serving can run all operations of an export."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from keras_bert_zoo.errors import ExportError
 
-# Ops that run Python, which is not there in TF Serving.
+# Ops that run Python, which TF Serving does not have.
 _PYTHON = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
 
-# Ops that are random: dropout that was left on.
+# Random ops. They show that dropout was not turned off.
 _RANDOM = ("RandomUniform", "RandomStandardNormal", "TruncatedNormal", "StatelessRandom", "Dropout")
 
-# Ops of XLA, which TF Serving on CPU does not compile with.
+# Ops of XLA. TF Serving on CPU has no XLA compiler.
 _XLA = ("Xla", "_Xla")
 
-# Attributes that make a function compile or fail.
+# Attributes of functions that must be compiled.
 _MUST_COMPILE = ("_XlaMustCompile", "jit_compile")
 
-# tf.text's ops with a name space, out of those that TF Serving has. It lacks, up to 2.19.1,
-# TFText>RoundRobinTrim, and that fails at the first request, not when the model is loaded.
+# The ops of tf.text with a namespace that TF Serving has. Up to 2.19.1, it lacks
+# TFText>RoundRobinTrim: the first request then fails, although the model was loaded.
 _NAMESPACED = frozenset({"TFText>ByteSplitWithOffsets", "TFText>ByteSplitByOffsets"})
 
 
 def audit_saved_model(directory: str | os.PathLike[str]) -> set[str]:
-    """Checks every node of a SavedModel, those of its functions included.
+    """Checks every node of a SavedModel and of its functions.
 
     Args:
-        directory: of the SavedModel.
+        directory: path of the SavedModel.
 
     Returns:
-        the names of all ops in it.
+        set of str, the names of its ops.
 
     Raises:
-        ExportError: listing the ops that stock TF Serving could not run.
+        ExportError: TF Serving cannot run some ops. The message lists them.
     """
     saved_model = saved_model_pb2.SavedModel()
     with open(os.path.join(directory, "saved_model.pb"), "rb") as file:
@@ -54,7 +54,7 @@ def audit_saved_model(directory: str | os.PathLike[str]) -> set[str]:
                 refused.add(f"{function.signature.name} (must be compiled by XLA)")
     if refused:
         raise ExportError(
-            f"The graph holds what TF Serving cannot run: {'; '.join(sorted(refused))}."
+            f"TF Serving cannot run these parts of the graph: {'; '.join(sorted(refused))}."
         )
     return ops
 
@@ -77,5 +77,5 @@ def _refusal(node: Any) -> str | None:
     ):
         return "must be compiled by XLA"
     if ">" in node.op and node.op not in _NAMESPACED:
-        return "is not in every TF Serving"
+        return "is missing in some versions of TF Serving"
     return None

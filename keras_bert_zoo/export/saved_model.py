@@ -1,4 +1,4 @@
-"""Writing a task as a SavedModel for stock TF Serving."""
+"""Exports a task as a SavedModel for stock TF Serving."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ from keras_bert_zoo.tasks.task import Task
 
 _logger = logging.getLogger(__name__)
 
-# A SavedModel's graph is one protobuf message, which ends at 2 GiB; the rest is for all the other
-# nodes and for the copy that saving makes of them.
+# A SavedModel's graph is one protobuf message of at most 2 GiB. The other nodes, and the copy of
+# them that saving makes, need the rest.
 _LARGEST_FROZEN = 1_500_000_000  # bytes
-_LAST_VERSION = 2**63 - 1  # TF Serving does not see what is beyond
-# Texts come in order of arrival here; see `TokenLayout`.
+_LAST_VERSION = 2**63 - 1  # TF Serving ignores larger numbers
+# A server receives texts in any order of length; see `TokenLayout`.
 ATTENTION_GROUPS = 6
 
 
 @dataclass(frozen=True)
 class SavedModelExport:
-    """What `export_saved_model` wrote.
+    """The result of `export_saved_model`.
 
     Attributes:
-        path: Path of the version's folder.
+        path: Path of the version's directory.
         version: int.
         signatures: tuple of str.
-        dtype: str. What the encoder computes in.
+        dtype: str. The compute dtype of the encoder.
         frozen: bool. Whether the weights are constants of the graph.
-        model_bytes: int. Size of the folder.
-        weight_bytes: int. The weights' part of it.
-        texts: int. How many texts were answered alike by the export and the model.
-        largest_difference: float. Between their scores; relative where they are beyond 1.
-        seconds: float. What it all took.
+        model_bytes: int. Size of the directory.
+        weight_bytes: int. Size of the weights in it.
+        texts: int. The number of texts on which the export and the model agree.
+        largest_difference: float. Between their scores; relative for scores beyond 1.
+        seconds: float. Duration of the export.
     """
 
     path: Path
@@ -73,48 +73,50 @@ def export_saved_model(
     attention_groups: int = ATTENTION_GROUPS,
     pair: bool | None = None,
 ) -> SavedModelExport:
-    """Writes PATH/VERSION/, a SavedModel that takes strings and holds all that it needs.
+    """Writes PATH/VERSION/, a self-contained SavedModel that takes strings.
 
     Signatures: `serving_default` takes `text` string (B,), and `text_pair` for a task on pairs;
     `tokens` takes `token_ids`, `segment_ids` and `padding_mask` int32 (B, S); `examples` takes
     `examples` string (B,), serialized tf.Examples with features of the names above. All of them
-    return what `predict` does.
+    return the results of `predict`.
 
-    The folder is written under another name, loaded in an interpreter that does not import this
-    package, asked hostile texts, compared with the task's own answers, and only then renamed: TF
-    Serving, which polls `path`, never sees a version that is not whole.
+    The export is written to a temporary directory and loaded in an interpreter without this
+    package. Its answers to hostile texts are compared with the task's. Then the directory is
+    renamed. So TF Serving, which polls `path`, never reads an incomplete version.
 
     Args:
         task: Task.
-        path: of the model: saved_models/NAME.
-        version: int. None: 1, or one more than the newest there when the export is complete, so
-            that exports at the same time get a version each.
-        dtype: "float32" or "bfloat16", what the encoder computes in; None: as the task does.
+        path: path of the model: saved_models/NAME.
+        version: int. None: 1, or the newest version + 1. The number is chosen when the export is
+            complete, so concurrent exports get different versions.
+        dtype: "float32" or "bfloat16". The compute dtype of the encoder. None: the task's.
         freeze: bool. Whether weights become constants of the graph, which is faster on CPU. None:
-            where they fit.
+            True if they fit into the graph.
         attention_groups: int. See `TokenLayout`.
-        pair: bool. Whether the export takes pairs of texts, `text` and `text_pair`; None: as the
-            task's attribute `pair` says, single texts where that is not known.
+        pair: bool. Whether the export takes pairs of texts, `text` and `text_pair`. None: the
+            task's attribute `pair`, or single texts if it is None too.
 
     Returns:
         SavedModelExport.
 
     Raises:
-        ConfigError: an option that is not possible.
-        ExportError: it cannot be written, or does not answer as the task does. Nothing is left
-            behind, and earlier versions are as they were.
+        ConfigError: an option is not supported.
+        ExportError: the export cannot be written, or its outputs differ from the task's. No files
+            remain, and earlier versions are unchanged.
     """
     begin = time.monotonic()
-    _check_pair(task, pair)
+    check_pair(task, pair)
     base = Path(path).absolute()
     own_dtype = compute_dtype(task)
     dtype = own_dtype if dtype is None else dtype
     if dtype not in TOLERANCES:
-        raise ConfigError(f"`dtype` must be one of {', '.join(TOLERANCES)} or None, got {dtype!r}.")
+        raise ConfigError(
+            f"Expected `dtype` to be one of {', '.join(TOLERANCES)} or None, received {dtype!r}."
+        )
     try:
         is_new = not base.exists()
         target = base / str(_version(base, version))
-    except OSError as failure:  # a name that is too long, a folder that cannot be read
+    except OSError as failure:  # the name is too long, or the directory is unreadable
         raise ExportError(
             f"Cannot write {base}: {failure.strerror or failure}. Nothing was changed there."
         ) from failure
@@ -122,14 +124,14 @@ def export_saved_model(
         freeze = weight_bytes(task, dtype) <= _LARGEST_FROZEN
     elif freeze and weight_bytes(task, dtype) > _LARGEST_FROZEN:
         raise ConfigError(
-            "`freeze=True` does not fit: the weights take "
-            f"{weight_bytes(task, dtype) / 1e9:.1f} GB, and a graph ends at 2 GiB."
+            f"Expected weights of at most {_LARGEST_FROZEN / 1e9:.1f} GB for `freeze=True`, "
+            f"received {weight_bytes(task, dtype) / 1e9:.1f} GB. Pass `freeze=False`."
         )
     tolerance = max(TOLERANCES[dtype], TOLERANCES[own_dtype])
     try:
         with (
             Verifier() as verifier,
-            # Not named after the version: that may be another in the end.
+            # The name has no version, because another process may take the number meanwhile.
             write_aside(target, ExportError, stem="version") as hidden,
         ):
             aside = hidden.path
@@ -143,10 +145,10 @@ def export_saved_model(
             verification = verifier.check(aside, task, tolerance=tolerance, pair=pair)
             size = sum(file.stat().st_size for file in aside.rglob("*") if file.is_file())
             sync_tree(aside)
-            target = _place(aside, target, version)
+            target = place_version(aside, target, version)
     finally:
         if is_new:
-            with contextlib.suppress(OSError):  # it is not there, or not empty
+            with contextlib.suppress(OSError):  # missing, or not empty
                 base.rmdir()
     return SavedModelExport(
         path=target,
@@ -162,21 +164,21 @@ def export_saved_model(
     )
 
 
-def _check_pair(task: Task, pair: bool | None) -> None:
-    """Raises ConfigError for a `pair` that the task does not take; warns of a doubtful one."""
+def check_pair(task: Task, pair: bool | None) -> None:
+    """Raises ConfigError if the task does not support `pair`; warns if it may be wrong."""
     if pair not in (None, True, False):
-        raise ConfigError(f"`pair` must be True, False or None, got {pair!r}.")
-    if task.takes_pairs is not None:
-        if pair not in (None, task.takes_pairs):
+        raise ConfigError(f"Expected `pair` to be True, False or None, received {pair!r}.")
+    if task.spec.pairs is not None:
+        if pair not in (None, task.spec.pairs):
             raise ConfigError(
-                f"`pair={pair}` is not possible: a {type(task).__name__} takes "
-                f"{' and '.join(task.text_specs())}. Leave it out."
+                f"Expected no `pair`, received {pair}: {type(task).__name__} takes "
+                f"{' and '.join(task.text_specs())}. Omit it."
             )
     elif pair is None and task.pair is None:
         _logger.warning(
-            "The export takes single texts: whether this model was trained on pairs of texts is "
-            "not known. If it was (NLI, cross-encoders), export it with pair=True, on the command "
-            "line --pairs; if not, pair=False or --no-pairs says so."
+            "The export takes single texts, but the model may have been trained on pairs of texts. "
+            "For a model of pairs (NLI, cross-encoders), pass pair=True, or --pairs on the command "
+            "line. For a model of single texts, pass pair=False or --no-pairs."
         )
     elif None not in (pair, task.pair) and pair != task.pair:
         kinds = ("single texts", "pairs of texts")
@@ -188,30 +190,30 @@ def _check_pair(task: Task, pair: bool | None) -> None:
 
 
 def _version(base: Path, version: int | None) -> int:
-    """The number to write, checked against those that are there."""
-    there = []
+    """Returns the number of the new version. It must not be in use."""
+    used = []
     if base.is_dir():
         names = [path.name for path in base.iterdir()]
-        there = [int(n) for n in names if n.isascii() and n.isdigit() and int(n) <= _LAST_VERSION]
+        used = [int(n) for n in names if n.isascii() and n.isdigit() and int(n) <= _LAST_VERSION]
     if version is None:
-        return max(there, default=0) + 1
+        return max(used, default=0) + 1
     if isinstance(version, bool) or not isinstance(version, int) or version < 0:
-        raise ConfigError(f"`version` must be an integer of at least 0, got {version!r}.")
+        raise ConfigError(f"Expected `version` to be an integer >= 0, received {version!r}.")
     if version > _LAST_VERSION:
-        raise ConfigError(f"`version` must be at most {_LAST_VERSION}, got {version!r}.")
-    if version in there:
+        raise ConfigError(f"Expected `version` to be <= {_LAST_VERSION}, received {version!r}.")
+    if version in used:
         raise ExportError(
-            f"Version {version} is already in {base} (newest: {max(there)}). A server may have "
-            "loaded it: export another version, or leave `version` out for the next one."
+            f"Version {version} is already in {base} (newest: {max(used)}). A server may have "
+            "loaded it. Pass another `version`, or omit it for the next one."
         )
     return version
 
 
-def _place(aside: Path, target: Path, version: int | None) -> Path:
-    """Gives a complete export its version; returns its path.
+def place_version(aside: Path, target: Path, version: int | None) -> Path:
+    """Renames a complete export to its version, and returns its path.
 
     Raises:
-        ExportError: another process has written that `version` meanwhile.
+        ExportError: another process has written `version` meanwhile.
     """
     base = target.parent
     while True:
@@ -225,10 +227,10 @@ def _place(aside: Path, target: Path, version: int | None) -> Path:
 
 
 def _save(module: tf.Module, signatures: dict[str, object], directory: Path) -> None:
-    # The layers' gradients are of no use to who serves.
+    # Serving needs no gradients.
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     try:
         tf.saved_model.save(module, str(directory), signatures=signatures, options=options)
     except tf.errors.OpError as error:
-        # TensorFlow's own file system reports a full disk in its own way.
+        # TensorFlow reports a full disk as an OpError.
         raise OSError(error.error_code, error.message.splitlines()[0]) from error

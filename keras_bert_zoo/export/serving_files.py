@@ -1,4 +1,4 @@
-"""The files beside an export that TF Serving reads: warm-up requests and batching parameters."""
+"""Files of an export for TF Serving: warm-up requests and batching parameters."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ from keras_bert_zoo.tasks.task import Task
 WARMUP_FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
 BATCHING_FILE = "batching_params.pbtxt"
 
-# Batches that a server will see: single requests, and what its batching puts together.
+# Batch sizes of a server: single requests and joined requests.
 _BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 
 _SENTENCE = "The quick brown fox jumps over the lazy dog, and 13 others don't. "
 
 _BATCHING = """\
-# For tensorflow_model_server --enable_batching --enable_per_model_batching_parameters: requests
-# that arrive together are answered together.
+# For tensorflow_model_server --enable_batching --enable_per_model_batching_parameters. The server
+# then joins requests that arrive together.
 
-# Texts in a batch. Beyond 32 a CPU gains nothing more, and every text waits for its whole batch.
+# Texts in a batch. Larger batches are not faster on a CPU, and every text waits for its batch.
 max_batch_size { value: 32 }
 
-# How long the first text of a batch waits for others. About a tenth of what answering it takes.
+# The waiting time of the first text of a batch: about a tenth of its computing time.
 batch_timeout_micros { value: 1000 }
 
-# Batches at the same time. Each of them uses several cores already.
+# Batches at the same time. Each of them uses several cores.
 num_batch_threads { value: 2 }
 
-# Batches that may wait; beyond that a request is refused (UNAVAILABLE, 503) instead of
-# answered when nobody waits for it any more.
+# Batches that may wait. Further requests are refused (UNAVAILABLE, 503): their clients would
+# time out before the answer.
 max_enqueued_batches { value: 64 }
 
-# There is no pad_variable_length_inputs here on purpose: it would fill `padding_mask` with ones.
-# Send strings, or token ids that are all padded to one length.
+# Do not add pad_variable_length_inputs: it would fill `padding_mask` with ones.
+# Send strings, or token ids that are padded to one length.
 """
 
 
 def write_batching_parameters(directory: Path) -> None:
-    """Writes `BATCHING_FILE` into an export's version folder.
+    """Writes `BATCHING_FILE` into a version's directory.
 
     Args:
-        directory: of the version.
+        directory: path of the version.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     (directory / BATCHING_FILE).write_text(_BATCHING, encoding="utf-8")
 
@@ -57,17 +57,17 @@ def write_warmup_requests(
 ) -> None:
     """Writes requests that TF Serving answers before it serves a version.
 
-    The first call of a graph optimizes it, and oneDNN prepares its kernels for every new shape:
-    without warm-up the first users would wait for that.
+    The first call of a graph optimizes it, and oneDNN prepares its kernels for every new shape.
+    Without warm-up, the first requests would be slow.
 
     Args:
-        directory: of the version.
-        task: of the export.
-        model_name: under which TF Serving will serve it.
-        pair: bool. See `AnsweringModel.text_specs`.
+        directory: path of the version.
+        task: the exported task.
+        model_name: the model's name in TF Serving.
+        pair: bool. See `Task.text_specs`.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     path = directory / WARMUP_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,19 +79,19 @@ def write_warmup_requests(
 def _requests(task: Task, pair: bool | None) -> list[tuple[str, dict[str, np.ndarray]]]:
     requests = []
     for size in _BATCH_SIZES:
-        # From a few words to the longest input that is not cut.
+        # From a few words to the longest input that is not truncated.
         longest = max(1, task.max_length // 16)
         for repeats in (1, longest):
             texts = [_SENTENCE * (1 + i * (repeats - 1) // size) for i in range(size)]
             requests.append(("serving_default", _inputs(task, texts, pair)))
     columns = _inputs(task, [_SENTENCE], pair).values()
     tokens, _ = task.encode_texts(*map(tf.constant, columns))
-    requests.append(("tokens", {name: tokens[name].numpy() for name in task.serving_inputs()}))
+    requests.append(("tokens", {name: tokens[name].numpy() for name in task.spec.serving_inputs()}))
     return requests
 
 
 def _inputs(task: Task, texts: list[str], pair: bool | None) -> dict[str, np.ndarray]:
-    """The same texts for every input, as often in a row as it takes."""
+    """Returns the texts for every input, repeated to the number of its columns."""
     array = np.array([text.encode() for text in texts], dtype=object)
     inputs = {}
     for name, spec in task.text_specs(pair=pair).items():
@@ -101,7 +101,7 @@ def _inputs(task: Task, texts: list[str], pair: bool | None) -> dict[str, np.nda
 
 
 def _prediction_log(model_name: str, signature: str, inputs: dict[str, np.ndarray]) -> bytes:
-    # It brings gRPC along: imported where it is needed.
+    # The import is here because it also imports gRPC.
     from tensorflow_serving.apis import prediction_log_pb2
 
     log = prediction_log_pb2.PredictionLog()

@@ -1,4 +1,4 @@
-"""The graph that serves: strings, token ids or serialized examples in, a task's answers out."""
+"""The serving graph: from strings, token ids or serialized examples to a task's answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from keras_bert_zoo.encoders.encoder import INPUT_NAMES, Encoder
 from keras_bert_zoo.encoders.registry import build_encoder
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.export.checks import check_shapes, check_tokens, id_ranges
-from keras_bert_zoo.tasks.answering import AnsweringModel
 from keras_bert_zoo.tasks.chunks import run_in_chunks
 from keras_bert_zoo.tasks.task import Task
 
@@ -25,12 +24,12 @@ Answers = dict[str, tf.Tensor]
 
 @dataclass(frozen=True)
 class ServingGraph:
-    """What is to be saved.
+    """The functions and weights of an export.
 
     Attributes:
-        module: holds the functions, and the variables where weights are not frozen.
+        module: tf.Module with the functions, and with the variables if weights are not frozen.
         signatures: name -> concrete function.
-        weight_bytes: int. Size of the weights in the dtypes in which the graph holds them.
+        weight_bytes: int. Size of the weights in the dtypes of the graph.
     """
 
     module: tf.Module
@@ -38,8 +37,8 @@ class ServingGraph:
     weight_bytes: int
 
 
-def compute_dtype(task: AnsweringModel) -> str:
-    """The dtype in which a task's last encoder computes: "float32" or "bfloat16"."""
+def compute_dtype(task: Task) -> str:
+    """Returns the compute dtype of a task's last encoder: "float32" or "bfloat16"."""
     return _dtype_of(task.stages()[-1].encoder)
 
 
@@ -51,26 +50,28 @@ def build_serving_graph(
     attention_groups: int,
     pair: bool | None = None,
 ) -> ServingGraph:
-    """Builds the functions behind an export's signatures.
+    """Builds the functions of an export's signatures.
 
-    The three of them call one function on token ids, so that its constants are in the file once.
+    All three call one function on token ids, so the file contains its constants once.
 
     Args:
         task: Task.
-        dtype: "float32" or "bfloat16". What the encoder computes in.
-        freeze: bool. Weights become constants of the graph, which oneDNN lays out for its
-            products once instead of at every call; otherwise variables.
+        dtype: "float32" or "bfloat16". The compute dtype of the encoder.
+        freeze: bool. Whether weights become constants of the graph or variables. oneDNN reorders
+            constants once, and variables in every call.
         attention_groups: int. See `TokenLayout`.
-        pair: bool. See `AnsweringModel.text_specs`.
+        pair: bool. See `Task.text_specs`.
 
     Returns:
         ServingGraph.
 
     Raises:
-        ConfigError: unknown `dtype`.
+        ConfigError: `dtype` is unknown.
     """
     if dtype not in DTYPES:
-        raise ConfigError(f"`dtype` must be one of {', '.join(DTYPES)} or None, got {dtype!r}.")
+        raise ConfigError(
+            f"Expected `dtype` to be one of {', '.join(DTYPES)} or None, received {dtype!r}."
+        )
     stages = [
         _Stage(stage, dtype=dtype, freeze=freeze, attention_groups=attention_groups)
         for stage in task.stages()
@@ -78,10 +79,11 @@ def build_serving_graph(
     runs = [stage.run for stage in stages]
 
     specs = task.text_specs(pair=pair)
+    options = task.options
 
     def from_texts(*texts: tf.Tensor) -> Answers:
         checked = check_shapes(dict(zip(specs, texts, strict=True)), specs)
-        return task.answer_with(runs, *checked.values())
+        return task.answer_with(runs, *checked.values(), options=options)
 
     features = {
         name: tf.io.FixedLenFeature(spec.shape[1:], tf.string) for name, spec in specs.items()
@@ -106,7 +108,7 @@ def build_serving_graph(
         return task.answers(runs[0](checked))
 
     module = tf.Module()
-    # Saved because the module holds them.
+    # tf.saved_model saves the variables of the module.
     module.weights = [stage.weights.variables for stage in stages]
     signatures = {
         "serving_default": _concrete(from_texts, list(specs.values())),
@@ -117,24 +119,24 @@ def build_serving_graph(
 
 
 class _Stage:
-    """One of the models behind an answer, as a function of token ids with its weights.
+    """One model of a task, as a function of token ids, with its weights.
 
     Args:
-        model: AnsweringModel.
-        dtype: as for `build_serving_graph`.
-        freeze: likewise.
-        attention_groups: likewise.
+        model: Task.
+        dtype: see `build_serving_graph`.
+        freeze: see `build_serving_graph`.
+        attention_groups: see `build_serving_graph`.
 
     Attributes:
         weights: _Weights.
     """
 
-    def __init__(
-        self, model: AnsweringModel, *, dtype: str, freeze: bool, attention_groups: int
-    ) -> None:
-        dtype = _dtype_of(model.encoder) if model.keeps_dtype else dtype
-        encoder, head = _encoder_in(model, dtype), model.head_in(dtype)
-        # The variables of copies must outlive the tracing of who calls `run`.
+    def __init__(self, model: Task, *, dtype: str, freeze: bool, attention_groups: int) -> None:
+        dtype = _dtype_of(model.encoder) if model.spec.keeps_dtype else dtype
+        encoder, head = _encoder_in(model, dtype), model.head
+        if hasattr(head, "in_dtype"):  # a head with most of the model's computation
+            head = head.in_dtype(dtype)
+        # Keeps the variables of copies alive while functions that call `run` are traced.
         self._layers = encoder, head
         own = {id(variable) for variable in model.encoder.weights}
         others = [variable for variable in model.weights if id(variable) not in own]
@@ -143,30 +145,35 @@ class _Stage:
         def run(batch: dict[str, tf.Tensor]) -> Any:
             with self.weights:
                 outputs = model.serve(
-                    encoder, head, batch, token_layout="packed", attention_groups=attention_groups
+                    encoder,
+                    head,
+                    batch,
+                    options=model.options,
+                    token_layout="packed",
+                    attention_groups=attention_groups,
                 )
             _forget_gradients(tf.compat.v1.get_default_graph())
             return outputs
 
         specs = _token_specs(model)
         if not freeze:
-            _concrete(run, [specs])  # shows which weights are read, and in which dtypes
+            _concrete(run, [specs])  # records the weights that are read, and their dtypes
             self.weights.create_variables()
         self._model = model
         self._concrete = _concrete(run, [specs])
 
     def run(self, inputs: Mapping[str, tf.Tensor]) -> Any:
-        """The model's outputs for its inputs, of a large batch a few rows at a time."""
+        """Computes the model's outputs; splits a large batch into chunks of rows."""
         return run_in_chunks(self._concrete, inputs, self._model.row_cost(inputs))
 
 
-def weight_bytes(task: AnsweringModel, dtype: str) -> int:
-    """An upper bound of the bytes that a task's weights take in a graph of some dtype."""
+def weight_bytes(task: Task, dtype: str) -> int:
+    """Returns an upper bound of the size of a task's weights in a graph, in bytes."""
     total = 0
     for stage in task.stages():
-        size = 2 if dtype == "bfloat16" and not stage.keeps_dtype else 4
+        size = 2 if dtype == "bfloat16" and not stage.spec.keeps_dtype else 4
         for weight in stage.weights:
-            # Embedding tables stay float32, see layers/embeddings.py, and so do some vectors.
+            # Embedding tables stay float32 (see layers/embeddings.py); so do some vectors.
             stays = len(weight.shape) < 2 or "table" in weight.path
             total += int(np.prod(weight.shape)) * (4 if stays else size)
     return total
@@ -178,19 +185,19 @@ def _concrete(body: Callable[..., Any], specs: list[tf.TensorSpec]) -> Any:
 
 
 def _forget_gradients(graph: tf.Graph) -> None:
-    """Takes away the names of the layers' own gradients, which are not saved.
+    """Removes the names of custom gradients, which are not saved.
 
-    Whoever loads the export would otherwise be warned that it cannot be trained.
+    With the names, loading the export logs a warning that it cannot be trained.
     """
     for operation in graph.get_operations():
-        if operation.type == "IdentityN":  # what tf.custom_gradient marks
+        if operation.type == "IdentityN":  # the op that tf.custom_gradient adds
             operation._clear_attr("_gradient_op_type")
 
 
-def _token_specs(task: AnsweringModel) -> dict[str, tf.TensorSpec]:
+def _token_specs(task: Task) -> dict[str, tf.TensorSpec]:
     return {
         name: tf.TensorSpec(tensor.shape, tf.int32, name=name)
-        for name, tensor in task.serving_inputs().items()
+        for name, tensor in task.spec.serving_inputs().items()
     }
 
 
@@ -198,8 +205,8 @@ def _dtype_of(encoder: Encoder) -> str:
     return str(keras.tree.flatten(encoder.outputs)[0].dtype)
 
 
-def _encoder_in(task: AnsweringModel, dtype: str) -> Encoder:
-    """The task's encoder, or a copy of it that computes in another dtype."""
+def _encoder_in(task: Task, dtype: str) -> Encoder:
+    """Returns the task's encoder, or a copy of it with another compute dtype."""
     if _dtype_of(task.encoder) == dtype:
         return task.encoder
     policy = "mixed_bfloat16" if dtype == "bfloat16" else dtype
@@ -212,15 +219,14 @@ def _encoder_in(task: AnsweringModel, dtype: str) -> Encoder:
 
 
 class _Weights(keras.StatelessScope):
-    """Puts constants, or variables of their own, in the place of a model's weights.
+    """Replaces a model's weights by constants or by new variables.
 
-    Each is stored in the dtype in which the graph reads it: a kernel that is computed with in
-    bfloat16 is in the file in bfloat16, and no cast stands between it and its product, which
-    oneDNN could not look through.
+    Each is stored in the dtype in which the graph reads it. For example, a kernel of a bfloat16
+    product is stored in bfloat16. A cast before the product would prevent oneDNN's optimization.
 
     Args:
         weights: list of Keras variables.
-        freeze: bool. Constants or variables.
+        freeze: bool. Whether to use constants.
     """
 
     def __init__(self, weights: list[Any], *, freeze: bool) -> None:
@@ -230,27 +236,27 @@ class _Weights(keras.StatelessScope):
         self.variables: dict[str, tf.Variable] = {}
         self._values = {variable.path: variable.value for variable in weights}
         self._constants: dict[str, tf.Tensor] = {}
-        self._wanted: dict[str, tuple[str, Any]] = {}
+        self._read: dict[str, tuple[str, Any]] = {}
 
     def create_variables(self) -> None:
-        """Creates the variables that a graph traced in this scope asked for."""
-        for name, (path, dtype) in self._wanted.items():
+        """Creates the variables that a graph traced in this scope has read."""
+        for name, (path, dtype) in self._read.items():
             value = self._stored(path, dtype)
             self.variables[name] = tf.Variable(value, trainable=False, name=name)
 
     def get_current_value(self, variable: Any) -> tf.Tensor:
-        """What Keras reads in the place of a variable's value."""
-        # Inside a layer a variable's dtype is the one that the layer will cast it to.
+        """Returns the tensor that Keras reads instead of a variable's value."""
+        # Inside a layer, `variable.dtype` is the layer's compute dtype.
         name = f"{variable.path.replace('/', '.')}.{variable.dtype}"
         if self.freeze:
             if name not in self._constants:
-                with tf.init_scope():  # out of the graph under construction
+                with tf.init_scope():  # outside the graph under construction
                     array = self._stored(variable.path, variable.dtype).numpy()
                 self._constants[name] = tf.constant(array)
             return self._constants[name]
         if name in self.variables:
             return self.variables[name].read_value()
-        self._wanted[name] = (variable.path, variable.dtype)
+        self._read[name] = (variable.path, variable.dtype)
         return tf.zeros(variable.shape, variable.dtype)
 
     def _stored(self, path: str, dtype: Any) -> tf.Tensor:

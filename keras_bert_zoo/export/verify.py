@@ -1,4 +1,4 @@
-"""Does an export answer as its task does, where this package is not there?"""
+"""Compares the answers of an export, without this package, with those of its task."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ import tensorflow as tf
 
 from keras_bert_zoo.errors import ExportError
 from keras_bert_zoo.export.checks import id_ranges
-from keras_bert_zoo.tasks.answering import joined_widths
+from keras_bert_zoo.tasks.predicting import joined_widths
 from keras_bert_zoo.tasks.task import Task
 
-# Largest difference of a score that is rounding. Batches of other sizes and groups of other widths
-# add up the same numbers in another order: in float32 that moves a score by about 1e-6. bfloat16
-# has 8 bits of mantissa, one rounding is 0.4 %, and every block rounds a dozen times: probabilities
-# move by up to about 0.02.
+# The largest differences of scores that rounding causes. Other batch sizes and group widths change
+# the order of additions. In float32, scores then differ by about 1e-6. bfloat16 has 8 bits of
+# mantissa: one rounding is 0.4 %, and a block rounds a dozen times. Probabilities differ by up to
+# 0.02.
 TOLERANCES = {"float32": 1e-5, "bfloat16": 0.05}
 
 _SCRIPT = Path(__file__).with_name("answer_script.py")
 _LAST = ("refused", "failed", "accepted")  # the keys of the last line of an answer
 
-# Every kind of text that has broken a tokenizer, and some plain ones.
+# Texts of all kinds that have broken a tokenizer, and some plain texts.
 _HOSTILE: tuple[str | bytes, ...] = (
     "",
     "A plain sentence about a card that has not arrived yet.",
@@ -53,11 +53,11 @@ _HOSTILE: tuple[str | bytes, ...] = (
 
 @dataclass(frozen=True)
 class Verification:
-    """How an export compared with its task.
+    """The result of comparing an export with its task.
 
     Attributes:
-        texts: int. How many texts were asked.
-        largest_difference: float. Between scores; relative where they are beyond 1.
+        texts: int. The number of texts.
+        largest_difference: float. Between scores; relative for scores beyond 1.
     """
 
     texts: int
@@ -65,12 +65,12 @@ class Verification:
 
 
 class Verifier:
-    """An interpreter without this package, started early: importing TensorFlow takes seconds.
+    """An interpreter without this package, which can check several exports.
 
-    Use it as a context: the process ends with it. It can check several exports.
+    It is a context manager, which ends the process. Start it early: importing TensorFlow is slow.
 
     Args:
-        python: str. The interpreter; None: this one.
+        python: str. Path of the interpreter. None: the current one.
     """
 
     def __init__(self, python: str | None = None) -> None:
@@ -78,11 +78,11 @@ class Verifier:
             **os.environ,
             "TF_CPP_MIN_LOG_LEVEL": "2",
             "PYTHONIOENCODING": "utf-8",
-            # A device that this process trains on has no memory to spare.
+            # The GPU may have no free memory, because the current process uses it.
             "CUDA_VISIBLE_DEVICES": "-1",
         }
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed in __exit__)
-        # -P: no module of the current folder or of this one can pass for another.
+        # -P: Python does not import modules from the current directory or the script's.
         self._process = subprocess.Popen(
             [python or sys.executable, "-P", str(_SCRIPT)],
             stdin=subprocess.PIPE,
@@ -109,31 +109,31 @@ class Verifier:
         """Compares the answers of a SavedModel with those of its task.
 
         Args:
-            directory: of the SavedModel.
-            task: what was exported.
-            tolerance: float. Largest difference of scores, relative where they are beyond 1.
-            pair: bool. See `AnsweringModel.text_specs`.
+            directory: path of the SavedModel.
+            task: the exported task.
+            tolerance: float. Largest difference of scores, relative for scores beyond 1.
+            pair: bool. See `Task.text_specs`.
 
         Returns:
             Verification.
 
         Raises:
-            ExportError: it could not be loaded or asked, or answers otherwise.
+            ExportError: the export cannot be loaded, a call fails, or its answers differ.
         """
         rows = hostile_rows(task, pair=pair)
         names = task.text_specs(pair=pair)
         columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
-        tensors = [tf.constant(_as_bytes(column), tf.string) for column in columns.values()]
+        tensors = [tf.constant(strings_as_bytes(column), tf.string) for column in columns.values()]
         tokens, _ = task.encode_texts(*tensors)
         request = {
             "model": str(directory),
             "texts": {name: _in_base64(column) for name, column in columns.items()},
-            "tokens": {name: tokens[name].numpy().tolist() for name in task.serving_inputs()},
+            "tokens": {name: tokens[name].numpy().tolist() for name in task.spec.serving_inputs()},
             "alone": list(range(0, len(rows), 5)),
             "max_tokens": task.encoder.config.max_tokens,
             "in_range": [name for name, allowed in id_ranges(task).items() if allowed],
         }
-        answers = self._ask(request)
+        answers = self.ask(request)
         expected = task.answer_rows(*columns.values())
         on_ids = _arrays(task.answers(task.respond(tokens)))
         largest = 0.0
@@ -150,46 +150,47 @@ class Verifier:
             largest = max(largest, compare_answers(task, name, part, answer, tolerance))
         return Verification(len(rows), largest)
 
-    def _ask(self, request: dict[str, Any]) -> dict[str, dict[str, np.ndarray]]:
-        said = list(self._lines(request))
-        asked = [line["asking"] for line in said if "asking" in line]
-        ended = not said or said[-1].keys().isdisjoint(_LAST)
-        if ended and asked:
+    def ask(self, request: dict[str, Any]) -> dict[str, dict[str, np.ndarray]]:
+        """Sends a request to the other process and returns its answers, by signature."""
+        lines = list(self._lines(request))
+        invalid = [line["asking"] for line in lines if "asking" in line]
+        ended = not lines or lines[-1].keys().isdisjoint(_LAST)
+        if ended and invalid:
             raise ExportError(
-                "The export does not refuse a wrong request but ends its process "
-                f"({_status(self._process.wait())}): {asked[-1]}."
+                "Expected the export to refuse an invalid request, but its process ended "
+                f"({_status(self._process.wait())}): {invalid[-1]}."
             )
         if ended:
             raise ExportError(
-                "The export cannot be loaded and asked without keras_bert_zoo: "
+                "The export cannot be loaded and called without keras_bert_zoo: "
                 f"{self._last_error() or f'exit code {self._process.wait()}'}"
             )
-        if "failed" in said[-1]:
+        if "failed" in lines[-1]:
             raise ExportError(
-                f"The export cannot be asked without keras_bert_zoo ({said[-1]['failed']}): "
-                f"{said[-1]['error']}"
+                f"The export cannot be called without keras_bert_zoo ({lines[-1]['failed']}): "
+                f"{lines[-1]['error']}"
             )
-        if "accepted" in said[-1]:
+        if "accepted" in lines[-1]:
             raise ExportError(
-                "The export does not refuse a wrong request with INVALID_ARGUMENT: "
-                f"{said[-1]['accepted']} {said[-1]['how']}."
+                "Expected the export to refuse an invalid request with INVALID_ARGUMENT: "
+                f"{lines[-1]['accepted']} {lines[-1]['how']}."
             )
-        (answers,) = (line["answers"] for line in said if "answers" in line)
+        (answers,) = (line["answers"] for line in lines if "answers" in line)
         return {
             where: {name: _array(value) for name, value in outputs.items()}
             for where, outputs in answers.items()
         }
 
     def _lines(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Yields what the process says, up to the last line of its answer or to its end."""
+        """Yields the lines of an answer, until the last one or the end of the process."""
         stdin, stdout = cast("TextIO", self._process.stdin), cast("TextIO", self._process.stdout)
         with contextlib.suppress(BrokenPipeError):
             print(json.dumps(request), file=stdin, flush=True)
         for line in stdout:
             if line.startswith('{"'):
-                said = json.loads(line)
-                yield said
-                if not said.keys().isdisjoint(_LAST):
+                values = json.loads(line)
+                yield values
+                if not values.keys().isdisjoint(_LAST):
                     return
 
     def _last_error(self) -> str:
@@ -200,7 +201,7 @@ class Verifier:
 
 
 def _status(returncode: int) -> str:
-    """How a process ended, for people."""
+    """Returns the exit code of a process, or the name of the signal that ended it."""
     if returncode > 0:
         return f"exit code {returncode}"
     with contextlib.suppress(ValueError):
@@ -209,11 +210,14 @@ def _status(returncode: int) -> str:
 
 
 def hostile_rows(task: Task, *, pair: bool | None = None) -> list[tuple[Any, ...]]:
-    """What an export is asked: a tuple a row, of a text, or a tuple of texts, for each input.
+    """Returns hostile texts for a task.
 
     Args:
         task: Task.
-        pair: bool. See `AnsweringModel.text_specs`.
+        pair: bool. See `Task.text_specs`.
+
+    Returns:
+        list of tuples, one per row. Each has one text, or a tuple of texts, per input.
     """
     special = " in the text ".join(task.tokenizer.special_tokens)
     texts = [*_HOSTILE, special]
@@ -221,7 +225,7 @@ def hostile_rows(task: Task, *, pair: bool | None = None) -> list[tuple[Any, ...
     shift = 0
     for spec in task.text_specs(pair=pair).values():
         parts = []
-        for _ in range(int(np.prod(spec.shape[1:]))):  # 1 for an input of one text a row
+        for _ in range(int(np.prod(spec.shape[1:]))):  # the number of texts per row
             parts.append(texts[shift:] + texts[:shift])
             shift = (shift + 5) % len(texts)
         columns.append(parts[0] if spec.shape.rank == 1 else list(zip(*parts, strict=True)))
@@ -238,53 +242,53 @@ def compare_answers(
     """Compares answers of an export with those of its task.
 
     Args:
-        task: Task, which knows when two answers are one but for rounding.
-        where: str. Names the way of asking, in messages.
+        task: Task.
+        where: str. The name of the call, for messages.
         expected: name -> array (B, ...), of the task. Strings are bytes.
-        answer: the same, of the export. It may be padded to another width.
-        tolerance: float. Largest difference of numbers, relative where they are beyond 1.
+        answer: the same, of the export. Its arrays may have another width, by padding.
+        tolerance: float. Largest difference of numbers, relative for numbers beyond 1.
 
     Returns:
-        float. The largest difference of numbers, in the rows whose answers are the same.
+        float. The largest difference of numbers.
 
     Raises:
-        ExportError: the two differ.
+        ExportError: the answers differ.
     """
     if set(answer) != set(expected):
         raise ExportError(
-            f"The export answers with {sorted(answer)}, the model with {sorted(expected)}."
+            f"Expected the outputs {sorted(expected)} from the export, received {sorted(answer)}."
         )
     expected, answer = dict(expected), dict(answer)
-    for name, wanted in expected.items():
-        got = answer[name]
-        if got.ndim != wanted.ndim or len(got) != len(wanted):
+    for name, ours in expected.items():
+        theirs = answer[name]
+        if theirs.ndim != ours.ndim or len(theirs) != len(ours):
             raise ExportError(
-                f"`{name}` of the export ({where}) has shape {got.shape}, expected {wanted.shape}."
+                f"`{name}` ({where}): expected the shape {ours.shape}, received {theirs.shape}."
             )
-        if not got.size:  # of an array without values the other process tells no type
-            got = got.astype(wanted.dtype)
-        expected[name], answer[name] = joined_widths(wanted, got)
+        if not theirs.size:  # the other process reports no dtype for an empty array
+            theirs = theirs.astype(ours.dtype)
+        expected[name], answer[name] = joined_widths(ours, theirs)
     largest = 0.0
     for row in range(len(next(iter(expected.values())))):
-        ours = {name: _row(values, row) for name, values in expected.items()}
-        theirs = {name: _row(values, row) for name, values in answer.items()}
-        difference = task.answer_difference(ours, theirs, tolerance)
+        task_row = {name: _row(values, row) for name, values in expected.items()}
+        export_row = {name: _row(values, row) for name, values in answer.items()}
+        difference = task.answer_difference(task_row, export_row, tolerance)
         if difference is None:
             raise ExportError(
-                f"The export ({where}) answers text {row} with {_strings(theirs)}, the model with "
-                f"{_strings(ours)}."
+                f"Expected the model's answer {_strings(task_row)} to text {row} from the export "
+                f"({where}), received {_strings(export_row)}."
             )
         if not difference <= tolerance:
             raise ExportError(
-                f"The export ({where}) answers otherwise than the model: scores differ by "
-                f"{difference:.2g}, beyond the tolerance of {tolerance:g}."
+                f"The scores of the export ({where}) differ from the model's by {difference:.2g}, "
+                f"more than the tolerance of {tolerance:g}."
             )
         largest = max(largest, difference)
     return largest
 
 
 def _row(values: np.ndarray, row: int) -> np.ndarray:
-    """A row as an array, of no dimensions where there is one value a row."""
+    """Returns a row as an array. It has no dimensions if a row is one value."""
     return values[row : row + 1].reshape(values.shape[1:])
 
 
@@ -297,7 +301,7 @@ def _arrays(outputs: dict[str, tf.Tensor]) -> dict[str, np.ndarray]:
 
 
 def _array(value: dict[str, Any]) -> np.ndarray:
-    """What the other interpreter printed of a tensor."""
+    """Converts a tensor in JSON to an array."""
     values = value["values"]
     if values and isinstance(values[0], str):
         array = np.empty(len(values), dtype=object)
@@ -306,13 +310,14 @@ def _array(value: dict[str, Any]) -> np.ndarray:
     return np.asarray(values).reshape(value["shape"])
 
 
-def _as_bytes(text: Any) -> Any:
+def strings_as_bytes(text: Any) -> Any:
+    """Encodes all strings in nested lists."""
     if isinstance(text, list | tuple):
-        return [_as_bytes(part) for part in text]
+        return [strings_as_bytes(part) for part in text]
     return text if isinstance(text, bytes) else text.encode("utf-8")
 
 
 def _in_base64(text: Any) -> Any:
     if isinstance(text, list | tuple):
         return [_in_base64(part) for part in text]
-    return base64.b64encode(_as_bytes(text)).decode()
+    return base64.b64encode(strings_as_bytes(text)).decode()

@@ -1,1 +1,1 @@
-"""Heads: family-blind layers that turn an encoder's output into a task's logits."""
+"""Heads: layers that map the output of an encoder of any family to the logits of a task."""

@@ -1,4 +1,4 @@
-"""Beam search in TensorFlow ops, for any decoder that goes token by token."""
+"""Beam search in TensorFlow ops, for any autoregressive decoder."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _IMPOSSIBLE = -1e9
 
 
 class _Beams(NamedTuple):
-    """The search after some tokens; B texts, K beams, L the most tokens.
+    """The state of a search; B texts, K beams, L the largest number of tokens.
 
     Attributes:
         length: int32 (). Tokens so far.
-        ids: int32 (B, K, L). Of beams that go on.
-        scores: float32 (B, K). Their log-probabilities, falling.
-        done_ids: int32 (B, K, L). Of the best beams that have ended.
-        done_scores: float32 (B, K). Log-probabilities over the length penalty, falling.
-        done: bool (B, K). Which of these there are.
-        open: bool (B,). Texts for which a better beam may still be found.
-        state: the decoder's; first dimension B * K.
+        ids: int32 (B, K, L). Tokens of the unfinished beams.
+        scores: float32 (B, K). Log-probabilities of the unfinished beams, in descending order.
+        done_ids: int32 (B, K, L). Tokens of the best finished beams.
+        done_scores: float32 (B, K). Their penalized log-probabilities, in descending order.
+        done: bool (B, K). Whether there is such a finished beam.
+        open: bool (B,). Whether a text may still get a better beam.
+        state: state of the decoder; first dimension B * K.
     """
 
     length: tf.Tensor
@@ -49,28 +49,28 @@ def beam_search(
     pad_id: int,
     length_penalty: float = 1.0,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Finds a probable sequence of tokens for each row.
+    """Searches a probable sequence of tokens for each row.
 
-    As Hugging Face's `generate` does with `early_stopping=False`: a row's search ends when the best
-    beam that goes on would, at its present length, not be better than the worst of K that have
-    ended. With one beam it is a greedy search. What is found for a row does not hang on the others.
+    It follows Hugging Face's `generate` with `early_stopping=False`. The search of a row ends when
+    the best unfinished beam, scored at its current length, is not better than the worst of K
+    finished beams. With one beam it is a greedy search. Rows do not affect each other.
 
     Args:
         step: the decoder.
-        state: before the first token: a structure of tensors with first dimension B * K, whose
-            other dimensions may grow.
+        state: the decoder's state before the first token: a structure of tensors with first
+            dimension B * K, whose other dimensions may grow.
         rows: int32 (). B.
         num_beams: int. K.
-        max_tokens: int. L; the end's token counts.
-        start_id: int. Stands before the first token.
-        end_id: int. Ends a sequence.
-        pad_id: int. Stands behind the end.
+        max_tokens: int. L, including the end token.
+        start_id: int. Id of the token before the sequence.
+        end_id: int. Id of the token that ends a sequence.
+        pad_id: int. Id of padding, after the end.
         length_penalty: float. Log-probabilities are divided by the number of tokens to this power:
-            above 0, longer sequences are preferred the more, the larger it is.
+            a larger value prefers longer sequences.
 
     Returns:
-        int32 (B, L), the tokens up to and with the end's, and padding; and float32 (B,), the
-        log-probabilities of these over the length penalty.
+        int32 (B, L), the tokens, including the end token, and padding; and float32 (B,), their
+        log-probabilities, divided by the length penalty.
     """
     beams = num_beams
     first = tf.concat([tf.zeros([1]), tf.fill([beams - 1], _IMPOSSIBLE)], axis=0)
@@ -78,7 +78,7 @@ def beam_search(
     begin = _Beams(
         length=tf.constant(0),
         ids=padding,
-        # All beams start alike; but for this, they would stay so.
+        # All beams start with the same tokens. With equal scores they would stay the same.
         scores=tf.tile(first[tf.newaxis], [rows, 1]),
         done_ids=padding,
         done_scores=tf.fill([rows, beams], _IMPOSSIBLE),
@@ -94,7 +94,7 @@ def beam_search(
         vocabulary = logits.shape[-1]
         steps = tf.reshape(tf.nn.log_softmax(logits), [rows, beams, vocabulary])
         scores = tf.reshape(now.scores[:, :, tf.newaxis] + steps, [rows, beams * vocabulary])
-        # Twice as many as there are beams: at most half of them end here.
+        # 2 K candidates, because at most K of them end here.
         scores, places = tf.math.top_k(scores, k=2 * beams)
         source, token = places // vocabulary, places % vocabulary  # (B, 2K)
         here = tf.range(max_tokens) == now.length
@@ -102,14 +102,14 @@ def beam_search(
         length = now.length + 1
         ends = tf.logical_or(token == end_id, length == max_tokens)
 
-        # === Beams that go on ===
+        # === Unfinished beams ===
         going = tf.where(ends, scores + _IMPOSSIBLE, scores)
         going, chosen = tf.math.top_k(going, k=beams)
         parents = tf.gather(source, chosen, batch_dims=1) + tf.range(rows)[:, tf.newaxis] * beams
         parents = tf.reshape(parents, [-1])
         state = tf.nest.map_structure(lambda x: tf.gather(x, parents), state)
 
-        # === Beams that have ended ===
+        # === Finished beams ===
         divisor = tf.cast(length, tf.float32) ** length_penalty
         is_top = tf.range(2 * beams) < beams
         ended = tf.logical_and(tf.logical_and(ends, is_top), now.open[:, tf.newaxis])
@@ -137,22 +137,22 @@ def beam_search(
     def goes_on(now: _Beams) -> tf.Tensor:
         return tf.logical_and(tf.reduce_any(now.open), now.length < max_tokens)
 
-    # The first step outside of the loop: the weights that it reads are then the outer graph's, as
-    # constants that an export freezes have to be, and the loop's own state has its final rank.
+    # The first step is outside the loop. The weights that it reads then belong to the outer graph,
+    # which an export requires to freeze them, and the loop's state has its final rank.
     second = advance(begin)
     open_shapes = tf.nest.map_structure(lambda x: _growing(x), second)
-    found = tf.while_loop(
+    result = tf.while_loop(
         lambda *now: goes_on(_Beams(*now)),
         lambda *now: tuple(advance(_Beams(*now))),
         tuple(second),
         shape_invariants=tuple(open_shapes),
     )
-    end = _Beams(*found)
+    end = _Beams(*result)
     return end.done_ids[:, 0], end.done_scores[:, 0]
 
 
 def _growing(x: tf.Tensor) -> tf.TensorShape:
-    """The shape of a loop's variable: rows and the number of tokens are open."""
+    """Returns the shape of a loop variable, with None for the numbers of rows and tokens."""
     if x.shape.rank == 4:  # a cache: rows, heads, tokens, width
         return tf.TensorShape([None, x.shape[1], None, x.shape[3]])
     return tf.TensorShape([None, *x.shape[1:]]) if x.shape.rank else x.shape

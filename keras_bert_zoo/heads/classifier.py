@@ -1,4 +1,4 @@
-"""The head of sequence classification and regression, and what all linear heads share."""
+"""The head of sequence classification and regression, and the transform of linear heads."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from keras_bert_zoo.layers.dense import Dense
 from keras_bert_zoo.layers.normalization import LayerNormalization
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class ClassificationHead(Dense):
-    """Maps each vector to one logit a label, after an optional transform and dropout.
+    """Maps each vector to one logit per label, after an optional transform and dropout.
 
-    Also the head of multiple choice (one unit, rows are choices), of next-sentence prediction and
-    of sentence order (two units): they read the pooled output as it does.
+    It is also the head of multiple choice (one unit, rows are choices), of next-sentence
+    prediction and of sentence order (two units).
 
     Args:
         units: int. Number of labels; 1 for regression.
         dropout: float in [0, 1).
-        transform_units: int or None. Width of a dense layer before the dropout; None: there is
-            none.
+        transform_units: int or None. Width of a dense layer before the dropout. None: no such
+            layer.
         transform_activation: str. Of that layer.
         transform_bias: bool. Whether that layer has a bias.
-        norm_epsilon: float or None. Of a LayerNorm behind that layer; None: there is none.
+        norm_epsilon: float or None. Epsilon of a LayerNorm after that layer. None: no LayerNorm.
         norm_bias: bool. Whether the norm has a bias.
         initializer_range: float. See `Dense`.
         transform_dtype: Keras dtype policy of the transform; None: float32.
@@ -34,7 +35,7 @@ class ClassificationHead(Dense):
         training: bool.
 
     Returns:
-        float32 (B, units), whatever the encoder's compute dtype: logits reach users and losses.
+        float32 (B, units), for any compute dtype of the encoder.
 
     Source: arXiv 1810.04805, section 4.1; Hugging Face's BertForSequenceClassification, and
     ModernBertPredictionHead for the transform.
@@ -65,10 +66,11 @@ class ClassificationHead(Dense):
             "norm_epsilon": norm_epsilon,
             "norm_bias": norm_bias,
         }
+        self._transform_dtype = keras.dtype_policies.get(transform_dtype or "float32").name
         self.transform, self.norm = make_transform(
             **self._transform_options,
             initializer_range=initializer_range,
-            dtype=transform_dtype or "float32",
+            dtype=self._transform_dtype,
         )
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
@@ -83,7 +85,11 @@ class ClassificationHead(Dense):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
-        config = super().get_config() | {"dropout": self.dropout.rate, **self._transform_options}
+        config = super().get_config() | {
+            "dropout": self.dropout.rate,
+            "transform_dtype": self._transform_dtype,
+            **self._transform_options,
+        }
         del config["activation"], config["use_bias"]
         return config
 
@@ -98,9 +104,9 @@ def make_transform(
     initializer_range: float,
     dtype: Any,
 ) -> tuple[Dense | None, LayerNormalization | None]:
-    """The dense layer before a head's last one, and the LayerNorm behind it, where there are any.
+    """Builds the dense layer before a head's last layer, and the LayerNorm after it, if any.
 
-    Args: as `ClassificationHead`'s.
+    Args: see `ClassificationHead`.
     """
     dense = norm = None
     if transform_units is not None:
@@ -122,7 +128,7 @@ def make_transform(
 def build_transform(
     dense: Dense | None, norm: LayerNormalization | None, shape: tuple[int | None, ...]
 ) -> tuple[int | None, ...]:
-    """Creates a transform's variables; returns the shape of what it gives."""
+    """Creates a transform's variables, and returns the shape of its output."""
     if dense is not None:
         dense.build(shape)
         shape = (*shape[:-1], dense.units)
@@ -134,7 +140,7 @@ def build_transform(
 def apply_transform(
     dense: Dense | None, norm: LayerNormalization | None, x: tf.Tensor, training: bool
 ) -> tf.Tensor:
-    """Sends float (T, H) through a transform."""
+    """Applies a transform to float (T, H)."""
     if dense is not None:
         x = dense(x, training=training)
     if norm is not None:

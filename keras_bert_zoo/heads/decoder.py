@@ -1,4 +1,4 @@
-"""A Transformer decoder that writes text, token by token, about what an encoder has read."""
+"""A Transformer decoder that generates text from an encoder's output."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from keras_bert_zoo.layers.cross_attention import Memory
 from keras_bert_zoo.layers.decoder_block import Cache, DecoderBlock
 from keras_bert_zoo.layers.dense import Dense
 from keras_bert_zoo.layers.embeddings import Embeddings
+from keras_bert_zoo.layers.initializers import untouched_weights
 from keras_bert_zoo.layers.scopes import root_scope
 from keras_bert_zoo.layers.token_layout import Layout, TokenLayout, attention_mask
 
 _MASKED_SCORE = -1e9
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class TransformerDecoder(keras.layers.Layer):
-    """BERT as a decoder: no token sees later ones, and every block reads an encoder's output.
+    """BERT as a decoder: later tokens are masked, and every block attends to an encoder's output.
 
-    The last kernel is the token embedding, behind the dense layer and the LayerNorm of BERT's head
-    for masked language modelling. An encoder of another width is brought to the decoder's by one
-    more dense layer.
+    The decoder ends with BERT's head for masked language modelling, whose kernel is the token
+    embedding. If the encoder has another width than the decoder, a dense layer maps its output.
 
     Args:
         config: EncoderConfig of the family "bert".
@@ -53,13 +54,13 @@ class TransformerDecoder(keras.layers.Layer):
         super().__init__(**{"name": "decoder"} | kwargs)
         if config.family != "bert":
             raise ConfigError(
-                f"A decoder is made of BERT's blocks, got a config of {config.family!r}."
+                f"Expected a config of the family 'bert' for a decoder, received {config.family!r}."
             )
         self.config = config
         self.memory_dim = memory_dim
         policy = self.dtype_policy
-        # Keras names a variable when it is made: the embedding's would otherwise have the path of
-        # the encoder's.
+        # Keras names a variable when it is created. Without these scopes, the embedding's path
+        # would be that of the encoder's.
         with root_scope(), keras.name_scope(self.name):
             self.embeddings = Embeddings(config, dtype=policy, name="embeddings")
         self.token_layout = TokenLayout("padded")
@@ -97,8 +98,36 @@ class TransformerDecoder(keras.layers.Layer):
         self.lm_head.build(width)
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> keras.KerasTensor:
-        """Returns the shape and dtype that `call` gives."""
+        """Returns the shape and dtype of `call`'s output."""
         return keras.KerasTensor((None, None, self.config.vocabulary_size), dtype="float32")
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments; `config` as a Hugging Face config.json."""
+        return keras.layers.Layer.get_config(self) | {
+            "config": self.config.to_huggingface(),
+            "memory_dim": self.memory_dim,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> TransformerDecoder:
+        """Builds a decoder with random weights from `get_config`."""
+        return cls(**config | {"config": EncoderConfig.from_huggingface(config["config"])})
+
+    def in_dtype(self, dtype: str) -> TransformerDecoder:
+        """Returns this decoder, or a copy with the same weights that computes in another dtype.
+
+        Args:
+            dtype: "float32" or "bfloat16".
+        """
+        if self.compute_dtype == dtype:
+            return self
+        policy = "mixed_bfloat16" if dtype == "bfloat16" else dtype
+        with untouched_weights():
+            copy = TransformerDecoder(self.config, memory_dim=self.memory_dim, dtype=policy)
+            copy.build()
+        for ours, theirs in zip(copy.weights, self.weights, strict=True):
+            ours.assign(theirs)
+        return copy
 
     def call(
         self,
@@ -108,7 +137,7 @@ class TransformerDecoder(keras.layers.Layer):
         target_mask: tf.Tensor,
         training: bool = False,
     ) -> tf.Tensor:
-        """Computes the logits of whole texts at once; see the class."""
+        """Computes the logits of whole texts; see the class."""
         layout = self.token_layout(target_ids, tf.zeros_like(target_ids), target_mask)
         width = tf.shape(target_ids)[1]
         later = tf.where(tf.range(width) > tf.range(width)[:, tf.newaxis], _MASKED_SCORE, 0.0)
@@ -131,7 +160,7 @@ class TransformerDecoder(keras.layers.Layer):
             training: bool.
 
         Returns:
-            list of Memory, one a block.
+            list of Memory, one per block.
         """
         states = tf.cast(states, self.compute_dtype)
         if self.memory_projection is not None:
@@ -146,7 +175,7 @@ class TransformerDecoder(keras.layers.Layer):
         ]
 
     def no_tokens(self, rows: tf.Tensor) -> list[Cache]:
-        """The cache before the first token: float (rows, N, 0, D) twice, for each block."""
+        """Returns the empty cache: float (rows, N, 0, D) twice, for each block."""
         config = self.config
         empty = tf.zeros([rows, config.num_heads, 0, config.head_dim], self.compute_dtype)
         return [(empty, empty) for _ in self.blocks]
@@ -158,14 +187,14 @@ class TransformerDecoder(keras.layers.Layer):
         caches: Sequence[Cache],
         memories: Sequence[Memory],
     ) -> tuple[tf.Tensor, list[Cache]]:
-        """Reads one more token of each row.
+        """Computes the logits after one more token of each row.
 
         Args:
-            token_ids: int32 (R,). R is a multiple of the memories' B; rows of one text are
-                next to each other.
-            position: int32 (). Of these tokens, from 0.
-            caches: of the tokens before, one a block.
-            memories: one a block.
+            token_ids: int32 (R,). R is a multiple of the memories' B, and the rows of a text are
+                adjacent.
+            position: int32 (). Position of these tokens, from 0.
+            caches: caches of the earlier tokens, one per block.
+            memories: one per block.
 
         Returns:
             float32 (R, V), logits of the next token; and the caches with these tokens added.

@@ -1,4 +1,4 @@
-"""The head that makes one vector of a text: pooling, projections, length 1."""
+"""The head that computes one vector per text: pooling, projections, normalization."""
 
 from __future__ import annotations
 
@@ -14,39 +14,40 @@ from keras_bert_zoo.layers.token_layout import Layout, mean_of_tokens, to_batch
 from keras_bert_zoo.validation import check_integer
 
 POOLINGS = ("cls", "max", "mean", "mean_sqrt_len_tokens")
-"""Ways to pool, in the order in which sentence-transformers concatenates those it is given."""
+"""Poolings, in the order in which sentence-transformers concatenates them."""
 
-# torch.nn.functional.normalize's epsilon, by which a vector of zeros stays one.
+# Epsilon of torch.nn.functional.normalize: a vector of zeros stays zero.
 _SMALLEST_NORM = 1e-12
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class EmbeddingHead(keras.layers.Layer):
-    """Pools a text's tokens into one vector, and projects, cuts and normalizes it.
+    """Pools a text's tokens into one vector, and projects, truncates and normalizes it.
 
-    All of it is float32, whatever the encoder computes in: sums over tokens reach the answer.
+    It computes in float32, for any encoder: sums over tokens need the precision.
 
     Args:
-        pooling: str of `POOLINGS`, or several of them, whose vectors are concatenated. "cls" is
-            the first token's state; "mean", "max" and "mean_sqrt_len_tokens" (the sum over the
-            square root of the count) go over all attended tokens, [CLS] and [SEP] included.
-        layer_start: int or None. Pool a weighted mean of the layers from this one on instead of
-            the last (0 is the embeddings' output); one weight a layer is learned, from 1.
-        dense: sequence of dicts, `units`, `activation` and `use_bias` of the layers behind the
-            pooling, in their order; see `Dense`.
+        pooling: one of `POOLINGS`, or several, whose vectors are concatenated. "cls" is the first
+            token's state. "mean", "max" and "mean_sqrt_len_tokens" (the sum, divided by the square
+            root of the count) use all attended tokens, including [CLS] and [SEP].
+        layer_start: int or None. Pool a weighted mean of the layers from this one on (0 is the
+            embeddings' output). The weights are learned and start at 1. None: the last layer.
+        dense: sequence of dicts with `units`, `activation` and `use_bias` of the dense layers
+            after the pooling, in this order; see `Dense`.
         normalize: bool. Whether the result is scaled to length 1.
-        dimensions: int or None. Keep only so many of the first numbers (a Matryoshka size), before
-            they are scaled.
+        dimensions: int or None. Truncate the vector to this size (Matryoshka) before it is
+            scaled.
 
     Call arguments:
-        states: float (T, H), one row a token; with `layer_start`, list of all layers' such, the
-            embeddings' output first; for "cls" alone, also float (B, H), the first tokens.
-        layout: what `TokenLayout` returned; None where `states` holds the first tokens alone.
+        states: float (T, H), one row per token. With `layer_start`, a list of these, one per
+            layer, the embeddings' output first. Only for "cls", also float (B, H), first tokens.
+        layout: the output of `TokenLayout`; None if `states` holds only the first tokens.
 
     Returns:
         float32 (B, D).
 
     Raises:
-        ConfigError: an unknown `pooling` or activation, or sizes that are not possible.
+        ConfigError: an unknown `pooling` or activation, or an impossible size.
 
     Source: arXiv 1908.10084, section 3; sentence-transformers' Pooling, WeightedLayerPooling,
     Dense and Normalize; arXiv 2205.13147 for `dimensions`.
@@ -68,7 +69,7 @@ class EmbeddingHead(keras.layers.Layer):
         modes = (pooling,) if isinstance(pooling, str) else tuple(pooling)
         if not modes or any(mode not in POOLINGS for mode in modes):
             raise ConfigError(
-                f"`pooling` must be one or several of {', '.join(POOLINGS)}, got {pooling!r}."
+                f"Expected `pooling` to be some of {', '.join(POOLINGS)}, received {pooling!r}."
             )
         if dimensions is not None:
             dimensions = check_integer("dimensions", dimensions, minimum=1)
@@ -92,11 +93,11 @@ class EmbeddingHead(keras.layers.Layer):
 
     @property
     def reads_first_token(self) -> bool:
-        """Whether the first tokens' last states are all that this head reads."""
+        """Whether this head reads only the last states of the first tokens."""
         return self.pooling == ("cls",) and self.layer_start is None
 
     def pooled_dim(self, hidden_dim: int) -> int:
-        """Width of what `dense` gives, before it is cut, on an encoder of a width."""
+        """Returns the width of the vectors before truncation, for the width of an encoder."""
         return self.dense[-1].units if self.dense else hidden_dim * len(self.pooling)
 
     def connect_weights(self, num_layers: int, hidden_dim: int) -> None:
@@ -114,8 +115,8 @@ class EmbeddingHead(keras.layers.Layer):
         if self.layer_start is not None:
             if self.layer_start > num_layers:
                 raise ConfigError(
-                    f"`layer_start` must be at most {num_layers}, the encoder's layers, "
-                    f"got {self.layer_start}."
+                    f"Expected `layer_start` to be at most {num_layers}, the encoder's layers, "
+                    f"received {self.layer_start}."
                 )
             self.layer_weights = self.add_weight(
                 name="layer_weights",
@@ -128,15 +129,15 @@ class EmbeddingHead(keras.layers.Layer):
             width = layer.units
         if self.dimensions is not None and self.dimensions > width:
             raise ConfigError(
-                f"`dimensions` must be at most {width}, the width of the embeddings, "
-                f"got {self.dimensions}."
+                f"Expected `dimensions` to be at most {width}, the width of the embeddings, "
+                f"received {self.dimensions}."
             )
         self.built = True
 
     def build(self, *_: Any) -> None:
-        """Does nothing: `connect_weights` created the variables."""
+        """Checks that `connect_weights` created the variables."""
         if not self.built:
-            raise ConfigError("Call `connect_weights` with the encoder's sizes first.")
+            raise ConfigError("Expected a connected head; call `connect_weights` first.")
 
     def call(self, states: Any, layout: Layout | None = None) -> tf.Tensor:
         """Computes the embeddings; see the class."""
@@ -175,7 +176,7 @@ class EmbeddingHead(keras.layers.Layer):
 def unit_length(x: tf.Tensor) -> tf.Tensor:
     """Scales float (..., D) to length 1 along the last axis; zeros stay zeros.
 
-    The gradient at zeros is zero, where that of a norm would be NaN.
+    The gradient at zeros is zero. That of a norm would be NaN.
     """
     squares = tf.reduce_sum(tf.square(x), axis=-1, keepdims=True)
     return x * tf.math.rsqrt(tf.maximum(squares, _SMALLEST_NORM**2))
@@ -186,7 +187,7 @@ def _pool(mode: str, x: tf.Tensor, layout: Layout | None) -> tf.Tensor:
     if mode == "cls":
         return x if layout is None else tf.gather(x, layout["first_tokens"])
     if layout is None:
-        raise ConfigError(f"Pooling {mode!r} reads all tokens: give their layout.")
+        raise ConfigError(f"Expected a `layout` for the pooling {mode!r}, received None.")
     if mode == "mean":
         return mean_of_tokens(x, layout)
     attended = tf.cast(layout["attended"], tf.float32)[:, tf.newaxis]

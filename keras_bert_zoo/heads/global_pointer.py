@@ -1,6 +1,6 @@
 """GlobalPointer: a score for every span and type, so that entities may overlap and be nested.
 
-Legend: B rows, S tokens of the longest, T tokens of all rows, C types, D head size.
+Legend: B rows, S tokens of the longest row, T tokens of all rows, C types, D head size.
 """
 
 from __future__ import annotations
@@ -15,43 +15,44 @@ from keras_bert_zoo.layers.dense import Dense
 from keras_bert_zoo.layers.rotary import rotary_frequencies, rotate, spread_tables
 from keras_bert_zoo.layers.token_layout import Layout, to_batch
 
-# Added to both terms of a token, so that at first no span is an entity: of so many spans so few are
-# that without, the first epoch teaches little else (as RetinaNet's prior, arXiv 1708.02002).
+# Added to both terms of a token, so that initially no span is an entity. Few spans are entities:
+# without this prior, the first epoch learns little else (see RetinaNet, arXiv 1708.02002).
 _PRIOR = -2.0
 
-# The score of what is no candidate. exp(-1e9) is 0, and unlike -infinity it makes no NaN.
+# The score of spans that are not candidates. exp(-1e9) is 0, and -infinity would cause NaN.
 _MASKED = -1e9
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class GlobalPointerHead(Dense):
-    """Gives each token a query and a key for every type; a span's score is their product.
+    """Computes a query and a key of each token for every type; a span's score is their product.
 
-    Query and key are turned by their positions (rotary), so that the score of a span from i to j
-    knows its length, `j - i`. It is the query at i by the key at j, divided by the root of D, and a
-    term for a beginning at i and one for an end at j, as of Efficient GlobalPointer: the two terms
-    stand in query and key as two more elements, beside ones. See `span_scores`. The products are
-    left to who needs them: the outputs grow with S, not with its square.
+    Queries and keys have rotary positions, so that the score of a span from i to j depends on its
+    length, `j - i`. The score is the query at i times the key at j, divided by the square root of
+    D, plus a term for the start i and a term for the end j (Efficient GlobalPointer). Queries and
+    keys contain these terms as two more elements, each multiplied by one. `span_scores` computes
+    the products, so that the output grows with S and not with its square.
 
     Args:
-        types: int, C. Types of entities.
+        types: int, C. Number of entity types.
         head_dim: int, D, even. 64 in the paper.
         dropout: float in [0, 1). On the states.
         initializer_range: float. See `Dense`.
 
     Call arguments:
-        x: float (T, H). The encoder's states, one row a token.
-        layout: what `TokenLayout` returned.
+        x: float (T, H). The encoder's states, one row per token.
+        layout: the output of `TokenLayout`.
         training: bool.
 
     Returns:
         float32 (B, S, 2 * C * (D + 2)): the queries of all types, already divided, then the keys.
-        Zero at padding, where scores so are 0, too: no entity.
+        Zero at padding, so that scores are 0 there: no entity.
 
     Raises:
         ConfigError: an odd `head_dim`, or no types.
 
-    Source: arXiv 2208.03054. Halves of a head are turned together, not neighbours as in the
-    authors' code, which for weights that start at random is the same.
+    Source: arXiv 2208.03054. The authors' code rotates neighbours, and this layer one element of
+    each half. The two are equivalent for random initial weights.
     """
 
     def __init__(
@@ -65,8 +66,8 @@ class GlobalPointerHead(Dense):
     ) -> None:
         if types < 1 or head_dim < 2 or head_dim % 2:
             raise ConfigError(
-                "A GlobalPointerHead needs at least one type and an even `head_dim`, got "
-                f"{types} and {head_dim}."
+                "Expected `types` to be at least 1 and `head_dim` to be a positive even number, "
+                f"received {types} and {head_dim}."
             )
         super().__init__(
             2 * types * (head_dim + 1),
@@ -84,12 +85,12 @@ class GlobalPointerHead(Dense):
         """Computes queries and keys; see the class."""
         x = self.dropout(tf.cast(x, self.compute_dtype), training=training)
         x = super().call(x, training=training)
-        turned, terms = tf.split(x, [2 * self.types * self.head_dim, 2 * self.types], axis=-1)
-        turned = tf.reshape(turned, [-1, 2 * self.types, 1, self.head_dim])  # (T, 2C, 1, D)
+        rotated, terms = tf.split(x, [2 * self.types * self.head_dim, 2 * self.types], axis=-1)
+        rotated = tf.reshape(rotated, [-1, 2 * self.types, 1, self.head_dim])  # (T, 2C, 1, D)
         positions = tf.cast(layout["positions"], tf.float32)[:, tf.newaxis, tf.newaxis]  # (T, 1, 1)
         angles = positions * self._frequencies  # (T, 1, D / 2)
-        turned = rotate(turned, spread_tables(tf.cos(angles), tf.sin(angles)))
-        queries, keys = tf.split(turned[:, :, 0], 2, axis=1)  # (T, C, D)
+        rotated = rotate(rotated, spread_tables(tf.cos(angles), tf.sin(angles)))
+        queries, keys = tf.split(rotated[:, :, 0], 2, axis=1)  # (T, C, D)
         begins, ends = tf.split(terms[:, :, tf.newaxis] + _PRIOR, 2, axis=1)  # (T, C, 1)
         ones = tf.ones_like(begins)
         queries = tf.concat([queries * self.head_dim**-0.5, begins, ones], axis=-1)
@@ -110,7 +111,7 @@ class GlobalPointerHead(Dense):
 
 
 def span_scores(pointers: tf.Tensor, types: int) -> tf.Tensor:
-    """The score of every span and type: above 0 for an entity.
+    """Computes the score of every span and type: above 0 for an entity.
 
     Args:
         pointers: float32 (B, S, 2 * C * (D + 2)), from `GlobalPointerHead`.
@@ -127,15 +128,15 @@ def span_scores(pointers: tf.Tensor, types: int) -> tf.Tensor:
 
 
 def span_loss(scores: tf.Tensor, candidates: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-    """Su's loss of several labels: all entities score above 0, all other candidates below.
+    """Computes Su's multi-label loss: entities score above 0, all other candidates below.
 
-    For each type, log(1 + sum of exp(-s) over entities) + log(1 + sum of exp(s) over the others):
-    so few spans of so many are entities that a cross-entropy for each would learn to say no.
+    For each type, log(1 + sum of exp(-s) over entities) + log(1 + sum of exp(s) over the others).
+    Few spans are entities: with one cross-entropy per span, the model would learn to find none.
 
     Args:
         scores: float32 (B, C, S, S).
-        candidates: bool (B, S, S). Which spans may be entities; the others do not count.
-        targets: bool (B, C, S, S). Which are.
+        candidates: bool (B, S, S). Whether a span may be an entity; the others are ignored.
+        targets: bool (B, C, S, S). Whether a span is an entity.
 
     Returns:
         float32 (B,), the mean over types.

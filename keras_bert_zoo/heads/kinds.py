@@ -1,4 +1,4 @@
-"""The kinds of heads: what each one reads, and its layer."""
+"""The kinds of heads, with the layer and the input of each."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from keras_bert_zoo.layers.scopes import root_scope
 
 @dataclass(frozen=True, kw_only=True)
 class HeadKind:
-    """What is the same for a head on every encoder.
+    """Properties of a head that are the same on every encoder.
 
     Attributes:
         layer: class of the head.
-        name: str. The layer's name, with which its variables' paths start.
-        pooled: bool. Whether it reads the pooled output; else it reads every token's state.
-        units: int or None. Logits; None: one a label.
+        name: str. Name of the layer. The paths of its variables start with it.
+        pooled: bool. Whether it reads the pooled output; otherwise it reads the tokens' states.
+        units: int or None. Number of logits. None: one per label.
         labelled: bool. Whether transformers takes the number of logits from the number of labels.
     """
 
@@ -59,17 +59,17 @@ HEADS: dict[str, HeadKind] = {
     "masked_lm": HeadKind(layer=MaskedLMHead, name="masked_lm"),
     "replaced_token_detection": HeadKind(layer=ReplacedTokenHead, name="replaced_token", units=1),
 }
-"""Kind -> what it is, for all heads."""
+"""Kind -> HeadKind, for all heads."""
 
 
 def head_kind(kind: str) -> HeadKind:
-    """Looks a kind up.
+    """Looks up a kind of head.
 
     Raises:
         ConfigError: unknown kind; the message lists the known ones.
     """
     if kind not in HEADS:
-        raise ConfigError(f"Head {kind!r} is unknown. Expected one of: {', '.join(HEADS)}.")
+        raise ConfigError(f"Expected the head to be one of {', '.join(HEADS)}, received {kind!r}.")
     return HEADS[kind]
 
 
@@ -78,42 +78,42 @@ def make_head(kind: str, encoder: Encoder, units: int | None = None) -> keras.la
 
     Args:
         kind: str. One of `HEADS`.
-        encoder: Encoder that it will stand on; a tied masked_lm head uses its token embedding.
-        units: int. Number of labels, for the kinds whose `units` are None; else left out.
+        encoder: Encoder whose output it reads. A tied masked_lm head uses its token embedding.
+        units: int. Number of labels, only for the kinds whose `units` are None.
 
     Returns:
         Keras layer of the kind's class, built.
 
     Raises:
-        ConfigError: unknown kind; `units` missing or not the kind's; or an encoder without a
-            pooler for a head that needs one.
+        ConfigError: unknown kind; `units` is missing or wrong; or the head needs a pooler, and
+            the encoder has none.
     """
-    found = head_kind(kind)
+    spec = head_kind(kind)
     options: dict[str, Any] = encoder.head_options(kind)
-    if found.pooled and not encoder.has_pooler:
-        raise ConfigError(f"A head for {kind} needs an encoder with a pooler: `pooler=True`.")
-    source = encoder.output["pooled_output" if found.pooled else "sequence_output"]
+    if spec.pooled and not encoder.has_pooler:
+        raise ConfigError(f"Expected an encoder with `pooler=True` for {kind}, received False.")
+    source = encoder.output["pooled_output" if spec.pooled else "sequence_output"]
     policy = encoder.embeddings.dtype_policy
     if kind == "masked_lm":
         if units is not None:
-            raise ConfigError("A masked_lm head takes no `units`: it has one logit a token.")
+            raise ConfigError(f"Expected no `units` for a masked_lm head, received {units!r}.")
         tied = options.pop("tied")
         options.pop("dropout")
-        head = found.layer(
+        head = spec.layer(
             encoder.config.vocabulary_size,
             embeddings=encoder.embeddings if tied else None,
             dtype=policy,
-            name=found.name,
+            name=spec.name,
             **options,
         )
     else:
-        count = found.units if units is None else units
-        if count is None or count < 1 or found.units not in (None, count):
-            expected = "a positive integer" if found.units is None else str(found.units)
+        count = spec.units if units is None else units
+        if count is None or count < 1 or spec.units not in (None, count):
+            expected = "a positive integer" if spec.units is None else str(spec.units)
             raise ConfigError(
-                f"`units` of a head for {kind} must be {expected}, received {units!r}."
+                f"Expected `units` of the head {kind} to be {expected}, received {units!r}."
             )
-        head = found.layer(count, transform_dtype=policy, name=found.name, **options)
+        head = spec.layer(count, transform_dtype=policy, name=spec.name, **options)
     with root_scope():
         head.build((None, source.shape[-1]))
     return head

@@ -14,31 +14,32 @@ from keras_bert_zoo.layers.initializers import TruncatedNormal
 from keras_bert_zoo.layers.token_layout import Layout, take_positions, to_batch
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class MaskedLMHead(keras.layers.Layer):
     """Maps tokens' states to one logit for every token of the vocabulary.
 
     A dense layer with an activation and a LayerNorm, then a product with the token embedding (or
-    with a kernel of its own) and a bias. The product is in the compute dtype.
+    with a separate kernel) and a bias. The product is in the compute dtype.
 
     Args:
         vocabulary_size: int. V.
         transform_units: int. Width of the dense layer.
         transform_activation: str. Of that layer.
         transform_bias: bool. Whether that layer has a bias.
-        norm_epsilon: float or None. Of the LayerNorm; None: there is none.
+        norm_epsilon: float or None. Epsilon of the LayerNorm. None: no LayerNorm.
         norm_bias: bool. Whether the norm has a bias.
-        extra_units: int or None. The last so many columns of the transformed states are multiplied
-            with a table of their own, `extra_table` (extra_units, V), the others with the
-            embedding. None: there is no such table; 0: there is one, empty.
+        extra_units: int or None. Number of last columns of the transformed states that are
+            multiplied with `extra_table` (extra_units, V); the others are multiplied with the
+            embedding. None: no such table. 0: an empty table.
         decoder_bias: bool. Whether a bias is added to the logits.
         initializer_range: float. See `Dense`.
         embeddings: layer whose `token_table` (V, transform_units - extra_units) is the last
-            kernel; None: the head has its own, `decoder/kernel` (transform_units - extra_units, V).
+            kernel. None: the head creates `decoder/kernel` (transform_units - extra_units, V).
 
     Call arguments:
-        x: float (T, H). The encoder's states, one row a token.
-        layout: what `TokenLayout` returned.
-        positions: int32 (B, P) or None. Columns of the batch to compute logits at; None: all.
+        x: float (T, H). The encoder's states, one row per token.
+        layout: the output of `TokenLayout`.
+        positions: int32 (B, P) or None. Columns of the batch that get logits; None: all.
         training: bool.
 
     Returns:
@@ -46,7 +47,7 @@ class MaskedLMHead(keras.layers.Layer):
         padding.
 
     Raises:
-        ConfigError: the embedding's table does not fit.
+        ConfigError: the token embedding has the wrong shape.
 
     Source: arXiv 1810.04805, section 3.1; Hugging Face's BertLMPredictionHead, and
     MobileBertLMPredictionHead for `extra_units`.
@@ -74,15 +75,26 @@ class MaskedLMHead(keras.layers.Layer):
         self.decoder_bias = decoder_bias
         self.tied = embeddings is not None
         if embeddings is not None:
-            found = tuple(embeddings.token_table.shape)
-            if found != (vocabulary_size, self.width):
+            shape = tuple(embeddings.token_table.shape)
+            if shape != (vocabulary_size, self.width):
                 raise ConfigError(
-                    f"A masked-language-model head of width {self.width} cannot use a token "
-                    f"embedding of shape {found}: expected {(vocabulary_size, self.width)}."
+                    "Expected a masked-language-model head with a token embedding of shape "
+                    f"{(vocabulary_size, self.width)}, received {shape}."
                 )
-        # A function, for a layer would be tracked, and its weights be taken for this one's.
+        # A function, because Keras would track a layer and count its weights as this one's.
         self._table = lambda: embeddings.token_table
         self._initializer = TruncatedNormal(stddev=initializer_range)
+        self._arguments: dict[str, Any] = {
+            "vocabulary_size": vocabulary_size,
+            "transform_units": transform_units,
+            "transform_activation": transform_activation,
+            "transform_bias": transform_bias,
+            "norm_epsilon": norm_epsilon,
+            "norm_bias": norm_bias,
+            "extra_units": extra_units,
+            "decoder_bias": decoder_bias,
+            "initializer_range": initializer_range,
+        }
         self.extra_table: Any = None
         self.transform, self.norm = make_transform(
             transform_units=transform_units,
@@ -104,7 +116,7 @@ class MaskedLMHead(keras.layers.Layer):
             )
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Creates the variables that the class names, and `bias` (V,)."""
+        """Creates the variables of the class, and `bias` (V,)."""
         build_transform(self.transform, self.norm, input_shape)
         if self.decoder is not None:
             self.decoder.build((None, self.width))
@@ -115,7 +127,7 @@ class MaskedLMHead(keras.layers.Layer):
                 initializer=self._initializer,
             )
         if self.decoder_bias:
-            # It is added to float32 logits.
+            # Not cast, because the logits are float32.
             self.bias = self.add_weight(
                 name="bias", shape=(self.vocabulary_size,), initializer="zeros", autocast=False
             )
@@ -141,6 +153,23 @@ class MaskedLMHead(keras.layers.Layer):
             return to_batch(logits, layout)
         shape = tf.shape(positions)
         return tf.reshape(logits, [shape[0], shape[1], self.vocabulary_size])
+
+    def arguments(self) -> dict[str, Any]:
+        """Returns the constructor's arguments, without `embeddings`."""
+        return super().get_config() | self._arguments
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments.
+
+        Raises:
+            ConfigError: the last kernel is a token embedding, which belongs to another layer.
+        """
+        if self.tied:
+            raise ConfigError(
+                "A masked-language-model head that shares the token embedding has no config "
+                "without it. Save or copy the whole MaskedLM or HeadedModel."
+            )
+        return self.arguments()
 
     def _product(self, x: tf.Tensor) -> tf.Tensor:
         if self.decoder is not None:

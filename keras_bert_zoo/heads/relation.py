@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_bert_zoo.encoders.encoder import Encoder
 from keras_bert_zoo.layers.dense import Dense
 from keras_bert_zoo.layers.token_layout import Layout, to_batch
 from keras_bert_zoo.validation import check_choice
@@ -20,39 +21,40 @@ def find_entities(
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Finds the tokens of two entities between their markers.
 
-    An entity goes from its first opening marker to the first closing one behind it.
+    An entity is between its first opening marker and the first closing marker after that.
 
     Args:
         token_ids: int32 (B, S).
         padding_mask: int32 (B, S).
-        marker_ids: four ids: before and behind the first entity, before and behind the second.
+        marker_ids: four ids: opening and closing marker of the first entity, then of the second.
 
     Returns:
-        int32 (B, 2) first tokens, int32 (B, 2) behind the last tokens, and bool (B, 2) whether
-        there is such an entity, of one token at least. Where there is none, both are 0.
+        int32 (B, 2) starts, int32 (B, 2) ends, exclusive, and bool (B, 2), whether the entity
+        exists and has at least one token. If not, start and end are 0.
     """
     columns = tf.shape(token_ids)[1]
     places = tf.range(columns)[tf.newaxis]  # (1, S)
-    there = padding_mask != 0
+    attended = padding_mask != 0
     begins, ends = [], []
     for opening, closing in (marker_ids[:2], marker_ids[2:]):
-        # Minima, not argmax: a batch without rows has no columns either.
-        opened = tf.where((token_ids == opening) & there, places, columns)
+        # Minima, because argmax fails without columns, as in a batch without rows.
+        opened = tf.where((token_ids == opening) & attended, places, columns)
         begin = tf.reduce_min(opened, axis=1, keepdims=True) + 1  # (B, 1)
-        closed = tf.where((token_ids == closing) & there & (places >= begin), places, columns)
+        closed = tf.where((token_ids == closing) & attended & (places >= begin), places, columns)
         begins.append(begin)
         ends.append(tf.reduce_min(closed, axis=1, keepdims=True))
     begin, end = tf.concat(begins, axis=1), tf.concat(ends, axis=1)  # (B, 2)
-    found = (end > begin) & (end < columns)
-    return tf.where(found, begin, 0), tf.where(found, end, 0), found
+    exists = (end > begin) & (end < columns)
+    return tf.where(exists, begin, 0), tf.where(exists, end, 0), exists
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class RelationHead(keras.layers.Layer):
-    """Maps the states of [CLS] and of two entities to one logit a relation.
+    """Maps the states of [CLS] and of two entities to one logit per relation.
 
-    Each of the three vectors goes through tanh, dropout and a dense layer (the entities share
-    theirs), and all of them, one behind the other, through dropout and a last dense layer. An
-    entity that is not there, because its markers are missing, is read at [CLS].
+    Tanh, dropout and a dense layer transform each of the three vectors; the entities share the
+    dense layer. The vectors are concatenated, and dropout and a last dense layer follow. If the
+    markers of an entity are missing, the state of [CLS] is used.
 
     Args:
         units: int. Number of labels.
@@ -64,8 +66,8 @@ class RelationHead(keras.layers.Layer):
         initializer_range: float. See `Dense`.
 
     Call arguments:
-        x: float (T, H). The encoder's states, one row a token.
-        layout: what `TokenLayout` returned.
+        x: float (T, H). The encoder's states, one row per token.
+        layout: the output of `TokenLayout`.
         token_ids: int32 (B, S).
         padding_mask: int32 (B, S).
         training: bool.
@@ -106,8 +108,8 @@ class RelationHead(keras.layers.Layer):
         self.output_layer.build((None, 3 * hidden_dim))
         self.built = True
 
-    def own_layers(self) -> dict[str, keras.layers.Layer]:
-        """The layers with weights, by name."""
+    def extra_layers(self) -> dict[str, keras.layers.Layer]:
+        """Returns the layers with weights, by name."""
         return {
             "relation.text": self.text,
             "relation.entity": self.entity,
@@ -125,7 +127,7 @@ class RelationHead(keras.layers.Layer):
         """Computes the logits; see the class."""
         states = tf.cast(to_batch(x, layout), tf.float32)  # (B, S, H)
         first = tf.cast(tf.gather(x, layout["first_tokens"]), tf.float32)  # (B, H)
-        begin, end, found = find_entities(token_ids, padding_mask, self.marker_ids)
+        begin, end, exists = find_entities(token_ids, padding_mask, self.marker_ids)
         places = tf.range(tf.shape(token_ids)[1])[tf.newaxis, tf.newaxis]  # (1, 1, S)
         begin, end = begin[:, :, tf.newaxis], end[:, :, tf.newaxis]  # (B, 2, 1)
         if self.pooling == "mean":
@@ -134,7 +136,7 @@ class RelationHead(keras.layers.Layer):
         else:
             weights = tf.cast(places == begin - 1, tf.float32)
         pooled = tf.matmul(weights, states)  # (B, 2, H)
-        pooled = tf.where(found[:, :, tf.newaxis], pooled, first[:, tf.newaxis])
+        pooled = tf.where(exists[:, :, tf.newaxis], pooled, first[:, tf.newaxis])
 
         text = self._project(self.text, first, training)
         entities = tf.reshape(pooled, [-1, self.hidden_dim])  # (2B, H)
@@ -155,3 +157,18 @@ class RelationHead(keras.layers.Layer):
             "dropout": self.dropout.rate,
             "initializer_range": self.output_layer.initializer_range,
         }
+
+
+def make_relation_head(
+    encoder: Encoder, units: int, *, marker_ids: Sequence[int], pooling: str = "mean"
+) -> RelationHead:
+    """Builds a head with fresh weights for an encoder; see `RelationHead` for the arguments."""
+    return RelationHead(
+        units,
+        hidden_dim=encoder.output["sequence_output"].shape[-1],
+        marker_ids=marker_ids,
+        pooling=pooling,
+        dropout=encoder.config.dropout,
+        initializer_range=encoder.config.initializer_range,
+        name="relation",
+    )

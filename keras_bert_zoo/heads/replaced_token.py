@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import keras
 import tensorflow as tf
 
 from keras_bert_zoo.heads.token_classifier import TokenClassificationHead
 from keras_bert_zoo.layers.token_layout import Layout
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class ReplacedTokenHead(TokenClassificationHead):
-    """Computes one logit for every token: that it was replaced.
+    """Computes the logit that a token was replaced, for every token.
 
     Args: as `ClassificationHead`; `units` must be 1.
 
     Call arguments:
-        x: float (T, H). The encoder's states, one row a token.
-        layout: what `TokenLayout` returned.
+        x: float (T, H). The encoder's states, one row per token.
+        layout: the output of `TokenLayout`.
         training: bool.
 
     Returns:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import keras
 import tensorflow as tf
 
 from keras_bert_zoo.heads.classifier import ClassificationHead
 from keras_bert_zoo.layers.token_layout import Layout, to_batch
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class TokenClassificationHead(ClassificationHead):
-    """Maps each token's state to one logit a label, after an optional transform and dropout.
+    """Maps each token's state to one logit per label, after an optional transform and dropout.
 
-    With two units it is the head of extractive question answering: the logits that an answer
-    starts, and that it ends, at each token.
+    With two units it is the head of extractive question answering: the logits of the start and
+    the end of the answer at each token.
 
     Args:
         units, ...: as `ClassificationHead`.
 
     Call arguments:
-        x: float (T, H). The encoder's states, one row a token.
-        layout: what `TokenLayout` returned.
+        x: float (T, H). The encoder's states, one row per token.
+        layout: the output of `TokenLayout`.
         training: bool.
 
     Returns:

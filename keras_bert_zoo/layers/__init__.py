@@ -1,4 +1,4 @@
-"""Keras layers that the encoders are built of.
+"""Keras layers from which the encoders are built.
 
 Legend of dimensions, used in every shape comment: B batch, S padded length, T tokens in the
 batch (one row per token, whatever the layout), H hidden_dim, I intermediate_dim, N num_heads,
@@ -11,6 +11,6 @@ from keras_bert_zoo.errors import ConfigError
 
 if keras.backend.backend() != "tensorflow":
     raise ConfigError(
-        f"keras_bert_zoo computes with TensorFlow, but Keras runs on {keras.backend.backend()!r}. "
-        'Set the environment variable KERAS_BACKEND to "tensorflow" before Keras is imported.'
+        f"Expected the Keras backend 'tensorflow', received {keras.backend.backend()!r}; set the "
+        'environment variable KERAS_BACKEND to "tensorflow" before you import Keras.'
     )

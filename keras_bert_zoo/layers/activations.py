@@ -16,8 +16,8 @@ Activation = Callable[[tf.Tensor], tf.Tensor]
 def gelu(x: tf.Tensor) -> tf.Tensor:
     """Returns x * Phi(x), with the error function (arXiv 1606.08415; Google's BERT).
 
-    The literal order of the operations is the one that TensorFlow's remapper turns, together with
-    the MatMul and BiasAdd before it, into one `_FusedMatMul` node; `tf.nn.gelu` computes the same.
+    Keep the order of the operations: TensorFlow's remapper fuses them, with the MatMul and BiasAdd
+    before them, into one `_FusedMatMul` node. `tf.nn.gelu` computes the same.
     """
     half, one, scale = (tf.cast(value, x.dtype) for value in (0.5, 1.0, math.sqrt(0.5)))
     return half * x * (one + tf.math.erf(x * scale))
@@ -25,10 +25,10 @@ def gelu(x: tf.Tensor) -> tf.Tensor:
 
 @tf.custom_gradient
 def trained_gelu(x: tf.Tensor) -> tuple[tf.Tensor, Any]:
-    """Computes `gelu` with a gradient of its own, each compiled to one pass over `x`.
+    """Computes `gelu` with a custom gradient; each is compiled to one pass over `x`.
 
-    For training on CPU, where TensorFlow cannot fuse the elementwise operations of the gradient
-    and walks the widest tensor of the model nine times, in bfloat16 without vector instructions.
+    For training on CPU. TensorFlow cannot fuse the elementwise operations of the gradient there:
+    it reads the model's widest tensor nine times, in bfloat16 without vector instructions.
 
     Args:
         x: float (T, I).
@@ -98,7 +98,7 @@ def get_activation(name: str) -> Activation:
     """
     if name not in ACTIVATIONS:
         raise ConfigError(
-            f"Activation (`hidden_act`) {name!r} is not supported. "
-            f"Expected one of: {', '.join(sorted(ACTIVATIONS))}."
+            "Expected the activation (`hidden_act`) to be one of "
+            f"{', '.join(sorted(ACTIVATIONS))}, received {name!r}."
         )
     return ACTIVATIONS[name]

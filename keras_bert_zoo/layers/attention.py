@@ -1,4 +1,4 @@
-"""Multi-head self-attention over either token layout."""
+"""Multi-head self-attention for both token layouts."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import keras
 import tensorflow as tf
 
 from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.layers.configured import ConfiguredLayer
 from keras_bert_zoo.layers.dense import Dense
 from keras_bert_zoo.layers.token_layout import Layout, to_groups, to_tokens
 
 
-class SelfAttention(keras.layers.Layer):
-    """Computes scaled dot-product attention of every token over its own text.
+@keras.saving.register_keras_serializable("keras_bert_zoo")
+class SelfAttention(ConfiguredLayer):
+    """Computes scaled dot-product attention between the tokens of each text.
 
     Args:
         hidden_dim: int.
@@ -24,9 +26,9 @@ class SelfAttention(keras.layers.Layer):
 
     Call arguments:
         x: float (T, H).
-        layout: what `TokenLayout` returned for the batch.
+        layout: the output of `TokenLayout` for the batch.
         training: bool.
-        first_token_only: bool. Compute the output of each row's first token alone.
+        first_token_only: bool. Whether to compute only the output of each row's first token.
 
     Returns:
         (context, probabilities): float (T, H), or (B, H) with `first_token_only`; and the list of
@@ -51,7 +53,7 @@ class SelfAttention(keras.layers.Layer):
         super().__init__(**kwargs)
         if hidden_dim % num_heads:
             raise ConfigError(
-                f"`num_heads` must divide `hidden_dim`, got {hidden_dim} and {num_heads}."
+                f"Expected `num_heads` to divide `hidden_dim` {hidden_dim}, received {num_heads}."
             )
         self.num_heads = num_heads
         self.head_dim = hidden_dim // num_heads
@@ -81,7 +83,7 @@ class SelfAttention(keras.layers.Layer):
         for group, (q, k, v) in enumerate(zip(queries, keys, values, strict=True)):
             q = self.place(self._split(q), layout, group, first_token_only=first_token_only)
             k = self.place(self._split(k), layout, group)
-            # Product, scale and mask in this order become one fused batch product on CPU.
+            # In this order, product, scale and mask are fused into one batch product on CPU.
             scores = self.products(q, k, layout, group, first_token_only=first_token_only) * scale
             mask = self.added_scores(layout, group, first_token_only=first_token_only)
             scores += tf.cast(mask, x.dtype)  # (n, N, s, s)
@@ -100,13 +102,13 @@ class SelfAttention(keras.layers.Layer):
     def step(
         self, x: tf.Tensor, cache: tuple[tf.Tensor, tf.Tensor]
     ) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
-        """Attends for one more token of each row, over itself and those before it.
+        """Computes attention of the next token of each row to itself and all earlier tokens.
 
-        For absolute positions, which are in `x` already: `place` and `added_scores` are not asked.
+        For absolute positions, which `x` contains: `place` and `added_scores` are not called.
 
         Args:
             x: float (R, H).
-            cache: keys and values of the t tokens before, float (R, N, t, D) each.
+            cache: keys and values of the t earlier tokens, float (R, N, t, D) each.
 
         Returns:
             float (R, H), and the cache of t + 1 tokens.
@@ -120,10 +122,10 @@ class SelfAttention(keras.layers.Layer):
         return self._merge(tf.matmul(probability, values))[:, 0], (keys, values)
 
     def make_projections(self, **options: Any) -> None:
-        """Builds the layers that `project` needs; a family may have others.
+        """Builds the layers that `project` needs. A family may override it.
 
         Args:
-            **options: of `Dense`.
+            **options: options of `Dense`.
         """
         self.query = Dense(name="query", **options)
         self.key = Dense(name="key", **options)
@@ -136,7 +138,7 @@ class SelfAttention(keras.layers.Layer):
 
         Args:
             x: float (T, H).
-            layout: what `TokenLayout` returned.
+            layout: the output of `TokenLayout`.
             first_token_only: bool. See `place`.
 
         Returns:
@@ -153,13 +155,13 @@ class SelfAttention(keras.layers.Layer):
     def place(
         self, x: tf.Tensor, layout: Layout, group: int, *, first_token_only: bool = False
     ) -> tf.Tensor:
-        """Works positions into queries or keys, where a family does that: rotary ones, for one.
+        """Applies positions to queries or keys. This class returns `x`; a family may override it.
 
         Args:
             x: float (n, N, s, D), or (n, N, 1, D) with `first_token_only`.
-            layout: what `TokenLayout` returned, and the family's context.
+            layout: the output of `TokenLayout` and of the family's context.
             group: int.
-            first_token_only: bool. Whether `x` holds the queries of the rows' first columns alone.
+            first_token_only: bool. Whether `x` holds only the queries of the rows' first columns.
 
         Returns:
             float of the same shape.
@@ -167,7 +169,7 @@ class SelfAttention(keras.layers.Layer):
         return x
 
     def place_values(self, x: tf.Tensor, layout: Layout, group: int) -> tf.Tensor:
-        """Works positions into values (n, N, s, D), as `place` does into queries and keys."""
+        """Applies positions to values (n, N, s, D), as `place` does to queries and keys."""
         return x
 
     def products(
@@ -179,12 +181,12 @@ class SelfAttention(keras.layers.Layer):
         *,
         first_token_only: bool = False,
     ) -> tf.Tensor:
-        """The scores before they are scaled.
+        """Computes the scores before scaling.
 
         Args:
             queries: float (n, N, s, D), or (n, N, 1, D) with `first_token_only`.
             keys: float (n, N, s, D).
-            layout: what `TokenLayout` returned, and the family's context.
+            layout: the output of `TokenLayout` and of the family's context.
             group: int.
             first_token_only: bool. See `place`.
 
@@ -196,10 +198,10 @@ class SelfAttention(keras.layers.Layer):
     def added_scores(
         self, layout: Layout, group: int, *, first_token_only: bool = False
     ) -> tf.Tensor:
-        """What is added to the scores: the mask, or a context's `attention_bias` (mask included).
+        """Returns the tensor to add to scores: the mask, or `attention_bias`, which includes it.
 
         Args:
-            layout: what `TokenLayout` returned, and the family's context.
+            layout: the output of `TokenLayout` and of the family's context.
             group: int.
             first_token_only: bool. Whether the only queries are the rows' first columns.
 
@@ -212,7 +214,7 @@ class SelfAttention(keras.layers.Layer):
         return bias[:, :, :1] if first_token_only else bias
 
     def first_token_groups(self, first: tf.Tensor, layout: Layout) -> list[tf.Tensor]:
-        """Lays float (B, H), one vector a row of the batch, out as (n, 1, H), one per group."""
+        """Splits float (B, H), one vector per row of the batch, into groups of (n, 1, H)."""
         if "restore" not in layout:
             return [first[:, tf.newaxis]]
         sorted_first = tf.gather(first, tf.argsort(layout["restore"]))

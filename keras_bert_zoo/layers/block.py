@@ -1,4 +1,4 @@
-"""What every Transformer block promises."""
+"""The base class of Transformer blocks."""
 
 from __future__ import annotations
 
@@ -6,27 +6,29 @@ from typing import Any
 
 import keras
 
+from keras_bert_zoo.layers.configured import ConfiguredLayer
 from keras_bert_zoo.layers.token_layout import Layout
 
 
-class Block(keras.layers.Layer):
-    """A Transformer block, which tells the shapes of its outputs without being traced.
+@keras.saving.register_keras_serializable("keras_bert_zoo")
+class Block(ConfiguredLayer):
+    """A Transformer block that computes the shapes of its outputs without being traced.
 
-    Keras would find them, and the weights' shapes before, by tracing each block's operations
-    twice. Most of the time that it takes to build an encoder would go there, so a block has a
-    `build` that makes all its weights, and inherits the rest from here.
+    Otherwise Keras would trace each block twice, for the shapes of its weights and of its outputs.
+    This would take most of the time of building an encoder. A block therefore creates all its
+    weights in `build`, and inherits `compute_output_spec`.
 
     Args:
         hidden_dim: int, H.
         num_heads: int.
-        **kwargs: of every Keras layer.
+        **kwargs: options of `keras.layers.Layer`.
 
     Call arguments:
         x: float (T, H).
-        layout: what `TokenLayout` returned for the batch, and what the family's context adds.
+        layout: the output of `TokenLayout` for the batch, and of the family's context layer.
         training: bool.
-        first_token_only: bool. Compute the output of each row's first token alone: all that a
-            pooled output needs of the last block.
+        first_token_only: bool. Whether to compute only the output of each row's first token. A
+            pooled output needs no more from the last block.
 
     Returns:
         (output, probabilities): float (T, H), or (B, H) with `first_token_only`; and the
@@ -45,7 +47,7 @@ class Block(keras.layers.Layer):
         training: bool = False,
         first_token_only: bool = False,
     ) -> tuple[keras.KerasTensor, list[keras.KerasTensor]]:
-        """Returns the shapes and dtypes that `call` gives; numbers of rows are left open."""
+        """Returns the shapes and dtypes of `call`'s outputs; numbers of rows are None."""
         dtype = self.compute_dtype
         queries = 1 if first_token_only else None
         probabilities = [

@@ -1,4 +1,4 @@
-"""A Transformer block that computes between two projections, in a narrower width."""
+"""A Transformer block that computes in a narrow width, between two projections."""
 
 from __future__ import annotations
 
@@ -9,35 +9,37 @@ import tensorflow as tf
 
 from keras_bert_zoo.layers.attention import SelfAttention
 from keras_bert_zoo.layers.block import Block
+from keras_bert_zoo.layers.configured import ConfiguredLayer
 from keras_bert_zoo.layers.dense import Dense
 from keras_bert_zoo.layers.normalization import make_norm
 from keras_bert_zoo.layers.token_layout import Layout, to_groups
 from keras_bert_zoo.layers.unused_weights import UnusedWeights
 
-# torch.nn.LayerNorm's own epsilon, for the one norm of a block that is not given the configured.
+# torch.nn.LayerNorm's default epsilon. One norm of each block uses it instead of the configured.
 _DEFAULT_EPSILON = 1e-5
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class BottleneckBlock(Block):
-    """Attention and several feed-forward networks, all of them in the width of a bottleneck.
+    """Attention and several feed-forward networks, in the width of a bottleneck.
 
     Legend: H width of input and output, W width inside (H without a bottleneck), T tokens, B rows.
 
     Args:
         hidden_dim: int, H.
-        bottleneck_dim: int or None, W. None: there is no bottleneck.
+        bottleneck_dim: int or None, W. None: no bottleneck.
         num_heads: int. Must divide W.
         intermediate_dim: int.
         activation: str.
-        num_feedforward: int. Feed-forward networks, one behind the other.
+        num_feedforward: int. Number of feed-forward networks, applied in sequence.
         norm: str. See `make_norm`.
         epsilon: float. Of the norms, except for the one before the output bottleneck.
-        dropout: float. On the output; without a bottleneck, on attention's output, too.
+        dropout: float. On the output and, without a bottleneck, on the attention's output.
         attention_dropout: float. On attention probabilities.
         attend_bottleneck: bool. Whether queries, keys and values are all computed from the
             bottleneck's output.
-        shared_bottleneck: bool. Whether queries and keys are computed from the output of a
-            bottleneck of their own, and values from the block's input. Else all three from it.
+        shared_bottleneck: bool. Whether queries and keys are computed from a second bottleneck.
+            Values, and otherwise all three, are computed from the block's input.
         initializer_range: float. See `Dense`.
 
     Call arguments and result: see `Block`.
@@ -113,7 +115,7 @@ class BottleneckBlock(Block):
             self.dropout = keras.layers.Dropout(dropout, **shared)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Creates the layers' weights, used or not, for an input (T, H)."""
+        """Creates the layers' weights, including unused ones, for an input (T, H)."""
         inside = (None, self.width)
         for layer in (self.input_bottleneck, self.query_key_bottleneck, self.unused):
             if layer is not None:
@@ -159,7 +161,7 @@ class BottleneckBlock(Block):
         return self.output_bottleneck(inside, x, training=training), probabilities
 
     def _enter(self, x: tf.Tensor, training: bool) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """What queries and keys, what values are computed from, and what goes on inside."""
+        """Returns the inputs of queries and keys, of values, and of the residual sum."""
         if self.input_bottleneck is None:
             return x, x, x
         inside = self.input_bottleneck(x, training=training)
@@ -170,7 +172,8 @@ class BottleneckBlock(Block):
         return self.query_key_bottleneck(x, training=training), x, inside
 
 
-class FeedForward(keras.layers.Layer):
+@keras.saving.register_keras_serializable("keras_bert_zoo")
+class FeedForward(ConfiguredLayer):
     """Two dense layers with an activation between them, a residual sum and a norm.
 
     Args:
@@ -226,8 +229,9 @@ class FeedForward(keras.layers.Layer):
         return self.output_norm(transformed + x, training=training)
 
 
-class _Bottleneck(keras.layers.Layer):
-    """A dense layer and a norm, with a residual sum between them on request."""
+@keras.saving.register_keras_serializable("keras_bert_zoo")
+class _Bottleneck(ConfiguredLayer):
+    """A dense layer and a norm, with an optional residual sum between them."""
 
     def __init__(
         self,
@@ -262,8 +266,9 @@ class _Bottleneck(keras.layers.Layer):
         return self.norm(x, training=training)
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class _UnusedBottleneck(keras.layers.Layer):
-    """Weights of a bottleneck that checkpoints have although it is not used."""
+    """Weights of a bottleneck that checkpoints contain but models do not use."""
 
     def __init__(self, hidden_dim: int, units: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -277,6 +282,7 @@ class _UnusedBottleneck(keras.layers.Layer):
         self.norm.build()
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class _Attention(SelfAttention):
     """Self-attention whose values are computed from `layout["values_from"]`, float (T, any)."""
 
@@ -285,7 +291,7 @@ class _Attention(SelfAttention):
         self.values_dim = values_dim
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Creates the projections' weights; values may have another input than the rest."""
+        """Creates the projections' weights. The input of the values may have another width."""
         self.value.build((None, self.values_dim))
         super().build(input_shape)
 

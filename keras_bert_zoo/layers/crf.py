@@ -12,27 +12,28 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-# The score of what is not allowed. In float32 a path with some of it is worth nothing beside one
-# without, and unlike -inf it makes no NaN.
+# The score of a forbidden tag or transition. In float32 a path that contains it has probability 0
+# if there is a path without it. Unlike -inf it causes no NaN.
 FORBIDDEN = -1e4
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class ConditionalRandomField(keras.layers.Layer):
-    """Scores how well tags follow on each other.
+    """Scores sequences of tags.
 
-    A sequence's score is the sum of its logits, of the transitions between neighbours, and of what
-    its first and last tags are worth as such. Weights start at zero: as if there were none.
+    The score of a sequence is the sum of its logits, of the scores of its transitions, and of the
+    scores of its first and last tags. Weights start at zero, where they have no effect.
 
     Args:
-        units: int. Tags.
-        scale: float. Transitions are `scale` times the weights, which so learn as much faster:
-            at the rates at which an encoder is fine-tuned they would hardly move (bert4keras).
+        units: int. Number of tags.
+        scale: float. Scores are the weights times `scale`, so that they learn faster: at the
+            learning rates of fine-tuning, they would hardly change otherwise (bert4keras).
 
     Call arguments:
         logits: float32 (B, M, C).
 
     Returns:
-        `logits`: the layer acts in the loss and in decoding.
+        `logits`, unchanged: the loss and the decoder use the weights.
 
     Source: Lafferty, McCallum and Pereira 2001; Lample et al. 2016 (arXiv 1603.01360).
     """
@@ -50,11 +51,11 @@ class ConditionalRandomField(keras.layers.Layer):
         self.built = True
 
     def call(self, logits: tf.Tensor) -> tf.Tensor:
-        """Returns what it is given."""
+        """Returns the logits unchanged."""
         return logits
 
     def parts(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """The scores of transitions (C, C), first tags (C,) and last tags (C,)."""
+        """Returns the scores of transitions (C, C), first tags (C,) and last tags (C,)."""
         return (
             self.scale * tf.convert_to_tensor(self.transitions),
             self.scale * tf.convert_to_tensor(self.starts),
@@ -62,10 +63,10 @@ class ConditionalRandomField(keras.layers.Layer):
         )
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The same as arrays, also where a graph is being built."""
+        """Returns `parts` as arrays, even while a graph is built."""
         with tf.init_scope():
-            found = [np.float32(self.scale) * np.asarray(w.numpy()) for w in self.weights]
-        return found[0], found[1], found[2]
+            scores = [np.float32(self.scale) * np.asarray(w.numpy()) for w in self.weights]
+        return scores[0], scores[1], scores[2]
 
 
 def sequence_loss(
@@ -76,11 +77,11 @@ def sequence_loss(
     starts: tf.Tensor,
     ends: tf.Tensor,
 ) -> tf.Tensor:
-    """The negative log-likelihood of sequences of tags.
+    """Computes the negative log-likelihood of sequences of tags.
 
     Args:
         logits: float32 (B, M, C), M at least 1.
-        tags: int32 (B, M). Behind a sequence, any.
+        tags: int32 (B, M). Arbitrary after the end of a sequence.
         lengths: int32 (B,).
         transitions: float32 (C, C), from the row's tag to the column's.
         starts: float32 (C,).
@@ -112,7 +113,7 @@ def best_path(
     starts: tf.Tensor,
     ends: tf.Tensor,
 ) -> tf.Tensor:
-    """Finds the tags of the highest score (Viterbi).
+    """Finds the tags with the highest score (Viterbi).
 
     Args:
         logits: float32 (B, M, C), M at least 1.
@@ -122,24 +123,24 @@ def best_path(
         ends: float32 (C,).
 
     Returns:
-        int32 (B, M). Behind a sequence, its last tag again.
+        int32 (B, M). The last tag of a sequence is repeated after its end.
     """
     alphas = _forward(logits, lengths, transitions, starts, _largest)  # (M, B, C)
     steps = tf.shape(alphas)[0]
     last = tf.argmax(alphas[-1] + ends, axis=-1, output_type=tf.int32)  # (B,)
-    found = tf.TensorArray(tf.int32, size=steps, element_shape=last.shape)
+    path = tf.TensorArray(tf.int32, size=steps, element_shape=last.shape)
 
-    found = found.write(steps - 1, last)
-    transitions = tf.transpose(transitions)  # rows: the tag that is gone to
+    path = path.write(steps - 1, last)
+    transitions = tf.transpose(transitions)  # rows: the next tag
 
-    def back(step: tf.Tensor, tag: tf.Tensor, found: Any) -> tuple[Any, ...]:
-        before = alphas[step] + tf.gather(transitions, tag)  # (B, C)
-        came = tf.argmax(before, axis=-1, output_type=tf.int32)
-        tag = tf.where(step + 1 < lengths, came, tag)
-        return step - 1, tag, found.write(step, tag)
+    def back(step: tf.Tensor, tag: tf.Tensor, path: Any) -> tuple[Any, ...]:
+        scores = alphas[step] + tf.gather(transitions, tag)  # (B, C)
+        previous = tf.argmax(scores, axis=-1, output_type=tf.int32)
+        tag = tf.where(step + 1 < lengths, previous, tag)
+        return step - 1, tag, path.write(step, tag)
 
-    _, _, found = tf.while_loop(lambda step, tag, found: step >= 0, back, (steps - 2, last, found))
-    return tf.transpose(found.stack())
+    _, _, path = tf.while_loop(lambda step, tag, path: step >= 0, back, (steps - 2, last, path))
+    return tf.transpose(path.stack())
 
 
 def marginals(
@@ -149,7 +150,7 @@ def marginals(
     starts: tf.Tensor,
     ends: tf.Tensor,
 ) -> tf.Tensor:
-    """The probability of every tag of every word, over all paths (forward-backward).
+    """Computes the probability of every tag of every word, over all paths (forward-backward).
 
     Args:
         logits: float32 (B, M, C), M at least 1.
@@ -159,13 +160,13 @@ def marginals(
         ends: float32 (C,).
 
     Returns:
-        float32 (B, M, C). Behind a sequence, anything that is finite.
+        float32 (B, M, C). Arbitrary, but finite, after the end of a sequence.
     """
     alphas = _forward(logits, lengths, transitions, starts, _log_sum)
-    turned = tf.reverse_sequence(logits, lengths, seq_axis=1, batch_axis=0)
-    betas = _forward(turned, lengths, tf.transpose(transitions), ends, _log_sum)
+    backward = tf.reverse_sequence(logits, lengths, seq_axis=1, batch_axis=0)
+    betas = _forward(backward, lengths, tf.transpose(transitions), ends, _log_sum)
     betas = tf.reverse_sequence(tf.transpose(betas, [1, 0, 2]), lengths, seq_axis=1, batch_axis=0)
-    # Both hold the word's own logits.
+    # Both terms contain the word's logits, so one copy is subtracted.
     return tf.nn.softmax(tf.transpose(alphas, [1, 0, 2]) + betas - logits)
 
 
@@ -178,27 +179,27 @@ def _forward(
     *,
     relative: bool = True,
 ) -> tf.Tensor:
-    """float32 (M, B, C): what paths to each tag are worth; behind a sequence, as at its end.
+    """Returns the scores of paths to each tag, float32 (M, B, C); constant after the end.
 
-    With `relative`, in comparison with the word's best tag: sums over thousands of words would
+    With `relative`, the scores are relative to the word's best tag: sums over thousands of words
     have no digits left for the differences.
     """
     steps = tf.shape(logits)[1]
     by_step = tf.transpose(logits, [1, 0, 2])  # (M, B, C)
     first = starts + by_step[0]
-    found = tf.TensorArray(tf.float32, size=steps, element_shape=first.shape)
+    alphas = tf.TensorArray(tf.float32, size=steps, element_shape=first.shape)
 
-    def go(step: tf.Tensor, alpha: tf.Tensor, found: Any) -> tuple[Any, ...]:
+    def forward(step: tf.Tensor, alpha: tf.Tensor, alphas: Any) -> tuple[Any, ...]:
         moved = reduce(alpha[:, :, tf.newaxis] + transitions) + by_step[step]  # (B, C)
         if relative:
             moved -= tf.reduce_max(moved, axis=-1, keepdims=True)
         alpha = tf.where((step < lengths)[:, tf.newaxis], moved, alpha)
-        return step + 1, alpha, found.write(step, alpha)
+        return step + 1, alpha, alphas.write(step, alpha)
 
-    _, _, found = tf.while_loop(
-        lambda step, alpha, found: step < steps, go, (1, first, found.write(0, first))
+    _, _, alphas = tf.while_loop(
+        lambda step, alpha, alphas: step < steps, forward, (1, first, alphas.write(0, first))
     )
-    return found.stack()
+    return alphas.stack()
 
 
 def _log_sum(scores: tf.Tensor) -> tf.Tensor:

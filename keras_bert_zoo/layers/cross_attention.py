@@ -1,4 +1,4 @@
-"""Multi-head attention of a decoder's tokens over what an encoder made of another text."""
+"""Multi-head attention of a decoder's tokens to an encoder's output."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import keras
 import tensorflow as tf
 
 from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.layers.configured import ConfiguredLayer
 from keras_bert_zoo.layers.dense import Dense
 
 
 class Memory(NamedTuple):
-    """What a decoder block attends to, computed once a text.
+    """The keys and values that a decoder block attends to, computed once per text.
 
     Attributes:
         keys, values: float (B, N, S, D).
@@ -25,17 +26,18 @@ class Memory(NamedTuple):
     mask: tf.Tensor
 
 
-class CrossAttention(keras.layers.Layer):
-    """Computes scaled dot-product attention over another text.
+@keras.saving.register_keras_serializable("keras_bert_zoo")
+class CrossAttention(ConfiguredLayer):
+    """Computes scaled dot-product attention to another text.
 
     Args:
-        hidden_dim: int, of both texts' states.
+        hidden_dim: int. Width of both texts' states.
         num_heads: int. Must divide `hidden_dim`.
         dropout: float. On the attention probabilities.
         initializer_range: float. See `Dense`.
 
     Call arguments:
-        x: float (B * t, H). t tokens (or beams) for each text of the memory, one behind the other.
+        x: float (B * t, H). t tokens (or beams) per text of the memory, grouped by text.
         memory: Memory, of B texts; see `remember`.
         training: bool.
 
@@ -60,7 +62,7 @@ class CrossAttention(keras.layers.Layer):
         super().__init__(**kwargs)
         if hidden_dim % num_heads:
             raise ConfigError(
-                f"`num_heads` must divide `hidden_dim`, got {hidden_dim} and {num_heads}."
+                f"Expected `num_heads` to divide `hidden_dim` {hidden_dim}, received {num_heads}."
             )
         self.hidden_dim = hidden_dim
         self.num_heads = num_heads
@@ -82,7 +84,7 @@ class CrossAttention(keras.layers.Layer):
             layer.build((None, self.hidden_dim))
 
     def remember(self, states: tf.Tensor, mask: tf.Tensor, training: bool = False) -> Memory:
-        """Computes what all queries to a text need of it.
+        """Computes the keys and values of texts, for all later queries.
 
         Args:
             states: float (B, S, H), the encoder's.

@@ -18,16 +18,17 @@ Cache = tuple[tf.Tensor, tf.Tensor]
 """Keys and values of the tokens so far: float (R, N, t, D) each."""
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class DecoderBlock(EncoderBlock):
-    """BERT's block with attention over an encoder's output between its two parts.
+    """BERT's block with cross-attention between self-attention and the feed-forward part.
 
     Args:
         config: EncoderConfig.
 
     Call arguments:
         x: float (B * T, H), in the padded layout.
-        layout: what `TokenLayout("padded")` returned, with an `attention_bias` that lets no token
-            see later ones.
+        layout: the output of `TokenLayout("padded")`, with an `attention_bias` that masks later
+            tokens.
         memory: Memory, from this block's `cross_attention.remember`.
         training: bool.
 
@@ -67,12 +68,12 @@ class DecoderBlock(EncoderBlock):
         return self._after_attention(context, x, memory, training)
 
     def step(self, x: tf.Tensor, cache: Cache, memory: Memory) -> tuple[tf.Tensor, Cache]:
-        """Transforms one more token of each row, whose earlier ones are in the cache.
+        """Transforms the next token of each row; the cache holds the earlier ones.
 
         Args:
             x: float (R, H).
-            cache: keys and values float (R, N, t, D) of the t tokens before.
-            memory: Memory, of B texts; R is a multiple of B, the rows of a text next to each other.
+            cache: keys and values float (R, N, t, D) of the t earlier tokens.
+            memory: Memory, of B texts. R is a multiple of B, and the rows of a text are adjacent.
 
         Returns:
             float (R, H), and the cache with the token added.
@@ -81,13 +82,13 @@ class DecoderBlock(EncoderBlock):
         return self._after_attention(context, x, memory, False), cache
 
     def compute_output_spec(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        """Returns the shape and dtype that `call` gives."""
+        """Returns the shape and dtype of `call`'s output."""
         return keras.KerasTensor((None, self.hidden_dim), dtype=self.compute_dtype)
 
     def _after_attention(
         self, context: tf.Tensor, x: tf.Tensor, memory: Memory, training: bool
     ) -> tf.Tensor:
         x = self.add_attended(context, x, training)
-        found = self.cross_output(self.cross_attention(x, memory, training=training))
-        x = self.cross_norm(self.dropout(found, training=training) + x, training=training)
+        attended = self.cross_output(self.cross_attention(x, memory, training=training))
+        x = self.cross_norm(self.dropout(attended, training=training) + x, training=training)
         return self.add_transformed(x, training)

@@ -1,4 +1,4 @@
-"""The affine map of every projection in an encoder."""
+"""The dense layer of all projections."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from keras_bert_zoo.layers.activations import gelu, get_activation, trained_gelu
 from keras_bert_zoo.layers.initializers import TruncatedNormal
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class Dense(keras.layers.Layer):
     """Computes `activation(x @ kernel + bias)` on rank-2 inputs.
 
-    Unlike `keras.layers.Dense`, which contracts with tensordot and a broadcast addition, this is
-    a plain MatMul followed by BiasAdd: the form that TensorFlow fuses on CPU, together with an
-    exact GELU or a residual addition behind it.
+    `keras.layers.Dense` uses tensordot and a broadcast addition. This layer uses MatMul and
+    BiasAdd. TensorFlow fuses these two on CPU, together with an exact GELU or a residual addition
+    after them.
 
     Args:
         units: int. Output width.
@@ -54,13 +55,13 @@ class Dense(keras.layers.Layer):
         self.lora_a: Any = None
         self.lora_b: Any = None
         self._activate = get_activation(activation)
-        # Elsewhere than on CPU the compiler or the device fuses what TensorFlow's autodiff writes.
+        # On other devices, the compiler or the device fuses the gradient of autodiff.
         on_cpu = not tf.config.list_physical_devices("GPU")
         fused = self._activate is gelu and on_cpu
         self._activate_in_training = trained_gelu if fused else self._activate
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Creates `kernel` (input width, units) and, if there is one, `bias` (units,)."""
+        """Creates `kernel` (input width, units) and, with `use_bias`, `bias` (units,)."""
         self.kernel = self.add_weight(
             name="kernel",
             shape=(input_shape[-1], self.units),
@@ -70,7 +71,7 @@ class Dense(keras.layers.Layer):
             self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Applies the map; see the class."""
+        """Applies the layer; see the class."""
         inputs = x
         if not self.use_bias:
             x = tf.matmul(x, self.kernel)
@@ -88,8 +89,8 @@ class Dense(keras.layers.Layer):
     def enable_lora(self, rank: int, *, alpha: float, dropout: float = 0.0) -> None:
         """Adds a low-rank update to the kernel: `kernel + alpha / rank * lora_a @ lora_b`.
 
-        `lora_a` (input width, rank) starts from a He-uniform draw and `lora_b` (rank, units) from
-        zeros, so that nothing changes before training. See `adaptation.lora` for whole encoders.
+        `lora_a` (input width, rank) starts as He-uniform, and `lora_b` (rank, units) as zeros:
+        outputs do not change before training. See `adaptation.lora` for whole encoders.
 
         Args:
             rank: int.
@@ -99,8 +100,9 @@ class Dense(keras.layers.Layer):
         Source: arXiv 2106.09685, section 4.1.
         """
         self.lora_scale = alpha / rank
-        self._lora_dropout = keras.layers.Dropout(dropout) if dropout else None
-        self._tracker.unlock()  # as Keras' own layers do to grow after they were built
+        self.lora_dropout = dropout
+        self._tracker.unlock()  # as Keras' layers do, to add weights after `build`
+        self._dropout_layer = keras.layers.Dropout(dropout) if dropout else None
         self.lora_a = self.add_weight(
             name="lora_a",
             shape=(self.kernel.shape[0], rank),
@@ -110,13 +112,13 @@ class Dense(keras.layers.Layer):
         self._tracker.lock()
 
     def disable_lora(self) -> None:
-        """Takes the low-rank update away again; the kernel stays as it is."""
+        """Removes the low-rank update; the kernel does not change."""
         del self.lora_a, self.lora_b
         self.lora_a = self.lora_b = None
 
     def _low_rank(self, x: tf.Tensor, training: bool) -> tf.Tensor:
-        if self._lora_dropout is not None:
-            x = self._lora_dropout(x, training=training)
+        if self._dropout_layer is not None:
+            x = self._dropout_layer(x, training=training)
         scale = tf.cast(self.lora_scale, x.dtype)
         return tf.matmul(tf.matmul(x, self.lora_a), self.lora_b) * scale
 
@@ -132,8 +134,8 @@ class Dense(keras.layers.Layer):
 
 @tf.custom_gradient
 def _trained_affine(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, Any]:
-    # The bias' gradient is a product with ones: on CPU in bfloat16 that is several times faster
-    # than BiasAddGrad, and sums in float32.
+    # A product with ones computes the bias' gradient. On CPU in bfloat16 this is several times
+    # faster than BiasAddGrad, and it sums in float32.
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         ones = tf.ones([1, tf.shape(upstream)[0]], upstream.dtype)
         return (

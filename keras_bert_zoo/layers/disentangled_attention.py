@@ -1,6 +1,6 @@
-"""DeBERTa's attention: contents attend to contents and, apart from them, to relative positions.
+"""DeBERTa's disentangled attention: scores of contents plus scores of relative positions.
 
-Legend besides `layers`': P relative distances (buckets) that occur in a batch.
+Legend, in addition to that of `layers`: P relative distances (buckets) that occur in a batch.
 """
 
 from __future__ import annotations
@@ -12,30 +12,32 @@ import keras
 import tensorflow as tf
 
 from keras_bert_zoo.layers.attention import SelfAttention
+from keras_bert_zoo.layers.configured import ConfiguredLayer
 from keras_bert_zoo.layers.dense import Dense
 from keras_bert_zoo.layers.initializers import TruncatedNormal
 from keras_bert_zoo.layers.normalization import LayerNormalization
 from keras_bert_zoo.layers.token_layout import Layout, group_positions
 
 
-class RelativeDistances(keras.layers.Layer):
-    """The embeddings of relative distances, and which of them each pair of tokens takes.
+@keras.saving.register_keras_serializable("keras_bert_zoo")
+class RelativeDistances(ConfiguredLayer):
+    """The embeddings of relative distances, and the row of the table for each pair of tokens.
 
-    All blocks share them. Only the distances that occur in the batch are cut out of the table, so
-    that the blocks project no more rows than a short batch needs.
+    All blocks share them. The output contains only the distances that occur in the batch, so that
+    the blocks project fewer rows for a short batch.
 
     Args:
-        span: int. Distances from -span to span - 1 have a row each: the number of buckets, or the
-            largest distance where there are none.
+        span: int. Each distance from -span to span - 1 has a row. `span` is the number of buckets
+            or, without buckets, the largest distance.
         num_buckets: int. Positive: distances beyond half of it share logarithmic buckets.
-        max_distance: int. The distance that the last bucket ends with.
+        max_distance: int. The distance at which the last bucket ends.
         hidden_dim: int.
         normalize: bool. Whether the table is layer-normalized before it is used.
         epsilon: float. Of that normalization.
         initializer_range: float.
 
     Call arguments:
-        layout: what `TokenLayout` returned.
+        layout: the output of `TokenLayout`.
         training: bool.
 
     Returns:
@@ -73,14 +75,14 @@ class RelativeDistances(keras.layers.Layer):
         )
 
     def call(self, layout: Layout, training: bool = False) -> dict[str, Any]:
-        """Looks the distances up; see the class."""
+        """Looks up the distances; see the class."""
         distances, of_keys = [], []
         for positions in group_positions(layout):
             rows, columns = positions[:, :, tf.newaxis], positions[:, tf.newaxis, :]
             distances.append(self._row(rows - columns))
             of_keys.append(self._row(columns - rows))
         flat = tf.concat([tf.reshape(rows, [-1]) for rows in distances + of_keys], axis=0)
-        # One row even for a batch without tokens, whose minimum would be the largest integer.
+        # A batch without tokens keeps one row: the minimum of no values is the largest integer.
         low = tf.minimum(tf.reduce_min(flat), self.span)
         high = tf.maximum(tf.reduce_max(flat), self.span) + 1
         table = self.table.value[low:high]
@@ -101,8 +103,8 @@ class RelativeDistances(keras.layers.Layer):
         middle = self.num_buckets // 2
         near = tf.logical_and(distance < middle, distance > -middle)
         size = tf.cast(tf.where(near, middle - 1, tf.abs(distance)), tf.float32)
-        # In this order and in float32, as the reference does it: the ceiling of a logarithm that
-        # is nearly an integer depends on its last bit.
+        # In the order of the reference, and in float32: if a logarithm is almost an integer, its
+        # ceiling depends on the last bit.
         ratio = tf.math.log(size / middle) / tf.math.log(
             tf.constant((self.max_distance - 1) / middle, tf.float32)
         )
@@ -110,19 +112,19 @@ class RelativeDistances(keras.layers.Layer):
         return tf.where(size <= middle, distance, far * tf.sign(distance))
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class DisentangledSelfAttention(SelfAttention):
     """Self-attention whose scores add content-to-position and position-to-content products.
 
     Args:
-        content_to_position: bool. Queries against the keys of relative distances.
-        position_to_content: bool. Keys against the queries of relative distances.
-        share_projections: bool. Whether distances go through the same query and key projections
-            as contents do.
+        content_to_position: bool. Whether to add products of queries and keys of distances.
+        position_to_content: bool. Whether to add products of keys and queries of distances.
+        share_projections: bool. Whether distances use the query and key projections of contents.
         position_dropout: float. On the table of distances.
         **kwargs: see `SelfAttention`.
 
-    The call is `SelfAttention`'s; the layout holds what `RelativeDistances` returned, or nothing
-    of it, which gives plain attention.
+    See `SelfAttention` for the call. The layout contains the output of `RelativeDistances`;
+    without it, this is plain attention.
 
     Source: arXiv 2006.03654, equation 4.
     """
@@ -204,8 +206,8 @@ class DisentangledSelfAttention(SelfAttention):
         """Multiplies x (n, N, s, D) with a table (1, N, P, D) -> (n, N, s, P)."""
         if self.num_heads > 1:
             return tf.matmul(x, table, transpose_b=True)
-        # Where every batch dimension of one side is broadcast, TensorFlow 2.21's oneDNN kernel
-        # writes beyond its buffers: wrong numbers, or the end of the process.
+        # If every batch dimension of one side is broadcast, TensorFlow 2.21's oneDNN kernel writes
+        # beyond its buffers: the numbers are wrong, or the process crashes.
         shape = tf.shape(x)
         terms = tf.matmul(tf.reshape(x, [-1, self.head_dim]), table[0, 0], transpose_b=True)
         return tf.reshape(terms, [shape[0], 1, shape[2], -1])
@@ -216,9 +218,9 @@ class DisentangledSelfAttention(SelfAttention):
 
 
 def _pick(terms: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-    """Picks from terms (n, N, s, P) at rows (n, s, t) of P -> (n, N, s, t).
+    """Gathers terms (n, N, s, P) at rows (n, s, t) of P -> (n, N, s, t).
 
-    Heads are brought to the end, so that one index moves all of them.
+    The heads are the last axis during the gather, so that one index applies to all of them.
     """
     terms = tf.transpose(terms, [0, 2, 3, 1])  # (n, s, P, N)
     return tf.transpose(tf.gather(terms, rows, batch_dims=2), [0, 3, 1, 2])

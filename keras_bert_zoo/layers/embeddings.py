@@ -8,30 +8,31 @@ import keras
 import tensorflow as tf
 
 from keras_bert_zoo.config import EncoderConfig
+from keras_bert_zoo.layers.configured import ConfiguredLayer
 from keras_bert_zoo.layers.dense import Dense
 from keras_bert_zoo.layers.initializers import TruncatedNormal
 from keras_bert_zoo.layers.normalization import LayerNormalization
 from keras_bert_zoo.layers.token_layout import Layout
 
 
-class Embeddings(keras.layers.Layer):
+@keras.saving.register_keras_serializable("keras_bert_zoo")
+class Embeddings(ConfiguredLayer):
     """Sums token, position and segment embeddings, normalizes them and applies dropout.
 
-    Tables stay float32 and the sum is normalized in float32; only the result is in the compute
-    dtype. (Casting a table of 30,522 rows to read some hundred of them would cost more than the
-    rest of the layer.)
+    The tables and the norm are float32. Only the result has the compute dtype: casting a table of
+    30,522 rows to read a few hundred of them would cost more than the rest of the layer.
 
     Args:
-        config: EncoderConfig. Without segments (`num_segments` 0) there is no segment table.
-        width: int or None. Of the tables; None: `hidden_dim`.
-        projected: bool. Whether a dense layer `projection`, behind everything else, maps the
-            tables' width to `hidden_dim` (arXiv 1909.11942, section 3.1).
-        positions: str or None. The layout's entry with the rows of the position table:
-            "positions", or "counted_positions". None: there is no position table.
-        position_initializer: Keras initializer or None, of the position table. None: as the others.
+        config: EncoderConfig. If `num_segments` is 0, there is no segment table.
+        width: int or None. Width of the tables. None: `hidden_dim`.
+        projected: bool. Whether a final dense layer, `projection`, maps the tables' width to
+            `hidden_dim` (arXiv 1909.11942, section 3.1).
+        positions: str or None. Key in the layout of the tokens' positions: "positions" or
+            "counted_positions". None: no position table.
+        position_initializer: Keras initializer of the position table. None: the other tables'.
 
     Call arguments:
-        layout: what `TokenLayout` returned: `token_ids`, `segment_ids`, `positions` int32 (T,).
+        layout: the output of `TokenLayout`: `token_ids`, `segment_ids`, `positions` int32 (T,).
         training: bool.
 
     Returns:
@@ -80,7 +81,7 @@ class Embeddings(keras.layers.Layer):
             )
 
     def add_table(self, name: str, rows: int, *, initializer: Any = None) -> Any:
-        """Creates a table, float32 (rows, width) whatever the compute dtype."""
+        """Creates a float32 table (rows, width), for any compute dtype."""
         if initializer is None:
             initializer = TruncatedNormal(stddev=self.config.initializer_range)
         return self.add_weight(
@@ -94,7 +95,7 @@ class Embeddings(keras.layers.Layer):
         return x if self.projection is None else self.projection(x, training=training)
 
     def embed(self, layout: Layout) -> tf.Tensor:
-        """Sums the tables' rows: float32 (T, width). A family may add to the sum."""
+        """Returns the sum of the embeddings, float32 (T, width). A family may add to it."""
         x = tf.gather(self.token_table.value, layout["token_ids"])
         if self.positions is not None:
             x += tf.gather(self.position_table.value, layout[self.positions])

@@ -15,6 +15,7 @@ from keras_bert_zoo.layers.normalization import LayerNormalization
 from keras_bert_zoo.layers.token_layout import Layout
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class EncoderBlock(Block):
     """Self-attention and feed-forward, each followed by a residual sum and LayerNorm.
 
@@ -46,7 +47,7 @@ class EncoderBlock(Block):
         self.dropout = keras.layers.Dropout(config.dropout, **shared)
 
     def make_attention(self, config: EncoderConfig, **options: Any) -> SelfAttention:
-        """Builds the attention; a family may have its own.
+        """Builds the attention layer. A family may override it.
 
         Args:
             config: the constructor's.
@@ -92,12 +93,12 @@ class EncoderBlock(Block):
         return self.add_transformed(x, training), probabilities
 
     def add_attended(self, context: tf.Tensor, x: tf.Tensor, training: bool) -> tf.Tensor:
-        """Adds what attention gathered to the states it was gathered for: float (T, H)."""
+        """Adds the attention's output to its input: float (T, H)."""
         attended = self.dropout(self.attention_output(context), training=training)
         return self.attention_norm(attended + x, training=training)
 
     def add_transformed(self, x: tf.Tensor, training: bool) -> tf.Tensor:
-        """Sends states through the feed-forward part: float (T, H)."""
+        """Applies the feed-forward part: float (T, H)."""
         transformed = self.output_dense(self.intermediate(x, training=training))
         transformed = self.dropout(transformed, training=training)
         return self.output_norm(transformed + x, training=training)

@@ -1,7 +1,7 @@
-"""Initial weights that cost nothing where a checkpoint follows at once.
+"""Initial weights that take no time, for models that load a checkpoint.
 
-Drawing BERT-base's random weights takes some ten seconds, to be thrown away when its checkpoint is
-loaded. Inside `untouched_weights` the matrices are zeros in memory that is not even touched.
+Drawing BERT-base's random weights takes about ten seconds, and loading a checkpoint overwrites
+them. Inside `untouched_weights` the matrices are zeros, in memory that is never written.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _untouched: ContextVar[bool] = ContextVar("untouched", default=False)
 
 @contextmanager
 def untouched_weights() -> Iterator[None]:
-    """Makes this module's initializers give zeros, at no cost.
+    """Makes this module's initializers return zeros, which takes no time.
 
-    For code that assigns every weight before anybody sees the model, and lets the model go if
-    that fails: a model of zeros answers without complaint.
+    The caller must assign every weight before it returns the model, and discard the model if this
+    fails: a model of zeros predicts without an error.
 
     Yields:
         None.
@@ -37,8 +37,9 @@ def untouched_weights() -> Iterator[None]:
         _untouched.reset(token)
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class TruncatedNormal(keras.initializers.TruncatedNormal):
-    """Keras' initializer, but for zeros inside `untouched_weights`."""
+    """Keras' initializer, except that it returns zeros inside `untouched_weights`."""
 
     def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> Any:
         """Returns initial values.
@@ -52,8 +53,8 @@ class TruncatedNormal(keras.initializers.TruncatedNormal):
         """
         if not _untouched.get():
             return super().__call__(shape, dtype=dtype)
-        if not tf.executing_eagerly():  # Keras looks at shapes; nothing is computed
+        if not tf.executing_eagerly():  # Keras only needs the shape
             return tf.zeros(shape, dtype or keras.config.floatx())
-        kind = np.dtype(tf.as_dtype(dtype or keras.config.floatx()).as_numpy_dtype)
-        # The system gives zeroed pages when they are first written; here none is written.
-        return tf.raw_ops.Identity(input=aligned_zeros(tuple(shape), kind))
+        numpy_dtype = np.dtype(tf.as_dtype(dtype or keras.config.floatx()).as_numpy_dtype)
+        # The system allocates a page at its first write, and nothing is written here.
+        return tf.raw_ops.Identity(input=aligned_zeros(tuple(shape), numpy_dtype))

@@ -8,19 +8,20 @@ import keras
 import tensorflow as tf
 
 from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.layers.configured import ConfiguredLayer
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class LayerNormalization(keras.layers.Layer):
     """Normalizes each row to mean 0 and variance 1, then scales and shifts it.
 
-    The statistics are float32 whatever the compute dtype. Inference on CPU writes the
-    normalization as a FusedBatchNormV3 over rows-as-channels, the one pattern that TensorFlow's
-    remapper replaces by oneDNN's layer normalization with our epsilon kept; training and other
-    devices compute the moments.
+    The statistics are always float32. Inference on CPU uses FusedBatchNormV3 with rows as
+    channels: only this pattern is replaced by TensorFlow's remapper with oneDNN's layer
+    normalization of the same epsilon. Training and other devices compute the moments.
 
     Args:
         epsilon: float. Added to the variance. BERT uses 1e-12.
-        use_bias: bool. Whether there is a `beta` that shifts.
+        use_bias: bool. Whether to add a bias, `beta`.
 
     Call arguments:
         x: float (T, H).
@@ -36,11 +37,11 @@ class LayerNormalization(keras.layers.Layer):
         super().__init__(**kwargs)
         self.epsilon = epsilon
         self.use_bias = use_bias
-        # A GPU has its own kernels for the moments; on it the batch-norm form would be slower.
+        # A GPU has kernels for the moments, and the batch-norm form would be slower on it.
         self._fuse = not tf.config.list_physical_devices("GPU")
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Creates `gamma` (H,) and, where it is used, `beta` (H,)."""
+        """Creates `gamma` (H,) and, with `use_bias`, `beta` (H,)."""
         width = input_shape[-1]
         self.gamma = self.add_weight(name="gamma", shape=(width,), initializer="ones")
         if self.use_bias:
@@ -72,12 +73,13 @@ class LayerNormalization(keras.layers.Layer):
         return super().get_config() | {"epsilon": self.epsilon, "use_bias": self.use_bias}
 
 
-class NoNorm(keras.layers.Layer):
+@keras.saving.register_keras_serializable("keras_bert_zoo")
+class NoNorm(ConfiguredLayer):
     """Scales and shifts each column, without normalizing.
 
     Call arguments:
         x: float (T, H).
-        training: bool. Makes no difference.
+        training: bool. Ignored.
 
     Returns:
         float (T, H), compute dtype.
@@ -106,7 +108,7 @@ def make_norm(kind: str, *, epsilon: float, **kwargs: Any) -> keras.layers.Layer
     Args:
         kind: str. One of `NORMS`.
         epsilon: float. See `LayerNormalization`; "no_norm" has none.
-        **kwargs: options of every Keras layer.
+        **kwargs: options of `keras.layers.Layer`.
 
     Returns:
         Keras layer, called with `(x, training=...)`.
@@ -115,7 +117,7 @@ def make_norm(kind: str, *, epsilon: float, **kwargs: Any) -> keras.layers.Layer
         ConfigError: unknown kind.
     """
     if kind not in NORMS:
-        raise ConfigError(f"A norm must be one of {', '.join(NORMS)}, got {kind!r}.")
+        raise ConfigError(f"Expected a norm, one of {', '.join(NORMS)}, received {kind!r}.")
     return NoNorm(**kwargs) if kind == "no_norm" else LayerNormalization(epsilon=epsilon, **kwargs)
 
 
@@ -123,8 +125,8 @@ def make_norm(kind: str, *, epsilon: float, **kwargs: Any) -> keras.layers.Layer
 def _normalize_rows(
     x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float
 ) -> tuple[tf.Tensor, Any]:
-    # The gradient is written out because autodiff of the moments walks the tensor a dozen times
-    # more, and this runs 2 * num_layers + 1 times per step.
+    # A custom gradient, because autodiff of the moments reads the tensor about twelve more times,
+    # and this runs 2 * num_layers + 1 times per step.
     wide = tf.cast(x, tf.float32)
     centered = wide - tf.reduce_mean(wide, axis=-1, keepdims=True)
     variance = tf.reduce_mean(tf.square(centered), axis=-1, keepdims=True)

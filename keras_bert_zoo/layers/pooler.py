@@ -12,6 +12,7 @@ from keras_bert_zoo.layers.dense import Dense
 from keras_bert_zoo.layers.token_layout import Layout
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class Pooler(keras.layers.Layer):
     """Applies a dense layer with an activation to each row's first token.
 
@@ -22,8 +23,8 @@ class Pooler(keras.layers.Layer):
         initializer_range: float. See `Dense`.
 
     Call arguments:
-        x: float (T, H), or (B, H) when it holds the first tokens alone.
-        layout: what `TokenLayout` returned; None when `x` holds the first tokens alone.
+        x: float (T, H), or (B, H) if it holds only the first tokens.
+        layout: the output of `TokenLayout`; None if `x` holds only the first tokens.
         training: bool.
 
     Returns:
@@ -33,7 +34,7 @@ class Pooler(keras.layers.Layer):
     """
 
     reads_first_token = True
-    """Whether the first tokens are all that this pooler reads."""
+    """Whether this pooler reads only the first tokens."""
 
     def __init__(
         self,
@@ -63,8 +64,9 @@ class Pooler(keras.layers.Layer):
         return self.dense(x)
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class FirstToken(keras.layers.Layer):
-    """Takes each row's first token, through an activation: a pooler without weights.
+    """Applies an activation to each row's first token: a pooler without weights.
 
     Args:
         activation: str. See `layers.activations`.
@@ -89,15 +91,16 @@ class FirstToken(keras.layers.Layer):
         return self._activate(x)
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class LastToken(keras.layers.Layer):
-    """Takes each row's last column of the batch, whether it is attended or not.
+    """Returns the state in each row's last column, even if the column is masked.
 
-    That is what Hugging Face's sequence summaries take if they are not told otherwise; texts are
-    to be padded on the left then.
+    This is the default of Hugging Face's sequence summaries. It needs texts that are padded on
+    the left.
 
     Call arguments:
         x: float (T, H).
-        layout: what a `TokenLayout` with `last_tokens` returned.
+        layout: the output of a `TokenLayout` with `last_tokens`.
 
     Returns:
         float (B, H), compute dtype.

@@ -9,18 +9,20 @@ import tensorflow as tf
 
 from keras_bert_zoo.layers.activations import get_activation
 from keras_bert_zoo.layers.block import Block
+from keras_bert_zoo.layers.configured import ConfiguredLayer
 from keras_bert_zoo.layers.dense import Dense
 from keras_bert_zoo.layers.normalization import LayerNormalization
 from keras_bert_zoo.layers.rotary import RotarySelfAttention
 from keras_bert_zoo.layers.token_layout import Layout, to_groups
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class FusedRotarySelfAttention(RotarySelfAttention):
     """Rotary self-attention with one projection for queries, keys and values.
 
     Args:
         use_bias: bool. Whether that projection has a bias.
-        bias: str. The layout's key of what is added to the scores; "" for the mask alone.
+        bias: str. Key in the layout of the tensor to add to the scores; "" adds only the mask.
         **kwargs: see `RotarySelfAttention`.
 
     Source: arXiv 2412.13663, section 2.1; arXiv 2104.09864.
@@ -32,14 +34,14 @@ class FusedRotarySelfAttention(RotarySelfAttention):
         self.bias = bias
 
     def make_projections(self, **options: Any) -> None:
-        """Builds the one projection; see `SelfAttention.make_projections`."""
+        """Builds the joint projection; see `SelfAttention.make_projections`."""
         units = 3 * options.pop("units")
         self.projection = Dense(units, use_bias=self._use_bias, name="projection", **options)
 
     def project(
         self, x: tf.Tensor, layout: Layout, *, first_token_only: bool
     ) -> tuple[list[tf.Tensor], list[tf.Tensor], list[tf.Tensor]]:
-        """Projects once and takes the product apart; see `SelfAttention.project`."""
+        """Projects once and splits the result; see `SelfAttention.project`."""
         projected = self.projection(x)  # (T, 3 * H)
         parts = [tf.split(group, 3, axis=-1) for group in to_groups(projected, layout)]
         queries, keys, values = ([part[i] for part in parts] for i in range(3))
@@ -58,8 +60,9 @@ class FusedRotarySelfAttention(RotarySelfAttention):
         return bias[:, :, :1] if first_token_only else bias
 
 
-class GatedFeedForward(keras.layers.Layer):
-    """Computes `(activation(x A) * x B) C`, with A and B in one product.
+@keras.saving.register_keras_serializable("keras_bert_zoo")
+class GatedFeedForward(ConfiguredLayer):
+    """Computes `(activation(x A) * x B) C`, with A and B in one kernel.
 
     Args:
         intermediate_dim: int. Width of each of the two halves.
@@ -113,19 +116,20 @@ class GatedFeedForward(keras.layers.Layer):
         return self.contraction(self.dropout(self.activate(content) * gate, training=training))
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class PreNormBlock(Block):
-    """Self-attention and feed-forward, each of a normalized input and added to it.
+    """Self-attention and feed-forward, each with a LayerNorm before it and a residual sum after.
 
     Args:
         attention: SelfAttention, named "attention".
         feed_forward: layer (T, H) -> (T, H), named "feed_forward".
         hidden_dim: int.
         epsilon: float. Of the LayerNorms.
-        norm_bias: bool. Whether they shift.
-        normalize_first: bool. Whether the attention's input is normalized; False where the
-            embeddings are already.
-        output_bias: bool. Whether the dense layer behind the attention has a bias.
-        dropout: float in [0, 1). Behind that layer.
+        norm_bias: bool. Whether the LayerNorms have a bias.
+        normalize_first: bool. Whether to normalize the attention's input. False if the
+            embeddings are normalized already.
+        output_bias: bool. Whether the dense layer after the attention has a bias.
+        dropout: float in [0, 1). After that layer.
         initializer_range: float. See `Dense`.
 
     Call arguments and result: see `Block`.
@@ -147,7 +151,7 @@ class PreNormBlock(Block):
         initializer_range: float = 0.02,
         **kwargs: Any,
     ) -> None:
-        # The rotary tables in the layout stay float32.
+        # With autocast, Keras would cast the rotary tables to the compute dtype.
         super().__init__(
             hidden_dim=hidden_dim, num_heads=attention.num_heads, autocast=False, **kwargs
         )

@@ -11,27 +11,28 @@ import tensorflow as tf
 from keras_bert_zoo.layers.initializers import TruncatedNormal
 from keras_bert_zoo.layers.token_layout import Layout, group_positions
 
-# MPNet computes its buckets with T5's defaults, whatever its config says.
+# T5's default. MPNet uses it and ignores the value in its config.
 NUM_BUCKETS = 32
 
-# From this distance on, all distances share the last bucket of their side.
+# All distances from this one on share the last bucket of their side.
 _LAST_DISTANCE = 91
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class RelativePositionBias(keras.layers.Layer):
     """Computes the biases that all blocks of an encoder add to their attention scores.
 
-    Half of the buckets are for keys behind the query, half for keys before it or at its place. On
-    each side the distances 0 to 7 have a bucket each; from 8 on, two buckets share an octave; and
-    the last takes all from 91 on.
+    Half of the buckets are for keys after the query, the others for keys before it or at its
+    position. On each side, the distances 0 to 7 have one bucket each. From 8 on there are two
+    buckets per octave. The last bucket contains all distances from 91 on.
 
     Args:
         num_heads: int.
-        rows: int. Of the table; at least 32, of which the first 32 are read.
+        rows: int. Rows of the table, at least 32. Only the first 32 are used.
         initializer_range: float. Standard deviation of the table's truncated normal initializer.
 
     Call arguments:
-        layout: what `TokenLayout` returned.
+        layout: the output of `TokenLayout`.
 
     Returns:
         dict: `attention_bias`, a list of float32 (n, N, s, s), one per group of the layout, the
@@ -48,7 +49,7 @@ class RelativePositionBias(keras.layers.Layer):
         initializer_range: float = 0.02,
         **kwargs: Any,
     ) -> None:
-        # Keras would cast the layout's masks to the compute dtype; biases are summed in float32.
+        # With autocast, Keras would cast the masks, but biases are summed in float32.
         super().__init__(autocast=False, **kwargs)
         self.table = self.add_weight(
             name="table",
@@ -65,17 +66,17 @@ class RelativePositionBias(keras.layers.Layer):
         for positions, mask in zip(group_positions(layout), layout["attend"], strict=True):
             if "shape_of" in layout:
                 positions = positions[:1]  # the same in all rows
-            key_less_query = positions[:, tf.newaxis] - positions[:, :, tf.newaxis]  # (n, s, s)
-            near = tf.clip_by_value(key_less_query, -_LAST_DISTANCE, _LAST_DISTANCE)
+            key_minus_query = positions[:, tf.newaxis] - positions[:, :, tf.newaxis]  # (n, s, s)
+            near = tf.clip_by_value(key_minus_query, -_LAST_DISTANCE, _LAST_DISTANCE)
             bias = tf.gather(by_distance, near + _LAST_DISTANCE, axis=1)  # (N, n or 1, s, s)
             biases.append(tf.transpose(bias, [1, 0, 2, 3]) + mask)
         return {"attention_bias": biases}
 
 
 def buckets(distances: np.ndarray) -> np.ndarray:
-    """Returns the bucket of each distance, key's position less query's.
+    """Returns the bucket of each distance, the key's position minus the query's.
 
-    In whole numbers: the logarithms of the original are on the edge of rounding at every octave.
+    It uses integers: the logarithms of the original are close to a rounding step at every octave.
 
     Args:
         distances: int array.
@@ -89,7 +90,7 @@ def buckets(distances: np.ndarray) -> np.ndarray:
     side = NUM_BUCKETS // 2
     exact = side // 2
     away = np.minimum(np.abs(distances), _LAST_DISTANCE)
-    # exact + floor(log2(away / exact) * 2), which reaches exact - 1 more at 16 * exact = 128.
+    # exact + floor(log2(away / exact) * 2): T5's formula for the maximum distance 16 * exact = 128.
     halves = [int(d * d // exact**2).bit_length() - 1 for d in range(_LAST_DISTANCE + 1)]
     by_distance = np.where(
         np.arange(_LAST_DISTANCE + 1) < exact,

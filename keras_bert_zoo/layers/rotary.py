@@ -1,4 +1,4 @@
-"""Rotary position embedding: queries and keys are turned by angles that grow with the position."""
+"""Rotary position embedding: rotates queries and keys by angles that grow with the position."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import tensorflow as tf
 from keras_bert_zoo.layers.attention import SelfAttention
 from keras_bert_zoo.layers.token_layout import Layout, group_positions
 
-# Which elements of a head make a pair that is turned together: neighbours, (0, 1), (2, 3), ..., as
-# in the paper and in RoFormer; or one from each half, (0, D/2), (1, D/2 + 1), ..., as in GPT-NeoX,
-# ModernBERT and most models since. Each has its own checkpoints: they cannot be exchanged.
+# Models pair the elements of a head in two ways. The paper and RoFormer rotate neighbours: (0, 1),
+# (2, 3), ... GPT-NeoX, ModernBERT and most later models take one element from each half: (0, D/2),
+# (1, D/2 + 1), ... A checkpoint works with only one of them.
 
 Tables = tuple[tf.Tensor, tf.Tensor]
 """Cosines and signed sines, float32 (n, 1, s, D) each; see `spread_tables`."""
@@ -38,12 +38,12 @@ def rotary_frequencies(head_dim: int, *, base: float = 10000.0) -> np.ndarray:
 def rotary_tables(
     layout: Layout, frequencies: np.ndarray, *, interleaved: bool = False, scale: float = 1.0
 ) -> list[Tables]:
-    """Computes what `rotate` needs, for all tokens of a batch.
+    """Computes the tables of `rotate` for all tokens of a batch.
 
     Args:
-        layout: what `TokenLayout` returned.
+        layout: the output of `TokenLayout`.
         frequencies: float (D / 2,); see `rotary_frequencies`.
-        interleaved: bool. Whether pairs are neighbours; else one of each half.
+        interleaved: bool. Whether pairs are neighbours; otherwise one element of each half.
         scale: float. Multiplies both tables (YaRN's attention factor).
 
     Returns:
@@ -60,7 +60,7 @@ def rotary_tables(
 
 
 def spread_tables(cosines: tf.Tensor, sines: tf.Tensor, *, interleaved: bool = False) -> Tables:
-    """Lays one value a pair out as one value an element, with the sign that turning needs.
+    """Repeats the value of each pair for its two elements, with the signs of a rotation.
 
     Args:
         cosines: float32 (n, s, D / 2).
@@ -84,13 +84,13 @@ def spread_tables(cosines: tf.Tensor, sines: tf.Tensor, *, interleaved: bool = F
 def rotate(
     x: tf.Tensor, tables: Tables, *, interleaved: bool = False, first_token_only: bool = False
 ) -> tf.Tensor:
-    """Turns each pair of elements by its position's angle, in float32.
+    """Rotates each pair of elements by the angle of its position, in float32.
 
     Args:
         x: float (n, N, s, D), or (n, N, 1, D) with `first_token_only`.
-        tables: what `rotary_tables` returned for the group, spread in the same way.
+        tables: the output of `rotary_tables` for the group, with the same `interleaved`.
         interleaved: see `rotary_tables`.
-        first_token_only: bool. Whether `x` holds the rows' first columns alone.
+        first_token_only: bool. Whether `x` holds only the rows' first columns.
 
     Returns:
         float of `x`'s shape and dtype.
@@ -100,14 +100,14 @@ def rotate(
     cosines, sines = tables
     if first_token_only:
         cosines, sines = cosines[:, :, :1], sines[:, :, :1]
-    # A layer that Keras casts the inputs of gets tables of its compute dtype.
+    # Keras may have cast the tables to the compute dtype of a layer.
     cosines, sines = tf.cast(cosines, tf.float32), tf.cast(sines, tf.float32)
     wide = tf.cast(x, tf.float32)
     return tf.cast(wide * cosines + _swap(wide, interleaved) * sines, x.dtype)
 
 
 def _swap(x: tf.Tensor, interleaved: bool) -> tf.Tensor:
-    # Each element's partner in its pair.
+    # Swaps the elements of each pair.
     if not interleaved:
         first, second = tf.split(x, 2, axis=-1)
         return tf.concat([second, first], axis=-1)
@@ -116,18 +116,19 @@ def _swap(x: tf.Tensor, interleaved: bool) -> tf.Tensor:
     return tf.reshape(tf.reverse(pairs, axis=[-1]), shape)
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class SinusoidTable(keras.layers.Layer):
-    """A stored table of sines and cosines, and from it the tables of `RotarySelfAttention`.
+    """Computes the tables of `RotarySelfAttention` from a stored table of sines and cosines.
 
-    RoFormer's checkpoints keep the table, which is not trained; its frequencies and base are
+    RoFormer's checkpoints contain the table. It is not trained. Its frequencies and base are
     those of `rotary_frequencies`, and pairs are neighbours.
 
     Args:
-        rows: int. One per position.
+        rows: int. Number of positions.
         head_dim: int, D, even.
 
     Call arguments:
-        layout: what `TokenLayout` returned.
+        layout: the output of `TokenLayout`.
 
     Returns:
         dict: `rotary`, a list of (cosines, signed sines), float32 (n or 1, 1, s, D), one per group
@@ -169,16 +170,16 @@ def _sinusoids(shape: tuple[int, int], dtype: Any = None) -> Any:
     return keras.ops.convert_to_tensor(table, dtype=dtype)
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class RotarySelfAttention(SelfAttention):
-    """Self-attention whose queries and keys are turned by the positions of their tokens.
+    """Self-attention that rotates queries and keys by the positions of their tokens.
 
-    The tables come from the family's context layer: `layout["rotary"]`, one pair of tables per
-    group, or another key.
+    The family's context layer computes the tables, one pair of tables per group.
 
     Args:
-        interleaved: bool. Whether pairs are neighbours (RoFormer); else one of each half.
-        rotate_values: bool. Whether the values are turned, too.
-        tables: str. The layout's key that holds the tables.
+        interleaved: bool. Whether pairs are neighbours; otherwise one element of each half.
+        rotate_values: bool. Whether to rotate the values too.
+        tables: str. Key of the tables in the layout.
         **kwargs: see `SelfAttention`.
 
     Source: arXiv 2104.09864, section 3.2.
@@ -192,7 +193,7 @@ class RotarySelfAttention(SelfAttention):
         tables: str = "rotary",
         **kwargs: Any,
     ) -> None:
-        # Keras would cast the tables to the compute dtype. The block around it must not, either.
+        # With autocast, Keras would cast the tables to the compute dtype. Blocks disable it too.
         super().__init__(autocast=False, **kwargs)
         self.interleaved = interleaved
         self.rotate_values = rotate_values
@@ -201,10 +202,10 @@ class RotarySelfAttention(SelfAttention):
     def place(
         self, x: tf.Tensor, layout: Layout, group: int, *, first_token_only: bool = False
     ) -> tf.Tensor:
-        """Turns queries or keys; see `SelfAttention.place`."""
+        """Rotates queries or keys; see `SelfAttention.place`."""
         tables = layout[self.tables][group]
         return rotate(x, tables, interleaved=self.interleaved, first_token_only=first_token_only)
 
     def place_values(self, x: tf.Tensor, layout: Layout, group: int) -> tf.Tensor:
-        """Turns values where the model does that; see `SelfAttention.place_values`."""
+        """Rotates the values if `rotate_values`; see `SelfAttention.place_values`."""
         return self.place(x, layout, group) if self.rotate_values else x

@@ -1,12 +1,12 @@
-"""Names of variables that do not hang on where in a program they are made."""
+"""Variable names that do not depend on open name scopes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# `keras.name_scope` alone cannot do it: under one that overrides its parent with "", what a layer
-# makes in its constructor gets a path that starts with a slash.
+# `keras.name_scope` is not enough: under a scope that overrides its parent with "", the variables
+# that a layer creates in its constructor get a path that starts with a slash.
 from keras.src.backend.common import global_state
 
 _STACK = "name_scope_stack"
@@ -14,10 +14,10 @@ _STACK = "name_scope_stack"
 
 @contextmanager
 def root_scope() -> Iterator[None]:
-    """Gives the variables made inside the paths that they have outside of all name scopes.
+    """Ignores open name scopes: new variables get the paths that they have without a scope.
 
-    The names in checkpoints hang on those paths. A scope may be open because the caller opened one,
-    or because an error left one behind: TensorFlow refuses some names after Keras has noted them.
+    The names in checkpoints depend on these paths. The caller may have opened a scope, or an error
+    may have left one open: TensorFlow refuses some names after Keras has put them on its stack.
 
     Yields:
         None.

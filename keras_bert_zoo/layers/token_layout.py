@@ -1,9 +1,9 @@
-"""Token layouts: how a padded batch becomes one row per token, and back.
+"""Token layouts: convert a padded batch to one row per token, and back.
 
 Every encoder computes on rank-2 (T, H) tensors. In the padded layout T = B * S, with static shapes
-where the input's are static (TPU, XLA). In the packed layout the padding is dropped: T is the
-number of tokens, rounded up. Only attention sees rows again, and there the packed layout cuts the
-batch into a few groups of similar length, each padded to its own longest row.
+if the input's shape is static (TPU, XLA). The packed layout drops the padding: T is the number of
+tokens, rounded up. Only attention needs the rows of the batch. For attention, the packed layout
+splits the batch into a few groups of similar length, each padded to its longest row.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from keras_bert_zoo.errors import ConfigError
 
 TOKEN_LAYOUTS = ("padded", "packed")
 
-# oneDNN caches one primitive per shape: rounding up the number of tokens, and of columns in an
-# attention group, makes shapes repeat.
+# oneDNN caches one primitive per shape. Rounding up the numbers of tokens and of columns in an
+# attention group makes shapes repeat.
 _TOKEN_MULTIPLE = 64
 _COLUMN_MULTIPLE = 8
 
@@ -29,30 +29,31 @@ _MASKED_SCORE = -1e9
 Layout = dict[str, Any]
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class TokenLayout(keras.layers.Layer):
-    """Turns a padded batch into tokens and the index tensors that lead back.
+    """Converts a padded batch to tokens and the index tensors that restore the batch.
 
     Args:
         kind: "padded" or "packed".
-        attention_groups: int. Packed only: how many groups of similar length attention works on.
-            1 is best when batches are bucketed by length, 6 for texts in order of arrival.
-        padding_id: int or None. Also return positions that count the tokens other than this one.
+        attention_groups: int. Packed only: number of groups of similar length in attention. 1 is
+            best for batches that are bucketed by length, 6 for texts in random order.
+        padding_id: int or None. Also return positions that do not count tokens with this id.
         neighbours: bool. Also return the ids of each token's neighbours in the batch.
-        last_tokens: bool. Also return where the last column of each row stands, whatever its mask.
+        last_tokens: bool. Also return the token index of each row's last column, even if masked.
 
     Call arguments:
         token_ids, segment_ids, padding_mask: int32 (B, S). `padding_mask` 1 = attend, 0 = padding;
             holes and left padding are allowed, positions are the columns.
 
     Returns:
-        dict: `token_ids`, `segment_ids`, `positions` int32 (T,); `attended` int32 (T,), 0 where a
-        token is kept although it is masked; `attend`: list of float32 masks
-        (n, 1, 1, s), to be added to attention scores; `first_tokens` int32 (B,): where the first
-        column of each row stands among the tokens; with `padding_id`, `counted_positions` int32
-        (T,), from `padding_id + 1`, and `padding_id` at the tokens of that id; with `neighbours`,
-        `previous_ids` and `next_ids` int32 (T,), padding's ids included, -1 beyond the batch's
-        edges; with `last_tokens`, `last_tokens` int32 (B,), as `first_tokens`; and index tensors
-        for this module's functions.
+        dict: `token_ids`, `segment_ids`, `positions` int32 (T,); `attended` int32 (T,), 0 at
+        masked tokens; `attend`, a list of float32 masks (n, 1, 1, s) to add to attention scores;
+        `first_tokens` int32 (B,), the token index of each row's first column; and index tensors
+        for this module's functions. With `padding_id`, also `counted_positions` int32 (T,), which
+        start at `padding_id + 1` and are `padding_id` at tokens with this id. With `neighbours`,
+        also `previous_ids` and `next_ids` int32 (T,), the ids of padding included, -1 beyond the
+        edges of the batch. With `last_tokens`, also `last_tokens` int32 (B,), the token index of
+        each row's last column.
 
     Raises:
         ConfigError: unknown `kind` or `attention_groups` below 1.
@@ -70,9 +71,12 @@ class TokenLayout(keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         if kind not in TOKEN_LAYOUTS:
-            raise ConfigError(f"`token_layout` must be one of {TOKEN_LAYOUTS}, got {kind!r}.")
+            known = ", ".join(TOKEN_LAYOUTS)
+            raise ConfigError(f"Expected `token_layout` to be one of {known}, received {kind!r}.")
         if attention_groups < 1:
-            raise ConfigError(f"`attention_groups` must be at least 1, got {attention_groups}.")
+            raise ConfigError(
+                f"Expected `attention_groups` to be at least 1, received {attention_groups}."
+            )
         self.kind = kind
         self.attention_groups = attention_groups
         self.padding_id = padding_id
@@ -97,10 +101,10 @@ class TokenLayout(keras.layers.Layer):
             layout["counted_positions"] = pick_tokens(positions, layout)
         if self.neighbours:
             edge = tf.fill([tf.shape(token_ids)[0], 1], -1)
-            before = tf.concat([edge, token_ids[:, :-1]], axis=1)
-            behind = tf.concat([token_ids[:, 1:], edge], axis=1)
-            layout["previous_ids"] = pick_tokens(before, layout)
-            layout["next_ids"] = pick_tokens(behind, layout)
+            previous = tf.concat([edge, token_ids[:, :-1]], axis=1)
+            following = tf.concat([token_ids[:, 1:], edge], axis=1)
+            layout["previous_ids"] = pick_tokens(previous, layout)
+            layout["next_ids"] = pick_tokens(following, layout)
         if self.last_tokens:
             columns = tf.shape(token_ids)[1]
             layout["last_tokens"] = (
@@ -147,8 +151,8 @@ def _packed_layout(
     shape = tf.shape(token_ids)
     rows, columns = shape[0], shape[1]
     attend = _attended_keys(padding_mask)
-    # The first column is always kept, as a query: the pooled output reads it even where the
-    # caller masked it (left padding).
+    # Always keep the first column, as a query: the pooled output reads it even if the caller
+    # masked it (left padding).
     keep = tf.logical_or(attend, tf.range(columns)[tf.newaxis, :] == 0)
     if keep_last:
         keep = tf.logical_or(keep, tf.range(columns)[tf.newaxis, :] == columns - 1)
@@ -157,22 +161,21 @@ def _packed_layout(
     lengths = tf.gather(lengths, order)
     starts = tf.cumsum(lengths, exclusive=True)  # (B,), first token of each sorted row
 
-    kept = tf.cast(tf.where(tf.gather(keep, order)), tf.int32)  # (tokens, 2): sorted row, column
-    sorted_row, column = kept[:, 0], kept[:, 1]
+    pairs = tf.cast(tf.where(tf.gather(keep, order)), tf.int32)  # (tokens, 2): sorted row, column
+    sorted_row, column = pairs[:, 0], pairs[:, 1]
     flat = tf.gather(order, sorted_row) * columns + column  # (tokens,) index into B * S
-    rank = tf.range(tf.shape(kept)[0]) - tf.gather(starts, sorted_row)  # place in its row
-    tokens = tf.shape(kept)[0]
-    # At least one row behind the tokens stands for "no token": padding inside attention reads it,
-    # and what attention writes to it is zero, so that no gradient comes back through padding.
-    # Every (T,) tensor is gathered with this one index: TensorFlow's optimizer then knows that
-    # their lengths agree, without which it would not fuse the residual sums.
+    rank = tf.range(tf.shape(pairs)[0]) - tf.gather(starts, sorted_row)  # index in its row
+    tokens = tf.shape(pairs)[0]
+    # At least one spare row after the tokens represents "no token". Padding inside attention reads
+    # it, and attention writes zeros to it, so that no gradient flows through padding. All (T,)
+    # tensors are gathered with the same index: TensorFlow's optimizer then knows that their lengths
+    # are equal, and fuses the residual sums.
     slot = tf.minimum(tf.range((tokens // _TOKEN_MULTIPLE + 1) * _TOKEN_MULTIPLE), tokens)
 
     def with_spare(values: tf.Tensor, spare: Any = 0) -> tf.Tensor:  # (tokens,) -> (T,)
         spare = tf.reshape(tf.cast(spare, values.dtype), [1])
         return tf.gather(tf.concat([values, spare], axis=0), slot)
 
-    # Where each token stands in the batch; spare tokens repeat the place of the first.
     cells = with_spare(flat)
 
     def pick(values: tf.Tensor) -> tf.Tensor:  # (B, S) -> (T,)
@@ -182,12 +185,12 @@ def _packed_layout(
     indices, masks, context = [], [], tf.zeros_like(rank)
     offset = tf.constant(0)
     for group in range(groups):
-        # Half of the rows, the shortest, then half of the rest, and so on: the longest rows, whose
-        # scores cost most, share a group with the fewest others.
+        # The first group has the shortest half of the rows, the next one the shortest half of the
+        # rest, and so on: the longest rows, whose scores cost most, are in a small group.
         begin = rows - rows // 2**group
         end = rows if group == groups - 1 else rows - rows // 2 ** (group + 1)
         group_lengths, group_starts = lengths[begin:end], starts[begin:end]
-        # At least one column, for who takes the first one of a group without rows.
+        # At least one column: callers read the first one even of a group without rows.
         longest = tf.reduce_max(tf.concat([group_lengths, [1]], axis=0))
         width = -(-longest // _COLUMN_MULTIPLE) * _COLUMN_MULTIPLE
         within = tf.range(width)[tf.newaxis, :] < group_lengths[:, tf.newaxis]  # (n, s)
@@ -208,16 +211,16 @@ def _packed_layout(
         "first_tokens": first_tokens,
         "attend": masks,
         "group_indices": indices,
-        # Spare tokens read the zero row that `to_tokens` puts behind the groups.
+        # Spare tokens read the zero row that `to_tokens` appends to the groups.
         "context_index": with_spare(context, offset),
-        "restore": tf.argsort(order),  # (B,): where each row stands among the sorted ones
+        "restore": tf.argsort(order),  # (B,): the index of each row among the sorted rows
         "unpack": tf.reshape(places, shape),  # (B, S): 1 + the token's index, 0 = dropped
-        "cells": cells,  # (T,): where each token stands among B * S
+        "cells": cells,  # (T,): the index of each token into B * S
     }
 
 
 def attention_mask(padding_mask: tf.Tensor) -> tf.Tensor:
-    """What is added to attention scores: 0, or about -infinity at padding.
+    """Returns the mask to add to attention scores: 0, or about -infinity at padding.
 
     Args:
         padding_mask: int32 (B, S). 1 = attend. A row of zeros attends to its first column.
@@ -229,7 +232,7 @@ def attention_mask(padding_mask: tf.Tensor) -> tf.Tensor:
 
 
 def _attended_keys(padding_mask: tf.Tensor) -> tf.Tensor:
-    # A row without any attended token would have no defined output: it attends to its first.
+    # A row without attended tokens would have no defined output, so it attends to its first token.
     attend = padding_mask != 0
     empty = tf.logical_not(tf.reduce_any(attend, axis=1, keepdims=True))
     first = tf.range(tf.shape(padding_mask)[1])[tf.newaxis, :] == 0
@@ -241,11 +244,11 @@ def _additive_mask(attend: tf.Tensor) -> tf.Tensor:
 
 
 def to_groups(x: tf.Tensor, layout: Layout) -> list[tf.Tensor]:
-    """Lays tokens out as padded rows, for attention.
+    """Converts tokens to padded rows, for attention.
 
     Args:
         x: float (T, H).
-        layout: what `TokenLayout` returned.
+        layout: the output of `TokenLayout`.
 
     Returns:
         list of float (n, s, H), one per group. In the packed layout, rows are sorted by length
@@ -259,11 +262,11 @@ def to_groups(x: tf.Tensor, layout: Layout) -> list[tf.Tensor]:
 
 
 def to_tokens(groups: list[tf.Tensor], layout: Layout, like: tf.Tensor) -> tf.Tensor:
-    """Brings padded rows back to one row per token; the inverse of `to_groups`.
+    """Converts padded rows to one row per token; the inverse of `to_groups`.
 
     Args:
         groups: list of float (n, s, H).
-        layout: what `TokenLayout` returned.
+        layout: the output of `TokenLayout`.
         like: float (T, H). A tensor of the result's shape.
 
     Returns:
@@ -275,11 +278,11 @@ def to_tokens(groups: list[tf.Tensor], layout: Layout, like: tf.Tensor) -> tf.Te
 
 
 def to_batch(x: tf.Tensor, layout: Layout) -> tf.Tensor:
-    """Puts tokens back in the caller's padded batch.
+    """Converts tokens to the caller's padded batch.
 
     Args:
         x: float (T, H).
-        layout: what `TokenLayout` returned.
+        layout: the output of `TokenLayout`.
 
     Returns:
         float (B, S, H). The packed layout leaves zeros at padding.
@@ -291,25 +294,25 @@ def to_batch(x: tf.Tensor, layout: Layout) -> tf.Tensor:
 
 
 def from_batch(x: tf.Tensor, layout: Layout) -> tf.Tensor:
-    """Takes the tokens out of a padded batch; the inverse of `to_batch`.
+    """Converts a padded batch to tokens; the inverse of `to_batch`.
 
     Args:
         x: float (B, S, H).
-        layout: what `TokenLayout` returned.
+        layout: the output of `TokenLayout`.
 
     Returns:
-        float (T, H). Spare tokens of the packed layout repeat some token.
+        float (T, H). Spare tokens of the packed layout repeat the first cell of the batch.
     """
     tokens = tf.reshape(x, [-1, x.shape[-1]])
     return tokens if "shape_of" in layout else _gather_cells(tokens, layout)
 
 
 def mean_of_tokens(x: tf.Tensor, layout: Layout) -> tf.Tensor:
-    """The mean of each row's attended tokens.
+    """Computes the mean of each row's attended tokens.
 
     Args:
         x: float (T, H).
-        layout: what `TokenLayout` returned.
+        layout: the output of `TokenLayout`.
 
     Returns:
         float (B, H), `x`'s dtype; summed in float32.
@@ -321,24 +324,24 @@ def mean_of_tokens(x: tf.Tensor, layout: Layout) -> tf.Tensor:
 
 
 def pick_tokens(values: tf.Tensor, layout: Layout) -> tf.Tensor:
-    """Takes the tokens' values out of a padded batch: (B, S) -> (T,), as `from_batch`."""
+    """Extracts the values of tokens from a padded batch, (B, S) -> (T,), as `from_batch`."""
     flat = tf.reshape(values, [-1])
     return flat if "shape_of" in layout else _gather_cells(flat, layout)
 
 
 def _gather_cells(flat: tf.Tensor, layout: Layout) -> tf.Tensor:
-    # Spare tokens take the first cell; in a batch without any, there would be nothing to take.
+    # Spare tokens read the first cell, so that an empty batch needs one.
     more = tf.cast(tf.equal(tf.shape(flat)[0], 0), tf.int32)
     paddings = [[0, more], *[[0, 0]] * (flat.shape.rank - 1)]
     return tf.gather(tf.pad(flat, paddings), layout["cells"])
 
 
 def take_positions(x: tf.Tensor, layout: Layout, positions: tf.Tensor) -> tf.Tensor:
-    """Takes the tokens at some columns of the batch, row by row.
+    """Gathers the tokens at some columns of the batch, row by row.
 
     Args:
         x: float (T, H).
-        layout: what `TokenLayout` returned.
+        layout: the output of `TokenLayout`.
         positions: int32 (B, P). Columns of the batch.
 
     Returns:
@@ -353,13 +356,13 @@ def take_positions(x: tf.Tensor, layout: Layout, positions: tf.Tensor) -> tf.Ten
 
 
 def group_positions(layout: Layout) -> list[tf.Tensor]:
-    """The positions (columns in the batch) of tokens laid out as `to_groups` does.
+    """Returns the positions (columns of the batch) of the tokens in each group of `to_groups`.
 
     Args:
-        layout: what `TokenLayout` returned.
+        layout: the output of `TokenLayout`.
 
     Returns:
-        list of int32 (n, s), one per group. Padding in a packed group has some position.
+        list of int32 (n, s), one per group. Padding in a packed group has an arbitrary position.
     """
     positions = layout["positions"]
     if "shape_of" in layout:
@@ -378,8 +381,8 @@ def _with_zero_row(groups: Any) -> tf.Tensor:
     return tf.concat([*rows, tf.zeros([1, width], groups[0].dtype)], axis=0)
 
 
-# The two gathers are each other's inverse, so each one's gradient is the other: a gather instead of
-# the scatter-add that autodiff would write, which is single-threaded on CPU.
+# The two gathers are inverse to each other, so each is the gradient of the other. Autodiff would
+# use a scatter-add, which is single-threaded on CPU.
 @tf.custom_gradient
 def _gather_groups(x: tf.Tensor, context_index: tf.Tensor, *indices: tf.Tensor) -> Any:
     def gradient(*upstream: tf.Tensor) -> list[tf.Tensor | None]:
@@ -395,7 +398,7 @@ def _gather_tokens(
     @tf.custom_gradient
     def gather(*rows: tf.Tensor) -> Any:
         def gradient(upstream: tf.Tensor) -> list[tf.Tensor]:
-            # Padding reads a spare token, whose gradient is zero: nothing behind it is ever used.
+            # Padding reads a spare token. Its gradient is zero, because its output is never used.
             return [tf.gather(upstream, index) for index in indices]
 
         return tf.gather(_with_zero_row(rows), context_index), gradient
@@ -403,6 +406,7 @@ def _gather_tokens(
     return gather(*groups)
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class TokensToBatch(keras.layers.Layer):
     """`to_batch` as a layer: float (T, H) and a layout -> float (B, S, H)."""
 

@@ -1,4 +1,4 @@
-"""Embeddings whose input is each token together with its two neighbours."""
+"""Embeddings of each token together with its two neighbours."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from keras_bert_zoo.config import EncoderConfig
+from keras_bert_zoo.layers.configured import ConfiguredLayer
 from keras_bert_zoo.layers.dense import Dense
 from keras_bert_zoo.layers.initializers import TruncatedNormal
 from keras_bert_zoo.layers.normalization import make_norm
@@ -15,21 +16,22 @@ from keras_bert_zoo.layers.token_layout import Layout
 from keras_bert_zoo.layers.unused_weights import UnusedWeights
 
 
-class TrigramEmbeddings(keras.layers.Layer):
+@keras.saving.register_keras_serializable("keras_bert_zoo")
+class TrigramEmbeddings(ConfiguredLayer):
     """Maps the embeddings of three neighbouring tokens to the hidden width.
 
-    Position and segment are added, and a norm and dropout follow.
-    Neighbours are those in the padded batch, padding included; beyond its edges they are zeros.
-    Tables stay float32, as in `Embeddings`.
+    It then adds the embeddings of position and segment, and applies a norm and dropout.
+    Neighbours are taken from the padded batch, padding included; beyond its edges they are zeros.
+    Tables are float32, as in `Embeddings`.
 
     Args:
         config: EncoderConfig.
-        width: int. Of the token table.
-        trigram: bool. Whether neighbours are read; else the token alone.
+        width: int. Width of the token table.
+        trigram: bool. Whether the input includes the neighbours.
         norm: str. See `make_norm`.
 
     Call arguments:
-        layout: what `TokenLayout` returned, with `neighbours` if `trigram`.
+        layout: the output of `TokenLayout`, with `neighbours` if `trigram`.
         training: bool.
 
     Returns:
@@ -58,7 +60,7 @@ class TrigramEmbeddings(keras.layers.Layer):
         else:
             shapes = {"kernel": (width, config.hidden_dim), "bias": (config.hidden_dim,)}
             self.unused = UnusedWeights(shapes, name="projection")
-        # torch.nn.LayerNorm's own epsilon: this norm is not given the configured one.
+        # torch.nn.LayerNorm's default epsilon: the source ignores the configured one here.
         self.norm = make_norm(norm, epsilon=1e-5, dtype="float32", name="norm")
         self.dropout = keras.layers.Dropout(config.dropout, dtype=self.dtype_policy)
         initializer = TruncatedNormal(stddev=config.initializer_range)
@@ -73,7 +75,7 @@ class TrigramEmbeddings(keras.layers.Layer):
         self.segment_table = table("segment_table", config.num_segments, config.hidden_dim)
 
     def build(self, *_: Any) -> None:
-        """Creates the weights that are not used; the others are there, or follow at the call."""
+        """Creates the unused weights; the constructor and the first call create the others."""
         if self.unused is not None:
             self.unused.build()
 
@@ -81,9 +83,9 @@ class TrigramEmbeddings(keras.layers.Layer):
         """Embeds the tokens; see the class."""
         x = tf.gather(self.token_table.value, layout["token_ids"])  # (T, width)
         if self.trigram:
-            behind = self._neighbours(layout["next_ids"])
-            before = self._neighbours(layout["previous_ids"])
-            x = tf.concat([behind, x, before], axis=-1)  # (T, 3 * width)
+            following = self._neighbours(layout["next_ids"])
+            preceding = self._neighbours(layout["previous_ids"])
+            x = tf.concat([following, x, preceding], axis=-1)  # (T, 3 * width)
         if self.projection is not None:
             x = tf.cast(x, self.compute_dtype)
             x = tf.cast(self.projection(x, training=training), tf.float32)  # (T, H)

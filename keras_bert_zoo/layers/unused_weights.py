@@ -1,4 +1,4 @@
-"""Weights that no computation reads."""
+"""Weights that no computation uses."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 import keras
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class UnusedWeights(keras.layers.Layer):
-    """Keeps weights that a checkpoint has and its model does not read.
+    """Holds weights that a checkpoint contains but its model does not use.
 
-    Some of transformers' classes build layers that they do not call in every configuration. Their
-    tensors are read and written as they are, so that what is saved here is whole there.
+    Some classes of transformers build layers that some configurations do not call. Their tensors
+    are loaded and saved unchanged, so that saved checkpoints are complete for transformers.
 
     Args:
         shapes: dict, name -> shape of a weight.

@@ -1,4 +1,4 @@
-"""How good translations are: sacreBLEU's scores."""
+"""Translation metrics, computed by sacreBLEU."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 BLEU_TOKENIZERS = ("13a", "intl", "zh", "char", "none")
-"""How sacreBLEU cuts texts into words: "zh" for Chinese, "char" for others without spaces."""
+"""The tokenizers of sacreBLEU: "zh" for Chinese, "char" for other languages without spaces."""
 
 _CHINESE = ((0x3400, 0x9FFF), (0x20000, 0x3FFFF))
 # Kana; Thai and Lao; Burmese; Khmer.
@@ -33,9 +33,9 @@ class TranslationReport:
     Args:
         bleu: float. From 0 to 100.
         chrf: float. chrF2, from 0 to 100.
-        rows: int. Texts.
-        brevity_penalty: float. Below 1 where translations are shorter than the references.
-        signature: str. sacreBLEU's account of how BLEU was computed, to be told beside it.
+        rows: int. The number of texts.
+        brevity_penalty: float. Below 1 if the translations are shorter than the references.
+        signature: str. sacreBLEU's description of the BLEU computation, to report with the score.
     """
 
     bleu: float
@@ -45,7 +45,7 @@ class TranslationReport:
     signature: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Gives all numbers as plain Python values, ready for JSON."""
+        """Returns all numbers as plain Python values for JSON."""
         return {
             "bleu": self.bleu,
             "chrf": self.chrf,
@@ -54,7 +54,7 @@ class TranslationReport:
         }
 
     def to_text(self) -> str:
-        """Sets the report as lines of text."""
+        """Formats the report as lines of text."""
         return format_values(
             [
                 ("BLEU", f"{self.bleu:.2f}"),
@@ -67,14 +67,14 @@ class TranslationReport:
 
 
 def bleu_tokenizer(references: Sequence[str]) -> str:
-    """Chooses how sacreBLEU is to cut texts into words, by the script of most of their words.
+    """Chooses the tokenizer of sacreBLEU by the most frequent script.
 
     Args:
         references: list of str.
 
     Returns:
         str. "zh" for Chinese characters; "char" for kana, Thai, Lao, Khmer and Burmese, which
-        sacreBLEU alone cannot cut; "13a", its default, for all others.
+        sacreBLEU cannot split into words; "13a", its default, for all others.
     """
     counts = {"zh": 0, "char": 0, "13a": 0}
     for text in references:
@@ -87,7 +87,7 @@ def bleu_tokenizer(references: Sequence[str]) -> str:
                 script = "char"
             elif character.isalpha():
                 script = "13a"
-            # Of scripts with spaces a word counts as much as a character of the others.
+            # One word with spaces counts as much as one character of the other scripts.
             if script and not script == before == "13a":
                 counts[script] += 1
             before = script
@@ -98,17 +98,17 @@ def bleu_tokenizer(references: Sequence[str]) -> str:
 
 
 def check_bleu(tokenize: str | None = None) -> None:
-    """Raises ConfigError unless sacreBLEU is installed, and `tokenize` is one it has, or None."""
+    """Raises ConfigError if sacreBLEU is not installed, or for an unknown `tokenize`."""
     try:
         import sacrebleu  # noqa: F401
     except ImportError:
         raise ConfigError(
-            "Translations are scored by sacreBLEU, which is not installed: pip install sacrebleu, "
-            'or "keras_bert_zoo[translation]".'
+            "Expected sacreBLEU to score translations, but it is not installed; use `pip install "
+            'sacrebleu`, or install "keras_bert_zoo[translation]".'
         ) from None
     if tokenize not in (None, *BLEU_TOKENIZERS):
         raise ConfigError(
-            f"`tokenize` must be one of {', '.join(BLEU_TOKENIZERS)}, got {tokenize!r}."
+            f"Expected `tokenize` to be one of {', '.join(BLEU_TOKENIZERS)}, got {tokenize!r}."
         )
 
 
@@ -119,7 +119,7 @@ def translation_report(
 
     Args:
         translations: list of str.
-        references: list of str, one a translation.
+        references: list of str, one per translation.
         tokenize: str. One of `BLEU_TOKENIZERS`.
 
     Returns:
@@ -147,7 +147,7 @@ def translation_report(
 
 
 def likeness(translation: str, reference: str) -> float:
-    """chrF2 of one translation, from 0 to 100: how many short pieces of text the two share.
+    """chrF2 of one translation, from 0 to 100: the overlap of character n-grams.
 
     Raises:
         ConfigError: sacreBLEU is not installed.

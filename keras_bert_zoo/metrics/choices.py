@@ -1,4 +1,4 @@
-"""How well the right one of several choices was told, and whether chance would do it."""
+"""Metrics of multiple-choice predictions, compared with random guessing."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ __all__ = ["ChoiceReport", "choice_report"]
 
 @dataclass(frozen=True)
 class ChoiceReport:
-    """The share of right choices, beside that of chance.
+    """The accuracy of choices, compared with random guessing.
 
     Args:
         accuracy: float.
-        chance: float. What choosing blindly gets right: 1 / choices.
-        p_value: float. How probable at least so many right ones are by chance: the one-sided
-            exact binomial test.
+        chance: float. The expected accuracy of random guessing: 1 / choices.
+        p_value: float. The probability that random guessing is at least as accurate, by the
+            one-sided exact binomial test.
         rows: int.
-        right: int. Rows told right.
+        right: int. The number of correct rows.
     """
 
     accuracy: float
@@ -34,7 +34,7 @@ class ChoiceReport:
     right: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Gives all numbers as plain Python values, ready for JSON."""
+        """Returns all numbers as plain Python values for JSON."""
         return {
             "accuracy": self.accuracy,
             "chance": self.chance,
@@ -44,7 +44,7 @@ class ChoiceReport:
         }
 
     def to_text(self) -> str:
-        """Sets the report as lines of text."""
+        """Formats the report as lines of text."""
         return format_values(
             [
                 ("accuracy", f"{self.accuracy:.4f}"),
@@ -56,12 +56,12 @@ class ChoiceReport:
 
 
 def choice_report(true: np.ndarray, predicted: np.ndarray, choices: int) -> ChoiceReport:
-    """Compares chosen with right choices.
+    """Compares predicted with true choices.
 
     Args:
         true: int (R,).
         predicted: int (R,).
-        choices: int. How many there are in each row.
+        choices: int. The number of choices per row.
 
     Returns:
         ChoiceReport.
@@ -72,8 +72,8 @@ def choice_report(true: np.ndarray, predicted: np.ndarray, choices: int) -> Choi
     true, predicted = np.asarray(true), np.asarray(predicted)
     if true.shape != predicted.shape or true.ndim != 1 or not len(true):
         raise DataError(
-            "expected as many right as chosen numbers, at least one, got shapes "
-            f"{true.shape} and {predicted.shape}"
+            "expected true and predicted choices of one shape (rows,), at least one row, got "
+            f"shapes {true.shape} and {predicted.shape}"
         )
     right = int((true == predicted).sum())
     return ChoiceReport(
@@ -86,7 +86,7 @@ def choice_report(true: np.ndarray, predicted: np.ndarray, choices: int) -> Choi
 
 
 def _at_least(successes: int, trials: int, share: float) -> float:
-    """The probability of at least so many successes in independent trials."""
+    """The probability of at least `successes` successes in independent trials."""
     logs = [
         math.lgamma(trials + 1) - math.lgamma(k + 1) - math.lgamma(trials - k + 1)
         + k * math.log(share) + (trials - k) * math.log1p(-share)

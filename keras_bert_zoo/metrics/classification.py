@@ -1,7 +1,7 @@
-"""Metrics of finished predictions, on numpy arrays: what `evaluate` reports.
+"""Metrics of predictions in NumPy arrays, as reported by `evaluate`.
 
-During training use the metrics of Keras (`keras.metrics.F1Score(average="macro")` and friends).
-Where a ratio has no denominator it is 0, as in scikit-learn. R rows, L labels.
+During training use the metrics of Keras, such as `keras.metrics.F1Score(average="macro")`. A ratio
+with a zero denominator is 0, as in scikit-learn. Dimensions: R rows, L labels.
 """
 
 import unicodedata
@@ -30,7 +30,7 @@ __all__ = [
 
 _MATRIX_LABELS = 12  # a wider confusion matrix does not fit a terminal
 _LISTED_CONFUSIONS = 10
-_CELL_CHARACTERS = 100  # of a label's name in a printed table
+_CELL_CHARACTERS = 100  # the longest label in a printed table
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class LabelScores:
         precision: float64 (L,).
         recall: float64 (L,).
         f1: float64 (L,).
-        support: int64 (L,). Rows that truly have the label.
+        support: int64 (L,). The number of rows with the true label.
     """
 
     names: tuple[str, ...]
@@ -52,7 +52,7 @@ class LabelScores:
     support: np.ndarray
 
     def to_dict(self) -> dict[str, dict[str, float | int]]:
-        """Maps each label to its numbers, ready for JSON."""
+        """Maps each label to its numbers, as plain Python values for JSON."""
         return {
             name: {
                 "precision": float(self.precision[index]),
@@ -66,16 +66,16 @@ class LabelScores:
 
 @dataclass(frozen=True)
 class ClassificationReport:
-    """How well one label per row was told.
+    """Single-label classification metrics.
 
     Args:
-        accuracy: float. The share of rows told right.
-        macro_precision: float. Mean over labels; labels that neither occur nor are ever predicted
-            are left out, as scikit-learn does.
+        accuracy: float. The share of correct rows.
+        macro_precision: float. The mean over labels. As in scikit-learn, labels that neither occur
+            nor are predicted are left out.
         macro_recall: float. Likewise.
         macro_f1: float. Likewise, the mean of the labels' F1.
         labels: the scores of each label.
-        confusion: int64 (L, L). Rows of true label i that were told to be j.
+        confusion: int64 (L, L). The number of rows with true label i and predicted label j.
     """
 
     accuracy: float
@@ -86,7 +86,7 @@ class ClassificationReport:
     confusion: np.ndarray
 
     def to_dict(self) -> dict[str, Any]:
-        """Gives all numbers as plain Python values, ready for JSON."""
+        """Returns all numbers as plain Python values for JSON."""
         return {
             "accuracy": self.accuracy,
             "macro_precision": self.macro_precision,
@@ -99,14 +99,14 @@ class ClassificationReport:
 
 @dataclass(frozen=True)
 class MultiLabelReport:
-    """How well any number of labels per row was told.
+    """Multi-label classification metrics.
 
     Args:
-        subset_accuracy: float. The share of rows of which every label was told right.
-        micro_precision: float. Over all decisions together.
+        subset_accuracy: float. The share of rows with all labels correct.
+        micro_precision: float. Over the decisions of all labels.
         micro_recall: float. Likewise.
         micro_f1: float. Likewise.
-        macro_precision: float. Mean over all labels.
+        macro_precision: float. The mean over all labels.
         macro_recall: float. Likewise.
         macro_f1: float. Likewise, the mean of the labels' F1.
         labels: the scores of each label.
@@ -122,7 +122,7 @@ class MultiLabelReport:
     labels: LabelScores
 
     def to_dict(self) -> dict[str, Any]:
-        """Gives all numbers as plain Python values, ready for JSON."""
+        """Returns all numbers as plain Python values for JSON."""
         return {
             "subset_accuracy": self.subset_accuracy,
             "micro_precision": self.micro_precision,
@@ -137,14 +137,14 @@ class MultiLabelReport:
 
 @dataclass(frozen=True)
 class RegressionReport:
-    """How near numbers came.
+    """Regression metrics.
 
     Args:
-        pearson: float. Linear correlation; 0 where one side is constant.
-        spearman: float. Correlation of ranks, ties sharing their mean rank; 0 likewise.
+        pearson: float. Linear correlation; 0 if one side is constant.
+        spearman: float. Rank correlation, with mean ranks for ties; 0 likewise.
         mean_squared_error: float, in squared units of the label.
         mean_absolute_error: float, in units of the label.
-        rows: int. Rows compared.
+        rows: int. The number of rows.
     """
 
     pearson: float
@@ -154,7 +154,7 @@ class RegressionReport:
     rows: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Gives all numbers as plain Python values, ready for JSON."""
+        """Returns all numbers as plain Python values for JSON."""
         return {
             "pearson": self.pearson,
             "spearman": self.spearman,
@@ -178,7 +178,7 @@ def classification_report(
         A `ClassificationReport`.
 
     Raises:
-        DataError: the arrays differ in shape, are empty, or hold an id that has no name.
+        DataError: the arrays differ in shape, are empty, or hold an id without a name.
     """
     true_ids, predicted_ids = _aligned(true_ids, predicted_ids, dimensions=1)
     count = len(names)
@@ -193,13 +193,13 @@ def classification_report(
     from sklearn import metrics
 
     confusion = np.zeros((1, 1), np.int64) + len(true_ids)
-    if count > 1:  # scikit-learn warns about a matrix of one label
+    if count > 1:  # scikit-learn warns about a matrix with one label
         confusion = metrics.confusion_matrix(true_ids, predicted_ids, labels=range(count))
     scores = metrics.precision_recall_fscore_support(
         true_ids, predicted_ids, labels=range(count), zero_division=0
     )
     labels = LabelScores(tuple(names), *scores)
-    # scikit-learn, too, averages only over labels that occur on either side.
+    # As in scikit-learn, averages are only over labels that occur on either side.
     seen = (confusion.sum(axis=1) + confusion.sum(axis=0)) > 0
     return ClassificationReport(
         accuracy=float(metrics.accuracy_score(true_ids, predicted_ids)),
@@ -225,7 +225,7 @@ def multi_label_report(
         A `MultiLabelReport`.
 
     Raises:
-        DataError: the arrays differ in shape, are empty, or hold other values than 0 and 1.
+        DataError: the arrays differ in shape, are empty, or hold values other than 0 and 1.
     """
     true, predicted = _aligned(true, predicted, dimensions=2)
     if true.shape[1] != len(names):
@@ -238,8 +238,8 @@ def multi_label_report(
             )
     from sklearn import metrics
 
-    # One label gives one column, which scikit-learn would read as one label per row. A second
-    # column without labels changes no count and is left out of the scores.
+    # scikit-learn would read one column as one label per row. The added empty column changes no
+    # count and is left out of the scores.
     count = len(names)
     padding = ((0, 0), (0, 1 if count == 1 else 0))
     true, predicted = (np.pad(values.astype(np.int8), padding) for values in (true, predicted))
@@ -278,7 +278,7 @@ def regression_report(true: np.ndarray, predicted: np.ndarray) -> RegressionRepo
         broken = int((~np.isfinite(values)).sum())
         if broken:
             raise DataError(
-                f"expected finite {what} numbers, but {broken} of {len(values)} are not"
+                f"expected finite {what} numbers, got {broken} of {len(values)} that are not finite"
             )
     from scipy import stats
     from sklearn import metrics
@@ -294,16 +294,16 @@ def regression_report(true: np.ndarray, predicted: np.ndarray) -> RegressionRepo
 
 @runtime_checkable
 class TextReport(Protocol):
-    """A report of another module, which knows how to show itself."""
+    """A report of another module with its own text format."""
 
     def to_text(self) -> str:
-        """Sets the report as a text table of several lines."""
+        """Formats the report as a text table."""
 
 
 def format_report(
     report: ClassificationReport | MultiLabelReport | RegressionReport | TextReport,
 ) -> str:
-    """Sets a report as a text table of several lines, for a terminal."""
+    """Formats a report as a text table for a terminal."""
     if isinstance(report, TextReport):
         return report.to_text()
     if isinstance(report, RegressionReport):
@@ -353,12 +353,12 @@ def _aligned(
 def _label_scores(
     names: Sequence[str], right: np.ndarray, predicted: np.ndarray, support: np.ndarray
 ) -> LabelScores:
-    """Computes scores from counts, for entities, which scikit-learn cannot compare."""
+    """Computes scores from counts of entities, which scikit-learn cannot compare."""
     return LabelScores(
         names=tuple(names),
         precision=_ratio(right, predicted),
         recall=_ratio(right, support),
-        # The harmonic mean of both, written so that it needs no ratio that may not exist.
+        # The harmonic mean, in a form that does not divide by zero if one of them is undefined.
         f1=_ratio(2 * right, predicted + support),
         support=np.asarray(support, np.int64),
     )
@@ -380,7 +380,7 @@ def _correlation(left: np.ndarray, right: np.ndarray) -> float:
 
 
 def _width(text: str) -> int:
-    """The columns that a terminal gives a text: Chinese characters take two, accents none."""
+    """The width of a text on a terminal: Chinese characters take two columns, accents none."""
     return sum(
         0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
         for char in text
@@ -388,13 +388,13 @@ def _width(text: str) -> int:
 
 
 def format_values(values: list[tuple[str, str]]) -> str:
-    """Sets names and values below each other, in two columns."""
+    """Formats names and values in two columns."""
     width = max(_width(name) for name, _ in values)
     return "\n".join(f"{name}{' ' * (width - _width(name))}  {value}" for name, value in values)
 
 
 def format_table(table: list[list[str]]) -> str:
-    """Sets rows in columns: the first to the left, numbers to the right; [] is an empty line."""
+    """Formats rows: the first column is left-aligned, others right-aligned; [] is an empty line."""
     table = [[_cell(cell) for cell in row] for row in table]
     full = [row for row in table if row]
     widths = [max(_width(row[column]) for row in full) for column in range(len(full[0]))]
@@ -409,7 +409,7 @@ def format_table(table: list[list[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    """A cell of a printed table: a name from a file may be long, or would act on the terminal."""
+    """Escapes and shortens a cell: names from files may be long or hold control characters."""
     text = printable(text).replace("\n", "\\n")
     return text if len(text) <= _CELL_CHARACTERS else text[: _CELL_CHARACTERS - 3] + "..."
 

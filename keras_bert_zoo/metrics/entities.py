@@ -1,9 +1,9 @@
-"""Precision, recall and F1 of entities, as seqeval counts them: right in both ends and in type."""
+"""Precision, recall and F1 of entities, as in seqeval: start, end and type must be correct."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,23 +18,32 @@ from keras_bert_zoo.metrics.classification import (
     format_values,
 )
 
-__all__ = ["EntityReport", "Spans", "entity_report", "tag_report"]
+__all__ = [
+    "EntityReport",
+    "Spans",
+    "entity_lists",
+    "entity_report",
+    "snap_to_words",
+    "tag_report",
+]
+
+ScoredSpan = tuple[int, int, str, float]
 
 Spans = Collection[tuple[int, int, str]]
-"""Entities of a text: begin, end and type, in whatever unit."""
+"""The entities of a text: start, end and type, in any unit."""
 
 
 @dataclass(frozen=True)
 class EntityReport:
-    """How well entities were found.
+    """Entity recognition metrics.
 
     Args:
-        precision: float. The share of the found entities that are there (micro average).
-        recall: float. The share of the true entities that were found (micro average).
-        f1: float. Their harmonic mean: "entity F1".
-        macro_f1: float. Mean of the types' F1, over the types that occur.
+        precision: float. The share of predicted entities that are correct (micro average).
+        recall: float. The share of true entities that are predicted (micro average).
+        f1: float. The harmonic mean of both: "entity F1".
+        macro_f1: float. The mean F1 of the types that occur.
         labels: the scores of each type.
-        texts: int. Texts compared.
+        texts: int. The number of texts.
     """
 
     precision: float
@@ -45,7 +54,7 @@ class EntityReport:
     texts: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Gives all numbers as plain Python values, ready for JSON."""
+        """Returns all numbers as plain Python values for JSON."""
         return {
             "precision": self.precision,
             "recall": self.recall,
@@ -56,7 +65,7 @@ class EntityReport:
         }
 
     def to_text(self) -> str:
-        """Sets the report as a text table of several lines, for a terminal."""
+        """Formats the report as a text table for a terminal."""
         table = [["label", "precision", "recall", "f1", "support"]]
         labels = self.labels
         for index, name in enumerate(labels.names):
@@ -70,34 +79,34 @@ class EntityReport:
 def entity_report(
     true: Sequence[Spans], predicted: Sequence[Spans], names: Sequence[str] | None = None
 ) -> EntityReport:
-    """Compares the entities of texts with the true ones.
+    """Compares predicted with true entities.
 
     Args:
-        true: for each text its entities.
+        true: the entities of each text.
         predicted: likewise.
-        names: types to list first; further ones follow in alphabetical order.
+        names: types to list first; others follow in alphabetical order.
 
     Returns:
         EntityReport.
 
     Raises:
-        DataError: there are no texts, or not as many of both.
+        DataError: there are no texts, or `true` and `predicted` differ in length.
     """
     if len(true) != len(predicted) or not true:
         raise DataError(
-            f"expected entities of as many texts on both sides, at least one, got {len(true)} and "
-            f"{len(predicted)}"
+            f"expected true and predicted entities of the same texts, at least one, got {len(true)}"
+            f" and {len(predicted)}"
         )
     right: Counter[str] = Counter()
-    found: Counter[str] = Counter()
-    there: Counter[str] = Counter()
+    guessed: Counter[str] = Counter()
+    support: Counter[str] = Counter()
     for spans, guesses in zip(true, predicted, strict=True):
-        expected, got = set(spans), set(guesses)
-        right.update(kind for _, _, kind in expected & got)
-        found.update(kind for _, _, kind in got)
-        there.update(kind for _, _, kind in expected)
-    kinds = list(dict.fromkeys([*(names or ()), *sorted(found | there)]))
-    counts = [np.array([counter[k] for k in kinds], np.int64) for counter in (right, found, there)]
+        right.update(kind for _, _, kind in set(spans) & set(guesses))
+        guessed.update(kind for _, _, kind in set(guesses))
+        support.update(kind for _, _, kind in set(spans))
+    kinds = list(dict.fromkeys([*(names or ()), *sorted(guessed | support)]))
+    counters = (right, guessed, support)
+    counts = [np.array([counter[k] for k in kinds], np.int64) for counter in counters]
     labels = _label_scores(kinds, *counts)
     micro = _label_scores(("all",), *(count.sum(keepdims=True) for count in counts))
     seen = (counts[1] + counts[2]) > 0
@@ -114,27 +123,61 @@ def entity_report(
 def tag_report(
     true: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], scheme: str | None = None
 ) -> EntityReport:
-    """Compares tags word by word, as `seqeval.metrics.classification_report` does.
+    """Compares the entities of tags, as `seqeval.metrics.classification_report` does.
 
     Args:
         true: for each sentence the tags of its words.
-        predicted: likewise, as many.
+        predicted: likewise, of the same lengths.
         scheme: see `data.tags`; None: detected from the tags.
 
     Returns:
         EntityReport.
 
     Raises:
-        DataError: there are no sentences, or not as many tags on both sides.
+        DataError: there are no sentences, or `true` and `predicted` differ in length.
     """
     if scheme is None:
         scheme = guess_scheme(tag for tags in (*true, *predicted) for tag in tags)
     for index, (tags, guesses) in enumerate(zip(true, predicted, strict=False)):
         if len(tags) != len(guesses):
             raise DataError(
-                f"expected as many tags as words, in sentence {index + 1} {len(tags)}, got "
+                f"expected {len(tags)} tags in sentence {index + 1}, one per word, got "
                 f"{len(guesses)}"
             )
     return entity_report(
         [chunks(tags, scheme) for tags in true], [chunks(tags, scheme) for tags in predicted]
     )
+
+
+def entity_lists(answers: Mapping[str, np.ndarray]) -> list[list[ScoredSpan]]:
+    """Returns the entities of each text, (start, end, label, score) in characters.
+
+    Args:
+        answers: what `TokenClassifier.predict` returns.
+    """
+    columns = [answers[n] for n in ("start_character", "end_character", "label", "score")]
+    return [
+        [
+            (int(start), int(end), str(label), float(score))
+            for start, end, label, score in zip(*row, strict=True)
+            if label
+        ]
+        for row in zip(*columns, strict=True)
+    ]
+
+
+def snap_to_words(
+    spans: Sequence[ScoredSpan], words: Sequence[tuple[int, int]]
+) -> list[ScoredSpan]:
+    """Makes entities begin and end with words: those whose first character they contain.
+
+    >>> snap_to_words([(0, 4, "PER", 0.5), (7, 9, "LOC", 0.5)], [(0, 3), (4, 9)])
+    [(0, 3, 'PER', 0.5)]
+    """
+    starts = np.array([start for start, _ in words], np.int64)
+    snapped = []
+    for start, end, label, score in spans:
+        first, stop = np.searchsorted(starts, (start, end), "left")
+        if first < stop:
+            snapped.append((int(starts[first]), words[stop - 1][1], label, score))
+    return snapped

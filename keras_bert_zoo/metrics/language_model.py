@@ -1,4 +1,4 @@
-"""How well a language model tells tokens that it does not see."""
+"""Metrics of masked language models."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["MaskedAccuracy", "MaskedLMReport", "token_scores"]
 
 @dataclass(frozen=True)
 class MaskedLMReport:
-    """How well masked tokens were told.
+    """Metrics of predicted masked tokens.
 
     Args:
         loss: float. The mean of -ln p of the masked tokens, in nats.
         perplexity: float. exp(loss).
-        accuracy: float. The share of masked tokens that were held for the likeliest.
-        tokens: int. Masked tokens.
-        rows: int. Texts.
+        accuracy: float. The share of masked tokens that have the highest probability.
+        tokens: int. The number of masked tokens.
+        rows: int. The number of texts.
     """
 
     loss: float
@@ -35,13 +35,13 @@ class MaskedLMReport:
 
     @classmethod
     def of(cls, nats: float, right: int, tokens: int, rows: int) -> MaskedLMReport:
-        """Makes a report of sums over masked tokens."""
+        """Makes a report from sums over masked tokens."""
         loss = nats / max(tokens, 1)
-        # Beyond some 700 nats the exponential is no float any more.
+        # The exponential overflows above about 709 nats.
         return cls(loss, math.exp(min(loss, 700.0)), right / max(tokens, 1), tokens, rows)
 
     def to_dict(self) -> dict[str, Any]:
-        """Gives all numbers as plain Python values, ready for JSON."""
+        """Returns all numbers as plain Python values for JSON."""
         return {
             "loss": self.loss,
             "perplexity": self.perplexity,
@@ -50,7 +50,7 @@ class MaskedLMReport:
         }
 
     def to_text(self) -> str:
-        """Sets the report as lines of text."""
+        """Formats the report as lines of text."""
         return format_values(
             [
                 ("loss", f"{self.loss:.4f}"),
@@ -62,14 +62,15 @@ class MaskedLMReport:
         )
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class MaskedAccuracy(keras.metrics.Mean):
-    """The share of masked tokens that are held for the likeliest."""
+    """The share of masked tokens that have the highest probability."""
 
     def __init__(self, name: str = "accuracy", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
 
     def update_state(self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: Any = None) -> None:
-        """Counts a batch: int32 (B, P) tokens, `NO_LABEL` where there is none; (B, P, V) logits."""
+        """Counts a batch: int32 (B, P) tokens, `NO_LABEL` at padding; (B, P, V) logits."""
         tokens = tf.cast(y_true, tf.int32)
         right = tf.equal(tokens, tf.argmax(y_pred, axis=-1, output_type=tf.int32))
         super().update_state(tf.cast(right, tf.float32), tf.cast(tokens != NO_LABEL, tf.float32))
@@ -78,20 +79,19 @@ class MaskedAccuracy(keras.metrics.Mean):
 def token_scores(
     logits: tf.Tensor, tokens: tf.Tensor
 ) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
-    """The log-probability of tokens, and which is the likeliest.
+    """The log-probability of tokens, and the most probable tokens.
 
     Args:
         logits: float32 (B, P, V).
-        tokens: int32 (B, P). `NO_LABEL` where there is none.
+        tokens: int32 (B, P). `NO_LABEL` at padding.
 
     Returns:
-        float32 (B, P) in nats, 0 where there is no token; and of the likeliest, int32 (B, P), and
-        its probability, float32 (B, P).
+        float32 (B, P), log-probabilities in nats, 0 at padding; and the most probable tokens,
+        int32 (B, P), with their probabilities, float32 (B, P).
     """
-    there = tokens != NO_LABEL
-    known = tf.where(there, tokens, 0)
-    of_token = tf.gather(logits, known, batch_dims=2)
+    is_token = tokens != NO_LABEL
+    of_token = tf.gather(logits, tf.where(is_token, tokens, 0), batch_dims=2)
     total = tf.reduce_logsumexp(logits, axis=-1)
     best = tf.argmax(logits, axis=-1, output_type=tf.int32)
     score = tf.exp(tf.reduce_max(logits, axis=-1) - total)
-    return tf.where(there, of_token - total, 0.0), (best, score)
+    return tf.where(is_token, of_token - total, 0.0), (best, score)

@@ -1,4 +1,4 @@
-"""Metrics of answering from a collection: answers, and whether the right passages are found."""
+"""Metrics of open-domain question answering: answers and retrieved passages."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from keras_bert_zoo.data.inputs import as_bytes, byte_span
+from keras_bert_zoo.data.passages import Passages
+from keras_bert_zoo.data.questions import Answer
 from keras_bert_zoo.metrics.classification import format_values
 from keras_bert_zoo.metrics.question_answering import (
     QuestionReport,
@@ -13,20 +16,23 @@ from keras_bert_zoo.metrics.question_answering import (
     answer_scores,
 )
 
+RECALL_CUTOFFS = (1, 5, 20)
+"""Numbers of retrieved passages at which recall is measured."""
+
 
 @dataclass(frozen=True)
 class OpenDomainReport:
-    """How well questions are answered from a collection.
+    """Metrics of open-domain question answering.
 
     Args:
-        answers: QuestionReport: exact match and F1.
-        recall: cutoff -> float. The share of questions for which a passage with the answer, in the
-            document it was asked of, is among the first so many that are found.
-        answer_recall: cutoff -> float. The share of questions with an answer for which some passage
-            among the first so many holds the answer's text.
-        located: int. Questions that `recall` is of: those whose context is in the collection.
-        documents: int.
-        passages: int. Into which the documents are cut.
+        answers: QuestionReport. Exact match and F1.
+        recall: cutoff -> float. The share of `located` questions with a correct passage among the
+            first retrieved ones: a passage of the question's document that holds the answer.
+        answer_recall: cutoff -> float. The share of answerable questions with the answer's text in
+            any of the first retrieved passages.
+        located: int. The number of questions whose context is in the collection.
+        documents: int. The number of documents.
+        passages: int. The number of passages of the documents.
     """
 
     answers: QuestionReport
@@ -47,7 +53,7 @@ class OpenDomainReport:
         return self.answers.f1
 
     def to_dict(self) -> dict[str, Any]:
-        """Gives all numbers as plain Python values, ready for JSON."""
+        """Returns all numbers as plain Python values for JSON."""
         return {
             **self.answers.to_dict(),
             **({f"recall_at_{k}": share for k, share in self.recall.items()}),
@@ -58,7 +64,7 @@ class OpenDomainReport:
         }
 
     def to_text(self) -> str:
-        """Sets the report as a text table of several lines."""
+        """Formats the report as a text table."""
         rows = [(f"passage found, first {k}", f"{v:.4f}") for k, v in self.recall.items()]
         rows += [(f"answer's text, first {k}", f"{v:.4f}") for k, v in self.answer_recall.items()]
         if self.recall:
@@ -68,14 +74,14 @@ class OpenDomainReport:
 
 
 def found_shares(hits: Sequence[Sequence[bool]], cutoffs: Sequence[int]) -> dict[int, float]:
-    """Counts how often something is among the first that are found.
+    """Computes the share of questions with a hit among the first results.
 
     Args:
-        hits: for each question, whether each of what was found for it is right.
-        cutoffs: ints.
+        hits: for each question, whether each of its results is correct, in rank order.
+        cutoffs: ints. The numbers of first results.
 
     Returns:
-        cutoff -> float; empty where there are no questions.
+        cutoff -> float; empty without questions.
     """
     if not len(hits):
         return {}
@@ -83,12 +89,92 @@ def found_shares(hits: Sequence[Sequence[bool]], cutoffs: Sequence[int]) -> dict
 
 
 def holds_answer(passage: str, answers: Sequence[str]) -> bool:
-    """Whether one of some answers stands in a passage, whatever its case and white space.
+    """Whether a passage holds one of the answers; ignores case and white space.
 
-    The check of Dense Passage Retrieval (arXiv 2004.04906, section 5), but without its tokenizer.
+    The check of Dense Passage Retrieval (arXiv 2004.04906, section 5), without its tokenizer.
     """
     text = " ".join(passage.casefold().split())
     return any(" ".join(answer.casefold().split()) in text for answer in answers if answer.strip())
+
+
+def correct_passages(
+    passages: Passages,
+    documents: Sequence[bytes],
+    contexts: Sequence[str],
+    answers: Sequence[Sequence[Answer]],
+) -> list[set[int] | None]:
+    """Finds the passages that contain the answers to questions.
+
+    Args:
+        passages: Passages.
+        documents: list of bytes.
+        contexts: list of str, the context of each question.
+        answers: for each question its answers, with positions in its context.
+
+    Returns:
+        for each question the numbers of the passages that contain a whole answer, in the documents
+        that equal its context. None if no document does, or if there is no answer.
+    """
+    same_text: dict[bytes, list[int]] = {}
+    for number, document in enumerate(documents):
+        same_text.setdefault(document, []).append(number)
+    begins = np.searchsorted(passages.document_id, np.arange(len(documents) + 1))
+    result: list[set[int] | None] = []
+    for context, row in zip(contexts, answers, strict=True):
+        numbers = same_text.get(as_bytes(context))
+        if not numbers or not row:
+            result.append(None)
+            continue
+        of_context = np.concatenate([np.arange(*begins[number : number + 2]) for number in numbers])
+        correct: set[int] = set()
+        for answer in row:
+            start, end = byte_span(context, answer.start, answer.text)
+            inside = (passages.start[of_context] <= start) & (end <= passages.end[of_context])
+            correct.update(of_context[inside].tolist())
+        result.append(correct)
+    return result
+
+
+def passage_recall(
+    retrieved: np.ndarray,
+    passages: Passages,
+    documents: Sequence[bytes],
+    contexts: Sequence[str],
+    answers: Sequence[Sequence[Answer]],
+    references: Sequence[Sequence[str]],
+    cutoffs: Sequence[int],
+) -> dict[str, Any]:
+    """Counts how often the correct passages are among the first that are retrieved.
+
+    Args:
+        retrieved: int (questions, retrieved). Numbers of passages, best first.
+        passages: see `correct_passages`, as for the next three arguments.
+        documents: list of bytes.
+        contexts: list of str.
+        answers: for each question its answers.
+        references: for each question the texts of its answers.
+        cutoffs: ints.
+
+    Returns:
+        dict: `recall`, `answer_recall` and `located` of `OpenDomainReport`.
+    """
+    correct = correct_passages(passages, documents, contexts, answers)
+    located = [
+        [number in numbers for number in row]
+        for row, numbers in zip(retrieved, correct, strict=True)
+        if numbers is not None
+    ]
+    texts = [text.decode("utf-8", "replace") for text in passages.texts(documents)]
+    containing = [
+        [holds_answer(texts[number], right) for number in row]
+        for row, right in zip(retrieved, references, strict=True)
+        if right
+    ]
+    return {
+        "recall": found_shares(located, cutoffs),
+        "answer_recall": found_shares(containing, cutoffs),
+        "located": len(located),
+    }
 
 
 def best_weight(
@@ -99,18 +185,19 @@ def best_weight(
     null_threshold: float | None,
     segmentation: Segmentation = "auto",
 ) -> float:
-    """Finds the weight of passages' similarities with the best F1.
+    """Finds the weight of the passage scores with the best F1.
 
     Args:
-        spans: of each passage read for each question, (questions, passages): `answer` str, the best
-            span; `reader_score` and `passage_score`, which the weight adds up; `no_answer`.
-        references: for each question its right answers.
-        weights: floats.
-        null_threshold: float or None. Of `no_answer`, above which a passage gives no answer.
+        spans: arrays (questions, passages) for the passages read for each question: `answer` str,
+            the best span; `reader_score` and `passage_score`, which are added with the weight;
+            and `no_answer`.
+        references: for each question its correct answers.
+        weights: floats. The weights to try.
+        null_threshold: float or None. A passage with `no_answer` above it gives no answer.
         segmentation: see `question_report`.
 
     Returns:
-        float, the first of the best.
+        float, the best weight; the first one of equal ones.
     """
     count, width = spans["answer"].shape
     every = [list(answers) for answers in references for _ in range(width)]

@@ -1,6 +1,6 @@
-"""Exact match and F1 of answers, as the scorers of SQuAD 1.1, SQuAD 2.0 and CMRC 2018 compute them.
+"""Exact match and F1 of answers, as in the scorers of SQuAD 1.1, SQuAD 2.0 and CMRC 2018.
 
-Scores are shares, 0 to 1, where those scorers print per cent.
+Scores are shares from 0 to 1; those scorers print percentages.
 
 Sources: the official evaluate-v1.1.py, evaluate-v2.0.py and cmrc2018_evaluate.py.
 """
@@ -32,38 +32,37 @@ Segmentation = Literal["auto", "words", "characters"]
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = frozenset(string.punctuation)
 
-# Scripts without spaces between words: Chinese characters (CMRC's scorer knows those alone, and
-# of them the first 20,902), Japanese, Thai, Lao, Myanmar, Khmer.
+# Scripts without spaces between words: Chinese characters, Japanese, Thai, Lao, Myanmar, Khmer.
+# CMRC's scorer has only the first 20,902 Chinese characters.
 _UNSEGMENTED = re.compile(
     "[\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f"
     "\U00020000-\U0003ffff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]"
 )
-# What CMRC's scorer takes away. (Its list has the ellipsis as two characters, which no single one
-# equals, so that it stays.)
+# The characters that CMRC's scorer removes. It does not remove the ellipsis: its list has it as a
+# string of two characters, which never equals a single one.
 _CMRC_PUNCTUATION = frozenset("-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』")
-# The rules of NLTK's word_tokenize that matter here; contractions stay whole, for example.
+# The relevant rules of NLTK's word_tokenize; for example, contractions are not split.
 _WORDS = re.compile(r"""[;@#$%&?!()\[\]{}<>"]|,(?!\d)|(?:[^\s;@#$%&?!()\[\]{}<>",]|,(?=\d))+""")
 
 
 @dataclass(frozen=True)
 class QuestionReport:
-    """How well questions were answered.
+    """Question answering metrics.
 
-    Where questions have no answer (SQuAD 2.0), "" is right for them and for no other.
+    For questions without an answer (SQuAD 2.0), only the prediction "" is correct.
 
     Args:
-        exact_match: float. The share of answers that are right to the letter, but for case,
+        exact_match: float. The share of answers that equal a reference, ignoring case,
             punctuation and articles.
-        f1: float. Mean F1 of the words, or characters, that answer and reference share.
-        questions: int.
-        segmentation: "words", as SQuAD counts, or "characters", as CMRC does.
-        answerable: int. Questions that have an answer.
-        answerable_exact_match: float. Of those alone; 0 where there are none.
+        f1: float. The mean F1 of the words or characters that answer and reference share.
+        questions: int. The number of questions.
+        segmentation: "words", as in SQuAD, or "characters", as in CMRC.
+        answerable: int. The number of questions with an answer.
+        answerable_exact_match: float. The exact match of these; 0 without any.
         answerable_f1: float. Likewise.
-        unanswerable_accuracy: float or None. The share of the others that were left unanswered;
-            None where there are none.
-        best_exact_match: float or None. What the best threshold on `no_answer` would give.
-        best_exact_match_threshold: float or None. That threshold.
+        unanswerable_accuracy: float or None. The accuracy on the others; None without any.
+        best_exact_match: float or None. The exact match with the best threshold on `no_answer`.
+        best_exact_match_threshold: float or None. This threshold.
         best_f1: float or None. Likewise for F1.
         best_f1_threshold: float or None. Likewise.
     """
@@ -82,11 +81,11 @@ class QuestionReport:
     best_f1_threshold: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Gives all numbers as plain Python values, ready for JSON."""
+        """Returns all numbers as plain Python values for JSON."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     def to_text(self) -> str:
-        """Sets the report as a text table of several lines."""
+        """Formats the report as a text table."""
         unit = "words" if self.segmentation == "words" else "characters"
         rows = [
             ("exact match", f"{self.exact_match:.4f}"),
@@ -98,7 +97,7 @@ class QuestionReport:
                 ("exact match, answerable", f"{self.answerable_exact_match:.4f}"),
                 ("F1, answerable", f"{self.answerable_f1:.4f}"),
                 ("answerable", f"{self.answerable:,}"),
-                ("left unanswered, rightly", f"{self.unanswerable_accuracy:.4f}"),
+                ("accuracy, unanswerable", f"{self.unanswerable_accuracy:.4f}"),
             ]
         if self.best_f1 is not None:
             best = f"{self.best_f1:.4f} at {self.best_f1_threshold:.4f}"
@@ -114,40 +113,39 @@ def question_report(
     null_threshold: float | None = None,
     segmentation: Segmentation = "auto",
 ) -> QuestionReport:
-    """Compares answers with the right ones.
+    """Compares predicted with correct answers.
 
-    Questions without any reference make it a comparison by the rules of SQuAD 2.0.
+    The rules of SQuAD 2.0 apply if some questions have no reference.
 
     Args:
-        predictions: an answer a question; "" for none.
-        references: for each question its right answers; none: there is no answer.
-        no_answer: float (questions,). The surer that there is no answer, the larger.
-        null_threshold: float. Where `no_answer` is above it, the prediction counts as "".
-        segmentation: "words": articles and punctuation are taken away and words counted, as
-            SQuAD does; "characters": characters of languages without spaces, words of others,
-            and the longest run that both have, as CMRC does; "auto": characters where the
-            references are mostly of such languages.
+        predictions: one answer per question; "" for no answer.
+        references: for each question a list of its correct answers; empty without an answer.
+        no_answer: float (questions,). A larger score means that an answer is less likely.
+        null_threshold: float. A prediction with `no_answer` above it counts as "".
+        segmentation: "words": compares words without articles and punctuation, as in SQuAD.
+            "characters": compares the longest common run of characters (of languages without
+            spaces) and words (of others), as in CMRC. "auto": by the main script of references.
 
     Returns:
         QuestionReport.
 
     Raises:
-        DataError: there are no questions, or not as many predictions.
+        DataError: there are no questions, or the number of predictions differs.
         ConfigError: unknown `segmentation`.
     """
     how = _segmentation(references, segmentation)
     exact, f1 = answer_scores(predictions, references, segmentation=how)
     has_answer = _has_answer(references)
-    found: dict[str, Any] = {}
+    best_scores: dict[str, Any] = {}
     mixed = not has_answer.all()
     if no_answer is not None and mixed:
         given = np.array([bool(text) for text in predictions])
         for name, scores in (("exact_match", exact), ("f1", f1)):
             best, threshold = _find_best_threshold(scores, given, has_answer, no_answer)
-            found |= {f"best_{name}": best, f"best_{name}_threshold": threshold}
+            best_scores |= {f"best_{name}": best, f"best_{name}_threshold": threshold}
     if no_answer is not None and null_threshold is not None:
-        left = np.asarray(no_answer) > null_threshold
-        exact, f1 = (np.where(left, ~has_answer, scores) for scores in (exact, f1))
+        unanswered = np.asarray(no_answer) > null_threshold
+        exact, f1 = (np.where(unanswered, ~has_answer, scores) for scores in (exact, f1))
     answerable = int(has_answer.sum())
     return QuestionReport(
         exact_match=float(exact.mean()),
@@ -158,7 +156,7 @@ def question_report(
         answerable_exact_match=float(exact[has_answer].mean()) if answerable else 0.0,
         answerable_f1=float(f1[has_answer].mean()) if answerable else 0.0,
         unanswerable_accuracy=float(exact[~has_answer].mean()) if mixed else None,
-        **found,
+        **best_scores,
     )
 
 
@@ -168,22 +166,24 @@ def answer_scores(
     *,
     segmentation: Segmentation = "auto",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Compares each answer with the right ones; the best counts.
+    """Compares each answer with its references; the best reference counts.
 
     Args:
-        predictions: an answer a question.
-        references: for each question its right answers.
+        predictions: one answer per question.
+        references: for each question its correct answers.
         segmentation: see `question_report`.
 
     Returns:
         exact match and F1, float64 (questions,) each.
 
     Raises:
-        DataError: there are no questions, or not as many predictions.
+        DataError: there are no questions, or the number of predictions differs.
         ConfigError: unknown `segmentation`.
     """
     if len(predictions) != len(references):
-        raise DataError(f"There are {len(references)} questions but {len(predictions)} answers.")
+        raise DataError(
+            f"expected {len(references)} answers, one per question, got {len(predictions)}"
+        )
     if not len(references):
         raise DataError("expected at least one question to evaluate, got none")
     how = _segmentation(references, segmentation)
@@ -193,7 +193,7 @@ def answer_scores(
         if how == "characters":
             scored = [_cmrc(prediction, answer) for answer in answers or [""]]
         else:
-            if version2:  # which passes over references that are articles and punctuation alone
+            if version2:  # SQuAD 2.0 ignores references of only articles and punctuation
                 answers = [answer for answer in answers if _normalized(answer)] or [""]
             scored = [_squad(prediction, answer, version2) for answer in answers]
         pairs.append([max(scores) for scores in zip(*scored, strict=True)])
@@ -210,16 +210,16 @@ def best_threshold(
 ) -> float:
     """Finds the threshold on `no_answer` with the best F1.
 
-    It lies halfway between two questions' scores, such that rounding does not carry one over it.
+    The threshold is halfway between two scores, so rounding does not change the decisions.
 
     Args:
-        predictions: an answer a question, never "" where there is a text to take it from.
-        references: for each question its right answers; none: there is no answer.
+        predictions: one answer per question; "" only for an empty context.
+        references: see `question_report`.
         no_answer: float (questions,).
         segmentation: see `question_report`.
 
     Returns:
-        float: above it, a question is best left unanswered.
+        float. Questions with a higher `no_answer` are best left unanswered.
 
     Raises:
         DataError: see `question_report`.
@@ -229,21 +229,21 @@ def best_threshold(
     _, f1 = answer_scores(predictions, references, segmentation=how)
     given = np.array([bool(text) for text in predictions])
     scores = np.asarray(no_answer, np.float64)
-    _, found = _find_best_threshold(f1, given, _has_answer(references), scores)
-    below, above = scores[scores <= found], scores[scores > found]
+    _, threshold = _find_best_threshold(f1, given, _has_answer(references), scores)
+    below, above = scores[scores <= threshold], scores[scores > threshold]
     if not len(above):
         return float(below.max()) + 1.0
     return float((below.max() + above.min()) / 2) if len(below) else float(above.min()) - 1.0
 
 
-def _segmentation(references: Sequence[Sequence[str]], wanted: Segmentation) -> Segmentation:
-    if wanted not in get_args(Segmentation):
+def _segmentation(references: Sequence[Sequence[str]], option: Segmentation) -> Segmentation:
+    if option not in get_args(Segmentation):
         raise ConfigError(
             f"expected segmentation to be one of {', '.join(get_args(Segmentation))}, "
-            f"got {wanted!r}"
+            f"got {option!r}"
         )
-    if wanted != "auto":
-        return wanted
+    if option != "auto":
+        return option
     letters = [
         char for answers in references for text in answers for char in text if char.isalpha()
     ]
@@ -274,7 +274,7 @@ def _squad(prediction: str, answer: str, version2: bool) -> tuple[float, float]:
 def _cmrc(prediction: str, answer: str) -> tuple[float, float]:
     segments, right = _mixed_segments(prediction), _mixed_segments(answer)
     exact = float(_without_punctuation(prediction) == _without_punctuation(answer))
-    if not answer:  # CMRC has no such question; as SQuAD 2.0 does
+    if not answer:  # as in SQuAD 2.0; CMRC has only answerable questions
         return exact, exact
     return exact, _f1(_longest_run(segments, right), len(segments), len(right))
 
@@ -293,7 +293,7 @@ def _without_punctuation(text: str) -> str:
 def _mixed_segments(text: str) -> list[str]:
     """Characters of languages without spaces, words of others.
 
-    CMRC's scorer splits the others by NLTK's word_tokenize; here by the gist of it.
+    CMRC's scorer finds words by NLTK's word_tokenize; `_words` has its main rules.
     """
     segments: list[str] = []
     other = ""
@@ -308,13 +308,13 @@ def _mixed_segments(text: str) -> list[str]:
 
 def _words(text: str) -> list[str]:
     words: list[str] = _WORDS.findall(text)
-    if words and words[-1].endswith(".") and len(words[-1]) > 1:  # of a sentence
+    if words and words[-1].endswith(".") and len(words[-1]) > 1:  # the end of a sentence
         words[-1:] = [words[-1][:-1], "."]
     return words
 
 
 def _longest_run(left: Sequence[str], right: Sequence[str]) -> int:
-    """Length of the longest run of segments that both have."""
+    """Length of the longest common run of segments."""
     longest = 0
     above = [0] * (len(right) + 1)
     for segment in left:
@@ -331,8 +331,8 @@ def _find_best_threshold(
 ) -> tuple[float, float]:
     """The best mean score over all thresholds, and the threshold.
 
-    As SQuAD 2.0's `find_best_thresh`, but for one case: where nothing should be answered it says
-    0, which is below all scores as long as they are probabilities.
+    As in SQuAD 2.0's `find_best_thresh`, with one exception: if it is best to answer nothing, that
+    returns 0, which is below all scores only if they are probabilities.
     """
     order = np.argsort(no_answer, kind="stable")
     gains = np.where(has_answer, scores, -given.astype(np.float64))[order]

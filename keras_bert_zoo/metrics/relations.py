@@ -1,9 +1,9 @@
-"""SemEval-2010 task 8's official score of directed relations. R rows.
+"""The official metric of SemEval-2010 task 8 for directed relations. R rows.
 
-A label is a relation with a direction, `Cause-Effect(e1,e2)` or `(e2,e1)`; or a relation that has
-none, as `Other` is. Written from the definition: a relation's F1 takes both of its directions
-together, and a row that has the right relation in the wrong direction is wrong: it counts against
-precision and against recall.
+A label is a relation with a direction, `Cause-Effect(e1,e2)` or `Cause-Effect(e2,e1)`, or a
+relation without one, such as `Other`. As in the official definition, the F1 of a relation covers
+both directions. A row with the correct relation in the wrong direction is an error: it lowers
+precision and recall.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ _DIRECTION = re.compile(r"\((?:e1,e2|e2,e1)\)$")
 
 @dataclass(frozen=True)
 class RelationReport:
-    """How well relations and their directions were told.
+    """Metrics of directed relations.
 
     Args:
-        accuracy: float. The share of rows whose label, direction included, was told right.
-        macro_precision: float. Mean over the relations that occur, without `Other`.
+        accuracy: float. The share of rows with the correct relation and direction.
+        macro_precision: float. The mean over the relations that occur, without `Other`.
         macro_recall: float. Likewise.
         macro_f1: float. Likewise, the mean of the relations' F1: the official score.
         micro_f1: float. F1 of all relations together, without `Other`.
-        wrong_direction: int. Rows whose relation was told right, but not its direction.
-        relations: the scores of each relation that occurs, `Other` among them.
+        wrong_direction: int. The number of rows with only the direction wrong.
+        relations: the scores of each relation that occurs, including `Other`.
     """
 
     accuracy: float
@@ -47,7 +47,7 @@ class RelationReport:
     relations: LabelScores
 
     def to_dict(self) -> dict[str, Any]:
-        """Gives all numbers as plain Python values, ready for JSON."""
+        """Returns all numbers as plain Python values for JSON."""
         return {
             "accuracy": self.accuracy,
             "macro_precision": self.macro_precision,
@@ -59,7 +59,7 @@ class RelationReport:
         }
 
     def to_text(self) -> str:
-        """Sets the report as a text table of several lines."""
+        """Formats the report as a text table."""
         scores = self.relations
         table = [["relation", "precision", "recall", "f1", "support"]]
         for index, name in enumerate(scores.names):
@@ -93,12 +93,12 @@ def relation_of(label: str) -> str:
 def relation_report(
     true: Sequence[str], predicted: Sequence[str], *, other: str = OTHER
 ) -> RelationReport:
-    """Compares told with true labels.
+    """Compares predicted with true labels.
 
     Args:
         true: list of str, labels with their directions.
         predicted: list of str.
-        other: str. The label that is left out of the averages.
+        other: str. The label to leave out of the averages.
 
     Returns:
         RelationReport.
@@ -108,29 +108,28 @@ def relation_report(
     """
     if len(true) != len(predicted) or not len(true):
         raise DataError(
-            f"expected as many told as true labels, at least one, got {len(predicted)} and "
-            f"{len(true)}"
+            f"expected equal numbers of predicted and true labels, at least one, got "
+            f"{len(predicted)} and {len(true)}"
         )
-    true_label, told_label = np.array(true, object), np.array(predicted, object)
     true_relation = np.array([relation_of(label) for label in true], object)
-    told_relation = np.array([relation_of(label) for label in predicted], object)
+    predicted_relation = np.array([relation_of(label) for label in predicted], object)
     names = sorted(set(true_relation.tolist()))
     counted = np.array([name != other for name in names])
     if not counted.any():
-        raise DataError(f"expected true labels that are relations, but all are {other!r}")
-    right = true_label == told_label
+        raise DataError(f"expected true labels that are relations, got only {other!r}")
+    right = np.array(true, object) == np.array(predicted, object)
     hits = np.array([np.sum(right & (true_relation == name)) for name in names])
-    told = np.array([np.sum(told_relation == name) for name in names])
+    guesses = np.array([np.sum(predicted_relation == name) for name in names])
     support = np.array([np.sum(true_relation == name) for name in names])
-    precision = hits / np.maximum(told, 1)
+    precision = hits / np.maximum(guesses, 1)
     recall = hits / support
-    f1 = 2 * hits / (told + support)
+    f1 = 2 * hits / (guesses + support)
     return RelationReport(
         accuracy=float(right.mean()),
         macro_precision=float(precision[counted].mean()),
         macro_recall=float(recall[counted].mean()),
         macro_f1=float(f1[counted].mean()),
-        micro_f1=float(2 * hits[counted].sum() / (told[counted].sum() + support[counted].sum())),
-        wrong_direction=int(np.sum((true_relation == told_relation) & ~right)),
+        micro_f1=float(2 * hits[counted].sum() / (guesses + support)[counted].sum()),
+        wrong_direction=int(np.sum((true_relation == predicted_relation) & ~right)),
         relations=LabelScores(tuple(names), precision, recall, f1, support),
     )

@@ -1,6 +1,6 @@
-"""Metrics of embeddings, on numpy arrays: similarity of pairs, triplets, retrieval.
+"""Metrics of embeddings in NumPy arrays: similarity of pairs, triplets, retrieval.
 
-Q queries, N documents, P pairs of a query and a document that answers it, D width.
+Dimensions: Q queries, N documents, P pairs of a query and a relevant document, D width.
 """
 
 from collections.abc import Sequence
@@ -9,24 +9,24 @@ from typing import Any
 
 import numpy as np
 
+from keras_bert_zoo.data.pairs import TextGroups
 from keras_bert_zoo.errors import DataError
 from keras_bert_zoo.metrics.classification import format_values, regression_report
 
 CUTOFFS = (1, 5, 10)
-"""Numbers of first documents that recall is told of."""
-_RANK_CUTOFF = 10  # of the mean reciprocal rank, as MS MARCO and BEIR have it
-_SCORES_AT_ONCE = 1 << 24  # bounds the memory of a block of queries against all documents
+"""The cutoffs of recall: the numbers of first documents."""
+_RANK_CUTOFF = 10  # the cutoff of the mean reciprocal rank, as in MS MARCO and BEIR
+_SCORES_AT_ONCE = 1 << 24  # limits the memory of a block of queries with all documents
 
 
 @dataclass(frozen=True)
 class SimilarityReport:
-    """How well similarities go with scores.
+    """Correlation of similarities with scores.
 
     Args:
-        spearman: float. Correlation of ranks, ties sharing their mean rank; 0 where one side is
-            constant.
+        spearman: float. Rank correlation, with mean ranks for ties; 0 if one side is constant.
         pearson: float. Linear correlation; 0 likewise.
-        rows: int. Pairs compared.
+        rows: int. The number of pairs.
     """
 
     spearman: float
@@ -34,23 +34,24 @@ class SimilarityReport:
     rows: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Gives all numbers as plain Python values, ready for JSON."""
+        """Returns all numbers as plain Python values for JSON."""
         return {"spearman": self.spearman, "pearson": self.pearson, "rows": self.rows}
 
     def to_text(self) -> str:
-        """Sets the report as a table."""
+        """Formats the report as a text table."""
         return _to_text(self.to_dict())
 
 
 @dataclass(frozen=True)
 class TripletReport:
-    """How often an anchor is nearer to its positive than to each of its negatives.
+    """Metrics of triplets.
 
     Args:
-        accuracy: float. The share of groups; a tie is wrong.
-        margin: float. By how much the positive's similarity exceeds the nearest negative's, on
-            average.
-        rows: int. Groups compared.
+        accuracy: float. The share of groups whose anchor is nearer to its positive than to all
+            negatives; a tie is an error.
+        margin: float. The mean difference between the similarity of the positive and of the
+            nearest negative.
+        rows: int. The number of groups.
     """
 
     accuracy: float
@@ -58,24 +59,24 @@ class TripletReport:
     rows: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Gives all numbers as plain Python values, ready for JSON."""
+        """Returns all numbers as plain Python values for JSON."""
         return {"accuracy": self.accuracy, "margin": self.margin, "rows": self.rows}
 
     def to_text(self) -> str:
-        """Sets the report as a table."""
+        """Formats the report as a text table."""
         return _to_text(self.to_dict())
 
 
 @dataclass(frozen=True)
 class RetrievalReport:
-    """How well queries find their documents.
+    """Retrieval metrics.
 
     Args:
-        recall: cutoff -> float. The share of a query's documents among its first so many, the mean
+        recall: cutoff -> float. The share of relevant documents among the first results, averaged
             over queries.
-        mrr_at_10: float. Mean of 1 / rank of the first document that answers, 0 beyond rank 10.
-        queries: int.
-        documents: int. How many were searched.
+        mrr_at_10: float. The mean of 1 / rank of the first relevant document, 0 after rank 10.
+        queries: int. The number of queries.
+        documents: int. The number of documents searched.
     """
 
     recall: dict[int, float]
@@ -84,7 +85,7 @@ class RetrievalReport:
     documents: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Gives all numbers as plain Python values, ready for JSON."""
+        """Returns all numbers as plain Python values for JSON."""
         return {
             **{f"recall_at_{cutoff}": value for cutoff, value in self.recall.items()},
             "mrr_at_10": self.mrr_at_10,
@@ -93,7 +94,7 @@ class RetrievalReport:
         }
 
     def to_text(self) -> str:
-        """Sets the report as a table."""
+        """Formats the report as a text table."""
         return _to_text(self.to_dict())
 
 
@@ -101,8 +102,8 @@ def similarity_report(scores: np.ndarray, similarities: np.ndarray) -> Similarit
     """Compares similarities of pairs with scores.
 
     Args:
-        scores: float (pairs,), what people said.
-        similarities: float (pairs,), what the embeddings say.
+        scores: float (pairs,), for example human judgments.
+        similarities: float (pairs,), of the embeddings.
 
     Returns:
         SimilarityReport.
@@ -110,19 +111,19 @@ def similarity_report(scores: np.ndarray, similarities: np.ndarray) -> Similarit
     Raises:
         DataError: the arrays differ in shape, are empty, or hold a number that is not finite.
     """
-    found = regression_report(np.asarray(scores), np.asarray(similarities))
-    return SimilarityReport(found.spearman, found.pearson, found.rows)
+    report = regression_report(np.asarray(scores), np.asarray(similarities))
+    return SimilarityReport(report.spearman, report.pearson, report.rows)
 
 
 def triplet_report(
     anchors: np.ndarray, positives: np.ndarray, *negatives: np.ndarray
 ) -> TripletReport:
-    """Compares similarities, as dot products, within groups.
+    """Compares similarities within groups, as dot products.
 
     Args:
         anchors: float (groups, D).
         positives: float (groups, D).
-        *negatives: float (groups, D) each, one at least.
+        *negatives: float (groups, D) each, at least one.
 
     Returns:
         TripletReport.
@@ -143,15 +144,16 @@ def ranks_of(
     pairs: np.ndarray,
     excluded: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Finds at which place each of some documents comes for a query, exactly.
+    """Computes the exact ranks of documents for queries.
 
-    Documents are in the order of their dot products with the query, equal ones in their own.
+    Documents are ranked by their dot product with the query; ties keep the document order.
 
     Args:
         queries: float (Q, D).
         documents: float (N, D).
-        pairs: int (P, 2). Query and document.
-        excluded: int (Q,) or None. The document that a query passes over, itself; -1: none.
+        pairs: int (P, 2). The indices of a query and a document.
+        excluded: int (Q,) or None. A document to skip for each query, such as the query itself;
+            -1: none.
 
     Returns:
         int64 (P,), from 1.
@@ -162,11 +164,11 @@ def ranks_of(
     block = max(1, _SCORES_AT_ONCE // max(1, len(documents)))
     for begin in range(0, len(pairs), block):
         chosen = order[begin : begin + block]
-        wanted = pairs[chosen, 1]
+        targets = pairs[chosen, 1]
         own, inverse = np.unique(pairs[chosen, 0], return_inverse=True)
         scores = (queries[own] @ documents.T)[inverse]  # (block, N)
-        score = scores[np.arange(len(chosen)), wanted][:, np.newaxis]
-        before = (scores > score) | ((scores == score) & (numbers < wanted[:, np.newaxis]))
+        score = scores[np.arange(len(chosen)), targets][:, np.newaxis]
+        before = (scores > score) | ((scores == score) & (numbers < targets[:, np.newaxis]))
         if excluded is not None:
             before &= numbers != excluded[pairs[chosen, 0]][:, np.newaxis]
         ranks[chosen] = before.sum(axis=1) + 1
@@ -179,25 +181,28 @@ def retrieval_metrics(
     relevant: Sequence[Sequence[int]],
     excluded: np.ndarray | None = None,
 ) -> RetrievalReport:
-    """Measures an exact search.
+    """Evaluates an exact search.
 
     Args:
         queries: float (Q, D).
         documents: float (N, D).
-        relevant: for each query the numbers of the documents that answer it, one at least.
+        relevant: for each query the indices of its relevant documents, at least one.
         excluded: see `ranks_of`.
 
     Returns:
         RetrievalReport.
 
     Raises:
-        DataError: there are no queries, or one has no document.
+        DataError: there are no queries, or a query has no relevant document.
     """
-    if not len(queries) or not all(len(numbers) for numbers in relevant):
-        raise DataError("expected at least one query, and a document that answers each")
-    pairs = np.array([(q, d) for q, numbers in enumerate(relevant) for d in numbers], np.int64)
+    counts = np.array([len(indices) for indices in relevant])
+    if not len(queries) or not counts.all():
+        raise DataError(
+            "expected queries with at least one relevant document each, got "
+            f"{len(queries)} queries, {int((counts == 0).sum())} without a document"
+        )
+    pairs = np.array([(q, d) for q, indices in enumerate(relevant) for d in indices], np.int64)
     ranks = ranks_of(queries, documents, pairs, excluded)
-    counts = np.array([len(numbers) for numbers in relevant])
     recall = {}
     for cutoff in CUTOFFS:
         hits = np.bincount(pairs[:, 0], weights=ranks <= cutoff, minlength=len(queries))
@@ -214,18 +219,18 @@ def retrieval_report(
     positives: np.ndarray,
     labels: Sequence[str] | None = None,
 ) -> RetrievalReport:
-    """Lets each anchor search its positives among all positives of the data.
+    """Evaluates the search of each anchor for its positives among all positives.
 
     Args:
         vectors: float (texts, D), of distinct texts.
-        anchors: int (pairs,). Numbers of texts.
+        anchors: int (pairs,). Indices of texts.
         positives: int (pairs,). Likewise.
-        labels: str for each pair, or None. With labels, all positives of a label answer each of
-            its anchors.
+        labels: list of str, one per pair, or None. With labels, all positives of a label are
+            relevant to all of its anchors.
 
     Returns:
-        RetrievalReport; a text that is an anchor or a positive several times counts once, and none
-        is an answer to itself.
+        RetrievalReport. A repeated anchor or positive counts once. A text is never relevant to
+        itself.
 
     Raises:
         DataError: there are no pairs.
@@ -234,24 +239,44 @@ def retrieval_report(
     queries, query = np.unique(anchors, return_inverse=True)
     relevant: list[set[int]] = [set() for _ in queries]
     of_label: dict[Any, set[int]] = {}
-    # Without labels, each anchor is one of its own.
+    # Without labels, each anchor has its own key.
     keys = query if labels is None else labels
     for key, d in zip(keys, document, strict=True):
         of_label.setdefault(key, set()).add(int(d))
     for key, q in zip(keys, query, strict=True):
         relevant[q] |= of_label[key]
-    # A query that is among the documents would find itself.
-    place = np.minimum(np.searchsorted(documents, queries), len(documents) - 1)
-    itself = np.where(documents[place] == queries, place, -1)
-    answered = [
-        q for q, numbers in enumerate(relevant) if numbers - {int(itself[q])}
-    ]  # whose only answer is not itself
+    # A query that is also a document must not find itself.
+    nearest = np.minimum(np.searchsorted(documents, queries), len(documents) - 1)
+    itself = np.where(documents[nearest] == queries, nearest, -1)
+    others = [indices - {int(itself[q])} for q, indices in enumerate(relevant)]
+    evaluated = [q for q, indices in enumerate(others) if indices]
     return retrieval_metrics(
-        vectors[queries[answered]],
+        vectors[queries[evaluated]],
         vectors[documents],
-        [sorted(relevant[q] - {int(itself[q])}) for q in answered],
-        itself[answered],
+        [sorted(others[q]) for q in evaluated],
+        itself[evaluated],
     )
+
+
+def group_report(
+    groups: TextGroups, vectors: np.ndarray, columns: Sequence[np.ndarray]
+) -> SimilarityReport | RetrievalReport | TripletReport:
+    """Measures embeddings by the kind of the groups.
+
+    Args:
+        groups: pairs with or without scores, or triplets.
+        vectors: float (texts, D). Their dot products are the similarities.
+        columns: for each column of `groups`, int (groups,), the numbers of its texts.
+
+    Returns:
+        SimilarityReport for pairs with scores, TripletReport for triplets, or RetrievalReport.
+    """
+    if groups.kind == "scored":
+        similarities = np.sum(vectors[columns[0]] * vectors[columns[1]], axis=-1)
+        return similarity_report(np.asarray(groups.scores), similarities)
+    if groups.kind == "triplets":
+        return triplet_report(*(vectors[column] for column in columns))
+    return retrieval_report(vectors, columns[0], columns[1], groups.labels)
 
 
 def _to_text(values: dict[str, Any]) -> str:

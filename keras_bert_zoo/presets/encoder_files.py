@@ -8,8 +8,6 @@ from typing import Any
 
 from keras_bert_zoo.adaptation.lora import merged_lora
 from keras_bert_zoo.encoders.encoder import Encoder
-from keras_bert_zoo.encoders.no_keras_files import no_keras_file
-from keras_bert_zoo.errors import CheckpointError
 from keras_bert_zoo.presets.load import load
 from keras_bert_zoo.presets.resolve import Source
 from keras_bert_zoo.presets.save import save
@@ -74,12 +72,6 @@ def save_encoder(
     ...     sorted(os.listdir(folder))[:2]
     ['config.json', 'keras_bert_zoo.json']
     """
-    # Keras' ModelCheckpoint only gives such names. Models with heads save directories under them.
-    if os.path.splitext(directory)[1] in (".keras", ".h5", ".hdf5"):
-        raise CheckpointError(
-            f"Expected a directory, received {os.fspath(directory)!r}, the name of a Keras file. "
-            + no_keras_file(type(encoder).__name__)
-        )
     with merged_lora(encoder):
         save(
             directory,

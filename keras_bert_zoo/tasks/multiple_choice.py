@@ -3,51 +3,61 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from collections.abc import Mapping
+from typing import Any, Self, Unpack
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_bert_zoo.data.choice_inputs import as_choice_examples, choice_labels
 from keras_bert_zoo.data.choices import ChoiceExamples
-from keras_bert_zoo.data.columns import form_of, listed
-from keras_bert_zoo.data.pipeline import LabelledRows, length_order, restore_order
+from keras_bert_zoo.data.pipeline import LabelledRows
 from keras_bert_zoo.encoders.encoder import INPUT_NAMES, Encoder
-from keras_bert_zoo.errors import CheckpointError, ConfigError, DataError
+from keras_bert_zoo.errors import CheckpointError
 from keras_bert_zoo.files import SIDE_FILE
 from keras_bert_zoo.heads.classifier import ClassificationHead
 from keras_bert_zoo.heads.kinds import make_head
+from keras_bert_zoo.layers.choices import ChoicesToRows, RowsToChoices
 from keras_bert_zoo.metrics.choices import ChoiceReport, choice_report
-from keras_bert_zoo.presets.io import find_preset
-from keras_bert_zoo.tasks.answering import Context, largest_difference
-from keras_bert_zoo.tasks.task import Task
+from keras_bert_zoo.tasks.loading import TaskSource
+from keras_bert_zoo.tasks.options import ChoiceOptions, LoadOptions, TaskOption
+from keras_bert_zoo.tasks.predicting import Answers, largest_difference, predict_logits
+from keras_bert_zoo.tasks.spec import TaskSpec
+from keras_bert_zoo.tasks.task import Context
+from keras_bert_zoo.tasks.text_classifier import labelled_logits
+from keras_bert_zoo.tasks.trainable import TrainableTask
 from keras_bert_zoo.text.tokenizer import Tokenizer
+from keras_bert_zoo.training.objective import Objective
 from keras_bert_zoo.training.outputs import Outputs
+from keras_bert_zoo.training.rows import LabelledBatches, packed_rows
+from keras_bert_zoo.training.text_labels import labels_of
+from keras_bert_zoo.validation import check_integer
 
 
-class MultipleChoice(Task):
-    """Chooses one of C texts that go with a text: answers to a question, endings of a story.
+@keras.saving.register_keras_serializable("keras_bert_zoo")
+class MultipleChoice(TrainableTask):
+    """Chooses one of C texts for a text: answers to a question, or endings of a story.
 
-    Every choice is read together with the text, `[CLS] text [SEP] choice [SEP]`, and gets one
-    logit; a softmax over the choices makes probabilities of them. All examples have the same C,
-    set when the task is built: the exported graph takes `choices` of that width.
+    The encoder reads every choice with the text, `[CLS] text [SEP] choice [SEP]`, and the head
+    returns one logit. A softmax over the choices returns probabilities. All examples have the same
+    C, which the constructor sets: the exported graph takes `choices` of that width.
 
-    `predict` and the exported model answer with `choice` (texts,) int32, the number of the chosen
-    one, from 0; `label` (texts,) str, its text; `score` (texts,) float32, its probability; and
-    `scores` (texts, C) float32. The signature on token ids, int32 (B, C, S), has no `label`.
+    `predict` and the exported model answer with `choice` (texts,) int32, the index of the best
+    choice; `label` (texts,) str, its text; `score` (texts,) float32, its probability; and `scores`
+    (texts, C) float32. The signature on token ids, int32 (B, C, S), has no `label`.
 
     `fit` takes ChoiceExamples; or `(texts, choices)` as `x`, a list of str and a list of lists of
-    C str, and the numbers of the right ones, from 0, or one-hot rows as `y`. `predict` takes
-    `(texts, choices)`, too.
+    C str, and as `y` the indices of the right choices, or one-hot rows. `predict` takes `(texts,
+    choices)`, too.
 
     Args:
         encoder: Encoder with a pooler.
         tokenizer: Tokenizer.
         num_choices: int, at least 2. C.
         head: ClassificationHead with one unit.
-        max_length: int, tokens of text and choice together. What is longer is truncated, the
-            longer of the two first; default 128.
+        max_length: int, tokens of text and choice together; default 128. The longer of the two is
+            truncated first.
         token_layout: "packed" or "padded"; see `Encoder`.
 
     Raises:
@@ -56,10 +66,18 @@ class MultipleChoice(Task):
     Source: arXiv 1810.04805, section 4.4; transformers' BertForMultipleChoice.
     """
 
-    task_name: ClassVar[str] = "multiple-choice"
-    head_kind: ClassVar[str] = "multiple_choice"
-    takes_datasets: ClassVar[bool] = False
-    can_probe: ClassVar[bool] = False
+    spec = TaskSpec(
+        name="multiple-choice",
+        head="multiple_choice",
+        head_hint="num_choices=...",
+        options=ChoiceOptions,
+        texts=("text", "choices"),
+        text_widths={"choices": "num_choices"},
+        inputs=lambda: {
+            name: keras.Input(shape=(None, None), dtype="int32", name=name) for name in INPUT_NAMES
+        },
+    )
+    num_choices: TaskOption[int] = TaskOption()
 
     def __init__(
         self,
@@ -69,130 +87,67 @@ class MultipleChoice(Task):
         *,
         head: ClassificationHead | None = None,
         max_length: int | None = None,
-        token_layout: str = "packed",
         **kwargs: Any,
     ) -> None:
-        if not isinstance(num_choices, int) or isinstance(num_choices, bool) or num_choices < 2:
-            raise ConfigError(f"`num_choices` must be at least 2, got {num_choices!r}.")
+        check_integer("num_choices", num_choices, minimum=2)
         super().__init__(
             encoder,
             tokenizer,
-            head or make_head(self.head_kind, encoder),
-            max_length=max_length,
-            token_layout=token_layout,
+            head or make_head(self.spec.head, encoder),
+            options=ChoiceOptions(max_length=max_length, num_choices=num_choices),
             **kwargs,
         )
-        self.num_choices = num_choices
 
     @classmethod
-    def from_preset(  # type: ignore[override]
+    def from_preset(
         cls,
         preset: str | os.PathLike[str],
         *,
         num_choices: int | None = None,
         new_head: bool | None = None,
-        max_length: int | None = None,
-        token_layout: str = "packed",
-        dtype: Any = None,
-        allow_pickle: bool = False,
-        ignore_config_keys: Iterable[str] = (),
+        **options: Unpack[LoadOptions],
     ) -> Self:
         """Builds the task on a preset.
 
         Args:
             preset: catalogued name or Hugging Face directory.
-            num_choices: int. How many choices each text has; None: as saved with the head.
-            new_head: bool. Whether the head starts from fresh weights; None: if `num_choices` is
-                given.
-            max_length: int, tokens. None: as saved with the head that is loaded, otherwise 128.
-            token_layout: "packed" or "padded".
-            dtype: Keras dtype policy of the encoder, "mixed_bfloat16" for one.
-            allow_pickle: bool. Whether a pytorch_model.bin may be fetched and read.
-            ignore_config_keys: config.json keys to leave unread although they are unknown.
+            num_choices: int. Choices per text; None: as saved with the head.
+            new_head: bool. Whether the head starts from fresh weights; None: only with
+                `num_choices`.
+            **options: see `LoadOptions`.
 
         Returns:
             MultipleChoice.
 
         Raises:
             ConfigError: an option or the preset's config is not supported.
-            CheckpointError: the preset is not there, does not fit, has no head to load, or does
-                not say how many choices there are.
+            CheckpointError: the preset is missing, does not fit, has no head to load, or has no
+                number of choices.
         """
         if new_head is None:
             new_head = num_choices is not None
-        encoder, tokenizer, head, side = cls._load_parts(
-            preset,
-            head_width=1 if new_head else None,
-            ignore_config_keys=ignore_config_keys,
-            dtype=dtype,
-            allow_pickle=allow_pickle,
-        )
-        count = side.get("num_choices") if num_choices is None else num_choices
-        if count is None:
+        source = TaskSource(cls, preset, **options)
+        parts = source.load(new_head=new_head)
+        if num_choices is None and "num_choices" not in parts.side:
             raise CheckpointError(
-                f"{find_preset(preset)} does not say how many choices each text has (transformers "
-                f"keeps no such number, `save` here writes it to {SIDE_FILE}). Give `num_choices`"
+                f"{source.directory} does not say how many choices each text has. (`save` writes "
+                f"the number to {SIDE_FILE}; transformers does not.) Give `num_choices`"
                 f"{'.' if new_head else ' and `new_head=False`.'}"
             )
-        task = cls(
-            encoder,
-            tokenizer,
-            count,
-            head=head,
-            max_length=side.get("max_length") if max_length is None else max_length,
-            token_layout=token_layout,
-        )
-        task._restore(side)
-        return task
-
-    @classmethod
-    def _head_hint(cls) -> str:
-        return "num_choices=..."
-
-    def _task_config(self) -> dict[str, Any]:
-        return {}
-
-    def _side_config(self) -> dict[str, Any]:
-        return super()._side_config() | {"num_choices": self.num_choices}
-
-    def _graph_key(self) -> tuple[Any, ...]:
-        return (*super()._graph_key(), self.num_choices)
+        return parts.build(cls, num_choices=num_choices, head=parts.head)
 
     # === The graph ===
 
     @classmethod
-    def model_inputs(cls) -> dict[str, keras.KerasTensor]:
-        """int32 (B, C, S) each."""
-        return {
-            name: keras.Input(shape=(None, None), dtype="int32", name=name) for name in INPUT_NAMES
-        }
-
-    @classmethod
-    def connect(
-        cls,
-        encoder: Encoder,
-        head: Any,
-        inputs: Mapping[str, Any],
-        *,
-        token_layout: str = "packed",
-        attention_groups: int = 1,
-    ) -> Any:
-        """See `AnsweringModel.connect`; the outputs are float32 logits (B, C)."""
+    def connect(cls, encoder: Encoder, head: Any, inputs: Mapping[str, Any], **layout: Any) -> Any:
+        """See `Task.connect`; the outputs are float32 logits (B, C)."""
         rows = {name: ChoicesToRows()(inputs[name]) for name in INPUT_NAMES}
-        logits = super().connect(
-            encoder, head, rows, token_layout=token_layout, attention_groups=attention_groups
-        )
-        return RowsToChoices()(logits, inputs["token_ids"])
+        return RowsToChoices()(super().connect(encoder, head, rows, **layout), inputs["token_ids"])
 
-    def text_specs(self, *, pair: bool | None = None) -> dict[str, tf.TensorSpec]:
-        """`text` string (B,), `choices` string (B, C)."""
-        return {
-            "text": tf.TensorSpec([None], tf.string, name="text"),
-            "choices": tf.TensorSpec([None, self.num_choices], tf.string, name="choices"),
-        }
-
-    def encode_texts(self, *texts: tf.Tensor) -> tuple[dict[str, tf.Tensor], Context]:
-        """Sets the text beside each choice, and tokenizes both."""
+    def encode_texts(
+        self, *texts: tf.Tensor, options: Any = None
+    ) -> tuple[dict[str, tf.Tensor], Context]:
+        """Tokenizes the text with each choice."""
         text, choices = texts
         count = choices.shape[1]
         pairs = (tf.repeat(text, count), tf.reshape(choices, [-1]))
@@ -203,28 +158,26 @@ class MultipleChoice(Task):
         }
         return inputs, {"choices": choices}
 
-    def answers(self, outputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Turns logits into `choice`, `score` and `scores`; see the class."""
+    def decode(
+        self, outputs: tf.Tensor, context: Context | None, *, options: Any = None
+    ) -> dict[str, tf.Tensor]:
+        """Converts logits to `choice`, `score`, `scores` and, with the texts, `label`."""
         scores = tf.nn.softmax(outputs)
-        return {
+        answers = {
             "choice": tf.argmax(scores, axis=-1, output_type=tf.int32),
             "score": tf.reduce_max(scores, axis=-1),
             "scores": scores,
         }
-
-    def decode(self, outputs: tf.Tensor, context: Context) -> dict[str, tf.Tensor]:
-        """Adds the text of the chosen one, `label`."""
-        answers = self.answers(outputs)
+        if context is None:
+            return answers
         return answers | {"label": tf.gather(context["choices"], answers["choice"], batch_dims=1)}
 
-    def answer_difference(
-        self, expected: dict[str, np.ndarray], got: dict[str, np.ndarray], tolerance: float
-    ) -> float | None:
-        """Compares two answers; choices that are as good as equally probable may change places."""
-        scores, chosen = expected["scores"], int(got["choice"])
-        if chosen != expected["choice"]:
-            known = 0 <= chosen < len(scores)
-            if not known or scores.max() - scores[chosen] > 2 * tolerance:
+    def answer_difference(self, expected: Answers, got: Answers, tolerance: float) -> float | None:
+        """Compares two answers; choices of almost equal probability may swap."""
+        scores, choice = expected["scores"], int(got["choice"])
+        if choice != expected["choice"]:
+            exists = 0 <= choice < len(scores)
+            if not exists or scores.max() - scores[choice] > 2 * tolerance:
                 return None
         elif "label" in expected and not np.array_equal(expected["label"], got["label"]):
             return None
@@ -232,105 +185,43 @@ class MultipleChoice(Task):
 
     # === Training and measuring ===
 
-    def _examples(self, x: Any) -> ChoiceExamples:
-        if isinstance(x, ChoiceExamples):
-            examples = x
-        elif isinstance(x, tuple) and len(x) == 2:
-            texts, choices = listed(x[0]), listed(x[1], "choices")
-            examples = ChoiceExamples(texts, [_as_list(row) for row in choices])
-        else:
-            raise DataError(
-                "Expected ChoiceExamples, or a tuple of a list of texts and a list of lists of "
-                f"choices; got {form_of(x)}."
-            )
-        if examples.num_choices not in (None, self.num_choices):
-            raise DataError(
-                f"{examples.where(0)}: expected {self.num_choices} choices a text, as the model "
-                f"was built for, got {examples.num_choices}"
-            )
-        for index, row in enumerate(zip(examples.texts, examples.choices, strict=True)):
-            for text in (row[0], *row[1]):
-                if not isinstance(text, str | bytes):
-                    raise DataError(
-                        f"{examples.where(index)}: expected texts and choices as str, got "
-                        f"{type(text).__name__}"
-                    )
-        return examples
+    def examples(self, x: Any, y: Any = None, *, labelled: bool = True) -> ChoiceExamples:
+        """Takes ChoiceExamples or (texts, choices); see `as_choice_examples`."""
+        return as_choice_examples(x, self.num_choices)
 
-    def _text_columns(self, examples: ChoiceExamples) -> tuple[Sequence[Any], ...]:
-        return (examples.texts, examples.choices)
+    def targets(self, examples: ChoiceExamples, y: Any = None) -> np.ndarray:
+        """int32 (texts,), the indices of the right choices."""
+        return choice_labels(examples, labels_of(examples, y))
 
-    def _adopt(self, examples: ChoiceExamples) -> None:
-        """There is nothing to learn from the data that the constructor was not told."""
-
-    def _targets(self, y: Any, examples: ChoiceExamples) -> np.ndarray:
-        if y is None and examples.labels is None:
-            raise DataError("There are no labels: give `y`, or ChoiceExamples with labels.")
-        labels: Any = examples.labels
-        if y is not None:
-            labels = [self._number(value) for value in listed(y, "labels", flatten=True)]
-        checked = ChoiceExamples(
-            examples.texts, examples.choices, labels, examples.rows, examples.path
-        )
-        return np.asarray(checked.labels, np.int32)
-
-    def _number(self, value: Any) -> Any:
-        """The number of a choice, which may be a float without a fraction or a one-hot row."""
-        if isinstance(value, float | np.floating) and value == np.floor(value):
-            return int(value) if np.isfinite(value) else value
-        if isinstance(value, list | tuple | np.ndarray) and len(value) == self.num_choices:
-            ones = [place for place, item in enumerate(value) if item == 1]
-            if len(ones) == 1 and sum(map(bool, value)) == 1:
-                return ones[0]
-        return value
-
-    def _labelled_rows(
+    def rows(
         self, examples: ChoiceExamples, targets: Any, weights: np.ndarray | None = None
-    ) -> LabelledRows:
+    ) -> LabelledBatches:
+        """One group of rows per text, one row per choice."""
         texts = [text for text in examples.texts for _ in range(self.num_choices)]
         choices = [choice for row in examples.choices for choice in row]
-        rows = self.tokenize_rows(texts, choices)
-        return LabelledRows(rows, targets, weights=weights, group=self.num_choices)
+        rows = packed_rows(self.tokenizer, texts, choices, max_length=self.max_length)
+        data = LabelledRows(rows, targets, weights=weights, group=self.num_choices)
+        return LabelledBatches(data, self.tokenizer.pad_token_id)
 
     def predict_logits(
         self, x: Any, *, batch_size: int | None = 64, verbose: Any = 0
     ) -> np.ndarray:
-        """Computes logits of choices.
+        """Computes logits of choices, float32 (texts, C); see `tasks.predicting.predict_logits`."""
+        return predict_logits(
+            self, x, batch_size=batch_size, verbose=verbose, width=self.num_choices
+        )
 
-        Args:
-            x: as in `predict`.
-            batch_size: int. Texts at once, each with all its choices. None: 64.
-            verbose: as in Keras.
-
-        Returns:
-            float32 (texts, C), in the order of `x`.
-
-        Raises:
-            DataError: `x` is not of texts and choices.
-        """
-        examples = self._examples(x)
-        if not len(examples):
-            return np.zeros((0, self.num_choices), np.float32)
-        data = self._labelled_rows(examples, None)
-        size = 64 if batch_size is None else batch_size
-        batches = self._batches(data, batch_size=size, shuffle=False)
-        logits = keras.Model.predict(self, self._shared_out(batches), verbose=verbose)
-        return restore_order(logits, length_order(data.lengths))
-
-    def _output_kind(self) -> Outputs:
-        return Outputs("label", type(self).__name__, self.num_choices)
-
-    def _default_loss(self) -> keras.losses.Loss:
-        return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-
-    def _default_metrics(self) -> list[keras.metrics.Metric]:
-        return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
-
-    def _monitor(self) -> tuple[str, str]:
-        return "val_accuracy", "max"
+    def objective(self, examples: Any = None) -> Objective:
+        """The cross-entropy of choices; the best epoch has the highest accuracy."""
+        return Objective(
+            outputs=Outputs("label", type(self).__name__, self.num_choices),
+            loss=lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=lambda: [keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+            monitor=("val_accuracy", "max"),
+        )
 
     def report(self, x: Any, y: Any = None, *, batch_size: int = 64) -> ChoiceReport:
-        """Accuracy, beside chance and how probable it is by chance.
+        """Accuracy, the accuracy by chance, and the probability of this accuracy by chance.
 
         Args:
             x: as in `fit`.
@@ -341,30 +232,7 @@ class MultipleChoice(Task):
             ChoiceReport.
 
         Raises:
-            DataError: labels that are no choice, or do not fit the texts.
+            DataError: labels that are not choices, or do not fit the texts.
         """
-        examples, targets = self._prepared(x, y)
-        logits = self.predict_logits(examples, batch_size=batch_size)
+        targets, logits = labelled_logits(self, x, y, batch_size=batch_size)
         return choice_report(targets, logits.argmax(axis=-1), self.num_choices)
-
-
-class ChoicesToRows(keras.layers.Layer):
-    """int32 (B, C, S) -> (B * C, S)."""
-
-    def call(self, x: tf.Tensor) -> tf.Tensor:
-        """Reshapes; see the class."""
-        # Sizes are given: of an empty batch, -1 could not be told.
-        shape = tf.shape(x)
-        return tf.reshape(x, [shape[0] * shape[1], shape[2]])
-
-
-class RowsToChoices(keras.layers.Layer):
-    """float (B * C, 1) -> (B, C), as the int32 (B, C, S) that the rows came from."""
-
-    def call(self, x: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
-        """Reshapes; see the class."""
-        return tf.reshape(x, tf.shape(like)[:2])
-
-
-def _as_list(row: Any) -> Any:
-    return row if isinstance(row, str | bytes) else list(row)

@@ -1,60 +1,64 @@
-"""Finding the task of a saved directory."""
+"""All tasks, and a function that loads a saved task of any class."""
 
 from __future__ import annotations
 
-import importlib
 import os
 from typing import Any
 
 from keras_bert_zoo.checkpoints.config_file import read_config
-from keras_bert_zoo.directories.replacing import find_directory
 from keras_bert_zoo.errors import CheckpointError
-from keras_bert_zoo.tasks.files import saved_task_name
+from keras_bert_zoo.tasks.embedding.text_embedder import TextEmbedder
+from keras_bert_zoo.tasks.files import saved_directory, saved_task_name
+from keras_bert_zoo.tasks.masked_lm import MaskedLM
+from keras_bert_zoo.tasks.multiple_choice import MultipleChoice
+from keras_bert_zoo.tasks.next_sentence import NextSentence
+from keras_bert_zoo.tasks.open_domain.question_answerer import OpenDomainQuestionAnswerer
+from keras_bert_zoo.tasks.question_answering.question_answerer import QuestionAnswerer
+from keras_bert_zoo.tasks.relation_classifier import RelationClassifier
 from keras_bert_zoo.tasks.task import Task
+from keras_bert_zoo.tasks.text_classifier import TextClassifier
+from keras_bert_zoo.tasks.text_regressor import TextRegressor
+from keras_bert_zoo.tasks.token_classification.token_classifier import TokenClassifier
+from keras_bert_zoo.tasks.translation.translator import Translator
 
-# `Task.name` -> its module and class.
-TASKS = {
-    "classification": ("text_classifier", "TextClassifier"),
-    "regression": ("text_regressor", "TextRegressor"),
-    "token-classification": ("token_classification.token_classifier", "TokenClassifier"),
-    "embedding": ("embedding.text_embedder", "TextEmbedder"),
-    "question-answering": ("question_answering.question_answerer", "QuestionAnswerer"),
-    "multiple-choice": ("multiple_choice", "MultipleChoice"),
-    "relations": ("relation_classifier", "RelationClassifier"),
-    "masked-lm": ("masked_lm", "MaskedLM"),
-    "next-sentence": ("next_sentence", "NextSentence"),
-    "translation": ("translation.translator", "Translator"),
-    "open-domain-question-answering": (
-        "open_domain.question_answerer",
-        "OpenDomainQuestionAnswerer",
-    ),
+TASKS: dict[str, type[Task]] = {
+    task.spec.name: task
+    for task in (
+        TextClassifier,
+        TextRegressor,
+        TokenClassifier,
+        TextEmbedder,
+        QuestionAnswerer,
+        MultipleChoice,
+        RelationClassifier,
+        MaskedLM,
+        NextSentence,
+        Translator,
+        OpenDomainQuestionAnswerer,
+    )
 }
+"""Name in the side file -> class."""
 
 
 def load_task(directory: str | os.PathLike[str], **kwargs: Any) -> Task:
-    """Loads a saved task as the class that the directory names.
+    """Loads a saved task; the directory determines its class.
 
     Args:
-        directory: path of what a task's `save` wrote, or of a Hugging Face directory with a head.
+        directory: path of a saved task, or of a Hugging Face directory with a head.
         **kwargs: `token_layout`, `dtype`, `ignore_config_keys`; see `Task.load`.
 
     Returns:
-        the task: of the side file, or else by the config's `architectures` and `problem_type`.
+        the task of the side file, or else by the config's `architectures` and `problem_type`.
 
     Raises:
-        ConfigError: the config asks for something unsupported.
+        ConfigError: a value of the config is not supported.
         CheckpointError: the directory is missing or does not fit.
     """
-    directory = find_directory(directory)
-    if not os.path.isdir(directory):
-        raise CheckpointError(f"No directory {os.fspath(directory)!r} to load a model from.")
+    directory = saved_directory(directory)
     name = saved_task_name(directory, read_config(directory))
     if name not in TASKS:
         raise CheckpointError(
             f"{os.fspath(directory)!r} holds the task {name!r}; this version knows "
             f"{', '.join(TASKS)}."
         )
-    module, class_name = TASKS[name]
-    found = getattr(importlib.import_module(f"keras_bert_zoo.tasks.{module}"), class_name)
-    task: Task = found.load(directory, **kwargs)
-    return task
+    return TASKS[name].load(directory, **kwargs)

@@ -18,8 +18,8 @@ _logger = logging.getLogger(__name__)
 
 NAMED = ("unk_token", "cls_token", "sep_token", "pad_token", "mask_token")
 ALL_NAMED = ("bos_token", "eos_token", *NAMED)
-# Each token takes some kilobytes in the search tables. Vocabularies extended for a domain add some
-# thousand tokens.
+# Each token takes some kilobytes in the search tables. Extended vocabularies add some thousand
+# tokens.
 _TOKENS_LIMIT = 100_000
 _CHARACTERS_LIMIT = 512  # the check for overlapping tokens takes quadratic time
 
@@ -88,11 +88,11 @@ def read_added_tokens(
     for token in listed_tokens(fast, folder / "tokenizer.json"):
         tokens[token.content] = token
     for token in _decoder_tokens(config, folder / "tokenizer_config.json"):
-        before = tokens.get(token.content)
-        if before is not None and before.id not in (None, token.id):
+        previous = tokens.get(token.content)
+        if previous is not None and previous.id not in (None, token.id):
             raise ConfigError(
                 f"Expected one id for the added token {token.content!r:.80} in {folder}, received "
-                f"{before.id} and {token.id}. Correct tokenizer.json or tokenizer_config.json."
+                f"{previous.id} and {token.id}. Correct tokenizer.json or tokenizer_config.json."
             )
         tokens[token.content] = token
     extra = [
@@ -169,11 +169,11 @@ def with_flags(
     for token in named.values():
         if token is not None:
             _add_special(tokens, token)
-    placed = {
-        content: token if token.id is not None else dataclasses.replace(token, id=ids.get(content))
+    with_ids = [
+        token if token.id is not None else dataclasses.replace(token, id=ids.get(content))
         for content, token in tokens.items()
-    }
-    return sorted(placed.values(), key=lambda token: 1 << 40 if token.id is None else token.id)
+    ]
+    return sorted(with_ids, key=lambda token: 1 << 40 if token.id is None else token.id)
 
 
 def _listed(value: Any) -> list[Any]:

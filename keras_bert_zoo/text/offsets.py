@@ -3,10 +3,9 @@
 The normalizer op returns the source byte of each normalized byte. The WordPiece op returns the
 offsets of tokens in the normalized text. A token starts at the source of its first byte.
 
-Its end is harder. Hugging Face ends a token after the source character of its last byte, whatever
-was deleted after it. The source of the next byte may be anywhere later, or the same if one
-character became several. If the two sources are not consecutive, the length of the character is
-read from its first byte in the given text.
+A token ends after the source character of its last byte, as in Hugging Face. Deleted characters
+after it are not included. If the source of the next byte follows directly, the token ends there.
+Otherwise, the length of the character is read from its first byte in the given text.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ def cut(strings: tf.Tensor, starts: tf.Tensor, ends: tf.Tensor, row_splits: tf.T
 
     Args:
         strings: string (B,).
-        starts: int64 (P,). Bytes of the own text.
+        starts: int64 (P,). Byte offsets in the text of each substring.
         ends: int64 (P,). The same, exclusive.
         row_splits: int64 (B + 1,). The substrings of each text.
 
@@ -99,7 +98,7 @@ def source_offsets(
         tf.gather(last, at),
         tf.gather(ragged_ops.counts_before(unclear), row_splits),
     )
-    # One element more than tokens, because LiteRT's kernel divides by the size.
+    # One additional element, because LiteRT's kernel divides by the size.
     extra = tf.scatter_nd(at[:, tf.newaxis], more - 1, [ragged_ops.size64(last) + 1])
     return first, last + 1 + extra[:-1]
 
@@ -157,7 +156,7 @@ def _character_lengths(strings: tf.Tensor, at: tf.Tensor, row_splits: tf.Tensor)
 
     Args:
         strings: string (B,).
-        at: int64 (P,). Bytes of the own text.
+        at: int64 (P,). Byte offsets in the text of each character.
         row_splits: int64 (B + 1,). The elements of `at` for each text.
 
     Returns:

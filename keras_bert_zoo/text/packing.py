@@ -100,19 +100,19 @@ def truncated_lengths(
     Source: tokenizers, `truncate_encodings`.
     """
     if truncation == "only_second":
-        kept_a = tf.minimum(lengths_a, room)
-        return kept_a, tf.minimum(lengths_b, room - kept_a)
+        lengths_a = tf.minimum(lengths_a, room)
+        return lengths_a, tf.minimum(lengths_b, room - lengths_a)
     if truncation == "only_first":
-        kept_b = tf.minimum(lengths_b, room)
-        return tf.minimum(lengths_a, room - kept_b), kept_b
+        lengths_b = tf.minimum(lengths_b, room)
+        return tf.minimum(lengths_a, room - lengths_b), lengths_b
     half = room // 2
     swap = lengths_a > lengths_b
     short = tf.minimum(lengths_a, lengths_b)
     long = tf.maximum(lengths_a, lengths_b)
     fits = short + long <= room
-    kept_short = tf.where(fits, short, tf.minimum(short, half))
-    kept_long = tf.where(fits, long, room - kept_short)
-    return tf.where(swap, kept_long, kept_short), tf.where(swap, kept_short, kept_long)
+    short = tf.where(fits, short, tf.minimum(short, half))
+    long = tf.where(fits, long, room - short)
+    return tf.where(swap, long, short), tf.where(swap, short, long)
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def make_grid(
 
 def take(values: tf.Tensor, at: tf.Tensor, inside: tf.Tensor) -> tf.Tensor:
     """Returns int32 (B, L), the values at the indices `at`, or 0 where `inside` is False."""
-    # One value more, for positions without a token.
+    # One additional value, for positions without a token.
     values = tf.pad(values, [[0, 1]])
     at = tf.where(inside, at, tf.size(values) - 1)
     return tf.gather(values, at)

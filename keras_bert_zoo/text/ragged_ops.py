@@ -1,9 +1,9 @@
-"""Small helpers over (flat values, row splits), in ops that LiteRT has kernels for.
+"""Functions of ragged data as flat values with row splits, in ops that LiteRT supports.
 
-TensorFlow's own ragged slicing, gathering and masking use RaggedRange and RaggedGather, for which
-LiteRT has none.
+TensorFlow's ragged slicing, gathering and masking use RaggedRange and RaggedGather. LiteRT does not
+support them.
 
-Legend: B rows, T values in all rows together.
+Legend: B rows, T values of all rows.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import tensorflow as tf
 
 
 def row_ids(row_splits: tf.Tensor, total: tf.Tensor) -> tf.Tensor:
-    """The row of each value.
+    """Returns the row of each value.
 
     Args:
         row_splits: int64 (B + 1,).
@@ -27,22 +27,22 @@ def row_ids(row_splits: tf.Tensor, total: tf.Tensor) -> tf.Tensor:
 
 
 def splits_from_lengths(lengths: tf.Tensor) -> tf.Tensor:
-    """int64 (B,) lengths to int64 (B + 1,) splits."""
+    """Converts int64 (B,) lengths to int64 (B + 1,) splits."""
     return tf.pad(tf.cumsum(lengths), [[1, 0]])
 
 
 def counts_before(mask: tf.Tensor) -> tf.Tensor:
-    """How many values before each place are marked: bool (T,) to int64 (T + 1,)."""
+    """Counts the True values before each position: bool (T,) to int64 (T + 1,)."""
     return tf.pad(tf.cumsum(tf.cast(mask, tf.int64)), [[1, 0]])
 
 
 def size64(values: tf.Tensor) -> tf.Tensor:
-    """The number of values: int64 ()."""
+    """Returns the number of values: int64 ()."""
     return tf.size(values, out_type=tf.int64)
 
 
 def indices(mask: tf.Tensor) -> tf.Tensor:
-    """Where a rank-1 mask is true: int64 (marked,)."""
+    """Returns the indices of True values in a mask: bool (T,) to int64 (True values,)."""
     return tf.reshape(tf.where(mask), [-1])
 
 
@@ -54,15 +54,15 @@ def replace_rows(
     new_splits: tf.Tensor,
     new_values: tuple[tf.Tensor, ...],
 ) -> tuple[tf.Tensor, tuple[tf.Tensor, ...]]:
-    """Puts other values in the place of some rows.
+    """Replaces some rows.
 
     Args:
-        rows: int64 (R,). Which rows.
+        rows: int64 (R,). The indices of the rows to replace.
         replaced: bool (B,). The same as a mask.
         splits: int64 (B + 1,).
-        values: of (T,) each.
+        values: tensors (T,).
         new_splits: int64 (R + 1,).
-        new_values: of (new T,) each.
+        new_values: tensors (new T,).
 
     Returns:
         The splits and values of all rows.

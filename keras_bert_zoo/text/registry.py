@@ -57,7 +57,7 @@ def load_tokenizer_directory(directory: str | os.PathLike[str]) -> Tokenizer:
     reads special tokens, template and options.
 
     Args:
-        directory: has a tokenizer's files.
+        directory: contains the files of a tokenizer.
 
     Returns:
         Tokenizer.
@@ -124,7 +124,7 @@ def _kind_of_model(fast: Mapping[str, Any], path: pathlib.Path) -> str:
         raise ConfigError(f"Expected a model in {path}, received {model!r:.80}.")
     kind = model.get("type")
     if kind is None:
-        # Files of 2020 and earlier do not have it.
+        # Files of 2020 and earlier have no type.
         if "merges" in model:
             kind = "BPE"
         elif isinstance(model.get("vocab"), list):

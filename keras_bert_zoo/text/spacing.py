@@ -1,17 +1,17 @@
-"""Spaces where a reader expects them, in text joined from pieces of words."""
+"""Removes the spaces that written text does not have from detokenized text."""
 
 from __future__ import annotations
 
 import tensorflow as tf
 
-# Scripts written without spaces, and the punctuation that goes with them.
+# Scripts that are written without spaces, and their punctuation.
 _UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\x{3000}-\x{303F}\x{FF00}-\x{FFEF}]"
-# Pattern -> replacement, applied in this order. The latter ones are transformers'
-# `clean_up_tokenization_spaces`.
+# Pattern -> replacement, in the order of application. The last ones are those of
+# `clean_up_tokenization_spaces` in transformers.
 _RULES = (
     (rf"({_UNSPACED}) +", r"\1"),
     (rf" +({_UNSPACED})", r"\1"),
-    (r"([\x{2014}\x{2026}]) +([\x{2014}\x{2026}])", r"\1\2"),  # dashes and dots come in pairs
+    (r"([\x{2014}\x{2026}]) +([\x{2014}\x{2026}])", r"\1\2"),  # pairs of dashes and of ellipses
     (r" ([.?!,])", r"\1"),
     (r" ' ", "'"),
     (r" (n't|'m|'s|'ve|'re)", r"\1"),
@@ -20,13 +20,13 @@ _RULES = (
 
 
 def natural_spacing(texts: tf.Tensor) -> tf.Tensor:
-    """Takes spaces away that stand between pieces, but not between words as they are written.
+    """Removes spaces between pieces that written text does not have.
 
-    Those beside Chinese characters, kana and their punctuation; before . ? ! and , and around
-    apostrophes, as transformers does.
+    Removes the spaces next to Chinese characters, kana and their punctuation. Also removes those
+    before . ? ! and , and around apostrophes, as transformers does.
 
     Args:
-        texts: string (B,), what `Tokenizer.detokenize` of WordPiece gave.
+        texts: string (B,), the result of `Tokenizer.detokenize` of WordPiece.
 
     Returns:
         string (B,).

@@ -4,7 +4,7 @@ Hugging Face first matches them in the raw text: leftmost first, then longest, c
 any neighbors. It tokenizes the text between them as separate texts. Tokens with `normalized=true`
 are then matched in the normalized text between. This module matches the bytes of the texts.
 
-Legend: B texts, S matched added tokens in all of them.
+Legend: B texts, S matched added tokens in all texts.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ class SpecialTokenFinder:
         Returns:
             Matches.
         """
-        # Padding, to read beyond the end of the last text.
+        # Padding, because the ops below read after the end of the last text.
         raw = tf.pad(tf.cast(raw, tf.int32), [[0, max(self._longest, 3)]])
         candidate = tf.equal(raw, self._first_bytes[0])
         for byte in self._first_bytes[1:]:
@@ -228,8 +228,8 @@ class SpecialTokenFinder:
         matched = ragged_ops.indices(token >= 0)
         at, rows, token, length = (tf.gather(x, matched) for x in (at, rows, token, length))
         if self._may_overlap:
-            kept = _not_overlapping(at, at + length, ragged_ops.size64(raw))
-            at, rows, token, length = (tf.gather(x, kept) for x in (at, rows, token, length))
+            selected = _not_overlapping(at, at + length, ragged_ops.size64(raw))
+            at, rows, token, length = (tf.gather(x, selected) for x in (at, rows, token, length))
         begins, stops = at, at + length
         starts, ends = begins, stops
         if self._left.any() or self._right.any():
@@ -244,7 +244,7 @@ class SpecialTokenFinder:
     def _match(
         self, raw: tf.Tensor, at: tf.Tensor, row_end: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the longest token at each place: int32 index or -1, int64 length."""
+        """Returns the longest token at each position: int32 index or -1, int64 length."""
         state = tf.ones_like(at, tf.int32)
         token = tf.fill(tf.shape(at), -1)
         length = tf.zeros_like(at)
@@ -281,9 +281,9 @@ class SpecialTokenFinder:
             preceding = tf.gather(
                 tf.pad(places, [[1, 0]], constant_values=-1), tf.gather(before, begins)
             )
-            # Whitespace of the token before is not available.
-            taken = tf.concat([tf.zeros_like(ends[:1]), ends[:-1]], axis=0)
-            earliest = tf.maximum(taken, tf.gather(splits, rows))
+            # The previous token may include the whitespace between.
+            previous = tf.concat([tf.zeros_like(ends[:1]), ends[:-1]], axis=0)
+            earliest = tf.maximum(previous, tf.gather(splits, rows))
             starts = tf.where(left, tf.maximum(preceding + 1, earliest), begins)
             return starts, ends
 
@@ -320,7 +320,7 @@ def _not_overlapping(starts: tf.Tensor, ends: tf.Tensor, size: tf.Tensor) -> tf.
     def select() -> tf.Tensor:
         marked = tf.scatter_nd(starts[:, tf.newaxis], tf.ones_like(starts), [size])
         jump = tf.gather(ragged_ops.counts_before(marked > 0), ends)
-        # One more element, the end of all jumps.
+        # One additional element, the end of all jumps.
         jump = tf.concat([jump, count[tf.newaxis]], axis=0)
         reached = tf.concat([tf.ones([1], tf.int64), tf.zeros_like(starts)], axis=0)
 

@@ -1,6 +1,6 @@
-"""Texts cut at their added tokens, tokenized in between, and put together again.
+"""Cuts texts at their added tokens, and joins the tokens of the pieces between them.
 
-Legend: B texts, S added tokens found in all of them, P pieces between them, T tokens.
+Legend: B texts, S matched added tokens in all texts, P pieces between them, T tokens.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ def tokenize_around(
     *,
     trim_offsets: bool = False,
 ) -> Tokens:
-    """The tokens of texts whose added tokens stay whole.
+    """Tokenizes texts without splitting their added tokens.
 
     Args:
-        finder: of the added tokens, or None if there are none.
+        finder: SpecialTokenFinder, or None without added tokens.
         strings: string (B,).
-        tokenize: what gives the tokens of the texts between; see `TextCut`.
-        trim_offsets: bool. As for `TextCut`.
+        tokenize: function that tokenizes the pieces between added tokens.
+        trim_offsets: bool. See `TextCut`.
 
     Returns:
         ids int32 (T,), row splits int64 (B + 1,), and () or (starts, ends), int64 (T,) each.
@@ -40,20 +40,19 @@ def tokenize_around(
 
 
 class TextCut:
-    """Texts cut at their added tokens, and put together again when tokenized.
+    """Texts that are cut at their added tokens.
 
-    A text with k added tokens makes k + 1 pieces of text, of which any may be empty; an empty
-    one must have no tokens.
+    A text with k added tokens has k + 1 pieces. Pieces may be empty, and must then have no tokens.
 
     Args:
-        finder: of the added tokens.
+        finder: SpecialTokenFinder.
         strings: string (B,).
-        trim_offsets: bool. Whether the offsets of an added token are its own, without the
-            whitespace it took (as with the `trim_offsets` of RobertaProcessing and ByteLevel).
+        trim_offsets: bool. Exclude the whitespace that an added token takes from its offsets (as
+            `trim_offsets` of RobertaProcessing and ByteLevel does).
 
     Attributes:
         pieces: string (P,).
-        piece_starts: int64 (P,). Where each piece begins in its text, in bytes.
+        piece_starts: int64 (P,). The byte offset of each piece in its text.
         piece_splits: int64 (B + 1,). The pieces of each text.
     """
 
@@ -61,20 +60,20 @@ class TextCut:
         self, finder: SpecialTokenFinder, strings: tf.Tensor, *, trim_offsets: bool = False
     ) -> None:
         raw, splits = offsets.text_bytes(strings)
-        found = finder.find(raw, splits)
-        self._ids, self._rows = found.ids, found.rows
-        self._starts = found.inner_starts if trim_offsets else found.starts
-        self._ends = found.inner_ends if trim_offsets else found.ends
+        matches = finder.find(raw, splits)
+        self._ids, self._rows = matches.ids, matches.rows
+        self._starts = matches.inner_starts if trim_offsets else matches.starts
+        self._ends = matches.inner_ends if trim_offsets else matches.ends
         count = ragged_ops.size64(self._ids)
         lengths = splits[1:] - splits[:-1]
         texts = ragged_ops.size64(lengths)
         number = tf.range(count)
-        # Added tokens before each text.
+        # The number of added tokens before each text.
         per_row = _scatter(self._rows, tf.ones_like(number), texts)
         before = ragged_ops.splits_from_lengths(per_row)  # (B + 1,)
         row = tf.range(texts)
-        # The edges of a text, 0, start, end, start, end, ..., length, are even in number, so
-        # that each pair of edges is a piece of text.
+        # The edges of a text are 0, start, end, start, end, ..., length. Each pair of edges is a
+        # piece.
         at = tf.concat(
             [
                 2 * (before[:-1] + row),
@@ -86,7 +85,7 @@ class TextCut:
         )
         edges = _scatter(
             at,
-            tf.concat([tf.zeros_like(lengths), lengths, found.starts, found.ends], axis=0),
+            tf.concat([tf.zeros_like(lengths), lengths, matches.starts, matches.ends], axis=0),
             2 * (count + texts),
         )
         edges = tf.reshape(edges, [-1, 2])
@@ -99,11 +98,11 @@ class TextCut:
     def join(
         self, ids: tf.Tensor, splits: tf.Tensor, spans: tuple[tf.Tensor, ...]
     ) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, ...]]:
-        """The tokens of the texts from those of the pieces.
+        """Joins the tokens of the pieces to those of the texts.
 
         Args:
             ids: int32 (T,).
-            splits: int64 (pieces + 1,).
+            splits: int64 (P + 1,).
             spans: () or (starts, ends), int64 (T,) each, in bytes of the piece.
 
         Returns:
@@ -114,7 +113,7 @@ class TextCut:
         at = tf.gather(splits, self._number + self._rows + 1) + self._number
         special = _scatter(at, tf.ones_like(self._number), total)
         source = tf.cumsum(1 - special) - 1
-        # One more value, so that there is something to gather from where no token is.
+        # One additional value, for the positions of added tokens.
         source = tf.where(special > 0, tokens, source)
 
         def put(values: tf.Tensor, special_values: tf.Tensor) -> tf.Tensor:
@@ -130,6 +129,6 @@ class TextCut:
 
 
 def _scatter(at: tf.Tensor, values: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Values (S,) at places int64 (S,) of a row of zeros (size,)."""
-    # One place more than needed: LiteRT's kernel divides by the size.
+    """Returns zeros (size,) with the values (S,) at the indices int64 (S,)."""
+    # One additional element, because LiteRT's kernel divides by the size.
     return tf.scatter_nd(at[:, tf.newaxis], values, [size + 1])[:-1]

@@ -1,10 +1,10 @@
-"""Texts cut before single spaces, so that parts that occur often are tokenized once.
+"""Cuts texts before single spaces, to tokenize repeated parts only once.
 
-A text may be cut before a space if what stands before it is no matter for what follows, and the
-other way round: a plain character, which no normalizer deletes or turns into a space, and
-which takes nothing to itself.
+A text may be cut before a space if the parts before and after the cut do not affect each other.
+This requires a plain character before the space: no normalizer deletes it, converts it to a space
+or combines it with its neighbors.
 
-Legend: B texts, C parts of all texts, U different parts.
+Legend: B texts, C parts of all texts, U distinct parts.
 """
 
 from __future__ import annotations
@@ -29,11 +29,10 @@ class Parts:
     """The parts of texts.
 
     Attributes:
-        texts: string (U,). The different parts.
-        kinds: int32 (U,). What `cut_texts` was told of the text, for the part that begins it; 0
-            for all others.
-        which: int64 (C,). For each part, its place in `texts`.
-        starts: int64 (C,). Where it begins in its text, in bytes.
+        texts: string (U,). The distinct parts.
+        kinds: int32 (U,). The kind of the text for a part that begins the text; 0 for other parts.
+        which: int64 (C,). The index of each part in `texts`.
+        starts: int64 (C,). The byte offset of each part in its text.
         splits: int64 (B + 1,). The parts of each text.
     """
 
@@ -45,10 +44,10 @@ class Parts:
 
 
 def plain_characters(image: Callable[[str], str]) -> np.ndarray:
-    """Which characters of the first plane a text may be cut behind: bool (0x10000,).
+    """Marks the characters of the first plane after which a text may be cut: bool (0x10000,).
 
     Args:
-        image: what becomes of a character, by itself.
+        image: function that normalizes a single character.
     """
     data = tables()
     plain = np.ones(_PLANE, bool)
@@ -72,9 +71,8 @@ class TextCutter:
     """Cuts texts into parts.
 
     Args:
-        plain: bool (0x10000,), see `plain_characters`; None: texts are not cut.
-        with_kinds: bool. Whether parts of different kinds are different, though their texts are
-            the same.
+        plain: bool (0x10000,), see `plain_characters`; None: do not cut.
+        with_kinds: bool. Treat equal parts of different kinds as distinct.
     """
 
     def __init__(self, plain: np.ndarray | None, *, with_kinds: bool) -> None:
@@ -99,7 +97,7 @@ class TextCutter:
             starts, splits = self._places(strings)
             ends = tf.concat([starts[1:], tf.zeros([1], tf.int64)], axis=0)
             rows = ragged_ops.row_ids(splits, ragged_ops.size64(starts))
-            # The last part of a text ends with it.
+            # The last part of a text ends at the end of the text.
             lengths = tf.cast(tf.strings.length(strings), tf.int64)
             last = tf.gather(splits, rows + 1) - 1
             ends = tf.where(
@@ -119,7 +117,7 @@ class TextCutter:
         )
 
     def _places(self, strings: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Where the parts begin, in bytes of their text: int64 (C,); row splits (B + 1,)."""
+        """Returns the byte offsets of the parts in their texts, int64 (C,), and row splits."""
         raw, text_splits = offsets.text_bytes(strings)
         at = ragged_ops.indices(tf.equal(raw, _SPACE))
         padded = tf.pad(raw, [[3, 3]])
@@ -130,7 +128,7 @@ class TextCutter:
         begins = text_splits[:-1]
         of_row = tf.searchsorted(at, text_splits, out_type=tf.int64)
         rows = ragged_ops.row_ids(of_row, ragged_ops.size64(at))
-        # A text that begins otherwise is not cut: what is deleted there moves all offsets.
+        # A text with another first character is not cut: a deletion there moves all offsets.
         first = byte(begins), byte(begins + 1), byte(begins + 2)
         simple = tf.logical_or(self._is_plain(*first, backwards=False), tf.equal(first[0], _SPACE))
         before = byte(at - 3), byte(at - 2), byte(at - 1)
@@ -138,7 +136,7 @@ class TextCutter:
         cut = ragged_ops.indices(tf.logical_and(cut, at > tf.gather(begins, rows)))
         at, rows = tf.gather(at, cut), tf.gather(rows, cut)
         of_row = tf.searchsorted(cut, of_row, out_type=tf.int64)
-        # Every text begins a part; an empty one is an empty part.
+        # Every text begins with a part. An empty text has an empty part.
         texts = tf.range(ragged_ops.size64(begins) + 1)
         splits = of_row + texts
         places = rows + 1 + tf.range(ragged_ops.size64(at))
@@ -148,7 +146,7 @@ class TextCutter:
     def _is_plain(
         self, first: tf.Tensor, second: tf.Tensor, third: tf.Tensor, *, backwards: bool
     ) -> tf.Tensor:
-        """Whether three bytes end with (or begin with) a plain character of up to three bytes."""
+        """Returns whether three bytes end (or begin) with a plain character."""
 
         def trails(byte: tf.Tensor) -> tf.Tensor:
             return tf.equal(tf.bitwise.bitwise_and(byte, 0xC0), 0x80)

@@ -154,7 +154,7 @@ class Tokenizer(abc.ABC):
             skip_special_tokens: bool. Drop special tokens.
 
         Returns:
-            string (B,), or string () for one row.
+            string (B,); for a single row, string ().
         """
         if isinstance(ids, list | tuple):
             ids = tf.ragged.constant(ids, tf.int32)

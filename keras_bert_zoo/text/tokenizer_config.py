@@ -16,8 +16,8 @@ from keras_bert_zoo.text.vocabulary_files import read_json
 _logger = logging.getLogger(__name__)
 
 _KEYS_SHOWN = 12
-# Truncation and padding in tokenizer.json. transformers truncates and pads per call, and by default
-# not at all. It uses only the sides, and the padding token if no other file names one.
+# Truncation and padding in tokenizer.json. In transformers, each call sets them, and the default is
+# neither. It uses only the sides, and the padding token if no other file names one.
 _LENGTH_KEYS = {
     "truncation": {"direction", "max_length", "strategy", "stride"},
     "padding": {
@@ -189,7 +189,7 @@ def check_padding(
     config: Mapping[str, Any],
     fast: Mapping[str, Any],
 ) -> None:
-    """Raises ConfigError if only tokenizer.json names a padding token, and another one.
+    """Raises ConfigError if only tokenizer.json names a padding token, and it differs.
 
     Args:
         pad_token: the tokenizer's padding token.

@@ -27,7 +27,7 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
     """Reads a JSON object; returns an empty one if the file does not exist.
 
     Raises:
-        ConfigError: the file cannot be read, is too large, or holds no object.
+        ConfigError: the file cannot be read, is too large, or is not an object.
     """
     if not exists(path):
         return {}
@@ -37,7 +37,7 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
 
 
 def exists(path: pathlib.Path) -> bool:
-    """Returns whether the name exists, also as a broken link.
+    """Returns whether the name exists, including broken links.
 
     Readers then raise an error for a broken link instead of ignoring it.
     """
@@ -53,15 +53,15 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     return files.read_small_file(path, _VOCABULARY_LIMIT_BYTES)
 
 
-def read_lines(path: str | os.PathLike[str], what: str) -> list[str]:
+def read_lines(path: str | os.PathLike[str], content: str) -> list[str]:
     """Reads the lines of a vocabulary file.
 
-    Only line feeds separate lines, because a vocabulary may hold other line separators as tokens.
-    One carriage return before a line feed is removed.
+    Only line feeds separate lines, because other line separators may be tokens. One carriage return
+    before a line feed is removed.
 
     Args:
         path: the file.
-        what: str. Names the content in the error message.
+        content: str. The name of the content, for messages.
 
     Raises:
         ConfigError: see `read_bytes`; or the file is not UTF-8.
@@ -70,7 +70,7 @@ def read_lines(path: str | os.PathLike[str], what: str) -> list[str]:
         text = read_bytes(path).decode("utf-8")
     except UnicodeDecodeError as error:
         raise ConfigError(
-            f"Expected {what} in UTF-8 at {path}, received other bytes at {error.start}. "
+            f"Expected {content} in UTF-8 at {path}, received other bytes at {error.start}. "
             "Save the file in UTF-8."
         ) from error
     lines = text.split("\n")

@@ -2,7 +2,7 @@
 
 Equal to Hugging Face's `return_overflowing_tokens` with `stride`, in core ops.
 
-Legend: B texts, W windows in all, L length of the packed windows.
+Legend: B texts, W windows of all texts, L length of the packed windows.
 """
 
 from __future__ import annotations

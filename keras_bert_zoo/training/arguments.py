@@ -1,4 +1,4 @@
-"""The ranges of what training takes, in one place."""
+"""Checks of the arguments of training and evaluation."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.errors import ConfigError, DataError
 
-__all__ = ["as_callbacks", "check_arguments", "check_optimizer", "class_weights"]
+__all__ = ["as_callbacks", "check_arguments", "check_optimizer", "check_pairs", "class_weights"]
 
 
 def check_arguments(**values: Any) -> None:
-    """Checks arguments of training and measuring by their names.
+    """Checks the ranges of arguments of training and evaluation.
 
     >>> check_arguments(epochs=3, learning_rate=2e-5)
 
     Args:
-        **values: name -> value, names of `_RULES`.
+        **values: name -> value; the names are those of `_RULES`.
 
     Raises:
-        ConfigError: values out of their range, all of them in one message.
+        ConfigError: values are out of range; one message lists all of them.
     """
     wrong = []
     for name, value in values.items():
@@ -37,32 +37,54 @@ def check_arguments(**values: Any) -> None:
         raise ConfigError("; ".join(wrong) + ".")
 
 
-def check_optimizer(optimizer: Any) -> Any:
-    """Returns a Keras optimizer; of its own or by its name.
+def check_pairs(task: Any, count: int) -> None:
+    """Checks that a task takes single texts or pairs of texts; see `Task.pair`.
+
+    Args:
+        task: Task.
+        count: int. Texts per example, 1 or 2.
 
     Raises:
-        ConfigError: none of Keras', or one with a learning rate below 0 or that is not a number.
+        DataError: pairs for a task of single texts, or single texts for a task of pairs.
+    """
+    if task.pair is None or count == 1 + task.pair:
+        return
+    name, hint = f"a {type(task).__name__}", ""
+    if task.spec.pairs is None:
+        name = "a model that was trained on them"
+        hint = " To accept both, set `task.pair = None`."
+    expected, received = "single texts", "pairs of texts"
+    if task.pair:
+        expected, received = "pairs of texts, a tuple of two lists,", "single texts"
+    raise DataError(f"Expected {expected} for {name}, got {received}.{hint}")
+
+
+def check_optimizer(optimizer: Any) -> Any:
+    """Returns a Keras optimizer, given as an object or by its name.
+
+    Raises:
+        ConfigError: not a Keras optimizer, or its learning rate is negative or not finite.
     """
     try:
-        found = keras.optimizers.get(optimizer)
+        resolved = keras.optimizers.get(optimizer)
     except (TypeError, ValueError) as error:
         raise ConfigError(
             f"Expected a Keras optimizer or the name of one, got {optimizer!r}."
         ) from error
-    rate = found.learning_rate if found is not None else 0.0
+    rate = resolved.learning_rate if resolved is not None else 0.0
     rate = float(keras.ops.convert_to_numpy(rate))
     if not (math.isfinite(rate) and rate >= 0):
         raise ConfigError(
             f"The optimizer's `learning_rate` must be a number of at least 0, got {rate}."
         )
-    return found
+    return resolved
 
 
 def as_callbacks(callbacks: Any) -> list[keras.callbacks.Callback]:
-    """Callbacks in the forms that Keras takes: none, one, a list, or a CallbackList.
+    """Returns a list of callbacks from None, one callback, a list, or a CallbackList.
 
     Raises:
-        ConfigError: something else among them.
+        ConfigError: an element is not a Keras callback.
     """
     if callbacks is None:
         return []
@@ -70,29 +92,29 @@ def as_callbacks(callbacks: Any) -> list[keras.callbacks.Callback]:
         return list(callbacks.callbacks)
     if isinstance(callbacks, keras.callbacks.Callback):
         return [callbacks]
-    found = list(keras.tree.flatten(callbacks))
-    for callback in found:
+    flat = list(keras.tree.flatten(callbacks))
+    for callback in flat:
         if not isinstance(callback, keras.callbacks.Callback):
             raise ConfigError(f"`callbacks` must be Keras callbacks, got {callback!r} among them.")
-    return found
+    return flat
 
 
 def class_weights(weights: Any, count: int) -> np.ndarray:
-    """Weights of labels as float64 (count,), in the order of the labels.
+    """Returns the weights of labels as float64 (count,), in the order of the labels.
 
     Raises:
-        ConfigError: other than one finite number of at least 0 for each label.
+        ConfigError: the weights are not one finite number of at least 0 per label.
     """
     try:
-        found = np.asarray(weights, np.float64)
+        array = np.asarray(weights, np.float64)
     except (TypeError, ValueError):
-        found = np.zeros(0)
-    if found.shape != (count,) or not np.isfinite(found).all() or (found < 0).any():
+        array = np.zeros(0)
+    if array.shape != (count,) or not np.isfinite(array).all() or (array < 0).any():
         raise ConfigError(
             f"`class_weight` must give each of the {count} labels a number of at least 0: a dict "
             f'from labels, a list in their order, or "balanced"; got {weights!r}.'
         )
-    return found
+    return array
 
 
 def _is_integer(value: Any) -> bool:
@@ -126,7 +148,7 @@ def _is_frequency(value: Any) -> bool:
     return _is_integer(value) and value >= 1
 
 
-# Name -> what it must be, and whether a value is that.
+# Name -> the expected value, for messages; and a check.
 _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "batch_size": _integer(1),
     "epochs": _integer(1),

@@ -1,8 +1,8 @@
-"""Losses of embeddings: which texts shall lie near each other.
+"""Contrastive losses of embeddings.
 
-All of them take embeddings of groups of texts, (B, G, D): anchor, positive, hard negatives. What is
-not in a group is learned from the other groups of the batch, so larger batches teach more; under
-`tf.distribute` the batch is that of one device. B groups, G texts a group, D width.
+All losses take embeddings of groups of texts, (B, G, D): anchor, positive, hard negatives. The
+other groups of the batch give further negatives, so larger batches train better. Under
+`tf.distribute` the batch is that of one device. B groups, G texts per group, D width.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ import tensorflow as tf
 
 from keras_bert_zoo.errors import ConfigError, DataError
 
-_MASKED_SCORE = -1e9  # exp of it is 0 in float32
+_MASKED_SCORE = -1e9  # its exp is 0 in float32
 # torch.nn.functional.pairwise_distance adds it to every difference.
 _DISTANCE_EPSILON = 1e-6
-_SMALLEST_NORM = 1e-12  # torch.nn.functional.normalize's
+_SMALLEST_NORM = 1e-12  # as torch.nn.functional.normalize
 
 DISTANCES = ("euclidean", "cosine", "manhattan")
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class ContrastiveLoss(keras.losses.Loss):
     """Base of the losses of groups of texts.
 
@@ -36,31 +37,32 @@ class ContrastiveLoss(keras.losses.Loss):
     """
 
     needs: ClassVar[str]
-    """Of what groups: "groups" (anchor, positive, any negatives), "negatives" (one at least) or
-    "scores" (pairs with a score)."""
+    """The groups: "groups" (anchor, positive, any negatives), "negatives" (at least one negative)
+    or "scores" (pairs with a score)."""
 
     def check_scores(self, scores: np.ndarray) -> None:
-        """Raises DataError for scores that the loss has no use for."""
+        """Raises DataError for scores that the loss does not accept."""
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class MultipleNegativesRankingLoss(ContrastiveLoss):
     """Cross-entropy of finding an anchor's positive among all texts of the batch.
 
-    Cosine similarities times `scale` are the logits; wrong answers are the other groups' positives
-    and all hard negatives. With texts alone, each its own positive under another dropout, this is
-    SimCSE (arXiv 2104.08821).
+    The logits are cosine similarities times `scale`. The other groups' positives and all hard
+    negatives are the wrong answers. If each text is its own positive, with another dropout mask,
+    this is SimCSE (arXiv 2104.08821).
 
     Args:
-        scale: float. The inverse of the temperature; 20 is sentence-transformers' and SimCSE's.
-        symmetric: bool. Average with the loss of finding the anchor of a positive among anchors.
+        scale: float. The inverse of the temperature; 20 as in sentence-transformers and SimCSE.
+        symmetric: bool. Whether to average with the loss of finding a positive's anchor.
 
     Call arguments:
-        y_true: int (B,). Positives of groups with one number are not taken for wrong answers for
-            each other's anchors.
+        y_true: int (B,). If two groups have the same number, their positives are not wrong answers
+            for each other's anchors.
         y_pred: float (B, G, D), G at least 2.
 
-    Source: arXiv 1705.00652, section 4.4; sentence-transformers' loss of this name, whose value
-    this is where no two numbers are equal.
+    Source: arXiv 1705.00652, section 4.4; sentence-transformers' loss of this name. The values are
+    equal if all numbers differ.
     """
 
     needs = "groups"
@@ -76,12 +78,12 @@ class MultipleNegativesRankingLoss(ContrastiveLoss):
         anchors, positives = unit[:, 0], unit[:, 1]
         groups = tf.shape(unit)[0]
         labels = tf.range(groups)
-        # Kin but not the group itself, whose positive is the answer.
+        # Groups with the same number, except the group itself: its positive is the answer.
         y_true = tf.reshape(y_true, [-1])
-        kin = tf.logical_and(
+        same_number = tf.logical_and(
             y_true[:, tf.newaxis] == y_true, tf.logical_not(tf.eye(groups, dtype=tf.bool))
         )
-        masked = tf.where(kin, _MASKED_SCORE, 0.0)  # (B, B)
+        masked = tf.where(same_number, _MASKED_SCORE, 0.0)  # (B, B)
         to_positives = self.scale * tf.matmul(anchors, positives, transpose_b=True) + masked
         rest = tf.reshape(unit[:, 2:], [-1, unit.shape[-1]])  # (B * (G - 2), D)
         to_negatives = self.scale * tf.matmul(anchors, rest, transpose_b=True)
@@ -97,19 +99,20 @@ class MultipleNegativesRankingLoss(ContrastiveLoss):
         return super().get_config() | {"scale": self.scale, "symmetric": self.symmetric}
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class CoSENTLoss(ContrastiveLoss):
-    """Penalizes pairs of pairs whose cosine similarities are in the wrong order.
+    """Penalizes two pairs whose cosine similarities are in the wrong order.
 
-    Only the order of the scores matters: they may be of any range.
+    Only the order of the scores matters: their range is arbitrary.
 
     Args:
-        scale: float. The inverse of the temperature; 20 is sentence-transformers'.
+        scale: float. The inverse of the temperature; 20 as in sentence-transformers.
 
     Call arguments:
-        y_true: float (B,). How alike the two texts of a pair are.
+        y_true: float (B,). The similarity of the two texts of each pair.
         y_pred: float (B, 2, D).
 
-    Source: kexue.fm/archives/8847; sentence-transformers' CoSENTLoss, whose value this is.
+    Source: kexue.fm/archives/8847; equal to sentence-transformers' CoSENTLoss.
     """
 
     needs = "scores"
@@ -122,7 +125,7 @@ class CoSENTLoss(ContrastiveLoss):
         """Computes the loss of a batch, float32 scalar."""
         scores = self.scale * _cosines(y_pred)
         y_true = tf.reshape(y_true, [-1])
-        # [i, j]: by how much pair i lies above pair j, where j is the more alike.
+        # [i, j]: the score of pair i minus that of pair j; wrong if j should be more similar.
         differences = scores[:, tf.newaxis] - scores
         wrong = tf.where(y_true[:, tf.newaxis] < y_true, differences, _MASKED_SCORE)
         return tf.reduce_logsumexp(tf.concat([[0.0], tf.reshape(wrong, [-1])], axis=0))
@@ -132,11 +135,12 @@ class CoSENTLoss(ContrastiveLoss):
         return super().get_config() | {"scale": self.scale}
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class CosineSimilarityLoss(ContrastiveLoss):
-    """The squared error of pairs' cosine similarities.
+    """The squared error of the cosine similarities of pairs.
 
     Call arguments:
-        y_true: float (B,) in [-1, 1]. What each pair's cosine shall be.
+        y_true: float (B,) in [-1, 1]. The target cosine of each pair.
         y_pred: float (B, 2, D).
 
     Source: arXiv 1908.10084, section 3; sentence-transformers' loss of this name.
@@ -153,7 +157,7 @@ class CosineSimilarityLoss(ContrastiveLoss):
         return tf.square(_cosines(y_pred) - y_true)
 
     def check_scores(self, scores: np.ndarray) -> None:
-        """Raises DataError for scores that no cosine can be."""
+        """Raises DataError for scores outside [-1, 1]."""
         if scores.size and (scores.min() < -1 or scores.max() > 1):
             raise DataError(
                 "The cosine loss takes scores from -1 to 1, got values from "
@@ -161,19 +165,20 @@ class CosineSimilarityLoss(ContrastiveLoss):
             )
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class TripletLoss(ContrastiveLoss):
-    """Wants an anchor nearer to its positive than to its negatives, by a margin.
+    """Penalizes an anchor that is not closer to its positive than to its negatives, by a margin.
 
     Args:
-        distance: "euclidean", "cosine" (1 less the similarity) or "manhattan".
-        margin: float. 5 is sentence-transformers'; vectors of length 1 are never further apart
-            than 2, nor their cosine distance beyond 2.
+        distance: "euclidean", "cosine" (1 minus the similarity) or "manhattan".
+        margin: float. 5 as in sentence-transformers. The distance of two vectors of length 1 is at
+            most 2, euclidean or cosine.
 
     Call arguments:
-        y_true: (B,), unread.
-        y_pred: float (B, G, D), G at least 3; with more, the mean over the negatives.
+        y_true: (B,), not used.
+        y_pred: float (B, G, D), G at least 3; the loss is the mean over the negatives.
 
-    Source: arXiv 1503.03832; sentence-transformers' TripletLoss, whose value this is for G = 3.
+    Source: arXiv 1503.03832; equal to sentence-transformers' TripletLoss if G = 3.
     """
 
     needs = "negatives"
@@ -194,7 +199,7 @@ class TripletLoss(ContrastiveLoss):
         return tf.reduce_mean(tf.nn.relu(near - far + self.margin), axis=1)
 
     def _distance(self, left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
-        """Of float (B, 1, D) and (B, N, D): (B, N)."""
+        """Distances, (B, N), of float (B, 1, D) and (B, N, D)."""
         if self.distance == "cosine":
             return 1.0 - tf.reduce_sum(_unit(left) * _unit(right), axis=-1)
         difference = left - right + _DISTANCE_EPSILON
@@ -207,20 +212,21 @@ class TripletLoss(ContrastiveLoss):
         return super().get_config() | {"distance": self.distance, "margin": self.margin}
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class MatryoshkaLoss(ContrastiveLoss):
-    """The sum of a loss over the first numbers of the embeddings, at several sizes.
+    """The sum of a loss over prefixes of the embeddings, of several sizes.
 
-    So embeddings can be cut to any of these sizes (`dimensions`) and still serve.
+    After training, embeddings can be truncated to any of these sizes.
 
     Args:
         loss: ContrastiveLoss.
         dimensions: list of int. The full size should be among them.
-        weights: list of float, one a size; None: 1 each.
+        weights: list of float, one per size; None: 1 each.
 
     Call arguments: as the loss.
 
-    Source: arXiv 2205.13147; sentence-transformers' MatryoshkaLoss, which scales what it has cut
-    to length 1, as this does.
+    Source: arXiv 2205.13147. As in sentence-transformers' MatryoshkaLoss, truncated embeddings are
+    scaled to length 1.
     """
 
     def __init__(
@@ -257,7 +263,7 @@ class MatryoshkaLoss(ContrastiveLoss):
         return tf.add_n(losses)
 
     def check_scores(self, scores: np.ndarray) -> None:
-        """Raises DataError for scores that the loss has no use for."""
+        """Raises DataError for scores that the loss does not accept."""
         self.loss.check_scores(scores)
 
     def get_config(self) -> dict[str, Any]:
@@ -282,13 +288,13 @@ def make_loss(name: str, **options: Any) -> ContrastiveLoss:
 
     Args:
         name: str of `LOSSES`.
-        **options: the loss's arguments.
+        **options: the arguments of the loss.
 
     Returns:
         ContrastiveLoss.
 
     Raises:
-        ConfigError: unknown name; the message lists the known ones.
+        ConfigError: unknown name.
     """
     if name not in LOSSES:
         raise ConfigError(f"Loss {name!r} is unknown. Expected one of: {', '.join(LOSSES)}.")

@@ -1,4 +1,4 @@
-"""Keras' metrics on what a task's model gives: logits, and labels as ids."""
+"""Keras metrics on a task's outputs: logits, and labels as ids."""
 
 from __future__ import annotations
 
@@ -39,12 +39,13 @@ _RAW = ("CategoricalHinge", "Hinge", "SquaredHinge")  # margins, not probabiliti
 _SOFT = ("BinaryCrossentropy", "CategoricalCrossentropy", "CategoricalHinge")  # take soft labels
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class OnLogits(keras.metrics.Metric):
-    """A metric of Keras' on logits and labels as they are here.
+    """A Keras metric on a task's labels and logits.
 
     Args:
         metric: keras.metrics.Metric.
-        convert: makes of labels and logits what the metric takes.
+        convert: converts labels and logits to the inputs of the metric.
         name: str.
     """
 
@@ -54,42 +55,42 @@ class OnLogits(keras.metrics.Metric):
         self.convert = convert
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Takes a batch into account."""
+        """Adds a batch."""
         y_true, y_pred = self.convert(y_true, tf.cast(y_pred, tf.float32))
         self.metric.update_state(y_true, y_pred, sample_weight=sample_weight)
 
     def result(self) -> Any:
-        """The metric's; that of a single column as a scalar."""
+        """Returns the metric's result; that of a single column as a scalar."""
         value = tf.convert_to_tensor(self.metric.result())
         return value[0] if value.shape == (1,) else value
 
     def reset_state(self) -> None:
-        """Begins anew."""
+        """Resets the metric."""
         self.metric.reset_state()
 
 
 def resolve_metrics(metrics: Any, outputs: Outputs) -> list[Any]:
-    """Makes what `compile` was given for metrics fit a model's outputs.
+    """Adapts the metrics given to `compile` to a model's outputs.
 
-    With two labels, metrics of binary classification are of the probability of the second; with
-    several labels a text, of each label's probability. "accuracy" is the task's own. Metrics that
-    are no classes of Keras' get labels and logits as they are; so do its metrics on probabilities
-    that were made with `from_logits=True`, or with a threshold of 0: a logit's. Labels may be ids
-    or one-hot rows; of soft rows only cross-entropies and hinges take the shares, others the
-    largest. Of a regressor with an activation Keras' metrics are of its scores.
+    With two labels, binary metrics use the probability of the second label. If a text may have
+    several labels, they use each label's probability. "accuracy" is the task's metric. Metrics
+    from outside Keras get labels and logits unchanged. So do Keras metrics with `from_logits=True`
+    or with a threshold of 0, which is a logit. Labels may be ids or one-hot rows. Cross-entropies
+    and hinges use the shares of soft rows; other metrics use the largest share. If a regressor has
+    an activation, Keras metrics use its scores.
 
     >>> [metric.name for metric in resolve_metrics(["acc", "AUC"], Outputs("label", "A", 2))]
     ['acc', 'AUC']
 
     Args:
-        metrics: list of str, functions, classes or objects; or a dict of such.
+        metrics: list or dict of str, functions, classes or objects.
         outputs: Outputs.
 
     Returns:
-        list of what Keras takes.
+        list of functions and Keras metrics.
 
     Raises:
-        ConfigError: a metric that does not fit, with what to do.
+        ConfigError: a metric does not fit.
     """
     return [_resolved(metric, outputs) for metric in keras.tree.flatten(metrics)]
 
@@ -129,12 +130,12 @@ def _accuracy(title: str, outputs: Outputs) -> Any:
         return keras.metrics.BinaryAccuracy(name=title, threshold=0.0)
     if outputs.accuracy is None:
         other = "mean_absolute_error" if outputs.kind == "number" else "`report`"
-        raise _refused("accuracy", outputs, f"it has no such thing; take {other}")
+        raise _refused("accuracy", outputs, f"it has no accuracy; take {other}")
     return outputs.accuracy(title)
 
 
 def _for_label(name: str, metric: Any, title: str | None, outputs: Outputs) -> Any:
-    """A metric for labels that exclude each other."""
+    """Adapts a metric to single-label outputs."""
     two = outputs.count == 2
     options: dict[str, Any] = {}
     config = {} if metric is None else metric.get_config()
@@ -161,7 +162,7 @@ def _for_label(name: str, metric: Any, title: str | None, outputs: Outputs) -> A
             raise _refused(
                 name,
                 outputs,
-                f"of {outputs.count} labels it is not said which; pass `class_id=...`, or take "
+                f"it needs one of {outputs.count} labels; pass `class_id=...`, or take "
                 "`F1Score(average='macro')` or `report`",
             )
         raw = name in _RAW or _on_logits(config)
@@ -175,7 +176,7 @@ def _for_label(name: str, metric: Any, title: str | None, outputs: Outputs) -> A
 
 
 def _for_labels(name: str, metric: Any, title: str | None, outputs: Outputs) -> Any:
-    """A metric for any number of labels a text."""
+    """Adapts a metric to multi-label outputs."""
     if name not in (*_BINARY, *_RAW) or name == "CategoricalHinge":
         raise _refused(name, outputs, f"take one of {', '.join(_BINARY)}")
     options: dict[str, Any] = {}
@@ -204,7 +205,7 @@ def _named(metric: Any, title: str) -> Any:
 
 
 def _on_logits(config: dict[str, Any]) -> bool:
-    """Whether a metric was made for logits: it says so, or decides at 0."""
+    """Whether a metric takes logits: it has `from_logits`, or its threshold is 0."""
     if config.get("from_logits"):
         return True
     thresholds = config.get("thresholds", config.get("threshold"))
@@ -214,15 +215,15 @@ def _on_logits(config: dict[str, Any]) -> bool:
 
 
 def _check_scalar(name: str, config: dict[str, Any], *, of_all: bool = False) -> None:
-    """Raises ConfigError for a metric that is not one number, or decides otherwise than a model."""
+    """Raises ConfigError for a metric with a value per label, or with another decision rule."""
     if name not in ("F1Score", "FBetaScore") or not config:
         return
     if config.get("average") is None:
         raise ConfigError(
-            f"{name}(average=None) gives a number a label: pass `average='macro'`, or see `report`."
+            f"{name}(average=None) has a value per label: pass `average='macro'`, or see `report`."
         )
     if of_all and config.get("threshold") is None:
-        raise ConfigError(f"{name}(threshold=None) takes one label a text: pass `threshold=0.5`.")
+        raise ConfigError(f"{name}(threshold=None) takes one label per text: pass `threshold=0.5`.")
 
 
 def _refused(name: str, outputs: Outputs, fix: str) -> ConfigError:
@@ -245,7 +246,7 @@ def _ids(count: int, *, raw: bool) -> Convert:
 
 
 def _label_ids(y_true: Any, count: int) -> Any:
-    """The ids, (B,), of labels that are ids or rows."""
+    """Returns the ids, (B,), of labels that are ids or rows."""
     if is_one_hot(y_true, count):
         return tf.argmax(y_true, axis=-1)
     if len(y_true.shape) == 2 and y_true.shape[-1] != 1:

@@ -1,8 +1,8 @@
-"""One training run: schedule, early stopping, and what is kept when it is interrupted."""
+"""One training run: schedule, early stopping, and the best weights after an interrupt."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -13,14 +13,14 @@ from keras_bert_zoo.training.optimizers import AdamW, WarmupLinearDecay
 
 
 def sets_the_rate(callback: keras.callbacks.Callback) -> bool:
-    """Whether a callback is one of Keras' that set the optimizer's learning rate."""
+    """Whether a callback is a Keras callback that sets the optimizer's learning rate."""
     return isinstance(
         callback, keras.callbacks.LearningRateScheduler | keras.callbacks.ReduceLROnPlateau
     )
 
 
 def was_validated(logs: Any) -> bool:
-    """Whether an epoch's logs have held-out data in them; see `validation_freq` of Keras."""
+    """Whether an epoch's logs have validation metrics; see `validation_freq` of Keras."""
     return logs is None or "val_loss" in logs
 
 
@@ -35,7 +35,7 @@ def default_optimizer(
     initial_epoch: int = 0,
     constant: bool = False,
 ) -> AdamW:
-    """AdamW with a linear warm-up and a linear decay to zero over all steps of a run.
+    """Returns AdamW with a linear warm-up and a linear decay to 0 over all steps of a run.
 
     Args:
         steps_per_epoch: int. Below 1: unknown.
@@ -44,8 +44,8 @@ def default_optimizer(
         warmup_fraction: float in [0, 1]. Share of the steps in which the rate rises.
         weight_decay: float.
         global_clipnorm: float or None.
-        initial_epoch: int. The epoch at which the run goes on.
-        constant: bool. A constant rate, which callbacks may set.
+        initial_epoch: int. The epoch at which the run continues.
+        constant: bool. Whether the rate is constant, so that callbacks can set it.
 
     Returns:
         AdamW.
@@ -72,7 +72,7 @@ def default_optimizer(
 
 
 class BestEpoch(keras.callbacks.EarlyStopping):
-    """Keeps the weights of the best epoch, among those that held-out data was measured in."""
+    """Restores the weights of the best epoch; ignores epochs without validation."""
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Compares the epoch with the best."""
@@ -82,7 +82,6 @@ class BestEpoch(keras.callbacks.EarlyStopping):
 
 def run_fit(
     model: keras.Model,
-    fit: Callable[..., keras.callbacks.History],
     batches: tf.data.Dataset,
     *,
     validation: tf.data.Dataset | None,
@@ -93,30 +92,29 @@ def run_fit(
     verbose: Any,
     **options: Any,
 ) -> keras.callbacks.History:
-    """Runs Keras' `fit` such that the weights of the best epoch are what remains.
+    """Runs Keras' `fit` and restores the weights of the best epoch.
 
     Args:
         model: compiled.
-        fit: Keras' own `fit` of it.
         batches: shuffled batches of one epoch.
-        validation: batches to measure each epoch on, or None.
-        monitor: name of the metric that tells epochs apart, and "max" or "min".
+        validation: batches to evaluate each epoch on, or None.
+        monitor: name of the metric that compares epochs, and "max" or "min".
         patience: int or None. Epochs without improvement before training stops; None: never.
         epochs: int.
         callbacks: Keras callbacks.
         verbose: as in Keras.
-        **options: more for Keras' `fit`.
+        **options: further arguments of Keras' `fit`.
 
     Returns:
         keras.callbacks.History.
 
     Raises:
         ConfigError: `patience` without validation data.
-        KeyboardInterrupt: passed on, after the best weights so far were restored.
+        KeyboardInterrupt: raised again, after the best weights so far are restored.
     """
-    keeper = None
+    best = None
     if validation is not None:
-        keeper = BestEpoch(
+        best = BestEpoch(
             monitor[0],
             mode=monitor[1],
             patience=epochs if patience is None else patience,
@@ -125,16 +123,17 @@ def run_fit(
     elif patience is not None:
         raise ConfigError("`patience` needs `validation_data` to measure improvement on.")
     try:
-        return fit(
+        return keras.Model.fit(
+            model,
             batches,
             validation_data=validation,
             epochs=epochs,
-            callbacks=[*callbacks, *([] if keeper is None else [keeper])],
+            callbacks=[*callbacks, *([] if best is None else [best])],
             verbose=verbose,
-            shuffle=False,  # is for arrays; these batches come shuffled
+            shuffle=False,  # the batches are already shuffled
             **options,
         )
     except KeyboardInterrupt:
-        if keeper is not None and keeper.best_weights is not None:
-            model.set_weights(keeper.best_weights)
+        if best is not None and best.best_weights is not None:
+            model.set_weights(best.best_weights)
         raise

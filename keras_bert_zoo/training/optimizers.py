@@ -1,4 +1,4 @@
-"""AdamW in TensorFlow's fused kernel, and the schedule that goes with it."""
+"""AdamW with TensorFlow's fused kernel, and its learning rate schedule."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ NO_DECAY = ("bias", "gamma", "beta")
 
 @keras.saving.register_keras_serializable(package="keras_bert_zoo")
 class AdamW(keras.optimizers.AdamW):
-    """Adam with decoupled weight decay: `keras.optimizers.AdamW`, computed in one pass a variable.
+    """Adam with decoupled weight decay: a faster `keras.optimizers.AdamW` with equal updates.
 
-    Equal updates, but each variable takes TensorFlow's fused ResourceApplyAdam instead of a dozen
-    elementwise operations, each of which walks the memory of the whole variable; and the global
-    norm of a gradient with sparse rows is taken over these rows. On CPU the update of a small
-    batch would otherwise cost more than its forward and backward pass.
+    TensorFlow's fused ResourceApplyAdam updates each variable in one pass. Keras needs a dozen
+    elementwise operations, and each reads the whole variable. The global norm of a sparse gradient
+    uses only its rows. On CPU, Keras' update of a small batch costs more than the forward and
+    backward pass.
 
     Args:
         learning_rate: float or LearningRateSchedule.
-        weight_decay: float. Biases and LayerNorm are left out.
-        beta_1, beta_2, epsilon: floats. Defaults of arXiv 1810.04805, appendix A.2; epsilon is
-            google-research/bert's.
+        weight_decay: float. Biases and LayerNorm are excluded.
+        beta_1, beta_2, epsilon: floats. Defaults of arXiv 1810.04805, appendix A.2; epsilon as in
+            google-research/bert.
         global_clipnorm: float or None. Gradients are scaled down to this global L2 norm.
         **kwargs: as for `keras.optimizers.AdamW`. `amsgrad` is not supported.
 
     Raises:
-        ConfigError: `amsgrad=True`, or a number out of its range.
+        ConfigError: `amsgrad=True`, or a number is out of range.
 
     Attributes:
-        clips_sums: bool. Whether it clips what the gradients of all replicas add up to, not those
-            of each replica by themselves.
+        clips_sums: bool. Whether it clips the sum of the gradients of all replicas, not those of
+            each replica.
 
     Source: arXiv 1711.05101.
     """
@@ -73,7 +73,7 @@ class AdamW(keras.optimizers.AdamW):
         )
 
     def build(self, variables: Sequence[Any]) -> None:
-        """Creates the moments; leaves biases and LayerNorm out of the decay."""
+        """Creates the moments; excludes biases and LayerNorm from the decay."""
         if not self.built:
             self.exclude_from_weight_decay(var_names=list(NO_DECAY))
         super().build(variables)
@@ -102,23 +102,23 @@ class AdamW(keras.optimizers.AdamW):
         )
 
     def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
-        """Does nothing: `update_step` decays, so that one pass serves both."""
+        """Does nothing: `update_step` also applies the decay."""
 
     def _clips_sums(self) -> bool:
-        """Whether gradients are clipped here, as one of several replicas."""
+        """Whether this is one of several replicas and gradients are clipped."""
         replica = tf.distribute.get_replica_context()
         several = replica is not None and replica.num_replicas_in_sync > 1
         return several and bool(self.clipnorm or self.global_clipnorm or self.clipvalue)
 
     def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> list[Any]:
-        if self._clips_sums():  # added up already, to be clipped
+        if self._clips_sums():  # `_clip_gradients` has already summed them
             return list(grads_and_vars)
         return list(super()._all_reduce_sum_gradients(grads_and_vars))
 
     def _clip_gradients(self, grads: Sequence[Any]) -> list[Any]:
         if self._clips_sums():
-            added = super()._all_reduce_sum_gradients([(grad, grad) for grad in grads])
-            grads = [grad for grad, _ in added]
+            summed = super()._all_reduce_sum_gradients([(grad, grad) for grad in grads])
+            grads = [grad for grad, _ in summed]
         if not self.global_clipnorm:
             return list(super()._clip_gradients(grads))
         merged = [_merge_rows(g) if isinstance(g, tf.IndexedSlices) else g for g in grads]
@@ -127,7 +127,7 @@ class AdamW(keras.optimizers.AdamW):
 
 
 def _merge_rows(gradient: tf.IndexedSlices) -> tf.IndexedSlices:
-    # A token that occurs twice has two rows; their norm is that of the sum.
+    # A repeated token has several rows. The norm needs their sum.
     rows, places = tf.unique(gradient.indices)
     values = tf.math.unsorted_segment_sum(gradient.values, places, tf.size(rows))
     return tf.IndexedSlices(values, rows, gradient.dense_shape)
@@ -141,7 +141,7 @@ class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
         learning_rate: float. The peak.
         total_steps: int. Training steps; the rate is 0 from here on.
         warmup_steps: int. Steps of the rise.
-        first_step: int. The step at which a run goes on: step 0 of the optimizer.
+        first_step: int. The step of the schedule at step 0 of the optimizer, to continue a run.
 
     Call arguments:
         step: int, or a scalar tensor.
@@ -150,7 +150,7 @@ class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
         float32 scalar.
 
     Raises:
-        ConfigError: `warmup_steps` not in [0, total_steps], or `total_steps` below 1.
+        ConfigError: `warmup_steps` is not in [0, total_steps], or `total_steps` is below 1.
 
     Source: google-research/bert, optimization.py.
     """
@@ -178,7 +178,7 @@ class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
     def __call__(self, step: Any) -> tf.Tensor:
         """Returns the rate at `step`."""
         step = tf.cast(step, tf.float32) + float(self.first_step)
-        # The first step is number 0: counting it as the first of the rise keeps it from being lost.
+        # Steps start at 0, where a rate of 0 would waste the first step.
         rise = (step + 1.0) / float(self.warmup_steps + 1)
         fall = (self.total_steps - step) / float(max(1, self.total_steps - self.warmup_steps))
         return self.learning_rate * tf.clip_by_value(tf.minimum(rise, fall), 0.0, 1.0)

@@ -1,8 +1,8 @@
-"""What a task's model gives, for the losses that are named or made by Keras.
+"""The outputs of a task's model, and the losses that fit them.
 
-Keras takes a loss or metric by its name for one of probabilities. Models here give logits, and
-labels as ids: taken as it is, "sparse_categorical_crossentropy" would train on numbers that are no
-probabilities and say nothing. See `training.keras_metrics` for metrics.
+Keras assumes that a loss or metric given by name takes probabilities. The models return logits, and
+labels are ids. Unchanged, "sparse_categorical_crossentropy" would silently take logits for
+probabilities. See `training.keras_metrics` for metrics.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ OutputKind = Literal["label", "labels", "number", "tokens", "other"]
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a model's outputs are, and the labels they are compared with.
+    """The kind of a model's outputs and of its labels.
 
     Args:
         kind: "label": logits (B, C) and ids (B,); "labels": logits (B, C) and rows of 0 and 1;
-            "number": (B, 1); "tokens": logits (B, S, C) and ids (B, S), `NO_LABEL` where there is
-            none; "other": what only the task's own losses take.
+            "number": (B, 1); "tokens": logits (B, S, C) and ids (B, S), `NO_LABEL` for tokens
+            without a label; "other": outputs that only the task's losses accept.
         task: str. The task's name, for messages.
-        count: int. C of labels.
-        accuracy: makes the metric that "accuracy" means, by the name it gets; None: there is none.
-        losses: name -> the task's own losses.
-        scores: makes of a number's logits the scores that targets are compared with; None: they are
-            the scores.
+        count: int. C, the number of labels.
+        accuracy: makes the metric for "accuracy", with the given name; None: there is none.
+        losses: name -> function that makes a loss of the task.
+        scores: converts logits of kind "number" to the scores that targets are compared with;
+            None: the logits are the scores.
     """
 
     kind: OutputKind
@@ -58,7 +58,7 @@ class Outputs:
     scores: Callable[[Any], Any] | None = None
 
 
-# Keras' losses that a task of a kind takes; "*": they are made of logits by `from_logits`.
+# Kind of outputs -> the Keras losses that it accepts; "*": `from_logits=True` is needed.
 _LOSSES: dict[str, tuple[str, ...]] = {
     "label": (
         "SparseCategoricalCrossentropy*",
@@ -102,11 +102,11 @@ _HINTS = {
 
 
 def is_one_hot(y_true: Any, count: int) -> bool:
-    """Whether labels are rows of one number a label, (B, count), and not ids.
+    """Whether labels are rows of one number per label, (B, count), and not ids.
 
     Args:
         y_true: tensor or array.
-        count: int, labels.
+        count: int, the number of labels.
 
     Returns:
         bool.
@@ -115,8 +115,9 @@ def is_one_hot(y_true: Any, count: int) -> bool:
     return len(shape) == 2 and shape[-1] == count and count > 1
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class OneHotLoss(keras.losses.Loss):
-    """A loss on rows of one number a label, also for labels that are ids.
+    """A loss on rows of one number per label; converts ids to one-hot rows.
 
     Args:
         loss: keras.losses.Loss on (B, C) and (B, C).
@@ -144,12 +145,13 @@ class OneHotLoss(keras.losses.Loss):
         return self.loss.call(tf.one_hot(ids, self.count, dtype=y_pred.dtype), y_pred)
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class ScoredLoss(keras.losses.Loss):
-    """A loss on the scores of numbers, which an activation makes of logits.
+    """A loss on the scores of a regressor, which an activation computes from logits.
 
     Args:
         loss: keras.losses.Loss on (B, 1) and (B, 1).
-        scores: of logits, the scores.
+        scores: computes scores from logits.
     """
 
     def __init__(self, loss: keras.losses.Loss, scores: Callable[[Any], Any]) -> None:
@@ -158,15 +160,16 @@ class ScoredLoss(keras.losses.Loss):
         self.scores = scores
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Computes the loss of each row, (B,), of targets and logits (B, 1)."""
+        """Computes the loss of each row, (B,), from targets and logits (B, 1)."""
         return self.loss.call(y_true, self.scores(y_pred))
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class FunctionLoss(keras.losses.Loss):
-    """A caller's function of labels and outputs, as a loss.
+    """A caller's function as a Keras loss.
 
     Args:
-        function: of `y_true` and `y_pred`.
+        function: takes `y_true` and `y_pred`.
     """
 
     def __init__(self, function: Callable[[Any, Any], Any]) -> None:
@@ -174,18 +177,18 @@ class FunctionLoss(keras.losses.Loss):
         self.function = function
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Computes what the function does."""
+        """Calls the function."""
         return self.function(y_true, y_pred)
 
 
 def resolve_loss(loss: Any, outputs: Outputs) -> keras.losses.Loss:
-    """Makes what `compile` was given for a loss fit a model's outputs.
+    """Adapts the loss given to `compile` to a model's outputs.
 
-    Names, Keras' functions and its classes are taken to mean the loss on logits, and labels that
-    are ids are turned into rows of 0 and 1 where the loss takes such. Of a regressor with an
-    activation they are taken on its scores. A loss that was made on probabilities is refused: the
-    one who made it may have had another model in mind. Losses of a caller's own are left as they
-    are: they get the model's outputs, and labels as ids unless a dataset gives rows.
+    Names, Keras functions and Keras classes mean the loss on logits. If the loss takes one-hot
+    rows, ids are converted to them. If a regressor has an activation, the loss uses its scores. A
+    Keras loss object on probabilities is an error: it may be meant for another model. Losses from
+    outside Keras are unchanged. They get the model's outputs, and labels as ids unless a dataset
+    has rows.
 
     >>> resolve_loss("categorical_crossentropy", Outputs("label", "TextClassifier", 3)).count
     3
@@ -198,7 +201,7 @@ def resolve_loss(loss: Any, outputs: Outputs) -> keras.losses.Loss:
         keras.losses.Loss.
 
     Raises:
-        ConfigError: a loss that does not fit, with those that do.
+        ConfigError: the loss does not fit; the message lists the losses that do.
     """
     if isinstance(loss, Mapping):
         loss = list(loss.values())
@@ -220,7 +223,7 @@ def resolve_loss(loss: Any, outputs: Outputs) -> keras.losses.Loss:
         if callable(loss):
             return FunctionLoss(loss)
         raise ConfigError(f"Loss {loss!r} is unknown. {_choices(outputs)}")
-    allowed = {taken.rstrip("*"): taken.endswith("*") for taken in _LOSSES[outputs.kind]}
+    allowed = {entry.rstrip("*"): entry.endswith("*") for entry in _LOSSES[outputs.kind]}
     if name not in allowed:
         raise ConfigError(
             f"{name} is no loss for a {outputs.task}: {_HINTS[outputs.kind]}. {_choices(outputs)}"
@@ -241,7 +244,7 @@ def resolve_loss(loss: Any, outputs: Outputs) -> keras.losses.Loss:
     resolved: keras.losses.Loss
     if made:
         resolved = loss
-    elif outputs.kind == "tokens":  # Keras' own takes no weights beside labels that are left out
+    elif outputs.kind == "tokens":  # Keras' loss takes no weights with `ignore_class`
         resolved = SmoothedTokenLoss(0.0, name=_snake(name))
     else:
         resolved = getattr(keras.losses, name)(**options)
@@ -255,14 +258,14 @@ def resolve_loss(loss: Any, outputs: Outputs) -> keras.losses.Loss:
 
 
 def keras_name(value: Any, module: Any) -> str | None:
-    """The class of Keras' that a name, function, class or object stands for; None: none of them.
+    """Returns the name of the Keras class that a name, function, class or object refers to.
 
     Args:
         value: str, function, class or object.
         module: keras.losses or keras.metrics.
 
     Returns:
-        str, the name of the class, or None.
+        str, the name of the class; None if it is not a Keras class.
     """
     known = {name: name for name, member in vars(module).items() if inspect.isclass(member)}
     if isinstance(value, str):
@@ -277,7 +280,7 @@ def keras_name(value: Any, module: Any) -> str | None:
 
 
 def _snake(name: str) -> str:
-    """As Keras: "AUC" -> "auc", "F1Score" -> "f1_score"."""
+    """Converts a class name as Keras does: "AUC" -> "auc", "F1Score" -> "f1_score"."""
     name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))
     return re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).lower()
 

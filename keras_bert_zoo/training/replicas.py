@@ -1,14 +1,14 @@
-"""Steps of training and measuring in which every row counts once, on any number of replicas.
+"""Training and evaluation steps with equal results on any number of replicas.
 
-Keras takes the mean of the replicas' mean losses, so that a row of a small share weighs more than
-one of a large share; it clips each replica's gradients by themselves; and it fails where a batch
-does not divide by the replicas. Here a batch is filled up with copies of a row until it divides
-(`even_batches`), and the copies are dropped after the model, before any loss or metric. The loss
-is that of the whole batch: losses that are sums over rows or over tokens are scaled by the
-replica's share of them, and all others are computed on the outputs of all replicas, gathered.
+Keras averages the mean losses of the replicas, so a row of a small share has a larger weight. It
+clips the gradients of each replica separately. It fails if the batch size is not a multiple of the
+number of replicas. Here `even_batches` pads a batch with copies of a row. The copies are dropped
+after the model, before any loss or metric. The loss is that of the whole batch. A mean over rows or
+tokens is scaled by the replica's share of them. All other losses are computed on the gathered
+outputs of all replicas.
 
-A loss that looks at the whole batch, as that of in-batch negatives does, and one whose mean is
-over tokens, are exact only so: weights of 0 for the copies would leave them in both.
+Sample weights of 0 for the copies would not be enough: losses over the whole batch, such as those
+with in-batch negatives, and means over tokens would still include the copies.
 """
 
 from __future__ import annotations
@@ -35,23 +35,22 @@ __all__ = [
 ]
 
 REAL_ROW = "real_row"
-"""The input that says of each row whether it is one, int32 (B,): 0 is a copy to be dropped."""
+"""Name of the input that marks copies, int32 (B,): 1 is a real row, 0 is a copy to drop."""
 
 SharedUnit = Literal["rows", "tokens", ""]
-"""What a loss is a mean over: rows, labelled tokens, or "" where it may be anything."""
+"""The unit of a loss that is a mean: rows, labelled tokens, or "" for any other loss."""
 
 
 def even_batches(dataset: tf.data.Dataset, replicas: int) -> tf.data.Dataset:
-    """Fills batches up until each replica gets as many rows.
+    """Pads batches with copies of their first row, so that all replicas get the same number.
 
     Args:
-        dataset: of `(inputs,)`, `(inputs, labels)` or `(inputs, labels, sample_weight)`, inputs a
-            dict of tensors (B, ...).
+        dataset: batches `(inputs,)`, `(inputs, labels)` or `(inputs, labels, sample_weight)`, where
+            inputs are a dict of tensors (B, ...).
         replicas: int.
 
     Returns:
-        a dataset of the same, with `REAL_ROW` among the inputs. The dataset itself where there is
-        one replica.
+        the padded dataset, with `REAL_ROW` among the inputs; the dataset itself without replicas.
     """
     if replicas < 2:
         return dataset
@@ -68,7 +67,7 @@ def even_batches(dataset: tf.data.Dataset, replicas: int) -> tf.data.Dataset:
 
 
 def split_rows(inputs: Any) -> tuple[Any, tf.Tensor | None]:
-    """Takes `REAL_ROW` out of a model's inputs: the rest, and bool (B,), or None without it."""
+    """Splits `REAL_ROW`, bool (B,) or None, from a model's inputs: (inputs, real)."""
     if not isinstance(inputs, Mapping) or REAL_ROW not in inputs:
         return inputs, None
     rest = {name: value for name, value in inputs.items() if name != REAL_ROW}
@@ -76,33 +75,33 @@ def split_rows(inputs: Any) -> tuple[Any, tf.Tensor | None]:
 
 
 def loss_unit(loss: Any) -> SharedUnit:
-    """Says what a loss is a mean over: as it says in `unit`, or else as Keras computes it.
+    """Returns the unit that a loss is a mean over: its `unit`, or that of a Keras loss.
 
     Args:
         loss: keras.losses.Loss.
 
     Returns:
-        "rows", "tokens", or "" for any other: also for a reduction that is no mean of rows.
+        "rows", "tokens", or "" for any other loss, also if its reduction is not a mean.
     """
     if getattr(loss, "reduction", None) not in ("sum_over_batch_size", "mean"):
         return ""
     if isinstance(loss, keras.losses.SparseCategoricalCrossentropy):
-        # With masks Keras takes the mean over what is not masked, whatever the weights are.
+        # With a mask, Keras divides by the number of unmasked tokens and ignores the weights.
         return "tokens" if getattr(loss, "ignore_class", None) == NO_LABEL else ""
     unit: SharedUnit = getattr(loss, "unit", "")
     return unit
 
 
 def train_step(model: keras.Model, data: Any, unit: SharedUnit) -> dict[str, Any]:
-    """One step of training on one replica's share of a batch; see the module.
+    """Trains on one replica's share of a batch; see the module.
 
     Args:
-        model: compiled, with a `ReplicaLoss`.
-        data: what `even_batches` gave.
-        unit: what the loss is a mean over.
+        model: compiled with a `ReplicaLoss`.
+        data: a batch of `even_batches`.
+        unit: the unit that the loss is a mean over.
 
     Returns:
-        dict, the metrics so far.
+        dict: name -> metric so far.
     """
     (x, real), y, weight = _unpacked(data)
     with tf.GradientTape() as tape:
@@ -115,7 +114,7 @@ def train_step(model: keras.Model, data: Any, unit: SharedUnit) -> dict[str, Any
 
 
 def test_step(model: keras.Model, data: Any, unit: SharedUnit) -> dict[str, Any]:
-    """One step of measuring; as `train_step`."""
+    """Evaluates one replica's share of a batch; see `train_step`."""
     (x, real), y, weight = _unpacked(data)
     y_pred = model(x, training=False)
     loss, targets, rows = _shared_loss(model, (x, y, y_pred, weight), real, unit, training=False)
@@ -123,7 +122,7 @@ def test_step(model: keras.Model, data: Any, unit: SharedUnit) -> dict[str, Any]
 
 
 def predict_step(model: keras.Model, data: Any) -> Any:
-    """Computes the outputs of one replica's share of a batch, without those of copies."""
+    """Computes the outputs of one replica's share of a batch, without the copies."""
     (x, real), _, _ = _unpacked(data)
     outputs = model(x, training=False)
     if real is None:
@@ -131,24 +130,25 @@ def predict_step(model: keras.Model, data: Any) -> Any:
     return tf.nest.map_structure(lambda part: tf.boolean_mask(part, real), outputs)
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class ReplicaLoss(keras.losses.Loss):
-    """A loss of which each replica returns its share, whatever its reduction.
+    """Computes one replica's share of a loss, for any reduction.
 
-    Keras divides a mean by the number of replicas, but neither a sum nor a loss that is a scalar.
+    Keras divides only means by the number of replicas, not sums or scalar losses.
 
     Args:
         loss: keras.losses.Loss.
         replicas: int.
 
     Raises:
-        ConfigError: a loss without a reduction.
+        ConfigError: the loss has no reduction.
     """
 
     def __init__(self, loss: keras.losses.Loss, replicas: int) -> None:
         if loss.reduction in (None, "none"):
             raise ConfigError(
-                "A loss with `reduction=None` does not say how rows add up on several replicas: "
-                'expected "sum_over_batch_size" or "sum".'
+                "Expected a loss with a reduction on several replicas, got `reduction=None`: pass "
+                '"sum_over_batch_size" or "sum".'
             )
         super().__init__(name=loss.name, reduction=loss.reduction)
         self.loss = loss
@@ -159,7 +159,7 @@ class ReplicaLoss(keras.losses.Loss):
         """Computes the share.
 
         Args:
-            y_true: labels, as the loss takes them.
+            y_true: labels, in the form that the loss accepts.
             y_pred: outputs.
             sample_weight: float (B,) or None.
 
@@ -168,7 +168,7 @@ class ReplicaLoss(keras.losses.Loss):
         """
         value = self.loss(y_true, y_pred, sample_weight)
         if sample_weight is not None and self.loss.reduction != "sum":
-            return value  # weights make rows of a scalar, too, which Keras takes the mean of
+            return value  # weights turn a scalar into rows, too, and Keras takes their mean
         if self._is_mean is None:
             dtype = self.loss.dtype
             # Only the rank is used. It is computed once, outside of the step.
@@ -190,21 +190,21 @@ def _shared_loss(
     *,
     training: bool,
 ) -> tuple[tf.Tensor, tuple[Any, Any, Any], tf.Tensor]:
-    """This replica's share of the loss; its labels, outputs and weights; and all rows.
+    """Computes the share of the loss; the own labels, outputs and weights; and the batch's rows.
 
-    The shares of all replicas add up to the loss of the batch.
+    The sum of the shares of all replicas is the loss of the batch.
     """
     x, y, y_pred, weight = batch
     replica = tf.distribute.get_replica_context()
     if real is None:
         raise ConfigError(
-            "Under a strategy of several replicas batches come from `fit` and `evaluate`, which "
-            "share them out; got one that is not shared out."
+            "Expected a batch that is divided among the replicas, got an undivided batch: call "
+            "`fit` or `evaluate`, which divide batches."
         )
-    own = _kept((y, y_pred, weight), real)
+    own = _select((y, y_pred, weight), real)
     rows = replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(tf.cast(real, tf.float32)))
     if unit:
-        # Of no rows Keras gives no scalar, where it knows that there are none.
+        # If Keras knows that there are no rows, its loss is not a scalar.
         loss = tf.reduce_sum(model.compute_loss(x, *own, training))
         count = tf.cast(tf.shape(own[0])[0], tf.float32)
         if unit == "tokens":
@@ -213,16 +213,16 @@ def _shared_loss(
         share = tf.math.divide_no_nan(count, total) * replica.num_replicas_in_sync
         loss *= tf.cast(share, loss.dtype)
     else:
-        kept = replica.all_gather(tf.cast(real, tf.int32), axis=0) > 0
+        all_real = replica.all_gather(tf.cast(real, tf.int32), axis=0) > 0
         gathered = [
             None if part is None else replica.all_gather(part, axis=0)
             for part in (y, y_pred, weight)
         ]
-        loss = model.compute_loss(x, *_kept(gathered, kept), training)
+        loss = model.compute_loss(x, *_select(gathered, all_real), training)
     return loss, own, rows
 
 
-def _kept(parts: Sequence[Any], rows: tf.Tensor) -> tuple[Any, Any, Any]:
+def _select(parts: Sequence[Any], rows: tf.Tensor) -> tuple[Any, Any, Any]:
     y, y_pred, weight = (None if part is None else tf.boolean_mask(part, rows) for part in parts)
     return y, y_pred, weight
 
@@ -240,14 +240,14 @@ def _measured(
 
 
 def _apply(optimizer: Any, gradients: list[Any], variables: list[Any]) -> None:
-    """Applies gradients; those that are clipped are added up before."""
+    """Applies gradients. Rejects optimizers that clip the gradients of each replica."""
     names = ("clipnorm", "global_clipnorm", "clipvalue")
     clips = any(getattr(optimizer, name, None) for name in names)
     if not clips or getattr(optimizer, "clips_sums", False):
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
         return
     raise ConfigError(
-        f"{type(optimizer).__name__} clips the gradients of each replica by themselves, which is "
-        "another clipping on several replicas than on one. Use `keras_bert_zoo`'s AdamW, which "
-        "`fit` takes by default, or leave the clipping out."
+        f"{type(optimizer).__name__} clips the gradients of each replica, not their sum, so the "
+        "result depends on the number of replicas. Use `keras_bert_zoo`'s AdamW, which `fit` uses "
+        "by default, or do not clip."
     )

@@ -33,7 +33,7 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
 
 @functools.cache
 def _mirrored() -> tf.distribute.Strategy:
-    # One for all: collectives of a second one would be taken for those of the first.
+    # Cached, because a second strategy would use the collectives of the first one.
     kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
     return tf.distribute.MirroredStrategy(
         [device.name for device in tf.config.list_logical_devices(kind)]

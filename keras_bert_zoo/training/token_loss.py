@@ -1,4 +1,4 @@
-"""The loss of writing a text token by token."""
+"""Losses on one label per token."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ import keras
 import tensorflow as tf
 
 from keras_bert_zoo.data.pipeline import NO_LABEL
+from keras_bert_zoo.layers.crf import ConditionalRandomField, sequence_loss
 from keras_bert_zoo.training.replicas import SharedUnit
 
-__all__ = ["SmoothedTokenLoss"]
+__all__ = ["CrfLoss", "SmoothedTokenLoss"]
 
 
+@keras.saving.register_keras_serializable("keras_bert_zoo")
 class SmoothedTokenLoss(keras.losses.Loss):
-    """Cross-entropy of the next token, with label smoothing, as a mean over a batch's tokens.
+    """Cross-entropy of the next token with label smoothing, averaged over the tokens of a batch.
 
     Args:
-        label_smoothing: float in [0, 1). Share of the probability that is wanted on all tokens
-            alike; 0.1 is usual (arXiv 1706.03762, section 5.4).
+        label_smoothing: float in [0, 1). Share of the target probability that is uniform over all
+            tokens; 0.1 in arXiv 1706.03762, section 5.4.
     """
 
     unit: ClassVar[SharedUnit] = "tokens"
@@ -31,20 +33,52 @@ class SmoothedTokenLoss(keras.losses.Loss):
         """Computes the loss.
 
         Args:
-            y_true: int32 (B, T), `NO_LABEL` where there is none.
+            y_true: int32 (B, T), `NO_LABEL` for tokens without a label.
             y_pred: float32 (B, T, V), logits.
 
         Returns:
-            float32 (B,), such that their mean is that over the tokens.
+            float32 (B,), whose mean is the mean over the tokens.
         """
         labels = tf.cast(y_true, tf.int32)
-        there = tf.cast(labels != NO_LABEL, y_pred.dtype)
+        labelled = tf.cast(labels != NO_LABEL, y_pred.dtype)
         nats = tf.nn.sparse_softmax_cross_entropy_with_logits(
             labels=tf.maximum(labels, 0), logits=y_pred
         )
         if self.label_smoothing:
-            of_all = tf.reduce_logsumexp(y_pred, axis=-1) - tf.reduce_mean(y_pred, axis=-1)
-            nats = (1 - self.label_smoothing) * nats + self.label_smoothing * of_all
-        rows = tf.cast(tf.shape(there)[0], there.dtype)
-        tokens = tf.maximum(tf.reduce_sum(there), 1)
-        return tf.reduce_sum(nats * there, axis=1) * rows / tokens
+            uniform = tf.reduce_logsumexp(y_pred, axis=-1) - tf.reduce_mean(y_pred, axis=-1)
+            nats = (1 - self.label_smoothing) * nats + self.label_smoothing * uniform
+        rows = tf.cast(tf.shape(labelled)[0], labelled.dtype)
+        tokens = tf.maximum(tf.reduce_sum(labelled), 1)
+        return tf.reduce_sum(nats * labelled, axis=1) * rows / tokens
+
+
+@keras.saving.register_keras_serializable("keras_bert_zoo")
+class CrfLoss(keras.losses.Loss):
+    """Negative log-likelihood of the tags of rows, averaged over the words of a batch.
+
+    Args:
+        crf: ConditionalRandomField.
+    """
+
+    unit: ClassVar[SharedUnit] = "tokens"
+
+    def __init__(self, crf: ConditionalRandomField) -> None:
+        super().__init__(name="crf_loss")
+        self.crf = crf
+
+    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+        """Computes float32 (B,) from tags, int32 (B, S), and logits; `NO_LABEL`: not a word."""
+        tags = tf.cast(y_true, tf.int32)
+        labelled = tags != NO_LABEL
+        lengths = tf.reduce_sum(tf.cast(labelled, tf.int32), axis=-1)
+        # Words move to the front, in order. The loops need at least one column.
+        order = tf.argsort(tf.cast(~labelled, tf.int32), axis=-1, stable=True)
+        order = order[:, : tf.maximum(tf.reduce_max(lengths), 1)]
+        losses = sequence_loss(
+            tf.gather(tf.cast(y_pred, tf.float32), order, batch_dims=1),
+            tf.gather(tags, order, batch_dims=1),
+            lengths,
+            *self.crf.parts(),
+        )
+        rows = tf.cast(tf.size(lengths), tf.float32)
+        return losses * rows / tf.maximum(tf.cast(tf.reduce_sum(lengths), tf.float32), 1.0)

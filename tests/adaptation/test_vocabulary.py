@@ -1,4 +1,4 @@
-"""New tokens for a tokenizer, its encoder and the heads that have an entry a token."""
+"""New tokens for a tokenizer, its encoder and heads with an entry per token."""
 
 import numpy as np
 import pytest
@@ -27,19 +27,19 @@ def tokenizer():
 @pytest.mark.parametrize(
     ("tokens", "message"),
     [
-        ([5], r"`tokens` must be a list of non-empty strings, got \[5\]"),
-        ("covid", "`tokens` must be a list of non-empty strings, got 'covid'"),
-        ([""], "`tokens` must be a list of non-empty strings"),
-        ([], "`tokens` must be a list of non-empty strings"),
-        (None, "`tokens` must be a list of non-empty strings, got None"),
-        ([["x"]], "`tokens` must be a list of non-empty strings"),
-        (["zzz", "zzz"], "`tokens` must be different from each other, got 'zzz' twice"),
-        (["\ud800"], "`tokens` must be text, got the half of a character"),
-        (["Foo", "foo"], "'[Ff]oo' would never be found: .* as it reads '[Ff]oo', not as"),
-        (["\u00e9x", "e\u0301x"], "would never be found: .*, as it reads"),
+        ([5], r"`tokens` to be a list of non-empty strings, received \[5\]"),
+        ("covid", "`tokens` to be a list of non-empty strings, received 'covid'"),
+        ([""], "`tokens` to be a list of non-empty strings"),
+        ([], "`tokens` to be a list of non-empty strings"),
+        (None, "`tokens` to be a list of non-empty strings, received None"),
+        ([["x"]], "`tokens` to be a list of non-empty strings"),
+        (["zzz", "zzz"], "Expected different `tokens`, received 'zzz' twice"),
+        (["\ud800"], "Expected `tokens` without surrogates, received"),
+        (["Foo", "foo"], "for '[Ff]oo' of `tokens`, received .*, the id of '[Ff]oo'"),
+        (["\u00e9x", "e\u0301x"], "of `tokens`, received .*, the id of"),
     ],
 )
-def test_tokens_that_cannot_be_found_are_refused(encoder, tokenizer, tokens, message):
+def test_tokens_that_the_tokenizer_cannot_match_are_refused(encoder, tokenizer, tokens, message):
     with pytest.raises(ConfigError, match=message):
         kbz.extend_vocabulary(encoder, tokenizer, tokens)
 
@@ -61,7 +61,7 @@ def test_special_tokens_differ_by_case(encoder, tokenizer):
     ],
 )
 def test_a_masked_language_model_head_grows_with_its_encoder(name):
-    """A new token's logit starts as the mean of its pieces', the others' stay."""
+    """A new token's logit starts as the mean of its pieces'. Other logits do not change."""
     model = kbz.HeadedModel.from_preset(ZOO / name)
     larger = extend_headed_model(model, PIECES)
     inputs = golden_inputs(load_golden(f"zoo/{name}"))
@@ -104,13 +104,13 @@ def test_saved_shapes_are_those_that_transformers_resizes_to(name, tmp_path):
     pytest.importorskip("torch", reason="needs the extra `zoo`")
     model = kbz.HeadedModel.from_preset(ZOO / name)
     extend_headed_model(model, PIECES).save(tmp_path)
-    found = {key: value.shape for key, value in load_file(tmp_path / "model.safetensors").items()}
+    actual = {key: value.shape for key, value in load_file(tmp_path / "model.safetensors").items()}
     kind = "BertForMaskedLM" if "untied" in name else "BertForPreTraining"
     theirs = getattr(transformers, kind).from_pretrained(ZOO / name)
     theirs.resize_token_embeddings(model.encoder.config.vocabulary_size + 3)
     expected = {key: tuple(value.shape) for key, value in theirs.state_dict().items()}
-    assert found.keys() <= expected.keys()
-    assert found == {key: expected[key] for key in found}
+    assert actual.keys() <= expected.keys()
+    assert actual == {key: expected[key] for key in actual}
 
 
 def test_a_task_says_to_pass_its_encoder(tokenizer):

@@ -78,8 +78,8 @@ def test_reads_other_float_dtypes(preset, dtype):
         tensors.update({name: value.astype(dtype) for name, value in tensors.items()})
 
     rewrite(preset, change)
-    for found, expected in zip(kbz.Encoder.from_preset(preset).get_weights(), exact, strict=True):
-        np.testing.assert_array_equal(found, expected.astype(dtype).astype(np.float32))
+    for weight, expected in zip(kbz.Encoder.from_preset(preset).get_weights(), exact, strict=True):
+        np.testing.assert_array_equal(weight, expected.astype(dtype).astype(np.float32))
 
 
 def test_reads_the_older_names_of_layer_norm(preset):
@@ -93,5 +93,5 @@ def test_reads_the_older_names_of_layer_norm(preset):
     rewrite(preset, change)
     with open_checkpoint(preset) as tensors:
         assert "embeddings.LayerNorm.weight" in tensors
-    for found, expected in zip(kbz.Encoder.from_preset(preset).get_weights(), exact, strict=True):
-        np.testing.assert_array_equal(found, expected)
+    for weight, expected in zip(kbz.Encoder.from_preset(preset).get_weights(), exact, strict=True):
+        np.testing.assert_array_equal(weight, expected)

@@ -67,10 +67,10 @@ def source(tmp_path):
 
 
 def test_loads_values(source):
-    wanted = [(name, name in ("kernel", "half", "brain")) for name in tensors()] * 3
-    loaded = list(load_values(source, wanted))
-    assert len(loaded) == len(wanted)
-    for (name, transpose), value in zip(wanted, loaded, strict=True):
+    orders = [(name, name in ("kernel", "half", "brain")) for name in tensors()] * 3
+    loaded = list(load_values(source, orders))
+    assert len(loaded) == len(orders)
+    for (name, transpose), value in zip(orders, loaded, strict=True):
         expected = tensors()[name].astype(np.float32)
         assert value.dtype == tf.float32
         np.testing.assert_array_equal(value.numpy(), expected.T if transpose else expected)

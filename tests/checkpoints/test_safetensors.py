@@ -77,7 +77,7 @@ def test_reads_transposes_and_casts_into_memory(tmp_path, monkeypatch, shape, dt
         source.read_into("x", transposed.T)
         np.testing.assert_array_equal(transposed, value.T.astype(np.float32))
         if shape[0] != shape[1]:
-            with pytest.raises(ValueError, match="has the shape"):
+            with pytest.raises(ValueError, match="Expected an array of shape"):
                 source.read_into("x", transposed)
 
 
@@ -87,10 +87,10 @@ def test_writes_what_the_library_reads(tmp_path):
     tensors["big endian"] = np.arange(5, dtype=">f4")
     assert write_safetensors(tmp_path, tensors.items()) == ["model.safetensors"]
     assert os.listdir(tmp_path) == ["model.safetensors"]
-    found = safetensors.numpy.load_file(tmp_path / "model.safetensors")
-    assert sorted(found) == sorted(tensors)
+    written = safetensors.numpy.load_file(tmp_path / "model.safetensors")
+    assert sorted(written) == sorted(tensors)
     for name, expected in tensors.items():
-        np.testing.assert_array_equal(found[name], expected)
+        np.testing.assert_array_equal(written[name], expected)
     with safetensors.safe_open(tmp_path / "model.safetensors", "numpy") as file:
         assert file.metadata() == {"format": "pt"}
 
@@ -156,10 +156,10 @@ def test_refuses_to_write_what_would_be_mixed_up(tmp_path):
         write_safetensors(tmp_path, [("a", array), ("a", array)])
     with pytest.raises(CheckpointError, match="no dtype <U1"):
         write_safetensors(tmp_path, [("a", np.array(["x"]))])
-    with pytest.raises(CheckpointError, match="was announced as"):
+    with pytest.raises(CheckpointError, match="Expected .* received"):
         write_safetensors(tmp_path, [("a", LazyTensor((4,), array.dtype, lambda: array))])
     write_safetensors(tmp_path, [("a", array)])
-    with pytest.raises(CheckpointError, match="already holds model.safetensors"):
+    with pytest.raises(CheckpointError, match="already has model.safetensors"):
         write_safetensors(tmp_path, [("a", array), ("b", array)], max_shard_bytes=12)
 
 
@@ -191,17 +191,17 @@ HOSTILE_HEADERS = {
     "metadata of numbers": {"a": entry([4], 0, 16), "__metadata__": {"x": 1}},
     "metadata of lists": {"a": entry([4], 0, 16), "__metadata__": ["x"]},
 }
-# What the library lets pass, and we do not: it skips fields that it doesn't know.
+# The safetensors library accepts these headers, because it skips unknown fields.
 STRICTER = {"more fields"}
 
 
-@pytest.mark.parametrize("what", HOSTILE_HEADERS)
-def test_refuses_hostile_headers(tmp_path, what):
-    path = raw_file(tmp_path / "model.safetensors", HOSTILE_HEADERS[what], bytes(16))
-    with pytest.raises(CheckpointError, match="is not a whole safetensors file") as caught:
+@pytest.mark.parametrize("name", HOSTILE_HEADERS)
+def test_refuses_hostile_headers(tmp_path, name):
+    path = raw_file(tmp_path / "model.safetensors", HOSTILE_HEADERS[name], bytes(16))
+    with pytest.raises(CheckpointError, match="is not a complete safetensors file") as caught:
         open_checkpoint(tmp_path)
     assert "\n" not in str(caught.value)
-    if what not in STRICTER:
+    if name not in STRICTER:
         with pytest.raises(SafetensorError):
             safetensors.safe_open(path, "numpy")
 
@@ -224,7 +224,7 @@ def test_refuses_hostile_headers(tmp_path, what):
 )
 def test_refuses_headers_that_are_no_json(tmp_path, text):
     raw_file(tmp_path / "model.safetensors", text, bytes(16))
-    with pytest.raises(CheckpointError, match="is not a whole safetensors file"):
+    with pytest.raises(CheckpointError, match="is not a complete safetensors file"):
         open_checkpoint(tmp_path)
 
 
@@ -232,7 +232,7 @@ def test_refuses_headers_that_are_no_json(tmp_path, text):
 def test_refuses_a_huge_header_before_taking_memory(tmp_path, length):
     raw_file(tmp_path / "model.safetensors", b"{}", bytes(14), length=length)
     tracemalloc.start()
-    with pytest.raises(CheckpointError, match=f"its header should have {length:,} bytes"):
+    with pytest.raises(CheckpointError, match=f"expected a header of {length:,} bytes"):
         open_checkpoint(tmp_path)
     assert tracemalloc.get_traced_memory()[1] < 1 << 20
     tracemalloc.stop()
@@ -242,7 +242,7 @@ def test_refuses_a_header_beyond_the_limit_before_reading_it(tmp_path):
     path = raw_file(tmp_path / "model.safetensors", b"{}", length=90_000_000)
     os.truncate(path, 100_000_000)  # sparse: the file is long enough
     tracemalloc.start()
-    with pytest.raises(CheckpointError, match="its header has 90,000,000 bytes, 16,000,000 at"):
+    with pytest.raises(CheckpointError, match="at most 16,000,000 bytes, received 90,000,000"):
         open_checkpoint(tmp_path)
     assert tracemalloc.get_traced_memory()[1] < 1 << 20
     tracemalloc.stop()
@@ -262,7 +262,7 @@ def test_refuses_a_header_beyond_the_limit_before_reading_it(tmp_path):
 def test_refuses_shapes_that_no_variable_has(tmp_path, shape):
     size = 4 if set(shape) == {1} else 0
     raw_file(tmp_path / "model.safetensors", {"a": entry(shape, 0, size)}, bytes(size))
-    with pytest.raises(CheckpointError, match="which no variable has") as caught:
+    with pytest.raises(CheckpointError, match="has the invalid shape") as caught:
         open_checkpoint(tmp_path)
     assert len(str(caught.value)) < 1000
 
@@ -275,7 +275,7 @@ def test_messages_stay_short(tmp_path):
         {"x" * 100_000: entry([1], 0, 8)},
     ):
         raw_file(tmp_path / "model.safetensors", header, bytes(4))
-        with pytest.raises(CheckpointError, match="is not a whole safetensors file") as caught:
+        with pytest.raises(CheckpointError, match="is not a complete safetensors file") as caught:
             open_checkpoint(tmp_path)
         assert len(str(caught.value)) < 1000
 
@@ -283,7 +283,7 @@ def test_messages_stay_short(tmp_path):
 @pytest.mark.parametrize("name", ["", "a\nb", "\x1b[2J", "x" * 600])
 def test_refuses_names_that_would_break_messages(tmp_path, name):
     raw_file(tmp_path / "model.safetensors", {name: entry([4], 0, 16)}, bytes(16))
-    with pytest.raises(CheckpointError, match="with the name") as caught:
+    with pytest.raises(CheckpointError, match="expected a tensor name of") as caught:
         open_checkpoint(tmp_path)
     assert str(caught.value).isprintable()
 
@@ -293,7 +293,7 @@ def test_refuses_truncated_files(tmp_path, keep):
     path = tmp_path / "model.safetensors"
     safetensors.numpy.save_file(some_tensors(), path)
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(CheckpointError, match="is not a whole safetensors file"):
+    with pytest.raises(CheckpointError, match="is not a complete safetensors file"):
         open_checkpoint(tmp_path)
 
 
@@ -319,7 +319,7 @@ def test_refuses_both_names_of_one_tensor(tmp_path):
     array = np.zeros(3, np.float32)
     names = ["x.LayerNorm.gamma", "x.LayerNorm.weight"]
     write_safetensors(tmp_path, [(name, array) for name in names])
-    with pytest.raises(CheckpointError, match="holds x.LayerNorm.weight twice"):
+    with pytest.raises(CheckpointError, match="has x.LayerNorm.weight twice"):
         open_checkpoint(tmp_path)
 
 
@@ -350,7 +350,7 @@ def change_index(path, change):
 def test_refuses_missing_shards(shards):
     folder, _, second, _ = shards
     (folder / second).unlink()
-    with pytest.raises(CheckpointError, match=f"names files that are not there: {second}"):
+    with pytest.raises(CheckpointError, match=f"names missing files: {second}"):
         open_checkpoint(folder)
 
 
@@ -387,7 +387,7 @@ def test_refuses_an_index_that_does_not_fit(shards):
 def test_refuses_a_damaged_shard(shards):
     folder, _, second, _ = shards
     os.truncate(folder / second, 50)
-    with pytest.raises(CheckpointError, match=f"{second} .* is not a whole safetensors file"):
+    with pytest.raises(CheckpointError, match=f"{second} .* is not a complete safetensors file"):
         open_checkpoint(folder)
 
 
@@ -399,24 +399,24 @@ def test_refuses_shards_named_with_a_path(shards, name):
     # There is such a file outside, and it is whole: it must not be opened all the same.
     write_safetensors(folder.parent, [("t0", np.zeros(4, np.float32))])
     change_index(index, lambda weight_map: weight_map.update(t0=name))
-    with pytest.raises(CheckpointError, match="must lie in the index's directory"):
+    with pytest.raises(CheckpointError, match="must be in the directory of the index"):
         open_checkpoint(folder)
 
 
 def test_refuses_shards_that_are_no_names(shards):
     folder, _, _, index = shards
     change_index(index, lambda weight_map: weight_map.update(t0=["x"]))
-    with pytest.raises(CheckpointError, match="must be a string"):
+    with pytest.raises(CheckpointError, match="as a string, received"):
         open_checkpoint(folder)
     index.write_text('{"weight_map": {}}')
-    with pytest.raises(CheckpointError, match="has no `weight_map`"):
+    with pytest.raises(CheckpointError, match="Expected a `weight_map`"):
         open_checkpoint(folder)
 
 
 def test_messages_of_an_index_stay_short(shards):
     folder, _, _, index = shards
     change_index(index, lambda weight_map: weight_map.update({"x" * 100_000: ["x" * 100_000]}))
-    with pytest.raises(CheckpointError, match="must be a string") as caught:
+    with pytest.raises(CheckpointError, match="as a string, received") as caught:
         open_checkpoint(folder)
     assert len(str(caught.value)) < 1000
 
@@ -425,7 +425,7 @@ def test_refuses_links_that_leave_the_directory(shards):
     folder, first, _, _ = shards
     (folder / first).rename(folder.parent / "outside")
     (folder / first).symlink_to(folder.parent / "outside")
-    with pytest.raises(CheckpointError, match="a link that leaves the directory"):
+    with pytest.raises(CheckpointError, match="a link out of the directory"):
         open_checkpoint(folder)
 
 
@@ -433,10 +433,10 @@ def test_refuses_links_in_a_ring_and_names_too_long(shards):
     folder, first, _, index = shards
     (folder / first).unlink()
     (folder / first).symlink_to(first)
-    with pytest.raises(CheckpointError, match="a ring of links"):
+    with pytest.raises(CheckpointError, match="a loop of links"):
         open_checkpoint(folder)
     change_index(index, lambda weight_map: weight_map.update(t0="x" * 256))
-    with pytest.raises(CheckpointError, match="must lie in the index's directory") as caught:
+    with pytest.raises(CheckpointError, match="must be in the directory of the index") as caught:
         open_checkpoint(folder)
     assert len(str(caught.value)) < 1000
 

@@ -1,4 +1,4 @@
-"""A tiny model and tiny files, and a way to run a command line."""
+"""A tiny model, tiny files, and fixtures that run a command line."""
 
 import json
 from collections.abc import Callable
@@ -15,7 +15,7 @@ WORDS = [*" ".join(COLOURS.values()).split(), "##s", "a", "the", "is", "here", "
 
 @dataclass(frozen=True)
 class Finished:
-    """What a command line came to."""
+    """The result of a command line."""
 
     status: int
     out: str
@@ -45,7 +45,7 @@ def run(capfd) -> Callable[..., Finished]:
 
 @pytest.fixture
 def refused(run) -> Callable[..., str]:
-    """Runs a command line that must end with status 2 and one line; returns the line's message."""
+    """Runs a command line that must fail with status 2 and one line; returns the message."""
 
     def refused(*argv) -> str:
         finished = run(*argv)
@@ -59,7 +59,7 @@ def refused(run) -> Callable[..., str]:
 
 
 def texts(count: int) -> list[tuple[str, str]]:
-    """Texts that a tiny model learns to tell apart, with their labels."""
+    """Texts that a tiny model learns to classify, with their labels."""
     colours = list(COLOURS)
     rows = []
     for index in range(count):
@@ -121,14 +121,14 @@ def preset(tmp_path_factory) -> Path:
 
 
 def fast(preset, *more) -> list:
-    """Options of a training of a second or two."""
+    """Options of a training that takes seconds."""
     return ["--preset", preset, "--learning-rate", "0.01", "--batch-size", "8", "--epochs", "2",
             "--dtype", "float32", *more]  # fmt: skip
 
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory, preset, data) -> Path:
-    """What `train` wrote for train.csv."""
+    """The directory that `train` wrote for train.csv."""
     folder = tmp_path_factory.mktemp("model") / "colours"
     arguments = ["train", *fast(preset, "--epochs", "20"), "--train", data / "train.csv"]
     arguments += ["--dev", data / "dev.csv", "--output", folder]
@@ -137,7 +137,7 @@ def model(tmp_path_factory, preset, data) -> Path:
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
-    """All files of a folder, to show that nothing was lost."""
+    """All files of a folder, to show that none is lost."""
     return {
         str(file.relative_to(folder)): file.read_bytes()
         for file in sorted(folder.rglob("*"))

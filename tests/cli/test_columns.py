@@ -1,4 +1,4 @@
-"""How `train` read its file is how evaluate and predict read theirs; its "next:" runs."""
+"""evaluate and predict use the data options of train; the printed commands run."""
 
 import json
 import shlex
@@ -12,7 +12,7 @@ from keras_bert_zoo.cli.tasks import TASKS, task_command
 from keras_bert_zoo.files import SIDE_FILE
 from tests.cli.conftest import fast
 
-# Beyond how a file is read: these are said anew for each command, or saved elsewhere.
+# Options that each command has separately, or that are saved elsewhere.
 NOT_SAVED = {"skip_misplaced", "num_beams", "length_penalty", "bleu_tokenizer"}
 VALUES = {
     "text": "my text", "text_pair": "second", "label": "the label", "label_separator": "|",
@@ -24,7 +24,7 @@ VALUES = {
 }  # fmt: skip
 
 
-def test_a_file_with_a_header_for_a_model_that_was_trained_without(tmp_path, refused):
+def test_a_file_with_a_header_for_a_model_trained_without_one(tmp_path, refused):
     saved = {"columns": ["id", "body", "label"], "text": "body", "format": "csv"}
     model = model_directory(tmp_path / "m", "classification", saved)
     data = tmp_path / "h.csv"
@@ -56,11 +56,11 @@ def parsed(name, *argv):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_what_train_was_given_is_what_evaluate_and_predict_use(task, tmp_path, capsys):
+def test_evaluate_and_predict_use_the_options_of_train(task, tmp_path, capsys):
     """Every option of every task, through the commands that train prints."""
     command = task_command(task)
     flags = data_flags(command)
-    assert set(flags) - NOT_SAVED <= set(SAVED_OPTIONS), "a new option: is it to be saved?"
+    assert set(flags) - NOT_SAVED <= set(SAVED_OPTIONS), "a new option: is it saved?"
     words, expected = [], {}
     for name, action in flags.items():
         if name in NOT_SAVED:
@@ -86,18 +86,18 @@ def test_what_train_was_given_is_what_evaluate_and_predict_use(task, tmp_path, c
         used = {key: getattr(args, key) for key in expected if hasattr(args, key)}
         if name == "export":
             continue
-        wanted = {key: expected[key] for key in used}
-        # The name says the format; and an embedder takes its texts one by one.
-        wanted["format"] = None
+        defaults = {key: expected[key] for key in used}
+        # The name implies the format. Embedders predict single texts.
+        defaults["format"] = None
         if name == "predict" and task == "embedding":
-            wanted["text_pair"] = None
-        assert {key: value for key, value in used.items() if key in wanted} == {
-            key: value for key, value in wanted.items() if key in used
+            defaults["text_pair"] = None
+        assert {key: value for key, value in used.items() if key in defaults} == {
+            key: value for key, value in defaults.items() if key in used
         }
         assert name == "predict" or set(used) == set(expected)
 
 
-def test_flags_win_and_what_does_not_fit_the_file_is_left_out(tmp_path):
+def test_flags_override_and_options_of_another_format_are_ignored(tmp_path):
     saved = {"text": "body", "label": "kind", "columns": ["body", "kind"], "format": "csv",
              "delimiter": ";", "encoding": "latin-1"}  # fmt: skip
     model = model_directory(tmp_path / "m", "classification", saved)
@@ -126,7 +126,7 @@ def test_flags_win_and_what_does_not_fit_the_file_is_left_out(tmp_path):
     ("columns", "message"),
     [
         ({"text": 5.5}, None),
-        ({"text": ["a"]}, "columns: text: expected a string or a number, got ['a']"),
+        ({"text": ["a"]}, "columns: text: expected a string or a number, received ['a']"),
         ({"columns": [1], "format": "csv"}, "'columns' must be an object of names and"),
         (
             {"encoding": {}, "format": "csv"},
@@ -147,8 +147,8 @@ def test_damaged_columns(tmp_path, columns, message, refused):
         assert message in refused("evaluate", "--model", model, "--data", "x.csv")
 
 
-def test_what_train_prints_runs(run, refused, preset, data, tmp_path, monkeypatch):
-    """A table without a header, in another encoding, read by its columns; paths with spaces."""
+def test_the_commands_that_train_prints_run(run, refused, preset, data, tmp_path, monkeypatch):
+    """A table without a header, in another encoding; paths with spaces."""
     monkeypatch.chdir(tmp_path)
     rows = (data / "train.csv").read_text().split("\n")[1:]
     table = tmp_path / "my table.csv"
@@ -161,15 +161,15 @@ def test_what_train_prints_runs(run, refused, preset, data, tmp_path, monkeypatc
     )  # fmt: skip
     assert finished.status == 0, finished.err
     lines = finished.out.split("saved in my model; next:\n")[1].split("\n")[:2]
-    answered = []
+    results = []
     for line in lines:
         _, *argv = shlex.split(line)
         argv = [str(table) if word == "FILE" else word for word in argv]
         finished = run(*argv)
         assert (finished.status, finished.err) == (0, ""), finished
-        answered.append(finished)
-    assert "accuracy" in answered[0].out
-    assert {row["text"] for row in answered[1].rows} >= {"a meer ü is here"}
+        results.append(finished)
+    assert "accuracy" in results[0].out
+    assert {row["text"] for row in results[1].rows} >= {"a meer ü is here"}
     # A file with other columns: both names are in the message.
     other = tmp_path / "other.jsonl"
     other.write_text('{"text": "a", "label": "red"}\n')
@@ -180,7 +180,7 @@ def test_what_train_prints_runs(run, refused, preset, data, tmp_path, monkeypatc
     assert "expected a column 'colour' (--label, as in training), found 'text', 'label'" in message
     message = refused("evaluate", "--model", "my model", "--data", other, "--text", "texts")
     assert "expected a column 'texts' (--text), found 'text', 'label'" in message
-    # What is saved outlives loading and saving.
+    # The saved options are unchanged after loading and saving.
     from keras_bert_zoo.tasks.registry import load_task
 
     task = load_task("my model")
@@ -194,7 +194,7 @@ def test_what_train_prints_runs(run, refused, preset, data, tmp_path, monkeypatc
     }  # fmt: skip
 
 
-def test_columns_that_a_file_may_lack_are_not_asked_for_where_others_are_named(tmp_path):
+def test_optional_columns_of_training_are_ignored_if_flags_name_others(tmp_path):
     saved = {"text": "question", "text_pair": "answer", "label": "topic", "negatives": ["no"]}
     model = model_directory(tmp_path / "m", "embedding", saved)
 
@@ -205,25 +205,25 @@ def test_columns_that_a_file_may_lack_are_not_asked_for_where_others_are_named(t
     assert used() == ["question", "answer", "topic", ["no"], None]
     assert used("--score", "alike") == ["question", None, None, [], "alike"]
     assert used("--text", "a", "--text-pair", "b") == ["a", "b", None, [], None]
-    # A classifier of pairs takes pairs all the same.
+    # A classifier of pairs still needs pairs.
     model = model_directory(tmp_path / "c", "classification", {"text": "a", "text_pair": "b"})
     args = parsed("evaluate", "--model", model, "--data", "x.csv", "--label", "same")
     assert (args.text, args.text_pair, args.label) == ("a", "b", "same")
 
 
-def test_a_model_trained_with_defaults_says_nothing_of_columns(model):
+def test_a_model_trained_with_defaults_saves_no_columns(model):
     assert "columns" not in json.loads((model / SIDE_FILE).read_text())
 
 
-def test_words_in_a_file_of_any_name_are_read_as_in_training():
-    """Evaluate takes them for CoNLL's columns; so does predict."""
+def test_a_file_of_unknown_format_is_read_as_in_training():
+    """Both evaluate and predict then expect CoNLL columns."""
     command = task_command("token-classification")
     arguments = ["--preset", "p", "--output", "o", "--task", command.name, "--train"]
     assert given_options(parsed("train", *arguments, "x.words"), command) == {"format": "conll"}
     assert given_options(parsed("train", *arguments, "x.jsonl"), command) == {}
 
 
-def test_documents_have_no_columns_and_their_predictions_do(tmp_path, capsys):
+def test_training_on_documents_prints_the_columns_of_predict(tmp_path, capsys):
     command = task_command("next-sentence")
     args = parsed("train", "--preset", "p", "--train", "x.txt", "--output", "o", "--task",
                   command.name)  # fmt: skip
@@ -249,7 +249,7 @@ def test_odd_paths_are_quoted(capsys):
             ("--task", "multi-label", "--label-separator", ""),
             "expected `--label-separator` to be at least one character, got none",
         ),
-        (("--format", "jsonl", "--delimiter", ","), "`--delimiter` is for CSV and TSV, not for"),
+        (("--format", "jsonl", "--delimiter", ","), "expected CSV or TSV for `--delimiter`, got"),
         (
             ("--label", "x"),
             "if this is no header but a row, name the columns with `--columns`",
@@ -258,12 +258,11 @@ def test_odd_paths_are_quoted(capsys):
     ],
 )
 def test_messages_name_flags(refused, preset, data, tmp_path, argv, message):
-    said = refused("train", "--preset", preset, "--train", data / "train.csv",
-                   "--output", tmp_path / "o", *argv)  # fmt: skip
-    assert message in said
+    assert message in refused("train", "--preset", preset, "--train", data / "train.csv",
+                              "--output", tmp_path / "o", *argv)  # fmt: skip
 
 
-def test_messages_name_flags_where_the_name_or_the_encoding_is_odd(refused, preset, tmp_path):
+def test_messages_name_flags_for_unknown_names_and_encodings(refused, preset, tmp_path):
     needed = ["train", "--preset", preset, "--output", tmp_path / "o", "--train"]
     path = tmp_path / "a.dat"
     path.write_text("text,label\n")
@@ -275,7 +274,7 @@ def test_messages_name_flags_where_the_name_or_the_encoding_is_odd(refused, pres
     assert refused(*needed, path).endswith("looks like UTF-16: give `--encoding utf-16`")
 
 
-def test_python_keeps_its_names(tmp_path):
+def test_python_messages_name_python_options(tmp_path):
     from keras_bert_zoo.data.tables import read_table
     from keras_bert_zoo.errors import ConfigError
 
@@ -283,6 +282,6 @@ def test_python_keeps_its_names(tmp_path):
         read_table(tmp_path / "a.dat")
 
 
-def test_main_is_not_confused_by_a_model_that_is_none(refused, tmp_path):
+def test_a_missing_model_is_an_error(refused, tmp_path):
     assert "there is no such directory" in refused("predict", "--model", tmp_path / "none")
     assert main(["predict", "--help"]) == 0

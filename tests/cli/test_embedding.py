@@ -1,4 +1,4 @@
-"""The commands on embeddings: trained, measured, asked and exported."""
+"""The commands on --task embedding."""
 
 import json
 
@@ -70,7 +70,7 @@ def test_train_evaluate_and_predict(run, embedder, groups, tmp_path):
     assert [len(row["embedding"]) for row in finished.rows] == [16, 16]
 
 
-def test_wrong_answers_are_listed(run, embedder, groups, tmp_path):
+def test_errors_are_listed(run, embedder, groups, tmp_path):
     wrong = tmp_path / "wrong.jsonl"
     for data, more in (("pairs.tsv", ()), ("hard.jsonl", ("--negatives", "no"))):
         finished = run("evaluate", "--model", embedder, "--data", groups / data, *PAIRS, *more,
@@ -97,22 +97,22 @@ def test_export_an_index(run, embedder, groups, tmp_path):
     ("options", "message"),
     [
         (("--loss", "triplet", "--scale", "3"), "--scale does not apply to --loss triplet"),
-        (("--loss", "cosine"), "--loss cosine needs the scores of pairs: name their --score"),
+        (("--loss", "cosine"), "--loss cosine needs the scores of pairs; pass --score COLUMN"),
         (("--score", "s", "--symmetric"), "--symmetric does not apply to --loss cosent"),
-        (("--matryoshka", "16,x"), "expected --matryoshka to be sizes such as 384,192, got"),
+        (("--matryoshka", "16,x"), "expected --matryoshka to be sizes such as 384,192, received"),
         (("--keep-head",), "--keep-head does not apply to --task embedding"),
         (("--probe-epochs", "3"), "--probe-epochs does not apply to --task embedding"),
-        (("--text", "question", "--negatives", "no"), "name its --text-pair"),
+        (("--text", "question", "--negatives", "no"), "pass --text-pair COLUMN"),
         (("--text", "x"), "pairs.tsv:1: expected a column 'x'"),
     ],
 )
-def test_what_makes_no_sense_is_refused(refused, preset, groups, tmp_path, options, message):
+def test_invalid_options(refused, preset, groups, tmp_path, options, message):
     out = refused("train", "--preset", preset, "--task", "embedding", "--train",
                   groups / "pairs.tsv", "--output", tmp_path / "out", *options)  # fmt: skip
     assert message in out
     assert not (tmp_path / "out").exists()
 
 
-def test_predict_embeds_texts_one_by_one(refused, embedder, groups):
+def test_predict_embeds_single_texts(refused, embedder, groups):
     message = refused("predict", "--model", embedder, "--input", groups / "pairs.tsv", *PAIRS)
-    assert "--text-pair does not apply: texts are embedded one by one" in message
+    assert "--text-pair does not apply: predict embeds single texts" in message

@@ -11,14 +11,14 @@ from tests.cli.conftest import snapshot, texts
 
 @pytest.fixture
 def mixed(tmp_path):
-    """Twelve rows, two of them with a label that the text belies."""
+    """Twelve rows, two of them with a wrong label."""
     path = tmp_path / "mixed.csv"
     rows = [*texts(10), ("the rose is here", "blue"), ("a leaf is here", "red")]
     path.write_text("\n".join(["text,label", *(",".join(row) for row in rows)]) + "\n")
     return path
 
 
-def test_report_for_people(run, model, data):
+def test_report_as_text(run, model, data):
     finished = run("evaluate", "--model", model, "--data", data / "dev.csv")
     assert (finished.status, finished.err) == (0, "")
     assert finished.out.startswith("accuracy  1.0000")
@@ -26,7 +26,7 @@ def test_report_for_people(run, model, data):
     assert "green" in finished.out
 
 
-def test_report_for_machines_and_what_was_told_wrong(run, model, mixed, tmp_path):
+def test_report_as_json_and_errors(run, model, mixed, tmp_path):
     errors = tmp_path / "errors.jsonl"
     finished = run("evaluate", "--model", model, "--data", mixed, "--json", "--errors", errors)
     assert (finished.status, finished.err) == (0, "")
@@ -80,10 +80,10 @@ def test_unknown_label_names_file_and_line(refused, model, tmp_path):
     line = refused("evaluate", "--model", model, "--data", path)
     assert f"'grene' (first at {path}:3, did you mean 'green'?)" in line
     assert f"'grey' (first at {path}:4" in line
-    assert "it knows 'blue', 'green', 'red'" in line
+    assert "expected labels of 'blue', 'green', 'red'; got " in line
 
 
-def test_models_that_are_none(refused, data, tmp_path, preset):
+def test_directories_that_are_no_models(refused, data, tmp_path, preset):
     arguments = ["--data", data / "dev.csv"]
     assert "there is no such directory" in refused("evaluate", "--model", "nowhere", *arguments)
     assert "No config.json in" in refused("evaluate", "--model", tmp_path, *arguments)
@@ -91,7 +91,7 @@ def test_models_that_are_none(refused, data, tmp_path, preset):
     (tmp_path / "export" / "1" / "saved_model.pb").touch()
     for export in (tmp_path / "export", tmp_path / "export" / "1"):
         line = refused("evaluate", "--model", export, *arguments)
-        assert "is an exported SavedModel, for TensorFlow to load" in line
+        assert "received an exported SavedModel; pass the directory" in line
 
 
 def test_a_model_without_a_head(refused, preset, data, tmp_path):
@@ -100,8 +100,8 @@ def test_a_model_without_a_head(refused, preset, data, tmp_path):
     headless = tmp_path / "headless"
     shutil.copytree(preset, headless)
     tensors = load_file(headless / "model.safetensors")
-    kept = {name: value for name, value in tensors.items() if not name.startswith("classifier")}
-    save_file(kept, headless / "model.safetensors")
+    encoder = {name: t for name, t in tensors.items() if not name.startswith("classifier")}
+    save_file(encoder, headless / "model.safetensors")
     line = refused("evaluate", "--model", headless, "--data", data / "dev.csv")
     assert "has no head for TextClassifier" in line
 

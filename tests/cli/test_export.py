@@ -1,4 +1,4 @@
-"""keras-bert-zoo export, and asking the export as tools/quickstart does."""
+"""keras-bert-zoo export, and requests to the export as in tools/quickstart."""
 
 import contextlib
 import errno
@@ -16,7 +16,7 @@ from tests.cli.conftest import snapshot
 
 @pytest.fixture(scope="session")
 def printed(tmp_path_factory, model):
-    """What `export --json` printed."""
+    """The output of `export --json`."""
     folder = tmp_path_factory.mktemp("saved_models") / "colours"
     with contextlib.redirect_stdout(io.StringIO()) as out:
         assert main(["export", "--model", str(model), "--output", str(folder), "--json"]) == 0
@@ -28,12 +28,12 @@ def exported(printed):
     return Path(printed["path"]).parent
 
 
-def test_says_what_it_wrote_and_how_to_serve_it(run, model, tmp_path):
+def test_prints_the_export_and_how_to_serve_it(run, model, tmp_path):
     output = tmp_path / "colours"
     finished = run("export", "--model", model, "--output", output, "--version", 7)
     assert (finished.status, finished.err) == (0, "")
     assert f"exported {output / '7'} (" in finished.out
-    assert "texts answered as the model does" in finished.out
+    assert " texts: same predictions, scores within " in finished.out
     assert f"-v {output}:/models/colours" in finished.out
     assert f"--model_base_path={output}" in finished.out
     body = finished.out.partition("curl -d '")[2].partition("'")[0]
@@ -66,7 +66,7 @@ def test_ask_export(exported, repository):
 
 def test_an_export_is_no_model_to_export(refused, exported, tmp_path):
     line = refused("export", "--model", exported, "--output", tmp_path / "m")
-    assert "is an exported SavedModel" in line
+    assert "received an exported SavedModel" in line
 
 
 def test_a_full_disk_leaves_earlier_versions(refused, model, exported, monkeypatch):

@@ -1,4 +1,4 @@
-"""One rule says which format a file's name implies: for reading, for saving, for later commands."""
+"""One rule maps file names to formats: for reading, for saving and for later commands."""
 
 import json
 import os
@@ -66,7 +66,7 @@ def test_the_encoding_is_used_for_files_of_the_same_format(tmp_path, task, file,
     for name, encoding in ((same, "latin-1"), (other, "utf-8")):
         args = parsed("evaluate", "--model", model, "--data", name)
         assert args.encoding == encoding, name
-        format_ = form if name == "y" else None  # names of others say it
+        format_ = form if name == "y" else None  # other names imply the format
         assert args.format == format_, name
 
 
@@ -84,7 +84,7 @@ def test_no_model_no_saved_options(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("key", ["text-pair", "text_pair"])
-def test_options_in_a_file_are_seen_in_every_spelling(tmp_path, key):
+def test_options_in_a_file_may_have_dashes_or_underscores(tmp_path, key):
     path = tmp_path / "options.json"
     path.write_text(json.dumps({key: "b", "choices": ["a", "c"], "epochs": 5, "json": True}))
     argv = ["--config", str(path)]
@@ -92,7 +92,7 @@ def test_options_in_a_file_are_seen_in_every_spelling(tmp_path, key):
     assert options.peek(argv, "choices") == "a,c"
     assert options.peek(argv, "epochs") == "5"
     assert options.peek(argv, "json") is None
-    # So the columns of training are not used with those of another file.
+    # The columns of training are not combined with those of another file.
     saved = {"text": "q", "text_pair": "p", "label": "topic"}
     model = model_directory(tmp_path / "m", "embedding", saved)
     path.write_text(json.dumps({"model": model, "data": "x.csv", key: "b"}))
@@ -104,7 +104,7 @@ def test_options_in_a_file_are_seen_in_every_spelling(tmp_path, key):
 
 @pytest.mark.parametrize("text", ["1_0", "1,5", "9" * 5000, "٣_٣", ""])
 @pytest.mark.parametrize("flag", ["--epochs", "--learning-rate", "--max-length", "--seed"])
-def test_numbers_as_people_write_them(text, flag):
+def test_invalid_numbers(text, flag):
     with pytest.raises(options.ConfigError) as caught:
         parsed("train", "--preset", "p", "--train", "t", "--output", "o", flag, text)
     message = str(caught.value)
@@ -113,7 +113,7 @@ def test_numbers_as_people_write_them(text, flag):
     assert len(message) < 300
 
 
-def test_a_number_of_too_many_digits_for_a_size(refused, tmp_path):
+def test_invalid_sizes(refused, tmp_path):
     for size in ("9" * 5000, "²", "0", "1_0"):
         args = parsed("train", "--preset", "p", "--train", "t", "--output", "o", "--task",
                       "embedding", "--matryoshka", size)  # fmt: skip
@@ -136,7 +136,7 @@ def test_flags_of_token_classification(message, expected):
 
 
 def test_messages_of_data_name_no_flags():
-    """They are for Python, too: the command line translates them."""
+    """Python shows them, too. The command line replaces options by flags."""
     for path in (ROOT / "keras_bert_zoo" / "data").glob("*.py"):
         assert "(--" not in path.read_text("utf-8"), path
 
@@ -153,7 +153,7 @@ def test_warnings_name_flags(capsys):
     )
 
 
-def test_what_was_read_is_printed_escaped(tmp_path, capsys):
+def test_notes_are_escaped(tmp_path, capsys):
     command = task_command("token-classification")
     path = tmp_path / "a.jsonl"
     label = "P\x1b[31m\nX"
@@ -162,7 +162,7 @@ def test_what_was_read_is_printed_escaped(tmp_path, capsys):
         "--preset", "p", "--output", "o", "--train", str(path), "--task", command.name,
     ]), argv)  # fmt: skip
     examples = command.read(str(path), args)
-    assert examples.labels == [label]  # outer spaces are dropped, the rest is the label's
+    assert examples.labels == [label]  # without spaces at its ends
     command.check_data(examples, None)
     assert capsys.readouterr().err.endswith("entities from 'entities': P\\x1b[31m X 1\n")
 

@@ -1,4 +1,4 @@
-"""The entry point: help, exit statuses, one line for every failure."""
+"""The entry point: help, exit statuses, one line for every error."""
 
 import errno
 import os
@@ -39,7 +39,7 @@ def test_help_is_quick_and_has_an_example(argv):
     finished = in_a_process(*argv)
     seconds = time.perf_counter() - begin
     assert finished.returncode == 0
-    assert finished.stderr == "[]\n", "a module that costs time was imported"
+    assert finished.stderr == "[]\n", "a slow module was imported"
     assert f"keras-bert-zoo {argv[0] if len(argv) > 1 else 'COMMAND'}" in finished.stdout
     assert "example" in finished.stdout
     # 0.1 s on an idle machine; the bound leaves room for a busy one.
@@ -78,7 +78,7 @@ def test_unknown_command(refused):
     assert refused("trian").startswith("unknown command 'trian'; did you mean 'train'?")
 
 
-def test_unknown_option_names_the_closest(refused):
+def test_unknown_option_names_the_most_similar(refused):
     assert refused("presets", "--jsn") == "unknown option '--jsn' (did you mean '--json'?)"
 
 
@@ -89,14 +89,14 @@ def test_missing_option(refused):
 def test_wrong_values(refused):
     needed = ["train", "--preset", "p", "--train", "t", "--output", "o"]
     for flag, value, expected in (
-        ("--epochs", "0", "expected a whole number of at least 1, got '0'"),
-        ("--epochs", "2.5", "expected a whole number of at least 1, got '2.5'"),
-        ("--learning-rate", "nan", "expected a number above 0, got 'nan'"),
-        ("--warmup-fraction", "2", "expected a number from 0 to 1, got '2'"),
-        ("--dev-fraction", "1", "expected a number between 0 and 1, got '1'"),
-        ("--weight-decay", "-1", "expected a number of at least 0, got '-1'"),
-        ("--seed", "-1", "expected a whole number from 0 to 4294967295, got '-1'"),
-        ("--columns", "a,,b", "expected names with commas between, got 'a,,b'"),
+        ("--epochs", "0", "expected a whole number of at least 1, received '0'"),
+        ("--epochs", "2.5", "expected a whole number of at least 1, received '2.5'"),
+        ("--learning-rate", "nan", "expected a number above 0, received 'nan'"),
+        ("--warmup-fraction", "2", "expected a number from 0 to 1, received '2'"),
+        ("--dev-fraction", "1", "expected a number between 0 and 1, received '1'"),
+        ("--weight-decay", "-1", "expected a number of at least 0, received '-1'"),
+        ("--seed", "-1", "expected a whole number from 0 to 4294967295, received '-1'"),
+        ("--columns", "a,,b", "expected comma-separated names, received 'a,,b'"),
         ("--task", "regresion", "invalid choice: 'regresion'"),
     ):
         message = refused(*needed, flag, value)
@@ -110,7 +110,7 @@ def test_wrong_values(refused):
         (CheckpointError("one\ntwo"), "one two"),
         (PermissionError(errno.EACCES, "Permission denied", "file"), "file: Permission denied"),
         (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
-        (MemoryError(), "out of memory; a smaller --batch-size or --max-length needs less"),
+        (MemoryError(), "out of memory; reduce --batch-size or --max-length"),
     ],
 )
 def test_failures_are_one_line(monkeypatch, refused, error, line):
@@ -132,7 +132,7 @@ def test_verbose_shows_the_traceback(monkeypatch, run):
     assert finished.err.endswith("keras-bert-zoo: error: no\n")
 
 
-def test_a_mistake_of_the_program_is_not_hidden(monkeypatch):
+def test_unexpected_errors_are_raised(monkeypatch):
     monkeypatch.setattr(presets, "run", lambda args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main(["presets"])
@@ -147,7 +147,7 @@ def test_interrupt(monkeypatch, run):
     assert (finished.status, finished.err) == (130, "keras-bert-zoo: interrupted\n")
 
 
-def test_a_reader_that_goes_away_is_no_error(monkeypatch):
+def test_a_closed_pipe_is_no_error(monkeypatch):
     read, write = os.pipe()
     os.close(read)
     code = "import sys; from keras_bert_zoo.cli.main import main; sys.exit(main(['presets']))"

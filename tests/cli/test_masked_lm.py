@@ -9,7 +9,7 @@ from tests.cli.conftest import fast
 
 @pytest.fixture
 def lines(tmp_path):
-    """train.txt, one text a line."""
+    """train.txt, one text per line."""
     texts = ["the rose is here", "a sky is here ?", "", "the grass , the leaf", "the sea"] * 8
     (tmp_path / "train.txt").write_text("\n".join(texts) + "\n")
     return tmp_path
@@ -55,10 +55,10 @@ def test_train_evaluate_predict(run, refused, preset, lines):
     )
 
 
-def test_what_is_refused(refused, preset, lines):
+def test_invalid_input(refused, preset, lines):
     train = ("train", *fast(preset, "--task", "masked-lm"), "--train", lines / "train.txt",
              "--output", lines / "m")  # fmt: skip
-    assert "--keep-head and --task masked-lm, but" in refused(*train, "--keep-head")
+    assert "--keep-head needs a preset for --task masked-lm, but" in refused(*train, "--keep-head")
     assert "--probe-epochs does not apply" in refused(*train, "--probe-epochs", "2")
     (lines / "train.txt").write_bytes(b"good\nnot \xff good\n")
     assert "train.txt:2: byte 0xff" in refused(*train)

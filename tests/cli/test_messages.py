@@ -1,4 +1,4 @@
-"""What commands print never acts on the terminal, whatever stands in files, and has an end."""
+"""Commands print no control characters of files, and their messages have a maximum length."""
 
 import json
 import logging
@@ -83,7 +83,7 @@ def test_printed_tables():
     assert max(map(len, text.split("\n"))) < 400
 
 
-def test_the_page_escapes_what_html_knows():
+def test_the_page_escapes_html():
     evil = "<script>alert(1)</script>"
     labels = {evil: {"f1": 0.5}, "b": {"f1": 0.5}}
     row = {"text": evil, "label": evil, "predicted": evil, "score": 0.5, "row": 1}
@@ -105,7 +105,7 @@ def test_the_page_escapes_what_html_knows():
         ("train", "`patience` needs `validation_data`", "`--patience` needs `--dev`"),
         ("train", "another `fraction`", "another `--dev-fraction`"),
         ("train", "give `encoding=utf-16`", "give `--encoding utf-16`"),
-        ("export", "leave `version` out", "leave `--version` out"),
+        ("export", "Pass another `version`", "Pass another `--version`"),
     ],
 )
 def test_flags_of_a_command(name, message, expected):

@@ -40,12 +40,12 @@ def test_train_evaluate_predict(run, refused, preset, documents):
     )
     assert len(answered.rows) == 2
     assert answered.rows[0].keys() == {"text", "text_pair", "is_next", "label", "score"}
-    assert "name the second text's --text-pair" in refused(
+    assert "pass --text-pair COLUMN" in refused(
         "predict", "--model", documents / "m", "--input", documents / "pairs.tsv"
     )
 
 
-def test_what_is_refused(refused, preset, documents):
+def test_invalid_input(refused, preset, documents):
     train = ("train", *fast(preset, "--task", "next-sentence"), "--output", documents / "m")
     said = refused(*train, "--train", documents / "pairs.tsv", "--text", "first",
                    "--text-pair", "second", "--label", "second")  # fmt: skip
@@ -54,6 +54,6 @@ def test_what_is_refused(refused, preset, documents):
     assert "one.txt: expected at least two documents" in refused(
         *train, "--train", documents / "one.txt"
     )
-    assert "--keep-head and --task next-sentence, but" in refused(
+    assert "--keep-head needs a preset for --task next-sentence, but" in refused(
         *train, "--train", documents / "train.txt", "--keep-head"
     )

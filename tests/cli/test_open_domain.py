@@ -1,4 +1,4 @@
-"""keras-bert-zoo index, and what is done with a collection that it built."""
+"""keras-bert-zoo index, and the other commands on its collection."""
 
 import json
 
@@ -34,7 +34,7 @@ def files(tmp_path_factory):
     (folder / "dev.json").write_text(squad())
     data = json.loads(squad())
     data["data"][0]["paragraphs"].insert(1, {"context": "the river of no question", "qas": []})
-    (folder / "unasked.json").write_text(json.dumps(data))
+    (folder / "unused.json").write_text(json.dumps(data))
     (folder / "misplaced.json").write_text(squad(shift=1))
     (folder / "pages.txt").write_text("\n".join([*CONTEXTS, "a city"]) + "\n")
     (folder / "pages.csv").write_text("title,body\nx,the king\ny,a river\n")
@@ -66,8 +66,8 @@ def test_predict(eagerly, run, library, files, tmp_path):
     side = json.loads((library / "keras_bert_zoo.json").read_text())
     assert side["task"] == "open-domain-question-answering"
     assert side["top_passages"] == 2
-    (tmp_path / "asked.txt").write_text("king ?\n\nthe river\n")
-    finished = run("predict", "--model", library, "--input", tmp_path / "asked.txt")
+    (tmp_path / "questions.txt").write_text("king ?\n\nthe river\n")
+    finished = run("predict", "--model", library, "--input", tmp_path / "questions.txt")
     assert finished.status == 0, finished.err
     assert [row["question"] for row in finished.rows] == ["king ?", "", "the river"]
     pages = (files / "pages.txt").read_text().splitlines()
@@ -106,23 +106,23 @@ def test_evaluate(eagerly, run, library, files, tmp_path):
 
 
 def test_export(run, library, tmp_path, monkeypatch):
-    # tests/export has it checked and asks it, which takes much longer.
-    checked = Verification(15, 0.0)
-    monkeypatch.setattr(Verifier, "check", lambda *_, **__: checked)
+    # tests/export verifies the export, which takes much longer.
+    result = Verification(15, 0.0)
+    monkeypatch.setattr(Verifier, "check", lambda *_, **__: result)
     finished = run("export", "--model", library, "--output", tmp_path / "library")
     assert finished.status == 0, finished.err
     assert '{"instances": ["your question"]}' in finished.out
     assert (tmp_path / "library" / "1" / "saved_model.pb").exists()
 
 
-def test_documents_of_tables_and_of_questions(eagerly, run, files, tmp_path):
+def test_documents_of_tables_and_of_squad_files(eagerly, run, files, tmp_path):
     folder = tmp_path / "library"
     more = ("--output", folder, "--retriever-weight", "3", "--top-k", "2", "--json")
     finished = run(*BUILD, "--documents", files / "pages.csv", "--text", "body", *more)
     assert finished.json == {
         "path": str(folder), "documents": 2, "passages": 2, "retriever_weight": 3.0,
     }  # fmt: skip
-    finished = run(*BUILD, "--documents", files / "unasked.json", "--passage-tokens", "14",
+    finished = run(*BUILD, "--documents", files / "unused.json", "--passage-tokens", "14",
                    "--passage-overlap", "2", "--output", folder)  # fmt: skip
     assert finished.out.startswith("4 documents in ")
     lines = (folder / "documents.jsonl").read_text().splitlines()
@@ -132,7 +132,7 @@ def test_documents_of_tables_and_of_questions(eagerly, run, files, tmp_path):
     assert f"keras-bert-zoo predict --model {folder} --input FILE" in finished.out
 
 
-def test_bad_input_is_refused_with_its_place(eagerly, run, refused, library, files, tmp_path):
+def test_errors_name_their_place(eagerly, run, refused, library, files, tmp_path):
     output = ("--output", tmp_path / "out")
     (tmp_path / "bad.jsonl").write_text('{"text": "a"}\n{"text": 3}\n')
     (tmp_path / "empty.txt").write_text("\n\n")
@@ -145,15 +145,23 @@ def test_bad_input_is_refused_with_its_place(eagerly, run, refused, library, fil
         (tmp_path / "bad.jsonl", (), "bad.jsonl:2: expected 'text' to be a string"),
         (tmp_path / "none.txt", (), "none.txt: there is no such file"),
         (files / "pages.txt", ("--dev", files / "misplaced.json"), "misplaced.json: 6 of 6 answ"),
-        (files / "pages.txt", ("--passage-tokens", "900"), "`--passage-tokens` must be at most"),
-        (files / "pages.txt", ("--retriever-weight", "-1"), "a number of at least 0, got '-1'"),
-        (files / "pages.txt", ("--retriever-weight", "1e7"), "below 1,000,000, got 10000000.0"),
-        (files / "pages.txt", ("--top-k", "101"), "`--top-k` must be at most 100, got 101"),
-        (files / "dev.json", ("--text", "text"), "--text: not for documents in SQuAD's form"),
+        (
+            files / "pages.txt",
+            ("--passage-tokens", "900"),
+            "`--passage-tokens` to be an integer between 1",
+        ),
+        (files / "pages.txt", ("--retriever-weight", "-1"), "number of at least 0, received '-1'"),
+        (
+            files / "pages.txt",
+            ("--retriever-weight", "1e7"),
+            "below 1,000,000, received 10000000.0",
+        ),
+        (files / "pages.txt", ("--top-k", "101"), "`--top-k` to be an integer between 1 and 100"),
+        (files / "dev.json", ("--text", "text"), "for --format squad, received --text; remove"),
         (
             files / "pages.txt",
             ("--format", "squad", "--columns", "a", "--delimiter", ",", "--encoding", "utf-8"),
-            "--columns, --delimiter, --encoding: not for documents in SQuAD's form",
+            "received --columns, --delimiter, --encoding; remove them or choose another --format",
         ),
     ):
         assert message in refused(*BUILD, *output, "--documents", documents, *more)
@@ -166,10 +174,10 @@ def test_bad_input_is_refused_with_its_place(eagerly, run, refused, library, fil
     assert "Will not replace" in message
     before = snapshot(library)
     message = refused("evaluate", "--model", library, "--data", files / "misplaced.json")
-    assert "6 of 6 answers are not where they say they are" in message
-    asked = ("predict", "--model", library, "--input", files / "dev.json")
-    message = refused(*asked, "--top-k", 100_000)
-    assert message == "`--top-k` must be at most 100, got 100000."
+    assert "6 of 6 answers are misplaced or missing" in message
+    predict = ("predict", "--model", library, "--input", files / "dev.json")
+    message = refused(*predict, "--top-k", 100_000)
+    assert message == "Expected `--top-k` to be an integer between 1 and 100, received 100000."
     message = refused("predict", "--model", library, "--input", files / "pages.csv")
     assert "pages.csv:1: expected a column 'question'" in message
     message = refused("train", "--task", "open-domain-question-answering", "--preset", RETRIEVER,

@@ -26,12 +26,12 @@ def read(tmp_path):
     return read
 
 
-def test_json_gives_what_flags_give(read):
+def test_json_values_equal_flags(read):
     args = read(
         NEEDED
         | {
             "learning-rate": 1e-4,
-            "batch_size": 16,  # as Python spells it
+            "batch_size": 16,  # as in Python
             "columns": ["a", "b"],
             "keep-head": True,
             "delimiter": ";",
@@ -42,10 +42,10 @@ def test_json_gives_what_flags_give(read):
     assert (args.preset, args.train, args.output) == ("p", "t.csv", "o")
     assert (args.learning_rate, args.batch_size, args.weight_decay) == (1e-4, 16, 0.0)
     assert (args.columns, args.keep_head, args.delimiter, args.dev) == (["a", "b"], True, ";", None)
-    assert args.epochs == 3  # a default that the file does not touch
+    assert args.epochs == 3  # a default that is not in the file
 
 
-def test_flags_win(read):
+def test_flags_override_the_file(read):
     values = NEEDED | {"epochs": 5, "keep-head": True, "json": True}
     args = read(values, "--epochs", "7", "--no-keep-head", "--output", "other")
     assert (args.epochs, args.keep_head, args.output, args.json) == (7, False, "other", True)
@@ -56,7 +56,7 @@ def test_the_toml_of_the_help(read):
     assert (args.preset, args.learning_rate) == ("minilm_l6_en_uncased", 1e-4)
 
 
-def test_what_is_required_may_be_in_either(read):
+def test_required_options_may_be_in_the_file(read):
     args = read({"preset": "p", "train": "t"}, "--output", "o")
     assert (args.preset, args.output) == ("p", "o")
     with pytest.raises(ConfigError, match="required: --output"):
@@ -70,19 +70,19 @@ def test_what_is_required_may_be_in_either(read):
         ({"config": "c.json"}, "unknown options: 'config'"),
         ({"help": True}, "unknown options: 'help'"),
         ({"x" * 70_000: 1}, f"unknown options: '{'x' * 99}"),
-        ({"epochs": "three"}, "epochs: expected a whole number of at least 1, got 'three'"),
-        ({"epochs": 2.5}, "epochs: expected a whole number of at least 1, got '2.5'"),
-        ({"epochs": True}, "epochs: expected a string or a number, got True"),
+        ({"epochs": "three"}, "epochs: expected a whole number of at least 1, received 'three'"),
+        ({"epochs": 2.5}, "epochs: expected a whole number of at least 1, received '2.5'"),
+        ({"epochs": True}, "epochs: expected a string or a number, received True"),
         ({"training": {"epochs": 3}}, "unknown options: 'training'"),
-        ({"text": ["a"]}, "text: expected a string or a number, got ['a']"),
-        ({"columns": [1]}, "columns: expected a list of names, got [1]"),
-        ({"json": "yes"}, "json: expected true or false, got 'yes'"),
+        ({"text": ["a"]}, "text: expected a string or a number, received ['a']"),
+        ({"columns": [1]}, "columns: expected a list of names, received [1]"),
+        ({"json": "yes"}, "json: expected true or false, received 'yes'"),
         ({"task": "ranking"}, "expected one of classification, multi-label, regression"),
         ("[]", "expected a JSON object with options by name"),
         ("{", "not valid JSON (a TOML file ends in .toml)"),
     ],
 )
-def test_what_cannot_be_read(read, values, message):
+def test_invalid_files(read, values, message):
     with pytest.raises(ConfigError) as caught:
         read(values)
     assert message in str(caught.value)
@@ -95,14 +95,14 @@ def test_broken_toml(read):
         read("epochs = ", name="c.toml")
 
 
-def test_a_file_that_is_not_there(refused):
+def test_a_missing_file(refused):
     assert refused("train", "--config", "nowhere.toml") == (
         "nowhere.toml cannot be read: No such file or directory."
     )
 
 
 @pytest.mark.parametrize("name", ["c.toml", "c.json"])
-def test_a_file_that_cannot_be_one(tmp_path, name):
+def test_unreadable_files(tmp_path, name):
     path = tmp_path / name
     words = ["--config", str(path)]
 
@@ -114,7 +114,7 @@ def test_a_file_that_cannot_be_one(tmp_path, name):
 
     with open(path, "wb") as file:
         file.truncate(3_000_000_000)  # a hole
-    assert message() == f"{path} is larger than 1,000,000 bytes, which no such file is."
+    assert message() == f"{path} is larger than 1,000,000 bytes, the limit for this file."
     path.write_bytes(b"\xff")
     assert message() == f"{path}: not valid UTF-8: invalid start byte"
     path.write_text("a = " + "[" * 100_000)
@@ -125,7 +125,7 @@ def test_a_file_that_cannot_be_one(tmp_path, name):
         assert f"{path} cannot be read: " in message()
         assert reason in message()
     path.unlink()
-    os.mkfifo(path)  # nobody writes to it
+    os.mkfifo(path)  # without a writer
     assert message() == f"{path} cannot be read: it is not a regular file."
 
 

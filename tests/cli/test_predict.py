@@ -1,4 +1,4 @@
-"""keras-bert-zoo predict: files, standard input, pipes, and parts of bounded size."""
+"""keras-bert-zoo predict: files, standard input, pipes and chunks."""
 
 import io
 import json
@@ -28,7 +28,7 @@ def stdin(monkeypatch):
     return stdin
 
 
-def test_standard_input_is_one_text_a_line(run, model, stdin):
+def test_standard_input_has_one_text_per_line(run, model, stdin):
     stdin("the rose is here\n\nthe sëa 你好\u2028 is here\r\nno line end".encode())
     finished = run("predict", "--model", model)
     assert finished.status == 0
@@ -93,13 +93,13 @@ def test_output_file_is_written_whole(run, refused, model, tmp_path):
     ]
 
 
-def test_output_may_be_no_file(run, model, stdin):
+def test_output_may_be_a_device(run, model, stdin):
     stdin(b"a rose\n")
     assert run("predict", "--model", model, "--output", "/dev/null").status == 0
     assert not Path("/dev/null").is_file()
 
 
-def test_a_folder_that_is_not_there(refused, model, stdin, tmp_path):
+def test_a_missing_folder(refused, model, stdin, tmp_path):
     stdin(b"a rose\n")
     line = refused("predict", "--model", model, "--output", tmp_path / "no" / "a.jsonl")
     assert line == (
@@ -130,7 +130,7 @@ def test_bad_input(refused, model, stdin, tmp_path):
     assert "there is no such file" in refused("predict", "--model", model, "--input", "nowhere.txt")
     stdin(b"a\n")
     line = refused("predict", "--model", model, "--text-pair", "b")
-    assert "plain text has one text a line and no column 'b'" in line
+    assert "expected a table with a column 'b', got plain text" in line
 
 
 def test_a_line_of_a_megabyte(run, model, stdin):
@@ -142,7 +142,7 @@ def test_a_line_of_a_megabyte(run, model, stdin):
     assert second["text"] == "short"
 
 
-def test_texts_are_read_and_answered_in_parts(run, model, stdin, monkeypatch):
+def test_texts_are_predicted_in_chunks(run, model, stdin, monkeypatch):
     sizes = []
     answer_rows = TextCommand.answer_rows
 
@@ -157,7 +157,7 @@ def test_texts_are_read_and_answered_in_parts(run, model, stdin, monkeypatch):
 
 
 def test_in_a_pipe(model):
-    """Ends quietly when its reader has seen enough, and says nothing of TensorFlow's own."""
+    """Ends without messages, also of TensorFlow, when the reader closes the pipe."""
     code = "import sys; from keras_bert_zoo.cli.main import main; sys.exit(main())"
     script = (
         "yes 'a rose is here' | head -50000 | "

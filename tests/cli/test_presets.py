@@ -15,7 +15,7 @@ def test_table(run):
     assert [row.split()[0] for row in rows] == [p.name for p in catalog.list_presets()]
 
 
-def test_json_has_all_that_the_catalogue_has(run):
+def test_json_has_the_whole_catalogue(run):
     rows = run("presets", "--json").json
     for row, preset in zip(rows, catalog.list_presets(), strict=True):
         assert row.items() >= dataclasses.asdict(preset).items()
@@ -28,15 +28,15 @@ def test_lists_one_family_or_language(run):
     assert len(rows) < len(catalog.list_presets())
 
 
-def test_says_what_was_verified(run):
+def test_verified_presets(run):
     lines = run("presets", "--family", "bert").out.splitlines()[1:]
     kinds = {line.split()[0]: line.split()[-1] for line in lines}
     assert kinds["minilm_l6_en_uncased"] == "yes"
     assert kinds["bert_base_zh"] == "unpinned"
 
 
-def test_a_family_or_language_that_there_is_not(refused):
+def test_an_unknown_family_or_language(refused):
     assert refused("presets", "--family", "albrt").startswith(
-        "no preset has the family 'albrt' (did you mean 'albert'?); there are albert, bert"
+        "no preset has the family 'albrt' (did you mean 'albert'?); expected one of albert, bert"
     )
     assert "no preset has the language 'klingon'" in refused("presets", "--language", "klingon")

@@ -1,4 +1,4 @@
-"""--task question-answering from training to answers."""
+"""The commands on --task question-answering."""
 
 import gzip
 import json
@@ -67,7 +67,7 @@ def test_train_evaluate_and_predict(run, questions, tmp_path):
     assert [row["f1"] for row in wrong] == sorted(row["f1"] for row in wrong)
     finished = run("evaluate", "--model", folder, "--data", questions / "dev.json.gz")
     assert finished.out.startswith("exact match ")
-    assert "left unanswered, rightly" in finished.out
+    assert "accuracy, unanswerable" in finished.out
 
     rows = [{"q": "king ?", "text": "the king é rome was"}, {"q": "", "text": ""}]
     (tmp_path / "new.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -90,26 +90,26 @@ def test_train_evaluate_and_predict(run, questions, tmp_path):
     assert isinstance(finished.rows[0]["no_answer"], float)
 
 
-def test_scores_use_texts_and_need_no_places(run, refused, questions, tmp_path):
+def test_evaluation_needs_no_offsets(run, refused, questions, tmp_path):
     (tmp_path / "right.json").write_text(contents(4))
     wrong = [tmp_path / "right.jsonl", tmp_path / "misplaced.jsonl"]
     right = run("evaluate", "--model", PRESET, "--data", tmp_path / "right.json", "--json",
                 "--errors", wrong[0])  # fmt: skip
     data = ("--data", questions / "misplaced.json")
-    assert "3 of 3 answers are not where" in refused("evaluate", "--model", PRESET, *data)
+    assert "3 of 3 answers are misplaced" in refused("evaluate", "--model", PRESET, *data)
     placeless = run("evaluate", "--model", PRESET, *data, "--skip-misplaced", "--json", "--errors",
                     wrong[1])  # fmt: skip
     assert placeless.json == right.json
     assert placeless.json["answerable"] == 3
-    assert "skipped, 0 of 4 questions with them; the others are scored by their" in placeless.err
+    assert "skipped them and 0 of 4 questions; the others are scored by the" in placeless.err
     texts = [path.read_text().replace("misplaced", "right") for path in wrong]
     assert texts[0] == texts[1]
 
 
-def test_bad_data_is_refused_with_its_place(refused, questions, tmp_path):
+def test_errors_name_their_place(refused, questions, tmp_path):
     arguments = ["train", "--task", "question-answering", *fast(PRESET), "--output", tmp_path / "m"]
     message = refused(*arguments, "--train", questions / "misplaced.json")
-    assert "misplaced.json: 3 of 3 answers are not where they say they are: 2" in message
+    assert "misplaced.json: 3 of 3 answers are misplaced or missing: 2" in message
     assert message.endswith("correct them, or skip them with `--skip-misplaced`")
     message = refused(*arguments, "--train", questions / "train.json", "--probe-epochs", 3)
     assert message == "--probe-epochs does not apply to --task question-answering"
@@ -120,7 +120,7 @@ def test_bad_data_is_refused_with_its_place(refused, questions, tmp_path):
     message = refused(*arguments, "--train", tmp_path / "none.json")
     assert message.endswith("none.json: there is no such file")
     message = refused("predict", "--model", PRESET, "--format", "squad")
-    assert message == "expected a file for --format squad, got standard input"
+    assert message == "expected a file for --format squad, received standard input"
     (tmp_path / "new.csv").write_text("question,text\na,b\n")
     message = refused("predict", "--model", PRESET, "--input", tmp_path / "new.csv")
     assert "expected a column 'context' (--context), found 'question', 'text'" in message

@@ -1,4 +1,4 @@
-"""Starting TensorFlow quietly, and telling what the hardware computes in."""
+"""The start of TensorFlow without log messages, and the dtypes of the hardware."""
 
 import os
 from types import SimpleNamespace
@@ -24,12 +24,12 @@ def test_bfloat16_of_a_cpu(tmp_path, cpuinfo, expected):
     assert runtime.cpu_has_bfloat16(path) is expected
 
 
-def test_bfloat16_of_a_cpu_that_cannot_be_asked(tmp_path):
+def test_bfloat16_of_an_unknown_cpu(tmp_path):
     assert runtime.cpu_has_bfloat16(tmp_path / "nothing") is False
 
 
 def machine(*capabilities) -> SimpleNamespace:
-    """As much of TensorFlow as is asked about GPUs."""
+    """A fake TensorFlow with the functions that describe GPUs."""
     details = SimpleNamespace(get_device_details=lambda gpu: {"compute_capability": gpu})
     return SimpleNamespace(
         config=SimpleNamespace(
@@ -50,9 +50,9 @@ def test_dtype(monkeypatch):
     assert runtime.keras_dtype("auto", machine()) == "float32"
 
 
-def test_what_is_said_at_the_start_is_heard_only_on_failure(monkeypatch, capfd):
+def test_messages_of_the_start_are_shown_only_after_an_error(monkeypatch, capfd):
     def start(*, fail: bool):
-        os.write(2, b"chatter\n")
+        os.write(2, b"log message\n")
         if fail:
             raise ImportError("no TensorFlow")
         return SimpleNamespace(get_logger=lambda: SimpleNamespace(setLevel=lambda level: None))
@@ -61,10 +61,10 @@ def test_what_is_said_at_the_start_is_heard_only_on_failure(monkeypatch, capfd):
     runtime.start_tensorflow(verbose=False)
     assert capfd.readouterr().err == ""
     runtime.start_tensorflow(verbose=True)
-    assert capfd.readouterr().err == "chatter\n"
+    assert capfd.readouterr().err == "log message\n"
     monkeypatch.setattr(runtime, "_start", lambda: start(fail=True))
     with pytest.raises(ImportError):
         runtime.start_tensorflow(verbose=False)
-    assert capfd.readouterr().err == "chatter\n"
-    os.write(2, b"standard error is where it was\n")
-    assert capfd.readouterr().err == "standard error is where it was\n"
+    assert capfd.readouterr().err == "log message\n"
+    os.write(2, b"standard error is restored\n")
+    assert capfd.readouterr().err == "standard error is restored\n"

@@ -1,4 +1,4 @@
-"""A signal that ends the process ends a command as Ctrl-C does, with a status of its own."""
+"""Signals end a command as Ctrl-C does, each with its exit status."""
 
 import json
 import os
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(autouse=True)
 def default_handlers():
-    """Those of a process that was started plainly."""
+    """The signal handlers of a new process."""
     numbers = {signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL,
                signal.SIGINT: signal.default_int_handler}  # fmt: skip
     before = {number: signal.signal(number, handler) for number, handler in numbers.items()}
@@ -28,7 +28,7 @@ def default_handlers():
     after = {number: signal.getsignal(number) for number in numbers}
     for number, handler in before.items():
         signal.signal(number, handler)
-    assert after == numbers, "the handlers were not put back"
+    assert after == numbers, "the handlers were not restored"
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_each_has_its_status(monkeypatch, run, number, status, word):
     assert (finished.status, finished.err) == (status, f"keras-bert-zoo: {word}\n")
 
 
-def test_a_second_one_does_not_undo_what_the_first_began():
+def test_a_second_signal_does_not_interrupt_the_cleanup():
     done = []
 
     def work():
@@ -62,7 +62,7 @@ def test_a_second_one_does_not_undo_what_the_first_began():
     assert done
 
 
-def test_what_is_ignored_stays_ignored(monkeypatch, run):
+def test_ignored_signals_stay_ignored(monkeypatch, run):
     """As under nohup."""
 
     def hang_up(args):
@@ -160,12 +160,12 @@ def test_while_the_trained_model_is_saved(run, preset, data, tmp_path, monkeypat
 
 
 def test_while_thresholds_are_tuned(run, preset, data, tmp_path, monkeypatch):
-    """They are given up: what matters is that the weights are saved, soon."""
+    """Tuning stops, so that the weights are saved soon."""
     from keras_bert_zoo.tasks.text_classifier import TextClassifier
 
     def tune(self, examples):
         os.kill(os.getpid(), signal.SIGTERM)
-        raise AssertionError("the tuning went on")
+        raise AssertionError("the tuning was not interrupted")
 
     monkeypatch.setattr(TextClassifier, "tune_thresholds", tune)
     finished = run("train", *fast(preset, "--epochs", "1"), "--train", data / "several.jsonl",
@@ -194,7 +194,7 @@ def test_an_interrupted_training_is_not_tuned(run, preset, data, tmp_path, monke
     assert (tmp_path / "m" / "keras_bert_zoo.json").exists()
 
 
-def test_predict_leaves_no_half_of_a_file(run, model, tmp_path, monkeypatch):
+def test_predict_leaves_no_partial_file(run, model, tmp_path, monkeypatch):
     from keras_bert_zoo.cli.tasks.text import TextCommand
 
     def terminate(self, task, examples, args):
@@ -207,41 +207,41 @@ def test_predict_leaves_no_half_of_a_file(run, model, tmp_path, monkeypatch):
                    tmp_path / "out.jsonl")  # fmt: skip
     assert (finished.status, finished.err) == (143, "keras-bert-zoo: terminated\n")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.txt"]
-    # What went to standard output stays there, whole lines.
+    # Standard output has the complete lines up to the signal.
     finished = run("predict", "--model", model, "--input", tmp_path / "in.txt")
     assert (finished.status, finished.rows) == (143, [{"text": "the first"}])
 
 
 @pytest.mark.parametrize("name", ["export", "convert"])
-def test_export_and_convert_leave_nothing_behind(run, model, tmp_path, monkeypatch, name):
-    """No folder aside, no process of the verifier."""
+def test_export_and_convert_leave_no_files(run, model, tmp_path, monkeypatch, name):
+    """No temporary folder and no process of the verifier remain."""
     from keras_bert_zoo.export import saved_model
     from keras_bert_zoo.presets.convert import conversion
 
-    asides = []
+    folders = []
 
-    def half(aside):
-        asides.append(aside)
-        (aside / "half").write_bytes(b"x")
+    def save_half(folder):
+        folders.append(folder)
+        (folder / "half").write_bytes(b"x")
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(saved_model, "_save", lambda module, signatures, aside: half(aside))
-    monkeypatch.setattr(conversion, "write_preset", lambda aside, model, tokenizer: half(aside))
+    monkeypatch.setattr(saved_model, "_save", lambda module, signatures, folder: save_half(folder))
+    monkeypatch.setattr(conversion, "write_preset", lambda folder, *_: save_half(folder))
     words = {
         "export": ["--model", model, "--output", tmp_path / "out"],
         "convert": [model, tmp_path / "out", "--to", "preset"],
     }
     finished = run(name, *words[name])
     assert (finished.status, finished.err) == (143, "keras-bert-zoo: terminated\n")
-    assert len(asides) == 1
+    assert len(folders) == 1
     assert list(tmp_path.iterdir()) == []
 
 
-def test_before_tensorflow_is_there(data):
-    """The signal comes while a command starts: no traceback."""
+def test_a_signal_during_the_start(data):
+    """There is no traceback."""
     code = (
         "import os, signal, sys; from keras_bert_zoo.cli import runtime, main\n"
-        "runtime._start = lambda: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "runtime.start_interruptible = lambda: os.kill(os.getpid(), signal.SIGTERM)\n"
         "sys.exit(main.main())"
     )
     finished = subprocess.run(

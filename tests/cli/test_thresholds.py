@@ -1,4 +1,4 @@
-"""train --tune-thresholds, on GoEmotions' format: no header, label ids with commas between."""
+"""train --tune-thresholds, on the format of GoEmotions: no header, comma-separated label ids."""
 
 import json
 
@@ -42,12 +42,12 @@ def test_thresholds_are_tuned_saved_and_used(run, preset, emotions):
     assert all(len(row["label"]) == len(row["score"]) for row in answered.rows)
 
 
-def test_options_that_contradict_each_other(refused, preset, data, tmp_path):
+def test_contradictory_options(refused, preset, data, tmp_path):
     out = ("--output", tmp_path / "m")
     several = data / "several.jsonl"
     said = refused("train", *fast(preset, "--task", "multi-label", "--tune-thresholds"),
                    "--train", several, *out)  # fmt: skip
-    assert said == "--tune-thresholds needs held-out data: give --dev or --dev-fraction"
+    assert said == "--tune-thresholds needs validation data: --dev or --dev-fraction"
     said = refused("train", *fast(preset, "--tune-thresholds"), "--dev-fraction", "0.5",
                    "--train", data / "train.csv", *out)  # fmt: skip
     assert said == "--tune-thresholds does not apply to --task classification"

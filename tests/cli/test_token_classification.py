@@ -1,4 +1,4 @@
-"""--task token-classification: from columns of words to entities, on the command line."""
+"""The commands on --task token-classification."""
 
 import json
 
@@ -80,11 +80,11 @@ def test_train_evaluate_predict(run, preset, words, tmp_path):
 
 
 def check_formats(run, model, folder):
-    """The same sentences as other tools write them have the same entities."""
+    """The same sentences in the formats of other tools have the same entities."""
     label_studio, tokens = [], []
     examples = read_conll(folder / "dev.conll")
     for index, (text, entities) in enumerate(zip(examples.texts, examples.entities, strict=True)):
-        # As people mark them: with the space behind.
+        # As annotators mark them: with the following space.
         spans = [(start, min(end + 1, len(text)), label) for start, end, label in entities]
         results = [
             {"type": "labels", "to_name": "text", "from_name": "label", "value": {
@@ -109,23 +109,25 @@ def check_formats(run, model, folder):
         assert measured.json["f1"] == 1.0, name
         assert sum(kind["support"] for kind in measured.json["labels"].values()) == 4
         assert f"{folder / name}: {note}" in measured.err
-        counted = ("are there twice" in measured.err, "white space at their" in measured.err)
+        counted = ("are repeated" in measured.err, "trimmed white space" in measured.err)
         assert counted == (name == "studio.json",) * 2
 
 
-def test_refusals(refused, preset, words, tmp_path):
+def test_invalid_input(refused, preset, words, tmp_path):
     def train(file, *more):
         return refused(
             "train", *fast(preset), "--task", "token-classification", "--train", words / file,
             "--output", tmp_path / "none", *more,
         )  # fmt: skip
 
-    assert train("bad.conll").startswith(f"{words}/bad.conll:2: tag 'I-PLACE' follows 'B-FLOWER'")
+    assert train("bad.conll").startswith(
+        f"{words}/bad.conll:2: expected I- only within an entity of its type, got 'I-PLACE' after"
+    )
     assert train("train.conll", "--tag-scheme", "IOB1").startswith(
-        f"{words}/train.conll:2: tag 'B-FLOWER' follows 'O'"
+        f"{words}/train.conll:2: expected B- only between two entities of one type, got"
     )
     assert train("train.conll", "--dev", words / "new.conll") == (
-        f"{words}/new.conll:1: the label 'TREE' is not one of FLOWER, PLACE"
+        f"{words}/new.conll:1: expected a label of FLOWER, PLACE, got 'TREE'"
     )
     assert train("train.conll", "--probe-epochs", "3") == (
         "--probe-epochs does not apply to --task token-classification"
@@ -134,5 +136,5 @@ def test_refusals(refused, preset, words, tmp_path):
     assert "several look like tags" in train("two.conll")
     (words / "ids.jsonl").write_text('{"tokens": ["a"], "ner_tags": [1]}\n', "utf-8")
     assert "with `--tag-names`, such as O,B-PER" in train("ids.jsonl")
-    assert "a column from 1" in train("train.conll", "--tag-column", "0")
+    assert "a column number from 1" in train("train.conll", "--tag-column", "0")
     assert not (tmp_path / "none").exists()

@@ -1,4 +1,4 @@
-"""keras-bert-zoo train: what it writes, and that nothing is lost where it cannot."""
+"""keras-bert-zoo train: its output, and errors without loss of data."""
 
 import errno
 import json
@@ -26,7 +26,7 @@ def weights(folder) -> list[np.ndarray]:
     return load_task(folder).get_weights()
 
 
-def test_trains_and_says_what_to_do_next(run, preset, data, tmp_path):
+def test_trains_and_prints_the_next_commands(run, preset, data, tmp_path):
     output = tmp_path / "new" / "model"
     finished = run(
         "train", *fast(preset, "--epochs", "6"), "--train", data / "train.csv",
@@ -106,8 +106,8 @@ def test_several_labels(run, preset, data, tmp_path):
         "--errors", errors,
     )  # fmt: skip
     wrong = [json.loads(line) for line in errors.read_text().splitlines()]
-    told_right = 1 - len(wrong) / finished.json["rows"]
-    assert finished.json["subset_accuracy"] == pytest.approx(told_right)
+    accuracy = 1 - len(wrong) / finished.json["rows"]
+    assert finished.json["subset_accuracy"] == pytest.approx(accuracy)
     finished = run(
         "predict", "--model", tmp_path / "m", "--input", data / "several.jsonl", "--all-scores"
     )
@@ -133,7 +133,7 @@ def test_pairs(run, refused, preset, data, tmp_path):
     values = json.loads(side.read_text())
     side.write_text(json.dumps({key: values[key] for key in values if key != "columns"}))
     message = refused("predict", "--model", tmp_path / "m", "--input", data / "train.csv")
-    assert "trained on pairs of texts: name the second text's column with --text-pair" in message
+    assert "trained on pairs of texts; pass the column of the second text with" in message
 
 
 def test_options_reach_the_training(run, preset, data, tmp_path, monkeypatch):
@@ -141,7 +141,7 @@ def test_options_reach_the_training(run, preset, data, tmp_path, monkeypatch):
 
     def fit(self, x, **kwargs):
         seen.update(kwargs, max_length=self.max_length)
-        raise KeyboardInterrupt  # before a step was taken
+        raise KeyboardInterrupt  # before the first step
 
     monkeypatch.setattr(TextClassifier, "fit", fit)
     finished = run(
@@ -165,23 +165,24 @@ def test_options_reach_the_training(run, preset, data, tmp_path, monkeypatch):
 
 
 def test_keep_head(run, refused, preset, data, tmp_path, model):
-    """One more pass at a tiny rate leaves the kept head as it was; without the flag it is new."""
+    """An epoch with a tiny learning rate leaves the head unchanged; without the flag it is new."""
     arguments = ["train", "--preset", model, "--train", data / "train.csv", "--epochs", 1,
                  "--learning-rate", "1e-9", "--dtype", "float32"]  # fmt: skip
-    assert run(*arguments, "--keep-head", "--output", tmp_path / "kept").status == 0
+    assert run(*arguments, "--keep-head", "--output", tmp_path / "same").status == 0
     assert run(*arguments, "--output", tmp_path / "fresh").status == 0
-    before, kept, fresh = (
+    before, same, fresh = (
         load_task(folder).head.kernel.numpy()
-        for folder in (model, tmp_path / "kept", tmp_path / "fresh")
+        for folder in (model, tmp_path / "same", tmp_path / "fresh")
     )
-    np.testing.assert_allclose(kept, before, atol=1e-6)
+    np.testing.assert_allclose(same, before, atol=1e-6)
     assert np.abs(fresh - before).max() > 0.01
     other = tmp_path / "other.csv"
     other.write_text("text,label\na rose,red\na car,grey\n")
     message = refused(
         "train", "--preset", model, "--train", other, "--keep-head", "--output", tmp_path / "x"
     )
-    assert "labels that the model does not know: 'grey' (first at " in message
+    assert "expected labels of " in message
+    assert "; got 'grey' (first at " in message
     message = refused(
         "train", "--preset", model, "--train", data / "numbers.csv", "--task", "regression",
         "--keep-head", "--output", tmp_path / "x",
@@ -195,10 +196,10 @@ def test_keep_head(run, refused, preset, data, tmp_path, model):
 
 @pytest.fixture
 def no_model(monkeypatch):
-    """Fails where a model is built all the same."""
+    """Fails if a model is built."""
 
     def build(*args, **options):
-        raise AssertionError("the input was to be refused before this")
+        raise AssertionError("expected an error before the model is built")
 
     monkeypatch.setattr(TextCommand, "build", build)
 
@@ -211,7 +212,7 @@ def no_model(monkeypatch):
         (b"text,label\n", "the file has a header and no rows"),
         (b"txt,label\na,b\n", ":1: expected a column 'text' (--text), found 'txt', 'label'; did"),
         (b"text,label\na,x\nb\xff,y\n", ":3: byte 0xff at byte 2 of the line is not valid utf-8"),
-        (b"text,label\na,x\nb,x\n", "expected at least two labels to tell apart"),
+        (b"text,label\na,x\nb,x\n", "expected at least two labels, got only 'x'"),
         (b"text,label\na,x\nb,\n", ":3: expected a label in 'label', but it is empty"),
         (b"text,label\na,x,y\n", ":2: expected 2 columns as in the header, got 3"),
     ],
@@ -242,9 +243,9 @@ def test_a_held_out_label_that_is_not_learned(refused, preset, data, tmp_path):
     [
         (["--train", "nowhere.csv"], "nowhere.csv: there is no such file"),
         (["--preset", "minilm"], "'minilm' is neither a directory nor a catalogued preset"),
-        (["--max-length", "65"], "expected --max-length from 3 to 64, the positions of"),
-        (["--dev", "d.csv", "--dev-fraction", "0.1"], "expected --dev or --dev-fraction, got both"),
-        (["--patience", "2"], "--patience needs --dev or --dev-fraction"),
+        (["--max-length", "65"], "expected --max-length from 3 to 64, the maximum length of"),
+        (["--dev", "d.csv", "--dev-fraction", "0.1"], "--dev or --dev-fraction, received both"),
+        (["--patience", "2"], "--patience needs validation data; pass --dev"),
         (
             ["--class-weight", "balanced", "--task", "regression"],
             "does not apply to --task regress",
@@ -268,19 +269,21 @@ def test_bad_options(refused, preset, data, tmp_path, arguments, message):
 def test_an_output_that_is_something_else_is_not_touched(refused, preset, data, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     arguments = ["train", *fast(preset), "--train", data / "train.csv", "--output"]
-    assert "it is not empty and holds no keras_bert_zoo.json" in refused(*arguments, tmp_path)
-    assert "a file of that name exists" in refused(*arguments, tmp_path / "notes.txt")
+    assert "it is not empty and has no keras_bert_zoo.json" in refused(*arguments, tmp_path)
+    assert "Expected a directory or a new path" in refused(*arguments, tmp_path / "notes.txt")
     assert snapshot(tmp_path) == {"notes.txt": b"mine"}
     other = tmp_path / "other"  # a Hugging Face directory that is not ours
     shutil.copytree(preset, other)
     (other / "keras_bert_zoo.json").unlink()
     before = snapshot(other)
-    assert "holds no keras_bert_zoo.json" in refused(*arguments, other)
+    assert "has no keras_bert_zoo.json" in refused(*arguments, other)
     assert snapshot(other) == before
 
 
 @pytest.mark.usefixtures("no_model")
-def test_a_read_only_place_is_told_before_training(refused, preset, data, tmp_path, monkeypatch):
+def test_a_read_only_folder_is_an_error_before_training(
+    refused, preset, data, tmp_path, monkeypatch
+):
     def refuse(*args, **kwargs):
         raise OSError(errno.EROFS, "Read-only file system")
 
@@ -293,15 +296,13 @@ def test_a_read_only_place_is_told_before_training(refused, preset, data, tmp_pa
     )
 
 
-def test_a_disk_that_is_too_small_is_told_before_training(
-    refused, preset, data, tmp_path, monkeypatch
-):
+def test_a_small_disk_is_an_error_before_training(refused, preset, data, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=10)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     line = refused(
         "train", *fast(preset), "--train", data / "train.csv", "--output", tmp_path / "m"
     )
-    assert "but only 0 MiB are free there. Nothing was trained." in line
+    assert "but only 0 MiB are free there. Training was not started." in line
 
 
 def damaged(preset: Path, folder: Path, change) -> Path:
@@ -341,18 +342,18 @@ def test_a_damaged_preset(refused, preset, data, tmp_path, change, message):
     assert message in refused("predict", "--model", bad, "--input", data / "train.csv")
 
 
-# === Failures at the end: what was trained is kept ===
+# === Errors after training: the weights are saved ===
 
 
-def test_a_full_disk_at_the_end_saves_elsewhere(
+def test_a_full_disk_after_training_saves_in_a_fallback_directory(
     refused, preset, data, tmp_path, monkeypatch, model
 ):
     output = tmp_path / "m"
     shutil.copytree(model, output)
     before = snapshot(output)
-    refuge = tmp_path / "refuge"
-    refuge.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(refuge))
+    fallback = tmp_path / "fallback"
+    fallback.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(fallback))
     save = Task.save
 
     def fail_once(self, directory):
@@ -367,9 +368,9 @@ def test_a_full_disk_at_the_end_saves_elsewhere(
     monkeypatch.setattr(Task, "save", fail_once)
     line = refused("train", *fast(preset), "--train", data / "train.csv", "--output", output)
     assert f"Cannot write {output}: No space left on device. Nothing was changed there." in line
-    kept = line.partition("The trained model is saved in ")[2]
-    assert kept.startswith(str(refuge))
-    assert load_task(kept).labels == ["blue", "green", "red"]
+    saved = line.partition("The trained model is saved in ")[2]
+    assert saved.startswith(str(fallback))
+    assert load_task(saved).labels == ["blue", "green", "red"]
     assert snapshot(output) == before
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
@@ -391,7 +392,7 @@ def test_a_full_disk_everywhere_keeps_the_earlier_model(
 
 
 def test_interrupt_keeps_the_best_weights(run, preset, data, tmp_path, monkeypatch):
-    """Ctrl-C in the third epoch: the weights of the best of the two before are saved."""
+    """Ctrl-C in the third epoch saves the better weights of the first two."""
     after_epochs = []
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -418,7 +419,7 @@ def test_interrupt_keeps_the_best_weights(run, preset, data, tmp_path, monkeypat
 
 
 def in_a_process(code: str, *argv) -> subprocess.Popen:
-    # Tests that are started in the background pass on an interrupt that is ignored, nohup a hangup.
+    # Background jobs inherit an ignored SIGINT, and nohup an ignored SIGHUP.
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
         "signal.signal(signal.SIGHUP, signal.SIG_DFL); " + code
@@ -451,7 +452,7 @@ def test_a_signal_saves_the_weights(preset, data, tmp_path, number, word):
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + number
-    # Also: nothing of TensorFlow's own chatter.
+    # No log messages of TensorFlow either.
     assert err.strip() == (
         f"keras-bert-zoo: {word}; the weights so far are saved in {tmp_path / 'm'}"
     )
@@ -493,7 +494,7 @@ def test_an_empty_text_and_one_of_a_megabyte(run, preset, tmp_path):
     )
 
 
-def test_tensorboard_that_is_not_installed_is_said_before_training(refused, tmp_path, monkeypatch):
+def test_missing_tensorboard_is_an_error_before_training(refused, tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     message = refused(
         "train", "--preset", tmp_path, "--train", "x.csv", "--output", "y", "--tensorboard", "logs"

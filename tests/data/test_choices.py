@@ -1,4 +1,4 @@
-"""Texts with choices: what is read, and what is refused with its line."""
+"""Texts with choices: reading, and errors with their lines."""
 
 import json
 
@@ -81,8 +81,8 @@ def test_refuses_rows_of_json_lines(write, row, message):
         read_choices(path)
 
 
-def test_refuses_columns_that_are_no_choices(write):
-    with pytest.raises(ConfigError, match="different names of columns"):
+def test_refuses_invalid_choice_columns(write):
+    with pytest.raises(ConfigError, match="distinct column names"):
         read_choices(write("x"), choices=["a", "a"])
     with pytest.raises(DataError, match="expected a column 'choices'"):
         read_choices(write("text\ta\tlabel\n"))
@@ -101,17 +101,17 @@ def test_examples_are_checked_and_split():
         ((["a"], [["x"]]), "example 1: expected at least two choices"),
         ((["a"], ["xy"]), "example 1: expected at least two choices in a list, got 'xy'"),
         ((["a", "b"], [["x", "y"], ["x", "y", "z"]]), "example 2: expected 2 choices, as in "),
-        ((["a", "b"], [["x", "y"]]), "expected as many choices as texts"),
+        ((["a", "b"], [["x", "y"]]), "expected 2 choices, one per text, got 1"),
     ]:
         with pytest.raises(DataError, match=message):
             ChoiceExamples(*arguments)
 
 
-def test_numbers_of_choices_as_pandas_writes_them_beside_a_gap(write):
+def test_numbers_of_choices_as_pandas_writes_them_with_gaps(write):
     rows = [{"text": "a", "choices": ["x", "y"], "label": label} for label in (1.0, 0, "1.0", "0")]
     path = write("\n".join(map(json.dumps, rows)), "data.jsonl")
     assert read_choices(path).labels == [1, 0, 1, 0]
     for label in (0.5, "0.5", "1.0x", "01.0"):
         path = write(json.dumps(rows[0] | {"label": label}), "data.jsonl")
-        with pytest.raises(DataError, match="the number of the right choice, 0 to 1"):
+        with pytest.raises(DataError, match="the number of the correct choice, 0 to 1"):
             read_choices(path)

@@ -1,4 +1,4 @@
-"""Columns of values: what is taken by position, and what is refused by name."""
+"""Columns of values: accepted types and errors."""
 
 import re
 
@@ -50,19 +50,19 @@ def test_bytes_and_tensors_and_matrices():
         ),
         ({"text": ["a"]}, "got a dict with the keys 'text': pass one of its values, such as"),
         ({}, "got a dict with the keys none"),
-        ({"a", "b"}, "got a set: it has no order; make a list of it"),
+        ({"a", "b"}, "got a set: it has no order; pass a list"),
         ({"a": 1}.keys(), "got a dict_keys: it has no order"),
-        (iter(["a"]), "got a list_iterator: it can be read only once; make a list of it"),
+        (iter(["a"]), "got a list_iterator: it can be read only once; pass a list"),
         (map(str, [1]), "got a map: it can be read only once"),
         ((text for text in "ab"), "got a generator: it can be read only once"),
-        (tf.data.Dataset.from_tensors(["a"]), "got a tf.data.Dataset: collect what its batches"),
+        (tf.data.Dataset.from_tensors(["a"]), "got a tf.data.Dataset: collect the contents of"),
         (None, "got None"),
         (3, "got an int"),
         (TextGroups((["a"],)), "got a TextGroups"),
         (np.str_, "got a type"),
     ],
 )
-def test_what_is_no_column_is_named_with_the_way_out(column, message):
+def test_errors_name_the_type_and_the_fix(column, message):
     with pytest.raises(DataError, match=f"Expected a list of labels, {re.escape(message)}"):
         listed(column, "labels")
 
@@ -82,12 +82,12 @@ def test_missing_values():
     assert not any(map(is_missing, ["", "nan", 0, False, np.int64(0), [], np.zeros(2)]))
 
 
-def test_numbers_say_which_rows_are_none():
+def test_numbers_name_invalid_rows():
     examples = Examples(["t"] * 3, rows=[2, 3, 9], path="a.csv")
     assert numbers([1, "2.5", np.float32(3)], "Scores", examples).tolist() == [1, 2.5, 3]
     with pytest.raises(DataError, match=r"2 of 3 are missing \(None or NaN\): a\.csv:3, a\.csv:9"):
         numbers([1.0, None, NA], "Scores", examples)
-    with pytest.raises(DataError, match=r"Scores must be numbers, one each; got 'x' at a\.csv:3"):
+    with pytest.raises(DataError, match=r"must be numbers, one per example; got 'x' at a\.csv:3"):
         numbers([1.0, "x", 2], "Scores", examples)
     with pytest.raises(DataError, match="finite numbers, got 1e\\+40 at a.csv:2"):
         numbers([1e40, 1, 2], "Scores", examples)

@@ -1,11 +1,12 @@
-"""CoNLL columns: schemes, comments, offsets; and every reason to refuse a file."""
+"""CoNLL columns: schemes, comments, offsets, and all errors."""
 
 import gzip
 import io
+from collections import Counter
 
 import pytest
 
-from keras_bert_zoo.data.conll import join_words, read_conll
+from keras_bert_zoo.data.conll import counted_types, join_words, read_conll
 from keras_bert_zoo.data.spans import Entity
 from keras_bert_zoo.data.tags import check_scheme, chunks, fault
 from keras_bert_zoo.errors import ConfigError, DataError
@@ -141,7 +142,7 @@ def test_types_that_only_look_like_prefixes_stay_types(tmp_path):
     assert spans(lower) == [("a b", "per")]
 
 
-def test_types_of_an_empty_field_are_warned_of(tmp_path, caplog):
+def test_warns_about_types_of_an_empty_field(tmp_path, caplog):
     read(tmp_path, "a -\nb O\nc X\n")
     assert "1 of 2 entities have the type '-', which looks like an empty field" in caplog.text
     caplog.clear()
@@ -156,7 +157,7 @@ def test_words_can_be_read_without_tags(tmp_path):
         assert examples.words == [[(0, 3), (4, 7)]]
 
 
-def test_text_has_spaces_where_the_script_has(tmp_path):
+def test_text_has_spaces_if_the_script_has(tmp_path):
     text, places = join_words(["在", "iPhone", "5", "上", "，", "好"])
     assert text == "在iPhone 5上，好"
     assert [text[start:end] for start, end in places] == ["在", "iPhone", "5", "上", "，", "好"]
@@ -187,21 +188,21 @@ def test_gzip_streams_and_line_ends(tmp_path):
 @pytest.mark.parametrize(
     ("content", "options", "message"),
     [
-        ("a B-X\nb Q-X\n", {}, "words.conll:2: tag 'Q-X' has no prefix"),
-        ("a O\nb I-X\nc B-X\nd O\ne B-X\n", {}, "words.conll:2: tag 'I-X' follows 'O'"),
-        ("a B-X\nb E-X\n", {"scheme": "IOB2"}, "words.conll:2: tag 'E-X' is not of IOB2 (B-TYPE"),
-        ("a O\nb I-X\n", {"scheme": "IOB2"}, "words.conll:2: tag 'I-X' follows 'O'"),
-        ("a B-X\n", {"scheme": "IOB1"}, "words.conll:1: tag 'B-X' follows the start of the sent"),
-        ("a B-X\nb O\n", {"scheme": "IOBES"}, "words.conll:2: tag 'O' follows 'B-X', whose"),
-        ("a B-X\n\nb S-X\n", {}, "words.conll:1: tag 'B-X' ends the sentence, but not its entity"),
-        ("a B-X\nb I-Y\nc S-X\n", {}, "words.conll:2: tag 'I-Y' follows 'B-X'"),
-        ("a x O\nb y\nc z O\n", {}, "words.conll:2: expected 3 columns parted by spaces, as in"),
+        ("a B-X\nb Q-X\n", {}, "words.conll:2: expected a tag with a prefix of IOB2, got 'Q-X'"),
+        ("a O\nb I-X\nc B-X\nd O\ne B-X\n", {}, "words.conll:2: expected I- only within an ent"),
+        ("a B-X\nb E-X\n", {"scheme": "IOB2"}, "words.conll:2: expected a tag of IOB2 (B-TYPE"),
+        ("a O\nb I-X\n", {"scheme": "IOB2"}, "words.conll:2: expected I- only within an ent"),
+        ("a B-X\n", {"scheme": "IOB1"}, "words.conll:1: expected B- only between two entities"),
+        ("a B-X\nb O\n", {"scheme": "IOBES"}, "words.conll:2: expected the end of an entity, go"),
+        ("a B-X\n\nb S-X\n", {}, "words.conll:1: expected the end of an entity, got 'B-X' as the"),
+        ("a B-X\nb I-Y\nc S-X\n", {}, "words.conll:2: expected I- only within an entity of its"),
+        ("a x O\nb y\nc z O\n", {}, "words.conll:2: expected 3 columns separated by spaces, as"),
         ("a\tO\nb\t\nc\tO\n", {}, "words.conll:2: expected a tag, but its column is empty"),
         ("a\tO\n \tO\n", {}, "words.conll:2: expected a word, but its column is empty"),
-        ("a -\nb -\n", {}, "words.conll: every tag is '-'"),
-        ("a O -\nb B-X -\n", {"tag": 3}, "words.conll: every tag is '-'"),
-        ("a O\n", {"tag": 3}, "words.conll: expected the tags in column 3, but lines have 2"),
-        ("a O\n", {"word": 2, "tag": 2}, "words.conll: expected words and tags in two columns, bu"),
+        ("a -\nb -\n", {}, "words.conll: expected different tags, got only '-'"),
+        ("a O -\nb B-X -\n", {"tag": 3}, "words.conll: expected different tags, got only '-'"),
+        ("a O\n", {"tag": 3}, "words.conll: expected the tags in column 3, got lines of 2"),
+        ("a O\n", {"word": 2, "tag": 2}, "words.conll: expected words and tags in two columns, go"),
         ("a\nb\n", {}, "words.conll: expected columns of words and tags, separated by tabs or spa"),
         (
             "a B-X O\nb O B-Y\n",
@@ -216,10 +217,10 @@ def test_gzip_streams_and_line_ends(tmp_path):
         (
             "B-X a\nO b\n",
             {},
-            "words.conll: expected words in column 1, got what looks like tags: B",
+            "words.conll: expected words in column 1, got values that look like tags: B",
         ),
-        ("a B_X\nb I_X\nc Y\n", {}, "words.conll:3: expected every tag to say where an entity be"),
-        ("a O\nb X_B\n", {}, "words.conll:2: expected to know whether 'X_B' is a type, or says wh"),
+        ("a B_X\nb I_X\nc Y\n", {}, "words.conll:3: expected all tags with a prefix or none, got"),
+        ("a O\nb X_B\n", {}, "words.conll:2: expected a type or a tag with a prefix, got 'X_B', w"),
         ("\n# nothing\n", {}, "words.conll: expected at least one sentence, got none"),
     ],
 )
@@ -259,3 +260,7 @@ def test_tags_without_a_type_are_of_one_type(tmp_path):
     assert "(IOB2" in examples.note
     examples = read(tmp_path, "Ada B\nLove E\nEve S\n. O\n")
     assert examples.entities == [[Entity(0, 8, "ENTITY"), Entity(9, 12, "ENTITY")]]
+
+
+def test_control_characters_of_types_are_escaped_in_notes():
+    assert counted_types(Counter({"PER": 2, "\x1b[31mX": 1})) == "PER 2, '\\x1b[31mX' 1"

@@ -1,4 +1,4 @@
-"""Documents of sentences, and the pairs made of them."""
+"""Documents of sentences, and their sentence pairs."""
 
 import pytest
 
@@ -9,7 +9,7 @@ DOCUMENTS = [[f"{name}{i}" for i in range(size)] for name, size in (("a", 5), ("
 
 
 def test_half_of_the_seconds_come_from_another_document():
-    found = {}
+    seconds = {}
     for seed in range(40):
         pairs = sentence_pairs(DOCUMENTS, seed=seed)
         assert len(pairs) == 9
@@ -20,9 +20,9 @@ def test_half_of_the_seconds_come_from_another_document():
             if follows:
                 assert int(second[1:]) == int(first[1:]) + 1
             else:
-                found.setdefault(first[0], set()).add(second)
-    assert found["a"] == {"b0", *DOCUMENTS[2]}  # every sentence of the others comes up
-    assert found["c"] == {"b0", *DOCUMENTS[0]}
+                seconds.setdefault(first[0], set()).add(second)
+    assert seconds["a"] == {"b0", *DOCUMENTS[2]}  # every sentence of the others comes up
+    assert seconds["c"] == {"b0", *DOCUMENTS[0]}
     assert sentence_pairs(DOCUMENTS, seed=1) == sentence_pairs(DOCUMENTS, seed=1)
     assert sentence_pairs(DOCUMENTS, seed=1) != sentence_pairs(DOCUMENTS, seed=2)
 
@@ -37,15 +37,15 @@ def test_a_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"one\ntwo\n", "x.txt: expected at least two documents, .* got 1"),
         (b"", "x.txt: expected at least two documents, .* got 0"),
-        (b"one\n\ntwo\n\nthree", "x.txt: expected a document of at least two .* all 3 have one"),
+        (b"one\n\ntwo\n\nthree", "x.txt: expected a document of at least two .* got 3 documents"),
         (b"one\ntwo\n\nth\xffree\n", "x.txt:4: byte 0xff"),
     ],
 )
-def test_what_is_refused(tmp_path, content, said):
+def test_invalid_files_are_refused(tmp_path, content, message):
     (tmp_path / "x.txt").write_bytes(content)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         read_sentence_pairs(tmp_path / "x.txt")

@@ -1,4 +1,4 @@
-"""JSON of annotation tools: forms, offsets in every unit, and every reason to refuse a file."""
+"""JSON of annotation tools: forms, offsets in both units, and all errors."""
 
 import gzip
 import io
@@ -129,7 +129,7 @@ def test_every_form_has_the_same_entities(tmp_path, content, options, note, name
     assert examples.path == str(tmp_path / name)
 
 
-def test_tasks_of_label_studio_that_are_left_out_are_counted(tmp_path, caplog):
+def test_skipped_tasks_of_label_studio_are_counted(tmp_path, caplog):
     old = {"id": 4, "data": {"body": "Ada"}, "completions": [{"result": []}]}
     twice = task("Ada\r\nran", [(0, 6, "Ada\\nr", ["P"])], key="body")
     twice["annotations"] *= 2  # two annotators who agree
@@ -156,9 +156,9 @@ def test_tasks_of_label_studio_that_are_left_out_are_counted(tmp_path, caplog):
     assert all(lines[row - 1] == " {" for row in examples.rows)
     assert examples.rows == sorted(set(examples.rows))
     assert [message.split(": ", 1)[1] for message in caplog.messages] == [
-        "2 tasks without annotations or skipped by the annotator are left out",
-        "1 results of other types than labels are left out",
-        "1 regions without a label are left out",
+        "skipped 2 tasks without annotations or skipped by the annotator",
+        "skipped 1 results of other types than labels",
+        "skipped 1 regions without a label",
     ]
 
 
@@ -170,7 +170,7 @@ def test_words_with_tags(tmp_path, caplog):
     assert examples.entities == [[Entity(0, 3, "PER"), Entity(6, 8, "LOC")]]
     assert examples.words == [[(0, 3), (4, 6), (6, 8), (8, 9)]]
     assert examples.note == "words from 'tokens', tags from 'ner_tags' (IOB2): PER 1, LOC 1"
-    assert "1 tokens of white space are left out" in caplog.text
+    assert "skipped 1 white-space tokens" in caplog.text
     named = record | {"ner_tags": [names[tag] for tag in record["ner_tags"]]}
     assert read(tmp_path, [named], "data.jsonl").entities == examples.entities
     spaced = named | {"text": "Zoë  in 北京 ."}
@@ -182,7 +182,7 @@ def test_words_with_tags(tmp_path, caplog):
     assert read(tmp_path, [suffixes]).entities == [[Entity(0, 5, "PER")]]
 
 
-def test_what_is_no_example_for_prodigy_is_left_out(tmp_path, caplog):
+def test_rejected_examples_of_prodigy_are_skipped(tmp_path, caplog):
     span = {"start": 0, "end": 3, "label": "P"}
     records = [
         {"text": "Ada", "spans": [span], "answer": "accept", "tokens": [{"text": "Ada"}]},
@@ -192,7 +192,7 @@ def test_what_is_no_example_for_prodigy_is_left_out(tmp_path, caplog):
     examples = read(tmp_path, records, "data.jsonl")
     assert (examples.texts, examples.rows) == (["Ada", "Nobody"], [1, 3])
     assert examples.entities == [[Entity(0, 3, "P")], []]
-    assert "1 records that were rejected or ignored are left out" in caplog.text
+    assert "skipped 1 rejected or ignored records" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["data.json", "data.jsonl", "data.jsonl.gz"])
@@ -231,19 +231,19 @@ SPAN = {"start": 0, "end": 1, "labels": ["X"]}
 @pytest.mark.parametrize(
     ("content", "options", "message"),
     [
-        # Both units are possible: nobody can tell.
+        # Both units are possible.
         (
             [{"text": TEXT, "label": UTF16}],
             {},
-            ":1: expected to know what offsets count, but an entity follows a character",
+            ":1: expected offsets of a clear unit, got offsets that may be characters or UTF-16",
         ),
-        ([task(TEXT, [(1, 4, "Zoe", ["X"])])], {}, ":1: expected the entities where their offsets"),
-        ([task("Ada", [(0, 3, "Eve", ["X"])])], {}, ":1: the entity at 0 to 3 should be 'Eve'"),
+        ([task(TEXT, [(1, 4, "Zoe", ["X"])])], {}, ":1: expected the entities at their offsets in"),
+        ([task("Ada", [(0, 3, "Eve", ["X"])])], {}, ":1: expected the entity 'Eve' at 0 to 3"),
         ([task("Ada", [(0, 3, "Ada", "X")])], {}, ":1: expected 'labels' to be a list"),
         (
             [{"data": {"a": "x", "b": "y"}, "annotations": [{"result": []}]}],
             {},
-            ":1: expected a key 'text' in 'data', got 'a', 'b'; say which",
+            ":1: expected a key 'text' in 'data', got 'a', 'b'; give the",
         ),
         (
             [{"data": {"text": "x"}, "annotations": [{"result": [{"type": "hypertextlabels"}]}]}],
@@ -262,7 +262,7 @@ SPAN = {"start": 0, "end": 1, "labels": ["X"]}
         (
             [{"text": "\U0001f600 a", "entities": [[3, 4, "X"]]}],
             {},
-            ":1: the entity from 3 to 4 is not in its text of 3 characters; expected 0 <= start",
+            ":1: expected an entity with 0 <= start < end <= 3, the characters of its text, got 3",
         ),
         (
             [{"text": "\U0001f600", "label": [[1, 2, "X"]]}],
@@ -280,10 +280,10 @@ SPAN = {"start": 0, "end": 1, "labels": ["X"]}
         ),
         ([{"tokens": ["a"], "ner_tags": []}], {}, ":1: expected a tag for each word, got 1 in"),
         ([{"tokens": ["a"], "pos": ["X"]}], {}, ": expected the tags of the words under one key"),
-        ([{"tokens": ["a", "b"], "tags": ["O", "E-X"]}], {}, ":1: tag 'E-X' follows 'O'"),
+        ([{"tokens": ["a", "b"], "tags": ["O", "E-X"]}], {}, ":1: expected E- only with"),
         ([{"tokens": [], "tags": []}], {}, ": expected at least one word, got none"),
         ('[{"text": "a", "entities": [[0, 1, "\\ud800"]]}]', {}, ":1: expected the label of an"),
-        ('[{"text": "\\ud800", "entities": []}]', {}, ":1: 'text' holds half of a surrogate pair"),
+        ('[{"text": "\\ud800", "entities": []}]', {}, ":1: expected characters in 'text', got ha"),
         ("[", {}, ":1: not valid JSON"),
         ("[]", {}, ": expected at least one line, but the file is empty"),
         ("[{}\n{}]", {}, ":2: not valid JSON: expected a comma or a closing bracket"),

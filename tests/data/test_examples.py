@@ -15,7 +15,7 @@ def make(labels) -> Examples:
 
 
 def test_lengths_must_agree():
-    with pytest.raises(DataError, match="expected as many labels as texts, which are 2, but got 1"):
+    with pytest.raises(DataError, match="expected 2 labels, one per text, got 1"):
         Examples(["a", "b"], labels=["x"])
 
 

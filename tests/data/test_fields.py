@@ -1,4 +1,4 @@
-"""Cells of tables as texts and labels: lists that str or JSON made of several labels."""
+"""Table cells as texts and labels: lists written by str or JSON."""
 
 import gzip
 import re
@@ -67,7 +67,7 @@ def test_several_labels_of_a_cell(tmp_path, name, cell, labels):
         ("['a'" * 30_000 + "]", "expected 'label' to be a list such as"),
     ],
 )
-def test_halves_of_lists(tmp_path, cell, message):
+def test_incomplete_lists(tmp_path, cell, message):
     path = tmp_path / "a.tsv"
     path.write_text(f"text\tlabel\nx\t{cell}\n")
     begin = time.perf_counter()
@@ -78,7 +78,7 @@ def test_halves_of_lists(tmp_path, cell, message):
     assert time.perf_counter() - begin < 2
 
 
-def test_single_labels_are_names_as_they_stand(tmp_path):
+def test_single_labels_are_not_parsed(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("text,label\nx,[1]\n")
     assert read_table(path).labels == ["[1]"]
@@ -111,7 +111,7 @@ def test_labels_that_are_whole_numbers_with_a_fraction(tmp_path):
 
 
 @pytest.mark.parametrize("cell", ["array(['a', 'b'])", "[nan]", "[['a']]"])
-def test_what_no_label_is_called_is_refused(tmp_path, cell):
+def test_values_that_are_not_labels_are_refused(tmp_path, cell):
     path = tmp_path / "a.csv"
     path.write_text(f'text,label\nx,"{cell}"\n')
     with pytest.raises(DataError, match="expected 'label' to be a list such as"):

@@ -1,4 +1,4 @@
-"""Objects of JSON files in any encoding, read piece by piece, and files that would fill memory."""
+"""Objects of JSON files in any encoding, read in pieces, and files that would fill the memory."""
 
 import gzip
 import io
@@ -34,13 +34,13 @@ def test_every_encoding_and_piece(monkeypatch, encoding, piece):
         ("\n [\n" + json.dumps(RECORDS, indent=0, ensure_ascii=False)[1:] + "\n", [4, 7, 10, 11]),
         (json.dumps(RECORDS), [1, 1, 1, 1]),
     ):
-        found = list(json_records(io.BytesIO(text.encode(encoding)), encoding=encoding))
-        assert [record for _, record in found] == RECORDS
-        assert [row for row, _ in found] == rows
+        result = list(json_records(io.BytesIO(text.encode(encoding)), encoding=encoding))
+        assert [record for _, record in result] == RECORDS
+        assert [row for row, _ in result] == rows
 
 
 @pytest.mark.parametrize("encoding", ["rot13", "hex", "idna", "nonsense", "utf\0", None])
-def test_what_is_no_encoding_of_text(encoding):
+def test_unknown_encodings_are_refused(encoding):
     for data in (b"[{}]", b"{}"):
         with pytest.raises(ConfigError, match="expected `encoding` to be the name of a text enc"):
             list(json_records(io.BytesIO(data), encoding=encoding))
@@ -69,7 +69,7 @@ def test_bytes_of_another_encoding_are_refused_with_the_line():
         (b"[" + b'{"a":' * 100_000, "-:1: not valid JSON: maximum recursion depth"),
     ],
 )
-def test_what_is_no_json(data, message):
+def test_invalid_json_is_refused(data, message):
     assert refused(data).startswith(message)
 
 
@@ -79,7 +79,7 @@ def test_a_path_with_a_nul():
             read("a\0b.csv")
 
 
-def test_tokens_that_are_no_strings_in_a_later_record(tmp_path):
+def test_tokens_of_a_later_record_that_are_not_strings(tmp_path):
     path = tmp_path / "a.jsonl"
     for token, shown in ((5, "5"), (None, "null"), (["a"], '["a"]')):
         rows = [{"tokens": [one, "b"], "ner_tags": ["O", "O"]} for one in ("a", token)]
@@ -103,7 +103,7 @@ def test_tokens_that_are_no_strings_in_a_later_record(tmp_path):
     ids=["line", "list", "long line", "long record", "space"],
 )
 def test_memory_is_bounded(data):
-    """Brackets take sixty times their bytes; one wide character makes others four times as wide."""
+    """A bracket may take sixty bytes; one wide character makes all others four times as wide."""
     stream = io.BytesIO(data)
     tracemalloc.start()
     try:

@@ -1,4 +1,4 @@
-"""LabelMap: the order it learns, the ids it gives, and what it says of unknown labels."""
+"""LabelMap: the learned order, ids, and errors for unknown labels."""
 
 import re
 
@@ -16,7 +16,7 @@ def labelled(*labels, path="a.csv") -> Examples:
     return Examples(["t"] * len(labels), labels=list(labels), path=path)
 
 
-def test_learns_in_an_order_that_rows_do_not_change():
+def test_the_learned_order_does_not_depend_on_rows():
     assert LabelMap.learn(labelled("b", "a", "c", "a")).names == ("a", "b", "c")
     assert LabelMap.learn(labelled("c", "b", "a")).names == ("a", "b", "c")
 
@@ -51,8 +51,8 @@ def test_config_round_trip():
 @pytest.mark.parametrize(
     ("id2label", "message"),
     [
-        ({-1: "a", 0: "b"}, "expected different ids of at least 0 in id2label, got [-1, 0]"),
-        ({"0": "a", "00": "b"}, "expected different ids of at least 0 in id2label"),
+        ({-1: "a", 0: "b"}, "expected distinct ids of at least 0 in id2label, got [-1, 0]"),
+        ({"0": "a", "00": "b"}, "expected distinct ids of at least 0 in id2label"),
         ({"a": "0"}, "expected the keys of id2label to be integers"),
         ({0: "a", 1: "a"}, "expected each label once, but these repeat: 'a'"),
     ],
@@ -69,7 +69,7 @@ def test_bad_id2label(id2label, message):
 def test_gaps_in_id2label_get_default_names(caplog, count, names):
     notices.forget()
     assert LabelMap.from_id2label({"0": "a", "2": "b"}, count).names == names
-    assert "no label of the ids [1]" in caplog.text
+    assert "id2label has no names for the ids [1]" in caplog.text
     assert ("no output has the names 'b'" in caplog.text) == (count == 2)
 
 
@@ -80,22 +80,22 @@ def test_unknown_labels_are_all_listed_with_their_first_place():
     with pytest.raises(DataError) as caught:
         LabelMap(("cat", "dog")).to_ids(examples)
     assert str(caught.value) == (
-        "test.csv: labels that the model does not know: 'cats' (first at test.csv:2, did you mean "
-        "'cat'?), 'bird' (first at test.csv:5); it knows 'cat', 'dog'"
+        "test.csv: expected labels of 'cat', 'dog'; got 'cats' (first at test.csv:2, did you mean "
+        "'cat'?), 'bird' (first at test.csv:5)"
     )
 
 
 def test_long_lists_are_cut():
     labels = LabelMap(tuple(f"known{index}" for index in range(30)))
-    with pytest.raises(DataError, match=r"and 10 more; it knows .*'known19' and 10 more"):
+    with pytest.raises(DataError, match=r"'known19' and 10 more; got .* and 10 more"):
         labels.to_ids(labelled(*[f"{index}" for index in range(30)]))
 
 
 @pytest.mark.parametrize(
     ("examples", "message"),
     [
-        (labelled("a", "a"), "a.csv: expected at least two labels to tell apart, but all examples"),
-        (labelled([], []), "a.csv: expected labels, but no example has any"),
+        (labelled("a", "a"), "a.csv: expected at least two labels, got only 'a'"),
+        (labelled([], []), "a.csv: expected labels, got none in any example"),
         (labelled(0.5), "a.csv: expected label names to learn, got numbers"),
         (Examples(["t"]), "expected label names to learn, got none"),
     ],
@@ -105,40 +105,40 @@ def test_nothing_to_learn(examples, message):
         LabelMap.learn(examples)
 
 
-def test_takes_names_as_a_caller_gives_them():
+def test_names_from_a_caller():
     assert LabelMap.of(["no", 1]).names == ("no", "1")
     assert LabelMap.of(name for name in "ab").names == ("a", "b")
 
 
 @pytest.mark.parametrize("labels", ["no, yes", b"no, yes"])
-def test_a_string_is_no_list_of_labels(labels):
-    expected = re.escape("must be a list of names, such as ['no', 'yes'], got the string 'no, yes'")
+def test_a_string_is_not_a_list_of_labels(labels):
+    expected = re.escape("a list of names, such as ['no', 'yes'], got 'no, yes'")
     with pytest.raises(ConfigError, match=expected):
         LabelMap.of(labels)
 
 
 @pytest.mark.parametrize("labels", [{"a", "b"}, {"a": 0}, 3, None])
 def test_labels_need_an_order(labels):
-    with pytest.raises(ConfigError, match="must be a list of names in the order of their ids"):
+    with pytest.raises(ConfigError, match="expected `labels` to be a list of names in the order"):
         LabelMap.of(labels)
 
 
-def test_a_map_of_a_string_is_refused_too():
-    with pytest.raises(ConfigError, match="got the string 'ab'"):
+def test_a_map_of_a_string_is_refused():
+    with pytest.raises(ConfigError, match="got 'ab'"):
         LabelMap("ab")
 
 
-# === The one rule: a value that is a label's name is that label ===
+# === The rules that map values to labels ===
 
 
 @pytest.mark.parametrize(
-    ("names", "value", "found"),
+    ("names", "value", "expected"),
     [
         (("no", "yes"), "yes", 1),
         (("no", "yes"), b"yes", 1),
         (("no", "yes"), np.str_("yes"), 1),
         (("no", "yes"), "1", None),  # strings are never ids
-        # Without names that are numbers, integers are ids.
+        # If no name is a number, integers are ids.
         (("no", "yes"), 1, 1),
         (("no", "yes"), np.int8(1), 1),
         (("no", "yes"), 1.0, 1),
@@ -148,8 +148,8 @@ def test_a_map_of_a_string_is_refused_too():
         (("no", "yes"), float("inf"), None),
         (("no", "yes"), True, 1),
         (("no", "yes"), np.False_, 0),
-        (("a", "b", "c"), True, None),  # booleans are ids of two labels
-        # With them, numbers are names and nothing else.
+        (("a", "b", "c"), True, None),  # booleans are ids only for two labels
+        # If some names are numbers, numbers are names and never ids.
         (("1", "2", "3"), 1, 0),
         (("1", "2", "3"), 3.0, 2),
         (("1", "2", "3"), 0, None),
@@ -167,7 +167,7 @@ def test_a_map_of_a_string_is_refused_too():
         (("01", "02"), 2, 1),
         (("0.1", "0.5"), np.float32(0.1), 0),
         (("-1", "1"), -1, 0),
-        # Booleans, which files write in several ways.
+        # Booleans in the forms of different files.
         (("True", "False"), True, 0),
         (("True", "False"), np.False_, 1),
         (("True", "False"), "true", 0),
@@ -177,28 +177,26 @@ def test_a_map_of_a_string_is_refused_too():
         (("True", "true"), True, 0),
         (("true", "True"), "True", 1),
         (("True", "other"), False, None),
-        (("True", "False"), 1, None),  # the name of the one, the id of the other
+        (("True", "False"), 1, None),  # ambiguous: the value of "True", the id of "False"
         (("False", "True"), 1, 1),
         (("False", "True"), 0.0, 0),
         (("yes", "TRUE"), "no", None),
     ],
 )
-def test_which_label_a_value_is(names, value, found):
-    assert LabelMap(names).id_of(value) == found
+def test_values_are_mapped_to_labels(names, value, expected):
+    assert LabelMap(names).id_of(value) == expected
 
 
-def targets(names, values, **options):
+def targets(names, values, multi_label=False):
     examples = Examples(["t"] * len(values))
-    return LabelMap(names).targets(
-        values, examples, **{"multi_label": False} | options
-    ).tolist()  # fmt: skip
+    return LabelMap(names).targets(values, examples, multi_label=multi_label).tolist()
 
 
-def test_names_of_labels_that_are_given_as_other_values():
+def test_label_names_that_are_not_strings():
     assert LabelMap.of([b"a", 1, True, 0.5]).names == ("a", "1", "True", "0.5")
     assert LabelMap.of(np.array([2, 1])).names == ("2", "1")
     for missing in (None, float("nan")):
-        with pytest.raises(ConfigError, match=r"`labels` must be names, got (None|nan) as number"):
+        with pytest.raises(ConfigError, match=r"`labels` to be names, got (None|nan) at index 1"):
             LabelMap.of(["a", missing])
 
 
@@ -206,9 +204,9 @@ def test_one_hot_rows_are_ids():
     rows = np.eye(3)[[2, 0, 1]]
     assert targets(("a", "b", "c"), list(rows)) == [2, 0, 1]
     assert targets(("a", "b", "c"), rows.astype(bool).tolist()) == [2, 0, 1]
-    with pytest.raises(DataError, match=r"one-hot rows have a single 1, got .* at example 2"):
+    with pytest.raises(DataError, match=r"one-hot rows with a single 1, got .* at example 2"):
         targets(("a", "b", "c"), [[0, 0, 1], [0, 1, 1]])
-    with pytest.raises(DataError, match="one-hot rows have a single 1"):
+    with pytest.raises(DataError, match="one-hot rows with a single 1"):
         targets(("a", "b"), [[0.7, 0.3]])
 
 
@@ -247,17 +245,17 @@ def test_several_labels_whose_names_are_numbers():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ([[0, 1, 3]], "does not know: '3' (first at example 1); it knows 'a', 'b', 'c'; label ids"),
-        ([[0, 1, 0, 0]], "must be of shape (texts, 3) with 0 and 1 alone"),
+        ([[0, 1, 3]], "expected labels of 'a', 'b', 'c'; got '3' (first at example 1); label ids"),
+        ([[0, 1, 0, 0]], "must be of shape (texts, 3) with values 0 and 1"),
         ([[0.5, 0, 1]], "Multi-hot labels must be 0 or 1, got 0.5 at example 1"),
         ([1, 0], "must be of shape (texts, 3), got a single number at example 1"),
         ([["a"], None], "1 of 2 labels are missing (None or NaN): example 2; leave these rows out"),
         ([["a", None]], "1 of 1 labels are missing"),
-        (["['a'"], "does not know: \"['a'\""),
-        (["['a', 'd']"], "does not know: 'd'"),
+        (["['a'"], "got \"['a'\""),
+        (["['a', 'd']"], "got 'd'"),
     ],
 )
-def test_several_labels_that_are_none(values, message):
+def test_invalid_multi_labels(values, message):
     with pytest.raises(DataError, match=re.escape(message)):
         targets(("a", "b", "c"), values, multi_label=True)
 
@@ -265,14 +263,14 @@ def test_several_labels_that_are_none(values, message):
 @pytest.mark.parametrize(
     ("names", "values", "message"),
     [
-        (("1", "2"), [1, 0], "numbers are names here and no ids, for some names are numbers"),
-        (("True", "False"), [1, 0], "numbers are no ids here, for the labels are booleans"),
-        (("a", "b", "c"), [True], "booleans are ids of two labels, or names where labels are"),
+        (("1", "2"), [1, 0], "numbers are read as names, not as ids, because some names"),
+        (("True", "False"), [1, 0], "the labels are booleans in another order than false, true"),
+        (("a", "b", "c"), [True], "booleans need two labels, or labels named true and false"),
         (("a", "b"), ["a", float("nan"), NA], "2 of 3 labels are missing (None or NaN): example 2"),
         (("a", "b"), [["a"], ["b"]], "Expected one label per text, got lists"),
     ],
 )
-def test_single_labels_that_are_none(names, values, message):
+def test_invalid_single_labels(names, values, message):
     with pytest.raises(DataError, match=re.escape(message)):
         targets(names, values)
 
@@ -281,7 +279,7 @@ def test_many_labels():
     names = tuple(f"label {index}" for index in range(30_000))
     with pytest.raises(ConfigError, match="these repeat: 'label 0', 'label 1', .* and 29980 more"):
         LabelMap(names + names)
-    with pytest.raises(DataError, match="and 29980 more; it knows") as caught:
+    with pytest.raises(DataError, match="and 29980 more; got") as caught:
         LabelMap(names).to_ids(labelled(*(name.upper() * 50 for name in names)))
     assert len(str(caught.value)) < 20_000
 
@@ -298,7 +296,7 @@ def test_numbers_of_many_digits_are_names():
     labels = LabelMap((long, "2"))
     assert (labels.id_of(long), labels.id_of(2), labels.id_of("3" * 5000)) == (0, 1, None)
     assert labels.id_of(10**5000) is None
-    with pytest.raises(DataError, match="labels that the model does not know"):
+    with pytest.raises(DataError, match="expected labels of .* got "):
         labels.targets([10**5000], labelled("x"), multi_label=False)
 
 
@@ -309,9 +307,9 @@ def test_keys_of_id2label(key):
     assert len(str(caught.value)) < 300
 
 
-def test_whole_numbers_are_one_label_however_they_are_written(caplog):
+def test_all_forms_of_a_whole_number_are_one_label(caplog):
     assert LabelMap.learn(labelled("1", "0.0", "1.0", "0")).names == ("0", "1")
-    assert "The labels '0.0', '1.0' are taken for the same numbers" in caplog.text
+    assert "The labels '0.0', '1.0' are read as the same numbers" in caplog.text
     for names in (("0", "1"), ("0.0", "1.0")):
         label_map = LabelMap(names)
         assert [label_map.id_of(value) for value in ("1", "1.0", "1.00", 1, 1.0)] == [1] * 5

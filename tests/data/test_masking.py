@@ -1,4 +1,4 @@
-"""Masks: their shares, what they hang on, and whole words."""
+"""Masks: their shares, their dependence on seed and epoch, and whole words."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def corpus(rows=40, seed=0):
 
 
 def masks(data, *, batch_size=8, seed=3, shuffle=False, epochs=1, **options):
-    """For each epoch: what stands at each place of the corpus, and what was to be told there."""
+    """For each epoch, the masked corpus and the labels of its tokens."""
     batches = bucketed_batches(data.lengths, batch_size=batch_size, shuffle=shuffle, seed=1)
     places = LabelledRows(
         TokenRows(np.arange(len(data.rows.token_ids), dtype=np.int32), data.rows.row_splits)
@@ -41,30 +41,30 @@ def masks(data, *, batch_size=8, seed=3, shuffle=False, epochs=1, **options):
     assert masked.cardinality() == tokens.cardinality()
     where = token_batches(places, bucketed_batches(
         data.lengths, batch_size=batch_size, shuffle=shuffle, seed=1))  # fmt: skip
-    found = []
+    results = []
     for _ in range(epochs):
-        shown = data.rows.token_ids.copy()
-        told = np.full_like(shown, NO_LABEL)
+        masked_ids = data.rows.token_ids.copy()
+        targets = np.full_like(masked_ids, NO_LABEL)
         for (inputs, labels), (at,) in zip(masked, where, strict=True):
             mask = inputs["padding_mask"].numpy() == 1
             at = at["token_ids"].numpy()
-            shown[at[mask]] = inputs["token_ids"].numpy()[mask]
+            masked_ids[at[mask]] = inputs["token_ids"].numpy()[mask]
             columns, labels = inputs["mask_positions"].numpy(), labels.numpy()
             for row, place in np.argwhere(labels != NO_LABEL):
-                told[at[row, columns[row, place]]] = labels[row, place]
+                targets[at[row, columns[row, place]]] = labels[row, place]
             assert (columns[labels == NO_LABEL] == 0).all()
-        found.append((shown, told))
-    return found
+        results.append((masked_ids, targets))
+    return results
 
 
-def test_what_is_masked_hangs_on_seed_epoch_and_place_alone():
+def test_masks_depend_only_on_seed_epoch_and_place():
     data = corpus()
-    ((shown, told),) = masks(data)
+    ((shown, targets),) = masks(data)
     for size in (1, 7, 40):
         ((again, labels),) = masks(data, batch_size=size)
         np.testing.assert_array_equal(again, shown)
-        np.testing.assert_array_equal(labels, told)
-    assert (masks(data, seed=4)[0][1] != told).any()
+        np.testing.assert_array_equal(labels, targets)
+    assert (masks(data, seed=4)[0][1] != targets).any()
     first, second = masks(data, shuffle=True, epochs=2)
     assert (first[1] != second[1]).any()
     for one, other in zip(masks(data, shuffle=True, epochs=2), (first, second), strict=True):
@@ -73,16 +73,15 @@ def test_what_is_masked_hangs_on_seed_epoch_and_place_alone():
     np.testing.assert_array_equal(fixed[0][0], fixed[1][0])
 
 
-def test_labels_are_the_tokens_that_stood_there_and_special_tokens_stay():
+def test_labels_are_the_original_tokens_and_special_tokens_are_never_masked():
     data = corpus()
-    ((shown, told),) = masks(data)
-    there = told != NO_LABEL
-    np.testing.assert_array_equal(told[there], data.rows.token_ids[there])
-    np.testing.assert_array_equal(shown[~there], data.rows.token_ids[~there])
-    assert not there[data.token_labels == NO_LABEL].any()
-    # At least one in each row that has one.
+    ((shown, targets),) = masks(data)
+    masked = targets != NO_LABEL
+    np.testing.assert_array_equal(targets[masked], data.rows.token_ids[masked])
+    np.testing.assert_array_equal(shown[~masked], data.rows.token_ids[~masked])
+    assert not masked[data.token_labels == NO_LABEL].any()
     rows = np.repeat(np.arange(len(data.rows)), data.rows.lengths)
-    assert set(rows[there]) == set(range(40))
+    assert set(rows[masked]) == set(range(40))  # every row has a mask
 
 
 def test_the_shares_are_those_of_the_paper():
@@ -95,15 +94,15 @@ def test_the_shares_are_those_of_the_paper():
     )  # fmt: skip
     chosen = int((labels.numpy() != NO_LABEL).sum())
 
-    def near(found, expected, trials):  # within four standard deviations
-        return abs(found - expected * trials) < 4 * np.sqrt(trials * expected * (1 - expected))
+    def near(actual, expected, trials):  # within four standard deviations
+        return abs(actual - expected * trials) < 4 * np.sqrt(trials * expected * (1 - expected))
 
     assert near(chosen, 0.15, count)
     at = tf.gather(shown, positions, batch_dims=1).numpy()
     there = labels.numpy() != NO_LABEL
     assert near(int((at[there] == MASK).sum()), 0.8, chosen)
-    kept = int((at[there] == labels.numpy()[there]).sum())
-    assert near(kept, 0.1 + 0.1 / SIZE, chosen)
+    unchanged = int((at[there] == labels.numpy()[there]).sum())
+    assert near(unchanged, 0.1 + 0.1 / SIZE, chosen)
     other = at[there & (at != MASK) & (at != labels.numpy())]
     assert near(int((other < SIZE // 2).sum()), 0.5, len(other))
 
@@ -135,8 +134,8 @@ def test_columns():
     assert masked_columns(tf.zeros([0, 0], tf.bool))[0].shape == (0, 0)
 
 
-def test_shares_that_are_none():
-    with pytest.raises(ConfigError, match="between 0 and 1, got 1.5"):
+def test_invalid_shares():
+    with pytest.raises(ConfigError, match=r"in \(0, 1\), got 1\.5"):
         Masking(rate=1.5)
-    with pytest.raises(ConfigError, match="not be negative nor more than 1 together"):
+    with pytest.raises(ConfigError, match="at least 0 and at most 1 together"):
         Masking(mask_share=0.8, random_share=0.3)

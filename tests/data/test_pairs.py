@@ -1,4 +1,4 @@
-"""Reading groups of texts, and what is wrong with files of them."""
+"""Groups of texts: reading and errors."""
 
 import json
 
@@ -64,13 +64,13 @@ def test_reads_triplets_and_lists_of_negatives(tmp_path):
             "x.jsonl",
             ['{"a": "1", "b": "x", "n": "y"}'],
             {"negatives": "n"},
-            "x.jsonl:1: expected 'n' to be a list of one text or more, got 'y'",
+            "x.jsonl:1: expected 'n' to be a list of at least one text, got 'y'",
         ),
         (
             "x.jsonl",
             ['{"a": "1", "b": "x", "n": ["y"]}', '{"a": "1", "b": "x", "n": ["y", "z"]}'],
             {"negatives": "n"},
-            "x.jsonl:2: expected 1 texts in 'n', as in the first row, got 2; give as many in every",
+            "x.jsonl:2: expected 1 texts in 'n', as in the first row, got 2",
         ),
     ],
 )
@@ -82,12 +82,12 @@ def test_refuses_with_file_and_line(tmp_path, name, lines, options, message):
     assert "\n" not in str(error.value)
 
 
-def test_refuses_scores_of_other_than_pairs(tmp_path):
-    with pytest.raises(ConfigError, match="a score is for pairs: expected two columns"):
+def test_refuses_scores_without_pairs(tmp_path):
+    with pytest.raises(ConfigError, match="expected two columns of texts for the score 's'"):
         read_groups(tmp_path / "x.csv", ["a"], score="s")
-    with pytest.raises(DataError, match="scores are for pairs of texts, got groups of 3"):
+    with pytest.raises(DataError, match="expected pairs for scores, got groups of 3"):
         TextGroups((["a"], ["b"], ["c"]), [1.0])
-    with pytest.raises(DataError, match="expected 1 texts in column 1, one a group, got 2"):
+    with pytest.raises(DataError, match="expected 1 texts in column 1, one per group, got 2"):
         TextGroups((["a"], ["b", "c"]))
 
 
@@ -99,7 +99,7 @@ def test_kin_share_a_label_an_anchor_or_a_positive():
     assert kin[0] == kin[2] == kin[4] != kin[1]
 
 
-def test_parts_and_slices_keep_what_belongs_together():
+def test_parts_and_slices_keep_rows_aligned():
     groups = TextGroups(
         ([f"a{i}" for i in range(10)], [f"b{i}" for i in range(10)]),
         scores=[0.1 * i for i in range(10)],

@@ -34,7 +34,7 @@ def flat(batches: list[list[int]]) -> list[int]:
 
 
 def make_rows(lengths, with_segments: bool = False) -> TokenRows:
-    """Rows whose tokens say where they are: row r holds 100 r + 1, 100 r + 2, ..."""
+    """Rows whose tokens show their place: row r holds 100 r + 1, 100 r + 2, ..."""
     token_ids = [
         100 * row + place + 1 for row, length in enumerate(lengths) for place in range(length)
     ]
@@ -96,7 +96,7 @@ def test_keras_fit_takes_one_epoch_of_the_order_per_epoch():
 
 
 def test_shuffling_is_fair():
-    """Where a row stands in an epoch is uniform: its mean lies within 4 standard errors."""
+    """The place of a row in an epoch is uniform: its mean is within 4 standard errors."""
     dataset = bucketed_batches(np.full(100, 7), batch_size=4, seed=0)
     epochs = 60
     places = np.zeros(100)
@@ -152,7 +152,7 @@ def test_token_batches_pad_to_the_longest_of_the_batch():
     assert set(first) == {"token_ids", "segment_ids", "padding_mask"}
 
 
-def test_token_labels_are_padded_beside_their_tokens():
+def test_token_labels_are_padded_with_their_tokens():
     rows = make_rows([3, 1])
     batches = bucketed_batches(rows.lengths, batch_size=2, shuffle=False)
     data = LabelledRows(rows, token_labels=np.array([5, NO_LABEL, 7, 8], np.int32))
@@ -194,7 +194,7 @@ def test_token_rows_from_ragged_tensors():
 
 
 def test_the_graphs_hold_no_python():
-    """A py_function or generator would stop at a process's border and hold the interpreter lock."""
+    """A py_function or generator cannot leave its process and holds the interpreter lock."""
     rows = make_rows(LENGTHS)
     dataset = token_batches(LabelledRows(rows, LENGTHS), bucketed_batches(LENGTHS, batch_size=16))
     functions, waiting = [], [dataset]
@@ -268,13 +268,13 @@ def test_errors():
         bucketed_batches(np.array([], np.int64), batch_size=2)
     with pytest.raises(DataError, match="expected 2 labels, one per example, got 3"):
         LabelledRows(rows, np.zeros(3))
-    with pytest.raises(DataError, match="expected rows in groups of 3, got 2 of them"):
+    with pytest.raises(DataError, match="expected rows in groups of 3, got 2 rows"):
         LabelledRows(rows, group=3)
     with pytest.raises(DataError, match="expected 3 token labels, one per token, got 2"):
         LabelledRows(rows, token_labels=np.zeros(2, np.int32))
-    with pytest.raises(ConfigError, match="expected labels beside weights, got none"):
+    with pytest.raises(ConfigError, match="expected labels with the weights, got none"):
         token_batches(LabelledRows(rows, weights=np.zeros(2)), batches)
-    with pytest.raises(DataError, match="expected row_splits to rise from 0 to the number of tok"):
+    with pytest.raises(DataError, match="expected row_splits to increase from 0 to the number of"):
         TokenRows(np.zeros(3, np.int32), np.array([0, 2]))
     with pytest.raises(DataError, match=r"expected segment_ids of shape \(3,\), as token_ids, got"):
         TokenRows(np.zeros(3, np.int32), np.array([0, 3]), np.zeros(2, np.int32))

@@ -36,21 +36,21 @@ def test_objects_and_lists(tmp_path):
     [
         ("{", "spans.jsonl:2: not valid JSON"),
         ([1], "spans.jsonl:2: expected a JSON object on each line"),
-        ({"text": "a"}, "spans.jsonl:2: expected a key 'entities', found 'text'"),
+        ({"text": "a"}, "spans.jsonl:2: expected a key 'entities', got 'text'"),
         ({"text": 3, "entities": []}, "spans.jsonl:2: expected 'text' to be a string, got 3"),
-        ('{"text": "\\ud800", "entities": []}', "spans.jsonl:2: 'text' holds half of a surrogate"),
+        ('{"text": "\\ud800", "entities": []}', "spans.jsonl:2: expected characters in 'text', g"),
         ({"text": "a", "entities": {}}, "spans.jsonl:2: expected 'entities' to be a list"),
         ({"text": "a", "entities": [{"start": 0}]}, "spans.jsonl:2: expected an entity with start"),
         ({"text": "a", "entities": [[0, 1]]}, "spans.jsonl:2: expected an entity as an object"),
-        ({"text": "a", "entities": [[0, 2, "X"]]}, "spans.jsonl:2: the entity from 0 to 2 is not"),
-        ({"text": "a", "entities": [[0, 0, "X"]]}, "spans.jsonl:2: the entity from 0 to 0 is not"),
+        ({"text": "a", "entities": [[0, 2, "X"]]}, "spans.jsonl:2: expected an entity with 0 <= "),
+        ({"text": "a", "entities": [[0, 0, "X"]]}, "spans.jsonl:2: expected an entity with 0 <= "),
         ({"text": "a", "entities": [[0.0, 1, "X"]]}, "spans.jsonl:2: expected start and end of an"),
         ({"text": "a", "entities": [[0, True, "X"]]}, "spans.jsonl:2: expected start and end"),
         ({"text": "a", "entities": [[0, 1, "O"]]}, "spans.jsonl:2: expected the label of an"),
         ({"text": "a", "entities": [[0, 1, ""]]}, "spans.jsonl:2: expected the label of an entity"),
         (
             {"text": "ab", "entities": [{"start": 0, "end": 1, "label": "X", "text": "b"}]},
-            "spans.jsonl:2: the entity at 0 to 1 should be 'b', but the text there is 'a'",
+            "spans.jsonl:2: expected the entity 'b' at 0 to 1, got 'a'; offsets count characters",
         ),
     ],
 )
@@ -70,8 +70,8 @@ def test_white_space_at_ends_is_trimmed_and_repeats_are_dropped(tmp_path, caplog
     assert examples.entities[1] == [Entity(1, 13, "P"), Entity(19, 23, "L"), Entity(19, 23, "M")]
     place = f"{tmp_path}/spans.jsonl"
     trimmed, repeated = (message.removeprefix(f"{place}: ") for message in caplog.messages)
-    assert trimmed.startswith("2 of 4 entities have white space at their ends, which is trimmed")
-    assert repeated == f"1 of 4 entities are there twice and are dropped; first in {place}:2"
+    assert trimmed.startswith("trimmed white space at the ends of 2 of 4 entities; first in ")
+    assert repeated == f"dropped 1 of 4 entities that are repeated; first in {place}:2"
     caplog.clear()
     assert examples[1:].entities == examples.entities[1:]
     assert caplog.messages == []
@@ -99,7 +99,7 @@ def test_parts():
         examples.split(1.5, seed=0)
     with pytest.raises(DataError, match="one part would be empty"):
         examples[:1].split(0.5, seed=0)
-    with pytest.raises(DataError, match="as many words as texts"):
+    with pytest.raises(DataError, match="expected 1 words, one per text, got 0"):
         EntityExamples(["a"], None, [])
-    with pytest.raises(DataError, match="example 1: the entity from 0 to 5"):
+    with pytest.raises(DataError, match="example 1: expected an entity .* got 0 to 5"):
         EntityExamples(["a"], [[(0, 5, "X")]])

@@ -1,4 +1,4 @@
-"""Tables as pandas, Excel and other programs write them are read back equal."""
+"""Tables written by pandas, Excel and other programs are read without changes."""
 
 import csv
 import io
@@ -99,7 +99,7 @@ def test_a_single_column(tmp_path, name):
         'x\t"0\ny\t1\n',
     ],
 )
-def test_quotes_in_a_tsv_that_mean_nothing(tmp_path, rows):
+def test_quotes_in_a_tsv_that_are_text(tmp_path, rows):
     path = tmp_path / "a.tsv"
     path.write_text("text\tlabel\n" + rows)
     expected = [tuple(row.split("\t")) for row in rows.split("\n")[:-1]]
@@ -107,15 +107,15 @@ def test_quotes_in_a_tsv_that_mean_nothing(tmp_path, rows):
     assert list(zip(examples.texts, examples.labels, strict=True)) == expected
 
 
-def test_quoting_that_is_given_is_kept_to(tmp_path):
+def test_a_given_quoting_is_used(tmp_path):
     path = tmp_path / "a.tsv"
     path.write_text('text\tlabel\n"say ""hi"""\t0\n')
     assert read_table(path).texts == ['say "hi"']
     assert read_table(path, quoting=False).texts == ['"say ""hi"""']
 
 
-def test_a_quote_beyond_what_is_read_ahead(tmp_path):
-    """The first quote is looked for wherever it is; a later lone one is taken as it stands."""
+def test_a_quote_after_the_part_that_is_read_ahead(tmp_path):
+    """A quote far into the file is detected; a single quote after it is part of the text."""
     path = tmp_path / "a.tsv"
     plain = "word " * 20
     rows = [f"{plain}\t0\n"] * 15_000
@@ -126,7 +126,7 @@ def test_a_quote_beyond_what_is_read_ahead(tmp_path):
 
 @pytest.mark.parametrize(("delimiter", "name"), [(";", "a.csv"), ("|", "a.csv"), ("\t", "a.csv"),
                                                  (",", "a.tsv"), (";", "a.tsv")])  # fmt: skip
-def test_another_delimiter_is_seen_and_said(tmp_path, logged, delimiter, name):
+def test_another_delimiter_is_detected_and_logged(tmp_path, logged, delimiter, name):
     path = tmp_path / name
     path.write_text('text,label\n"a; b",x\n'.replace(",", delimiter))
     usual = "," if name.endswith("csv") else "\t"
@@ -137,7 +137,7 @@ def test_another_delimiter_is_seen_and_said(tmp_path, logged, delimiter, name):
     path.write_text('"a; b",x\n'.replace(",", delimiter))
     examples, messages = logged(read_table, path, quoting=True, columns=["text", "label"])
     assert (examples.texts, len(messages)) == (["a; b"], 1)
-    # What is given is not guessed.
+    # A given delimiter is not replaced.
     path.write_text("text;label,more\na;x,\n")
     with pytest.raises(DataError, match="expected a column 'text', found 'text;label', 'more'"):
         read_table(path, delimiter=",")
@@ -163,7 +163,7 @@ def test_delimiters_at_the_ends_of_lines(tmp_path):
         path.write_text(content)
         examples = read_table(path)
         assert (examples.texts, examples.labels) == (["a", "b"], ["x", "y"]), content
-    # A row that only looks like it: its text has a comma, and its label is missing.
+    # In these rows, the text has a comma and the label is missing, or fields are extra.
     for content in ("text,label\na,x\nHello, world,\n", "text,label\na,x,\nb,y,,\n",
                     "text,label\na,x,z\n"):  # fmt: skip
         path.write_text(content)
@@ -171,18 +171,18 @@ def test_delimiters_at_the_ends_of_lines(tmp_path):
             read_table(path)
 
 
-def test_an_empty_text_beside_something_is_no_empty_row(tmp_path, logged):
+def test_a_row_with_an_empty_text_is_not_empty(tmp_path, logged):
     path = tmp_path / "a.csv"
     path.write_text(",text\n0,a\n1,\n,\n")
     examples, messages = logged(read_table, path, label=None)
     assert examples.texts == ["a", ""]
     assert any("1 row of empty cells, the first on line 4" in message for message in messages)
-    # A column without a name can be asked for by the name that pandas gives it.
+    # A column without a name has the name that pandas gives it.
     path.write_text("Unnamed: 0,label\na,x\n")
     assert read_table(path, text="Unnamed: 0").texts == ["a"]
 
 
-def test_columns_of_a_file_without_a_name_may_repeat_and_others_may_not(tmp_path):
+def test_only_columns_without_a_name_may_repeat(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text(",,text,label\n1,2,a,x\n")
     assert read_table(path).texts == ["a"]

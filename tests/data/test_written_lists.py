@@ -1,4 +1,4 @@
-"""Cells of tables with lists in them, numbers as people write them, labels by the thousand."""
+"""Table cells with lists, forms of numbers, and thousands of labels."""
 
 import time
 
@@ -48,9 +48,9 @@ def test_lists_are_read(tmp_path, cell, expected):
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("separator", [",", "|"])
-def test_what_is_no_list_is_refused_with_line_and_column(tmp_path, cell, separator):
+def test_invalid_lists_are_refused_with_line_and_column(tmp_path, cell, separator):
     if separator == "|" and cell in ("[1, 2", "(a, b)"):
-        return  # one name, for all that can be known
+        return  # may be one name
     with pytest.raises(DataError, match=r"a.tsv:2: expected 'label' to be .*\['a', 'b'\]"):
         labels(tmp_path, cell, separator=separator)
 
@@ -67,7 +67,7 @@ def test_negatives_of_pairs(tmp_path):
     assert read("a text [sic]") == ["a", "b", "a text [sic]"]
     for cell in ("['c', 'd", "[]", "[1, 2]", "['c' d]"):
         if cell == "['c', 'd":
-            assert read(cell)[-1] == cell  # a text, for all that can be known
+            assert read(cell)[-1] == cell  # may be a text
             continue
         with pytest.raises(DataError, match=r"a.tsv:2: expected 'no' to be a list "):
             read(cell)
@@ -98,7 +98,7 @@ def test_names_of_more_digits_than_python_reads():
     assert [label_map.id_of(value) for value in (long, 1, "1", 10**4999)] == [0, 1, 1, None]
 
 
-def test_many_labels_take_no_square_of_the_time():
+def test_many_labels_take_linear_time():
     names = [f"a long name of a label, number {index}" for index in range(30_000)]
     begin = time.perf_counter()
     with pytest.raises(ConfigError, match="these repeat: .* and 29980 more"):
@@ -115,14 +115,14 @@ def test_many_labels_take_no_square_of_the_time():
     "comment", ["# note", "# sent_id = 1", "# text = O", "#", "# a longer one without end"]
 )
 @pytest.mark.parametrize("tags", [True, False])
-def test_comments_with_as_many_columns_as_words(tmp_path, comment, tags):
+def test_comments_with_the_columns_of_words(tmp_path, comment, tags):
     path = tmp_path / "a.conll"
     for width in (2, 4):
         words = [("Ada", "B-PER"), ("#", "O"), ("#x", "B-TAG")]
         rows = [" ".join([word, *("_",) * (width - 2), tag]) for word, tag in words]
         path.write_text("\n".join([comment, *rows, "", comment, rows[0], ""]))
         if not tags and comment == "# note" and width == 2:
-            continue  # without tags nobody can know
+            continue  # ambiguous without tags
         options = {"word": 1} if tags else {"word": 1, "tags": False}
         examples = read_conll(path, **options)
         assert examples.texts == ["Ada # #x", "Ada"], (width, comment)
@@ -139,7 +139,7 @@ def test_numbers_of_numpy_are_as_they_were():
 
 
 def test_outer_spaces_of_labels_are_dropped_and_the_rest_is_kept(tmp_path):
-    """Control characters are the label's own; where it is shown, they are escaped."""
+    """Labels keep control characters; messages escape them."""
     for kind, expected in (("single", ["a\x1b[1mb"]), ("multi", [["a\x1b[1mb", "c"]])):
         cell = " a\x1b[1mb " + " , c" * (kind == "multi")
         assert labels(tmp_path, cell, kind=kind) == expected

@@ -78,7 +78,7 @@ def test_ctrl_c_at_any_line_leaves_one_of_both(way, tmp_path, monkeypatch):
     write(tmp_path / "m", "one")
     package = os.path.dirname(replacing.__file__)
     steps = {"_swapped", "_swap_in_two_steps", "exchange", "rename_new"}
-    found, missing = set(), 0
+    results, missing = set(), 0
     for line in range(1000):
         left = line
 
@@ -102,14 +102,14 @@ def test_ctrl_c_at_any_line_leaves_one_of_both(way, tmp_path, monkeypatch):
             break
         finally:
             sys.settrace(None)
-        found.add(model(find_directory(tmp_path / "m")))
+        results.add(model(find_directory(tmp_path / "m")))
         write(tmp_path / "m", "one")
         for left_behind in hidden_siblings(tmp_path / "m"):  # Ctrl-C while they are removed
             discard(left_behind)
         assert names(tmp_path) == ["m"], f"line {line}"
     assert line > 20
     assert (missing > 0) == (way == "two steps"), "between the two renames, too"
-    assert "one" in found
+    assert "one" in results
 
 
 def test_files_of_the_user_are_kept(way, tmp_path):
@@ -153,7 +153,7 @@ def test_files_are_copied_where_links_are_not_possible(tmp_path, monkeypatch):
 def test_other_weights_are_neither_kept_nor_deleted(tmp_path, name):
     write(tmp_path / "m", "one")
     (tmp_path / "m" / name).write_text("theirs")
-    with pytest.raises(CheckpointError, match=f"it also holds {name}, which .* Move it elsewhere"):
+    with pytest.raises(CheckpointError, match=f"it also has {name}, which .* Move it elsewhere"):
         write(tmp_path / "m", "two")
     assert model(tmp_path / "m") == "one"
     assert (tmp_path / "m" / name).read_text() == "theirs"
@@ -171,7 +171,7 @@ def test_what_is_no_part_of_a_model(name):
     assert not MODEL_PARTS.fullmatch(name)
 
 
-# What a save writes is checked at each save of each test (tests/conftest.py).
+# tests/conftest.py checks the files of every save in the tests.
 @pytest.mark.parametrize(
     "name",
     [
@@ -258,7 +258,7 @@ def test_the_lock_lasts_until_the_earlier_directory_is_gone(way, tmp_path, monke
 
     def record(hidden):
         if hidden.path.exists():
-            locked.append((model(hidden.path), hidden_module._is_locked(hidden.path)))
+            locked.append((model(hidden.path), hidden_module.is_locked(hidden.path)))
         discard(hidden)
 
     monkeypatch.setattr(replacing, "discard", record)
@@ -267,10 +267,10 @@ def test_the_lock_lasts_until_the_earlier_directory_is_gone(way, tmp_path, monke
 
 
 def leave_a_swap(folder, kinds, *, host=None, process=None):
-    """What a process leaves that is killed between two renames."""
+    """Creates the hidden directories of a process that was killed between two renames."""
     dead = subprocess.Popen(["true"])
     dead.wait()
-    token = f"{host or hidden_module._host()}-{process or dead.pid}-abcdefgh"
+    token = f"{host or hidden_module.host_name()}-{process or dead.pid}-abcdefgh"
     for kind in kinds:
         path = folder / f".m.{kind}-{token}"
         path.mkdir()
@@ -279,13 +279,13 @@ def leave_a_swap(folder, kinds, *, host=None, process=None):
 
 
 @pytest.mark.parametrize(
-    ("kinds", "found"), [(("old", "new"), "new"), (("old",), "old")], ids=["both", "one"]
+    ("kinds", "result"), [(("old", "new"), "new"), (("old",), "old")], ids=["both", "one"]
 )
-def test_an_interrupted_swap_is_finished(tmp_path, caplog, kinds, found):
+def test_an_interrupted_swap_is_finished(tmp_path, caplog, kinds, result):
     leave_a_swap(tmp_path, kinds)
     assert find_directory(tmp_path / "m") == tmp_path / "m"
-    assert model(tmp_path / "m") == found
-    assert f"The {'new' if found == 'new' else 'earlier'} directory, which is whole" in caplog.text
+    assert model(tmp_path / "m") == result
+    assert f"The complete {'new' if result == 'new' else 'earlier'} directory was" in caplog.text
     assert names(tmp_path) == ["m"]
 
 
@@ -415,8 +415,8 @@ def test_a_disk_that_fails_after_the_swap_is_told_as_such(way, tmp_path, monkeyp
     with pytest.raises(CheckpointError) as caught:
         write(target, "two")
     assert str(caught.value) == (
-        f"{target} is written, but the disk failed afterwards: Input/output error. A power cut may "
-        "undo it: check the disk and write it again."
+        f"{target} was written, but the disk failed afterwards: Input/output error. A power "
+        "failure may undo the write. Check the disk and write it again."
     )
     assert model(target) == "two"
     assert (target / "notes.txt").read_text() == "mine"
@@ -432,7 +432,7 @@ def test_a_rename_that_cannot_be_undone_is_told_as_such(tmp_path, monkeypatch):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(replacing, "rename_new", fail)
-    with pytest.raises(CheckpointError, match="The earlier directory is now .*; rename it back."):
+    with pytest.raises(CheckpointError, match=r"The earlier directory is now .*\. Rename it to"):
         write(target, "two")
     (old,) = hidden_siblings(target)
     assert model(old.path) == "one"
@@ -500,10 +500,10 @@ def test_a_file_to_write_is_none_to_read(tmp_path, monkeypatch):
     (tmp_path / "link.csv").symlink_to("a.csv")
     for output in ("a.csv", "./a.csv", str(tmp_path / "a.csv"), "link.csv"):
         args = argparse.Namespace(model="model", input="a.csv", output=output, columns=["x"])
-        with pytest.raises(DataError, match="another file for --output than for --input, which"):
+        with pytest.raises(DataError, match="different files for --output and --input, which"):
             check_outputs(args, ("output",))
     args = argparse.Namespace(model="model", data="a.csv", errors=None, html="model/config.json")
-    with pytest.raises(DataError, match="a file for --html outside of the model's directory"):
+    with pytest.raises(DataError, match="a file for --html outside the model's directory"):
         check_outputs(args, ("errors", "html"))
     args = argparse.Namespace(model="model", data="a.csv", errors="b", html="./b")
     with pytest.raises(DataError, match="expected different files for --errors and --html"):

@@ -1,12 +1,15 @@
-"""The pages are in plain English: short sentences, without the phrases that the project gave up."""
+"""The pages are in plain English: short sentences without the phrases of the old style."""
 
+import ast
+import io
 import re
+import tokenize
 
 import pytest
 
 from tests.documents import PAGES, ROOT, page_name
 
-# Markers of the style that the project left; a reader of any English should understand each page.
+# Markers of the old style, which is hard to read.
 PHRASES = re.compile(
     r"\b(stands|stand behind|hangs on|told|tells|asked|behind|beside|so many|as many|is none of"
     r"|of its own|for one|there is|there are)\b|(?:^|[.!?]\s+)What\b",
@@ -50,3 +53,42 @@ def test_the_readme_is_short():
     text = (ROOT / "README.md").read_text("utf-8")
     assert len(text.splitlines()) <= 200
     assert len(text.split()) <= 1600
+
+
+# In code, the same phrases in docstrings, comments and messages, and names that say too little.
+CODE_PHRASES = re.compile(
+    r"\b(stands|stand behind|hangs on|told|tells|asked|behind|beside|so many|as many|is none of"
+    r"|are none of|of its own|of their own)\b|\bfor one[,.;:)]|(?:^|[.!?]\s+)What\b(?!:)",
+    re.IGNORECASE,
+)
+VAGUE_NAMES = re.compile(r"^(found|told|kept|wanted|asked)$")
+MODULES = sorted((ROOT / "keras_bert_zoo").rglob("*.py"))
+TEXT_TOKENS = {tokenize.COMMENT, tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", -1)}
+
+
+def faults(source: str) -> list[str]:
+    """The phrases and names of a module that a reader should not meet."""
+    result = []
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type in TEXT_TOKENS:
+            text = " ".join(token.string.split()).lstrip("#\"' ")
+            result += [f"{token.start[0]}: {m[0]!r}" for m in CODE_PHRASES.finditer(text)]
+    for node in ast.walk(ast.parse(source)):
+        name = getattr(node, "arg", None)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            name = node.id
+        if isinstance(node, ast.Name | ast.arg) and name and VAGUE_NAMES.match(name):
+            result.append(f"{node.lineno}: the name {name!r}")
+    return result
+
+
+def test_the_code_is_in_plain_english():
+    found = {page_name(path): faults(path.read_text("utf-8")) for path in MODULES}
+    assert {name: lines for name, lines in found.items() if lines} == {}
+
+
+def test_faults_sees_phrases_and_names():
+    assert (
+        len(faults('def f(found):\n    """What it tells."""\n    return found  # so many\n')) == 4
+    )
+    assert faults('def f(what):\n    """Returns one label for one text."""\n') == []

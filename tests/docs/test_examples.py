@@ -1,4 +1,4 @@
-"""Every script in examples/ runs from a clone, and prints the output that its page shows."""
+"""Every script in examples/ runs from a clone and prints the output on its page."""
 
 import importlib.util
 import os

@@ -1,6 +1,6 @@
-"""The pages show the truth: their Python, their transcripts, their commands and their files.
+"""The Python, transcripts, commands and files of the pages are correct.
 
-Measured transcripts of long runs are blocks of `text`: only the options in them are checked.
+Transcripts of long runs are blocks of `text`; only their options are checked.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from keras_bert_zoo.cli import options
 from keras_bert_zoo.cli.main import COMMANDS, command_parser, main
 from tests.documents import PAGES, ROOT, blocks, page_name
 
-# Page -> the task of the models that its commands name, where it is not classification.
+# Page -> the task of its models; default: classification.
 TASKS = {
     "embeddings": "embedding",
     "masked_language_modelling": "masked-lm",
@@ -56,7 +56,7 @@ def reader(folder, monkeypatch):
 
 @pytest.fixture(scope="module")
 def runs():
-    """Outputs and names after a sequence of blocks: pages that begin alike run it once."""
+    """Outputs and names after a sequence of blocks; pages with the same first blocks share them."""
     return {}
 
 

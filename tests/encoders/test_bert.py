@@ -1,6 +1,6 @@
 """The BERT encoder: real texts, its two layouts, gradients, the optimised graph.
 
-Against transformers it is compared with all other families, in test_zoo.py.
+test_zoo.py compares it with transformers, as it does all other families.
 """
 
 import dataclasses
@@ -63,13 +63,13 @@ def test_layouts_are_equal(groups, rows, length):
     packed = BertEncoder(SMALL, token_layout="packed", attention_groups=groups)
     packed.set_weights(padded.get_weights())
     inputs = random_inputs(rows, length, vocabulary_size=50)
-    expected, found = padded(inputs), packed(inputs)
-    # The packed layout computes the first column whatever its mask, and leaves zeros elsewhere.
+    expected, actual = padded(inputs), packed(inputs)
+    # The packed layout computes the first column even if it is masked. Other padding is zero.
     mask = inputs["padding_mask"].copy()
     mask[:, :1] = 1
-    difference = expected["sequence_output"] * mask[..., np.newaxis] - found["sequence_output"]
+    difference = expected["sequence_output"] * mask[..., np.newaxis] - actual["sequence_output"]
     assert np.abs(difference).max(initial=0) < 2e-6
-    difference = expected["pooled_output"] - found["pooled_output"]
+    difference = expected["pooled_output"] - actual["pooled_output"]
     assert np.abs(difference).max(initial=0) < 2e-6
 
 
@@ -94,18 +94,18 @@ def test_gradients_are_equal_in_both_layouts_and_reach_every_weight(groups):
             outputs = encoder(inputs, training=True)
             loss = tf.reduce_sum(outputs["sequence_output"] * mask * projection)
             loss += tf.reduce_sum(outputs["pooled_output"] * projection[:, 0])
-        found = tape.gradient(loss, encoder.trainable_variables)
-        return [tf.convert_to_tensor(gradient).numpy() for gradient in found]
+        values = tape.gradient(loss, encoder.trainable_variables)
+        return [tf.convert_to_tensor(gradient).numpy() for gradient in values]
 
     config = dataclasses.replace(SMALL, dropout=0.0, attention_dropout=0.0)
     padded = make_encoder(config, token_layout="padded")
     packed = make_encoder(config, token_layout="packed", attention_groups=groups)
-    for variable, expected, found in zip(
+    for variable, expected, actual in zip(
         padded.trainable_variables, gradients(padded), gradients(packed), strict=True
     ):
         scale = max(1.0, np.abs(expected).max())
-        assert np.abs(expected - found).max() / scale < 2e-5, variable.path
-        # A key's bias adds the same to every score of a query, which the softmax takes out again.
+        assert np.abs(expected - actual).max() / scale < 2e-5, variable.path
+        # A key's bias adds a constant to all scores of a query, which the softmax removes.
         if not variable.path.endswith("attention/key/bias"):
             assert np.abs(expected).max() > 1e-4, variable.path
 
@@ -158,9 +158,9 @@ def test_mixed_bfloat16_computes_in_bfloat16_on_float32_weights():
     mixed.set_weights(exact.get_weights())
     assert {variable.dtype for variable in mixed.weights} == {"float32"}
     inputs = random_inputs(4, 11, vocabulary_size=50)
-    found, expected = mixed(inputs), exact(inputs)
-    assert found["pooled_output"].dtype == tf.bfloat16
-    difference = tf.cast(found["pooled_output"], tf.float32) - expected["pooled_output"]
+    actual, expected = mixed(inputs), exact(inputs)
+    assert actual["pooled_output"].dtype == tf.bfloat16
+    difference = tf.cast(actual["pooled_output"], tf.float32) - expected["pooled_output"]
     # bfloat16 has 8 bits of mantissa; the pooled output lies within [-1, 1].
     assert 0 < np.abs(difference).max() < 0.1
 
@@ -175,12 +175,12 @@ def test_ids_outside_the_table_are_an_error():
 
 
 def test_refuses_attention_scores_of_the_packed_layout():
-    with pytest.raises(kbz.BertZooError, match='needs `token_layout="padded"`'):
+    with pytest.raises(kbz.BertZooError, match="`attention_scores=True`, received 'packed'"):
         BertEncoder(SMALL, token_layout="packed", attention_scores=True)
 
 
 def test_refuses_an_unknown_layout():
-    with pytest.raises(kbz.BertZooError, match=r"`token_layout` must be one of .*got 'ragged'"):
+    with pytest.raises(kbz.BertZooError, match=r"`token_layout` to be one of .*received 'ragged'"):
         BertEncoder(SMALL, token_layout="ragged")
 
 

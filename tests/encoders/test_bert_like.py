@@ -1,4 +1,4 @@
-"""The families that are BERT but for a part: what holds of all of them, and each one's own."""
+"""The families that differ from BERT in one part: common tests, and tests of each family."""
 
 import dataclasses
 
@@ -39,7 +39,7 @@ CONFIGS = {
     "ernie": ErnieConfig(**SMALL, has_task_types=True),
 }
 # XLM-RoBERTa and CamemBERT run RoBERTa's code.
-ARITHMETICS = sorted(set(CONFIGS) - {"xlm-roberta", "camembert"})
+IMPLEMENTATIONS = sorted(set(CONFIGS) - {"xlm-roberta", "camembert"})
 
 
 def make_encoder(config, **options):
@@ -58,26 +58,26 @@ def make_inputs(rows=5, length=17):
     return inputs
 
 
-@pytest.mark.parametrize("family", ARITHMETICS)
+@pytest.mark.parametrize("family", IMPLEMENTATIONS)
 def test_layouts_are_equal_and_pooled_outputs_skips_no_part_of_the_result(family):
     padded = make_encoder(CONFIGS[family], token_layout="padded")
     packed = build_encoder(CONFIGS[family], token_layout="packed", attention_groups=3)
     packed.set_weights(padded.get_weights())
     inputs = make_inputs()
-    expected, found = padded(inputs), packed(inputs)
-    # The packed layout computes the first column whatever its mask, and leaves zeros elsewhere.
+    expected, actual = padded(inputs), packed(inputs)
+    # The packed layout computes the first column even if it is masked. Other padding is zero.
     mask = inputs["padding_mask"].copy()
     mask[:, :1] = 1
-    difference = expected["sequence_output"] * mask[..., np.newaxis] - found["sequence_output"]
+    difference = expected["sequence_output"] * mask[..., np.newaxis] - actual["sequence_output"]
     assert np.abs(difference).max() < 5e-6
-    assert np.abs(expected["pooled_output"] - found["pooled_output"]).max() < 5e-6
+    assert np.abs(expected["pooled_output"] - actual["pooled_output"]).max() < 5e-6
     symbolic = encoder_inputs()
     for layout in ("padded", "packed"):
         model = keras.Model(symbolic, padded.pooled_outputs(symbolic, token_layout=layout))
         assert np.abs(model(inputs) - expected["pooled_output"]).max() < 5e-6
 
 
-# Those whose gradients go ways that BERT's do not.
+# Families whose gradients differ from BERT's in structure.
 @pytest.mark.parametrize("family", ["albert", "electra", "roberta"])
 def test_gradients_are_equal_in_both_layouts_and_reach_every_weight(family):
     inputs = make_inputs()
@@ -85,7 +85,7 @@ def test_gradients_are_equal_in_both_layouts_and_reach_every_weight(family):
     projection = np.random.default_rng(3).normal(size=(5, 17, 16)).astype("float32")
     # ReLU's gradient needs no compiler.
     config = dataclasses.replace(CONFIGS[family], activation="relu")
-    found = []
+    by_layout = []
     for layout in ("padded", "packed"):
         encoder = make_encoder(config, token_layout=layout)
         with tf.GradientTape() as tape:
@@ -93,11 +93,11 @@ def test_gradients_are_equal_in_both_layouts_and_reach_every_weight(family):
             loss = tf.reduce_sum(outputs["sequence_output"] * mask * projection)
             loss += tf.reduce_sum(outputs["pooled_output"] * projection[:, 0])
         gradients = tape.gradient(loss, encoder.trainable_variables)
-        found.append([tf.convert_to_tensor(gradient).numpy() for gradient in gradients])
-    for variable, padded, packed in zip(encoder.trainable_variables, *found, strict=True):
+        by_layout.append([tf.convert_to_tensor(gradient).numpy() for gradient in gradients])
+    for variable, padded, packed in zip(encoder.trainable_variables, *by_layout, strict=True):
         scale = max(1.0, np.abs(padded).max())
         assert np.abs(padded - packed).max() / scale < 2e-5, variable.path
-        # A key's bias adds the same to every score of a query, which the softmax takes out again.
+        # A key's bias adds a constant to all scores of a query, which the softmax removes.
         if not variable.path.endswith("attention/key/bias"):
             assert np.abs(padded).max() > 1e-4, variable.path
 
@@ -111,7 +111,7 @@ def test_configs_go_to_hugging_face_and_back(family):
     assert defaults.family == family
 
 
-# What only older software wrote into config.json, as it stands in published checkpoints.
+# Keys that only older software wrote into config.json, from published checkpoints.
 PUBLISHED = {
     "albert": {
         "attention_probs_dropout_prob": 0,
@@ -147,7 +147,7 @@ def test_configs_of_published_checkpoints_are_read(family):
         ("roberta", "alibi", True),
     ],
 )
-def test_refuses_by_name_what_it_does_not_do(family, key, value):
+def test_refuses_unsupported_values_by_name(family, key, value):
     with pytest.raises(ConfigError, match=f"`{key}` = {value!r} is"):
         kbz.EncoderConfig.from_huggingface({"model_type": family, key: value})
 
@@ -164,11 +164,11 @@ def test_roberta_counts_positions_from_the_ids_alone():
         "segment_ids": np.zeros((2, 6), np.int32),
         "padding_mask": np.array([[1, 1, 0, 1, 0, 0], [0, 0, 1, 1, 1, 1]], np.int32),
     }
-    layout = encoder._lay_out(inputs, "padded", 1)
+    layout = encoder.lay_out(inputs, "padded", 1)
     positions = np.reshape(layout["counted_positions"], (2, 6))
     np.testing.assert_array_equal(positions, [[4, 3, 5, 6, 3, 3], [3, 3, 4, 5, 6, 7]])
-    packed = encoder._lay_out(inputs, "packed", 1)
-    # Row 1 keeps its masked first column for the pooler; rows are in the order of their lengths.
+    packed = encoder.lay_out(inputs, "packed", 1)
+    # Row 1 keeps its masked first column for the pooler; rows are sorted by length.
     np.testing.assert_array_equal(packed["counted_positions"][:8], [4, 3, 6, 3, 4, 5, 6, 7])
 
 
@@ -187,7 +187,7 @@ def test_roberta_leaves_out_the_rows_before_the_first_position():
 def test_roberta_refuses_a_config_without_positions_or_padding_id():
     with pytest.raises(ConfigError, match=r"must be above `pad_token_id` \+ 1 = 4, received 4"):
         RobertaConfig(**SMALL | {"max_sequence_length": 4}, pad_token_id=3)
-    with pytest.raises(ConfigError, match="`pad_token_id` is null"):
+    with pytest.raises(ConfigError, match="integer `pad_token_id`, received null"):
         kbz.EncoderConfig.from_huggingface({"model_type": "roberta", "pad_token_id": None})
 
 
@@ -199,7 +199,7 @@ def test_distilbert_reads_no_segments():
     np.testing.assert_array_equal(encoder(inputs)["pooled_output"], expected)
 
 
-def test_distilbert_starts_from_sinusoidal_positions_if_asked():
+def test_distilbert_can_start_from_sinusoidal_positions():
     config = dataclasses.replace(CONFIGS["distilbert"], sinusoidal_positions=True)
     table = build_encoder(config).embeddings.position_table.numpy()
     row = [
@@ -210,7 +210,7 @@ def test_distilbert_starts_from_sinusoidal_positions_if_asked():
     np.testing.assert_allclose(table[5], row, atol=1e-6)
 
 
-def test_distilbert_refuses_what_its_config_cannot_say():
+def test_distilbert_refuses_values_without_a_key_in_its_config():
     with pytest.raises(ConfigError, match="`num_segments` must be 0, received 2"):
         DistilBertConfig(num_segments=2)
     with pytest.raises(ConfigError, match="`layer_norm_epsilon` must be 1e-12, received 1e-05"):
@@ -254,7 +254,7 @@ def test_electra_pools_for_multiple_choice_as_its_config_says():
         kbz.EncoderConfig.from_huggingface({"model_type": "electra", "summary_type": "mean"})
 
 
-def test_electra_projects_embeddings_of_another_width_alone():
+def test_electra_projects_only_embeddings_of_another_width():
     for width, count in ((16, 0), (12, 2)):
         config = dataclasses.replace(CONFIGS["electra"], embedding_dim=width)
         paths = [variable.path for variable in build_encoder(config).weights]
@@ -262,14 +262,14 @@ def test_electra_projects_embeddings_of_another_width_alone():
         assert build_encoder(config).embeddings.token_table.shape == (50, width)
 
 
-def test_ernie_has_task_embeddings_if_asked():
+def test_ernie_has_optional_task_embeddings():
     with_tasks, without = (
         [
             variable.path
             for variable in build_encoder(
-                dataclasses.replace(CONFIGS["ernie"], has_task_types=asked)
+                dataclasses.replace(CONFIGS["ernie"], has_task_types=flag)
             ).weights
         ]
-        for asked in (True, False)
+        for flag in (True, False)
     )
     assert set(with_tasks) - set(without) == {"embeddings/task_table"}

@@ -1,4 +1,4 @@
-"""DeBERTa's and ModernBERT's configurations as the hub has them, and what is refused."""
+"""DeBERTa's and ModernBERT's configurations: published ones, and unsupported values."""
 
 import keras
 import numpy as np
@@ -88,7 +88,7 @@ def test_reads_published_configs():
         assert EncoderConfig.from_huggingface(config.to_huggingface()) == config
 
 
-def test_half_of_the_window_wins_over_the_whole_as_in_transformers():
+def test_half_of_the_window_overrides_the_whole_as_in_transformers():
     from transformers import ModernBertConfig
 
     for given in (
@@ -142,7 +142,7 @@ def test_refuses_by_name(base, key, value, message):
     ],
 )
 def test_context_works_with_any_number_of_attention_groups(name):
-    """What an export does: another number of groups than the encoder was built with."""
+    """An export uses another number of groups than the encoder was built with."""
     encoder = kbz.Encoder.from_preset(ASSETS / "zoo" / name, token_layout="padded")
     inputs = random_inputs(7, 12, vocabulary_size=encoder.config.vocabulary_size, segments=1)
     inputs["padding_mask"][:, 0] = 1
@@ -150,5 +150,5 @@ def test_context_works_with_any_number_of_attention_groups(name):
     symbolic = encoder_inputs()
     for groups in (1, 3):
         pooled = encoder.pooled_outputs(symbolic, token_layout="packed", attention_groups=groups)
-        found = keras.Model(symbolic, pooled)(inputs)
-        assert np.abs(found - expected).max() < 2e-6
+        actual = keras.Model(symbolic, pooled)(inputs)
+        assert np.abs(actual - expected).max() < 2e-6

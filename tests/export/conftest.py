@@ -67,7 +67,7 @@ class Exported:
     loaded: Any
 
     def ask(self, **inputs: Any) -> dict[str, Any]:
-        """What serving_default answers, as NumPy arrays."""
+        """Returns the outputs of serving_default as NumPy arrays."""
         signature = self.loaded.signatures["serving_default"]
         tensors = {
             name: tf.constant(texts, tf.string, shape=[len(texts)])

@@ -39,11 +39,11 @@ def task(request):
 def test_the_graph_answers_as_python_does(task):
     graph = build_serving_graph(task, dtype="float32", freeze=True, attention_groups=6)
     texts = [text for (text,) in hostile_rows(task)]
-    wanted = task.predict(texts)["scores"]
+    expected = task.predict(texts)["scores"]
     serve = graph.signatures["serving_default"]
-    np.testing.assert_allclose(serve(tf.constant(texts))["scores"], wanted, atol=1e-5)
-    assert np.ptp(wanted, axis=0).max() > 1e-4, "weights that tell these texts apart"
+    np.testing.assert_allclose(serve(tf.constant(texts))["scores"], expected, atol=1e-5)
+    assert np.ptp(expected, axis=0).max() > 1e-4, "outputs must differ between the texts"
     alone = serve(tf.constant(texts[1:2]))["scores"]
-    np.testing.assert_allclose(alone, wanted[1:2], atol=1e-5)
+    np.testing.assert_allclose(alone, expected[1:2], atol=1e-5)
     assert serve(tf.zeros([0], tf.string))["scores"].shape == (0, len(LABELS))
     assert task.predict([])["scores"].shape == (0, len(LABELS))

@@ -36,12 +36,12 @@ def test_the_served_graph_is_fused(single):
             counts[" ".join([node.op, *fused])] += 1
     # All residual sums but one: of the last block only the first tokens' outputs are computed,
     # gathered in two ways, and TensorFlow cannot know that their shapes agree.
-    wanted = {
+    expected = {
         "_FusedMatMul BiasAdd GeluExact": blocks,
         "_FusedMatMul BiasAdd Add": 2 * blocks - 1,
         "_MklFusedBatchMatMulV2 Mul Add": groups * blocks,
         "_MklLayerNorm": 2 * blocks + 1,
     }
-    assert {name: counts[name] for name in wanted} == wanted
+    assert {name: counts[name] for name in expected} == expected
     assert not counts["FusedBatchNormV3"]
     assert not counts["IdentityN"]

@@ -25,7 +25,7 @@ def task():
 def test_the_export_answers_as_python_does(task, tmp_path):
     task.top_k, task.retriever_weight = 2, 5.0
     export = task.export(tmp_path / "library")
-    # `export` asked it in a process without this package: each question alone, in batches, none.
+    # `export` checks it in another process: with single questions, batches and no questions.
     assert export.texts == len(hostile_rows(task))
     assert export.frozen
     signatures = tf.saved_model.load(str(export.path)).signatures
@@ -35,20 +35,20 @@ def test_the_export_answers_as_python_does(task, tmp_path):
     questions = (questions * 5)[:64]
 
     def ask(chosen):
-        asked = tf.constant(chosen, tf.string, shape=[len(chosen)])
+        texts = tf.constant(chosen, tf.string, shape=[len(chosen)])
         return {
             name: value.numpy()
-            for name, value in signatures["serving_default"](question=asked).items()
+            for name, value in signatures["serving_default"](question=texts).items()
         }
 
-    found = ask(questions)
-    assert found["answer"].shape == (64, 2)
-    assert found["no_answer"].shape == (64,)
-    check_places(task, found)
-    assert compare_answers(task, "64", task.answer_rows(questions), found, 1e-5) < 1e-5
+    answers = ask(questions)
+    assert answers["answer"].shape == (64, 2)
+    assert answers["no_answer"].shape == (64,)
+    check_places(task, answers)
+    assert compare_answers(task, "64", task.answer_rows(questions), answers, 1e-5) < 1e-5
     alone = [ask([question]) for question in questions[::7]]
-    joined = {name: np.concatenate([row[name] for row in alone]) for name in found}
-    some = {name: values[::7] for name, values in found.items()}
+    joined = {name: np.concatenate([row[name] for row in alone]) for name in answers}
+    some = {name: values[::7] for name, values in answers.items()}
     assert compare_answers(task, "one by one", some, joined, 1e-5) < 1e-5
     assert ask([])["answer"].shape == (0, 2)
     ids, _ = task.encode_texts(tf.constant(questions[:3]))
@@ -67,8 +67,8 @@ def test_both_models_are_in_the_graph_the_reader_in_bfloat16(task, freeze):
     assert retriever == (set() if freeze else {tf.float32})
     assert reader == (set() if freeze else {tf.float32, tf.bfloat16})
     gc.collect()
-    found = graph.signatures["serving_default"](question=tf.constant(QUESTIONS))
-    answers = {name: value.numpy() for name, value in found.items()}
+    outputs = graph.signatures["serving_default"](question=tf.constant(QUESTIONS))
+    answers = {name: value.numpy() for name, value in outputs.items()}
     with without_tracing():
         expected = task.answer_rows(QUESTIONS)
     compare_answers(task, "bfloat16", expected, answers, 0.05)

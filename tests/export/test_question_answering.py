@@ -19,14 +19,14 @@ def test_the_export_answers_as_python_does(tmp_path):
         [text if isinstance(text, bytes) else text.encode() for text in column]
         for column in zip(*rows, strict=True)
     )
-    found = {
+    outputs = {
         name: value.numpy()
         for name, value in serve(
             question=tf.constant(questions), context=tf.constant(contexts)
         ).items()
     }
-    assert found["answer"].shape == (75, 2)
-    assert {name: values.dtype.name for name, values in found.items()} == {
+    assert outputs["answer"].shape == (75, 2)
+    assert {name: values.dtype.name for name, values in outputs.items()} == {
         "answer": "object", "score": "float32", "start": "int32", "end": "int32",
         "start_character": "int32", "end_character": "int32", "no_answer": "float32",
     }  # fmt: skip
@@ -34,7 +34,7 @@ def test_the_export_answers_as_python_does(tmp_path):
     for index, context in enumerate(contexts):
         ours, theirs = (
             {name: values[index] for name, values in answers.items()}
-            for answers in (expected, found)
+            for answers in (expected, outputs)
         )
         assert task.answer_difference(ours, theirs, 1e-5) < 1e-5
         for start, end, answer in zip(

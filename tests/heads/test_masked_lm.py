@@ -1,4 +1,4 @@
-"""The masked-language-model head: masked positions alone, widths, options."""
+"""The masked-language-model head: masked positions, widths, options."""
 
 import keras
 import numpy as np
@@ -20,17 +20,17 @@ def test_positions_give_the_logits_there(layout):
         ASSETS / "zoo" / PRETRAINED, "masked_lm", token_layout=layout
     )
     inputs, x, tokens = model.encoder.token_outputs()
-    wanted = keras.Input((None,), dtype="int32", name="positions")
-    some = keras.Model([inputs, wanted], model.heads["masked_lm"](x, tokens, positions=wanted))
+    columns = keras.Input((None,), dtype="int32", name="positions")
+    some = keras.Model([inputs, columns], model.heads["masked_lm"](x, tokens, positions=columns))
     batch = golden_inputs(load_golden(f"zoo/{PRETRAINED}"))
     attended = [np.flatnonzero(row) for row in batch["padding_mask"]]
     positions = np.stack([np.resize(row[::-1], 3) for row in attended]).astype(np.int32)
     expected = np.take_along_axis(
         model(batch)["masked_lm"].numpy(), positions[..., np.newaxis], axis=1
     )
-    found = some([batch, positions])
-    assert found.shape == (4, 3, 67)
-    np.testing.assert_allclose(found, expected, atol=2e-6)
+    logits = some([batch, positions])
+    assert logits.shape == (4, 3, 67)
+    np.testing.assert_allclose(logits, expected, atol=2e-6)
 
 
 def head(embeddings=None, **options):
@@ -54,8 +54,8 @@ class Table:
         self.token_table = keras.Variable(value)
 
 
-def test_options_compute_what_they_say():
-    """Against the formula: MobileBERT's wider kernel, no biases, no norm."""
+def test_options_equal_the_formula():
+    """MobileBERT's wider kernel, no biases, no norm."""
     random = np.random.default_rng(0)
     table = random.normal(size=(11, 4)).astype("float32")
     layer = head(
@@ -75,7 +75,7 @@ def test_options_compute_what_they_say():
     np.testing.assert_allclose(run(layer, x), hidden @ kernel, atol=1e-5)
 
 
-def test_a_head_of_its_own_has_a_kernel_a_norm_and_a_bias():
+def test_an_untied_head_has_a_kernel_a_norm_and_a_bias():
     layer = head()
     layer.build((None, 5))
     assert sorted(weight.path for weight in layer.weights) == [
@@ -88,12 +88,12 @@ def test_a_head_of_its_own_has_a_kernel_a_norm_and_a_bias():
     ]
     layer.bias.assign(np.arange(11))
     layer.decoder.kernel.assign(np.zeros((6, 11)))
-    found = run(layer, np.ones((1, 2, 5), np.float32))
-    np.testing.assert_array_equal(found, np.broadcast_to(np.arange(11), (1, 2, 11)))
+    logits = run(layer, np.ones((1, 2, 5), np.float32))
+    np.testing.assert_array_equal(logits, np.broadcast_to(np.arange(11), (1, 2, 11)))
 
 
 def test_a_table_of_another_width_is_refused():
-    with pytest.raises(ConfigError, match=r"width 6 cannot use .* \(11, 4\): expected \(11, 6\)"):
+    with pytest.raises(ConfigError, match=r"of shape \(11, 6\), received \(11, 4\)"):
         head(Table(np.zeros((11, 4), np.float32)))
 
 

@@ -1,4 +1,4 @@
-"""R-BERT's head: against NumPy, for both poolings and layouts, and where markers are missing."""
+"""R-BERT's head, compared with NumPy: poolings, layouts, missing markers."""
 
 import keras
 import numpy as np
@@ -21,8 +21,8 @@ SPANS = [[(2, 3), (6, 8)], [(5, 7), (2, 3)], [None, None], [(4, 5), None]]
 
 
 def test_finds_entities():
-    begin, end, found = (x.numpy() for x in find_entities(IDS, MASK, (50, 51, 52, 53)))
-    assert found.tolist() == [[span is not None for span in row] for row in SPANS]
+    begin, end, exists = (x.numpy() for x in find_entities(IDS, MASK, (50, 51, 52, 53)))
+    assert exists.tolist() == [[span is not None for span in row] for row in SPANS]
     for row, spans in enumerate(SPANS):
         for place, span in enumerate(spans):
             assert (begin[row, place], end[row, place]) == (span or (0, 0))
@@ -42,7 +42,7 @@ def test_equals_the_paper(pooling, kind):
     layout = TokenLayout(kind)(IDS, np.zeros_like(IDS), MASK)
     logits = head(from_batch(tf.constant(states), layout), layout, IDS, MASK)
     text, entity, output = (
-        [value.numpy() for value in layer.weights] for layer in head.own_layers().values()
+        [value.numpy() for value in layer.weights] for layer in head.extra_layers().values()
     )
     for row, spans in enumerate(SPANS):
         vectors = [np.tanh(states[row, 0]) @ text[0] + text[1]]

@@ -1,4 +1,4 @@
-"""Activations against definitions of their own."""
+"""Activations, compared with independent definitions."""
 
 import math
 
@@ -50,8 +50,8 @@ def test_the_trained_gelu_has_the_value_and_gradient_of_gelu(dtype, tolerance):
             y = function(x)
         return y, tape.gradient(y, x, upstream)
 
-    # bfloat16 is compared with float32: autodiff in bfloat16 rounds nine times on its way.
+    # bfloat16 is compared with float32, because autodiff in bfloat16 rounds nine times.
     exact = both(gelu, tf.cast(x, tf.float32), tf.cast(upstream, tf.float32))
-    for found, expected in zip(both(trained_gelu, x, upstream), exact, strict=True):
-        assert found.dtype == dtype
-        np.testing.assert_allclose(tf.cast(found, tf.float32), expected, atol=tolerance)
+    for actual, expected in zip(both(trained_gelu, x, upstream), exact, strict=True):
+        assert actual.dtype == dtype
+        np.testing.assert_allclose(tf.cast(actual, tf.float32), expected, atol=tolerance)

@@ -1,4 +1,4 @@
-"""The package says at once that it needs Keras on TensorFlow."""
+"""The package requires Keras on TensorFlow."""
 
 import importlib
 
@@ -11,5 +11,5 @@ from keras_bert_zoo.errors import ConfigError
 
 def test_another_keras_backend_is_refused_in_one_clear_message(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    with pytest.raises(ConfigError, match="computes with TensorFlow, but Keras runs on 'jax'"):
+    with pytest.raises(ConfigError, match="the Keras backend 'tensorflow', received 'jax'; set"):
         importlib.reload(keras_bert_zoo.layers)

@@ -1,4 +1,4 @@
-"""The random field against all paths counted one by one."""
+"""The random field, compared with an enumeration of all paths."""
 
 import itertools
 
@@ -48,13 +48,13 @@ def test_equal_to_counting_all_paths(seed):
         if not length:
             assert losses[row] == 0
             continue
-        found, scores = zip(*paths(logits[row], parts, length), strict=True)
+        all_paths, scores = zip(*paths(logits[row], parts, length), strict=True)
         total = np.logaddexp.reduce(scores)
-        own = scores[found.index(tuple(tags[row, :length]))]
+        own = scores[all_paths.index(tuple(tags[row, :length]))]
         assert losses[row] == pytest.approx(total - own, rel=1e-4, abs=1e-4)
-        assert tuple(best[row, :length]) == found[int(np.argmax(scores))]
+        assert tuple(best[row, :length]) == all_paths[int(np.argmax(scores))]
         expected = np.zeros((length, TAGS))
-        for path, score in zip(found, scores, strict=True):
+        for path, score in zip(all_paths, scores, strict=True):
             expected[np.arange(length), path] += np.exp(score - total)
         np.testing.assert_allclose(chances[row, :length], expected, atol=1e-5)
     assert np.isfinite(chances).all()
@@ -83,9 +83,9 @@ def test_gradients_equal_differences():
 def test_long_sequences_keep_their_digits():
     random = np.random.default_rng(0)
     logits = random.normal(size=(1, 3000, TAGS)).astype(np.float32) - 1000
-    nothing = [np.zeros(shape, np.float32) for shape in ((TAGS, TAGS), TAGS, TAGS)]
-    found = tf.function(best_path)(tf.constant(logits), tf.constant([3000]), *nothing)
-    np.testing.assert_array_equal(found, logits.argmax(axis=-1))
+    zeros = [np.zeros(shape, np.float32) for shape in ((TAGS, TAGS), TAGS, TAGS)]
+    best = tf.function(best_path)(tf.constant(logits), tf.constant([3000]), *zeros)
+    np.testing.assert_array_equal(best, logits.argmax(axis=-1))
 
 
 def test_the_layer_learns_faster_than_its_weights():

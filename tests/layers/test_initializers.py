@@ -1,4 +1,4 @@
-"""Initial weights: Keras' own, or zeros that cost nothing while a checkpoint is loaded."""
+"""Initial weights: Keras' own, or zeros while a checkpoint is loaded."""
 
 import threading
 
@@ -29,7 +29,7 @@ def test_gives_zeros_inside_the_scope_and_only_there(dtype):
     assert value.dtype == tf.as_dtype(dtype or "float32")
     assert value.shape == (700, 300)
     assert not np.any(tf.cast(value, tf.float32))
-    assert np.any(elsewhere[0])  # another thread's models are not meant
+    assert np.any(elsewhere[0])  # other threads are not affected
     assert np.any(initializer((3, 3)))
 
 

@@ -1,4 +1,4 @@
-"""Layer normalization: both of its forms, and the gradient that is written out."""
+"""Layer normalization: both forms, and the custom gradient."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def expected(layer, x):
 @pytest.mark.parametrize("epsilon", [1e-12, 1e-5, 1e-2])
 def test_equals_the_definition_with_its_own_epsilon(epsilon, training):
     layer = make_layer(epsilon)
-    # Small numbers, so that another epsilon would show.
+    # Small numbers, so that another epsilon changes the result.
     x = np.random.default_rng(1).normal(scale=0.05, size=(7, 13)).astype(np.float32)
     compiled = tf.function(lambda x: layer(x, training=training))
     np.testing.assert_allclose(compiled(x), expected(layer, x), atol=3e-6)
@@ -48,10 +48,10 @@ def test_gradient_equals_autodiff():
     with tf.GradientTape() as tape:
         tape.watch(x)
         y = layer(x, training=True)
-    found = tape.gradient(y, sources, upstream)
+    gradients = tape.gradient(y, sources, upstream)
     with tf.GradientTape() as tape:
         tape.watch(x)
         mean, variance = tf.nn.moments(x, [-1], keepdims=True)
         y = (x - mean) * tf.math.rsqrt(variance + 1e-5) * layer.gamma + layer.beta
-    for gradient, reference in zip(found, tape.gradient(y, sources, upstream), strict=True):
+    for gradient, reference in zip(gradients, tape.gradient(y, sources, upstream), strict=True):
         np.testing.assert_allclose(gradient, reference, atol=2e-5)

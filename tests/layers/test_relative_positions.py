@@ -5,8 +5,8 @@ import numpy as np
 from keras_bert_zoo.layers.relative_positions import RelativePositionBias, buckets
 from keras_bert_zoo.layers.token_layout import TokenLayout
 
-# Where the bucket changes, found by stepping through MPNetEncoder.relative_position_bucket of
-# transformers 5.23 up to 20,000.
+# Distances at which the bucket changes, from MPNetEncoder.relative_position_bucket of transformers
+# 5.23 for distances up to 20,000.
 EDGES = [1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 23, 32, 46, 64, 91]
 
 
@@ -28,11 +28,11 @@ def test_far_tokens_share_a_bias():
     expected = table[buckets(columns[np.newaxis] - columns[:, np.newaxis])].transpose(2, 0, 1)
     for kind, rows in (("padded", {0: columns, 1: columns}), ("packed", {0: columns})):
         layout = TokenLayout(kind)(token_ids=ids, segment_ids=ids, padding_mask=mask)
-        (found,) = bias(layout)["attention_bias"]
-        found = found.numpy() if kind == "padded" else found.numpy()[::-1]  # sorted by length
+        (actual,) = bias(layout)["attention_bias"]
+        actual = actual.numpy() if kind == "padded" else actual.numpy()[::-1]  # sorted by length
         for row in rows:
             attended = np.flatnonzero(mask[row])
-            np.testing.assert_array_equal(found[row][:, :250, attended], expected[:, :, attended])
+            np.testing.assert_array_equal(actual[row][:, :250, attended], expected[:, :, attended])
         if kind == "packed":
-            kept = [0, 3, 40, 200, 249]  # the first column is kept whatever its mask
-            np.testing.assert_array_equal(found[1][:, :5, 1:5], expected[:, kept][:, :, kept[1:]])
+            keys = [0, 3, 40, 200, 249]  # the first column is kept even if it is masked
+            np.testing.assert_array_equal(actual[1][:, :5, 1:5], expected[:, keys][:, :, keys[1:]])

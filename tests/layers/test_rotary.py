@@ -1,4 +1,4 @@
-"""Rotary positions against complex multiplication, which they are."""
+"""Rotary positions, compared with complex multiplication."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def make_layout(kind, mask):
     return TokenLayout(kind)(token_ids=ids, segment_ids=ids, padding_mask=mask)
 
 
-def turned(x, positions, base, interleaved):
+def rotated(x, positions, base, interleaved):
     """x (..., D) with each pair multiplied by exp(i * position * frequency)."""
     half = x.shape[-1] // 2
     angles = positions[..., np.newaxis] * base ** (-np.arange(half) / half)
@@ -39,10 +39,10 @@ def test_turns_pairs_by_their_position(interleaved, base):
     x = np.random.default_rng(0).normal(size=(2, 3, 9, HEAD_DIM)).astype(np.float32)
     frequencies = rotary_frequencies(HEAD_DIM, base=base)
     (tables,) = rotary_tables(layout, frequencies, interleaved=interleaved)
-    expected = turned(x, np.arange(9), base, interleaved)
+    expected = rotated(x, np.arange(9), base, interleaved)
     assert np.abs(rotate(x, tables, interleaved=interleaved) - expected).max() < 2e-6
     first = rotate(x[:, :, :1], tables, interleaved=interleaved, first_token_only=True)
-    np.testing.assert_array_equal(first, x[:, :, :1])  # position 0 is not turned
+    np.testing.assert_array_equal(first, x[:, :, :1])  # position 0 is not rotated
 
 
 def test_positions_are_columns_of_the_batch_in_the_packed_layout():
@@ -50,11 +50,11 @@ def test_positions_are_columns_of_the_batch_in_the_packed_layout():
     (tables,) = rotary_tables(make_layout("packed", mask), rotary_frequencies(HEAD_DIM))
     ones = np.zeros([2, 1, 8, HEAD_DIM], np.float32)
     ones[..., : HEAD_DIM // 2] = 1
-    found = rotate(ones, tables)[:, 0]
-    # Rows are sorted by length; the first column is kept whatever its mask.
+    actual = rotate(ones, tables)[:, 0]
+    # Rows are sorted by length; the first column is kept even if it is masked.
     for row, columns in enumerate([[0, 1], [0, 2, 3, 5]]):
-        expected = turned(ones[row, 0, : len(columns)], np.array(columns), 10000.0, False)
-        assert np.abs(found[row, : len(columns)] - expected).max() < 2e-6
+        expected = rotated(ones[row, 0, : len(columns)], np.array(columns), 10000.0, False)
+        assert np.abs(actual[row, : len(columns)] - expected).max() < 2e-6
 
 
 @pytest.mark.parametrize("interleaved", [False, True])
@@ -77,11 +77,11 @@ def test_bfloat16_is_turned_in_float32():
     layout = make_layout("padded", np.ones([1, 200], np.int32))
     (tables,) = rotary_tables(layout, rotary_frequencies(HEAD_DIM), scale=1.5)
     x = tf.random.stateless_normal([1, 2, 200, HEAD_DIM], seed=[1, 2], dtype=tf.bfloat16)
-    found = rotate(x, tables)
-    assert found.dtype == tf.bfloat16
-    expected = 1.5 * turned(tf.cast(x, tf.float32).numpy(), np.arange(200), 10000.0, False)
+    actual = rotate(x, tables)
+    assert actual.dtype == tf.bfloat16
+    expected = 1.5 * rotated(tf.cast(x, tf.float32).numpy(), np.arange(200), 10000.0, False)
     # Half a unit in the last place of bfloat16, relative.
-    assert np.abs(tf.cast(found, tf.float32) - expected).max() < np.abs(expected).max() * 2**-8
+    assert np.abs(tf.cast(actual, tf.float32) - expected).max() < np.abs(expected).max() * 2**-8
 
 
 @pytest.mark.parametrize("rotate_values", [False, True])
@@ -91,11 +91,11 @@ def test_attention_turns_values_on_request_alone(rotate_values):
     options = {"hidden_dim": 8, "num_heads": 2, "dropout": 0.0, "initializer_range": 0.5}
     attention = RotarySelfAttention(rotate_values=rotate_values, **options)
     x = np.random.default_rng(2).normal(size=(4, 8)).astype(np.float32)
-    found, (probabilities,) = attention(x, layout)
+    actual, (probabilities,) = attention(x, layout)
     values = (x @ attention.value.kernel.numpy()).reshape(4, 2, 4).transpose(1, 0, 2)
     if rotate_values:
-        values = turned(values, np.arange(4), 10000.0, False)
+        values = rotated(values, np.arange(4), 10000.0, False)
     expected = (probabilities[0].numpy() @ values).transpose(1, 0, 2).reshape(4, 8)
-    assert np.abs(found - expected).max() < 2e-6
+    assert np.abs(actual - expected).max() < 2e-6
     first, _ = attention(x, layout, first_token_only=True)
     assert np.abs(first - expected[:1]).max() < 2e-6

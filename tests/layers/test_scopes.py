@@ -1,4 +1,4 @@
-"""Paths of variables, which the names in checkpoints hang on, whatever scope is open."""
+"""Paths of variables, which the names in checkpoints use, do not depend on open scopes."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -26,22 +26,22 @@ def test_models_load_and_save_inside_a_name_scope(tmp_path, name):
     with keras.name_scope("mine"), keras.name_scope("inner"):
         model = kbz.HeadedModel.from_preset(ZOO / name)
         model.save(tmp_path / "saved")
-    found = outputs(kbz.HeadedModel.from_preset(tmp_path / "saved"), inputs)
-    assert found.keys() == expected.keys()
+    actual = outputs(kbz.HeadedModel.from_preset(tmp_path / "saved"), inputs)
+    assert actual.keys() == expected.keys()
     for kind, value in expected.items():
-        np.testing.assert_array_equal(found[kind], value)
+        np.testing.assert_array_equal(actual[kind], value)
 
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_the_encoder_of_every_family_loads_inside_a_name_scope(name):
     expected = [weight.path for weight in kbz.Encoder.from_preset(ZOO / name).weights]
     with keras.name_scope("mine"):
-        found = kbz.Encoder.from_preset(ZOO / name)
-    assert [weight.path for weight in found.weights] == expected
+        actual = kbz.Encoder.from_preset(ZOO / name)
+    assert [weight.path for weight in actual.weights] == expected
 
 
 def test_a_failed_graph_does_not_spoil_what_is_loaded_after_it():
-    """TensorFlow refuses the name when Keras has put it on its stack already."""
+    """TensorFlow refuses the name after Keras has put it on its stack."""
 
     class Odd(keras.layers.Layer):
         def __init__(self):
@@ -56,9 +56,9 @@ def test_a_failed_graph_does_not_spoil_what_is_loaded_after_it():
             Odd()(keras.Input((2,)))
         layer = keras.layers.Dense(1, name="after")
         layer.build((None, 2))
-        assert layer.kernel.path != "after/kernel", "Keras has learnt to clean up; drop this test"
+        assert layer.kernel.path != "after/kernel", "Keras cleans up now; delete this test"
         kbz.Encoder.from_preset(ZOO / "bert-encoder-plain")
 
-    # Keras keeps a stack for each thread: other tests are not to find what was left behind.
+    # Keras keeps one stack per thread. A new thread keeps the failed scope from other tests.
     with ThreadPoolExecutor(1) as executor:
         executor.submit(fail_and_load).result()

@@ -1,4 +1,4 @@
-"""Accuracy against chance."""
+"""Accuracy compared with random guessing."""
 
 import math
 
@@ -29,6 +29,6 @@ def test_large_samples_do_not_overflow():
     assert 1e-14 < report.p_value < 1e-11  # 7.3 standard deviations
 
 
-def test_what_does_not_fit():
+def test_different_shapes_are_refused():
     with pytest.raises(DataError, match=r"got shapes \(2,\) and \(3,\)"):
         choice_report(np.zeros(2), np.zeros(3), 2)

@@ -1,4 +1,4 @@
-"""Metrics against scikit-learn and scipy, and the tables made of them."""
+"""Metrics compared with scikit-learn and scipy, and their tables."""
 
 import json
 import re
@@ -122,7 +122,7 @@ def test_correlation_of_tiny_numbers_does_not_underflow():
         ),
         (
             lambda: regression_report(np.array([1.0, np.nan]), np.array([1.0, 2.0])),
-            "expected finite true numbers, but 1 of 2 are not",
+            "expected finite true numbers, got 1 of 2 that are not finite",
         ),
     ],
 )
@@ -159,7 +159,7 @@ def test_table_of_a_few_labels():
     ]
 
 
-def test_table_of_many_labels_lists_what_is_confused():
+def test_table_of_many_labels_lists_confusions():
     true = np.arange(20).repeat(3)
     predicted = true.copy()
     predicted[:2] = 7

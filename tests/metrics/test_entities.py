@@ -1,4 +1,4 @@
-"""Entity scores, against what seqeval wrote (tools/tasks/ner_goldens.py)."""
+"""Entity scores against the output of seqeval (tools/tasks/ner_goldens.py)."""
 
 import json
 
@@ -17,11 +17,11 @@ CASES = json.loads((ASSETS / "ner" / "seqeval.json").read_text("utf-8"))["cases"
 def test_equal_to_seqeval(case):
     true = [tags.split() for tags in case["true"]]
     predicted = [tags.split() for tags in case["predicted"]]
-    found = [
-        [[kind, begin, behind - 1] for begin, behind, kind in chunks(tags, case["scheme"])]
+    entities = [
+        [[kind, start, end - 1] for start, end, kind in chunks(tags, case["scheme"])]
         for tags in true
     ]
-    assert found == case["entities"]
+    assert entities == case["entities"]
     report = tag_report(true, predicted, case["scheme"])
     expected = dict(case["report"])
     assert (report.precision, report.recall, report.f1) == pytest.approx(
@@ -34,7 +34,7 @@ def test_equal_to_seqeval(case):
     assert not expected
 
 
-def test_report_in_words_and_in_json():
+def test_report_as_text_and_as_json():
     report = entity_report([{(0, 1, "X")}, set()], [{(0, 1, "X"), (2, 3, "Y")}, set()], ["X", "Z"])
     assert report.labels.names == ("X", "Z", "Y")
     assert (report.precision, report.recall, report.macro_f1) == (0.5, 1.0, 0.5)
@@ -44,12 +44,12 @@ def test_report_in_words_and_in_json():
     assert lines[-1].split() == ["micro", "0.5000", "1.0000", "0.6667", "1"]
 
 
-def test_nothing_found_of_nothing():
+def test_no_entities():
     assert entity_report([set()], [set()]).f1 == 0.0
 
 
 def test_refused():
     with pytest.raises(DataError, match="at least one, got 0 and 0"):
         entity_report([], [])
-    with pytest.raises(DataError, match="as many tags as words, in sentence 1 2, got 1"):
+    with pytest.raises(DataError, match="expected 2 tags in sentence 1, one per word, got 1"):
         tag_report([["O", "O"]], [["O"]])

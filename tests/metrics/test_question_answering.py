@@ -1,4 +1,4 @@
-"""Scores of answers, against what tools/tasks/qa_goldens.py computed with other code."""
+"""Scores of answers against the goldens of tools/tasks/qa_goldens.py."""
 
 import json
 
@@ -14,7 +14,7 @@ GOLDEN = json.loads((ASSETS / "question_answering" / "scores.json").read_text("u
 
 
 @pytest.mark.parametrize(("kind", "segmentation"), [("squad_1", "words"), ("cmrc", "characters")])
-def test_each_answer_scores_as_elsewhere(kind, segmentation):
+def test_answers_score_as_in_the_goldens(kind, segmentation):
     rows = GOLDEN[kind]
     predictions, references = zip(*(row["pair"] for row in rows), strict=True)
     exact, f1 = answer_scores(predictions, references, segmentation=segmentation)
@@ -26,7 +26,7 @@ def test_each_answer_scores_as_elsewhere(kind, segmentation):
     assert report.unanswerable_accuracy is None
 
 
-def test_answers_of_which_nothing_is_left():
+def test_answers_that_are_empty_after_normalization():
     """As evaluate-v1.1.py: equal, and no word in common; SQuAD 2.0 counts that as equal."""
     exact, f1 = answer_scores(["The", "..."], [["the"], ["a", "!"]], segmentation="words")
     assert (exact.tolist(), f1.tolist()) == ([1, 1], [0, 0])
@@ -66,7 +66,7 @@ def test_questions_without_an_answer_score_as_in_squad_2():
 @pytest.mark.parametrize(
     ("predictions", "references", "expected"),
     [
-        (["x", "y", "z"], [["p"], [], []], "none"),  # nothing is worth an answer
+        (["x", "y", "z"], [["p"], [], []], "none"),  # it is best to answer nothing
         (["p", "q", "z"], [["p"], ["q"], []], "some"),
         (["p", "q", "r"], [[], ["q"], ["r"]], "all"),
     ],
@@ -89,7 +89,7 @@ def test_the_best_threshold_may_be_beyond_all_scores(predictions, references, ex
         ("𠮷野家", "𠮷野", 2 * 2 / 5),  # beyond the first plane
     ],
 )
-def test_other_languages_without_spaces_go_by_characters(prediction, reference, f1):
+def test_other_languages_without_spaces_are_split_into_characters(prediction, reference, f1):
     report = question_report([prediction], [[reference]])
     assert report.segmentation == "characters"
     assert report.f1 == pytest.approx(f1)
@@ -101,19 +101,19 @@ def test_unanswerable_questions_by_characters():
     assert report.unanswerable_accuracy == 0.5
 
 
-def test_shows_itself():
+def test_text_format():
     lines = format_report(question_report(["x b"], [["b c"]])).split("\n")
     assert lines == ["exact match  0.0000", "F1 (words)   0.5000", "questions    1"]
     report = question_report(["b", "b"], [["b"], []], no_answer=np.array([0.1, 0.4]))
     text = format_report(report)
-    assert "best F1, at no_answer     1.0000 at 0.1000" in text
-    assert "left unanswered, rightly  0.0000" in text
+    assert "best F1, at no_answer    1.0000 at 0.1000" in text
+    assert "accuracy, unanswerable   0.0000" in text
     assert report.to_dict()["unanswerable_accuracy"] == 0.0
     assert "best_f1" not in question_report(["b"], [["b"]]).to_dict()
 
 
-def test_what_cannot_be_compared_is_refused():
-    with pytest.raises(DataError, match="There are 1 questions but 2 answers"):
+def test_invalid_data_is_refused():
+    with pytest.raises(DataError, match="expected 1 answers, one per question, got 2"):
         answer_scores(["a", "b"], [["a"]])
     with pytest.raises(DataError, match="expected at least one question to evaluate, got none"):
         answer_scores([], [])

@@ -6,8 +6,8 @@ from keras_bert_zoo.errors import DataError
 from keras_bert_zoo.metrics.classification import format_report
 from keras_bert_zoo.metrics.relations import relation_of, relation_report
 
-# What semeval2010_task8_scorer-v1.2.pl printed for a system on the whole test set: rows are true
-# relations, columns what was told; the last column counts right relations in the wrong direction.
+# The output of semeval2010_task8_scorer-v1.2.pl for a system on the whole test set: rows are true
+# relations, columns predicted ones; the last column counts only wrong directions.
 RELATIONS = [
     "Cause-Effect", "Component-Whole", "Content-Container", "Entity-Destination", "Entity-Origin",
     "Instrument-Agency", "Member-Collection", "Message-Topic", "Product-Producer", "Other",
@@ -28,16 +28,16 @@ F1 = [90.11, 69.67, 80.20, 85.53, 82.31, 66.67, 80.41, 82.46, 74.06, 48.28]
 
 
 def test_equals_the_official_scorer():
-    true, told = [], []
+    true, predicted = [], []
     for name, line in zip(RELATIONS, PRINTED.strip().splitlines(), strict=True):
         *cells, wrong = map(int, line.split())
         label = name if name == "Other" else f"{name}(e1,e2)"
         for other, count in zip(RELATIONS, cells, strict=True):
             true += [label] * count
-            told += [other if other == "Other" else f"{other}(e1,e2)"] * count
+            predicted += [other if other == "Other" else f"{other}(e1,e2)"] * count
         true += [label] * wrong
-        told += [f"{name}(e2,e1)"] * wrong
-    report = relation_report(true, told)
+        predicted += [f"{name}(e2,e1)"] * wrong
+    report = relation_report(true, predicted)
     assert len(true) == 2717
     percent = {key: round(100 * getattr(report, key), 2) for key in
                ("accuracy", "macro_precision", "macro_recall", "macro_f1", "micro_f1")}  # fmt: skip
@@ -51,7 +51,7 @@ def test_equals_the_official_scorer():
 def test_a_wrong_direction_costs_precision_and_recall():
     true = ["A(e1,e2)", "A(e2,e1)", "B(e1,e2)", "Other"]
     report = relation_report(true, ["A(e1,e2)", "A(e1,e2)", "B(e1,e2)", "Other"])
-    # A: one right of two told and two true. B is right, Other does not count.
+    # A: one correct of two predicted and two true. B is correct, Other does not count.
     assert report.relations.f1.tolist() == [0.5, 1.0, 1.0]
     assert (report.macro_f1, report.wrong_direction, report.accuracy) == (0.75, 1, 0.75)
     assert report.micro_f1 == pytest.approx(2 * 2 / (3 + 3))
@@ -75,8 +75,8 @@ def test_labels_without_directions():
     assert relation_report(["born_in"], ["born_in"]).macro_f1 == 1
 
 
-def test_what_is_refused():
+def test_invalid_labels_are_refused():
     with pytest.raises(DataError, match="got 1 and 2"):
         relation_report(["A", "B"], ["A"])
-    with pytest.raises(DataError, match="all are 'Other'"):
+    with pytest.raises(DataError, match="got only 'Other'"):
         relation_report(["Other"], ["A"])

@@ -1,4 +1,4 @@
-"""Metrics of embeddings, against scipy and a search that leaves nothing out."""
+"""Metrics of embeddings, compared with scipy and an exhaustive search."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from keras_bert_zoo.metrics.retrieval import (
 
 def test_correlations_equal_scipy():
     random = np.random.default_rng(0)
-    scores = random.integers(0, 6, 200) / 5  # with ties, as people's scores are
+    scores = random.integers(0, 6, 200) / 5  # with ties, like human scores
     similarities = scores + random.normal(size=200)
     report = similarity_report(scores, similarities)
     assert report.spearman == pytest.approx(scipy.stats.spearmanr(scores, similarities).statistic)
@@ -39,12 +39,12 @@ def test_retrieval_equals_brute_force(monkeypatch, at_once):
     relevant = [random.choice(60, random.integers(1, 4), replace=False) for _ in queries]
     report = measure(queries, documents, relevant)
     recall, reciprocal = {1: [], 5: [], 10: []}, []
-    for query, wanted in zip(queries, relevant, strict=True):
+    for query, targets in zip(queries, relevant, strict=True):
         scores = [float(query @ document) for document in documents]
         order = sorted(range(60), key=lambda d: (-scores[d], d))
         for cutoff, values in recall.items():
-            values.append(len(set(order[:cutoff]) & set(wanted)) / len(wanted))
-        first = min(order.index(d) for d in wanted) + 1
+            values.append(len(set(order[:cutoff]) & set(targets)) / len(targets))
+        first = min(order.index(d) for d in targets) + 1
         reciprocal.append(1 / first if first <= 10 else 0)
     assert report.recall == pytest.approx({k: np.mean(v) for k, v in recall.items()})
     assert report.mrr_at_10 == pytest.approx(np.mean(reciprocal))
@@ -70,7 +70,7 @@ def test_labels_make_all_their_positives_answers():
     assert report.queries == 1
 
 
-def test_triplets_want_the_positive_nearer_than_every_negative():
+def test_triplets_are_correct_if_the_positive_is_nearest():
     anchors = np.array([[1, 0], [1, 0], [1, 0]], np.float32)
     positives = np.array([[1, 0], [0.5, 0], [0.5, 0]], np.float32)
     near, far = np.array([[0, 1], [0.6, 0], [0.5, 0]]), np.zeros((3, 2))
@@ -79,9 +79,9 @@ def test_triplets_want_the_positive_nearer_than_every_negative():
     assert report.margin == pytest.approx((1 - 0.1 + 0) / 3)
 
 
-def test_nothing_to_measure_is_refused():
+def test_empty_data_is_refused():
     vectors = np.eye(2, dtype=np.float32)
-    with pytest.raises(DataError, match="a document that answers each"):
+    with pytest.raises(DataError, match="document each, got 2 queries, 1 without"):
         measure(vectors, vectors, [[0], []])
     with pytest.raises(DataError, match="at least one anchor"):
         triplet_report(vectors, vectors)

@@ -1,4 +1,4 @@
-"""Thresholds of labels: against trying them all, and for labels of few rows."""
+"""Thresholds of labels, compared with an exhaustive search, and for labels with few rows."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def f1(true, predicted):
 def test_without_a_prior_each_label_gets_its_best_f1():
     random = np.random.default_rng(0)
     true = random.random((300, 4)) < [0.5, 0.2, 0.05, 0.01]
-    # Rounded, so that there are equal scores, which no threshold can part.
+    # Rounded, so that there are equal scores, which no threshold can separate.
     scores = np.round(np.clip(0.3 * true + random.random((300, 4)) * 0.6, 0.01, 0.99), 2)
     thresholds = tune_thresholds(true, scores, prior_support=0)
     for label in range(4):
@@ -36,10 +36,10 @@ def test_a_prior_adds_the_counts_of_all_labels():
         above = 2 * ((true[:, label] & mine).sum() + share * (true & all_of).sum())
         return above / (mine.sum() + true[:, label].sum() + share * (all_of.sum() + true.sum()))
 
-    for label, found in enumerate(tune_thresholds(true, scores, prior_support=7.0)):
+    for label, threshold in enumerate(tune_thresholds(true, scores, prior_support=7.0)):
         column = np.unique(scores[:, label])
         cuts = (np.append(0, column[:-1]) + column) / 2
-        assert value(label, found) == pytest.approx(max(value(label, cut) for cut in cuts))
+        assert value(label, threshold) == pytest.approx(max(value(label, cut) for cut in cuts))
 
 
 def test_a_rare_label_does_not_follow_chance():
@@ -59,16 +59,16 @@ def test_a_label_that_never_occurs_gets_the_threshold_of_all():
     assert tune_thresholds(true, scores).tolist() == pytest.approx([0.55, 0.6])
 
 
-def test_what_cannot_be_tuned_on():
+def test_invalid_data_is_refused():
     with pytest.raises(DataError, match=r"one shape \(rows, labels\).*got \(2, 2\) and \(2, 3\)"):
         tune_thresholds(np.zeros((2, 2)), np.zeros((2, 3)))
-    with pytest.raises(DataError, match="none has any"):
+    with pytest.raises(DataError, match="to tune thresholds on, got none"):
         tune_thresholds(np.zeros((2, 2)), np.zeros((2, 2)))
-    with pytest.raises(ConfigError, match="`prior_support` must be at least 0"):
+    with pytest.raises(ConfigError, match="`prior_support` to be at least 0"):
         tune_thresholds(np.ones((2, 2)), np.ones((2, 2)), prior_support=-1)
 
 
-def test_one_threshold_or_one_a_label():
+def test_one_threshold_or_one_per_label():
     assert check_thresholds(0.3, ["a", "b"]) == 0.3
     assert check_thresholds([0.3, np.float32(0.5)], ["a", "b"]) == (0.3, 0.5)
     for wrong in (0, 1, 1.5, True, "0.5", None, float("nan")):

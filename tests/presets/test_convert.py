@@ -38,13 +38,13 @@ def test_a_tf1_checkpoint_returns_from_every_format_as_it_was(tmp_path):
         assert done.heads == ("masked_lm", "next_sentence")
         assert not done.differing
         source = tmp_path / name
-    found = tensors_of(source)
-    assert found.keys() == expected.keys()
+    tensors = tensors_of(source)
+    assert tensors.keys() == expected.keys()
     for name, value in expected.items():
-        np.testing.assert_array_equal(found[name], value, strict=True)
-    kept = {"vocab_size", "hidden_size", "num_hidden_layers", "max_position_embeddings"}
+        np.testing.assert_array_equal(tensors[name], value, strict=True)
+    shared = {"vocab_size", "hidden_size", "num_hidden_layers", "max_position_embeddings"}
     ours, theirs = read_config(source), read_config(GOOGLE)
-    assert {key: ours[key] for key in kept} == {key: theirs[key] for key in kept}
+    assert {key: ours[key] for key in shared} == {key: theirs[key] for key in shared}
     ours, theirs = ((folder / "vocab.txt").read_text("utf-8") for folder in (source, GOOGLE))
     assert ours.split("\n")[:-1] == theirs.split("\n")  # the original ends without a line end
 
@@ -141,7 +141,7 @@ def test_does_not_write_over_what_is_there(tmp_path):
 
 
 def test_refuses_an_unknown_format(tmp_path):
-    with pytest.raises(ConfigError, match=r"`to` must be one of huggingface, google, keras-hub"):
+    with pytest.raises(ConfigError, match="Expected `to` to be one of huggingface, google, k"):
         convert_checkpoint(ASSETS / "bert_gelu", tmp_path / "out", "onnx")
 
 
@@ -153,7 +153,7 @@ PRETRAINED = ASSETS / "zoo" / "bert-masked_lm+next_sentence-relu"
 
 @pytest.mark.parametrize("to", ["huggingface", "preset", "google", "keras-hub"])
 def test_the_encoder_alone_goes_to_every_format(tmp_path, to):
-    """With its pooler; which heads were left out is told, and none is in the result."""
+    """The result has the pooler and no heads. The omitted heads are reported."""
     done = convert_checkpoint(GOOGLE, tmp_path / "out", to, encoder_only=True, **GELU)
     assert (done.heads, done.heads_left_out) == ((), ("masked_lm", "next_sentence"))
     assert sorted(done.outputs) == ["pooled_output", "sequence_output"]
@@ -170,7 +170,7 @@ def test_a_refused_head_names_the_way_around(tmp_path):
 
 
 def test_what_belongs_to_a_head_is_not_the_encoders_pooler(tmp_path):
-    """RoBERTa's classifier has a dense layer of its own, where others have the pooler."""
+    """RoBERTa's classifier has a separate dense layer instead of the pooler."""
     source = ASSETS / "zoo" / "roberta-classification-relu"
     done = convert_checkpoint(source, tmp_path / "out", "huggingface", encoder_only=True)
     assert done.heads_left_out == ("classification",)
@@ -227,11 +227,11 @@ def test_sentencepiece_reads_the_model_file_that_is_made(tmp_path):
 
     tokenizer = pieces_alone(tmp_path / "source", normalizer=None)
     data = model_bytes(tokenizer)
-    found = parse_model(data)
-    assert [(piece.text, np.float32(piece.score)) for piece in found.pieces] == [
+    read = parse_model(data)
+    assert [(piece.text, np.float32(piece.score)) for piece in read.pieces] == [
         (text, np.float32(score)) for text, score in tokenizer.pieces
     ]
-    assert (found.algorithm, found.unk_id, found.byte_fallback) == ("unigram", 1, False)
+    assert (read.algorithm, read.unk_id, read.byte_fallback) == ("unigram", 1, False)
     theirs = tensorflow_text.SentencepieceTokenizer(data)
     text = "hello world it's 29"
     assert theirs.tokenize(text).numpy().tolist() == tokenizer.tokenize(text).numpy().tolist()

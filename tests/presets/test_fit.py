@@ -1,4 +1,4 @@
-"""What is compared with a file before a model is built."""
+"""Checks of a file before a model is built."""
 
 import json
 import time

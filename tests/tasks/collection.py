@@ -25,13 +25,13 @@ QUESTIONS = ["king ?", "the river", "", "war in paris ?", "日本", "was rome bo
 
 
 def make_models() -> tuple[Any, Any]:
-    """A retriever and a reader that has each passage in one window."""
+    """Makes a retriever, and a reader whose windows hold a whole passage."""
     reader = kbz.QuestionAnswerer.load(READER, max_length=48, stride=8)
     return kbz.TextEmbedder.load(RETRIEVER), reader
 
 
 def make_collection(models: tuple[Any, Any], **options: Any) -> kbz.OpenDomainQuestionAnswerer:
-    """`DOCUMENTS`, of which three passages are read for a question."""
+    """Makes a collection of `DOCUMENTS` that reads three passages per question."""
     return kbz.OpenDomainQuestionAnswerer(
         *models, DOCUMENTS, passage_tokens=20, top_passages=3, **options
     )
@@ -39,7 +39,7 @@ def make_collection(models: tuple[Any, Any], **options: Any) -> kbz.OpenDomainQu
 
 @contextlib.contextmanager
 def without_tracing() -> Iterator[None]:
-    """Computes op by op: tracing takes longer than answering a few questions."""
+    """Runs op by op: tracing takes longer than answering a few questions."""
     tf.config.run_functions_eagerly(True)
     try:
         yield
@@ -48,7 +48,7 @@ def without_tracing() -> Iterator[None]:
 
 
 def check_places(task: Any, answers: Any) -> None:
-    """Every answer stands in its document where it says."""
+    """Checks that every answer is at its place in its document."""
     names = ("document_id", "start", "end", "start_character", "end_character", "answer")
     rows = [np.ravel(answers[name]) for name in names]
     for number, start, end, first, last, answer in zip(*rows, strict=True):

@@ -1,4 +1,4 @@
-"""A tiny task of every kind in the registry, with a little data to train it on."""
+"""A tiny task of every kind in the registry, with a few training examples."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import keras
 import tensorflow as tf
 
 import keras_bert_zoo as kbz
-from keras_bert_zoo.data.squad import Answer, QuestionExamples
+from keras_bert_zoo.data.questions import Answer, QuestionExamples
+from keras_bert_zoo.data.tagging import make_tags
 from keras_bert_zoo.encoders.registry import build_encoder
 from keras_bert_zoo.heads.decoder import TransformerDecoder
 from keras_bert_zoo.heads.kinds import make_head
-from keras_bert_zoo.tasks.token_classification.entities import make_tags
 from keras_bert_zoo.text.wordpiece.tokenizer import WordPieceTokenizer
+from keras_bert_zoo.training.data import example_weights
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 MARKERS = ["<e1>", "</e1>", "<e2>", "</e2>"]
@@ -46,7 +47,7 @@ def _config() -> kbz.EncoderConfig:
     )
 
 
-def _tokenizer() -> WordPieceTokenizer:
+def make_tokenizer() -> WordPieceTokenizer:
     return WordPieceTokenizer(VOCABULARY, additional_special_tokens=MARKERS)
 
 
@@ -54,13 +55,13 @@ Maker = Callable[..., tuple[Any, Any, Any]]
 
 
 def _classifier(**options: Any) -> tuple[Any, Any, Any]:
-    task = kbz.TextClassifier(_encoder(**options), _tokenizer(), ["abc", "xyz"], max_length=12)
+    task = kbz.TextClassifier(_encoder(**options), make_tokenizer(), ["abc", "xyz"], max_length=12)
     return task, TEXTS, NAMES
 
 
 def _multi_label(**options: Any) -> tuple[Any, Any, Any]:
     task = kbz.TextClassifier(
-        _encoder(**options), _tokenizer(), ["p", "q", "r"], multi_label=True, max_length=12
+        _encoder(**options), make_tokenizer(), ["p", "q", "r"], multi_label=True, max_length=12
     )
     rows = [[1, 0, 0], [0, 1, 1], [0, 0, 0], [1, 1, 1], [0, 1, 0], [0, 0, 1], [1, 0, 1]]
     return task, TEXTS, rows
@@ -69,13 +70,13 @@ def _multi_label(**options: Any) -> tuple[Any, Any, Any]:
 def _regressor(**options: Any) -> tuple[Any, Any, Any]:
     encoder = _encoder(**options)
     head = make_head("classification", encoder, 1)
-    task = kbz.TextRegressor(encoder, _tokenizer(), head, max_length=12)
+    task = kbz.TextRegressor(encoder, make_tokenizer(), head, max_length=12)
     return task, (TEXTS, OTHERS), [0.5, -1.0, 2.0, 0.0, 1.0, -0.5, 0.25]
 
 
 def _tagger(**options: Any) -> tuple[Any, Any, Any]:
     chosen = {name: options.pop(name) for name in ("crf", "nested") if name in options}
-    encoder, tokenizer = _encoder(pooler=False, **options), _tokenizer()
+    encoder, tokenizer = _encoder(pooler=False, **options), make_tokenizer()
     tags = TYPES if chosen.get("nested") else make_tags(TYPES, "IOB2")
     scheme = {} if chosen.get("nested") else {"scheme": "IOB2"}
     task = kbz.TokenClassifier(encoder, tokenizer, tags, max_length=6, **scheme, **chosen)
@@ -83,7 +84,7 @@ def _tagger(**options: Any) -> tuple[Any, Any, Any]:
 
 
 def _embedder(**options: Any) -> tuple[Any, Any, Any]:
-    task = kbz.TextEmbedder(_encoder(pooler=False, **options), _tokenizer(), max_length=12)
+    task = kbz.TextEmbedder(_encoder(pooler=False, **options), make_tokenizer(), max_length=12)
     return task, (TEXTS, OTHERS), None
 
 
@@ -93,7 +94,7 @@ def _scored(**options: Any) -> tuple[Any, Any, Any]:
 
 def _questions(**options: Any) -> tuple[Any, Any, Any]:
     task = kbz.QuestionAnswerer(
-        _encoder(pooler=False, **options), _tokenizer(), max_length=10, stride=2
+        _encoder(pooler=False, **options), make_tokenizer(), max_length=10, stride=2
     )
     contexts = ["a b c", "x y", "c b a", "y", "b c d e f g h i", "x y z", "a"]
     answers = [[Answer(c[:1], 0)] for c in contexts]
@@ -101,26 +102,26 @@ def _questions(**options: Any) -> tuple[Any, Any, Any]:
 
 
 def _choices(**options: Any) -> tuple[Any, Any, Any]:
-    task = kbz.MultipleChoice(_encoder(**options), _tokenizer(), 3, max_length=12)
+    task = kbz.MultipleChoice(_encoder(**options), make_tokenizer(), 3, max_length=12)
     rows = [["a", "x", "y"], ["c", "b c", "x"], ["z", "a", "y"], ["b", "c", "z"]] * 2
     return task, (TEXTS, rows[:7]), [0, 2, 1, 2, 0, 1, 0]
 
 
 def _relations(**options: Any) -> tuple[Any, Any, Any]:
     task = kbz.RelationClassifier(
-        _encoder(pooler=False, **options), _tokenizer(), ["p", "q", "r"], max_length=16
+        _encoder(pooler=False, **options), make_tokenizer(), ["p", "q", "r"], max_length=16
     )
     texts = [f"<e1>{a}</e1> {b} <e2>{a}</e2>" for a, b in zip(OTHERS, TEXTS, strict=True)]
     return task, texts, ["p", "q", "r", "p", "q", "r", "p"]
 
 
 def _masked(**options: Any) -> tuple[Any, Any, Any]:
-    task = kbz.MaskedLM(_encoder(pooler=False, **options), _tokenizer(), max_length=12)
+    task = kbz.MaskedLM(_encoder(pooler=False, **options), make_tokenizer(), max_length=12)
     return task, TEXTS, None
 
 
 def _next(**options: Any) -> tuple[Any, Any, Any]:
-    task = kbz.NextSentence(_encoder(**options), _tokenizer(), max_length=12)
+    task = kbz.NextSentence(_encoder(**options), make_tokenizer(), max_length=12)
     return task, (TEXTS, OTHERS), [0, 1, 0, 1, 1, 0, 0]
 
 
@@ -128,9 +129,9 @@ def _translator(**options: Any) -> tuple[Any, Any, Any]:
     decoder = TransformerDecoder(_config(), memory_dim=8, **options)
     task = kbz.Translator(
         _encoder(pooler=False, **options),
-        _tokenizer(),
+        make_tokenizer(),
         decoder,
-        _tokenizer(),
+        make_tokenizer(),
         max_length=12,
         max_target_length=8,
         num_beams=1,
@@ -146,7 +147,7 @@ def _collection(**options: Any) -> tuple[Any, Any, Any]:
     return task, ["a", "x"], None
 
 
-# The name in the registry, and what tells two of one name apart -> makes (task, x, y).
+# Name in the registry, and a variant -> function that makes (task, x, y).
 EVERY_TASK: dict[str, Maker] = {
     "classification": _classifier,
     "classification multi-label": _multi_label,
@@ -169,7 +170,7 @@ TRAINED = [name for name in EVERY_TASK if name != "open-domain-question-answerin
 
 @contextlib.contextmanager
 def eagerly() -> Iterator[None]:
-    """Computes op by op, but for tf.data: tracing takes longer than a few steps of tiny models."""
+    """Runs op by op, except tf.data: tracing takes longer than a few steps of tiny models."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Even though the `tf.config.experimental_run")
         tf.config.run_functions_eagerly(True)
@@ -179,7 +180,12 @@ def eagerly() -> Iterator[None]:
             tf.config.run_functions_eagerly(False)
 
 
+def weights_of(task: Any, targets: Any, class_weight: Any, sample_weight: Any = None) -> Any:
+    """Returns the weights of examples that `fit` computes from its arguments."""
+    return example_weights(task.objective(), targets, targets, class_weight, sample_weight)
+
+
 def make(name: str, **options: Any) -> tuple[Any, Any, Any]:
-    """A task with weights of a fixed seed, without dropout, and seven examples with labels."""
+    """Makes a task with seeded weights and without dropout, and seven labelled examples."""
     keras.utils.set_random_seed(0)
     return EVERY_TASK[name](**options)

@@ -1,4 +1,4 @@
-"""Trains every task on one, two and three replicas: run by test_replicas.py in its own process."""
+"""Trains every task on one, two and three replicas; test_replicas.py runs it as a process."""
 
 import functools
 import sys
@@ -16,7 +16,7 @@ from tests.tasks.every_task import TRAINED, eagerly, make
 def strategy(replicas):
     if replicas == 1:
         return tf.distribute.get_strategy()
-    # Not by collectives, which know one number of devices in a process, and wait for busy cores.
+    # Collectives allow only one number of devices per process, and wait for busy cores.
     return tf.distribute.MirroredStrategy(
         [f"CPU:{index}" for index in range(replicas)],
         cross_device_ops=tf.distribute.ReductionToOneDevice(),
@@ -24,12 +24,12 @@ def strategy(replicas):
 
 
 def run(name, replicas, *, loss=None, measure=True, **options):
-    """An epoch of batches of 5 and 2 rows, or of options; and what is measured then."""
+    """Trains an epoch, by default in batches of 5 and 2 rows; returns weights and measures."""
     with strategy(replicas).scope():
         task, x, y = make(name)
         if loss is not None:
             task.compile("sgd", loss)
-    # Initializers draw other numbers under a strategy.
+    # Initializers draw different numbers under a strategy.
     random = np.random.default_rng(0)
     for variable in task.trainable_weights:
         variable.assign(random.normal(scale=0.3, size=variable.shape))
@@ -42,10 +42,10 @@ def run(name, replicas, *, loss=None, measure=True, **options):
     found |= {f"weight {index}": value for index, value in enumerate(task.get_weights())}
     if not measure:
         return found
-    # The last batch is of one row.
+    # The last batch has one row.
     figures = task.evaluate(x, y, batch_size=3, verbose=0, return_dict=True, **weighted)
     found |= {f"evaluated {key}": value for key, value in figures.items()}
-    if name.startswith(("classification", "regression")):  # others have no logits of texts
+    if name.startswith(("classification", "regression")):  # other tasks have no logits per text
         found["logits"] = task.predict_logits(x, batch_size=4)
     return found
 
@@ -79,7 +79,7 @@ def probe_losses(replicas):
 
 
 def compare_classifiers():
-    """Two replicas, op by op and in a graph as users run it; and heads with a sum for a loss."""
+    """Compares two replicas, op by op and in a graph; and heads whose loss is a sum."""
     with eagerly():
         one = compare("classification", [2])
         losses = probe_losses(2)

@@ -1,12 +1,12 @@
-"""A tiny tagger and texts for it, for several test modules."""
+"""A tiny tagger and its texts, for several test modules."""
 
 import keras
 import numpy as np
 
 import keras_bert_zoo as kbz
+from keras_bert_zoo.data.tagging import make_tags
 from keras_bert_zoo.encoders.bert import BertEncoder
 from keras_bert_zoo.export.verify import hostile_rows
-from keras_bert_zoo.tasks.token_classification.entities import make_tags
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 VOCABULARY = [
@@ -19,7 +19,7 @@ ENTITIES = [[(0, 2, "PER"), (3, 8, "LOC")], [(4, 8, "LOC")], [], [(0, 3, "PER")]
 
 
 def make_task(scheme="IOB2", *, seed=1, max_length=16, loud=True, types=TYPES, **options):
-    """A tagger of two blocks whose random weights find entities in most texts."""
+    """Makes a tagger of two blocks. With random weights it finds entities in most texts."""
     keras.utils.set_random_seed(seed)
     config = kbz.EncoderConfig(
         vocabulary_size=len(VOCABULARY),
@@ -58,7 +58,7 @@ def hostile(task):
 
 
 def check_cuts(texts, answers):
-    """Every offset cuts the entity out of the text."""
+    """Checks that the text between the offsets of an entity is the entity."""
     count = 0
     for index, text in enumerate(texts):
         raw = text if isinstance(text, bytes) else text.encode()

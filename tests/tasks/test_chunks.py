@@ -1,4 +1,4 @@
-"""Large batches are computed a few rows at a time."""
+"""Large batches are computed in chunks."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ def bound(monkeypatch):
 
 
 def model(inputs):
-    """Outputs in a nested structure, of one dimension and of several."""
+    """Returns a nested structure of outputs with one or more dimensions."""
     x = inputs["x"]
     return {
         "rows": tf.reduce_sum(x, axis=list(range(1, x.shape.rank))),
@@ -78,8 +78,8 @@ def test_a_large_batch_is_many_chunks(bound):
     np.testing.assert_allclose(answers["scores"], expected["scores"], atol=1e-6)
 
 
-def test_what_else_rows_cost(monkeypatch):
-    """Translations, logits of masks and similarities take memory beside the tokens."""
+def test_rows_cost_more_than_their_tokens(monkeypatch):
+    """Translations, logits of masks and similarities need further memory."""
     inputs = {"token_ids": tf.zeros([2, 5], tf.int32), "mask_positions": tf.zeros([2, 3], tf.int32)}
     masked = make("masked-lm")[0]
     assert int(masked.row_cost(inputs)) == 5
@@ -98,5 +98,5 @@ def test_what_else_rows_cost(monkeypatch):
     assert int(translator.row_cost(inputs)) == 5 + beams
     reader = kbz.QuestionAnswerer.load(ASSETS / "question_answering")
     assert int(reader.row_cost(inputs)) == 5
-    inputs = {"token_ids": tf.zeros([2, 4, 5], tf.int32)}  # groups, as of multiple choice
+    inputs = {"token_ids": tf.zeros([2, 4, 5], tf.int32)}  # groups, as in multiple choice
     assert int(reader.row_cost(inputs)) == 20

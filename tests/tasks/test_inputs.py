@@ -1,7 +1,6 @@
-"""The forms of texts and labels that tasks take, and those that they refuse by name."""
+"""Forms of texts and labels: tasks accept them, or their error names the form."""
 
 import functools
-import importlib
 
 import keras
 import numpy as np
@@ -11,11 +10,13 @@ import tensorflow as tf
 from keras_bert_zoo.data.examples import Examples
 from keras_bert_zoo.data.labels import LabelMap
 from keras_bert_zoo.errors import ConfigError, DataError
-from keras_bert_zoo.tasks.batches import evaluation_dataset, training_dataset
 from keras_bert_zoo.tasks.registry import TASKS
+from keras_bert_zoo.training.batches import evaluation_dataset, training_dataset
+from keras_bert_zoo.training.data import batch_converter, dataset_to_train_on, validation_parts
 from tests.frames import NA, DataFrame, Series
 from tests.helpers import ASSETS
 from tests.tasks.collection import make_collection, make_models, without_tracing
+from tests.tasks.every_task import weights_of
 
 TINY = ASSETS / "bert_gelu"
 TEXTS = ["a b c", "x y", "c b a", "y z"]
@@ -34,20 +35,18 @@ def make_task(name="classification", **options):
     if name == "open-domain-question-answering":
         with without_tracing():
             return make_collection(make_models())
-    module, class_name = TASKS[name]
-    task_class = getattr(importlib.import_module(f"keras_bert_zoo.tasks.{module}"), class_name)
     given = OPTIONS.get(name, {}) | ({"new_head": True} if name in HEADLESS else {}) | options
-    return task_class.from_preset(TINY, **given)
+    return TASKS[name].from_preset(TINY, **given)
 
 
 @functools.cache
 def read_only(name="classification"):
-    """A task that several tests ask and none changes."""
+    """A task that several tests share; no test changes it."""
     return make_task(name)
 
 
 class Batches(keras.utils.PyDataset):
-    """Two texts a batch."""
+    """Batches of two texts."""
 
     def __init__(self, texts=TEXTS, labels=LABELS, **options):
         super().__init__(**options)
@@ -72,26 +71,26 @@ class Batches(keras.utils.PyDataset):
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_every_task_refuses_by_name_what_is_no_list(name):
+def test_every_task_names_the_type_of_an_input_that_is_not_a_list(name):
     task = read_only(name)
     frame = DataFrame({"text": TEXTS, "label": LABELS})
     refused = [
         (frame, "DataFrame"),
         ({"text": TEXTS}, "dict"),
         (set(TEXTS), "set"),
-        ("a b", "one string|got a str"),
+        ("a b", "one string|(got|received) a str"),
         (("a b", "x y"), "strings|one string"),
         (None, "None"),
     ]
     for x, message in refused:
         with pytest.raises(DataError, match=message):
             task.predict(x)
-        if name != "open-domain-question-answering":  # which is not trained
+        if name != "open-domain-question-answering":  # it is not trainable
             with pytest.raises(DataError, match=message):
                 task.fit(x, LABELS, verbose=0)
     with pytest.raises(DataError, match="single texts"):
         task.predict(iter(TEXTS))
-    if not task.takes_datasets and name != "open-domain-question-answering":
+    if name != "open-domain-question-answering" and not task.objective().dataset_targets:
         dataset = tf.data.Dataset.from_tensor_slices((TEXTS, LABELS)).batch(2)
         for x in (dataset, Batches(), iter([(TEXTS, LABELS)])):
             with pytest.raises(DataError, match="tf.data.Dataset|PyDataset|iterator"):
@@ -100,7 +99,7 @@ def test_every_task_refuses_by_name_what_is_no_list(name):
                 task.evaluate(x, verbose=0)
 
 
-def test_columns_of_all_kinds_are_answered_as_lists_are():
+def test_columns_of_all_kinds_have_the_answers_of_lists():
     task = read_only()
     expected = task.predict(TEXTS)["scores"]
     columns = [np.array(TEXTS), np.array(TEXTS, object), np.array(TEXTS, "S"), Series(TEXTS)]
@@ -111,13 +110,13 @@ def test_columns_of_all_kinds_are_answered_as_lists_are():
     np.testing.assert_array_equal(found, pairs)
 
 
-def test_missing_texts_and_pairs_in_a_list_say_what_to_do():
+def test_errors_of_missing_texts_and_lists_of_pairs_say_what_to_do():
     task = read_only()
     with pytest.raises(DataError, match=r"2 of 4 texts are missing .*: text 1, text 3; leave"):
         task.predict(Series(["a", None, "b", NA]))
     with pytest.raises(DataError, match="pairs are a tuple of two lists"):
         task.predict([("a", "b"), ("c", "d")])
-    with pytest.raises(DataError, match="got 3 strings: put texts in a list"):
+    with pytest.raises(DataError, match="got 3 strings; put texts in a list"):
         task.predict(("a", "b", "c"))
 
 
@@ -128,17 +127,17 @@ def test_an_embedder_takes_columns_and_no_single_string():
         task.embed("hello")
     with pytest.raises(DataError, match="DataFrame with the columns 'texts'"):
         task.index(DataFrame({"texts": TEXTS}))
-    pairs = task._examples((Series(TEXTS), Series(TEXTS[::-1])))
+    pairs = task.examples((Series(TEXTS), Series(TEXTS[::-1])))
     scores = [0.25, 1.0, 0.5, 0.0]
-    assert task._with_scores(pairs, Series(scores)).scores == scores
+    assert task.examples(pairs, Series(scores)).scores == scores
     with pytest.raises(DataError, match="1 of 4 are missing"):
-        task._with_scores(pairs, Series([0.1, None, 0.5, 0]))
+        task.examples(pairs, Series([0.1, None, 0.5, 0]))
 
 
 # === Labels ===
 
 
-def test_labels_are_taken_by_position_and_by_the_one_rule():
+def test_labels_in_every_form_follow_one_rule():
     task = read_only()
     examples = Examples(TEXTS)
     for y in (
@@ -153,33 +152,33 @@ def test_labels_are_taken_by_position_and_by_the_one_rule():
         np.eye(2)[[0, 1, 0, 1]],
         [np.int64(0), np.str_("xyz"), b"abc", 1],
     ):
-        assert task._targets(y, examples).tolist() == [0, 1, 0, 1]
-    assert task._targets(None, Examples(TEXTS, labels=[0, 1, 0, 1])).tolist() == [0, 1, 0, 1]
+        assert task.targets(examples, y).tolist() == [0, 1, 0, 1]
+    assert task.targets(Examples(TEXTS, labels=[0, 1, 0, 1]), None).tolist() == [0, 1, 0, 1]
     with pytest.raises(DataError, match="There are 4 texts but 2 labels"):
-        task._targets(Series(LABELS[:2]), examples)
+        task.targets(examples, Series(LABELS[:2]))
     task = make_task(labels=[True, False])
-    assert task._targets(np.array([True, False]), Examples(["a"] * 2)).tolist() == [0, 1]
+    assert task.targets(Examples(["a"] * 2), np.array([True, False])).tolist() == [0, 1]
     with pytest.raises(DataError, match=r"1 of 2 labels are missing .* dev\.csv:9"):
-        task._targets(Series([True, None]), Examples(["a"] * 2, rows=[4, 9], path="dev.csv"))
+        task.targets(Examples(["a"] * 2, rows=[4, 9], path="dev.csv"), Series([True, None]))
     examples = Examples(TEXTS)
     for y, message in ((DataFrame({"label": LABELS}), "DataFrame"), (set(LABELS), "set")):
         with pytest.raises(DataError, match=f"Expected a list of labels, got a {message}"):
-            task._targets(y, examples)
+            task.targets(examples, y)
 
 
-def test_a_table_of_dummies_is_read_by_its_columns():
+def test_the_columns_of_a_table_of_dummies_are_labels():
     task = read_only()
     dummies = DataFrame({"xyz": [0, 1, 0, 1], "abc": [1, 0, 1, 0]})
-    assert task._targets(dummies, Examples(TEXTS)).tolist() == [0, 1, 0, 1]
+    assert task.targets(Examples(TEXTS), dummies).tolist() == [0, 1, 0, 1]
     with pytest.raises(DataError, match=r"with the columns 'x': pass one .* such as y\['x'\]"):
-        task._targets(DataFrame({"x": [0, 1]}), Examples(["a"] * 2))
+        task.targets(Examples(["a"] * 2), DataFrame({"x": [0, 1]}))
 
 
-def test_forms_that_keras_takes():
+def test_forms_that_keras_accepts():
     task = read_only()
     column = np.array(TEXTS, object)[:, np.newaxis]
     np.testing.assert_array_equal(task.predict(column)["scores"], task.predict(TEXTS)["scores"])
-    x, y, weights = task._validation_parts([TEXTS, LABELS])
+    x, y, weights = validation_parts(task.objective(), [TEXTS, LABELS])
     assert (x, y, weights) == (TEXTS, LABELS, None)
     for ask in (task.predict, task.predict_logits):
         for size in (0, -1):
@@ -187,61 +186,59 @@ def test_forms_that_keras_takes():
                 ask(TEXTS, batch_size=size)
 
 
-def test_class_weights_go_by_name_before_they_go_by_id():
+def test_keys_of_class_weights_are_names_before_ids():
     targets = np.array([0, 1, 2])
     task = make_task(labels=["1", "2", "3"])
-    assert task._sample_weights(targets, {1: 10.0}, None).tolist() == [10, 1, 1]
-    assert task._sample_weights(targets, {"3": 2.0, 2.0: 3.0}, None).tolist() == [1, 3, 2]
+    assert weights_of(task, targets, {1: 10.0}, None).tolist() == [10, 1, 1]
+    assert weights_of(task, targets, {"3": 2.0, 2.0: 3.0}, None).tolist() == [1, 3, 2]
     with pytest.raises(ConfigError, match="`class_weight` names an unknown label: 0"):
-        task._sample_weights(targets, {0: 1.0}, None)
+        weights_of(task, targets, {0: 1.0}, None)
     task.label_map = LabelMap(("a", "b", "c"))
-    assert task._sample_weights(targets, {1: 10.0, "c": 2.0}, None).tolist() == [1, 10, 2]
+    assert weights_of(task, targets, {1: 10.0, "c": 2.0}, None).tolist() == [1, 10, 2]
     with pytest.raises(ConfigError, match="`class_weight` names 'b' twice"):
-        task._sample_weights(targets, {1: 10.0, "b": 2.0}, None)
+        weights_of(task, targets, {1: 10.0, "b": 2.0}, None)
     task.label_map = LabelMap.of([True, False])
-    assert task._sample_weights(np.array([0, 1]), {True: 5.0}, None).tolist() == [5, 1]
+    assert weights_of(task, np.array([0, 1]), {True: 5.0}, None).tolist() == [5, 1]
 
 
 def test_targets_of_a_regression():
     task = make_task("regression")
     examples = Examples(["a", "b"])
     for y in (Series([1, 2.5]), np.array([[1], [2.5]]), tf.constant([1, 2.5]), ["1", 2.5]):
-        assert task._targets(y, examples).tolist() == [[1.0], [2.5]]
+        assert task.targets(examples, y).tolist() == [[1.0], [2.5]]
     with pytest.raises(DataError, match=r"1 of 2 are missing .* example 2"):
-        task._targets(Series([1.0, NA]), examples)
+        task.targets(examples, Series([1.0, NA]))
 
 
 def test_labels_of_the_other_tasks():
     choices = read_only("multiple-choice")
-    examples = choices._examples((Series(["a", "b"]), np.array([["x", "y"], ["z", "y"]])))
+    examples = choices.examples((Series(["a", "b"]), np.array([["x", "y"], ["z", "y"]])))
     for y in (Series([1, 0]), Series([1.0, 0.0]), np.array([[0, 1], [1, 0]]), np.array([[1], [0]])):
-        assert choices._targets(y, examples).tolist() == [1, 0]
+        assert choices.targets(examples, y).tolist() == [1, 0]
     for y in ([1.5, 0], [None, 0], [True, 0], [[1, 1], [1, 0]]):
-        with pytest.raises(DataError, match="number of a choice"):
-            choices._targets(y, examples)
+        with pytest.raises(DataError, match="index of a choice"):
+            choices.targets(examples, y)
     sentences = read_only("next-sentence")
-    assert sentences._targets(Series(["not_next", "is_next"]), Examples(["a"] * 2)).tolist() == [
+    assert sentences.targets(Examples(["a"] * 2), Series(["not_next", "is_next"])).tolist() == [
         1,
         0,
     ]
-    with pytest.raises(DataError, match="got booleans: pass names"):
-        sentences._targets(np.array([True, False]), Examples(["a"] * 2))
+    with pytest.raises(DataError, match="received booleans. Pass names"):
+        sentences.targets(Examples(["a"] * 2), np.array([True, False]))
     entities = read_only("token-classification")
-    found = entities._targets(
-        Series([[(0, 1, 1)], [(0, 1, b"PER")]]), entities._examples(["a", "b"])
-    )
+    found = entities.targets(entities.examples(["a", "b"]), Series([[(0, 1, 1)], [(0, 1, b"PER")]]))
     assert [[entity.label for entity in row] for row in found] == [["1"], ["PER"]]
     with pytest.raises(DataError, match=r"example 1: expected a list of entities"):
-        entities._targets(["B-PER"], entities._examples(["a"]))
+        entities.targets(entities.examples(["a"]), ["B-PER"])
     answerer = read_only("question-answering")
-    questions = answerer._examples((Series(["a"]), Series(["x yz"])))
+    questions = answerer.examples((Series(["a"]), Series(["x yz"])))
     for y in (
         [[("yz", 2)]],
         Series([[("yz", np.int64(2))]]),
         [{"text": ["yz"], "answer_start": [2]}],
         [{"text": np.array(["yz"]), "answer_start": np.array([2])}],
     ):
-        assert answerer._targets(y, questions) == [[("yz", 2)]]
+        assert answerer.targets(answerer.examples(questions, y)) == [[("yz", 2)]]
     for y in (
         ["yz"],
         [["yz"]],
@@ -252,24 +249,28 @@ def test_labels_of_the_other_tasks():
         [{"text": ["yz", "x"], "answer_start": [2]}],
     ):
         with pytest.raises(
-            DataError, match=r"question 1 .*: expected a list of answers \(text, start\)"
+            DataError, match=r"question 1 .*: Expected a list of answers \(text, start\)"
         ):
-            answerer._targets(y, questions)
+            answerer.examples(questions, y)
 
 
 # === Batches ===
+
+
+def to_train_on(task, x, callbacks=(), seed=None, steps=None):
+    return dataset_to_train_on(task, task.objective(), x, callbacks, seed, steps)[0]
 
 
 def labels_of(dataset):
     return [label for _, labels in dataset for label in labels.numpy().tolist()]
 
 
-def test_labels_of_a_dataset_go_by_the_same_rule():
+def test_labels_of_a_dataset_follow_the_same_rule():
     task = make_task(labels=["1", "2", "3"])
     dataset = tf.data.Dataset.from_tensor_slices((["a", "b"], [3, 1])).batch(2)
-    assert labels_of(task._tokenized(dataset)) == [2, 0]
+    assert labels_of(to_train_on(task, dataset)) == [2, 0]
     with pytest.raises(DataError, match=r"Expected labels of shape \(B,\) or \(B, 3\)"):
-        task._tokenized(tf.data.Dataset.from_tensor_slices((["a"], [[0, 1]])).batch(1))
+        to_train_on(task, tf.data.Dataset.from_tensor_slices((["a"], [[0, 1]])).batch(1))
     rows = tf.data.Dataset.from_tensor_slices({"text": ["a"], "label": [1]}).batch(1)
     with pytest.raises(
         DataError, match=r"a dict of 'text', 'label': map it, for example to \(row\["
@@ -280,12 +281,13 @@ def test_labels_of_a_dataset_go_by_the_same_rule():
 def test_several_labels_in_batches():
     task = make_task(labels=["a", "b", "c"], multi_label=True)
     source = iter([(["a", "b"], [["a", "c"], []]), (["c"], [["b"]])])
-    dataset, _ = task._training_data(source, (), 0, 2)
+    dataset = to_train_on(task, source, (), 0, 2)
     assert labels_of(dataset) == [[1, 0, 1], [0, 0, 0], [0, 1, 0]]
 
 
-def test_batches_that_python_makes_are_read_like_lists():
+def test_batches_made_in_python_are_read_like_lists():
     task = read_only()
+    convert = batch_converter(task, task.objective(), Batches())
     first, second = (TEXTS[:2], LABELS[:2]), (TEXTS[2:], LABELS[2:])
     data = Batches()
     for x in (
@@ -296,24 +298,24 @@ def test_batches_that_python_makes_are_read_like_lists():
         iter([(Series(first[0]), Series(first[1])), (*second, None)]),
         data,
     ):
-        dataset = evaluation_dataset(x, task._string_batch)
-        for _ in range(2):  # a generator's batches are kept
+        dataset = evaluation_dataset(x, convert)
+        for _ in range(2):  # the batches of a generator are stored
             batches = list(dataset.as_numpy_iterator())
             assert [text.decode() for texts, _ in batches for text in texts] == TEXTS
-            assert [label.decode() for _, labels in batches for label in labels] == LABELS
+            assert [task.labels[i] for _, labels in batches for i in labels] == LABELS
             if x is data:
                 assert data.calls[-2:] == ["begin", "end"]
                 data = Batches()
-                dataset = evaluation_dataset(data, task._string_batch)
+                dataset = evaluation_dataset(data, convert)
     weighted = iter([((TEXTS, TEXTS[::-1]), LABELS, np.arange(4))])
-    ((texts, pairs), _, weights) = next(iter(evaluation_dataset(weighted, task._string_batch)))
+    ((texts, pairs), _, weights) = next(iter(evaluation_dataset(weighted, convert)))
     assert texts.numpy()[0] == pairs.numpy()[3]
     assert weights.numpy().tolist() == [0, 1, 2, 3]
     with pytest.raises(ConfigError, match="A dataset brings its own labels"):
         task.evaluate(Batches(), LABELS)
 
 
-def test_batches_that_python_makes_are_answered_like_lists():
+def test_batches_made_in_python_are_answered_like_lists():
     task = read_only()
     expected = task.predict(TEXTS)["scores"]
     pairs = task.predict_logits((TEXTS, TEXTS[::-1]))
@@ -334,13 +336,13 @@ def test_batches_that_python_makes_are_answered_like_lists():
             task.predict(x)
 
 
-def test_a_py_dataset_is_read_anew_in_every_epoch():
+def test_every_epoch_reads_a_py_dataset_again():
     task = make_task()
     task.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
     data = Batches()
     held_out = iter([(TEXTS[:2], LABELS[:2]), (TEXTS[2:], LABELS[2:])])
     history = task.fit(data, validation_data=held_out, epochs=2, verbose=0)
-    # The held-out data is the same in every epoch: its generator is not read on.
+    # Every epoch is validated on the same batches of the generator.
     assert len(history.history["val_loss"]) == 2
     assert data.calls == ["begin", "end"] * 2
     assert set(data.seen) == {0, 1}
@@ -374,7 +376,7 @@ def test_an_epoch_of_a_py_dataset_begins_before_its_first_batch_is_read():
     for _ in range(2):
         list(dataset)
     assert data.log == ["begin", 0, 1, "end"] * 2
-    next(iter(dataset))  # of fewer steps than batches the end is not known
+    next(iter(dataset))  # with fewer steps than batches the end is unknown
     assert data.log[8:10] == ["begin", 0]
 
     data = Numbered()
@@ -389,20 +391,20 @@ def test_an_epoch_of_a_py_dataset_begins_before_its_first_batch_is_read():
     assert data.log == ["begin", 0, 1, "end"] * 2
 
 
-def test_the_batches_of_a_py_dataset_come_in_another_order_each_epoch():
+def test_the_batches_of_a_py_dataset_are_shuffled_in_every_epoch():
     data = Batches([f"{chr(97 + i)} x" for i in range(20)], ["abc"] * 20, workers=2)
     task = read_only()
-    dataset, hooks = task._training_data(data, ["mine"], 1)
+    dataset, hooks = dataset_to_train_on(task, task.objective(), data, ["mine"], 1)
     assert int(dataset.cardinality()) == 10
     assert hooks[1:] == ["mine"]
-    orders = [[texts.numpy()[0] for texts, _ in dataset] for _ in range(2)]
+    orders = [[x["token_ids"].numpy()[0].tobytes() for x, _ in dataset] for _ in range(2)]
     assert orders[0] != orders[1]
     assert sorted(orders[0]) == sorted(orders[1])
-    again = task._training_data(data, (), 1)[0]
-    assert [texts.numpy()[0] for texts, _ in again] == orders[0]
+    again = to_train_on(task, data, (), 1)
+    assert [x["token_ids"].numpy()[0].tobytes() for x, _ in again] == orders[0]
 
 
-def test_a_generator_trains_on_what_comes_next():
+def test_each_epoch_trains_on_the_next_batches_of_a_generator():
     def endless():
         count = 0
         while True:
@@ -410,13 +412,14 @@ def test_a_generator_trains_on_what_comes_next():
             count += 1
 
     task = make_task()
-    dataset, _ = task._training_data(endless(), (), 0, 2)
-    assert [texts.numpy()[0][:1] for texts, _ in dataset.take(2)] == [b"a", b"b"]
+    dataset = to_train_on(task, endless(), (), 0, 2)
+    ids = [int(x["token_ids"][0, 1]) for x, _ in dataset.take(2)]
+    assert [task.tokenizer.vocabulary[i] for i in ids] == ["a", "b"]
     with pytest.raises(
         ConfigError, match="got a generator, which does not say how many .* give `steps_per"
     ):
         task.fit(endless(), verbose=0)
-    dataset, _ = task._training_data(iter([(TEXTS, LABELS)] * 2), (), 0, 2)
+    dataset = to_train_on(task, iter([(TEXTS, LABELS)] * 2), (), 0, 2)
     assert len(list(dataset)) == 2
     task.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
     history = task.fit(
@@ -441,7 +444,7 @@ def test_a_generator_trains_on_what_comes_next():
         (iter([{"text": TEXTS}]), "got a dict with the keys 'text'"),
         (iter([("a", "abc")]), "got single texts"),
         (iter([]), "at least one batch, got none from a list_iterator"),
-        (iter([(TEXTS, ["abc", "xyz", "abc", "none"])]), "does not know: 'none'"),
+        (iter([(TEXTS, ["abc", "xyz", "abc", "none"])]), "; got 'none'"),
         (iter([(TEXTS, LABELS, [1.0])]), r"expected shape \(4,\), got \(1,\)"),
         (iter([(TEXTS, LABELS[:3])]), "There are 4 texts but 3 labels"),
     ],
@@ -451,7 +454,7 @@ def test_batches_of_another_form_are_refused(x, message):
         read_only().fit(x, steps_per_epoch=1, verbose=0)
 
 
-def test_what_has_no_end_needs_steps():
+def test_infinite_data_needs_steps():
     task = make_task()
     endless = tf.data.Dataset.from_tensor_slices((TEXTS, LABELS)).batch(2).repeat()
     for measure, steps in (
@@ -493,7 +496,7 @@ def test_the_number_of_texts_is_checked_in_every_form():
             ask()
 
 
-def test_a_split_counts_first():
+def test_a_split_checks_the_number_of_labels_first():
     for y, weights, message in (
         (LABELS * 3, None, "There are 4 texts but 12 labels"),
         (LABELS[:3], None, "There are 4 texts but 3 labels"),
@@ -503,15 +506,15 @@ def test_a_split_counts_first():
             read_only().fit(TEXTS, y, sample_weight=weights, validation_split=0.5)
 
 
-def test_a_regression_on_batches():
+def test_a_regressor_takes_batches():
     task = make_task("regression")
-    dataset, _ = task._training_data(Batches(labels=[0.5, 1.0, 2.0, -1.0]), (), None)
+    dataset = to_train_on(task, Batches(labels=[0.5, 1.0, 2.0, -1.0]))
     assert labels_of(dataset) == [[0.5], [1.0], [2.0], [-1.0]]
     with pytest.raises(tf.errors.InvalidArgumentError, match="finite"):
-        task._dataset_targets(tf.constant([0.5, np.nan]))
+        task.objective().dataset_targets(tf.constant([0.5, np.nan]))
     with pytest.raises(DataError, match=r"\(B,\) or \(B, 1\) in a dataset.*got shape \(4, 3\)"):
-        task._dataset_targets(tf.zeros([4, 3]))
+        task.objective().dataset_targets(tf.zeros([4, 3]))
     with pytest.raises(DataError, match="must be numbers"):
         task.evaluate(tf.data.Dataset.from_tensor_slices((TEXTS, LABELS)).batch(2))
-    with pytest.raises(DataError, match="`report` takes texts in memory, got the PyDataset Batch"):
+    with pytest.raises(DataError, match="Expected texts in memory, received the PyDataset Batch"):
         task.report(Batches())

@@ -1,4 +1,4 @@
-"""Arguments, results and callbacks as Keras has them."""
+"""Arguments, results and callbacks as in Keras."""
 
 import keras
 import numpy as np
@@ -7,14 +7,15 @@ import tensorflow as tf
 
 import keras_bert_zoo as kbz
 from keras_bert_zoo.errors import ConfigError, DataError
-from keras_bert_zoo.tasks import text_model
+from keras_bert_zoo.training import fit as training
+from keras_bert_zoo.training.data import prepared, split_examples
 from keras_bert_zoo.training.optimizers import AdamW, WarmupLinearDecay
 from tests.frames import Series
-from tests.tasks.every_task import EVERY_TASK, TRAINED, eagerly, make
+from tests.tasks.every_task import EVERY_TASK, TRAINED, eagerly, make, weights_of
 
 
 class Steps(keras.callbacks.Callback):
-    """Counts the steps of each epoch, and keeps the rates."""
+    """Counts the steps of each epoch, and records the rates."""
 
     def __init__(self):
         super().__init__()
@@ -40,7 +41,7 @@ def fit(task, x, y, **options):
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_every_task_takes_keras_arguments(name):
+def test_every_task_accepts_the_arguments_of_keras(name):
     task, x, y = make(name)
     history, steps = fit(
         task, x, y,
@@ -51,7 +52,7 @@ def test_every_task_takes_keras_arguments(name):
     assert steps.epochs == [1, 2]
     assert len(history["loss"]) == 2
     assert len(history["val_loss"]) == 1
-    # The schedule goes on where two steps before left it: 6 in all, of which 4 are run.
+    # The schedule has 6 steps and continues after the first 2.
     peak = WarmupLinearDecay(5e-5, total_steps=6, warmup_steps=0)
     np.testing.assert_allclose(steps.rates, [float(peak(step)) for step in (3, 4, 5, 6)], atol=1e-9)
     assert task.training_record["steps"] == 4
@@ -63,10 +64,10 @@ def test_every_task_takes_keras_arguments(name):
         values = task.evaluate(x, y, verbose=0)
         one = task.evaluate(x, y, verbose=0, batch_size=1, steps=1, return_dict=True)
     values = values if isinstance(values, list) else [values]
-    assert values[0] == pytest.approx(plain["loss"])  # a dict of Keras is sorted by name
+    assert values[0] == pytest.approx(plain["loss"])  # Keras sorts its dict by name
     assert sorted(values) == pytest.approx(sorted(plain.values()))
     assert np.isfinite(one["loss"])
-    # In-batch losses of texts have no weights.
+    # Losses with in-batch negatives ignore weights.
     if weights and not name.startswith("embedding"):
         assert heavy["loss"] == pytest.approx(2 * plain["loss"], rel=1e-5)
         with eagerly():
@@ -77,7 +78,7 @@ def test_every_task_takes_keras_arguments(name):
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_every_task_takes_single_batches(name):
+def test_every_task_accepts_single_batches(name):
     task, x, y = make(name)
     with pytest.raises(ConfigError, match="`train_on_batch` needs an optimizer: call `compile"):
         task.train_on_batch(x, y)
@@ -89,7 +90,7 @@ def test_every_task_takes_single_batches(name):
             task.evaluate(x, y, verbose=0, return_dict=True)["loss"], rel=1e-5
         )
         first = task.train_on_batch(x, y, return_dict=True)["loss"]
-        if name != "masked-lm":  # which draws other masks to train on
+        if name != "masked-lm":  # training draws other masks
             assert first == pytest.approx(before["loss"], rel=1e-5)
             assert task.test_on_batch(x, y, return_dict=True)["loss"] < before["loss"]
         texts = tuple(x) if isinstance(x, tuple) else x
@@ -100,7 +101,7 @@ def test_every_task_takes_single_batches(name):
 
 
 @pytest.mark.parametrize("name", EVERY_TASK)
-def test_a_call_on_texts_names_the_way(name):
+def test_the_error_of_a_call_on_texts_names_predict(name):
     task = make(name)[0]
     column = Series(["a"])
     for texts in (
@@ -111,16 +112,16 @@ def test_a_call_on_texts_names_the_way(name):
 
 
 def without_training(monkeypatch):
-    """Makes `fit` prepare all and run nothing; the list is what it would have run."""
+    """Makes `fit` prepare the data without training; returns a list of the prepared runs."""
     runs = []
 
-    def run(task, fit, batches, **options):
+    def run(task, batches, **options):
         runs.append(options | {"batches": batches})
         history = keras.callbacks.History()
         history.epoch = []
         return history
 
-    monkeypatch.setattr(text_model, "run_fit", run)
+    monkeypatch.setattr(training, "run_fit", run)
     return runs
 
 
@@ -129,13 +130,13 @@ def test_data_is_prepared_once(name, monkeypatch):
     task, x, y = make(name)
     runs = without_training(monkeypatch)
     prepared, examples = [], []
-    for method, calls in (("_targets", prepared), ("_examples", examples)):
+    for method, calls in (("targets", prepared), ("examples", examples)):
         wrapped = getattr(task, method)
         monkeypatch.setattr(
-            task, method, lambda *args, w=wrapped, c=calls: c.append(args) or w(*args)
+            task, method, lambda *args, w=wrapped, c=calls, **k: c.append(args) or w(*args, **k)
         )
     task.fit(x, y, validation_data=x if y is None else (x, y), verbose=0)
-    assert len(prepared) == 2  # to train on, and to validate on
+    assert len(prepared) == 2  # for training and for validation
     given = [args for args in examples if args[0] is x]
     assert len(given) <= 2 + (name == "question-answering")
     (run,) = runs
@@ -143,7 +144,7 @@ def test_data_is_prepared_once(name, monkeypatch):
     assert run["monitor"][0] in ("val_f1", "val_spearman")
 
 
-def test_no_batch_size_is_the_default(monkeypatch):
+def test_without_a_batch_size_the_default_is_used(monkeypatch):
     task, x, y = make("classification")
     expected = task.predict_logits(x)
     runs = without_training(monkeypatch)
@@ -159,7 +160,7 @@ def test_no_batch_size_is_the_default(monkeypatch):
         task.fit(x, y, batch_size=0)
 
 
-def test_a_measured_batch_has_the_number_of_texts():
+def test_evaluation_checks_the_number_of_texts_per_example():
     task, x, y = make("classification")
     with eagerly():
         task.compile(keras.optimizers.SGD(0.0))
@@ -171,7 +172,7 @@ def test_a_measured_batch_has_the_number_of_texts():
                 measure(x, y)
 
 
-def test_weights_of_validation_data_count():
+def test_weights_of_validation_data_are_used():
     task, x, y = make("classification")
     weight = np.linspace(0, 2, 7)
     history, _ = fit(task, x, y, validation_data=(x, y, weight), epochs=1, learning_rate=0.0)
@@ -183,28 +184,26 @@ def test_weights_of_validation_data_count():
     assert wanted[0] == pytest.approx(np.mean(each * weight), rel=1e-4)
 
 
-def test_a_split_is_the_last_part_and_class_weights_come_in_every_form():
+def test_a_split_is_the_last_part_and_class_weights_may_have_any_form():
     task, x, y = make("classification")
-    train, _, _, held = task._split(x, y, np.arange(7), 0.3)
+    train, _, _, held = split_examples(task, x, y, np.arange(7), 0.3)
     assert train.texts == x[:4]
     assert (held[0].texts, held[1]) == (x[4:], y[4:])
     assert held[2].tolist() == [4, 5, 6]
     with pytest.raises(ConfigError, match="`validation_split=0.99` of 7 examples leaves none to t"):
-        task._split(x, y, None, 0.99)
+        split_examples(task, x, y, None, 0.99)
     targets = np.array([0, 1, 1])
     for weights in ([1.0, 3.0], np.array([1, 3]), (1, 3), {"abc": 1, "xyz": 3}):
-        assert task._sample_weights(targets, weights, None).tolist() == [1, 3, 3]
+        assert weights_of(task, targets, weights, None).tolist() == [1, 3, 3]
     for weights in ([1.0], [1.0, -1.0], [1.0, float("nan")], ["a", "b"], 3):
         with pytest.raises(ConfigError, match="`class_weight` must give each of the 2 labels"):
-            task._sample_weights(targets, weights, None)
+            weights_of(task, targets, weights, None)
 
 
 def test_batches_in_order_and_more_steps_than_a_pass():
     task, x, y = make("classification")
-    data = task._labelled_rows(*task._prepared(x, y))
-    rows = [
-        labels.numpy().tolist() for _, labels in task._batches(data, batch_size=3, in_order=True)
-    ]
+    data = task.rows(*prepared(task, x, y))
+    rows = [labels.numpy().tolist() for _, labels in data.batches(batch_size=3, in_order=True)]
     assert rows == [[0, 1, 0], [1, 0, 1], [0]]
     _, steps = fit(task, x, y, steps_per_epoch=9, epochs=2)
     assert steps.steps == [9, 9]
@@ -245,7 +244,7 @@ def test_every_callback_of_keras_runs(tmp_path):
     assert known <= set(CALLBACKS), "a callback that is not tried here"
     task, x, y = make("classification")
     x, y = x[:2], y[:2]
-    # The last one needs an optimizer of the caller's own.
+    # The last one needs a compiled optimizer.
     for name in sorted(CALLBACKS, key="SwapEMAWeights".__eq__):
         if CALLBACKS[name] is None:
             continue
@@ -260,7 +259,7 @@ def test_every_callback_of_keras_runs(tmp_path):
     assert (tmp_path / "3.weights.h5").exists()
 
 
-def test_callbacks_that_set_the_rate_have_it_to_themselves():
+def test_callbacks_that_set_the_rate_replace_the_schedule():
     task, x, y = make("classification")
     scheduler = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)
     _, steps = fit(task, x, y, callbacks=[scheduler], batch_size=8, epochs=3, learning_rate=0.8)
@@ -325,15 +324,15 @@ def test_optimizers_with_a_negative_rate_are_refused(classifier):
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "mixed_float16"])
 @pytest.mark.parametrize("name", ["classification", "translation"])
-def test_dtypes_that_do_not_train_are_refused_when_the_model_is_made(name, dtype):
-    with pytest.raises(ConfigError, match=f"`dtype` '{dtype}' is not supported.*mixed_bfloat16"):
+def test_dtypes_that_cannot_train_are_refused_by_the_constructor(name, dtype):
+    with pytest.raises(ConfigError, match=f"`dtype` .* train, received '{dtype}'.*mixed_bfloat16"):
         make(name, dtype=dtype)
 
 
-def test_a_global_policy_that_does_not_train_is_refused():
+def test_a_global_policy_that_cannot_train_is_refused():
     keras.config.set_dtype_policy("mixed_float16")
     try:
-        with pytest.raises(ConfigError, match="'mixed_float16' is not supported"):
+        with pytest.raises(ConfigError, match="can train, received 'mixed_float16'"):
             make("classification")
     finally:
         keras.config.set_dtype_policy("float32")

@@ -1,4 +1,4 @@
-"""Losses and metrics by Keras' names, on logits: against scikit-learn."""
+"""Losses and metrics by their Keras names, on logits: compared with scikit-learn."""
 
 import keras
 import numpy as np
@@ -24,7 +24,7 @@ SOFTMAX3 = tf.nn.softmax(LOGITS).numpy()
 SIGMOID = tf.sigmoid(LOGITS).numpy()
 
 
-def test_a_classifier_by_the_name_of_its_loss_starts_where_its_own_loss_does():
+def test_a_classifier_has_the_same_loss_by_name_as_by_default():
     task, x, y = make("classification")
     own = task.evaluate(x, y, verbose=0)[0]
     for loss in (
@@ -42,7 +42,7 @@ def test_a_classifier_by_the_name_of_its_loss_starts_where_its_own_loss_does():
         assert found["loss"] == pytest.approx(own, rel=1e-5)
         scores = task.predict(x)["scores"][:, 1]
         truth = [name == "xyz" for name in y]
-        # Keras' AUC has 200 thresholds, between some of which lie several of these scores.
+        # Keras' AUC has only 200 thresholds; several scores may be between two of them.
         area = float(keras.metrics.AUC()(truth, scores))
         assert found["AUC"] == pytest.approx(area, abs=1e-6)
         assert found["AUC"] == pytest.approx(sk.roc_auc_score(truth, scores), abs=0.05)
@@ -50,7 +50,7 @@ def test_a_classifier_by_the_name_of_its_loss_starts_where_its_own_loss_does():
 
 
 class Pairs(keras.utils.PyDataset):
-    """Texts and labels, all in one batch."""
+    """One batch of texts and labels."""
 
     def __init__(self, *batch):
         super().__init__()
@@ -72,10 +72,10 @@ def test_the_labels_of_datasets_may_be_ids_names_rows_and_shares():
     log = np.log(tf.nn.softmax(logits))
 
     def measured(labels):
-        """As a batch of a dataset is measured."""
-        targets = task._dataset_targets(tf.constant(labels))
+        """Computes loss and metrics as for a batch of a dataset."""
+        targets = task.objective().dataset_targets(tf.constant(labels))
         names = ["accuracy", "AUC", "sparse_categorical_crossentropy", "ce"]
-        metrics = resolve_metrics(names, task._output_kind())
+        metrics = resolve_metrics(names, task.objective().outputs)
         for metric in metrics:
             metric.update_state(targets, logits)
         return [float(task.loss(targets, logits)), *(float(m.result()) for m in metrics)]
@@ -91,7 +91,7 @@ def test_the_labels_of_datasets_may_be_ids_names_rows_and_shares():
     assert measured(shares) == pytest.approx([soft_nats, *expected[1:]], rel=1e-5)
     with pytest.raises(DataError, match=r"\(B,\) or \(B, 2\) in a dataset, got float32 \(7, 3\)"):
         measured(np.ones((7, 3), np.float32))
-    # With the task's own metrics, in whole passes.
+    # Whole passes with the default metrics.
     dataset = tf.data.Dataset.from_tensor_slices((x, shares)).batch(4)
     with eagerly():
         task.compile(keras.optimizers.SGD(0.0), "categorical_crossentropy")
@@ -101,25 +101,25 @@ def test_the_labels_of_datasets_may_be_ids_names_rows_and_shares():
         assert task.evaluate(Pairs(x, rows), verbose=0) == pytest.approx(expected[:2], rel=1e-5)
 
 
-def test_a_loss_of_the_callers_own_gets_rows_as_they_are_and_ids_otherwise():
+def test_a_custom_loss_gets_unchanged_rows_or_ids():
     task, _, y = make("classification")
     task.compile("sgd", lambda y_true, y_pred: tf.reduce_sum(y_true * y_pred, axis=-1))
     wide = np.arange(9, dtype=np.float32).reshape(3, 3)
     for labels in (wide, wide[:, :2]):
-        np.testing.assert_array_equal(task._dataset_targets(tf.constant(labels)), labels)
+        np.testing.assert_array_equal(task.objective().dataset_targets(tf.constant(labels)), labels)
     for labels in (y[:3], [[0], [1], [0]], [0, 1, 0]):
-        assert task._dataset_targets(tf.constant(labels)).numpy().tolist() == [0, 1, 0]
+        assert task.objective().dataset_targets(tf.constant(labels)).numpy().tolist() == [0, 1, 0]
     (accuracy,) = resolve_metrics(["accuracy"], TWO)
     with pytest.raises(
         DataError, match=r"labels of shape \(B,\) or \(B, 2\), got \(3, 3\): pass m"
     ):
         accuracy.update_state(wide, LOGITS[:3, :2])
-    task.compile("sgd")  # its own loss has no use for shares
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"shares take .*'categorical_cross"):
-        task._dataset_targets(tf.constant(wide[:, :2]))
+    task.compile("sgd")  # the default loss does not accept shares
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"shares need .*'categorical_cross"):
+        task.objective().dataset_targets(tf.constant(wide[:, :2]))
 
 
-def test_losses_and_metrics_of_a_regressor_are_of_its_scores():
+def test_losses_and_metrics_of_a_regressor_use_its_scores():
     task, x, y = make("regression")
     task.activation = "sigmoid"
     with eagerly():
@@ -158,16 +158,16 @@ def test_losses_and_metrics_of_a_regressor_are_of_its_scores():
         ("mse", Outputs("number", "R"), ROWS[:, :1], np.mean((ROWS[:, 0] - LOGITS[:, 0]) ** 2)),
     ],
 )  # fmt: skip
-def test_losses_by_name_are_of_logits(loss, outputs, labels, wanted):
+def test_losses_by_name_take_logits(loss, outputs, labels, wanted):
     logits = LOGITS[:, :1] if outputs.kind == "number" else LOGITS
     found = resolve_loss(loss, outputs)(labels, logits)
     assert float(found) == pytest.approx(float(wanted), rel=1e-4)
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_every_task_takes_a_name_for_the_right_thing_or_says_what_it_takes(name):
+def test_every_task_accepts_a_loss_name_or_lists_the_names_it_accepts(name):
     task, x, y = make(name)
-    kind = task._output_kind().kind
+    kind = task.objective().outputs.kind
     fitting = {
         "label": "sparse_categorical_crossentropy",
         "labels": "binary_crossentropy",
@@ -175,7 +175,7 @@ def test_every_task_takes_a_name_for_the_right_thing_or_says_what_it_takes(name)
         "tokens": "sparse_categorical_crossentropy",
     }.get(kind)
     with eagerly():
-        # Of masked language models and translators the own loss is another one.
+        # The default loss of a translator has label smoothing.
         if fitting is not None and name != "translation":
             own = task.evaluate(x, y, verbose=0, return_dict=True)["loss"]
             task.compile("sgd", fitting)
@@ -244,7 +244,7 @@ def measure(metric, outputs, labels, logits):
         ("binary_crossentropy", sk.log_loss(BINARY, SOFTMAX2)),
     ],
 )
-def test_metrics_of_two_labels_are_scikit_learns(metric, wanted):
+def test_metrics_of_two_labels_equal_scikit_learn(metric, wanted):
     assert measure(metric, TWO, BINARY, LOGITS[:, :2]) == pytest.approx(wanted, abs=3e-3)
 
 
@@ -262,7 +262,7 @@ def test_metrics_of_two_labels_are_scikit_learns(metric, wanted):
         ),
     ],
 )
-def test_metrics_of_three_labels_are_scikit_learns(metric, wanted):
+def test_metrics_of_three_labels_equal_scikit_learn(metric, wanted):
     assert measure(metric, THREE, IDS, LOGITS) == pytest.approx(wanted, abs=3e-3)
 
 
@@ -278,17 +278,17 @@ def test_metrics_of_three_labels_are_scikit_learns(metric, wanted):
         (keras.metrics.BinaryAccuracy(threshold=0.0), ((SIGMOID > 0.5) == ROWS).mean()),
     ],
 )
-def test_metrics_of_any_number_of_labels_are_scikit_learns(metric, wanted):
+def test_metrics_of_several_labels_per_text_equal_scikit_learn(metric, wanted):
     assert measure(metric, MULTI, ROWS, LOGITS) == pytest.approx(wanted, abs=3e-3)
 
 
 @pytest.mark.parametrize(
     ("metric", "outputs", "message"),
     [
-        ("Precision", THREE, "of 3 labels it is not said which; pass `class_id"),
+        ("Precision", THREE, "it needs one of 3 labels; pass `class_id"),
         ("mse", THREE, "MeanSquaredError is no metric for a TextClassifier: take one of"),
-        (keras.metrics.F1Score(), THREE, "a number a label: pass `average='macro'`"),
-        (keras.metrics.F1Score("macro"), MULTI, "takes one label a text: pass `threshold=0.5`"),
+        (keras.metrics.F1Score(), THREE, "has a value per label: pass `average='macro'`"),
+        (keras.metrics.F1Score("macro"), MULTI, "takes one label per text: pass `threshold=0.5`"),
         ("accuracy", Outputs("number", "TextRegressor"), "take mean_absolute_error"),
         ("AUC", Outputs("tokens", "MaskedLM"), "AUC is no metric for a MaskedLM"),
     ],
@@ -298,7 +298,7 @@ def test_metrics_that_do_not_fit_are_refused(metric, outputs, message):
         resolve_metrics([metric], outputs)
 
 
-def test_metrics_and_losses_of_the_callers_own_are_left_alone():
+def test_custom_metrics_and_losses_are_unchanged():
     def loss(y_true, y_pred):
         return tf.reduce_sum(y_pred, axis=-1)
 

@@ -1,4 +1,4 @@
-"""Masked language modelling: against transformers, in training, files and an export."""
+"""Masked language modelling: parity with transformers, training, files and export."""
 
 import json
 
@@ -35,7 +35,7 @@ def test_answers_equal_transformers_pipeline(tiny):
         for place, mask in enumerate(masks):
             for name in ("token_id", "token"):
                 assert answers[name][text, place].tolist() == mask[name]
-            # In float32, whose sums each kind of processor adds up in an order of its own.
+            # The order of float32 sums depends on the processor.
             np.testing.assert_allclose(answers["score"][text, place], mask["score"], atol=1e-5)
         for place in range(len(masks), 3):  # no such mask
             assert answers["token"][text, place].tolist() == [""] * 5
@@ -58,7 +58,7 @@ def test_offsets_and_filled_texts(tiny):
             assert answers["filled"][index, k] == filled
 
 
-def test_masks_beyond_the_length_stay():
+def test_masks_beyond_the_length_are_unchanged():
     task = kbz.MaskedLM.load(TINY, max_length=6, top_k=2)
     answers = task.predict(["the [MASK] sat on the [MASK] ."])
     assert answers["token"].shape == (1, 1, 2)
@@ -72,7 +72,7 @@ def test_a_batch_size_of_zero_is_refused_everywhere(tiny):
             ask(["a b"], batch_size=0)
 
 
-def test_pseudo_perplexity_equals_masking_one_after_the_other(tiny):
+def test_pseudo_perplexity_equals_masking_tokens_in_turn(tiny):
     for size in (3, 64):
         scores = tiny.pseudo_perplexity([*GOLDEN["texts"], ""], batch_size=size)
         np.testing.assert_allclose(
@@ -87,7 +87,7 @@ def test_pseudo_perplexity_equals_masking_one_after_the_other(tiny):
     assert tiny.pseudo_perplexity([])["tokens"].shape == (0,)
 
 
-def test_only_masked_positions_are_projected_and_equal_all_of_them():
+def test_logits_of_masked_positions_equal_those_of_all_positions():
     golden = load_golden("zoo/bert-masked_lm-untied")
     model = kbz.HeadedModel.from_preset(ASSETS / "zoo" / "bert-masked_lm-untied")
     tokenizer = kbz.WordPieceTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"])
@@ -105,7 +105,7 @@ def test_only_masked_positions_are_projected_and_equal_all_of_them():
 def test_training_learns_and_a_saved_task_answers_the_same(tmp_path):
     keras.utils.set_random_seed(0)
     task = kbz.MaskedLM.from_preset(TINY, new_head=True, max_length=9, whole_words=True, top_k=3)
-    texts = TEXTS * 8 + ["", " ".join(TEXTS)]  # nothing to mask; and longer than a row
+    texts = TEXTS * 8 + ["", " ".join(TEXTS)]  # an empty text, and one longer than a row
     before = task.report(texts)
     task.fit(texts, validation_data=texts, epochs=10, batch_size=8, learning_rate=1e-2, verbose=0)
     after = task.report(texts)
@@ -131,7 +131,7 @@ def test_training_learns_and_a_saved_task_answers_the_same(tmp_path):
         assert isinstance(loaded, kbz.MaskedLM)
         if (tmp_path / "saved" / SIDE_FILE).exists():
             assert (loaded.top_k, loaded.max_length, loaded.masking) == (3, 9, task.masking)
-            (tmp_path / "saved" / SIDE_FILE).unlink()  # and then as transformers writes it
+            (tmp_path / "saved" / SIDE_FILE).unlink()  # now as transformers writes it
         else:
             assert (loaded.top_k, loaded.max_length) == (5, 32)
             loaded.top_k = 3
@@ -156,14 +156,14 @@ def test_transformers_loads_it_with_equal_logits(tmp_path, tiny):
     assert np.abs(tiny(inputs) - np.take_along_axis(theirs, at[..., np.newaxis], 1)).max() < 1e-4
 
 
-def test_what_is_refused(tiny):
-    with pytest.raises(ConfigError, match="`top_k` must be from 1 to 22, the tokens, got 0"):
+def test_invalid_arguments_and_texts_are_refused(tiny):
+    with pytest.raises(ConfigError, match="`top_k` to be an integer between 1 and 22, received 0"):
         kbz.MaskedLM.load(TINY, top_k=0)
-    with pytest.raises(ConfigError, match=r"between 0 and 1, got 0\.0"):
+    with pytest.raises(ConfigError, match=r"in \(0, 1\), got 0\.0"):
         kbz.MaskedLM.load(TINY, mask_rate=0.0)
     with pytest.raises(CheckpointError, match=r"no head for MaskedLM.*new_head=True"):
         kbz.MaskedLM.from_preset(ASSETS / "bert_gelu")
-    with pytest.raises(DataError, match="got pairs of them"):
+    with pytest.raises(DataError, match="received pairs of texts"):
         tiny.predict((["a"], ["b"]))
     with pytest.raises(DataError, match="leave the labels out"):
         tiny.fit(["the cat"], ["label"])
@@ -176,7 +176,7 @@ def test_what_is_refused(tiny):
         kbz.MaskedLM(tiny.encoder, tokenizer, head=tiny.head)
 
 
-def test_answers_that_rounding_may_change(tiny):
+def test_differences_that_rounding_may_cause(tiny):
     def answer(ids, scores):
         return {"token_id": np.array([ids]), "score": np.array([scores], np.float32),
                 "token": np.array([[str(i).encode() for i in ids]], object)}  # fmt: skip
@@ -189,8 +189,8 @@ def test_answers_that_rounding_may_change(tiny):
     assert tiny.answer_difference(near, near | {"token": far["token"] + b"x"}, 1e-5) is None
 
 
-def test_the_export_answers_as_python_does(tmp_path, tiny):
-    export = tiny.export(tmp_path / "export")  # which compares the answers without this package
+def test_the_export_has_the_answers_of_the_task(tmp_path, tiny):
+    export = tiny.export(tmp_path / "export")  # `export` compares the answers without this package
     served = tf.saved_model.load(str(export.path)).signatures["serving_default"]
     texts = [text for (text,) in hostile_rows(tiny)] + [
         "the [MASK] sat", b"\xff[MASK]\xfe[MASK]", "[MASK] " * 40, "x" * 50 + "[MASK]",
@@ -204,7 +204,7 @@ def test_the_export_answers_as_python_does(tmp_path, tiny):
     np.testing.assert_allclose(got["score"], expected["score"], atol=1e-5)
     for text, starts, ends in zip(texts, got["start"], got["end"], strict=True):
         assert all(text[s:e] == b"[MASK]" for s, e in zip(starts, ends, strict=True) if e)
-    # 64 at once are 64 alone.
+    # A batch of 64 has the answers of 64 batches of 1.
     many = (texts * 4)[:64]
     together = served(text=tf.constant(many))
     for i in range(0, 64, 9):

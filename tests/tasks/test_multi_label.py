@@ -1,4 +1,4 @@
-"""A threshold for each label: tuned, saved, exported, and at work in every answer."""
+"""A threshold for each label: tuning, saving, export and answers."""
 
 import json
 
@@ -33,13 +33,13 @@ def test_labels_that_reach_their_threshold_come_first():
     logits = tf.constant([[4.0, 3.0, -1.0], [9.0, -9.0, -9.0], [-9.0, -9.0, -9.0]])
     answers = {name: value.numpy() for name, value in task.answers(logits).items()}
     probabilities = 1 / (1 + np.exp(-logits.numpy()))
-    # The likeliest of the first row does not apply: 0.982 is below its 0.99.
+    # The most probable label of row 0 does not apply: 0.982 is below its threshold 0.99.
     assert answers["label"].tolist() == [[b"b", b"c", b""], [b"a", b"", b""], [b"", b"", b""]]
     np.testing.assert_allclose(answers["score"][0], probabilities[0][[1, 2, 0]], rtol=1e-5)
     np.testing.assert_allclose(answers["scores"], probabilities, rtol=1e-5)
 
 
-def test_tuned_thresholds_are_used_by_answers_and_report_and_kept(tmp_path):
+def test_tuned_thresholds_are_used_and_saved(tmp_path):
     task = make_task()
     before = task.predict(TEXTS)  # traces a graph with the old threshold
     found = task.tune_thresholds(TEXTS, TARGETS)
@@ -64,7 +64,7 @@ def test_a_single_label_is_saved_and_loaded(tmp_path):
     task = make_task(labels=["p"])
     task.save(tmp_path / "saved")
     path = tmp_path / "saved" / "config.json"
-    # The scores are those of the sigmoid, whatever another library would make of one label.
+    # Scores come from a sigmoid, even if the config has the activation of another library.
     tanh = {"sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Tanh"}}
     for said in ({}, tanh):
         path.write_text(json.dumps(json.loads(path.read_text()) | said))
@@ -72,12 +72,12 @@ def test_a_single_label_is_saved_and_loaded(tmp_path):
         assert (again.labels, again.multi_label) == (["p"], True)
         logits = tf.constant([[3.0], [-1.0]])
         np.testing.assert_allclose(again.answers(logits)["scores"], tf.sigmoid(logits))
-    assert again._task_config()["sentence_transformers"] == tanh["sentence_transformers"]
+    assert again.saved_parts().config["sentence_transformers"] == tanh["sentence_transformers"]
     with pytest.raises(ConfigError, match=r"needs at least one label, got \[\]"):
         kbz.TextClassifier(task.encoder, task.tokenizer, [], multi_label=True)
 
 
-def test_what_cannot_be_tuned():
+def test_invalid_thresholds_and_labels_are_refused():
     with pytest.raises(ConfigError, match="multi_label=True"):
         kbz.TextClassifier.from_preset(TINY, labels=LABELS).tune_thresholds(TEXTS, ["a"] * 8)
     with pytest.raises(ConfigError, match="3 numbers, one per label, received 2"):
@@ -89,7 +89,7 @@ def test_what_cannot_be_tuned():
         task.tune_thresholds(Examples(["x"], labels=[["d"]], rows=[7], path="dev.tsv"))
 
 
-def test_rounding_may_move_a_label_over_its_threshold_but_not_further():
+def test_only_rounding_may_move_a_score_over_its_threshold():
     task = make_task(threshold=[0.3, 0.5, 0.7])
 
     def answer(*probabilities):
@@ -109,7 +109,7 @@ def test_the_export_has_the_thresholds(tmp_path):
     texts = [text for (text,) in hostile_rows(task)]
     scores = task.predict(texts)["scores"]
     task.threshold = np.median(scores, axis=0).tolist()
-    export = task.export(tmp_path / "export")  # which compares the answers without this package
+    export = task.export(tmp_path / "export")  # `export` compares the answers without this package
     served = tf.saved_model.load(str(export.path)).signatures["serving_default"]
     expected = task.answer_rows(texts)
     assert len({tuple(row) for row in expected["label"]}) > 1

@@ -1,4 +1,4 @@
-"""Multiple choice: against transformers, through training, files, and an export."""
+"""Multiple choice: parity with transformers, training, files and export."""
 
 import json
 
@@ -55,7 +55,7 @@ def test_answers_are_the_chosen_text_and_its_probability():
     assert answers["label"].tolist() == chosen
     logits = task.predict_logits((TEXTS, CHOICES), batch_size=3)
     np.testing.assert_allclose(tf.nn.softmax(logits), answers["scores"], atol=1e-6)
-    # Each choice is read with its text alone: their order moves with them.
+    # Each choice is scored separately: reversed choices have reversed scores.
     turned = task.predict((TEXTS, [row[::-1] for row in CHOICES]))
     np.testing.assert_allclose(turned["scores"], answers["scores"][:, ::-1], atol=1e-6)
     assert {name: len(values) for name, values in task.predict(([], [])).items()} == {
@@ -79,7 +79,7 @@ def test_training_learns_and_a_saved_task_answers_the_same(tmp_path):
     assert (loaded.num_choices, loaded.max_length) == (3, 12)
     inputs, _ = task.encode_texts(tf.constant(TEXTS), tf.constant(CHOICES))
     np.testing.assert_array_equal(loaded(inputs), task(inputs))
-    # Without the side file it is what transformers saves, which does not know the number.
+    # Without the side file, as saved by transformers, the number of choices is unknown.
     (tmp_path / "saved" / SIDE_FILE).unlink()
     with pytest.raises(CheckpointError, match="Give `num_choices` and `new_head=False`"):
         load_task(tmp_path / "saved")
@@ -109,13 +109,15 @@ def test_transformers_loads_it_with_equal_logits(tmp_path):
     assert np.abs(back(inputs) - theirs).max() < 1e-5
 
 
-def test_what_is_refused():
-    with pytest.raises(ConfigError, match="`num_choices` must be at least 2, got 1"):
+def test_invalid_arguments_and_examples_are_refused():
+    with pytest.raises(
+        ConfigError, match="`num_choices` to be an integer of at least 2, received 1"
+    ):
         make_task(num_choices=1)
     with pytest.raises(CheckpointError, match=r"no head for MultipleChoice.*num_choices="):
         kbz.MultipleChoice.from_preset(TINY)
     task = make_task()
-    with pytest.raises(DataError, match="example 1: expected 3 choices a text.* got 2"):
+    with pytest.raises(DataError, match="example 1: expected 3 choices per text.* received 2"):
         task.predict((["a"], [["x", "y"]]))
     with pytest.raises(DataError, match="example 2: expected the label .* 0 to 2, got 3"):
         task.fit((TEXTS[:2], CHOICES[:2]), [0, 3])
@@ -123,13 +125,13 @@ def test_what_is_refused():
         task.report((TEXTS, CHOICES))
     with pytest.raises(DataError, match="Expected ChoiceExamples, or a tuple"):
         task.predict(TEXTS)
-    with pytest.raises(DataError, match="example 1: .* as str, got int"):
+    with pytest.raises(DataError, match="example 1: .* as str, received int"):
         task.predict(([1], [["a", "b", "c"]]))
     with pytest.raises(ConfigError, match="`probe_epochs` is not possible"):
         task.fit((TEXTS, CHOICES), RIGHT, probe_epochs=1)
 
 
-def test_answers_that_rounding_may_change():
+def test_differences_that_rounding_may_cause():
     task = make_task()
 
     def answer(choice, *scores, label=b"a"):
@@ -143,10 +145,10 @@ def test_answers_that_rounding_may_change():
     assert task.answer_difference(near, near | {"label": np.array(b"b", object)}, 1e-5) is None
 
 
-def test_the_export_answers_as_python_does(tmp_path):
+def test_the_export_has_the_answers_of_the_task(tmp_path):
     task = make_task()
     rows = hostile_rows(task)
-    export = task.export(tmp_path / "export")  # which compares the answers without this package
+    export = task.export(tmp_path / "export")  # `export` compares the answers without this package
     served = tf.saved_model.load(str(export.path)).signatures["serving_default"]
     texts, choices = zip(*rows, strict=True)
     expected = task.answer_rows(list(texts), [list(row) for row in choices])
@@ -155,7 +157,7 @@ def test_the_export_answers_as_python_does(tmp_path):
     np.testing.assert_allclose(got["scores"], expected["scores"], atol=1e-5)
     np.testing.assert_array_equal(got["label"], expected["label"])
     assert len(set(expected["choice"])) > 1
-    # 64 at once are 64 alone.
+    # A batch of 64 has the answers of 64 batches of 1.
     many = [rows[i % len(rows)] for i in range(64)]
     together = task.answer_rows([t for t, _ in many], [list(c) for _, c in many])["scores"]
     for i in range(0, 64, 7):

@@ -1,4 +1,4 @@
-"""Next-sentence prediction: against transformers, in training, files and an export."""
+"""Next-sentence prediction: parity with transformers, training, files and export."""
 
 import json
 
@@ -36,7 +36,7 @@ def test_logits_equal_transformers():
     tokenizer = kbz.WordPieceTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"])
     task = kbz.NextSentence(model.encoder, tokenizer, head=model.heads["next_sentence"])
     assert np.abs(task(golden_inputs(golden)) - golden["next_sentence"]).max() < 1e-5
-    answers = task.answers(tf.constant([[2.0, 0.0], [0.0, 3.0]]))  # 0: it is next
+    answers = task.answers(tf.constant([[2.0, 0.0], [0.0, 3.0]]))  # id 0: the second text is next
     assert answers["label"].numpy().tolist() == [b"is_next", b"not_next"]
     expected = [1 / (1 + np.exp(-2)), 1 / (1 + np.exp(3))]
     np.testing.assert_allclose(answers["is_next"], expected, rtol=1e-5)
@@ -46,7 +46,7 @@ def test_logits_equal_transformers():
 @pytest.mark.slow
 def test_training_learns_and_a_saved_task_answers_the_same(tmp_path):
     task = make_task()
-    for variable in task.encoder.weights:  # so small a model hardly sees its input otherwise
+    for variable in task.encoder.weights:  # otherwise the outputs hardly depend on the input
         variable.assign_add(
             keras.random.normal(variable.shape, stddev=0.4, seed=len(variable.path))
         )
@@ -70,7 +70,7 @@ def test_training_learns_and_a_saved_task_answers_the_same(tmp_path):
         assert isinstance(loaded, kbz.NextSentence)
         for name, expected in answers.items():
             np.testing.assert_array_equal(loaded.predict(PAIRS)[name], expected)
-        (tmp_path / "saved" / SIDE_FILE).unlink(missing_ok=True)  # as transformers writes it
+        (tmp_path / "saved" / SIDE_FILE).unlink(missing_ok=True)  # now as transformers writes it
 
 
 @pytest.mark.parity
@@ -90,7 +90,7 @@ def test_transformers_loads_it_with_equal_logits(tmp_path):
     assert np.abs(task(inputs) - theirs).max() < 1e-5
 
 
-def test_what_is_refused():
+def test_invalid_arguments_and_examples_are_refused():
     with pytest.raises(CheckpointError, match=r"no head for NextSentence.*new_head=True"):
         kbz.NextSentence.from_preset(TINY)
     task = make_task()
@@ -103,9 +103,9 @@ def test_what_is_refused():
 
 
 @pytest.mark.slow
-def test_the_export_answers_as_python_does(tmp_path):
+def test_the_export_has_the_answers_of_the_task(tmp_path):
     task = make_task()
-    export = task.export(tmp_path / "export")  # which compares the answers without this package
+    export = task.export(tmp_path / "export")  # `export` compares the answers without this package
     served = tf.saved_model.load(str(export.path)).signatures["serving_default"]
     texts, seconds = zip(*hostile_rows(task), strict=True)
     expected = task.answer_rows(texts, seconds)
@@ -119,7 +119,7 @@ def test_the_export_answers_as_python_does(tmp_path):
         np.testing.assert_allclose(alone["score"][0], expected["score"][i], atol=1e-5)
 
 
-def test_answers_that_rounding_may_change():
+def test_differences_that_rounding_may_cause():
     task = make_task()
 
     def answer(is_next, label):

@@ -1,6 +1,5 @@
-"""Whether a model takes single texts or pairs: by what it is asked, unless it was trained here."""
+"""Single texts or pairs: a model takes both until training sets which."""
 
-import importlib
 import logging
 
 import numpy as np
@@ -13,10 +12,11 @@ from keras_bert_zoo.export import saved_model
 from keras_bert_zoo.export.signatures import build_serving_graph
 from keras_bert_zoo.export.verify import hostile_rows
 from keras_bert_zoo.files import SIDE_FILE
+from keras_bert_zoo.tasks.loading import restore_record
 from keras_bert_zoo.tasks.registry import TASKS
 from tests.helpers import ASSETS
 
-# Made by transformers, as an NLI model would be: labels no, maybe, yes, and no side file.
+# Made by transformers, like an NLI model: labels no, maybe, yes; no side file.
 ELSEWHERE = ASSETS / "bert_classifier"
 FIRST, SECOND = ["a b c", "x", ""], ["c b", "y z a b", "a"]
 PAIRS = (FIRST, SECOND)
@@ -33,7 +33,7 @@ MAKERS = {
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_a_model_from_elsewhere_takes_what_it_is_given(name):
+def test_a_model_from_elsewhere_takes_single_texts_and_pairs(name):
     task = MAKERS[name]()
     assert task.pair is None
     logits = {"pair": task.predict_logits(PAIRS), "single": task.predict_logits(FIRST)}
@@ -42,14 +42,14 @@ def test_a_model_from_elsewhere_takes_what_it_is_given(name):
         expected = task.answers(tf.constant(logits[kind]))
         got = task.predict(x)
         np.testing.assert_allclose(got["score"], expected["score"], atol=1e-5)
-    graphs = dict(task._traced)
-    assert set(graphs) == {True, False}
-    assert all(graph.experimental_get_tracing_count() == 1 for _, graph in graphs.values())
+    graphs = dict(task.graphs)
+    assert sorted(key[0] for key in graphs) == [1, 2]  # for single texts and for pairs
+    assert all(graph.experimental_get_tracing_count() == 1 for graph in graphs.values())
     y = ["no", "yes", "maybe"] if name == "classification" else [0.0, 1.0, 2.0]
     assert all(task.report(x, y).to_dict() for x in (PAIRS, FIRST))
     losses = [task.evaluate(x, y, return_dict=True, verbose=0)["loss"] for x in (PAIRS, FIRST)]
     assert losses[0] != losses[1]
-    with pytest.raises(DataError, match="A tuple holds the two lists of a pair, got 3"):
+    with pytest.raises(DataError, match="Expected a tuple of two lists for text pairs, got 3"):
         task.predict((FIRST, SECOND, FIRST))
     batches = tf.data.Dataset.from_tensor_slices(PAIRS).batch(2)
     with pytest.raises(DataError, match=r"set `task.pair = True`: two parts might be"):
@@ -61,7 +61,7 @@ def test_a_model_from_elsewhere_takes_what_it_is_given(name):
     np.testing.assert_allclose(task.predict_logits(batches), logits["pair"], atol=1e-5)
 
 
-def test_what_a_model_was_trained_on_is_remembered(tmp_path):
+def test_a_trained_model_only_takes_the_kind_of_its_training_texts(tmp_path):
     task = MAKERS["classification"]()
     task.save(tmp_path / "unknown")
     assert "pair" not in (tmp_path / "unknown" / SIDE_FILE).read_text()
@@ -89,7 +89,7 @@ def test_what_a_model_was_trained_on_is_remembered(tmp_path):
 
 
 def test_side_files_of_earlier_versions():
-    """They said False of models that had never been trained, too."""
+    """They also have False for models without training."""
     task = MAKERS["classification"]()
     for side, pair in [
         ({}, None),
@@ -97,15 +97,12 @@ def test_side_files_of_earlier_versions():
         ({"pair": False, "training": {"epochs": 1}}, False),
         ({"pair": True, "training": {}}, True),
     ]:
-        task._restore(side)
+        restore_record(task, side)
         assert task.pair is pair
 
 
 def test_every_task_says_whether_it_takes_pairs():
-    takes = {}
-    for name, (module, class_name) in TASKS.items():
-        found = importlib.import_module(f"keras_bert_zoo.tasks.{module}")
-        takes[name] = getattr(found, class_name).takes_pairs
+    takes = {name: task.spec.pairs for name, task in TASKS.items()}
     assert {name for name, pairs in takes.items() if pairs is None} == set(MAKERS)
     always = {name for name, pairs in takes.items() if pairs}
     assert always == {"next-sentence", "question-answering"}
@@ -129,23 +126,23 @@ def test_the_graph_of_a_regressor_of_pairs():
     np.testing.assert_allclose(got["score"], task.predict(PAIRS)["score"], atol=1e-5)
 
 
-def test_a_doubtful_export_is_not_silent(caplog):
+def test_an_export_warns_if_pairs_are_likely(caplog):
     task = MAKERS["classification"]()
     with caplog.at_level(logging.WARNING, "keras_bert_zoo"):
-        saved_model._check_pair(task, None)
-    assert "The export takes single texts: whether this model was trained on pairs" in caplog.text
-    assert "pair=True, on the command line --pairs" in caplog.text
+        saved_model.check_pair(task, None)
+    assert "The export takes single texts, but the model may have been trained on" in caplog.text
+    assert "pair=True, or --pairs on the command line" in caplog.text
     caplog.clear()
     task.pair = True
     with caplog.at_level(logging.WARNING, "keras_bert_zoo"):
-        saved_model._check_pair(task, None)
-        saved_model._check_pair(task, True)
+        saved_model.check_pair(task, None)
+        saved_model.check_pair(task, True)
         assert not caplog.text
-        saved_model._check_pair(task, False)
+        saved_model.check_pair(task, False)
     assert "takes single texts, but this model was trained on pairs of texts" in caplog.text
-    with pytest.raises(ConfigError, match="`pair` must be True, False or None, got 'yes'"):
-        saved_model._check_pair(task, "yes")
+    with pytest.raises(ConfigError, match="`pair` to be True, False or None, received 'yes'"):
+        saved_model.check_pair(task, "yes")
     reader = kbz.QuestionAnswerer.load(ASSETS / "question_answering")
     with pytest.raises(ConfigError, match="QuestionAnswerer takes question and context"):
-        saved_model._check_pair(reader, False)
-    saved_model._check_pair(reader, None)
+        saved_model.check_pair(reader, False)
+    saved_model.check_pair(reader, None)

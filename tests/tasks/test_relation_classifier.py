@@ -1,4 +1,4 @@
-"""Relations: markers in the tokenizer, answers, training, files, and an export."""
+"""Relations: markers in the tokenizer, answers, training, files and export."""
 
 import json
 
@@ -12,7 +12,7 @@ from keras_bert_zoo.data.examples import Examples
 from keras_bert_zoo.data.semeval import MARKERS
 from keras_bert_zoo.errors import CheckpointError, ConfigError, DataError
 from keras_bert_zoo.export.verify import hostile_rows
-from keras_bert_zoo.tasks.own_weights import OWN_WEIGHTS_FILE
+from keras_bert_zoo.presets.extra_weights import EXTRA_WEIGHTS_FILE
 from keras_bert_zoo.tasks.registry import load_task
 from tests.helpers import ASSETS
 
@@ -54,7 +54,7 @@ def test_labels_may_be_an_iterator_and_are_checked_before_a_head_is_made():
     assert kbz.TextClassifier.from_preset(TINY, labels=iter("ab")).labels == ["a", "b"]
 
 
-def test_markers_are_special_tokens_that_start_as_the_mean_of_their_pieces():
+def test_embeddings_of_markers_start_as_the_mean_of_their_pieces():
     keras.utils.set_random_seed(0)
     task = kbz.RelationClassifier.from_preset(TINY, labels=LABELS)
     before = kbz.Tokenizer.from_preset(TINY)
@@ -119,11 +119,11 @@ def test_training_learns_and_a_saved_task_answers_the_same(tmp_path):
     for name, expected in loaded.encode_texts(tf.constant(HOSTILE))[0].items():
         np.testing.assert_array_equal(inputs[name], expected)
     np.testing.assert_array_equal(loaded(inputs), task(inputs))
-    # It goes on as a preset: for other relations, with the markers that it has.
+    # The saved task is also a preset: for other relations, with the same markers.
     other = kbz.RelationClassifier.from_preset(tmp_path / "saved", labels=["x", "y"])
     assert other.head.marker_ids == task.head.marker_ids
-    (tmp_path / "saved" / OWN_WEIGHTS_FILE).unlink()
-    with pytest.raises(CheckpointError, match=OWN_WEIGHTS_FILE):
+    (tmp_path / "saved" / EXTRA_WEIGHTS_FILE).unlink()
+    with pytest.raises(CheckpointError, match=EXTRA_WEIGHTS_FILE):
         load_task(tmp_path / "saved")
 
 
@@ -145,13 +145,13 @@ def test_transformers_loads_the_encoder_and_the_tokenizer(tmp_path):
     assert np.abs((ours - states) * mask).max() < 1e-5
 
 
-def test_what_is_refused(tmp_path):
+def test_invalid_arguments_and_texts_are_refused(tmp_path):
     task = make_task()
-    with pytest.raises(DataError, match="t.txt:4: expected <e2> once, found it 0 times"):
+    with pytest.raises(DataError, match="t.txt:4: expected <e2> once, got it 0 times"):
         task.fit(Examples(["<e1>a</e1>"], labels=["Other"], rows=[4], path="t.txt"))
     with pytest.raises(DataError, match="example 1: expected <e1> once"):
         task.report(["a"], ["Other"])
-    with pytest.raises(DataError, match="got pairs"):
+    with pytest.raises(DataError, match="received pairs"):
         task.predict((["a"], ["b"]))
     with pytest.raises(ConfigError, match="no thresholds"):
         task.tune_thresholds(TEXTS, LABELS)
@@ -164,9 +164,9 @@ def test_what_is_refused(tmp_path):
         kbz.RelationClassifier.load(tmp_path / "saved", pooling="start")
 
 
-def test_the_export_answers_as_python_does(tmp_path):
+def test_the_export_has_the_answers_of_the_task(tmp_path):
     task = make_task()
-    export = task.export(tmp_path / "export")  # which compares the answers without this package
+    export = task.export(tmp_path / "export")  # `export` compares the answers without this package
     served = tf.saved_model.load(str(export.path)).signatures["serving_default"]
     texts = [*HOSTILE, *(text for (text,) in hostile_rows(task))]
     expected = task.answer_rows(texts)

@@ -1,4 +1,4 @@
-"""Every row counts once, on one, two and three replicas."""
+"""Results are equal on one, two and three replicas."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from keras_bert_zoo.training.token_loss import SmoothedTokenLoss
 from tests.tasks.every_task import TRAINED
 
 
-def test_only_means_are_shared_by_counts():
+def test_only_means_have_a_unit():
     for reduction in ("sum_over_batch_size", "mean"):
         assert loss_unit(SmoothedTokenLoss(reduction=reduction)) == "tokens"
     for reduction in ("sum", "mean_with_sample_weight"):
@@ -32,12 +32,12 @@ def check_replicas(repository, *names):
     assert finished.stdout.endswith("equal\n"), finished.stderr[-3000:]
 
 
-def test_a_classifier_trains_and_measures_alike_on_two_replicas(repository):
+def test_a_classifier_has_equal_results_on_two_replicas(repository):
     check_replicas(repository, "classifiers")
 
 
-# Twenty seconds of processor time each.
+# Each takes twenty seconds of processor time.
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINED)
-def test_every_task_trains_and_measures_alike_on_any_number_of_replicas(name, repository):
+def test_every_task_has_equal_results_on_any_number_of_replicas(name, repository):
     check_replicas(repository, name)

@@ -1,4 +1,4 @@
-"""Tasks on strings: against transformers, through training, and through files."""
+"""Tasks on strings: parity with transformers, training and files."""
 
 import dataclasses
 import errno
@@ -24,9 +24,10 @@ from keras_bert_zoo.data.tables import read_table
 from keras_bert_zoo.directories import hidden, renames
 from keras_bert_zoo.encoders.registry import build_encoder
 from keras_bert_zoo.errors import CheckpointError, ConfigError, DataError
-from keras_bert_zoo.presets.io import find_preset
+from keras_bert_zoo.presets.resolve import find_preset
 from keras_bert_zoo.tasks.registry import load_task
 from tests.helpers import ASSETS, golden_inputs, load_golden
+from tests.tasks.every_task import weights_of
 
 TINY = ASSETS / "bert_gelu"
 TEXTS = ["a b c", "x y", "c b a", "y", "b c", "x y z", "a", "z y x"]
@@ -82,7 +83,7 @@ def test_save_and_load_lose_nothing(tmp_path, make, targets):
     assert loaded.training_record["epochs"] == 2
     config = json.loads((tmp_path / "saved" / "config.json").read_text())
     assert config["architectures"] == ["BertForSequenceClassification"]
-    assert sorted(os.listdir(tmp_path)) == ["saved"]  # nothing left beside it
+    assert sorted(os.listdir(tmp_path)) == ["saved"]  # no temporary files
 
 
 def test_training_learns():
@@ -122,7 +123,7 @@ def test_predict_keeps_the_order_and_the_answers_of_single_texts():
     np.testing.assert_array_equal(together["score"], together["scores"].max(axis=1))
 
 
-def test_multi_label_answers_stand_beside_their_scores():
+def test_multi_label_answers_are_sorted_by_score():
     task = kbz.TextClassifier.from_preset(
         TINY, labels=["a", "b", "c"], multi_label=True, threshold=0.5
     )
@@ -163,7 +164,7 @@ def test_datasets_of_strings_train_and_evaluate_like_lists():
     np.testing.assert_allclose(logits, task.predict_logits(TEXTS), atol=1e-6)
 
 
-def test_a_dataset_of_pairs_is_remembered_and_one_with_labels_is_no_pair():
+def test_a_dataset_of_pairs_is_remembered_and_labels_are_not_pairs():
     pairs = tf.data.Dataset.from_tensor_slices(((TEXTS, TEXTS[::-1]), LABELS)).batch(4)
     task = make_classifier()
     task.fit(pairs, epochs=1, verbose=0)
@@ -171,18 +172,18 @@ def test_a_dataset_of_pairs_is_remembered_and_one_with_labels_is_no_pair():
     labelled = tf.data.Dataset.from_tensor_slices((TEXTS, LABELS)).batch(4)
     with pytest.raises(DataError, match="leave the labels out"):
         make_classifier().predict(labelled)
-    with pytest.raises(DataError, match="`report` takes texts in memory"):
+    with pytest.raises(DataError, match="Expected texts in memory"):
         task.report(labelled)
 
 
-def test_integers_that_are_names_are_names():
+def test_integers_are_names_if_the_labels_are_integers():
     task = make_classifier(labels=[1, 2, 5])
-    assert task._targets([1, 5, 2, 1], Examples(["a"] * 4)).tolist() == [0, 2, 1, 0]
-    with pytest.raises(DataError, match="does not know: '3'"):
-        task._targets([1, 3], Examples(["a"] * 2))
+    assert task.targets(Examples(["a"] * 4), [1, 5, 2, 1]).tolist() == [0, 2, 1, 0]
+    with pytest.raises(DataError, match="; got '3'"):
+        task.targets(Examples(["a"] * 2), [1, 3])
     task = make_classifier(multi_label=True)
     np.testing.assert_array_equal(
-        task._targets([[0, 1], [1, 1]], Examples(["a"] * 2)), [[0, 1], [1, 1]]
+        task.targets(Examples(["a"] * 2), [[0, 1], [1, 1]]), [[0, 1], [1, 1]]
     )
 
 
@@ -192,9 +193,9 @@ def test_a_dataset_with_an_unknown_label_names_it():
         make_classifier().evaluate(batches, verbose=0, return_dict=True)
 
 
-def test_the_best_weights_are_kept_and_patience_stops():
+def test_the_best_weights_are_restored_and_patience_stops():
     task = make_classifier()
-    # A rate this large undoes what was learned: later epochs are worse.
+    # With this large rate later epochs are worse.
     task.compile(keras.optimizers.SGD(0.5))
     history = train(task, validation_data=(TEXTS, LABELS), epochs=30, patience=3)
     accuracies = history.history["val_accuracy"]
@@ -204,7 +205,7 @@ def test_the_best_weights_are_kept_and_patience_stops():
 
 
 class Interrupt(keras.callbacks.Callback):
-    """Ctrl-C in the middle of an epoch, after the weights were ruined."""
+    """Sets all weights to 0 in the given epoch, and raises KeyboardInterrupt."""
 
     def __init__(self, epoch):
         super().__init__()
@@ -222,17 +223,17 @@ class Interrupt(keras.callbacks.Callback):
 
 
 @pytest.mark.slow
-def test_another_fit_trains_again_and_evaluating_before_changes_nothing():
+def test_another_fit_trains_again_and_an_earlier_evaluation_has_no_effect():
     task = make_classifier()
     task.evaluate(TEXTS, LABELS, verbose=0, return_dict=True)
     assert train(task).history["loss"]
-    assert float(task.optimizer.learning_rate) < 1e-4  # the schedule of 1e-3 has come down
+    assert float(task.optimizer.learning_rate) < 1e-4  # the schedule has decayed from 1e-3
     before = task.get_weights()
     train(task)
     assert any((a != b).any() for a, b in zip(before, task.get_weights(), strict=True))
 
 
-def test_the_best_epoch_is_kept_with_metrics_of_the_callers_own():
+def test_the_best_epoch_is_restored_with_custom_metrics():
     task = make_classifier()
     task.compile(keras.optimizers.SGD(0.5), metrics=[keras.metrics.CategoricalAccuracy("own")])
     history = train(task, validation_data=(TEXTS, LABELS), epochs=4).history["val_loss"]
@@ -240,17 +241,7 @@ def test_the_best_epoch_is_kept_with_metrics_of_the_callers_own():
     assert loss == pytest.approx(min(history), rel=1e-4)
 
 
-def test_keras_model_checkpoint_saves_a_directory(tmp_path):
-    task = make_classifier()
-    checkpoint = keras.callbacks.ModelCheckpoint(str(tmp_path / "epoch{epoch}.keras"))
-    train(task, callbacks=[checkpoint])
-    assert sorted(os.listdir(tmp_path)) == ["epoch1.keras", "epoch2.keras"]
-    kbz.TextClassifier.load(tmp_path / "epoch2.keras")
-    with pytest.raises(CheckpointError, match="exists, and `overwrite` is False"):
-        task.save(tmp_path / "epoch2.keras", overwrite=False)
-
-
-def test_ctrl_c_leaves_the_best_weights():
+def test_ctrl_c_restores_the_best_weights():
     task = make_classifier()
     interrupt = Interrupt(1)
     with pytest.raises(KeyboardInterrupt):
@@ -259,17 +250,17 @@ def test_ctrl_c_leaves_the_best_weights():
         np.testing.assert_array_equal(found, expected)
 
 
-def test_balanced_class_weights_follow_scikit_learn():
+def test_balanced_class_weights_equal_scikit_learn():
     task = make_classifier()
     targets = np.array([0, 0, 0, 1])
-    weights = task._sample_weights(targets, "balanced", None)
+    weights = weights_of(task, targets, "balanced", None)
     np.testing.assert_allclose(weights, [4 / 6, 4 / 6, 4 / 6, 2.0])
-    weights = task._sample_weights(targets, {"xyz": 3.0}, [1, 2, 3, 4])
+    weights = weights_of(task, targets, {"xyz": 3.0}, [1, 2, 3, 4])
     np.testing.assert_allclose(weights, [1, 2, 3, 12])
 
 
 @pytest.mark.slow
-def test_class_weights_change_what_is_learned():
+def test_class_weights_affect_training():
     plain, weighted = make_classifier(), make_classifier()
     train(plain, epochs=1)
     train(weighted, epochs=1, class_weight={"abc": 100.0})
@@ -286,7 +277,7 @@ def test_probing_real_weights_on_real_text(repository):
     seen, held_out = chosen.split(0.5, seed=0)
     keras.utils.set_random_seed(0)
     task = kbz.TextClassifier.from_preset("minilm_l6_en_uncased", labels=wanted, max_length=32)
-    task.compile(keras.optimizers.SGD(0.0))  # fine-tuning that changes nothing
+    task.compile(keras.optimizers.SGD(0.0))  # fine-tuning has no effect
     task.fit(seen, epochs=1, probe_epochs=40, verbose=0)
     assert task.report(held_out).accuracy > 0.8
 
@@ -299,13 +290,13 @@ def test_probing_real_weights_on_real_text(repository):
         (["a", 3], ["abc", "xyz"], "Text 1 is of type int; expected str"),
         (["a", "b"], ["abc"], "There are 2 texts but 1 labels"),
         (["a", "b"], None, "There are no labels"),
-        (["a", "b"], ["abc", "ab"], r"does not know: 'ab' \(first at example 2"),
+        (["a", "b"], ["abc", "ab"], r"; got 'ab' \(first at example 2"),
         (["a", "b"], [0, 2], r"label ids must be integers in \[0, 2\)"),
         (["a", "b"], [["abc"], ["xyz"]], "Expected one label per text, got lists"),
-        (("a", "b", "c"), ["abc"], "A tuple holds the two lists of a pair, got 3"),
+        (("a", "b", "c"), ["abc"], "Expected a tuple of two lists for text pairs, got 3"),
     ],
 )
-def test_refuses_what_does_not_fit(x, y, message):
+def test_texts_and_labels_that_do_not_fit_are_refused(x, y, message):
     with pytest.raises(DataError, match=message):
         make_classifier().fit(x, y, verbose=0)
 
@@ -322,7 +313,7 @@ def test_a_regressor_refuses_targets_that_are_not_numbers(targets):
         kbz.TextRegressor.from_preset(TINY).fit(["a", "b"], targets, verbose=0)
 
 
-def test_options_that_contradict_each_other():
+def test_contradictory_options_are_refused():
     task = make_classifier()
     with pytest.raises(ConfigError, match="`patience` needs `validation_data`"):
         train(task, patience=1)
@@ -354,7 +345,7 @@ def test_a_damaged_side_file_is_refused(tmp_path):
         kbz.TextClassifier.load(tmp_path / "saved")
 
 
-def test_each_task_refuses_the_other_ones_head(tmp_path):
+def test_each_task_refuses_the_head_of_the_other(tmp_path):
     kbz.TextRegressor.from_preset(TINY).save(tmp_path / "regressor")
     with pytest.raises(CheckpointError, match="has no head for TextRegressor"):
         kbz.TextRegressor.load(TINY)
@@ -364,7 +355,7 @@ def test_each_task_refuses_the_other_ones_head(tmp_path):
         kbz.TextRegressor.from_preset(ASSETS / "bert_classifier", new_head=False)
 
 
-def test_a_fresh_pooler_is_trained_where_the_checkpoint_has_none():
+def test_a_new_pooler_is_trained_if_the_checkpoint_has_none():
     task = kbz.TextClassifier.from_preset(ASSETS / "bert_relu_no_pooler", labels=["abc", "xyz"])
     before = {v.path: v.numpy() for v in task.encoder.weights}
     train(task, epochs=1)
@@ -372,7 +363,7 @@ def test_a_fresh_pooler_is_trained_where_the_checkpoint_has_none():
     assert np.abs(kernel.numpy() - before[kernel.path]).max() > 0
 
 
-def test_a_full_disk_leaves_the_earlier_save_whole(tmp_path, monkeypatch):
+def test_a_full_disk_leaves_the_earlier_save_intact(tmp_path, monkeypatch):
     task = make_classifier()
     task.save(tmp_path / "saved")
     before = (tmp_path / "saved" / "model.safetensors").read_bytes()
@@ -388,8 +379,8 @@ def test_a_full_disk_leaves_the_earlier_save_whole(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["saved"]
 
 
-def test_a_file_that_the_disk_cannot_take_leaves_the_earlier_save_whole(tmp_path):
-    """A limit on the size of files fails as a full disk does, inside the real writer."""
+def test_a_failed_write_leaves_the_earlier_save_intact(tmp_path):
+    """A file size limit makes the real writer fail, as on a full disk."""
     task = make_classifier()
     task.save(tmp_path / "saved")
     before = (tmp_path / "saved" / "model.safetensors").read_bytes()
@@ -407,14 +398,14 @@ def test_a_file_that_the_disk_cannot_take_leaves_the_earlier_save_whole(tmp_path
     assert os.listdir(tmp_path) == ["saved"]
 
 
-def test_what_an_interrupted_save_left_is_loaded(tmp_path):
-    """By every loader that takes a directory; two renames of a process that has ended."""
+def test_the_directories_of_an_interrupted_save_are_loaded(tmp_path):
+    """Tests every loader of directories, after a process that ended between two renames."""
     task = make_classifier()
     ended = subprocess.Popen(["true"])
     ended.wait()
 
     def interrupt():
-        token = f"{hidden._host()}-{ended.pid}-abcdefgh"
+        token = f"{hidden.host_name()}-{ended.pid}-abcdefgh"
         task.save(tmp_path / f".saved.new-{token}")
         task.save(tmp_path / f".saved.old-{token}")
 
@@ -438,7 +429,7 @@ def test_save_follows_a_link(tmp_path):
     kbz.TextClassifier.load(tmp_path / "link")
 
 
-def test_ctrl_c_between_two_renames_keeps_the_earlier_save(tmp_path, monkeypatch):
+def test_ctrl_c_between_two_renames_leaves_the_earlier_save(tmp_path, monkeypatch):
     make_classifier().save(tmp_path / "saved")
     rename, calls = Path.rename, []
 
@@ -486,7 +477,7 @@ def run(strategy):
                        global_clipnorm=None, validation_data=(texts, labels))
     return history.history["loss"], task.predict(texts)["scores"]
 one, mirrored = run("default"), run("mirrored")
-# The weights agree to the last bits; the loss that is shown is a mean over unlike shares of rows.
+# The weights agree to the last bits; the reported loss is a mean over unequal shares of rows.
 np.testing.assert_allclose(mirrored[0], one[0], rtol=1e-3)
 np.testing.assert_allclose(mirrored[1], one[1], atol=1e-5)
 print("equal on", len(tf.config.list_logical_devices("CPU")), "devices")
@@ -504,7 +495,7 @@ def test_mirrored_strategy_trains_like_one_device():
     assert result.stdout.endswith("equal on 2 devices\n"), result.stderr[-3000:]
 
 
-def test_a_head_from_elsewhere_reads_as_much_as_its_model_takes():
+def test_without_a_side_file_the_length_is_that_of_the_model():
     task = kbz.TextClassifier.load(ASSETS / "bert_classifier")
     assert task.max_length == min(
         task.tokenizer.max_length or 10**9, task.encoder.config.max_tokens
@@ -522,5 +513,5 @@ def test_the_vocabulary_of_another_model_is_refused(tmp_path):
 
 
 def test_unknown_options_of_an_encoder():
-    with pytest.raises(ConfigError, match="no option 'hidden_state'. It has token_layout"):
+    with pytest.raises(ConfigError, match=": token_layout, .*; received 'hidden_state'"):
         kbz.Encoder.from_preset(TINY, hidden_state=True)

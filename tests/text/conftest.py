@@ -1,4 +1,4 @@
-"""A real vocabulary, and Hugging Face's tokenizer of the same."""
+"""Fixtures: a real vocabulary, and tokenizers of it from this package and Hugging Face."""
 
 import importlib.util
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def uncased(vocabulary_file: Path) -> WordPieceTokenizer:
 
 @pytest.fixture(scope="session")
 def make_reference() -> Callable[..., Any]:
-    """Makes Hugging Face's fast tokenizer like one of ours."""
+    """Returns a function that creates the equal Hugging Face tokenizer."""
     tokenizers = pytest.importorskip("tokenizers")
 
     def make(ours: WordPieceTokenizer) -> Any:

@@ -14,7 +14,7 @@ TEXTS = [
     "Hello, Wörld! unaffable", "", "[MASK] 中文[SEP]", "한국어 é\u0301\u00ad x",
     "x" * 101 + " y", "\0 \u200d",
 ]  # fmt: skip
-# What stock TF Serving 2.20 has beside core TensorFlow, as far as the tokenizer may use it.
+# The ops of stock TF Serving 2.20, outside of core TensorFlow, that the tokenizer may use.
 TF_TEXT_OPS = {
     "FastBertNormalize", "FastWordpieceTokenizeWithOffsets", "TFText>ByteSplitByOffsets",
     "TFText>ByteSplitWithOffsets",
@@ -22,7 +22,7 @@ TF_TEXT_OPS = {
 
 
 class Model(tf.Module):
-    """A model that does nothing but tokenize."""
+    """A model that only tokenizes."""
 
     def __init__(self, tokenizer):
         super().__init__()
@@ -63,15 +63,15 @@ def test_saved_model_answers_without_this_package(uncased, export, tmp_path):
         model = tf.saved_model.load(sys.argv[1])
         texts = np.load(sys.argv[2], allow_pickle=True).tolist()
         texts = tf.constant(texts)
-        found = model.signatures["packed"](texts=texts)
-        found |= {f"w_{k}": v for k, v in model.signatures["windows"](texts=texts).items()}
-        found["text"] = model.signatures["text"](texts=texts)["text"]
+        results = model.signatures["packed"](texts=texts)
+        results |= {f"w_{k}": v for k, v in model.signatures["windows"](texts=texts).items()}
+        results["text"] = model.signatures["text"](texts=texts)["text"]
         assert "keras_bert_zoo" not in sys.modules
         np.savez(sys.argv[3], **{k: v.numpy().astype("S") if v.dtype == tf.string else v.numpy()
-                                 for k, v in found.items()})
+                                 for k, v in results.items()})
     """)
     np.save(tmp_path / "texts.npy", np.array([text.encode() for text in TEXTS], object))
-    arguments = [export, tmp_path / "texts.npy", tmp_path / "found.npz"]
+    arguments = [export, tmp_path / "texts.npy", tmp_path / "results.npz"]
     done = subprocess.run(
         [sys.executable, "-c", script, *map(str, arguments)],
         capture_output=True,
@@ -80,16 +80,16 @@ def test_saved_model_answers_without_this_package(uncased, export, tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    found = np.load(tmp_path / "found.npz")
+    results = np.load(tmp_path / "results.npz")
     for key, value in uncased(TEXTS, max_length=16).items():
-        np.testing.assert_array_equal(found[key], value.numpy())
+        np.testing.assert_array_equal(results[key], value.numpy())
     for key, value in uncased.windows(TEXTS, max_length=8, stride=2).items():
-        np.testing.assert_array_equal(found[f"w_{key}"], value.numpy())
+        np.testing.assert_array_equal(results[f"w_{key}"], value.numpy())
     texts = uncased.detokenize(uncased.tokenize(TEXTS)).numpy()
-    np.testing.assert_array_equal(found["text"], texts.astype("S"))
+    np.testing.assert_array_equal(results["text"], texts.astype("S"))
 
 
-def test_saved_model_holds_only_ops_that_serving_has(export):
+def test_saved_model_contains_only_ops_of_tf_serving(export):
     model = saved_model_pb2.SavedModel()
     with open(f"{export}/saved_model.pb", "rb") as file:
         model.ParseFromString(file.read())
@@ -104,12 +104,12 @@ def test_saved_model_holds_only_ops_that_serving_has(export):
 
 def test_pairs_in_a_saved_model(uncased, export):
     first, second = ["the cat", "[MASK]"], ["sat " * 20, ""]
-    found = tf.saved_model.load(export).signatures["pairs"](
+    packed = tf.saved_model.load(export).signatures["pairs"](
         first=tf.constant(first), second=tf.constant(second)
     )
     expected = uncased((first, second), max_length=16, padding="max_length")
     for key, value in expected.items():
-        np.testing.assert_array_equal(found[key].numpy(), value.numpy())
+        np.testing.assert_array_equal(packed[key].numpy(), value.numpy())
 
 
 def interpreter(model, function):
@@ -126,7 +126,7 @@ def interpreter(model, function):
     )
 
 
-# Said whenever tf.lite's own interpreter is made; LiteRT's is an extra.
+# tf.lite's interpreter always logs this warning; LiteRT's interpreter is an extra.
 @pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated:UserWarning")
 @pytest.mark.parametrize("name", ["packed", "windows"])
 def test_litert(uncased, name):
@@ -134,32 +134,32 @@ def test_litert(uncased, name):
     function = getattr(model, name)
     lite = interpreter(model, function).get_signature_runner()
     for texts in (TEXTS, ["plain text"], ["[MASK]"], [""], ["a", "[CLS]b"], ["y" * 101 + "[PAD]"]):
-        found = lite(texts=np.array([text.encode() for text in texts], object))
+        packed = lite(texts=np.array([text.encode() for text in texts], object))
         expected = function(tf.constant(texts))
-        assert found.keys() == expected.keys()
+        assert packed.keys() == expected.keys()
         for key, value in expected.items():
-            np.testing.assert_array_equal(found[key], value.numpy(), err_msg=key)
+            np.testing.assert_array_equal(packed[key], value.numpy(), err_msg=key)
 
 
 def test_tf_data(uncased):
     data = tf.data.Dataset.from_tensor_slices(TEXTS).batch(2).map(lambda t: uncased(t, padding=4))
     rows = [row for batch in data for row in batch["token_ids"].numpy()]
     expected = uncased(TEXTS)["token_ids"].numpy()
-    for row, want in zip(rows, expected, strict=True):
-        length = min(len(row), len(want))
-        np.testing.assert_array_equal(row[:length], want[:length])
+    for row, expected_row in zip(rows, expected, strict=True):
+        length = min(len(row), len(expected_row))
+        np.testing.assert_array_equal(row[:length], expected_row[:length])
 
 
 def test_inside_a_function_that_is_traced_first(vocabulary_file):
-    """Constants made while tracing are not lost with the trace."""
+    """Constants that are created in a trace can be used after it."""
     from keras_bert_zoo.text import WordPieceTokenizer
 
-    made = []
+    tokenizers = []
 
     @tf.function
     def first(texts):
-        made.append(WordPieceTokenizer(vocabulary_file))
-        return made[0].tokenize(texts)
+        tokenizers.append(WordPieceTokenizer(vocabulary_file))
+        return tokenizers[0].tokenize(texts)
 
-    want = first(tf.constant(["hello"])).to_list()
-    assert made[0].tokenize(["hello"]).to_list() == want
+    expected = first(tf.constant(["hello"])).to_list()
+    assert tokenizers[0].tokenize(["hello"]).to_list() == expected

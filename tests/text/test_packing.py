@@ -1,4 +1,4 @@
-"""Truncation, packing and windows against Hugging Face's."""
+"""Truncation, packing and windows have the results of Hugging Face."""
 
 import numpy as np
 import pytest
@@ -29,19 +29,19 @@ def unpadded(packed):
 def test_longest_first_pairs(uncased, reference, max_length):
     pairs = [(words(a), words(b, "b")) for a in range(14) for b in range(14)]
     first, second = (list(side) for side in zip(*pairs, strict=True))
-    found = unpadded(uncased((first, second), max_length=max_length))
+    rows = unpadded(uncased((first, second), max_length=max_length))
     reference.enable_truncation(max_length, strategy="longest_first")
     try:
-        want = [(e.ids, e.type_ids) for e in reference.encode_batch(pairs)]
+        expected = [(e.ids, e.type_ids) for e in reference.encode_batch(pairs)]
     finally:
         reference.no_truncation()
-    assert found == want
+    assert rows == expected
 
 
 @pytest.mark.parametrize("strategy", ["only_first", "only_second"])
 def test_one_sided_pairs(uncased, reference, strategy):
     pairs = [(words(a), words(b, "b")) for a in range(1, 10) for b in range(1, 10)]
-    kept, expected = [], []
+    valid, expected = [], []
     reference.enable_truncation(12, strategy=strategy)
     try:
         for pair in pairs:
@@ -52,12 +52,12 @@ def test_one_sided_pairs(uncased, reference, strategy):
                     reference.encode(*pair)
                 continue
             encoding = reference.encode(*pair)
-            kept.append(pair)
+            valid.append(pair)
             expected.append((encoding.ids, encoding.type_ids))
     finally:
         reference.no_truncation()
-    assert len(kept) > 50
-    first, second = (list(side) for side in zip(*kept, strict=True))
+    assert len(valid) > 50
+    first, second = (list(side) for side in zip(*valid, strict=True))
     assert unpadded(uncased((first, second), max_length=12, truncation=strategy)) == expected
 
 
@@ -72,10 +72,10 @@ def test_single_texts(uncased, reference):
     texts = [words(n) for n in range(12)]
     reference.enable_truncation(8)
     try:
-        want = [(e.ids, e.type_ids) for e in reference.encode_batch(texts)]
+        expected = [(e.ids, e.type_ids) for e in reference.encode_batch(texts)]
     finally:
         reference.no_truncation()
-    assert unpadded(uncased(texts, max_length=8)) == want
+    assert unpadded(uncased(texts, max_length=8)) == expected
 
 
 PACKINGS = {
@@ -89,7 +89,7 @@ PIECES = ["<pad>", "[UNK]", "<s>", "</s>", "<mask>", "a", "b", "é"]
 
 
 def tokenizer_and_reference(kind):
-    """One of ours of another family, and Hugging Face's with the same post-processor."""
+    """Returns a tokenizer of a family, and Hugging Face's with the same post-processor."""
     tokenizers = pytest.importorskip("tokenizers")
     options = {"separators_between": 1, "second_segment_id": 1, "cls_segment_id": 0}
     options |= PACKINGS[kind]
@@ -122,10 +122,10 @@ def test_families(kind):
     first, second = (list(side) for side in zip(*pairs, strict=True))
     for max_length in (4, 5, 8, 30):
         theirs.enable_truncation(max_length)
-        found = unpadded(ours(first, max_length=max_length))
-        assert found == [(e.ids, e.type_ids) for e in theirs.encode_batch(first)]
-        found = unpadded(ours((first, second), max_length=max_length))
-        assert found == [(e.ids, e.type_ids) for e in theirs.encode_batch(pairs)]
+        rows = unpadded(ours(first, max_length=max_length))
+        assert rows == [(e.ids, e.type_ids) for e in theirs.encode_batch(first)]
+        rows = unpadded(ours((first, second), max_length=max_length))
+        assert rows == [(e.ids, e.type_ids) for e in theirs.encode_batch(pairs)]
     with pytest.raises(ConfigError, match=f"at least {2 + ours.separators_between}"):
         ours((first, second), max_length=ours.separators_between + 1)
 
@@ -134,27 +134,27 @@ def test_families(kind):
 def test_windows_of_families(kind):
     ours, theirs = tokenizer_and_reference(kind)
     questions, texts = ["é é", "", "a"], [words(20), words(3, "b"), "aé b " * 5]
-    found = ours.windows(texts, first=questions, max_length=12, stride=3)
+    packed = ours.windows(texts, first=questions, max_length=12, stride=3)
     theirs.enable_truncation(12, stride=3, strategy="only_second")
     encodings = theirs.encode_batch(list(zip(questions, texts, strict=True)))
     windows = [(i, w) for i, e in enumerate(encodings) for w in [e, *e.overflowing]]
     expected = [(w.ids, w.type_ids) for _, w in windows]
     if kind == "modernbert":
-        # In all windows but the first, tokenizers forgets what the template says.
+        # In all windows except the first, tokenizers does not apply the template.
         expected = [(ids, [0] * len(ids)) for ids, _ in expected]
-    assert unpadded(found) == expected
+    assert unpadded(packed) == expected
     for row, (document, window) in enumerate(windows):
         at = np.cumsum([0] + [len(char.encode()) for char in texts[document]])
         spans = [
             (int(at[start]), int(at[end])) if sequence == 1 else (0, 0)
             for (start, end), sequence in zip(window.offsets, window.sequence_ids, strict=True)
         ]
-        columns = (found[key].numpy()[row][: len(window)].tolist() for key in ("starts", "ends"))
+        columns = (packed[key].numpy()[row][: len(window)].tolist() for key in ("starts", "ends"))
         assert list(zip(*columns, strict=True)) == spans
-    found = ours.windows(texts, max_length=7, stride=1)
+    packed = ours.windows(texts, max_length=7, stride=1)
     theirs.enable_truncation(7, stride=1)
     windows = [w for e in theirs.encode_batch(texts) for w in [e, *e.overflowing]]
-    assert unpadded(found) == [(w.ids, w.type_ids) for w in windows]
+    assert unpadded(packed) == [(w.ids, w.type_ids) for w in windows]
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_windows_of_families(kind):
         ({"cls_segment_id": -1}, "Expected cls_segment_id of 0, 1, 2, received -1"),
     ],
 )
-def test_packings_that_no_family_has(option, message):
+def test_unsupported_packings(option, message):
     with pytest.raises(ConfigError) as raised:
         WordPieceTokenizer(["[UNK]", "[CLS]", "[SEP]", "[PAD]"], mask_token=None, **option)
     assert message in str(raised.value)
@@ -235,7 +235,7 @@ def test_windows(uncased, reference, max_length, stride):
         " ".join(chr(97 + i % 26) for i in range(n)) + " é" for n in (0, 1, 4, 5, 6, 7, 18, 25)
     ]
     texts += ["", "[MASK] x" * 5]
-    found = uncased.windows(texts, max_length=max_length, stride=stride)
+    packed = uncased.windows(texts, max_length=max_length, stride=stride)
     expected, documents = [], []
     reference.enable_truncation(max_length, stride=stride)
     try:
@@ -248,23 +248,23 @@ def test_windows(uncased, reference, max_length, stride):
                 documents.append(i)
     finally:
         reference.no_truncation()
-    assert unpadded(found) == [(ids, segments) for ids, segments, _ in expected]
-    assert found["document"].numpy().tolist() == documents
+    assert unpadded(packed) == [(ids, segments) for ids, segments, _ in expected]
+    assert packed["document"].numpy().tolist() == documents
     for row, (ids, _, spans) in enumerate(expected):
-        starts, ends = (found[key].numpy()[row][: len(ids)].tolist() for key in ("starts", "ends"))
+        starts, ends = (packed[key].numpy()[row][: len(ids)].tolist() for key in ("starts", "ends"))
         assert list(zip(starts, ends, strict=True)) == spans
     tokens = uncased.tokenize(texts).to_list()
     for ids, document, start in zip(
-        expected, documents, found["window_start"].numpy().tolist(), strict=True
+        expected, documents, packed["window_start"].numpy().tolist(), strict=True
     ):
         inner = ids[0][1:-1]
         assert tokens[document][start : start + len(inner)] == inner
 
 
-def test_windows_behind_a_question(uncased, reference):
+def test_windows_after_a_question(uncased, reference):
     questions = ["q q", "", "who is it ?", "x"]
     texts = [words(20), words(3), words(11, "b"), ""]
-    found = uncased.windows(texts, first=questions, max_length=12, stride=3)
+    packed = uncased.windows(texts, first=questions, max_length=12, stride=3)
     expected, documents = [], []
     reference.enable_truncation(12, stride=3, strategy="only_second")
     try:
@@ -275,13 +275,12 @@ def test_windows_behind_a_question(uncased, reference):
                 documents.append(i)
     finally:
         reference.no_truncation()
-    assert unpadded(found) == expected
-    assert found["document"].numpy().tolist() == documents
+    assert unpadded(packed) == expected
+    assert packed["document"].numpy().tolist() == documents
 
 
-def test_windows_cut_a_question_that_leaves_no_room(uncased):
-    found = uncased.windows([words(9)], first=[words(50, "q")], max_length=12, stride=3)
-    rows = unpadded(found)
+def test_windows_truncate_a_long_question(uncased):
+    rows = unpadded(uncased.windows([words(9)], first=[words(50, "q")], max_length=12, stride=3))
     assert len(rows) == 6
     assert all(len(ids) <= 12 for ids, _ in rows)
 

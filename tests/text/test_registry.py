@@ -1,4 +1,4 @@
-"""The kind of tokenizer of a directory, and loading it."""
+"""Finding the kind of a directory's tokenizer, and loading it."""
 
 import json
 import logging
@@ -78,7 +78,7 @@ def test_refused_kinds(tmp_path, files, message):
     assert "\n" not in str(raised.value)
 
 
-def test_presets_load_through_it(tmp_path):
+def test_presets_use_the_registry(tmp_path):
     write(tmp_path, vocab__txt=lines(VOCABULARY))
     tokenizer = load_tokenizer(tmp_path)
     assert isinstance(tokenizer, WordPieceTokenizer)
@@ -102,17 +102,17 @@ def test_vocabulary_larger_than_the_embedding(tmp_path, name):
 @pytest.mark.parametrize(
     ("files", "lowercase", "warns"),
     [
-        # Google's: any piece with a capital letter, beside the bracketed ones.
+        # Google's checkpoints: any piece with a capital letter, except those in brackets.
         ({"vocab__txt": lines(VOCABULARY), "bert_config__json": {}}, False, False),
         ({"vocab__txt": lines([*"ab", "<S>", "[X]"]), "bert_config__json": {}}, True, False),
-        # Uncased BERT has this letter, which lower-casing keeps.
+        # Uncased BERT has this letter; lowercasing does not change it.
         ({"vocab__txt": lines([*"ab", "ℝ"]), "bert_config__json": {}}, True, False),
         ({"vocab__txt": lines([*"ab", "É"]), "electra_config__json": {}}, False, False),
-        # Others: transformers' default, unless that is plainly wrong.
+        # Others: the default of transformers, unless the vocabulary contradicts it.
         ({"vocab__txt": lines(VOCABULARY)}, True, False),
         ({"vocab__txt": lines(CASED)}, False, True),
         ({"vocab__txt": lines(CASED), "config__json": {"model_type": "electra"}}, False, True),
-        # Whatever the files say holds.
+        # Options in a file win.
         ({"vocab__txt": lines(CASED), "tokenizer_config__json": {"verbose": True}}, True, False),
         (
             {

@@ -1,4 +1,4 @@
-"""Added tokens in texts, with the flags that Hugging Face's tokenizers have."""
+"""Added tokens in texts, with the flags of Hugging Face's tokenizers."""
 
 import random
 
@@ -50,7 +50,7 @@ PARTS = [
 
 
 def reference(ours):
-    """Hugging Face's tokenizer like one of ours, with its added tokens."""
+    """Returns Hugging Face's tokenizer with the same added tokens."""
     tokenizers = pytest.importorskip("tokenizers")
     tokenizer = tokenizers.Tokenizer(
         tokenizers.models.WordPiece({t: i for i, t in enumerate(ours.pieces)}, unk_token="[UNK]")
@@ -87,8 +87,8 @@ def test_goldens(case):
     ids, starts, ends = (x.to_list() for x in ours.tokenize_with_offsets(texts))
     assert ids == golden["ids"]
     for i, text in enumerate(texts):
-        found = list(zip(starts[i], ends[i], strict=True))
-        assert found == byte_offsets(text, golden["offsets"][i]), ascii(text)
+        spans = list(zip(starts[i], ends[i], strict=True))
+        assert spans == byte_offsets(text, golden["offsets"][i]), ascii(text)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_flags(name, lowercase):
 
 
 def test_tokens_that_are_the_same_when_normalized():
-    """Hugging Face takes any of them, in another run another; here it is always the first."""
+    """The first token is always selected. Hugging Face selects any, and may change in each run."""
     tokens = [AddedToken("<UNK>", normalized=True), AddedToken("<unk>", normalized=True)]
     ours = WordPieceTokenizer(VOCABULARY, added_tokens=tokens, **NAMES)
     assert ours.tokenize("<unk><UNK>").numpy().tolist() == [3, 3]
@@ -154,8 +154,8 @@ def test_ids_and_kinds():
     assert shown.tolist() == [b"a <new>"]
 
 
-def test_named_tokens_behind_the_vocabulary():
-    """Where a vocabulary holds pieces alone, its special tokens are all added."""
+def test_named_tokens_after_the_vocabulary():
+    """All special tokens are added if the vocabulary contains only pieces."""
     names = {"unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]"}
     tokens = [AddedToken(token, id=3 + i) for i, token in enumerate(names.values())]
     ours = Characters(["a", "b", "c"], added_tokens=tokens, mask_token=None, **names)
@@ -164,7 +164,7 @@ def test_named_tokens_behind_the_vocabulary():
 
 
 class Characters(WordPieceTokenizer):
-    """Only as much of a tokenizer as `Tokenizer.__init__` makes."""
+    """A tokenizer without the constants of its class."""
 
     def _build(self):
         self.pieces = ()
@@ -230,34 +230,34 @@ def test_finder_needs_ids():
 
 
 def test_whitespace_is_unicode_s():
-    """All of the first plane, against the property as Rust's regex crate has it."""
+    """Compares the first plane with the property in Rust's regex crate."""
     tokenizers = pytest.importorskip("tokenizers")
     split = tokenizers.pre_tokenizers.Split(tokenizers.Regex(r"\s"), "removed")
     points = [chr(c) for c in range(0x10000) if not 0xD800 <= c <= 0xDFFF]
-    kept = "".join(piece for piece, _ in split.pre_tokenize_str("".join(points)))
-    assert set(points) - set(kept) == special_tokens.WHITESPACE
+    solid = "".join(piece for piece, _ in split.pre_tokenize_str("".join(points)))
+    assert set(points) - set(solid) == special_tokens.WHITESPACE
 
 
-def test_bytes_that_are_no_text():
+def test_invalid_utf8():
     ours = WordPieceTokenizer(VOCABULARY, added_tokens=SETS["mpnet"], **NAMES)
-    odd = [b"\xc2", b"\x85<mask>", b"\xe2\x80", b"a\xe3\x80 <mask>", b"\x80"]
-    # Each beside texts that would complete its last character.
-    texts = [text for raw in odd for text in (raw, b"\x85 <mask>", b"<mask>")]
+    invalid = [b"\xc2", b"\x85<mask>", b"\xe2\x80", b"a\xe3\x80 <mask>", b"\x80"]
+    # The text after each one would complete its last character.
+    texts = [text for raw in invalid for text in (raw, b"\x85 <mask>", b"<mask>")]
     ids, starts, ends = (x.to_list() for x in ours.tokenize_with_offsets(texts))
     for text, row, first, last in zip(texts, ids, starts, ends, strict=True):
         assert row.count(5) == text.count(b"<mask>")
         assert all(0 <= a < b <= len(text) for a, b in zip(first, last, strict=True))
 
 
-# Said whenever tf.lite's own interpreter is made; LiteRT's is an extra.
+# tf.lite's interpreter always logs this warning; LiteRT's interpreter is an extra.
 @pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated:UserWarning")
 def test_litert():
-    # All there is: raw and normalized tokens, overlapping ones, whitespace taken.
+    # Raw and normalized tokens, overlapping tokens, and tokens that take whitespace.
     ours = WordPieceTokenizer(VOCABULARY, added_tokens=SETS["normalized"], **NAMES)
     model = Model(ours)
     lite = interpreter(model, model.windows).get_signature_runner()
     for texts in (random_texts(40), ["a"], ["ababab  <mask>"], [""]):
-        found = lite(texts=np.array([text.encode() for text in texts], object))
+        packed = lite(texts=np.array([text.encode() for text in texts], object))
         expected = model.windows(tf.constant(texts))
         for key, value in expected.items():
-            np.testing.assert_array_equal(found[key], value.numpy(), err_msg=key)
+            np.testing.assert_array_equal(packed[key], value.numpy(), err_msg=key)

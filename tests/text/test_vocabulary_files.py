@@ -1,4 +1,4 @@
-"""Reading what lies in a tokenizer's directory: strictly, bounded, and never waiting."""
+"""Readers of a tokenizer directory check strictly, limit sizes, and never block."""
 
 import json
 import os
@@ -26,7 +26,7 @@ READERS = {
 
 def make_large(path):
     with path.open("wb") as file:
-        file.truncate(1_500_000_000)  # of which the disk holds nothing
+        file.truncate(1_500_000_000)  # a sparse file, which takes no disk space
 
 
 OBSTACLES = {
@@ -39,7 +39,7 @@ OBSTACLES = {
 
 @pytest.mark.parametrize("name", READERS)
 @pytest.mark.parametrize("obstacle", OBSTACLES)
-def test_what_is_no_small_file(tmp_path, name, obstacle):
+def test_refuses_other_than_small_files(tmp_path, name, obstacle):
     make, message = OBSTACLES[obstacle]
     make(tmp_path / name)
     with pytest.raises(ConfigError) as raised:
@@ -61,7 +61,7 @@ def test_empty_files(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["tokenizer_config.json", "tokenizer.json", "vocab.txt"])
 @pytest.mark.parametrize("obstacle", ["pipe", "link", "directory"])
-def test_what_stands_in_the_way_is_not_passed_over(tmp_path, name, obstacle):
+def test_unreadable_files_are_not_ignored(tmp_path, name, obstacle):
     write(tmp_path, vocab__txt=lines(VOCABULARY))
     (tmp_path / name).unlink(missing_ok=True)
     OBSTACLES[obstacle][0](tmp_path / name)
@@ -74,7 +74,7 @@ def test_what_stands_in_the_way_is_not_passed_over(tmp_path, name, obstacle):
     [
         ('{"a": 7, "b": 1, "a": 0}', "the key 'a' is given twice"),
         ('{"a": NaN}', "NaN is not JSON"),
-        ('{"a": 1e999}', "beyond a float"),
+        ('{"a": 1e999}', "too large for a float"),
         ('{"\\ud800": 0}', "surrogates not allowed"),
         ('{"a": ' + "[" * 70 + "]" * 70 + "}", "nested deeper than 64 levels"),
         ("\0" * 9, "cannot be read as JSON"),
@@ -89,7 +89,7 @@ def test_json_that_is_refused(tmp_path, text, message):
         assert "\n" not in str(raised.value)
 
 
-def test_an_option_that_stands_there_twice(tmp_path):
+def test_a_repeated_option(tmp_path):
     write(tmp_path, vocab__txt=lines(VOCABULARY))
     write(tmp_path, tokenizer_config__json='{"do_lower_case": false, "do_lower_case": true}')
     with pytest.raises(ConfigError, match="the key 'do_lower_case' is given twice"):
@@ -105,7 +105,7 @@ def test_tokenizer_json_may_be_larger_than_a_config(tmp_path):
         vocabulary_files.read_json(tmp_path / "tokenizer_config.json")
 
 
-def test_lines_end_with_line_feeds_alone(tmp_path):
+def test_only_line_feeds_end_lines(tmp_path):
     path = tmp_path / "vocab.txt"
     path.write_bytes("a\r\n\u2028\nb\rc\r\r\n\0\n".encode())
     assert vocabulary_files.read_lines(path, "a vocabulary") == ["a", "\u2028", "b\rc\r", "\0"]

@@ -1,4 +1,4 @@
-"""Losses of embeddings, against sentence-transformers' and in their own right."""
+"""Losses of embeddings: equal values in sentence-transformers, and further properties."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from keras_bert_zoo.training.contrastive import (
 )
 from tests.helpers import ASSETS
 
-# tools/tasks/embedding_goldens.py wrote it.
+# Written by tools/tasks/embedding_goldens.py.
 GOLDEN = dict(np.load(ASSETS / "sentence_transformers" / "losses.npz"))
 EMBEDDINGS = GOLDEN["embeddings"]
 DISTINCT = np.arange(len(EMBEDDINGS), dtype=np.int32)
@@ -51,19 +51,19 @@ def test_values_equal_sentence_transformers(name, group, loss, y):
     assert float(loss(y, EMBEDDINGS[:, :group])) == pytest.approx(float(GOLDEN[name]), rel=2e-6)
 
 
-def test_kin_are_not_each_others_negatives():
+def test_groups_with_one_number_are_not_negatives_of_each_other():
     x = tf.constant(EMBEDDINGS[:3, :2])
     loss = MultipleNegativesRankingLoss()
-    two = loss.call(tf.constant([7, 8]), x[::2])  # rows 0 and 2 alone
+    two = loss.call(tf.constant([7, 8]), x[::2])  # only rows 0 and 2
     three = loss.call(tf.constant([5, 5, 9]), x)
     unit = x / tf.norm(x, axis=-1, keepdims=True)
-    # Row 0 has the wrong answer of row 2 only, as if row 1 were not there.
+    # The only wrong answer for row 0 is that of row 2, as if row 1 did not exist.
     np.testing.assert_allclose(three[0], two[0], rtol=1e-5)
     logits = 20 * tf.reduce_sum(unit[2, 0] * unit[:, 1], axis=-1)
     np.testing.assert_allclose(three[2], tf.reduce_logsumexp(logits) - logits[2], rtol=1e-5)
 
 
-def test_a_group_alone_has_nothing_to_learn():
+def test_a_single_group_has_loss_zero():
     loss = MultipleNegativesRankingLoss(symmetric=True)
     assert float(loss(np.array([0]), EMBEDDINGS[:1, :2])) == pytest.approx(0, abs=1e-6)
     assert float(CoSENTLoss()(np.array([0.5]), EMBEDDINGS[:1, :2])) == 0
@@ -77,7 +77,7 @@ def test_zeros_have_finite_gradients(loss):
     assert np.isfinite(tape.gradient(value, x).numpy()).all()
 
 
-def test_what_makes_no_sense_is_refused():
+def test_invalid_arguments_are_refused():
     with pytest.raises(ConfigError, match=r"Loss 'ranking' is unknown. Expected one of: multiple_"):
         make_loss("ranking")
     with pytest.raises(ConfigError, match="`scale` must be a number above 0, got 0"):
@@ -92,7 +92,7 @@ def test_what_makes_no_sense_is_refused():
         MatryoshkaLoss(CosineSimilarityLoss(), [8]).check_scores(np.array([0.0, 5.0]))
 
 
-def test_configs_build_the_losses_again():
+def test_configs_rebuild_the_losses():
     for loss in (MultipleNegativesRankingLoss(3.0, symmetric=True), TripletLoss("cosine", 0.1)):
         again = type(loss).from_config(loss.get_config())
         assert again.get_config() == loss.get_config()

@@ -1,4 +1,4 @@
-"""AdamW against Keras', and the schedule."""
+"""AdamW compared with that of Keras, and the schedule."""
 
 import itertools
 
@@ -25,7 +25,7 @@ def make_variables():
 
 def gradients(step):
     random = np.random.default_rng(step)
-    # Row 2 twice: its gradient is the sum.
+    # Row 2 occurs twice: its gradient is the sum.
     rows = tf.IndexedSlices(
         tf.constant(random.normal(size=(4, 3)), tf.float32),
         tf.constant([2, 5, 2, 7]),

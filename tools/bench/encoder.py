@@ -2,9 +2,9 @@
 
     python tools/bench/encoder.py [--preset DIR_OR_NAME] [--batch-size 32] [--length 128]
 
-Needs no package beyond this one's own dependencies. Engines take turns, round after round, so that
-other load on the machine hits them alike; the ratio of the medians is the result. Times of
-one run cannot be compared with times of another.
+Needs only the dependencies of this package. The engines alternate in each round, so that other load
+on the machine affects all of them equally. The result is the ratio of the medians. Times of
+different runs are not comparable.
 """
 
 import argparse
@@ -20,11 +20,11 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 import keras_bert_zoo as kbz
-from keras_bert_zoo.presets.io import find_preset
+from keras_bert_zoo.presets.resolve import find_preset
 
 
 def compiled(model, inputs, *, frozen=False):
-    """A model as one graph function, variables turned to constants if `frozen`."""
+    """A model as one graph function; if `frozen`, variables become constants."""
     signature = {k: tf.TensorSpec([None, None], tf.int32, name=k) for k in inputs}
     function = tf.function(
         lambda batch: model(batch, training=False)["sequence_output"], input_signature=[signature]

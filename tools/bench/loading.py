@@ -1,17 +1,16 @@
-"""Time and memory of reading a safetensors file into Keras variables, against plainly reading it.
+"""Time and memory of loading a safetensors file into Keras variables, against a plain read.
 
     python tools/bench/loading.py [--mebibytes 400] [--rounds 15]
 
-Writes a file of BERT-base's shapes (dense kernels must be transposed on the way), reads it once so
-that the page cache has it, and then, round after round, in turns: the file into one buffer with
-`open(..., "rb").readinto` (into a fresh bytearray, and into a fresh NumPy array, which gets huge
-pages), and its tensors into Keras variables that exist already. The ratios of the medians are the
-result; times of one run cannot be compared with times of another. Memory is measured last, in a
-process of its own: its peak over what it had before reading, as a multiple of the weights.
+Writes a file with the shapes of BERT-base (dense kernels must be transposed) and reads it once into
+the page cache. Each round then reads the file into one buffer with `open(..., "rb").readinto`, and
+its tensors into existing Keras variables. The buffer is a new bytearray, or a new NumPy array,
+which gets huge pages. The results are the ratios of the medians. Times of different runs are not
+comparable. Memory is measured last, in a new process: peak growth relative to the weights.
 
-Then the whole of `Encoder.from_preset` on BERT-base, the model built around its weights: a process
-of its own each time, which has loaded a tiny encoder before (so that what TensorFlow and Keras do
-once is not counted), loads the preset and then reads the file plainly.
+Then `Encoder.from_preset` is measured on BERT-base, model building included. Each run is a new
+process. It first loads a tiny encoder, so that the start of TensorFlow and Keras is not measured.
+Then it loads the preset and reads the file plainly.
 """
 
 import argparse
@@ -36,20 +35,20 @@ from keras_bert_zoo.checkpoints.safetensors import write_safetensors
 from keras_bert_zoo.config import EncoderConfig
 from keras_bert_zoo.encoders.registry import build_encoder
 from keras_bert_zoo.layers.initializers import untouched_weights
-from keras_bert_zoo.presets.io import load_encoder
+from keras_bert_zoo.presets.encoder_files import load_encoder
 
 TINY = Path(__file__).resolve().parents[2] / "tests" / "assets" / "zoo" / "bert-encoder-plain"
 
 
 class Untouched(keras.initializers.Initializer):
-    """Zeros whose memory is not touched, let alone filled with random numbers."""
+    """Zeros in untouched memory, without random numbers."""
 
     def __call__(self, shape, dtype=None):
         return tf.raw_ops.Identity(input=aligned_zeros(tuple(shape), dtype))
 
 
 def write_file(directory, mebibytes):
-    """Kernels are 4/5 of BERT-base; here as well."""
+    """Writes random tensors; kernels are 4/5 of them, as in BERT-base."""
     random = np.random.default_rng(0)
     tensors, size = {}, 0
     while size < mebibytes * 2**20:
@@ -86,11 +85,11 @@ def make_variables(source):
 
 
 def load(directory, variables):
-    """Reads into variables; returns the seconds it took, opening included."""
+    """Loads variables; returns the seconds, opening the file included."""
     begin = time.perf_counter()
     with open_checkpoint(directory) as source:
-        wanted = [(name, is_kernel(name)) for name in source.names()]
-        for variable, value in zip(variables, load_values(source, wanted), strict=True):
+        requests = [(name, is_kernel(name)) for name in source.names()]
+        for variable, value in zip(variables, load_values(source, requests), strict=True):
             variable.assign(value)
     return time.perf_counter() - begin
 
@@ -106,15 +105,15 @@ def read_plainly(path, make_buffer):
 
 
 def peak_bytes():
-    # Not ru_maxrss, which a child takes over from the process that started it.
+    # Not ru_maxrss, which a child process inherits from its parent.
     with open("/proc/self/status", encoding="ascii") as file:
         line = next(line for line in file if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
 
 
 def measure_memory(directory):
-    """Prints the peak growth of this process while variables are made and loaded."""
-    keras.Variable(np.zeros(3, np.float32))  # TensorFlow has started
+    """Prints the peak growth of this process while it creates and loads variables."""
+    keras.Variable(np.zeros(3, np.float32))  # starts TensorFlow
     before = peak_bytes()
     with open_checkpoint(directory) as source:
         variables = make_variables(source)
@@ -123,13 +122,13 @@ def measure_memory(directory):
 
 
 def write_preset(directory):
-    """BERT-base as a preset, its weights zeros."""
+    """Saves BERT-base with zero weights as a preset."""
     with untouched_weights():
         build_encoder(EncoderConfig()).save(directory)
 
 
 def measure_preset(directory):
-    """Prints seconds of a plain read and of `from_preset`, the latter's peak growth, the size."""
+    """Prints the seconds of a plain read and of `from_preset`, its peak growth, and the size."""
     load_encoder(TINY)
     before = peak_bytes()
     begin = time.perf_counter()
@@ -143,8 +142,8 @@ def measure_preset(directory):
     print(plain, seconds, peak, sum(variable.numpy().nbytes for variable in encoder.weights))
 
 
-def ask(*arguments):
-    """Runs this file in a process of its own; the numbers that it prints."""
+def run_process(*arguments):
+    """Runs this file in a new process; returns the numbers that it prints."""
     finished = subprocess.run(
         [sys.executable, __file__, *arguments], capture_output=True, text=True, check=True
     )
@@ -155,7 +154,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mebibytes", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--presets", type=int, default=5, help="how often from_preset is run")
+    parser.add_argument("--presets", type=int, default=5, help="number of runs of from_preset")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     parser.add_argument("--preset-at", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -184,11 +183,11 @@ def main():
         for name, seconds in times.items():
             median = statistics.median(seconds)
             print(f"{name:22}{median:>10.3f}{min(seconds):>10.3f}{ours / median:>11.2f}")
-        (peak,) = ask("--memory-of", directory)
+        (peak,) = run_process("--memory-of", directory)
         print(f"peak memory: {peak / size:.2f} x the weights")
     with tempfile.TemporaryDirectory() as directory:
         write_preset(directory)
-        runs = [ask("--preset-at", directory) for _ in range(options.presets)]
+        runs = [run_process("--preset-at", directory) for _ in range(options.presets)]
     plain, seconds, peak, weights = (
         statistics.median(values) for values in zip(*runs, strict=True)
     )

@@ -1,16 +1,16 @@
-"""Raw strings to labels, in order of arrival: the export against transformers and OpenVINO.
+"""Speed from raw strings to labels: the export against transformers and OpenVINO.
 
     python tools/bench/serving.py --data DIR [--preset NAME_OR_DIR] [--rounds 2]
 
 Needs the extra `parity` and a folder with Banking77, MR and XQuAD: banking77/test.csv,
 mr/rt-polarity.{neg,pos} and xquad/xquad.en.json.gz. The texts are 1,000 of Banking77's test rows,
-1,000 sentences of MR and XQuAD's 240 English paragraphs, shuffled, cut at 256 tokens, in batches
-of 32 as they come.
+1,000 sentences of MR and XQuAD's 240 English paragraphs. They are shuffled, truncated to 256 tokens
+and batched by 32 in this order.
 
-A classifier of 77 labels is put on the preset, saved as a Hugging Face directory, which the peers
-load, and exported, so that all compute one function in bfloat16, tokenization included. Engines
-take turns every few batches, so that other load on the machine hits them alike; the ratio of
-their times is the result. Times of one run cannot be compared with times of another.
+A classifier with 77 labels is built on the preset, saved as a Hugging Face directory for the other
+engines, and exported. All engines compute one function in bfloat16, tokenization included. They
+alternate every few batches, so that other load on the machine affects all of them equally. The
+result is the ratio of their times. Times of different runs are not comparable.
 """
 
 import argparse
@@ -50,9 +50,9 @@ def read_texts(data: Path) -> list[str]:
     with gzip.open(data / "xquad" / "xquad.en.json.gz", "rt", encoding="utf-8") as file:
         articles = json.load(file)["data"]
     paragraphs = [part["context"] for article in articles for part in article["paragraphs"]]
-    chosen = random.Random(0)
-    texts = chosen.sample(banking, 1000) + chosen.sample(movies, 1000) + paragraphs[:240]
-    chosen.shuffle(texts)
+    rng = random.Random(0)
+    texts = rng.sample(banking, 1000) + rng.sample(movies, 1000) + paragraphs[:240]
+    rng.shuffle(texts)
     return texts
 
 
@@ -62,7 +62,7 @@ def export_engine(path):
 
 
 def session_engine(path):
-    """The same export as TF Serving runs it: in a session, without eager execution."""
+    """The same export in a session, as in TF Serving, without eager execution."""
     session = tf.compat.v1.Session(graph=tf.Graph())
     with session.graph.as_default():
         signatures = tf.compat.v1.saved_model.load(session, ["serve"], str(path)).signature_def
@@ -124,7 +124,7 @@ def main():
     task = kbz.TextClassifier.from_preset(
         options.preset, labels=[f"label {i}" for i in range(77)], max_length=MAX_LENGTH
     )
-    # A head that was not trained would give 77 labels one score: spread them out.
+    # An untrained head gives all labels nearly the same score; larger weights spread them.
     task.head.kernel.assign(task.head.kernel * 50.0)
     groups = {}
     if options.attention_groups:
@@ -141,12 +141,12 @@ def main():
                 "transformers, torch": torch_engine(f"{folder}/huggingface"),
                 "OpenVINO": openvino_engine(f"{folder}/huggingface"),
             }
-    wanted = task.predict(texts)["scores"]  # float32
+    reference = task.predict(texts)["scores"]  # float32
 
     seconds = dict.fromkeys(engines, 0.0)
     answers = {}
     for name, engine in engines.items():
-        # All batches once before the clock runs: every engine prepares its kernels per shape.
+        # A first run without the clock: every engine prepares its kernels per shape.
         answers[name] = np.concatenate([engine(batch) for batch in batches])
     names = list(engines)
     for turn in range(options.rounds * -(-len(batches) // TURN)):
@@ -165,15 +165,15 @@ def main():
     print(f"{'engine':26}{'texts/s':>9}{'ratio':>8}{'same label':>12}{'difference':>12}")
     fastest = seconds[names[0]]
     for name in names:
-        same = np.mean(answers[name].argmax(-1) == wanted.argmax(-1))
-        difference = np.abs(answers[name] - wanted).max()
+        same = np.mean(answers[name].argmax(-1) == reference.argmax(-1))
+        difference = np.abs(answers[name] - reference).max()
         print(
             f"{name:26}{count / seconds[name]:9.0f}{seconds[name] / fastest:8.2f}"
             f"{same:12.1%}{difference:12.3f}"
         )
     print(
-        "ratio: time over the first row's; same label, difference: against float32 in Python, "
-        "labels and probabilities"
+        "ratio: time relative to the first row; same label, difference: labels and probabilities "
+        "compared with float32 in Python"
     )
 
 

@@ -1,17 +1,17 @@
-"""Time a tokenizer beside Hugging Face's of the same vocabulary, one thread each.
+"""Speed of a tokenizer against Hugging Face's with the same vocabulary, one thread each.
 
-All in one process and one run, on the same texts, each the best of several rounds taken in turn.
-Prints texts per second, and how many times as fast as Hugging Face's encode_batch each is. For a
-WordPiece vocabulary, TensorFlow Text's tokenizers are timed as well.
+All tokenizers run in one process on the same texts and alternate in each round; the best round
+counts. Prints texts per second, and the speed relative to Hugging Face's encode_batch. For a
+WordPiece vocabulary, the tokenizers of TensorFlow Text are measured as well.
 
 Examples:
     python tools/bench/tokenizer.py --vocab bert-base-uncased/vocab.txt --texts texts.txt
     python tools/bench/tokenizer.py --vocab roberta-base/vocab.json --texts texts.txt
     python tools/bench/tokenizer.py --vocab xlmr.model --texts texts.txt
 
---vocab takes a vocab.txt, a vocab.json beside its merges.txt (as RoBERTa's), a SentencePiece model
-(as XLM-RoBERTa's), or a directory that AutoTokenizer loads. --texts takes text files, gzipped or
-not, one text a line, or JSON files (all their strings).
+--vocab is a vocab.txt, a vocab.json in the folder of its merges.txt (as RoBERTa's), a SentencePiece
+model (as XLM-RoBERTa's), or a directory for AutoTokenizer. --texts are text files, gzipped or not,
+with one text per line, or JSON files, of which all strings are used.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from keras_bert_zoo.text.tokenizer import Tokenizer  # noqa: E402
 
 
 def read_texts(paths: list[pathlib.Path], limit: int) -> list[str]:
-    """Texts that are not blank, repeated until there are enough."""
+    """Texts that are not blank, repeated up to the limit."""
 
     def strings(value: Any) -> Iterator[str]:
         if isinstance(value, str):
@@ -68,7 +68,7 @@ def read_texts(paths: list[pathlib.Path], limit: int) -> list[str]:
 
 
 def load(vocabulary: pathlib.Path, *, cased: bool) -> tuple[Tokenizer, tokenizers.Tokenizer, float]:
-    """Our tokenizer, Hugging Face's, and the seconds that it took to build ours."""
+    """Our tokenizer, Hugging Face's, and the seconds of building ours."""
     import transformers
 
     with tempfile.TemporaryDirectory() as folder:
@@ -115,7 +115,7 @@ def tf_text_runs(ours: WordPieceTokenizer, batch: tf.Tensor) -> dict[str, Callab
 
 
 def main() -> None:
-    """Time and print."""
+    """Measures and prints."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -123,7 +123,7 @@ def main() -> None:
     parser.add_argument("--texts", required=True, type=pathlib.Path, nargs="+")
     parser.add_argument("--count", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--cased", action="store_true", help="of a vocab.txt")
+    parser.add_argument("--cased", action="store_true", help="the vocab.txt is cased")
     arguments = parser.parse_args()
 
     texts = read_texts(arguments.texts, arguments.count)
@@ -162,14 +162,14 @@ def main() -> None:
         f"tokenizers {tokenizers.__version__}, Python {platform.python_version()}"
     )
     slowest = best["tokenizers encode_batch"]
-    print(f"{'':46} {'seconds':>9} {'texts/s':>10} {'times HF':>9}")
+    print(f"{'':46} {'seconds':>9} {'texts/s':>10} {'ratio':>9}")
     for name_of_run, seconds in best.items():
         count = 1 if name_of_run.endswith("one text") else len(texts)
         ratio = "" if count == 1 else f"{slowest / seconds:9.1f}"
         print(f"{name_of_run:46} {seconds:9.5f} {count / seconds:10,.0f} {ratio:>9}")
     fastest = min(slowest, best["tokenizers encode_batch_fast"])
     ratio = fastest / best[f"{name}.tokenize"]
-    print(f"tokenize against the faster of Hugging Face's two: {ratio:.1f} times")
+    print(f"tokenize relative to the faster method of Hugging Face: {ratio:.1f}")
 
 
 if __name__ == "__main__":

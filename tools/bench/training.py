@@ -1,11 +1,11 @@
-"""Fine-tuning speed on Banking77 against keras-hub, in rows per second, one run.
+"""Fine-tuning speed on Banking77 against keras-hub, in rows per second.
 
     python tools/bench/training.py [--data tools/data/banking77/train.csv.gz] [--steps 60]
 
-keras-hub trains as its users do: float32, batches padded to a fixed 64 tokens, Keras' AdamW, the
-same weights, dropout, clipping and schedule. This package trains as its `train` command does:
-packed batches bucketed by length; bfloat16 and float32. The engines take turns, `--steps` steps
-each, so that other load on the machine hits them alike.
+keras-hub trains as in its guides: float32, batches padded to 64 tokens, Keras' AdamW, and the same
+weights, dropout, clipping and schedule. This package trains as its `train` command: packed batches
+bucketed by length, bfloat16 and float32. The engines alternate, `--steps` steps each, so that other
+load on the machine affects all of them equally.
 """
 
 import argparse
@@ -21,9 +21,8 @@ import tensorflow as tf
 
 import keras_bert_zoo as kbz
 from keras_bert_zoo.data.labels import LabelMap
-from keras_bert_zoo.data.pipeline import LabelledRows, bucketed_batches, token_batches
 from keras_bert_zoo.data.tables import read_table
-from keras_bert_zoo.presets.io import find_preset
+from keras_bert_zoo.presets.resolve import find_preset
 from keras_bert_zoo.training.optimizers import AdamW, WarmupLinearDecay
 
 LENGTH = 64
@@ -52,12 +51,7 @@ def main():
     def ours(dtype):
         task = kbz.TextClassifier.from_preset(directory, labels=labels.names, dtype=dtype)
         task.compile(AdamW(schedule))
-        rows = task.tokenize_rows(examples.texts)
-        batches = token_batches(
-            LabelledRows(rows, targets),
-            bucketed_batches(rows.lengths, batch_size=options.batch_size),
-            pad_id=task.tokenizer.pad_token_id,
-        )
+        batches = task.make_dataset(examples.texts, targets, batch_size=options.batch_size)
         return lambda: keras.Model.fit(task, batches, epochs=1, verbose=0, shuffle=False)
 
     def theirs():
@@ -75,7 +69,7 @@ def main():
         inputs = tokenizer(examples.texts, max_length=LENGTH, padding="max_length")
         batches = tf.data.Dataset.from_tensor_slices((inputs, targets))
         batches = batches.batch(options.batch_size).prefetch(4)
-        # As this package's pipeline: closing an autotuned iterator waits, see data/pipeline.py.
+        # As in this package: closing an autotuned iterator waits, see data/pipeline.py.
         fixed = tf.data.Options()
         fixed.autotune.enabled = False
         batches = batches.with_options(fixed)
@@ -88,7 +82,7 @@ def main():
     }
     times = {name: [] for name in engines}
     for run in engines.values():
-        run()  # traces the step and compiles what it needs
+        run()  # traces and compiles the step
     for _ in range(options.rounds):
         for name, run in engines.items():
             begin = time.perf_counter()

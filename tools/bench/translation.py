@@ -1,11 +1,11 @@
-"""Texts to translations: the export against transformers' generate, on one saved model.
+"""Speed of translation: the export against `generate` of transformers, on one saved model.
 
     python tools/bench/translation.py MODEL --texts FILE [--batch-size 32] [--num-beams 4]
 
-MODEL is what `keras-bert-zoo train --task translation` wrote, FILE has a text a line (before the
-first tab). Needs the extra `parity`. Both compute in float32, tokenization included, on batches in
-order of arrival; they take turns, so that other load on the machine hits them alike. The ratio of
-their times is the result, and how many translations are the same.
+MODEL is a directory written by `keras-bert-zoo train --task translation`. FILE has one text per
+line, before the first tab. Needs the extra `parity`. Both compute float32, tokenization included,
+on batches in the order of the file. They alternate, so that other load on the machine affects both
+equally. The results are the ratio of their times and the number of equal translations.
 """
 
 import argparse
@@ -42,16 +42,16 @@ def torch_engine(task, directory):
             ids = model.generate(
                 inputs["input_ids"], attention_mask=inputs["attention_mask"], **options
             )
-        found = task.answers({"ids": tf.constant(ids[:, 1:].numpy(), tf.int32), "score": 0})
-        return [text.decode() for text in found["translation"].numpy()]
+        answers = task.answers({"ids": tf.constant(ids[:, 1:].numpy(), tf.int32), "score": 0})
+        return [text.decode() for text in answers["translation"].numpy()]
 
     return translate
 
 
 def export_engine(task, folder):
     """The SavedModel."""
-    done = task.export(Path(folder) / "export")
-    serve = tf.saved_model.load(str(done.path)).signatures["serving_default"]
+    export = task.export(Path(folder) / "export")
+    serve = tf.saved_model.load(str(export.path)).signatures["serving_default"]
     return lambda texts: [
         text.decode() for text in serve(text=tf.constant(texts))["translation"].numpy()
     ]

@@ -1,1 +1,1 @@
-"""Reads damaged files with every reader of the package; see `__main__`."""
+"""Damaged files for every reader of the package; see `__main__`."""

@@ -1,4 +1,4 @@
-"""Ways to damage a file: any file by its bytes, and JSON, safetensors and tables by their parts."""
+"""Mutations of files: of bytes, and of the structure of JSON, safetensors and tables."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-LARGE = 8_000_000  # bytes; below what JSON files may have
-SPARSE = 3_000_000_000  # bytes of a file that is one hole
+LARGE = 8_000_000  # bytes; below the limit of JSON files
+SPARSE = 3_000_000_000  # bytes of a sparse file
 
 NUMBERS = [
     0, 1, -1, 2, 7, 127, 128, 255, 256, 32767, 65535, 65536, 2**31 - 1, 2**31, 2**32 - 1, 2**32,
@@ -34,7 +34,7 @@ BYTES = [
 
 
 def mutate(data: bytes, chance: random.Random) -> bytes:
-    """Damages a file's content in one to three ways."""
+    """Applies one to three mutations to the content of a file."""
     for _ in range(chance.choice((1, 1, 1, 2, 3))):
         ways = [_bytes]
         if data[:1] in b"{[" or data[:1].isspace():
@@ -55,7 +55,7 @@ def _bytes(data: bytes, chance: random.Random) -> bytes:
 
 
 def _place(data: bytes, chance: random.Random) -> int:
-    """A place in a file, half of them at its start or its end, where formats say what they are."""
+    """A random offset; half of them are near the start or the end, where formats have headers."""
     where = chance.random()
     if where < 0.35:
         return chance.randrange(min(len(data), 512) + 1)
@@ -124,7 +124,7 @@ _BYTE_WEIGHTS = [6, 3, 4, 3, 2, 5, 1, 0.04]
 
 
 def _lines(data: bytes, chance: random.Random) -> bytes:
-    """Moves, repeats, empties or joins lines, or changes a field of one."""
+    """Moves, repeats, empties or joins lines, or changes a field."""
     lines = data.split(b"\n")
     i = chance.randrange(len(lines))
     way = chance.randrange(6)
@@ -151,7 +151,7 @@ def _lines(data: bytes, chance: random.Random) -> bytes:
 
 
 class _Raw:
-    """Stands in a parsed value for text that is written as it is."""
+    """A placeholder in a parsed value for text that is written unquoted."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -175,7 +175,7 @@ def _json(data: bytes, chance: random.Random) -> bytes:
 
 
 def _change(holder: list[Any], chance: random.Random) -> None:
-    """Changes one place in a tree; deep places are as likely as shallow ones."""
+    """Changes one node of a tree, at any depth with equal probability."""
     places: list[tuple[Any, Any]] = []
     level: list[Any] = [holder]
     while level and len(places) < 5000:
@@ -204,7 +204,7 @@ def _change(holder: list[Any], chance: random.Random) -> None:
 
 
 class _Twice(str):
-    """A key that is written beside its double."""
+    """A key that is written twice."""
 
     def __hash__(self) -> int:
         return id(self)
@@ -251,7 +251,7 @@ def _dump(value: Any, chance: random.Random) -> str:
 
 
 def _safetensors(data: bytes, chance: random.Random) -> bytes:
-    """Changes the header of a safetensors file, mostly with a length that fits."""
+    """Changes the header of a safetensors file, mostly with its correct length."""
     size = int.from_bytes(data[:8], "little")
     header = _json(data[8 : 8 + size], chance)
     length = len(header) if chance.random() < 0.9 else int(chance.choice(NUMBERS)) % 2**64

@@ -1,4 +1,4 @@
-"""The readers of the package, each with a small sound input. None of them builds a model."""
+"""The readers of the package, each with a small valid input. None builds a model."""
 
 from __future__ import annotations
 
@@ -28,20 +28,26 @@ from keras_bert_zoo.cli import options, train
 from keras_bert_zoo.config import EncoderConfig
 from keras_bert_zoo.data.choices import read_choices
 from keras_bert_zoo.data.conll import read_conll
+from keras_bert_zoo.data.document_file import read_documents, write_documents
 from keras_bert_zoo.data.documents import read_sentence_pairs
 from keras_bert_zoo.data.entity_files import read_entities
 from keras_bert_zoo.data.pairs import read_groups
 from keras_bert_zoo.data.parallel_text import read_parallel
+from keras_bert_zoo.data.passages import Passages
 from keras_bert_zoo.data.semeval import read_semeval
 from keras_bert_zoo.data.squad import read_contexts, read_squad
 from keras_bert_zoo.data.tables import read_table, read_table_in_parts
+from keras_bert_zoo.presets.encoder_decoder import (
+    generation_options,
+)
+from keras_bert_zoo.presets.encoder_decoder import (
+    read_configs as read_translator_configs,
+)
+from keras_bert_zoo.presets.extra_weights import load_extra_weights
 from keras_bert_zoo.presets.labels import architectures_of
-from keras_bert_zoo.tasks.embedding.files import read_modules
+from keras_bert_zoo.presets.sentence_transformers import read_modules
 from keras_bert_zoo.tasks.files import read_side_file, saved_task_name
-from keras_bert_zoo.tasks.open_domain.files import read_documents, write_documents
-from keras_bert_zoo.tasks.open_domain.passages import Passages
-from keras_bert_zoo.tasks.own_weights import load_own_weights
-from keras_bert_zoo.tasks.translation.files import _configs, _generation_options
+from keras_bert_zoo.tasks.open_domain.files import load_passages, save_passages
 from keras_bert_zoo.text.byte_bpe import files as byte_bpe_files
 from keras_bert_zoo.text.registry import load_tokenizer_directory, tokenizer_kind
 from keras_bert_zoo.text.sentencepiece import files as sentencepiece_files
@@ -57,10 +63,10 @@ class Reader:
 
     Attributes:
         name: str.
-        make: writes a sound input into an empty directory.
+        make: writes a valid input into an empty directory.
         read: reads that directory.
-        files: pattern of the files that are damaged.
-        pipes: whether a pipe may take a file's place. Data may come from one, and is waited for.
+        files: pattern of the files to damage.
+        pipes: whether a pipe may replace a file. Data readers accept pipes and would wait for them.
     """
 
     name: str
@@ -131,21 +137,21 @@ def read_encoder_config(folder: Path) -> None:
 
 
 def make_configs(folder: Path) -> None:
-    """One of every family, in a folder of its own."""
+    """Copies a config of every family, each into a separate folder."""
     for path in sorted((ASSETS / "zoo").glob("*-encoder-*/config.json")):
         (folder / path.parent.name).mkdir()
         shutil.copy(path, folder / path.parent.name)
 
 
 def read_configs(folder: Path) -> None:
-    """Reads those that are damaged."""
+    """Reads the damaged configs."""
     for path in sorted(folder.iterdir()):
         config = path / "config.json"
-        sound = (ASSETS / "zoo" / path.name / "config.json").read_bytes()
+        original = (ASSETS / "zoo" / path.name / "config.json").read_bytes()
         if (
             not config.is_file()
-            or config.stat().st_size != len(sound)
-            or config.read_bytes() != sound
+            or config.stat().st_size != len(original)
+            or config.read_bytes() != original
         ):
             read_encoder_config(path)
 
@@ -215,7 +221,7 @@ def make_wordpiece(folder: Path) -> None:
 
 
 class _Layer:
-    """Stands in for a Keras layer in `load_own_weights`."""
+    """A fake Keras layer for `load_extra_weights`."""
 
     class _Variable:
         name, shape = "kernel", (2, 3)
@@ -237,7 +243,7 @@ def read_sentence_modules(folder: Path) -> None:
 
 
 class _Tokenizer:
-    """Stands in for the tokenizer of translations."""
+    """A fake tokenizer of translations."""
 
     cls_token_id, sep_token_id, pad_token_id = 2, 3, 0
 
@@ -247,8 +253,8 @@ class _Tokenizer:
 
 def read_translator(folder: Path) -> None:
     raw = read_config(folder)
-    _configs(raw, frozenset())
-    _generation_options(folder, raw, _Tokenizer())  # type: ignore[arg-type]
+    read_translator_configs(raw, frozenset())
+    generation_options(folder, raw, _Tokenizer())  # type: ignore[arg-type]
 
 
 def make_side_file(folder: Path) -> None:
@@ -269,11 +275,11 @@ def make_collection(folder: Path) -> None:
         "start_character": [0, 4, 0],
     }
     columns = {name: np.array(values, np.int32) for name, values in places.items()}
-    Passages(**columns, vectors=np.ones((3, 4), np.float32)).save(folder)
+    save_passages(folder, Passages(**columns, vectors=np.ones((3, 4), np.float32)))
 
 
 def read_collection(folder: Path) -> None:
-    Passages.load(folder, read_documents(folder))
+    load_passages(folder, read_documents(folder))
 
 
 # === Data ===
@@ -392,7 +398,7 @@ _MODEL_FILES = [
     Reader(
         "own_weights",
         make_own_weights,
-        lambda folder: load_own_weights(folder, {"crf": _Layer()}),  # type: ignore[dict-item]
+        lambda folder: load_extra_weights(folder, {"crf": _Layer()}),  # type: ignore[dict-item]
     ),
     Reader("collection", make_collection, read_collection),
 ]

@@ -1,11 +1,11 @@
-"""Exports a saved task and compares its answers with Python's on a thousand hostile texts.
+"""Exports a saved task and compares its predictions with Python's on 1,000 hostile texts.
 
     python tools/tasks/check_export.py runs/relations --texts FOLDER/blns.txt [--marked]
 
-Every line of the file is a text; to them come an empty one, a very long one, bytes that are not
-UTF-8 and random mixtures, up to 1,000 rows. The export is asked in an interpreter without this
-package, in batches of 64 and some rows one by one. Where answers have offsets, these must cut the
-returned text out of the bytes sent.
+The texts are the lines of the file, an empty text, a very long one, invalid UTF-8 and random
+mixtures, up to 1,000 rows. The export runs in an interpreter without this package, in batches of 64
+and for some rows one by one. If predictions have offsets, the text at these offsets must equal the
+returned text.
 """
 
 import argparse
@@ -13,13 +13,13 @@ import random
 from pathlib import Path
 
 import numpy as np
-from exported import ask_export, check_offsets
+from exported import check_offsets, run_export
 
 from keras_bert_zoo.tasks.registry import load_task
 
 
 def make_texts(path: Path, count: int, marked: bool, between: bytes) -> list[bytes]:
-    """The lines of a file, and what is made of them."""
+    """The lines of a file, and mixtures of them."""
     lines = [*path.read_bytes().split(b"\n"), b"", b"\xff\xfe \xc3", b"a " * 5000]
     chance = random.Random(0)
     texts = list(lines)
@@ -32,16 +32,16 @@ def make_texts(path: Path, count: int, marked: bool, between: bytes) -> list[byt
 
 
 def main() -> None:
-    """Compares."""
+    """Compares the predictions."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("model", help="what `keras-bert-zoo train` wrote")
+    parser.add_argument("model", help="directory written by `keras-bert-zoo train`")
     parser.add_argument("--texts", type=Path, required=True, help="lines of text")
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--alone", type=int, default=256)
     parser.add_argument(
         "--between",
         default=" ",
-        help="what stands in mixtures; ' [MASK] ' for masked language models",
+        help="separator in mixtures; ' [MASK] ' for masked language models",
     )
     parser.add_argument("--marked", action="store_true", help="mark entities, for relations")
     args = parser.parse_args()
@@ -55,7 +55,7 @@ def main() -> None:
             parts.append(texts[shift:] + texts[:shift])
             shift += 7
         columns[name] = parts[0] if spec.shape.rank == 1 else list(zip(*parts, strict=True))
-    answers = ask_export(task, columns, args.alone)
+    answers = run_export(task, columns, args.alone)
     for name in ("entity", "answer"):
         if name in answers:
             check_offsets(answers, name, list(columns.values())[-1])

@@ -1,11 +1,11 @@
-"""Writes what tests of embeddings compare with, computed by sentence-transformers.
+"""Writes expected embeddings and losses, computed by sentence-transformers.
 
     python tools/tasks/embedding_goldens.py
 
-Needs the extra `parity` and sentence-transformers. Goes to tests/assets/sentence_transformers/:
-models of a random encoder, of the shape of tests/assets/bert_gelu, as sentence-transformers saves
-them, each with the embeddings of `TEXTS` in golden.npz; and losses.npz, embeddings and the values
-of losses.
+Needs the extra `parity` and sentence-transformers. Writes to tests/assets/sentence_transformers/:
+models of random encoders with the shape of tests/assets/bert_gelu, as saved by
+sentence-transformers, each with the embeddings of `TEXTS` in golden.npz; and losses.npz, with
+embeddings and losses.
 """
 
 import os
@@ -48,23 +48,23 @@ def models():
 
 
 def write_models() -> None:
-    for folder, behind, options in models():
+    for folder, following, options in models():
         torch.manual_seed(1)
-        weighted = isinstance(behind[0], modules.WeightedLayerPooling)
+        weighted = isinstance(following[0], modules.WeightedLayerPooling)
         transformer = modules.Transformer(
             str(ASSETS / "bert_gelu"),
             max_seq_length=20,
             config_kwargs={"output_hidden_states": True} if weighted else {},
         )
         for name, parameter in transformer.named_parameters():
-            # Wide enough to tell texts apart.
+            # Large enough to give different embeddings.
             gain = float("LayerNorm.weight" in name)
             torch.nn.init.normal_(parameter, gain, 0.4 if parameter.dim() > 1 else 0.1)
-        for module in behind:
+        for module in following:
             if isinstance(module, modules.Dense):
                 for parameter in module.parameters():
                     torch.nn.init.normal_(parameter, std=0.5)
-        model = SentenceTransformer(modules=[transformer, *behind], device="cpu", **options)
+        model = SentenceTransformer(modules=[transformer, *following], device="cpu", **options)
         model.save(str(FOLDER / folder), create_model_card=False)
         embedding = model.encode(TEXTS, normalize_embeddings=folder == "prompted")
         document = embedding
@@ -73,8 +73,8 @@ def write_models() -> None:
         np.savez(FOLDER / folder / "golden.npz", embedding=embedding, document=document)
 
 
-class Given(torch.nn.Module):
-    """A model whose embeddings are given."""
+class Identity(torch.nn.Module):
+    """A model that returns its inputs as embeddings."""
 
     def forward(self, features):
         return {"sentence_embedding": features["x"]}
@@ -87,7 +87,7 @@ def write_losses() -> None:
     random = np.random.default_rng(0)
     embeddings = random.normal(size=(6, 4, 8)).astype(np.float32)
     scores = np.array([0.2, 0.9, 0.9, -0.5, 0.4, 0.2], np.float32)
-    model = Given()
+    model = Identity()
     ranking = losses.MultipleNegativesRankingLoss
     metric = losses.TripletDistanceMetric
     both = ("query_to_doc", "doc_to_query")

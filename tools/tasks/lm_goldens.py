@@ -1,4 +1,4 @@
-"""Writes tests/assets/masked_lm: a tiny random BertForMaskedLM, and what transformers makes of it.
+"""Writes tests/assets/masked_lm: a tiny random BertForMaskedLM and its outputs.
 
 Usage: python tools/tasks/lm_goldens.py    (needs torch and transformers)
 """
@@ -46,15 +46,15 @@ def main() -> None:
     pipeline = transformers.FillMaskPipeline(model=model, tokenizer=tokenizer, top_k=TOP_K)
     filled = []
     for text in MASKED:
-        found = pipeline(text)
-        found = found if isinstance(found[0], list) else [found]
+        masks = pipeline(text)
+        masks = masks if isinstance(masks[0], list) else [masks]
         filled.append([
             {
                 "token_id": [candidate["token"] for candidate in mask],
                 "token": [candidate["token_str"] for candidate in mask],
                 "score": [candidate["score"] for candidate in mask],
             }
-            for mask in found
+            for mask in masks
         ])  # fmt: skip
     golden = {
         "masked": MASKED,
@@ -68,7 +68,7 @@ def main() -> None:
 
 @torch.no_grad()
 def log_likelihood(model, tokenizer, text: str) -> float:
-    """Masks one token after the other."""
+    """The pseudo-log-likelihood: masks one token at a time."""
     encoded = tokenizer(text, return_tensors="pt")
     ids = encoded["input_ids"]
     sums = []

@@ -1,10 +1,10 @@
-"""Makes pairs of texts of one label, to train an embedder on labelled data.
+"""Writes pairs of texts with equal labels, to train an embedder on labelled data.
 
     python tools/tasks/make_text_pairs.py --data train.csv.gz --label category --output pairs.tsv
 
-Every text gets one other text of its label, at random from a seed; a label with a single text is
-left out. Writes the columns text, text_pair and label; train with `--label label`, so that texts of
-one label are not taken for wrong answers. What was measured with it, on Banking77 (2 cores):
+Every text is paired with a random text of its label; labels with a single text are omitted. Writes
+the columns text, text_pair and label. Train with `--label label`, so that texts with equal labels
+are not negatives of each other. The commands of the benchmark on Banking77 (2 cores):
 
     python tools/tasks/make_text_pairs.py --data tools/data/banking77/train.csv.gz \\
         --label category --rows 512 --output runs/pairs.tsv
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--text", default="text")
     parser.add_argument("--label", default="label")
-    parser.add_argument("--rows", type=int, help="take so many texts, at random; default: all")
+    parser.add_argument("--rows", type=int, help="number of random texts; default: all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", required=True)
     args = parser.parse_args()

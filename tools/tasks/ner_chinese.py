@@ -1,10 +1,10 @@
-"""Chinese entities with a small encoder from scratch: that it runs, and that every offset is right.
+"""Trains a small encoder from scratch on Chinese entities, and checks every offset.
 
     python tools/tasks/ner_chinese.py DATA
 
 DATA is the folder with uner_zh_gsdsimp (UNER_Chinese-GSDSIMP, CC BY-SA 4.0) and vocabs. The encoder
-has 2 blocks of 128 and knows nothing beforehand, so the score says little of what a pretrained one
-would reach; the vocabulary is that of bert-base-chinese.
+has 2 blocks of 128 units and is not pretrained, so a pretrained encoder would have a much better
+score. The vocabulary is that of bert-base-chinese.
 """
 
 import argparse
@@ -27,17 +27,17 @@ parser.add_argument("--nested", action="store_true", help="learn spans instead o
 
 
 def check_offsets(task: kbz.TokenClassifier, texts: list[str]) -> int:
-    """Cuts every answered entity out of its text, by characters and by bytes; counts them."""
+    """Compares every predicted entity with the text at its offsets; returns their number."""
     answers = task.predict(texts)
     count = 0
     for index, text in enumerate(texts):
         raw = text.encode()
-        for place, label in enumerate(answers["label"][index]):
+        for position, label in enumerate(answers["label"][index]):
             if not label:
                 continue
-            entity = answers["entity"][index][place]
-            characters = (answers[n][index][place] for n in ("start_character", "end_character"))
-            places = (answers[n][index][place] for n in ("start", "end"))
+            entity = answers["entity"][index][position]
+            characters = (answers[n][index][position] for n in ("start_character", "end_character"))
+            places = (answers[n][index][position] for n in ("start", "end"))
             if text[slice(*characters)] != entity or raw[slice(*places)] != entity.encode():
                 raise SystemExit(f"wrong offsets of {entity!r} in {text!r}")
             count += 1
@@ -45,7 +45,7 @@ def check_offsets(task: kbz.TokenClassifier, texts: list[str]) -> int:
 
 
 def main() -> None:
-    """Trains, measures and checks."""
+    """Trains, evaluates and checks."""
     args = parser.parse_args()
     folder = args.data / "uner_zh_gsdsimp"
     train, dev, test = (
@@ -58,7 +58,7 @@ def main() -> None:
             for start, end in words:
                 rest = rest.replace(text[start:end], "", 1)
             if rest.strip():
-                raise SystemExit(f"not of its words: {text!r}")
+                raise SystemExit(f"expected only its words in {text!r}")
     keras.utils.set_random_seed(0)
     vocabulary = (args.data / "vocabs" / "bert-base-chinese" / "vocab.txt").read_text("utf-8")
     tokenizer = kbz.WordPieceTokenizer(vocabulary.removesuffix("\n").split("\n"))
@@ -69,7 +69,7 @@ def main() -> None:
         num_heads=4,
         intermediate_dim=512,
         max_sequence_length=128,
-        # Wider than BERT's 0.02: with so few updates, small random vectors stay alike.
+        # Larger than BERT's 0.02: small random vectors stay similar in a short training.
         initializer_range=0.05,
     )
     encoder = build_encoder(config, pooler=False)
@@ -77,16 +77,16 @@ def main() -> None:
     if not args.nested:
         tags = ["O", *(f"{prefix}-{kind}" for kind in tags for prefix in "BI")]
     task = kbz.TokenClassifier(encoder, tokenizer, tags, crf=args.crf, nested=args.nested)
-    begun = time.time()
+    begin = time.time()
     task.fit(train, validation_data=dev, epochs=args.epochs, learning_rate=1e-3, verbose=2)
-    print(f"{time.time() - begun:.0f} s of training")
+    print(f"{time.time() - begin:.0f} s of training")
     with tempfile.TemporaryDirectory() as saved:
         task.save(saved)
         task = kbz.TokenClassifier.load(saved)
     print(format_report(task.report(test)))
     sentences = [*train.texts, *dev.texts, *test.texts]
     count = check_offsets(task, sentences)
-    print(f"{len(sentences):,} sentences, {count:,} entities answered, every offset right")
+    print(f"{len(sentences):,} sentences, {count:,} entities predicted, every offset correct")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Writes tests/assets/ner/seqeval.json: what seqeval says of random tags.
+"""Writes tests/assets/ner/seqeval.json: metrics of seqeval for random tags.
 
-seqeval 1.2.2 builds only with an old setuptools, so it has an environment of its own:
+seqeval 1.2.2 needs an old setuptools, and therefore a separate environment:
 
     python -m venv /tmp/seqeval
     /tmp/seqeval/bin/pip install "setuptools<70" wheel setuptools_scm numpy scikit-learn
@@ -22,13 +22,13 @@ TYPES = ("PER", "LOC", "ORG")
 
 
 def sentence(scheme: str, length: int) -> list[str]:
-    """Random tags, most of them outside; they need not keep to the scheme."""
+    """Random tags, which may violate the scheme."""
     tags = [f"{prefix}-{kind}" for prefix in PREFIXES[scheme] for kind in TYPES]
     return [random.choice(tags) if random.random() < 0.6 else "O" for _ in range(length)]
 
 
 def changed(tags: list[str], scheme: str) -> list[str]:
-    """What a model might say instead."""
+    """Replaces some of the tags, as predictions."""
     return [tag if random.random() < 0.8 else sentence(scheme, 1)[0] for tag in tags]
 
 
@@ -59,8 +59,8 @@ def main() -> None:
                 }
             )
     OUTPUT.parent.mkdir(parents=True, exist_ok=True)
-    made = {"tool": "tools/tasks/ner_goldens.py, seqeval 1.2.2", "cases": cases}
-    OUTPUT.write_text(json.dumps(made, ensure_ascii=False, indent=0) + "\n", "utf-8")
+    content = {"tool": "tools/tasks/ner_goldens.py, seqeval 1.2.2", "cases": cases}
+    OUTPUT.write_text(json.dumps(content, ensure_ascii=False, indent=0) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
-"""Nested entities: that spans are learned as tags are, and that what overlaps is found.
+"""Nested entities: compares span models with tag models, and trains on overlapping entities.
 
     python tools/tasks/ner_nested.py DATA --output runs/nested
 
-DATA is the folder of WNUT-17; see tools/tasks/ner. Three runs at equal settings:
+DATA is the folder of WNUT-17; see tools/tasks/ner. Three runs with equal settings:
 
-- softmax: a tag a word, as tools/tasks/ner trains it;
+- softmax: one tag per word, as in tools/tasks/ner;
 - flat: the same entities as spans, with --nested;
-- outer: the same sentences with a made-up type beside theirs, `around`: each entity and the word
-  before it, where there is one. No corpus of nested entities is at hand; this one is real text, and
-  its outer entities are found only by finding the inner ones, but nobody would look for them.
+- outer: the same sentences with an additional artificial type, `around`: each entity and the word
+  before it, if there is one. This replaces a corpus of nested entities, which is not available.
+  The text is real, and a model must find the inner entities to find the outer ones.
 
-Each is trained and evaluated by the command line; entity F1 on the test set.
+The command line trains and evaluates each model; the metric is entity F1 on the test set.
 """
 
 import argparse
@@ -28,7 +28,7 @@ FILES = {
 
 
 def write_outer(source: Path, target: Path) -> None:
-    """Writes a CoNLL file as JSON Lines, with an entity of type `around` at each entity."""
+    """Writes a CoNLL file as JSON Lines, with an additional entity `around` each entity."""
     examples = read_conll(source)
     lines = []
     for text, words, entities in zip(
@@ -46,7 +46,7 @@ def write_outer(source: Path, target: Path) -> None:
 
 
 def main() -> None:
-    """Trains and measures."""
+    """Trains and evaluates."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--output", type=Path, default=Path("runs/nested"))

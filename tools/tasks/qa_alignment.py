@@ -1,9 +1,9 @@
-"""Counts how many answers of real data are spans of tokens, and why the others are not.
+"""Counts the answers of real data that are exact spans of tokens, and the reasons of others.
 
     python tools/tasks/qa_alignment.py --data DIR
 
-For each answer the tokens are found that training points at, and the text is cut out at their
-offsets: it should be the answer. DIR holds tydiqa_goldp/, xquad/, squad_es_v2/ and vocabs/.
+Compares each answer with the text at the offsets of its target tokens in training. DIR contains
+tydiqa_goldp/, xquad/, squad_es_v2/ and vocabs/.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_bert_zoo import Tokenizer, WordPieceTokenizer
 from keras_bert_zoo.data.squad import read_squad
-from keras_bert_zoo.tasks.question_answering.spans import span_labels
+from keras_bert_zoo.training.question_answering import span_labels
 
 FILES = (
     ("tydiqa_goldp/tydiqa.goldp.en.train.json.gz", "bert-base-uncased"),
@@ -22,7 +22,7 @@ FILES = (
     ("xquad/xquad.zh.json.gz", "bert-base-chinese"),
     ("squad_es_v2/dev-v2.0-es_small.json.gz", "bert-base-multilingual-cased"),
 )
-AT_ONCE = 512
+CHUNK = 512
 
 
 def tokenizer_of(folder: Path) -> Tokenizer:
@@ -37,8 +37,8 @@ def count(path: Path, tokenizer: Tokenizer, max_length: int, stride: int) -> Cou
         for answer in answers
     ]
     reasons: Counter[str] = Counter()
-    for begin in range(0, len(rows), AT_ONCE):
-        questions, contexts, answers = zip(*rows[begin : begin + AT_ONCE], strict=True)
+    for begin in range(0, len(rows), CHUNK):
+        questions, contexts, answers = zip(*rows[begin : begin + CHUNK], strict=True)
         windows = {
             name: values.numpy()
             for name, values in tokenizer.windows(
@@ -50,27 +50,27 @@ def count(path: Path, tokenizer: Tokenizer, max_length: int, stride: int) -> Cou
             start = len(context[: answer.start].encode())
             spans.append((start, start + len(answer.text.encode())))
         labels, has_token = span_labels(windows, np.array(spans), len(contexts))
-        found: dict[int, tuple[int, int]] = {}
+        targets: dict[int, tuple[int, int]] = {}
         for window in np.flatnonzero(labels.any(axis=1)):
             first, last = labels[window]
             span = (windows["starts"][window, first], windows["ends"][window, last])
             document = int(windows["document"][window])
-            if found.setdefault(document, span) != span:
-                raise SystemExit(f"{path}: windows differ on {answers[document]}")
+            if targets.setdefault(document, span) != span:
+                raise SystemExit(f"{path}: windows have different spans of {answers[document]}")
         for index, (answer, (start, end)) in enumerate(zip(answers, spans, strict=True)):
             reasons["answers"] += 1
-            if index not in found:
-                reasons["in no window whole" if has_token[index] else "no token"] += 1
+            if index not in targets:
+                reasons["not within a window" if has_token[index] else "no token"] += 1
                 continue
-            first, last = found[index]
+            first, last = targets[index]
             if (first, last) == (start, end):
                 reasons["exact"] += 1
                 continue
             text = contexts[index].encode()[first:last].decode("utf-8", "replace")
             if text == answer.text.strip():
-                reasons["but for white space around the answer"] += 1
+                reasons["exact except for white space around the answer"] += 1
             elif text == answer.text.strip("\u200b\u200c\u200d\u200e\u200f\ufeff\u00ad \t\n"):
-                reasons["but for invisible characters around the answer"] += 1
+                reasons["exact except for invisible characters around the answer"] += 1
             elif first < start or last > end:
                 reasons["the answer begins or ends within a token"] += 1
             else:

@@ -1,9 +1,9 @@
-"""Compares an exported question answerer with Python on 1,000 questions, hostile ones among them.
+"""Compares an exported question answerer with Python on 1,000 questions, some hostile.
 
     python tools/tasks/qa_export_check.py --model runs/questions --data DIR
 
-Exports the model and asks it in a process without this package: in batches of 64, and some
-questions one by one. DIR holds blns/ (the naughty strings) and xquad/.
+Exports the model and runs it in a process without this package, in batches of 64, and for some
+questions one by one. DIR contains blns/ (the naughty strings) and xquad/.
 """
 
 import argparse
@@ -19,11 +19,11 @@ def make_rows(data: Path, count: int) -> list[tuple[bytes, bytes]]:
     hostile += [b"", b"\xff\xfe \xc3", b"x" * 3000, b"\xe4\xb8\xad" * 2000]
     examples = read_squad(data / "xquad" / "xquad.en.json.gz")
     rows = []
-    for place in range(count):
-        question = examples.questions[place % len(examples)].encode()
-        context = examples.contexts[place % len(examples)].encode()
-        odd = hostile[place % len(hostile)]
-        kind = place % 5
+    for index in range(count):
+        question = examples.questions[index % len(examples)].encode()
+        context = examples.contexts[index % len(examples)].encode()
+        odd = hostile[index % len(hostile)]
+        kind = index % 5
         if kind == 0:
             rows.append((question, odd))
         elif kind == 1:
@@ -31,7 +31,7 @@ def make_rows(data: Path, count: int) -> list[tuple[bytes, bytes]]:
         elif kind == 2:
             rows.append((question, odd + context + odd))
         elif kind == 3:
-            rows.append((question, context * (place % 7)))  # empty, and beyond the longest input
+            rows.append((question, context * (index % 7)))  # empty, or above the maximum length
         else:
             rows.append((question, context))
     return rows
@@ -45,15 +45,15 @@ def main() -> None:
     parser.add_argument("--alone", type=int, default=128)
     args = parser.parse_args()
 
-    from exported import ask_export, check_offsets
+    from exported import check_offsets, run_export
 
     from keras_bert_zoo.tasks.registry import load_task
 
     questions, contexts = (list(c) for c in zip(*make_rows(args.data, args.rows), strict=True))
-    found = ask_export(
+    predictions = run_export(
         load_task(args.model), {"question": questions, "context": contexts}, args.alone
     )
-    check_offsets(found, "answer", contexts)
+    check_offsets(predictions, "answer", contexts)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""Writes tests/assets/question_answering: what other code makes of answers and of logits.
+"""Writes tests/assets/question_answering: scores and answers computed by other packages.
 
     pip install "transformers<5" torch torchmetrics nltk
     python tools/tasks/qa_goldens.py
 
-- scores.json: answers with their scores: SQuAD 1.1's by torchmetrics; SQuAD 2.0's, best
-  thresholds among them, by transformers' port of the official scorer; CMRC's computed here with
-  NLTK's word tokenizer and difflib's longest match.
-- a tiny random BertForQuestionAnswering, and answers.json: the five best spans that transformers'
-  pipeline finds with it. (transformers 5 has neither the pipeline nor the scorer.)
+- scores.json: answers with their scores. SQuAD 1.1: computed by torchmetrics. SQuAD 2.0 with best
+  thresholds: by the official scorer in transformers. CMRC: computed here with the word tokenizer of
+  NLTK and the longest match of difflib.
+- a tiny random BertForQuestionAnswering, and answers.json: its five best spans by the pipeline of
+  transformers. (transformers 5 has neither the pipeline nor the scorer.)
 """
 
 import difflib
@@ -61,7 +61,7 @@ CHINESE = [
     ("……", ["…"]),
     ("约 1,200.5 km, (45%) U.S.A.", ["1,200.5 km", "45%", "U.S.A. 约"]),
 ]
-# Words whose tokens are whole words or pieces of them.
+# Tokens that are words or pieces of words.
 WORDS = "the a of in was king war city river north 12 4 ##th ##s born died rome paris , . ( ) ! ?"
 
 
@@ -72,11 +72,11 @@ def cmrc(prediction: str, references: list[str]) -> dict[str, float]:
         return removed.sub("", text.lower().strip())
 
     def segments(text: str) -> list[str]:
-        found = []
+        result = []
         for part in re.split(r"([\u4e00-\u9fa5])", clean(text)):
             chinese = re.fullmatch(r"[\u4e00-\u9fa5]", part)
-            found += [part] if chinese else NLTKWordTokenizer().tokenize(part)
-        return found
+            result += [part] if chinese else NLTKWordTokenizer().tokenize(part)
+        return result
 
     best = 0.0
     for reference in references:
@@ -90,8 +90,8 @@ def cmrc(prediction: str, references: list[str]) -> dict[str, float]:
 
 def squad_1(prediction: str, references: list[str]) -> dict[str, float]:
     answers = {"text": references, "answer_start": [0] * len(references)}
-    found = squad({"prediction_text": prediction, "id": "q"}, {"answers": answers, "id": "q"})
-    return {name: float(value) / 100 for name, value in found.items()}
+    values = squad({"prediction_text": prediction, "id": "q"}, {"answers": answers, "id": "q"})
+    return {name: float(value) / 100 for name, value in values.items()}
 
 
 def squad_2(pairs: list[tuple[str, list[str]]], no_answer: list[float]) -> dict[str, float]:
@@ -102,8 +102,8 @@ def squad_2(pairs: list[tuple[str, list[str]]], no_answer: list[float]) -> dict[
     predictions = {str(i): prediction for i, (prediction, _) in enumerate(pairs)}
     scores = {str(i): score for i, score in enumerate(no_answer)}
     plain = squad_evaluate(examples, predictions)
-    found = squad_evaluate(examples, predictions, scores, no_answer_probability_threshold=0.5)
-    return {"without_threshold": dict(plain), "threshold_0.5": dict(found)}
+    limited = squad_evaluate(examples, predictions, scores, no_answer_probability_threshold=0.5)
+    return {"without_threshold": dict(plain), "threshold_0.5": dict(limited)}
 
 
 def scores() -> dict[str, object]:
@@ -118,7 +118,7 @@ def scores() -> dict[str, object]:
         mixed.append((prediction, references))
     likely = [0.3 if references else 0.7 for _, references in mixed]
     no_answer = [round(min(1, max(0, chance.gauss(mean, 0.3))), 3) for mean in likely]
-    # Where nothing is left of an answer, torchmetrics counts as SQuAD 2.0 does.
+    # For answers without words, torchmetrics follows SQuAD 2.0.
     whole = [pair for pair in ENGLISH if pair[0] not in ("the", "The", "...")]
     return {
         "squad_1": [{"pair": pair, **squad_1(*pair)} for pair in whole],
@@ -140,13 +140,13 @@ def make_model() -> None:
         initializer_range=0.5,
     )
     model = BertForQuestionAnswering(config).eval()
-    for parameter in model.parameters():  # to what the file keeps of it
+    for parameter in model.parameters():  # to the precision of the file
         parameter.data = (parameter.data + 0.1 * torch.randn_like(parameter)).half()
     model.save_pretrained(FOLDER)
     (FOLDER / "model.safetensors").chmod(0o644)
     (FOLDER / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
     saved = json.loads((FOLDER / "config.json").read_text("utf-8"))
-    for name in ("transformers_version", "torch_dtype"):  # the one says nothing, the other goes
+    for name in ("transformers_version", "torch_dtype"):  # not part of the model
         saved.pop(name, None)
     (FOLDER / "config.json").write_text(json.dumps(saved, indent=1) + "\n", encoding="utf-8")
     settings = {"do_lower_case": True, "model_max_length": 64, "tokenizer_class": "BertTokenizer"}
@@ -156,7 +156,7 @@ def make_model() -> None:
 def answers() -> list[dict[str, object]]:
     model = BertForQuestionAnswering.from_pretrained(FOLDER, torch_dtype=torch.float32)
     tokenizer = BertTokenizerFast(str(FOLDER / "vocab.txt"), model_max_length=64)
-    ask = pipeline("question-answering", model=model, tokenizer=tokenizer, framework="pt")
+    answer = pipeline("question-answering", model=model, tokenizer=tokenizer, framework="pt")
     chance = random.Random(7)
     words = [word.removeprefix("##") for word in WORDS.split()]
     rows = []
@@ -164,7 +164,7 @@ def answers() -> list[dict[str, object]]:
         context = " ".join(chance.choice(words) + chance.choice(["", "", "th", "é"])
                            for _ in range(chance.randint(2, 22)))  # fmt: skip
         question = " ".join(chance.choice(words) for _ in range(chance.randint(1, 6)))
-        found = ask(
+        spans = answer(
             question=question,
             context=context,
             top_k=5,
@@ -173,8 +173,8 @@ def answers() -> list[dict[str, object]]:
             doc_stride=16,
             align_to_words=False,
         )
-        found = found if isinstance(found, list) else [found]
-        rows.append({"question": question, "context": context, "answers": found})
+        spans = spans if isinstance(spans, list) else [spans]
+        rows.append({"question": question, "context": context, "answers": spans})
     return rows
 
 

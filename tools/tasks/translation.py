@@ -1,12 +1,12 @@
-"""Trains an English-Chinese translator on Tatoeba and compares it with a nearest neighbour.
+"""Trains an English-Chinese translator on Tatoeba and compares it with a baseline.
 
     python tools/tasks/translation.py --data DIR --vocabulary DIR --output DIR
 
-The first DIR holds cmn.txt.gz, lines of an English and a Chinese sentence with a tab between (CC BY
-2.0 FR); the second vocab.txt of bert-base-chinese. The split is fixed: of the English sentences, in
-an order that a seed gives, 1,000 are tested and 300 choose the epoch, each with all translations
-that it has; none of them is in the training file. What is to be beaten answers with the translation
-of the training sentence that is most like the question, by the cosine of MiniLM's embeddings.
+The --data folder contains cmn.txt.gz, lines of an English and a Chinese sentence separated by a tab
+(CC BY 2.0 FR). The --vocabulary folder contains vocab.txt of bert-base-chinese. The split is fixed:
+a seed shuffles the English sentences; 1,000 are the test set and 300 select the epoch. All
+translations of a sentence are in the same part. The baseline returns the translation of the nearest
+neighbour: the most similar training sentence by the cosine of MiniLM embeddings.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-TESTED, DEVELOPMENT = 1000, 300
+TEST, DEVELOPMENT = 1000, 300
 
 
 def run(*arguments: object) -> None:
@@ -30,18 +30,18 @@ def run(*arguments: object) -> None:
 
 
 def write_split(source: Path, output: Path) -> dict[str, list[list[str]]]:
-    """Writes train.tsv, dev.tsv and test.tsv; of a tested sentence the first translation counts."""
+    """Writes train.tsv, dev.tsv and test.tsv; test sentences have their first translation."""
     with gzip.open(source, "rt", encoding="utf-8", newline="\n") as file:
         pairs = [line.rstrip("\n").split("\t")[:2] for line in file if line.strip()]
     sentences = sorted({text for text, _ in pairs})
     random.Random(0).shuffle(sentences)
-    tested = dict.fromkeys(sentences[:TESTED])
-    development = set(sentences[TESTED : TESTED + DEVELOPMENT])
+    references = dict.fromkeys(sentences[:TEST])
+    development = set(sentences[TEST : TEST + DEVELOPMENT])
     parts: dict[str, list[list[str]]] = {"train": [], "dev": [], "test": []}
     for text, translation in pairs:
-        if text in tested:
-            if tested[text] is None:
-                tested[text] = translation
+        if text in references:
+            if references[text] is None:
+                references[text] = translation
                 parts["test"].append([text, translation])
         else:
             parts["dev" if text in development else "train"].append([text, translation])
@@ -53,14 +53,14 @@ def write_split(source: Path, output: Path) -> dict[str, list[list[str]]]:
 
 
 def nearest_neighbour(parts: dict[str, list[list[str]]], preset: str) -> None:
-    """Scores the translation of the most similar training sentence."""
+    """Evaluates the translation of the most similar training sentence."""
     import keras_bert_zoo as kbz
     from keras_bert_zoo.metrics.bleu import translation_report
 
     search = kbz.TextEmbedder.from_preset(preset).index([text for text, _ in parts["train"]])
-    found = search.predict([text for text, _ in parts["test"]])["document_id"][:, 0]
+    neighbours = search.predict([text for text, _ in parts["test"]])["document_id"][:, 0]
     report = translation_report(
-        [parts["train"][place][1] for place in found],
+        [parts["train"][index][1] for index in neighbours],
         [translation for _, translation in parts["test"]],
         tokenize="zh",
     )
@@ -68,7 +68,7 @@ def nearest_neighbour(parts: dict[str, list[list[str]]], preset: str) -> None:
 
 
 def main() -> None:
-    """Trains and scores."""
+    """Trains and evaluates."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--vocabulary", type=Path, required=True)
@@ -90,9 +90,9 @@ def main() -> None:
         "--output", model,
     )  # fmt: skip
     run("evaluate", "--model", model, "--data", args.output / "test.tsv", *columns)
-    asked = args.output / "asked.txt"
-    asked.write_text("Where is the station?\nI lost my key.\n", encoding="utf-8")
-    run("predict", "--model", model, "--input", asked)
+    texts = args.output / "texts.txt"
+    texts.write_text("Where is the station?\nI lost my key.\n", encoding="utf-8")
+    run("predict", "--model", model, "--input", texts)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Writes tests/assets/translator: a tiny random EncoderDecoderModel, and what transformers writes.
+"""Writes tests/assets/translator: a tiny random EncoderDecoderModel and its translations.
 
 Usage: python tools/tasks/translator_goldens.py    (needs torch and transformers)
 """
@@ -30,7 +30,7 @@ MAX_LENGTH, MAX_NEW_TOKENS = 16, 12
 
 
 def write_tokenizer(folder: Path, words: list[str]) -> transformers.BertTokenizerFast:
-    """Saves a BERT tokenizer of some words."""
+    """Saves a BERT tokenizer with these words."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.txt").write_text("\n".join(SPECIAL + words) + "\n", encoding="utf-8")
     tokenizer = transformers.BertTokenizerFast(str(folder / "vocab.txt"))
@@ -39,7 +39,7 @@ def write_tokenizer(folder: Path, words: list[str]) -> transformers.BertTokenize
 
 
 def config(size: int, width: int, **options) -> transformers.BertConfig:
-    """A tiny BERT's."""
+    """The configuration of a tiny BERT."""
     return transformers.BertConfig(
         vocab_size=size,
         hidden_size=width,
@@ -64,13 +64,13 @@ def main() -> None:
         ),
     ).eval()
     for name, weight in model.named_parameters():
-        if name.endswith("bias"):  # zeros would hide a bias that is not read
+        if name.endswith("bias"):  # zeros would hide an unused bias
             weight.data.normal_(std=0.3)
-    # The tokens that tokenizers must not write in the middle of a text, and an end now and then.
+    # No special tokens within a text, but an end of the text with some probability.
     model.decoder.cls.predictions.bias.data[torch.tensor([0, 1, 2, 4])] = -30
     model.decoder.bert.embeddings.position_embeddings.weight.data.mul_(3)  # fewer repetitions
     model.decoder.cls.predictions.bias.data[3] = 0.0
-    model.decoder.cls.predictions.transform.LayerNorm.weight.data.mul_(0.4)  # closer calls
+    model.decoder.cls.predictions.transform.LayerNorm.weight.data.mul_(0.4)  # closer scores
     model.generation_config = transformers.GenerationConfig(
         decoder_start_token_id=target.cls_token_id,
         eos_token_id=target.sep_token_id,
@@ -85,15 +85,15 @@ def main() -> None:
     )
     golden = {"texts": TEXTS, "max_length": MAX_LENGTH, "searches": []}
     for num_beams, length_penalty in SEARCHES:
-        found = model.generate(
+        outputs = model.generate(
             **inputs,
             num_beams=num_beams,
             length_penalty=length_penalty,
             return_dict_in_generate=True,
             output_scores=True,
         )
-        scores = getattr(found, "sequences_scores", None)
-        ids = found.sequences[:, 1:].tolist()
+        scores = getattr(outputs, "sequences_scores", None)
+        ids = outputs.sequences[:, 1:].tolist()
         golden["searches"].append(
             {
                 "num_beams": num_beams,
@@ -103,11 +103,11 @@ def main() -> None:
                 "texts": target.batch_decode(ids, skip_special_tokens=True),
             }
         )
-    written = torch.tensor([[2, 5, 8, 9, 11, 7], [2, 6, 6, 10, 0, 0]]).repeat(5, 1)
+    target_ids = torch.tensor([[2, 5, 8, 9, 11, 7], [2, 6, 6, 10, 0, 0]]).repeat(5, 1)
     with torch.no_grad():
-        golden["target_ids"] = written.tolist()
+        golden["target_ids"] = target_ids.tolist()
         golden["logits"] = model(
-            **inputs, decoder_input_ids=written, decoder_attention_mask=(written != 0).long()
+            **inputs, decoder_input_ids=target_ids, decoder_attention_mask=(target_ids != 0).long()
         ).logits.tolist()
     with open(FOLDER / "golden.json", "w", encoding="utf-8") as file:
         json.dump(golden, file, ensure_ascii=False)

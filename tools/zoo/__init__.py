@@ -1,16 +1,16 @@
-"""Every encoder family against transformers: what is compared, the comparison, its small goldens.
+"""Every encoder family against transformers: configurations, comparison and small goldens.
 
     python -m tools.zoo.compare             compares; needs torch and transformers (extra `zoo`)
-    python -m tools.zoo.goldens             writes tests/assets/zoo/, which tests compare with
+    python -m tools.zoo.goldens             writes tests/assets/zoo/, for tests
 
-A module here that is named after a family says what is compared:
+The module of a family defines:
 
-- `CONFIG`, `MODELS`: its transformers classes; `MODELS` by head, "" being the bare encoder;
-- `SMALL`: arguments of `CONFIG` that make a tiny model; `VARIANTS`: name -> further arguments;
-- `ONLY`, optional: variant -> heads that it is for; the others are for all heads;
-- `GOLDENS`: (head, variant) pairs whose goldens the repository keeps;
-- `inputs(config, random)`, optional: other inputs than `reference.random_inputs` makes;
-- `FIRST_COLUMN_ATTENDED`, optional: heads whose inputs keep every row's first token, because
-  transformers computes it from padding where it is masked;
-- `ATTENTIONS`, optional: False where transformers returns no attention scores.
+- `CONFIG`, `MODELS`: its transformers classes; `MODELS` by head, "" for the bare encoder;
+- `SMALL`: arguments of `CONFIG` for a tiny model; `VARIANTS`: name -> additional arguments;
+- `ONLY`, optional: variant -> its heads; by default a variant is for all heads;
+- `GOLDENS`: (head, variant) pairs with goldens in the repository;
+- `inputs(config, random)`, optional: inputs, instead of `reference.random_inputs`;
+- `FIRST_COLUMN_ATTENDED`, optional: heads whose inputs never mask the first token, because
+  transformers would compute it from padding;
+- `ATTENTIONS`, optional: False if transformers returns no attention scores.
 """

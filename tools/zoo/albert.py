@@ -1,4 +1,4 @@
-"""ALBERT's models and the configurations they are compared in."""
+"""ALBERT's models and configurations to compare."""
 
 import transformers
 

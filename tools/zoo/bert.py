@@ -1,4 +1,4 @@
-"""BERT's models and the configurations they are compared in."""
+"""BERT's models and configurations to compare."""
 
 import transformers
 

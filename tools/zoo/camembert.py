@@ -1,4 +1,4 @@
-"""CamemBERT's models and the configurations they are compared in, which are RoBERTa's."""
+"""CamemBERT's models to compare, in configurations of RoBERTa."""
 
 import transformers
 

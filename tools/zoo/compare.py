@@ -1,16 +1,16 @@
 """Compares every family, head and variant with transformers.
 
-    python -m tools.zoo.compare                         all; exits 1 above the bar
+    python -m tools.zoo.compare                         all; exit status 1 above the bar
     python -m tools.zoo.compare --family bert roberta   some families
-    python -m tools.zoo.compare --every 2               the first and every second case of each head
+    python -m tools.zoo.compare --every 2               every second case of each head
     python -m tools.zoo.compare --markdown              a table for the README
-    python -m tools.zoo.compare --json results.json     every case
+    python -m tools.zoo.compare --json results.json     write every case
 
-Needs torch and transformers (extra `zoo`). For each case transformers makes a random model, which
-is saved, loaded here and computed in both layouts, at random ids and padding masks with holes:
-logits, and of a bare encoder all hidden states, attention scores and the pooled output. What is
-saved here is loaded by transformers: no tensor missing or left over, equal outputs. Configurations
-go there and back, and their defaults are transformers'.
+Needs torch and transformers (extra `zoo`). For each case transformers saves a random model. This
+package loads it and computes it in both layouts, for random ids and padding masks with holes. The
+outputs are logits, or all hidden states, attention scores and the pooled output of a bare encoder.
+transformers then loads the model saved by this package: no tensor is missing or unexpected, and the
+outputs are equal. Configurations survive the round trip and have the defaults of transformers.
 """
 
 import argparse
@@ -50,9 +50,9 @@ from tools.zoo.reference import (
 )
 
 BAR = 1e-5
-# Weights are the same bits after a round trip; only torch's threads may sum in another order.
+# Weights are identical after a round trip; only the order of sums in torch may differ.
 SAVED_BAR = 1e-6
-# Keys of config.json that describe the file.
+# Keys of config.json that describe the file, not the model.
 NOT_COMPARED = ("_name_or_path", "dtype")
 
 _compared = itertools.count(1)
@@ -60,13 +60,13 @@ _compared = itertools.count(1)
 
 @dataclasses.dataclass
 class Result:
-    """How far apart one case is.
+    """The result of one case.
 
     Attributes:
         case: Case.
-        difference: float. The largest, over all outputs and both layouts.
+        difference: float. The largest difference of all outputs in both layouts.
         seconds: float.
-        problems: what is wrong besides.
+        problems: list of str. Other errors.
     """
 
     case: Case
@@ -76,12 +76,12 @@ class Result:
 
     @property
     def ok(self) -> bool:
-        """Whether it is within the bar, in all respects."""
+        """Whether the difference is within the bar and there are no problems."""
         return self.difference <= BAR and not self.problems
 
 
 def compare(case: Case) -> Result:
-    """Compares one case; what raises is a problem, too."""
+    """Compares one case; an exception is a problem, too."""
     result = Result(case)
     begin = time.perf_counter()
     try:
@@ -128,32 +128,32 @@ def _compare(case: Case, folder: Path, result: Result) -> None:
         encoder.save(saved)
         if encoder.has_pooler != ("pooled_output" in expected):
             result.problems.append(f"has_pooler is {encoder.has_pooler}")
-    for found in (padded(inputs), packed(inputs)):
-        result.difference = max(result.difference, difference(found, expected, mask, result))
+    for outputs in (padded(inputs), packed(inputs)):
+        result.difference = max(result.difference, difference(outputs, expected, mask, result))
     # === Back to transformers ===
     loaded, info = type(model).from_pretrained(
         saved, attn_implementation="eager", output_loading_info=True
     )
     for key, names in info.items():
         if names:
-            result.problems.append(f"transformers finds in what was saved {key}: {names}")
+            result.problems.append(f"{key} of the saved model in transformers: {names}")
     again = compute(case, loaded.eval(), inputs)
     apart = difference(again, expected, mask, result)
     if apart > SAVED_BAR:
-        result.problems.append(f"what was saved computes {apart:.1e} apart in transformers")
+        result.problems.append(f"the saved model differs by {apart:.1e} in transformers")
     if "pooled_output" in expected and "pooled_output" not in again:
-        result.problems.append("what was saved has no pooler")
+        result.problems.append("the saved model has no pooler")
     # === Configurations ===
     config = encoder.config
     for name, contents in (
-        ("its own", config.to_huggingface()),
+        ("our", config.to_huggingface()),
         ("transformers'", model.config.to_dict()),
-        ("the saved one's", read_config(saved)),
+        ("our saved", read_config(saved)),
         ("transformers' saved", loaded.config.to_dict()),
     ):
         if kbz.EncoderConfig.from_huggingface(contents) != config:
-            result.problems.append(f"the configuration changes by way of {name} dict")
-    # Here keys may be added that transformers' class leaves to its defaults, none changed.
+            result.problems.append(f"the configuration differs after a round trip by {name} dict")
+    # Keys with default values may be added, but no key may change.
     theirs, ours = model.config.to_dict(), loaded.config.to_dict()
     for key, value in theirs.items():
         if (
@@ -161,39 +161,39 @@ def _compare(case: Case, folder: Path, result: Result) -> None:
             and key not in NOT_COMPARED
             and not _same_set(value, ours.get(key))
         ):
-            result.problems.append(f"the saved config's {key} is {ours.get(key)!r}, was {value!r}")
+            result.problems.append(f"saved {key}: expected {value!r}, received {ours.get(key)!r}")
 
 
 def _same_set(left: Any, right: Any) -> bool:
-    """Whether both list the same; where the order matters, our configurations differ."""
+    """Whether both are lists with equal items; our configurations compare their order."""
     return isinstance(left, list) and isinstance(right, list) and sorted(left) == sorted(right)
 
 
 def difference(
-    found: dict[str, Any], expected: dict[str, Any], mask: np.ndarray, result: Result
+    outputs: dict[str, Any], expected: dict[str, Any], mask: np.ndarray, result: Result
 ) -> float:
     """The largest difference of any output, at attended positions."""
     largest = 0.0
     for name, theirs in expected.items():
-        if name not in found:
-            if name != "attention_scores":  # which the packed layout does not give
+        if name not in outputs:
+            if name != "attention_scores":  # the packed layout has none
                 result.problems.append(f"no {name}")
             continue
         pairs = (
-            zip(found[name], theirs, strict=True)
+            zip(outputs[name], theirs, strict=True)
             if isinstance(theirs, list)
-            else [(found[name], theirs)]
+            else [(outputs[name], theirs)]
         )
-        for ours, wanted in pairs:
+        for ours, reference in pairs:
             ours = np.asarray(ours)
-            if ours.shape != wanted.shape:
-                result.problems.append(f"{name} is {ours.shape}, should be {wanted.shape}")
+            if ours.shape != reference.shape:
+                result.problems.append(f"{name}: expected {reference.shape}, received {ours.shape}")
                 continue
-            apart = np.abs(ours - wanted)
+            apart = np.abs(ours - reference)
             if name == "attention_scores":
                 apart = apart * mask[:, np.newaxis, :, np.newaxis]
-            elif wanted.shape[:2] == mask.shape:
-                apart = apart * mask.reshape(mask.shape + (1,) * (wanted.ndim - 2))
+            elif reference.shape[:2] == mask.shape:
+                apart = apart * mask.reshape(mask.shape + (1,) * (reference.ndim - 2))
             if not np.isfinite(ours).all():
                 result.problems.append(f"{name} is not finite")
             largest = max(largest, float(apart.max()))
@@ -201,28 +201,28 @@ def difference(
 
 
 def check_defaults(family: str) -> list[str]:
-    """Whether what a config.json leaves out means here what it means in transformers."""
+    """Compares the defaults of missing keys with those of transformers."""
     module = Case(family, "", "").module
     defaults = module.CONFIG()
-    own = kbz.EncoderConfig.from_huggingface({"model_type": defaults.model_type})
+    ours = kbz.EncoderConfig.from_huggingface({"model_type": defaults.model_type})
     theirs = kbz.EncoderConfig.from_huggingface(defaults.to_dict())
     problems = [
-        f"default of {field.name} is {getattr(own, field.name)!r}, transformers' is "
+        f"default of {field.name} is {getattr(ours, field.name)!r}, transformers' is "
         f"{getattr(theirs, field.name)!r}"
-        for field in dataclasses.fields(own)
-        if getattr(own, field.name) != getattr(theirs, field.name)
+        for field in dataclasses.fields(ours)
+        if getattr(ours, field.name) != getattr(theirs, field.name)
     ]
     for variant, overrides in module.VARIANTS.items():
         short = module.SMALL | overrides
         whole = module.CONFIG(**short).to_dict()
         short = short | {"model_type": defaults.model_type}
         if kbz.EncoderConfig.from_huggingface(short) != kbz.EncoderConfig.from_huggingface(whole):
-            problems.append(f"{variant}: the short config.json differs from the whole one")
+            problems.append(f"{variant}: the short config.json differs from the complete one")
     return problems
 
 
 def compare_all(chosen: list[Case], jobs: int) -> Iterator[Result]:
-    """Compares cases in several processes; most of the time is Python's."""
+    """Compares cases in several processes, because Python takes most of the time."""
     if jobs < 2 or len(chosen) < 2:
         _one_thread()
         yield from map(compare, chosen)
@@ -239,7 +239,7 @@ def _one_thread() -> None:
 
 
 def summary(results: list[Result]) -> list[tuple[str, str, int, float]]:
-    """Rows of family, head, number of variants, largest difference."""
+    """Rows of family, head, number of variants and largest difference."""
     groups = defaultdict(list)
     for result in results:
         groups[result.case.family, result.case.head or "(encoder)"].append(result)
@@ -263,7 +263,7 @@ def print_table(rows: list[tuple[str, str, int, float]], *, markdown: bool) -> N
 
 
 def _nth(seen: "Counter[tuple[str, str]]", case: Case) -> int:
-    """How many cases of the same family and head there were before."""
+    """The number of earlier cases with the same family and head."""
     key = (case.family, case.head)
     seen[key] += 1
     return seen[key] - 1
@@ -275,7 +275,7 @@ def main() -> int:
     parser.add_argument("--head", nargs="+", help='kinds of heads, "" for the bare encoder')
     parser.add_argument("--variant", nargs="+", help="names of variants")
     parser.add_argument(
-        "--every", type=int, default=1, help="of each family and head every so manieth case"
+        "--every", type=int, default=1, help="every Nth case of each family and head"
     )
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
@@ -300,8 +300,8 @@ def main() -> int:
         results.append(result)
         if not result.ok:
             failures += 1
-            what = "; ".join([f"{result.difference:.1e} apart", *result.problems])
-            print(f"FAILED {result.case}: {what}", file=sys.stderr)
+            problems = "; ".join([f"difference {result.difference:.1e}", *result.problems])
+            print(f"FAILED {result.case}: {problems}", file=sys.stderr)
     print_table(summary(results), markdown=options.markdown)
     seconds = sum(result.seconds for result in results)
     if not options.markdown:
@@ -318,7 +318,7 @@ def main() -> int:
         ]
         options.json.write_text(json.dumps(rows, indent=1) + "\n")
     if not results:
-        print("There is nothing to compare: no such head or variant.", file=sys.stderr)
+        print("no case has this --head and --variant; choose others", file=sys.stderr)
     return 1 if failures or not results else 0
 
 

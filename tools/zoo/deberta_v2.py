@@ -1,4 +1,4 @@
-"""DeBERTa v2's and v3's models and the configurations they are compared in."""
+"""DeBERTa v2's and v3's models and configurations to compare."""
 
 import transformers
 
@@ -20,7 +20,7 @@ SMALL = {
     "max_position_embeddings": 24,
 }
 VARIANTS = {
-    # As microsoft/deberta-v3-base has it, in small.
+    # As microsoft/deberta-v3-base, but small.
     "v3": {
         "relative_attention": True,
         "pos_att_type": "p2c|c2p",
@@ -30,7 +30,7 @@ VARIANTS = {
         "norm_rel_ebd": "layer_norm",
         "max_relative_positions": -1,
     },
-    # As microsoft/deberta-v2-xlarge has it: with a convolution.
+    # As microsoft/deberta-v2-xlarge, with a convolution.
     "v2": {
         "relative_attention": True,
         "pos_att_type": ["p2c", "c2p"],
@@ -63,7 +63,7 @@ VARIANTS = {
     },
     "no_positions": {"relative_attention": False, "num_hidden_layers": 3, "legacy": False},
 }
-# A masked query attends to everything alike, padding included: its output means nothing.
+# A masked query attends equally to all tokens and padding, so its output is meaningless.
 FIRST_COLUMN_ATTENDED = ("classification", "multiple_choice")
 GOLDENS = [
     ("", "v3"),

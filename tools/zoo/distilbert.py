@@ -1,4 +1,4 @@
-"""DistilBERT's models and the configurations they are compared in."""
+"""DistilBERT's models and configurations to compare."""
 
 import transformers
 

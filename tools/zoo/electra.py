@@ -1,4 +1,4 @@
-"""ELECTRA's models and the configurations they are compared in."""
+"""ELECTRA's models and configurations to compare."""
 
 import transformers
 
@@ -23,7 +23,7 @@ SMALL = {
 }
 VARIANTS = {
     "plain": {},
-    # `hidden_act` is not the activation of the classifier and of the generator's head.
+    # The heads of the classifier and the generator do not use `hidden_act`.
     "unprojected": {"embedding_size": 16, "hidden_act": "relu", "layer_norm_eps": 1e-3},
     "wide": {"embedding_size": 20, "type_vocab_size": 3, "vocab_size": 67, "pad_token_id": 5},
     "untied": {"tie_word_embeddings": False, "hidden_act": "gelu_new", "num_attention_heads": 1},

@@ -1,4 +1,4 @@
-"""ERNIE's models and the configurations they are compared in."""
+"""ERNIE's models and configurations to compare."""
 
 import transformers
 

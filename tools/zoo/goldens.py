@@ -1,12 +1,12 @@
-"""Writes the small references that tests/encoders/test_zoo.py compares with.
+"""Writes the small references for tests/encoders/test_zoo.py.
 
     python -m tools.zoo.goldens                         all; needs the extra `zoo`
     python -m tools.zoo.goldens --family bert roberta   some families
 
-For each pair in a family's GOLDENS a folder in tests/assets/zoo/: a random model as transformers
-saves it (in float16, for size), and golden.npz, computed in float32, with inputs, random segments
-and padding masks among them, and outputs: logits under their heads' names, or of a bare encoder
-all hidden states, the last layer's attention scores and the pooled output.
+Writes a folder in tests/assets/zoo/ for each pair in GOLDENS of a family. It has a random model as
+saved by transformers (float16, for size) and golden.npz, computed in float32. golden.npz has inputs
+with random segments and padding masks, and outputs: logits by head, or all hidden states, the
+attention scores of the last layer and the pooled output of a bare encoder.
 """
 
 import argparse
@@ -26,7 +26,7 @@ LIMIT_BYTES = 30_000
 def make_golden(case: Case) -> int:
     """Writes one golden; returns its size in bytes."""
     model = make_model(case)
-    for parameter in model.parameters():  # to what the file keeps of it
+    for parameter in model.parameters():  # to the precision of the file
         parameter.data = parameter.data.half().float()
     inputs = make_inputs(case, model.config, ROWS, LENGTH)
     outputs = compute(case, model, inputs)
@@ -37,7 +37,7 @@ def make_golden(case: Case) -> int:
     shutil.rmtree(folder, ignore_errors=True)
     model.half().save_pretrained(folder)
     (folder / "model.safetensors").chmod(0o644)
-    # Which version wrote it says nothing, and would differ at every run.
+    # The version of transformers would change the file without need.
     config = json.loads((folder / "config.json").read_text("utf-8"))
     config.pop("transformers_version", None)
     text = json.dumps(config, indent=1, ensure_ascii=False)
@@ -58,7 +58,7 @@ def main() -> None:
             print(f"{case.name}: {size:,} bytes")
             if size > LIMIT_BYTES:
                 raise SystemExit(
-                    f"{case.name} is larger than {LIMIT_BYTES:,} bytes: make it smaller."
+                    f"{case.name}: expected at most {LIMIT_BYTES:,} bytes; use a smaller model"
                 )
 
 

@@ -1,4 +1,4 @@
-"""MobileBERT's models and the configurations they are compared in."""
+"""MobileBERT's models and configurations to compare."""
 
 import transformers
 
@@ -16,7 +16,7 @@ MODELS = {
 SMALL = {
     "vocab_size": 61,
     "embedding_size": 8,
-    # Heads need not divide it: they share the bottleneck's width.
+    # Need not be divisible by the heads, which divide the width of the bottleneck.
     "hidden_size": 14,
     "intra_bottleneck_size": 12,
     "num_hidden_layers": 2,
@@ -25,11 +25,11 @@ SMALL = {
     "num_feedforward_networks": 2,
     "max_position_embeddings": 18,
 }
-# Nothing normalizes: with weights as large as other families', states would grow to 20 and more.
+# Without normalization, larger weights would give states above 20.
 SCALE = 0.8
 VARIANTS = {
     "plain": {},
-    # Two of a block's norms, and the embeddings', have an epsilon of their own.
+    # Two norms of a block and that of the embeddings have a separate epsilon.
     "layer_norm": {
         "normalization_type": "layer_norm",
         "layer_norm_eps": 1e-2,
@@ -37,7 +37,7 @@ VARIANTS = {
         "num_feedforward_networks": 3,
         "num_hidden_layers": 1,
     },
-    # No key is as usual: the weights of the query's and key's bottleneck are there, and not used.
+    # All keys differ from the defaults. The shared bottleneck of query and key has unused weights.
     "narrow_attention": {
         "use_bottleneck_attention": True,
         "classifier_activation": False,
@@ -51,14 +51,14 @@ VARIANTS = {
         "num_feedforward_networks": 1,
         "pad_token_id": 5,
     },
-    # Queries and keys read the block's input.
+    # The input of a block is also that of queries and keys.
     "square": {
         "hidden_size": 12,
         "key_query_shared_bottleneck": False,
         "classifier_dropout": 0.2,
         "tie_word_embeddings": False,
     },
-    # The weights of the embeddings' projection are there, and not used.
+    # The projection of the embeddings has unused weights.
     "no_bottleneck": {
         "use_bottleneck": False,
         "hidden_size": 12,

@@ -1,4 +1,4 @@
-"""ModernBERT's models and the configurations they are compared in."""
+"""ModernBERT's models and configurations to compare."""
 
 import transformers
 
@@ -55,7 +55,7 @@ VARIANTS = {
         "num_attention_heads": 1,
     },
 }
-# With its whole window masked, a masked query attends to padding: its output means nothing.
+# A masked query whose window is masked attends to padding, so its output is meaningless.
 FIRST_COLUMN_ATTENDED = ("classification", "multiple_choice")
 GOLDENS = [
     ("", "plain"),

@@ -1,4 +1,4 @@
-"""MPNet's models and the configurations they are compared in."""
+"""MPNet's models and configurations to compare."""
 
 import transformers
 
@@ -17,14 +17,14 @@ SMALL = {
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "intermediate_size": 24,
-    # Two of them stand before the first position of text.
+    # Two positions are before the first position of text.
     "max_position_embeddings": 20,
 }
 VARIANTS = {
     "plain": {},
-    # `hidden_act` is not the activation of the masked-language-model head.
+    # The masked-language-model head does not use `hidden_act`.
     "relu": {"hidden_act": "relu", "vocab_size": 67, "layer_norm_eps": 1e-3},
-    # Positions are counted from the id 1, and 32 buckets are used, whatever these say.
+    # transformers ignores both: positions start after id 1, and there are 32 buckets.
     "ignored": {"pad_token_id": 5, "relative_attention_num_buckets": 40},
     "untied": {"tie_word_embeddings": False, "num_attention_heads": 1, "num_hidden_layers": 3},
 }

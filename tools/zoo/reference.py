@@ -1,4 +1,4 @@
-"""What transformers computes: random models of unusual configurations, inputs, outputs."""
+"""The reference: random models of transformers, their inputs and outputs."""
 
 import importlib
 import inspect
@@ -19,7 +19,7 @@ transformers.utils.logging.set_verbosity_error()
 
 ROWS, LENGTH = 6, 17
 NO_FAMILY = ("compare", "goldens", "reference")
-# Where transformers puts a head's logits, if not under `logits`.
+# Head -> names of its logits in transformers; default: `logits`.
 OUTPUTS = {
     "masked_lm": ("prediction_logits",),
     "next_sentence": ("seq_relationship_logits",),
@@ -43,12 +43,12 @@ class Case:
 
     @property
     def heads(self) -> list[str]:
-        """The kinds of the heads."""
+        """The names of the heads."""
         return self.head.split("+") if self.head else []
 
     @property
     def name(self) -> str:
-        """Of a golden's folder."""
+        """The folder of the golden."""
         return f"{self.family}-{self.head or 'encoder'}-{self.variant}"
 
     def __str__(self) -> str:
@@ -56,13 +56,13 @@ class Case:
 
 
 def families() -> list[str]:
-    """Names the families that there is a module for."""
+    """The names of families with a module."""
     names = [module.name for module in pkgutil.iter_modules(tools.zoo.__path__)]
     return sorted(set(names) - set(NO_FAMILY))
 
 
 def cases(family: str) -> list[Case]:
-    """All that is compared of a family."""
+    """All cases of a family."""
     module = Case(family, "", "").module
     only = getattr(module, "ONLY", {})
     return [
@@ -74,7 +74,7 @@ def cases(family: str) -> list[Case]:
 
 
 def make_model(case: Case) -> Any:
-    """Builds a transformers model in which every weight is random and matters."""
+    """Builds a transformers model with random weights that all affect the outputs."""
     torch.manual_seed(zlib.crc32(str(case).encode()))
     config = case.module.CONFIG(**case.module.SMALL | case.module.VARIANTS[case.variant])
     config._attn_implementation = "eager"
@@ -82,10 +82,10 @@ def make_model(case: Case) -> Any:
     scale = getattr(case.module, "SCALE", 1.0)
     with torch.no_grad():
         for name, parameter in model.named_parameters():  # biases and norms too
-            # So that outputs are of the order of 1, whatever the width.
+            # Outputs are then near 1 for every width.
             std = 0.3 if parameter.ndim == 1 else scale * parameter.shape[-1] ** -0.5
             parameter.normal_(std=std)
-            if parameter.ndim == 1 and name.endswith("weight"):  # a norm's
+            if parameter.ndim == 1 and name.endswith("weight"):  # of a norm
                 parameter += 1
     return model.eval()
 
@@ -95,7 +95,7 @@ def make_inputs(case: Case, config: Any, rows: int, length: int) -> dict[str, np
     random = np.random.default_rng(zlib.crc32(case.variant.encode()))
     make = getattr(case.module, "inputs", None)
     inputs = make(config, random) if make else random_inputs(config, random, rows, length)
-    # Of some families transformers' first column, where it is masked, is computed from padding.
+    # For some families transformers computes a masked first token from padding.
     if case.head in getattr(case.module, "FIRST_COLUMN_ATTENDED", ()):
         inputs["padding_mask"][:, 0] = 1
     return inputs
@@ -104,7 +104,7 @@ def make_inputs(case: Case, config: Any, rows: int, length: int) -> dict[str, np
 def random_inputs(
     config: Any, random: np.random.Generator, rows: int = ROWS, length: int = LENGTH
 ) -> dict[str, np.ndarray]:
-    """Random ids, and masks with holes; one row is full, one is padded on the left."""
+    """Random ids and masks with holes; one row has no padding, one is padded on the left."""
     shape = (rows, length)
     mask = random.random(shape) < 0.7
     mask[:, 0] = True
@@ -119,7 +119,7 @@ def random_inputs(
 
 
 def compute(case: Case, model: Any, inputs: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Runs a transformers model; its outputs under our names, as numpy arrays."""
+    """Runs a transformers model; returns NumPy arrays under our names."""
     tensors = {
         "input_ids": torch.tensor(inputs["token_ids"]).long(),
         "token_type_ids": torch.tensor(inputs["segment_ids"]).long(),
@@ -132,23 +132,23 @@ def compute(case: Case, model: Any, inputs: dict[str, np.ndarray]) -> dict[str, 
         tensors = {key: value.view(rows // 2, 2, length) for key, value in tensors.items()}
     details = {} if case.head else {"output_hidden_states": True, "output_attentions": True}
     with torch.no_grad():
-        found = model(**tensors, **details, return_dict=True)
+        outputs = model(**tensors, **details, return_dict=True)
     if not case.head:
         result = {
-            "sequence_output": found.last_hidden_state.numpy(),
-            "hidden_states": [state.numpy() for state in found.hidden_states],
+            "sequence_output": outputs.last_hidden_state.numpy(),
+            "hidden_states": [state.numpy() for state in outputs.hidden_states],
         }
-        if found.attentions is not None and getattr(case.module, "ATTENTIONS", True):
-            result["attention_scores"] = [scores.numpy() for scores in found.attentions]
-        if found.get("pooler_output") is not None:
-            result["pooled_output"] = found.pooler_output.numpy()
+        if outputs.attentions is not None and getattr(case.module, "ATTENTIONS", True):
+            result["attention_scores"] = [scores.numpy() for scores in outputs.attentions]
+        if outputs.get("pooler_output") is not None:
+            result["pooled_output"] = outputs.pooler_output.numpy()
         return result
-    return {head: _logits(head, found) for head in case.heads}
+    return {head: _logits(head, outputs) for head in case.heads}
 
 
-def _logits(head: str, found: Any) -> np.ndarray:
-    names = [name for name in OUTPUTS.get(head, ()) if name in found] or ["logits"]
-    logits = np.stack([found[name].numpy() for name in names], axis=-1)
+def _logits(head: str, outputs: Any) -> np.ndarray:
+    names = [name for name in OUTPUTS.get(head, ()) if name in outputs] or ["logits"]
+    logits = np.stack([outputs[name].numpy() for name in names], axis=-1)
     if len(names) == 1:
         logits = logits[..., 0]
     return logits.reshape(-1, 1) if head == "multiple_choice" else logits

@@ -1,4 +1,4 @@
-"""RoBERTa's models and the configurations they are compared in."""
+"""RoBERTa's models and configurations to compare."""
 
 import transformers
 
@@ -17,14 +17,14 @@ SMALL = {
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "intermediate_size": 24,
-    # Two of them stand before the first position of text.
+    # Two positions are before the first position of text.
     "max_position_embeddings": 26,
     "type_vocab_size": 1,
     "layer_norm_eps": 1e-5,
 }
 VARIANTS = {
     "plain": {},
-    # `hidden_act` is not the activation of the masked-language-model head.
+    # The masked-language-model head does not use `hidden_act`.
     "relu": {"hidden_act": "relu", "type_vocab_size": 3, "vocab_size": 67, "layer_norm_eps": 1e-3},
     "padding_0": {"pad_token_id": 0, "num_attention_heads": 1, "num_hidden_layers": 3},
     "padding_5": {"pad_token_id": 5, "max_position_embeddings": 32, "hidden_act": "gelu_new"},

@@ -1,4 +1,4 @@
-"""RoFormer's models and the configurations they are compared in."""
+"""RoFormer's models and configurations to compare."""
 
 import transformers
 

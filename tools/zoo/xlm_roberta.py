@@ -1,4 +1,4 @@
-"""XLM-RoBERTa's models and the configurations they are compared in, which are RoBERTa's."""
+"""XLM-RoBERTa's models to compare, in configurations of RoBERTa."""
 
 import transformers
 

@@ -1,4 +1,4 @@
-"""Google's bert_config.json, albert_config.json and ELECTRA's sizes, from and to Hugging Face's."""
+"""Translates Google's configs (bert_config.json, albert_config.json) from and to Hugging Face's."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from keras_bert_zoo.notices import warn_once
 
 _logger = logging.getLogger(__name__)
 
-# Of tf.contrib.layers.layer_norm, which all three use (google-research/bert, modeling.py).
+# From tf.contrib.layers.layer_norm, which all three use (google-research/bert, modeling.py).
 LAYER_NORM_EPSILON = 1e-12
 
-# Keys that Google's config and Hugging Face's share.
+# Keys of both Google's and Hugging Face's configs.
 SHARED_KEYS = (
     "vocab_size",
     "hidden_size",
@@ -38,8 +38,8 @@ FAMILY_KEYS: dict[str, tuple[str, ...]] = {
     "albert": ("embedding_size", "num_hidden_groups", "inner_group_num"),
     "electra": ("embedding_size",),
 }
-# google-research/bert, /albert and /electra, modeling.py, where a config leaves these out. The
-# sizes have defaults there as well, but of one particular model.
+# Defaults of missing keys: google-research/bert, /albert and /electra, modeling.py. Its defaults of
+# sizes are those of one model, so sizes are required here.
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "bert": {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1},
     "albert": {
@@ -50,11 +50,11 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "electra": {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1},
 }
-# The kinds of values, by key; what is in neither must be a positive integer.
+# Keys with rates, and limits of counts. All other values must be positive integers.
 _RATES = frozenset({"hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range"})
 _MOST = dict.fromkeys(("num_hidden_layers", "num_hidden_groups", "inner_group_num"), 1_000)
 _LARGEST = 2**31 - 1
-# Options with one value that means nothing; any other asks for what nobody's code does.
+# Options that are supported only with these values, which have no effect.
 NEUTRAL_VALUES: dict[str, tuple[Any, ...]] = {
     "directionality": ("bidi", None),
     "pooler_type": ("first_token_transform", None),
@@ -64,9 +64,9 @@ NEUTRAL_VALUES: dict[str, tuple[Any, ...]] = {
     "down_scale_factor": (1,),
     "ln_type": ("postln",),
 }
-# Google's name of an activation -> Hugging Face's. ALBERT's "gelu" is the tanh form
-# (google-research/albert, modeling.py), as Hugging Face's conversions of its second version say;
-# BERT's and ELECTRA's are read as the exact form, as in all of Hugging Face's conversions.
+# Google's name of an activation -> Hugging Face's. ALBERT's "gelu" is the tanh approximation
+# (google-research/albert, modeling.py), as in Hugging Face's conversions of its second version.
+# BERT's and ELECTRA's are read as the exact function, as in all of Hugging Face's conversions.
 ACTIVATIONS: dict[str, dict[str, str]] = {
     "bert": {"gelu": "gelu", "relu": "relu", "tanh": "tanh", "linear": "linear"},
     "albert": {"gelu": "gelu_new", "relu": "relu", "tanh": "tanh", "linear": "linear"},
@@ -80,21 +80,21 @@ WORD_EMBEDDINGS = {
 }
 
 
-def from_google_config(found: Mapping[str, Any], family: str, path: Path) -> dict[str, Any]:
-    """Translates Google's config.
+def from_google_config(google: Mapping[str, Any], family: str, path: Path) -> dict[str, Any]:
+    """Translates Google's config into Hugging Face's.
 
     Args:
-        found: dict, as of a bert_config.json.
+        google: dict, the contents of a bert_config.json.
         family: "bert", "albert" or "electra".
-        path: for messages.
+        path: path for messages.
 
     Returns:
-        dict, as of a config.json.
+        dict, the contents of a config.json.
 
     Raises:
-        ConfigError: listing what is missing or asks for what nobody's code does.
+        ConfigError: keys are missing, malformed or not supported. The message lists them.
     """
-    given = _DEFAULTS[family] | {"initializer_range": 0.02} | dict(found)
+    given = _DEFAULTS[family] | {"initializer_range": 0.02} | dict(google)
     known = (*SHARED_KEYS, *FAMILY_KEYS[family])
     problems = [f"`{key}` is missing" for key in known if key not in given]
     unknown = []
@@ -112,12 +112,13 @@ def from_google_config(found: Mapping[str, Any], family: str, path: Path) -> dic
     activations = ACTIVATIONS[family]
     if not isinstance(activation, str) or activation.lower() not in activations:
         problems.append(
-            f"`hidden_act` = {activation!r:.80} is not one of Google's: {', '.join(activations)}"
+            f"`hidden_act` = {activation!r:.80} is not supported (expected one of: "
+            f"{', '.join(activations)})"
         )
     if problems:
-        raise ConfigError(f"{path} is no config of Google's {family}: {'; '.join(problems)}.")
+        raise ConfigError(f"{path} is not a config of Google's {family}: {'; '.join(problems)}.")
     if unknown:
-        warn_once(_logger, f"{path}: unknown keys were left unread: {list_unread(unknown)}.")
+        warn_once(_logger, f"{path}: unknown keys were ignored: {list_unread(unknown)}.")
     config: dict[str, Any] = {"model_type": family}
     config |= {key: given[key] for key in known}
     config["hidden_act"] = activations[activation.lower()]
@@ -126,7 +127,7 @@ def from_google_config(found: Mapping[str, Any], family: str, path: Path) -> dic
 
 
 def _wrong_values(config: Mapping[str, Any]) -> list[str]:
-    """Says which of the keys of a model have values of a wrong kind, a clause each."""
+    """Returns the problems of the values of a model's keys, one clause each."""
     problems = []
     for key, value in config.items():
         if key == "hidden_act":
@@ -134,22 +135,24 @@ def _wrong_values(config: Mapping[str, Any]) -> list[str]:
         if key in _RATES:
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
             if not is_number or not 0 <= value < 1:
-                problems.append(f"`{key}` must be a number in [0, 1), got {value!r:.80}")
+                problems.append(f"`{key}` must be a number in [0, 1), received {value!r:.80}")
         else:
             most = _MOST.get(key, _LARGEST)
             if type(value) is not int or not 1 <= value <= most:
-                problems.append(f"`{key}` must be an integer of 1 to {most:,}, got {value!r:.80}")
+                problems.append(
+                    f"`{key}` must be an integer of 1 to {most:,}, received {value!r:.80}"
+                )
     return problems
 
 
 def electra_config(source: TensorSource) -> dict[str, Any]:
-    """Reads an ELECTRA's config off its tensors.
+    """Computes the config of an ELECTRA from the shapes of its tensors.
 
     Args:
         source: an open checkpoint.
 
     Returns:
-        dict, as of a config.json.
+        dict, the contents of a config.json.
 
     Raises:
         CheckpointError: the tensors are not those of an ELECTRA.
@@ -160,8 +163,8 @@ def electra_config(source: TensorSource) -> dict[str, Any]:
         positions, _ = source.shape("electra.embeddings.position_embeddings.weight")
         segments, _ = source.shape("electra.embeddings.token_type_embeddings.weight")
         intermediate, hidden = source.shape(layer.format(0))
-    except ValueError as error:  # a CheckpointError is one, and says which is missing
-        raise CheckpointError(f"{source.path} is no ELECTRA: {error}") from None
+    except ValueError as error:  # or a CheckpointError, which names the missing tensor
+        raise CheckpointError(f"{source.path} is not an ELECTRA: {error}") from None
     layers = 0
     while layer.format(layers) in source:
         layers += 1
@@ -184,14 +187,14 @@ def electra_config(source: TensorSource) -> dict[str, Any]:
 
 
 def describe_heads(source: TensorSource, family: str) -> dict[str, Any]:
-    """Tells what a config.json says of the heads that are there.
+    """Returns the keys of config.json that describe a checkpoint's heads.
 
     Args:
         source: an open checkpoint.
         family: "bert", "albert" or "electra".
 
     Returns:
-        dict: `architectures`, and the labels of a classifier.
+        dict with `architectures`, and with the labels of a classifier.
 
     Raises:
         CheckpointError: the classifier has no labels.
@@ -226,7 +229,7 @@ def describe_heads(source: TensorSource, family: str) -> dict[str, Any]:
         shape = source.shape("classifier.weight")
         if len(shape) != 2 or not 1 <= shape[0] <= LABEL_LIMIT:
             raise CheckpointError(
-                f"{source.path}: the classifier has the shape {shape}; expected (labels, width)."
+                f"{source.path}: expected a classifier of shape (labels, width), received {shape}."
             )
         labels = [f"LABEL_{i}" for i in range(shape[0])]
         described["id2label"] = {str(i): label for i, label in enumerate(labels)}
@@ -240,15 +243,15 @@ def to_google_config(
     """Translates a Hugging Face config into Google's.
 
     Args:
-        config: dict, as of a config.json.
+        config: dict, the contents of a config.json.
         family: "bert", "albert" or "electra".
-        ignore: keys to leave out although Google's format cannot say what they say.
+        ignore: keys to omit although Google's format does not support them.
 
     Returns:
-        dict, as of a bert_config.json.
+        dict, the contents of a bert_config.json.
 
     Raises:
-        ConfigError: listing what Google's format cannot say, by name.
+        ConfigError: Google's format does not support some keys. The message lists them.
     """
     ignored = frozenset(ignore)
     known = (*SHARED_KEYS, *FAMILY_KEYS[family])
@@ -261,34 +264,32 @@ def to_google_config(
         expected = _FIXED_VALUES.get(key)
         if expected is None:
             if is_refused(key, value):
-                problems.append(f"`{show_name(key)}` = {value!r:.80} (Google's has no such option)")
+                problems.append(f"`{show_name(key)}` = {value!r:.80} (there is no such option)")
             elif key not in NEUTRAL_KEYS and key not in REFUSED_KEYS:
                 unknown.append(key)
         elif value not in expected:
             values = " or ".join(repr(v) for v in expected)
-            problems.append(f"`{key}` = {value!r:.80} (Google's has {values})")
+            problems.append(f"`{key}` = {value!r:.80} (expected {values})")
     labels = config.get("id2label")
     if labels and "id2label" not in ignored:
         named = [v for k, v in labels.items() if v != f"LABEL_{k}"]
         if named:
-            problems.append(f"`id2label`, the names of labels ({list_some(list(map(str, named)))})")
+            problems.append(f"`id2label`, the label names ({list_some(list(map(str, named)))})")
     back = {theirs: ours for ours, theirs in ACTIVATIONS[family].items()}
     activation = config.get("hidden_act")
     if not isinstance(activation, str) or activation not in back:
-        problems.append(
-            f"`hidden_act` = {activation!r:.80} (Google's {family} has {', '.join(back)})"
-        )
+        problems.append(f"`hidden_act` = {activation!r:.80} (expected one of: {', '.join(back)})")
     if problems:
         raise ConfigError(
-            f"Google's format of {family} cannot say all of this config: {'; '.join(problems)}. To "
-            "leave a key out, name it in `ignore_config_keys`."
+            f"Google's format of {family} does not support this config: {'; '.join(problems)}. To "
+            "omit a key, name it in `ignore_config_keys`."
         )
     if unknown:
-        warn_once(_logger, f"Unknown keys of config.json were left out: {list_unread(unknown)}.")
+        warn_once(_logger, f"Unknown keys of config.json were omitted: {list_unread(unknown)}.")
     return {key: config[key] for key in known} | {"hidden_act": back[str(activation)]}
 
 
-# Values that Google's code has built in.
+# Values that are fixed in Google's code.
 _FIXED_VALUES: dict[str, tuple[Any, ...]] = {
     "layer_norm_eps": (LAYER_NORM_EPSILON,),
     "position_embedding_type": ("absolute", None),
@@ -315,7 +316,7 @@ _FIXED_VALUES: dict[str, tuple[Any, ...]] = {
     "num_memory_blocks": (0, None),
     "down_scale_factor": (1, None),
 }
-# What says nothing of the model: for other software, or for the record.
+# Keys that do not affect the model.
 _SILENT_KEYS = frozenset(
     """model_type architectures id2label label2id num_labels _name_or_path transformers_version
     dtype torch_dtype use_cache gradient_checkpointing output_attentions output_hidden_states

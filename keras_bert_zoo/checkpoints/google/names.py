@@ -1,9 +1,9 @@
-"""Names of Google's TF1 checkpoints and of Hugging Face's tensors, as data.
+"""Tables of the names in Google's TF1 checkpoints and of Hugging Face's tensors.
 
-Each row maps a scope of google-research/bert, /albert or /electra to a module of Hugging Face's,
-`{i}` and `{j}` being numbers; its kind says which variables the scope has and how they are named
-there. A table is read in both directions. What transformers 4.44.2 does in load_tf_weights_in_bert,
-_albert and _electra is the reference.
+Each row maps a scope of google-research/bert, /albert or /electra to a module of Hugging Face.
+`{i}` and `{j}` are numbers. The kind of a row gives the variables of the scope and their tensors.
+The tables are read in both directions. They follow load_tf_weights_in_bert, _albert and _electra of
+transformers 4.44.2.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-# Kind of a scope -> (variable in it, tensor of the module, whether one is the other's transpose).
+# Kind of a scope -> (variable in it, tensor of the module, whether they are transposes).
 _KINDS: dict[str, tuple[tuple[str, str, bool], ...]] = {
     "dense": (("/kernel", ".weight", True), ("/bias", ".bias", False)),
     "norm": (("/gamma", ".weight", False), ("/beta", ".bias", False)),
     "table": (("", ".weight", False),),
-    # Classifiers of Google's keep their matrix as (labels, hidden), as PyTorch does.
+    # Google's classifiers store their matrix as (labels, hidden), like PyTorch.
     "output": (("output_weights", ".weight", False), ("output_bias", ".bias", False)),
     "output_bias": (("output_bias", ".bias", False),),
 }
@@ -26,7 +26,7 @@ class Row(NamedTuple):
     """One row of a table.
 
     Args:
-        google: str. Scope; of the output kinds the part before `output_`.
+        google: str. Scope. For the output kinds, the part before `output_`.
         huggingface: str. Module.
         kind: str. See `_KINDS`.
     """
@@ -67,7 +67,7 @@ def _layers(google: str, huggingface: str) -> tuple[Row, ...]:
 _ALBERT_BLOCK = "bert/encoder/transformer/group_{i}/inner_group_{j}"
 _ALBERT_LAYER = "albert.encoder.albert_layer_groups.{i}.albert_layers.{j}"
 
-# The encoder's part of each family: all of it must be there.
+# The encoders. All of their variables are required.
 ENCODERS: dict[str, tuple[Row, ...]] = {
     "bert": (
         *_embeddings("bert/embeddings", "bert.embeddings"),
@@ -102,7 +102,7 @@ ENCODERS: dict[str, tuple[Row, ...]] = {
     ),
 }
 
-# What may stand beside the encoder; a part is there as a whole or not at all.
+# Optional parts of a model besides the encoder. A part is complete or missing.
 HEADS: dict[str, dict[str, tuple[Row, ...]]] = {
     "bert": {
         "pooler": (Row("bert/pooler/dense", "bert.pooler.dense", "dense"),),
@@ -149,30 +149,30 @@ HEADS: dict[str, dict[str, tuple[Row, ...]]] = {
     },
 }
 
-# A dense layer that is there only where the two widths differ.
+# Dense layers that exist only if the two widths differ.
 OPTIONAL_ROWS = (
     "albert.encoder.embedding_hidden_mapping_in",
     "electra.embeddings_project",
     "generator.embeddings_project",
 )
 
-# Optimizers' slots and counters: no weights. (LAMB's slots are named as Adam's.) The temperature is
-# of ELECTRA's sampling.
+# Slots and counters of optimizers, which are not weights. LAMB's slots have Adam's names. The
+# temperature belongs to ELECTRA's sampling.
 NOT_WEIGHTS = re.compile(
     r"(.*/)?(adam_[mv]|Adam(_1)?|lamb_[mv]|AdamWeightDecayOptimizer(_\d+)?|LAMBOptimizer(_\d+)?"
     r"|global_step|beta[12]_power|temperature)(/.*)?"
 )
 
-# Scopes that a TF Hub module puts around everything.
+# The outer scope of a TF Hub module.
 HUB_SCOPE = "module/"
 
 
 class Translation(NamedTuple):
-    """A variable's counterpart.
+    """A name in the other format.
 
     Args:
         name: str.
-        transposed: bool. Whether one is the other's transpose.
+        transposed: bool. Whether the tensor is the transpose of the variable.
     """
 
     name: str
@@ -196,16 +196,16 @@ class NameTable:
                 self._to_google.append((_pattern(huggingface), google, transposed))
 
     def to_huggingface(self, name: str) -> Translation | None:
-        """Returns the tensor that a variable of Google's is, or None."""
+        """Returns the tensor of a Google variable, or None."""
         return _translate(self._to_huggingface, name.removeprefix(HUB_SCOPE))
 
     def to_google(self, name: str) -> Translation | None:
-        """Returns the variable of Google's that a tensor is, or None."""
+        """Returns the Google variable of a tensor, or None."""
         return _translate(self._to_google, name)
 
 
 def expand(row: Row) -> list[tuple[str, str, bool]]:
-    """Returns a row's (Google's name, Hugging Face's name, transposed), numbers left open."""
+    """Returns the (Google name, Hugging Face name, transposed) of a row, with `{i}` and `{j}`."""
     return [
         (row.google + google, row.huggingface + huggingface, transposed)
         for google, huggingface, transposed in _KINDS[row.kind]
@@ -221,17 +221,17 @@ def _pattern(template: str) -> re.Pattern[str]:
 
 def _translate(rows: list[tuple[re.Pattern[str], str, bool]], name: str) -> Translation | None:
     for pattern, template, transposed in rows:
-        found = pattern.fullmatch(name)
-        if found:
-            return Translation(template.format(**found.groupdict()), transposed)
+        match = pattern.fullmatch(name)
+        if match:
+            return Translation(template.format(**match.groupdict()), transposed)
     return None
 
 
 def find_family(names: list[str]) -> str | None:
-    """Tells by its variables of which family a checkpoint of Google's is.
+    """Returns the family of a Google checkpoint, from the names of its variables.
 
     Args:
-        names: of the variables.
+        names: names of the variables.
 
     Returns:
         "bert", "albert", "electra" or None.

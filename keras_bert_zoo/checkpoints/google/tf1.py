@@ -1,4 +1,4 @@
-"""Google's TF1 checkpoints of BERT, ALBERT and ELECTRA, seen as Hugging Face's."""
+"""Reads Google's TF1 checkpoints of BERT, ALBERT and ELECTRA, under Hugging Face's names."""
 
 from __future__ import annotations
 
@@ -30,29 +30,28 @@ _FAMILIES = "google-research/bert, /albert or /electra"
 def open_google(directory: str | os.PathLike[str], *, generator: bool = False) -> TensorSource:
     """Opens a TF1 checkpoint of google-research/bert, /albert or /electra.
 
-    Optimizers' slots are left out. A variable that the name tables do not know is presented under
-    its own name, so that strict loading names it.
+    Slots of optimizers are omitted. A variable that is not in the name tables keeps its name, so
+    that strict loading reports it.
 
     Args:
-        directory: holding the checkpoint's .index and .data files.
-        generator: bool. Of a pretraining run of ELECTRA, present the generator as Hugging Face's
-            ElectraForMaskedLM and leave the discriminator out. Otherwise the discriminator is
-            presented as ElectraForPreTraining, and the generator's tensors begin with
-            `generator`.
+        directory: path of the directory with the .index and .data files.
+        generator: bool. True: presents the generator of an ELECTRA pretraining run as Hugging
+            Face's ElectraForMaskedLM, without the discriminator. False: presents the discriminator
+            as ElectraForPreTraining. The names of the generator's tensors start with `generator`.
 
     Returns:
         TensorSource.
 
     Raises:
-        CheckpointError: there is no checkpoint or more than one, it is damaged, or of no family
-            known.
+        CheckpointError: there is no checkpoint or more than one, it is damaged, or its family is
+            unknown.
     """
     prefix = find_prefix(directory)
     return _GoogleSource(prefix, generator=generator)
 
 
 def find_prefix(directory: str | os.PathLike[str]) -> Path:
-    """Returns the path of a directory's only checkpoint, without `.index`.
+    """Returns the path of the only checkpoint in a directory, without `.index`.
 
     Args:
         directory: path.
@@ -61,7 +60,7 @@ def find_prefix(directory: str | os.PathLike[str]) -> Path:
         Path.
 
     Raises:
-        CheckpointError: there is none or more than one, or a data file is missing.
+        CheckpointError: there is no checkpoint or more than one.
     """
     directory = Path(directory)
     prefixes = sorted(path.with_suffix("") for path in directory.glob("*.index"))
@@ -70,24 +69,24 @@ def find_prefix(directory: str | os.PathLike[str]) -> Path:
     if len(prefixes) > 1:
         names = list_some([prefix.name for prefix in prefixes])
         raise CheckpointError(
-            f"{directory} holds {len(prefixes)} checkpoints: {names}. To choose one, move its "
-            ".index and .data files, with the config and the vocabulary, to a directory of its own."
+            f"Expected one checkpoint in {directory}, received {len(prefixes)}: {names}. Move one "
+            "of them, with its config and vocabulary, to an empty directory."
         )
     return prefixes[0]
 
 
 def _shard_bytes(prefix: Path) -> list[int]:
-    """Returns the sizes of a checkpoint's data files, having checked that all are there."""
+    """Checks that all data files of a checkpoint exist, and returns their sizes."""
     sizes: dict[tuple[int, int], int] = {}
     for path in prefix.parent.iterdir():
-        found = _DATA_FILE.fullmatch(path.name.removeprefix(prefix.name))
-        if path.name.startswith(prefix.name) and found and path.is_file():
-            sizes[int(found[1]), int(found[2])] = path.stat().st_size
+        match = _DATA_FILE.fullmatch(path.name.removeprefix(prefix.name))
+        if path.name.startswith(prefix.name) and match and path.is_file():
+            sizes[int(match[1]), int(match[2])] = path.stat().st_size
     counts = {count for _, count in sizes}
     if len(counts) != 1 or {i for i, _ in sizes} != set(range(*counts)):
         raise CheckpointError(
-            f"{prefix}.index is there, but not all of its data files "
-            f"({prefix.name}.data-?????-of-?????). Fetch them again."
+            f"Some data files ({prefix.name}.data-?????-of-?????) of {prefix}.index are missing. "
+            "Download them again."
         )
     return [sizes[shard] for shard in sorted(sizes)]
 
@@ -103,20 +102,20 @@ class _GoogleSource(TensorSource):
             kind = (
                 "an object-based checkpoint of TF2"
                 if any(name.startswith("_CHECKPOINTABLE_OBJECT_GRAPH") for name in stored)
-                else "a checkpoint of something else"
+                else "a checkpoint of another model"
             )
             raise CheckpointError(
-                f"{prefix}.index is {kind}; expected the variables of {_FAMILIES}. It holds: "
+                f"{prefix}.index is {kind}: expected the variables of {_FAMILIES}, received "
                 f"{list_some(sorted(stored))[:500]!a}."
             )
         if generator and family != "electra":
             raise CheckpointError(f"{prefix}.index is of {family}, which has no generator.")
         self.family: str = family
-        found = check_entries(index, entries, shard_bytes)
+        variables = check_entries(index, entries, shard_bytes)
         table = NameTable(family)
         self._variables: dict[str, tuple[str, bool]] = {}
         infos: dict[str, TensorInfo] = {}
-        for variable, (shape, dtype) in sorted(found.items()):
+        for variable, (shape, dtype) in sorted(variables.items()):
             if NOT_WEIGHTS.fullmatch(variable):
                 continue
             name, transposed = table.to_huggingface(variable) or (variable, False)
@@ -127,24 +126,24 @@ class _GoogleSource(TensorSource):
                 name = chosen
             if transposed and len(shape) != 2:
                 raise CheckpointError(
-                    f"{prefix}: {variable} has the shape {shape}, expected a matrix."
+                    f"{prefix}: expected a matrix for {variable}, received the shape {shape}."
                 )
             if name in infos:
-                raise CheckpointError(f"{prefix} holds {name} twice.")
+                raise CheckpointError(f"{prefix} has {name} twice.")
             infos[name] = TensorInfo(shape[::-1] if transposed else shape, dtype)
             self._variables[name] = (variable, transposed)
         super().__init__(str(prefix), infos)
         try:
-            # Not `load_checkpoint`, which follows the paths in a file if the prefix is a directory.
+            # `load_checkpoint` would follow the paths in a file if the prefix is a directory.
             self._reader = tf.compat.v1.train.NewCheckpointReader(os.path.abspath(prefix))
         except Exception as error:  # TensorFlow's reader raises errors of many kinds
             raise CheckpointError(
-                f"{index} is not a whole TF1 checkpoint: {one_line(error)}. Fetch or write it "
-                "again."
+                f"{index} is not a complete TF1 checkpoint: {one_line(error)}. Download or write "
+                "it again."
             ) from None
 
     def close(self) -> None:
-        """Lets go of the files. Arrays that were read stay usable."""
+        """Closes the files. Arrays that were read stay usable."""
         self._reader = None
 
     def _read(self, stored_name: str) -> np.ndarray:
@@ -155,14 +154,14 @@ class _GoogleSource(TensorSource):
             value = np.asarray(self._reader.get_tensor(variable))
         except Exception as error:  # TensorFlow's reader raises errors of many kinds
             raise CheckpointError(
-                f"{self.path}: {variable} cannot be read: {one_line(error)}. Fetch or write it "
+                f"{self.path}: {variable} cannot be read: {one_line(error)}. Download or write it "
                 "again."
             ) from None
         return value.T if transposed else value
 
 
 def _choose_network(name: str, *, generator: bool) -> str | None:
-    """Returns an ELECTRA tensor's name in the network that is wanted; None: it is of the other."""
+    """Returns the name of a tensor in the chosen network of ELECTRA, or None if it has none."""
     if not generator:
         return name
     if name.startswith("electra.") and not name.startswith("electra.embeddings."):
@@ -177,41 +176,41 @@ def read_google_config(
 ) -> dict[str, Any]:
     """Translates the config of a Google checkpoint into Hugging Face's.
 
-    Google's ELECTRA has no config file; its sizes are read from the variables, and the number of
-    heads is what its code makes of the width (google-research/electra, util/training_utils.py).
+    Google's ELECTRA has no config file. Its sizes are read from the variables. The number of heads
+    follows from the width, as in google-research/electra, util/training_utils.py.
 
     Args:
         directory: path.
         generator: see `open_google`.
 
     Returns:
-        dict, as of a config.json.
+        dict, the contents of a config.json.
 
     Raises:
         CheckpointError: see `open_google`.
-        ConfigError: the config is missing or malformed, or asks for what nobody's code does.
+        ConfigError: the config is missing, malformed or not supported.
     """
     directory = Path(directory)
     names = [name for name in (*GOOGLE_CONFIGS, CONFIG_FILE) if (directory / name).is_file()]
     if len(names) > 1 and names[-1] == CONFIG_FILE:
-        names = names[:-1]  # a Hugging Face config beside it, without `model_type`
+        names = names[:-1]  # skips a Hugging Face config without `model_type`
     if len(names) > 1:
-        raise ConfigError(f"{directory} holds {' and '.join(names)}; expected one of them.")
-    found = read_json(directory / names[0]) if names else None
+        raise ConfigError(f"Expected one config in {directory}, received {' and '.join(names)}.")
+    google = read_json(directory / names[0]) if names else None
     if not any(directory.glob("*.index")):
         family = names[0].partition("_")[0] if names and "_" in names[0] else "bert"
-        return from_google_config(found or {}, family, directory / (names or [CONFIG_FILE])[0])
+        return from_google_config(google or {}, family, directory / (names or [CONFIG_FILE])[0])
     with open_google(directory, generator=generator) as source:
         family = getattr(source, "family", "bert")
-        if family == "electra" and (found is None or generator):
+        if family == "electra" and (google is None or generator):
             config = electra_config(source)
-        elif found is None:
+        elif google is None:
             raise ConfigError(
-                f"{source.path} has no {family}_config.json beside it; without it the number of "
-                "attention heads is unknown."
+                f"Expected {family}_config.json next to {source.path}: it has the number of "
+                "attention heads."
             )
         else:
             if family == "electra":
-                found.setdefault("embedding_size", electra_config(source)["embedding_size"])
-            config = from_google_config(found, family, directory / names[0])
+                google.setdefault("embedding_size", electra_config(source)["embedding_size"])
+            config = from_google_config(google, family, directory / names[0])
         return config | describe_heads(source, family)

@@ -1,4 +1,4 @@
-"""Writing BERT, ALBERT and ELECTRA in Google's TF1 format."""
+"""Writes BERT, ALBERT and ELECTRA in Google's TF1 format."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from keras_bert_zoo.checkpoints.messages import list_some, one_line
 from keras_bert_zoo.checkpoints.source import FLOAT_DTYPES, TensorSource
 from keras_bert_zoo.errors import CheckpointError, ConfigError
 
-# As in Google's own archives.
+# File names of Google's archives.
 _FILES = {
     "bert": ("bert_model.ckpt", "bert_config.json"),
     "albert": ("model.ckpt-best", "albert_config.json"),
-    # Google's ELECTRA has no config file. This one is for readers that need the number of heads.
+    # Google's ELECTRA has no config file. Some readers need one for the number of heads.
     "electra": ("electra_model.ckpt", "electra_config.json"),
 }
 _PREFIXES = {"bert": "bert.", "albert": "albert.", "electra": "electra."}
 
-# Hugging Face's copies of other tensors; Google's code takes the originals.
+# Hugging Face's copies of other tensors. Google's code uses the originals.
 _TIED = {
     "bert": {
         "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
@@ -59,32 +59,30 @@ def write_google_checkpoint(
     *,
     ignore_config_keys: Iterable[str] = (),
 ) -> list[str]:
-    """Writes a TF1 checkpoint with its config, as google-research/bert, /albert and /electra do.
+    """Writes a TF1 checkpoint and its config, like google-research/bert, /albert and /electra.
 
-    All tensors are in memory while they are written, in float32.
+    All tensors are in memory at once, in float32.
 
     Args:
         directory: path of an existing directory.
-        config: dict, as of a config.json; `model_type` is the family.
-        tensors: under Hugging Face's names, with the encoder's prefix or, as of a bare model,
-            without.
-        vocabulary_file: path of a vocab.txt or SentencePiece model to put beside it.
-        ignore_config_keys: config keys to leave out although Google's format cannot say what
-            they say.
+        config: dict, the contents of a config.json. `model_type` is the family.
+        tensors: tensors by Hugging Face's names, with or without the encoder's prefix.
+        vocabulary_file: path of a vocab.txt or a SentencePiece model to copy.
+        ignore_config_keys: config keys to omit although Google's format does not support them.
 
     Returns:
-        list of the names of the files written.
+        list of the names of the files.
 
     Raises:
-        ConfigError: the config says what Google's format cannot, by name.
-        CheckpointError: tensors are missing, unknown to Google's format or not as the config
-            says; or a file cannot be written.
+        ConfigError: Google's format does not support some keys. The message lists them.
+        CheckpointError: tensors are missing, unknown to Google's format or inconsistent with the
+            config; or a file cannot be written.
     """
     directory = Path(directory)
     family = config.get("model_type")
     if not isinstance(family, str) or family not in _FILES:
         raise ConfigError(
-            f"`model_type` = {family!r:.80} has no format of Google's. Expected one of: "
+            f"Google has no format for `model_type` = {family!r:.80}. Expected one of: "
             f"{', '.join(_FILES)}."
         )
     google_config = to_google_config(config, family, ignore=ignore_config_keys)
@@ -116,11 +114,11 @@ def write_google_checkpoint(
 def _translate(
     family: str, config: Mapping[str, Any], tensors: TensorSource | Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Returns Google's variables, having checked that they are whole."""
+    """Returns Google's variables, and checks that none is missing."""
     names = tensors.names() if isinstance(tensors, TensorSource) else list(tensors)
     prefixed = _prefixed(family, names)
     table = NameTable(family)
-    found: dict[str, str] = {}  # Google's name -> name in `tensors`
+    matches: dict[str, str] = {}  # Google's name -> name in `tensors`
     transposed: set[str] = set()
     unknown, untied = [], []
     for name in names:
@@ -137,34 +135,34 @@ def _translate(
         if translation is None:
             unknown.append(name)
             continue
-        found[translation.name] = name
+        matches[translation.name] = name
         if translation.transposed:
             transposed.add(translation.name)
-    required, allowed = _expected(family, config, found)
-    missing = sorted(required - found.keys())
+    required, allowed = _expected(family, config, matches)
+    missing = sorted(required - matches.keys())
     unknown += [
         name
-        for google, name in found.items()
+        for google, name in matches.items()
         if google not in allowed and not google.startswith("generator/")
     ]
-    # A Hugging Face generator alone has its encoder where Google keeps the discriminator's.
-    alone = "generator_predictions/output_bias" in found and not any(
-        name.startswith("generator/") for name in found
+    # The encoder of a separate Hugging Face generator has the names of Google's discriminator.
+    alone = "generator_predictions/output_bias" in matches and not any(
+        name.startswith("generator/") for name in matches
     )
     if alone:
         unknown += sorted(
-            name for google, name in found.items() if google.startswith("generator_predictions/")
+            name for google, name in matches.items() if google.startswith("generator_predictions/")
         )
     misshapen = _misshapen(family, config, tensors, prefixed)
     wrong_dtype = [
         f"{name} ({_dtype(tensors, name)})"
-        for name in found.values()
+        for name in matches.values()
         if _dtype(tensors, name) not in FLOAT_DTYPES
     ]
     problems = [
         f"{label}: {list_some(items)}"
         for label, items in (
-            ("has no place there", unknown),
+            ("not supported", unknown),
             ("not tied", untied),
             ("missing", missing),
             ("misshapen", misshapen),
@@ -177,24 +175,24 @@ def _translate(
             f"These tensors cannot be written in Google's format of {family}: "
             + "; ".join(problems)
             + "."
-            + " The encoder alone is converted with `encoder_only=True`." * bool(unknown)
+            + " Pass `encoder_only=True` to convert only the encoder." * bool(unknown)
         )
     variables = {}
-    for google, name in found.items():
+    for google, name in matches.items():
         value = _read(tensors, name)
         single = np.ascontiguousarray(value.T if google in transposed else value, np.float32)
         if value.dtype == np.float64 and not np.array_equal(
             single, value.T if google in transposed else value, equal_nan=True
         ):
             raise CheckpointError(
-                f"{name} is float64 with values that float32, Google's dtype, does not have."
+                f"{name} has float64 values that float32, Google's dtype, cannot represent."
             )
         variables[google] = single
     return variables
 
 
 def _prefixed(family: str, names: list[str]) -> dict[str, str]:
-    """Maps names to those of a model with heads."""
+    """Maps names to the names in a model with heads."""
     prefix = _PREFIXES[family]
     if any(name.startswith(prefix) for name in names):
         return {name: name for name in names}
@@ -203,12 +201,12 @@ def _prefixed(family: str, names: list[str]) -> dict[str, str]:
 
 
 def _expected(
-    family: str, config: Mapping[str, Any], found: Mapping[str, str]
+    family: str, config: Mapping[str, Any], matches: Mapping[str, str]
 ) -> tuple[set[str], set[str]]:
-    """Returns the variables that must be there, and all that may be.
+    """Returns the required variables and all allowed ones.
 
-    The encoder must be there, and all of a head that has begun. A generator is left to its
-    reader: its sizes are not in the config.
+    The encoder is required, and so are all variables of a head with at least one tensor. A
+    generator is not checked, because its sizes are not in the config.
     """
     required: set[str] = set()
     allowed: set[str] = set()
@@ -221,7 +219,7 @@ def _expected(
             continue
         whole = set().union(*(_expand(row, family, config) for row in rows))
         allowed |= whole
-        if whole & found.keys():
+        if whole & matches.keys():
             required |= whole
     return required, required | allowed
 
@@ -245,7 +243,7 @@ def _misshapen(
     tensors: TensorSource | Mapping[str, np.ndarray],
     prefixed: Mapping[str, str],
 ) -> list[str]:
-    """Compares the embeddings with the config, which every other width follows from."""
+    """Compares the shapes of the embeddings with the config. All other shapes follow from them."""
     width = config.get("embedding_size", config["hidden_size"])
     words = WORD_EMBEDDINGS[family]
     expected = {
@@ -258,7 +256,7 @@ def _misshapen(
         if full in expected:
             shape = _shape(tensors, name)
             if shape != expected[full]:
-                problems.append(f"{name} (expected {expected[full]}, found {shape})")
+                problems.append(f"{name} (expected {expected[full]}, received {shape})")
     return problems
 
 

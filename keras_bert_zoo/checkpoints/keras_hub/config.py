@@ -1,4 +1,4 @@
-"""A KerasHub preset's JSON files, checked and translated into a Hugging Face config.json."""
+"""Translates the JSON files of a KerasHub preset into a Hugging Face config.json."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from keras_bert_zoo.files import read_json
 TASK_FILE = "task.json"
 METADATA_FILE = "metadata.json"
 OUR_METADATA = "keras_bert_zoo"
-"""Key in metadata.json under which the names of labels, which KerasHub cannot hold, are kept."""
+"""Key of the label names in metadata.json. KerasHub itself has no place for them."""
 
-# What a file may claim, lest reading its claims takes the memory; far above any model.
+# Limits of sizes in a file. Larger values would exhaust the memory, and no model has them.
 _SIZE_LIMIT = 2**31 - 1
 _LAYER_LIMIT = 1_000
 _COUNTS = ("num_layers", "num_groups", "num_inner_repetitions")
@@ -39,7 +39,7 @@ _KINDS = {
     "MaskedLM": "MaskedLM",
     "TextEmbedder": "TextEmbedder",
 }
-# What a classifier may do to its logits, and the `problem_type` that answers alike.
+# Activation of a classifier -> the equivalent `problem_type`.
 _PROBLEMS = {
     None: None,
     "linear": None,
@@ -50,16 +50,16 @@ _PROBLEMS = {
 
 @dataclasses.dataclass(frozen=True)
 class KerasHubPreset:
-    """What a preset's JSON files say, checked.
+    """The checked contents of a preset's JSON files.
 
     Args:
         directory: path.
         family: Family.
-        config: KerasHub's own options.
+        config: KerasHub's options of the backbone.
         head: Head or None. The head that is read.
-        head_config: the task's own options; empty without a head.
-        left_out: what the preset holds and a Hugging Face checkpoint cannot, a clause each.
-        pad_token_id: int or None. As the preset's vocabulary has it.
+        head_config: KerasHub's options of the task. Empty without a head.
+        left_out: parts of the preset that Hugging Face does not support, one clause each.
+        pad_token_id: int or None. The id in the preset's vocabulary.
     """
 
     directory: Path
@@ -72,7 +72,7 @@ class KerasHubPreset:
 
     @property
     def first_position(self) -> int:
-        """Rows of Hugging Face's position table before the first position."""
+        """The number of unused rows at the start of Hugging Face's position table."""
         if self.family.position_offset is None:
             return 0
         return self.family.position_offset + (1 if self.pad_token_id is None else self.pad_token_id)
@@ -81,20 +81,19 @@ class KerasHubPreset:
 def read_keras_hub_config(
     directory: str | os.PathLike[str], *, head: bool | None = None
 ) -> dict[str, Any]:
-    """Reads a preset's configuration as the contents of a Hugging Face config.json.
+    """Reads the configuration of a preset as the contents of a Hugging Face config.json.
 
     Args:
         directory: path of a preset.
-        head: bool or None. False: the bare encoder. None: with the task's head where Hugging Face
-            can express it, otherwise the bare encoder with a warning that says why. True: with
-            the head, or an error.
+        head: bool or None. Whether to include the task's head. None: includes it if Hugging Face
+            supports it; otherwise logs a warning. True: raises an error if it is not supported.
 
     Returns:
         dict.
 
     Raises:
-        CheckpointError: no such preset, or `head=True` and the head cannot be expressed.
-        ConfigError: the preset asks for something unsupported, by name.
+        CheckpointError: the preset is missing, or `head=True` and the head is not supported.
+        ConfigError: some options of the preset are not supported. The message lists them.
     """
     preset = read_preset(directory, head=head)
     family, config = preset.family, preset.config
@@ -135,8 +134,8 @@ def read_preset(directory: str | os.PathLike[str], *, head: bool | None = None) 
         KerasHubPreset.
 
     Raises:
-        CheckpointError: no such preset, or `head=True` and the head cannot be expressed.
-        ConfigError: the preset asks for something unsupported, by name.
+        CheckpointError: the preset is missing, or `head=True` and the head is not supported.
+        ConfigError: some options of the preset are not supported. The message lists them.
     """
     directory = Path(directory)
     if not directory.is_dir():
@@ -147,37 +146,37 @@ def read_preset(directory: str | os.PathLike[str], *, head: bool | None = None) 
     if name not in FAMILIES:
         reason = f": {UNSUPPORTED[name]}" if name in UNSUPPORTED else ""
         raise ConfigError(
-            f"{path} is of KerasHub's {name}, which is not supported{reason}. Expected one of: "
+            f"{path}: KerasHub's {name} is not supported{reason}. Expected one of: "
             f"{', '.join(sorted(FAMILIES))}."
         )
     family = FAMILIES[name]
     config = _check_config(family, serialized["config"], path)
     left_out: list[str] = []
-    found: Head | None = None
+    task_head: Head | None = None
     head_config: dict[str, Any] = {}
     if head is not False and (directory / TASK_FILE).is_file():
-        found, head_config, reason = _read_task(directory, family, config)
+        task_head, head_config, reason = _read_task(directory, family, config)
         if reason:
             left_out.append(reason)
-    if head and not found:
+    if head and not task_head:
         reason = left_out[0] if left_out else f"there is no {TASK_FILE}"
         raise CheckpointError(
             f"The head of {str(directory)!r} cannot be read: {reason}. Pass `head=False` to read "
-            "the encoder alone."
+            "only the encoder."
         )
     pad_token_id = find_pad_token_id(directory)
     vocabulary_size = layer_sizes(family, config)["vocabulary"]
-    # Its position table has rows before the first, up to that id.
+    # The number of unused rows in the position table depends on the id, so it must be small.
     if pad_token_id is not None and pad_token_id >= vocabulary_size:
         raise ConfigError(
-            f"The vocabulary in {str(directory)!r} has the padding token at {pad_token_id}, beyond "
-            f"the {vocabulary_size} tokens of {path.name}."
+            f"Expected a padding token id below {vocabulary_size}, the vocabulary size of "
+            f"{path.name}, received {pad_token_id} from the vocabulary in {str(directory)!r}."
         )
     return KerasHubPreset(
         directory=directory,
         family=family,
         config=config,
-        head=found,
+        head=task_head,
         head_config=head_config,
         left_out=tuple(left_out),
         pad_token_id=pad_token_id,
@@ -185,23 +184,23 @@ def read_preset(directory: str | os.PathLike[str], *, head: bool | None = None) 
 
 
 def _class_name(serialized: Mapping[str, Any], path: Path) -> str:
-    """Returns the class that a serialized object says it is of, without its package."""
+    """Returns the class name of a serialized object, without its package."""
     unknown = sorted(set(serialized) - _SERIALIZED)
     if unknown or not isinstance(serialized.get("config"), dict):
-        what = f"the unknown keys {list_some(unknown)[:300]!a}" if unknown else "no `config`"
-        raise ConfigError(f"{path} is not a serialized KerasHub object: it has {what}.")
+        problem = f"the unknown keys {list_some(unknown)[:300]!a}" if unknown else "no `config`"
+        raise ConfigError(f"{path} is not a serialized KerasHub object: it has {problem}.")
     registered = serialized.get("registered_name")
     package, _, name = str(registered).partition(">")
     if package not in _PACKAGES or not name or serialized.get("class_name") != name:
         raise ConfigError(
-            f"{path} is of {registered!r:.80} (class {serialized.get('class_name')!r:.80}). "
-            "Expected keras_hub>NAME or keras_nlp>NAME, of the class NAME."
+            f"{path}: expected keras_hub>NAME or keras_nlp>NAME with the class NAME, received "
+            f"{registered!r:.80} with the class {serialized.get('class_name')!r:.80}."
         )
     return name
 
 
 def _check_config(family: Family, config: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """Returns a backbone's options, or raises ConfigError with all that is wrong."""
+    """Returns a backbone's options, or raises a ConfigError that lists all problems."""
     problems = [
         f"`{show_name(key)}` = {value!r:.80} is unknown"
         for key, value in config.items()
@@ -212,10 +211,10 @@ def _check_config(family: Family, config: Mapping[str, Any], path: Path) -> dict
         value = config.get(key)
         if key == "dropout":
             if not _is_rate(value):
-                problems.append(f"`{key}` must be a number in [0, 1), got {value!r:.80}")
+                problems.append(f"`{key}` must be a number in [0, 1), received {value!r:.80}")
         elif key in config and not is_size(key, value):
             problems.append(
-                f"`{key}` must be a positive integer up to {_limit(key):,}, got {value!r:.80}"
+                f"`{key}` must be an integer of 1 to {_limit(key):,}, received {value!r:.80}"
             )
     if _dtype_name(config.get("dtype")) not in (None, *_DTYPES):
         problems.append(
@@ -226,27 +225,25 @@ def _check_config(family: Family, config: Mapping[str, Any], path: Path) -> dict
         problems += mismatched_counts(config)
     if problems:
         raise ConfigError(
-            f"{path} asks for something that {family.backbone} here does not do: "
-            + "; ".join(problems)
-            + "."
+            f"{path}: {family.backbone} does not support these options: {'; '.join(problems)}."
         )
     return dict(config)
 
 
 def mismatched_counts(config: Mapping[str, Any]) -> list[str]:
-    """Says which of a backbone's sizes do not go together, a clause each."""
+    """Returns the contradictions between a backbone's sizes, one clause each."""
     problems = [
         f"`{part}` must divide `{whole}`"
         for part, whole in (("num_heads", "hidden_dim"), ("num_groups", "num_layers"))
         if part in config and config[whole] % config[part]
     ]
     if config.get("num_groups", 1) * config.get("num_inner_repetitions", 1) > _LAYER_LIMIT:
-        problems.append(f"`num_groups` x `num_inner_repetitions` must be up to {_LAYER_LIMIT:,}")
+        problems.append(f"`num_groups` x `num_inner_repetitions` must be <= {_LAYER_LIMIT:,}")
     return problems
 
 
 def is_size(key: str, value: Any) -> bool:
-    """Whether a value is one that a size or a count of a backbone can have."""
+    """Whether a value is valid for a size or a count of a backbone."""
     return _is_size(value, _limit(key))
 
 
@@ -255,7 +252,7 @@ def _limit(key: str) -> int:
 
 
 def _dtype_name(dtype: Any) -> Any:
-    """Returns the name of a dtype policy as Keras serializes it."""
+    """Returns the name of a serialized dtype policy."""
     if isinstance(dtype, Mapping) and dtype.get("class_name") == "DTypePolicy":
         options = dtype.get("config")
         return options.get("name") if isinstance(options, Mapping) else dtype
@@ -273,13 +270,13 @@ def _is_rate(value: Any) -> bool:
 def _read_task(
     directory: Path, family: Family, config: Mapping[str, Any]
 ) -> tuple[Head | None, dict[str, Any], str]:
-    """Returns the head and its options, or neither and why it is left out."""
+    """Returns the head and its options, or None and the reason why it is left out."""
     path = directory / TASK_FILE
     serialized = read_json(path)
     name = _class_name(serialized, path)
     kind = _KINDS.get(name.removeprefix(family.name)) if name.startswith(family.name) else None
     if kind is None:
-        raise ConfigError(f"{path} is of {name}, which is no task of {family.backbone}.")
+        raise ConfigError(f"{path}: expected a task of {family.backbone}, received {name}.")
     options = dict(serialized["config"])
     backbone = options.pop("backbone", None)
     if not isinstance(backbone, dict) or not isinstance(backbone.get("config"), dict):
@@ -294,17 +291,17 @@ def _read_task(
         )
     if kind == "TextEmbedder":
         rest = {key: options.get(key) for key in ("pooling_mode", "normalize")}
-        return None, {}, f"{name}'s pooling ({rest}), which a config.json has no keys for"
+        return None, {}, f"{name}'s pooling ({rest}), because config.json has no keys for it"
     if kind in family.refused:
         return None, {}, f"{name}'s head: {family.refused[kind]}"
     head = family.heads.get(kind)
     if head is None:
-        raise ConfigError(f"{path} is of {name}, which KerasHub 0.32 does not have.")
+        raise ConfigError(f"{path}: KerasHub 0.32 does not have {name}.")
     problems = _task_problems(kind, family, config, options)
     if problems:
-        raise ConfigError(f"{path} asks for something unsupported: {'; '.join(problems)}.")
+        raise ConfigError(f"{path} has unsupported options: {'; '.join(problems)}.")
     if not any((directory / f"task.weights.{end}").is_file() for end in ("h5", "json")):
-        return None, {}, f"{name}'s head, which the preset has no weights of"
+        return None, {}, f"{name}'s head, because the preset has no weights for it"
     return head, options, ""
 
 
@@ -320,25 +317,26 @@ def _task_problems(
     count = options.get("num_classes")
     if not _is_size(count, _LABEL_LIMIT):
         problems.append(
-            f"`num_classes` must be a positive integer up to {_LABEL_LIMIT:,}, got {count!r:.80}"
+            f"`num_classes` must be an integer of 1 to {_LABEL_LIMIT:,}, received {count!r:.80}"
         )
     activation = options.get("activation")
     if not (activation is None or isinstance(activation, str)) or activation not in _PROBLEMS:
         problems.append(f"`activation` = {activation!r:.200} (expected linear, softmax or sigmoid)")
-    if not _is_rate(options.get("dropout")):
-        problems.append(f"`dropout` must be a number in [0, 1), got {options.get('dropout')!r:.80}")
-    elif family.model_type == "fnet" and options["dropout"] != config["dropout"]:
-        problems.append("`dropout` must be the encoder's: FNetForSequenceClassification has none")
+    rate = options.get("dropout")
+    if not _is_rate(rate):
+        problems.append(f"`dropout` must be a number in [0, 1), received {rate!r:.80}")
+    elif family.model_type == "fnet" and rate != config["dropout"]:
+        problems.append("`dropout` must be the encoder's, as in FNetForSequenceClassification")
     if options.get("hidden_dim") not in (None, config["hidden_dim"]):
         problems.append(
-            f"`hidden_dim` = {options['hidden_dim']!r}: Hugging Face's head is as wide as the "
-            f"encoder ({config['hidden_dim']})"
+            f"`hidden_dim` = {options['hidden_dim']!r} (expected {config['hidden_dim']}, the "
+            "encoder's, as in Hugging Face's head)"
         )
     return problems
 
 
 def _head_config(preset: KerasHubPreset, head: Head) -> dict[str, Any]:
-    """Returns what config.json says about a head."""
+    """Returns the keys of config.json for a head."""
     options = preset.head_config
     translated: dict[str, Any] = {theirs: options[ours] for ours, theirs in head.config.items()} | {
         key: values[0] for key, values in head.fixed.items()
@@ -351,13 +349,13 @@ def _head_config(preset: KerasHubPreset, head: Head) -> dict[str, Any]:
     problem = _PROBLEMS[options.get("activation")]
     labels = [f"LABEL_{i}" for i in range(options["num_classes"])]
     metadata = preset.directory / METADATA_FILE
-    noted = read_json(metadata).get(OUR_METADATA) if metadata.is_file() else None
-    if isinstance(noted, Mapping):
-        named = noted.get("labels")
-        if isinstance(named, list) and len(named) == len(labels) == len(set(map(str, named))):
-            labels = [str(label) for label in named]
-        if noted.get("problem_type") in (*_PROBLEMS.values(), "regression"):
-            problem = problem or noted.get("problem_type")
+    saved = read_json(metadata).get(OUR_METADATA) if metadata.is_file() else None
+    if isinstance(saved, Mapping):
+        names = saved.get("labels")
+        if isinstance(names, list) and len(names) == len(labels) == len(set(map(str, names))):
+            labels = [str(name) for name in names]
+        if saved.get("problem_type") in (*_PROBLEMS.values(), "regression"):
+            problem = problem or saved.get("problem_type")
     if problem:
         translated["problem_type"] = problem
     translated["id2label"] = {str(i): label for i, label in enumerate(labels)}

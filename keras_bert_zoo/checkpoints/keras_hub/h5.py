@@ -1,4 +1,4 @@
-"""The HDF5 files that Keras 3 saves weights in (`*.weights.h5`), read strictly."""
+"""Strict reading of Keras 3's weights files (`*.weights.h5`)."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _SHARD_LIMIT = 512
 
 
 class WeightsFile:
-    """The arrays of one or several `*.weights.h5`, by path; a context manager.
+    """The arrays of one or several `*.weights.h5`, by path. It is a context manager.
 
     Args:
-        paths: of the files. No two hold an array of the same path.
+        paths: paths of the files. The paths of their arrays must differ.
 
     Attributes:
         infos: path inside the files -> TensorInfo.
@@ -96,15 +96,15 @@ class WeightsFile:
         space = Space(file_path)
         for path, dataset in walk_arrays(str(file_path), file):
             if path in self.infos:
-                raise CheckpointError(f"{self.path} hold {path} twice.")
+                raise CheckpointError(f"{self.path} have {path} twice.")
             dtype = dataset.dtype
             if dtype.kind == "V" and dtype.itemsize == 2 and not (dtype.names or dtype.subdtype):
-                # How Keras stores bfloat16. It says so in an attribute, which is not read: HDF5's
-                # library crashes on damaged attributes.
+                # Keras stores bfloat16 in this form, with an attribute. The attribute is not read,
+                # because HDF5's library crashes on damaged attributes.
                 dtype = np.dtype(ml_dtypes.bfloat16)
             elif dtype.kind not in "fiub":
                 raise CheckpointError(
-                    f"{file_path}: {path} holds {str(dtype)[:100]}, expected numbers."
+                    f"{file_path}: expected numbers in {path}, received {str(dtype)[:100]}."
                 )
             space.check(path, dataset, chunks=False)
             self.infos[path] = TensorInfo(tuple(dataset.shape), dtype)
@@ -119,7 +119,7 @@ def open_weights(directory: Path, stem: str) -> WeightsFile:
         stem: "model" or "task".
 
     Returns:
-        WeightsFile, to be closed.
+        WeightsFile. The caller must close it.
 
     Raises:
         CheckpointError: a file is missing, damaged or hostile.
@@ -131,8 +131,8 @@ def open_weights(directory: Path, stem: str) -> WeightsFile:
         return WeightsFile(path)
     if not index.is_file():
         raise CheckpointError(
-            f"No {path.name} and no {index.name} in {str(directory)!r}. A KerasHub preset holds "
-            "one of them; fetch or write it again."
+            f"Expected {path.name} or {index.name} in {str(directory)!r}. Download or write the "
+            "KerasHub preset again."
         )
     return WeightsFile(*(directory / name for name in read_shards(index)))
 
@@ -144,11 +144,11 @@ def read_shards(index: Path) -> list[str]:
         index: path of a model.weights.json or task.weights.json.
 
     Returns:
-        list of str, names of files beside it.
+        list of str, names of files next to the index.
 
     Raises:
-        CheckpointError: it lists none, too many, or other files.
-        ConfigError: it is not JSON.
+        CheckpointError: the index has no shards, too many shards, or invalid names.
+        ConfigError: the index is not JSON.
     """
     shards = read_json(index).get("weight_map")
     listed: list[Any] = []
@@ -163,14 +163,14 @@ def read_shards(index: Path) -> list[str]:
     names = set() if wrong else set(listed)
     if not 1 <= len(names) <= _SHARD_LIMIT:
         raise CheckpointError(
-            f"{index} must have a `weight_map` of 1 to {_SHARD_LIMIT} shards as "
-            f"{index.name.partition('.')[0]}_00000.weights.h5 in the same directory, got "
-            f"{', '.join(wrong[:3]) or len(names)}."
+            f"Expected a `weight_map` of 1 to {_SHARD_LIMIT} shards such as "
+            f"{index.name.partition('.')[0]}_00000.weights.h5, in the same directory, in {index}, "
+            f"received {', '.join(wrong[:3]) or len(names)}."
         )
     return sorted(names)
 
 
 def check_float(weights: WeightsFile, path: str) -> str:
-    """Says what is wrong with an array's dtype, "" if nothing is."""
+    """Returns the path and the dtype of an array that is not floating-point, else ""."""
     dtype = weights.infos[path].dtype
     return "" if dtype in FLOAT_DTYPES else f"{path} ({dtype})"

@@ -1,4 +1,4 @@
-"""Fetching a KerasHub preset that is named by a handle, through KerasHub's own download code."""
+"""Downloads a KerasHub preset by its handle, with KerasHub's download code."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from keras_bert_zoo.checkpoints.keras_hub.tokenizers import (
 from keras_bert_zoo.errors import CheckpointError
 from keras_bert_zoo.files import read_json
 
-# Scheme -> what it looks like, and the package that KerasHub fetches it with.
+# Scheme -> form of the handle, and the package that KerasHub uses for the download.
 SCHEMES = {
     "kaggle": ("kaggle://OWNER/MODEL/keras/VARIATION[/VERSION]", "kagglehub"),
     "gs": ("gs://BUCKET/PATH", "tensorflow"),
@@ -40,7 +40,7 @@ _OPTIONAL = (
 
 
 def is_handle(preset: str | os.PathLike[str]) -> bool:
-    """Whether a preset is named by a handle rather than a path.
+    """Whether a preset is given by a handle, not by a path.
 
     >>> is_handle("kaggle://keras/bert/keras/bert_tiny_en_uncased"), is_handle("models/bert")
     (True, False)
@@ -49,40 +49,40 @@ def is_handle(preset: str | os.PathLike[str]) -> bool:
 
 
 def fetch_keras_hub_preset(handle: str) -> Path:
-    """Downloads a preset's files, or finds them where they were downloaded before.
+    """Downloads the files of a preset, or finds them in the cache.
 
     Args:
         handle: str. See `SCHEMES`.
 
     Returns:
-        Path of a directory that `open_keras_hub` reads. It lies in the cache of the package that
-        fetched it.
+        Path of a directory for `open_keras_hub`, in the cache of the package that downloads it.
 
     Raises:
-        CheckpointError: an unknown scheme, a package that is not installed, or a preset that
-            cannot be fetched; the message says what to do.
+        CheckpointError: the scheme is unknown, a package is not installed, or the download fails.
     """
     scheme = handle.partition("://")[0]
     if not is_handle(handle):
         expected = ", ".join(form for form, _ in SCHEMES.values())
-        raise CheckpointError(f"{handle!r} is no handle of a KerasHub preset. Expected {expected}.")
+        raise CheckpointError(
+            f"Expected a handle of a KerasHub preset ({expected}), received {handle!r}."
+        )
     form, package = SCHEMES[scheme]
-    for needed in ("keras_hub", package):
-        if importlib.util.find_spec(needed) is None:
-            name = needed.replace("_", "-")
+    for module in ("keras_hub", package):
+        if importlib.util.find_spec(module) is None:
+            name = module.replace("_", "-")
             raise CheckpointError(
-                f"Fetching {handle!r} needs the package {name!r}. Install it with: pip install "
-                f"{name}. Or download the preset elsewhere and give its directory."
+                f"The download of {handle!r} needs the package {name!r}. Run: pip install {name}. "
+                "Or download the preset on another machine and pass its directory."
             )
-    fetch = _Fetcher(handle, form)
+    fetch = Fetcher(handle, form)
     config = fetch(CONFIG_FILE)
     root = config.parent
     if not is_keras_hub_config(read_json(config)):
         raise CheckpointError(
-            f"{handle!r} is not a KerasHub preset: its {CONFIG_FILE} has no `registered_name`. A "
-            "Hugging Face model is given as a directory."
+            f"Expected a KerasHub preset, received {handle!r}, whose {CONFIG_FILE} has no "
+            "`registered_name`. For a Hugging Face model, pass its directory."
         )
-    # The weights last: where a cache has them, it has all that there is.
+    # The weights are last: a cache that has them is complete.
     files = [fetch.optional(name) for name in _OPTIONAL]
     weights = fetch.optional(KERAS_HUB_FILE)
     files.append(weights)
@@ -90,63 +90,64 @@ def fetch_keras_hub_preset(handle: str) -> Path:
         index = fetch(KERAS_HUB_INDEX)
         files += [fetch(name) for name in read_shards(index)]
     fetch.check()
-    astray = [str(path) for path in files if path is not None and root not in path.parents]
-    if astray:
-        raise CheckpointError(f"The files of {handle!r} lie apart: {root} and {astray[0]}.")
+    outside = [str(path) for path in files if path is not None and root not in path.parents]
+    if outside:
+        raise CheckpointError(
+            f"Expected the files of {handle!r} in one directory, received {root} and {outside[0]}."
+        )
     return root
 
 
-class _Fetcher:
-    """Fetches files of one preset."""
+class Fetcher:
+    """Downloads the files of one preset."""
 
     def __init__(self, handle: str, form: str) -> None:
         self._handle = handle
         self._form = form
         self._absent: list[str] = []
-        self._unknown: list[str] = []  # not in the cache, and nobody to ask
+        self._unknown: list[str] = []  # not in the cache, and there is no network
 
     def __call__(self, name: str) -> Path:
-        """Fetches a file that must be there."""
+        """Downloads a required file."""
         path = self.optional(name)
         if path is not None:
             return path
         if name in self._unknown:
-            raise self._failure("no network, and it is not in the cache")
+            raise self._failure("there is no network, and it is not in the cache")
         raise CheckpointError(
-            f"{self._handle!r} has no {name}. Expected a KerasHub preset under {self._form}."
+            f"Expected a KerasHub preset ({self._form}), received {self._handle!r} without {name}."
         )
 
     def optional(self, name: str) -> Path | None:
-        """Fetches a file, or returns None if the preset has none of that name."""
-        # KerasHub exports no function for it.
+        """Downloads a file, or returns None if the preset does not have it."""
+        # KerasHub has no public function for this.
         from keras_hub.src.utils.preset_utils import get_file
 
         try:
             return Path(get_file(self._handle, name))
         except FileNotFoundError as error:
-            # huggingface_hub's for "not in the cache, and the network is down"; KerasHub takes it
-            # for "there is no such file".
+            # Without a network, huggingface_hub raises this error for a file that is not cached.
+            # KerasHub reports the file as missing.
             offline = type(error.__cause__).__name__ == "LocalEntryNotFoundError"
             (self._unknown if offline else self._absent).append(name)
             return None
-        except Exception as error:  # whatever the network and three libraries raise
+        except Exception as error:  # the network and three libraries raise many kinds
             raise self._failure(_cause(error)) from error
 
     def check(self) -> None:
-        """Raises CheckpointError if the network failed half-way."""
+        """Raises CheckpointError if the network failed after some files."""
         if self._absent and self._unknown:
             raise self._failure(f"the network failed at {self._unknown[0]}")
 
     def _failure(self, reason: str) -> CheckpointError:
         return CheckpointError(
-            f"{self._handle!r} cannot be fetched: {reason}. Without a "
-            "network (or without access to the model), download the preset elsewhere and give its "
-            "directory."
+            f"{self._handle!r} cannot be downloaded: {reason}. Download the preset on a machine "
+            "with a network and access to the model, and pass its directory."
         )
 
 
 def _cause(error: BaseException) -> str:
-    """What went wrong first, in one line: the libraries on the way each add a page."""
+    """Returns the first error of a chain, in one line."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]

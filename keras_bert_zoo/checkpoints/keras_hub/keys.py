@@ -1,4 +1,4 @@
-"""Keys of KerasHub's and Hugging Face's configurations that several families share, as data."""
+"""Configuration keys of KerasHub and Hugging Face that several families share."""
 
 from __future__ import annotations
 

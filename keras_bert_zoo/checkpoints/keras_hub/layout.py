@@ -1,4 +1,4 @@
-"""What a KerasHub layer, head and family of encoders are, and which variables they have."""
+"""The types of the name tables for KerasHub: layers, heads, families and their variables."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 
 class Layer(NamedTuple):
-    """A Keras layer and what holds its weights at Hugging Face.
+    """A Keras layer and the Hugging Face module with its weights.
 
     Args:
-        path: Keras' path inside the weights file; `{k}` is the block, counted as Keras does.
-        name: the module's name at Hugging Face; `{i}` is the block. A name that ends in `.bias`
-            is a lone vector's own name.
+        path: Keras' path inside the weights file. `{k}` is Keras' suffix of the block.
+        name: Hugging Face's name of the module. `{i}` is the number of the block. A name that ends
+            in `.bias` is the name of a tensor.
         shape: sizes by name. "a -> b" is a dense layer, "a by b" a table, "a" a LayerNorm.
     """
 
@@ -24,13 +24,13 @@ class Layer(NamedTuple):
 
 
 class Head(NamedTuple):
-    """A task of KerasHub's whose head computes what a Hugging Face model's head does.
+    """A KerasHub task whose head is equivalent to the head of a Hugging Face model.
 
     Args:
         architecture: Hugging Face's class.
-        layers: of the head, in task.weights.h5.
+        layers: layers of the head, in task.weights.h5.
         config: key in task.json -> key in config.json.
-        fixed: key in config.json -> values that stand for what the head computes; the first is
+        fixed: key in config.json -> values that are equivalent to KerasHub's head. The first one is
             written.
     """
 
@@ -42,29 +42,28 @@ class Head(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Family:
-    """A family of encoders that both have.
+    """A family of encoders that KerasHub and Hugging Face have.
 
     Args:
-        name: KerasHub's, without "Backbone".
-        model_type: Hugging Face's.
+        name: KerasHub's name without "Backbone".
+        model_type: Hugging Face's name.
         model: Hugging Face's class of the bare encoder.
-        prefix: where Hugging Face's models with a head keep the encoder.
-        config: key of KerasHub's config -> Hugging Face's keys of the same meaning.
-        fixed: Hugging Face's key -> values that stand for what KerasHub always computes; the
-            first is written.
-        defaults: Hugging Face's key -> what holds where a config.json leaves it out, for all
-            keys above whose default is not the first of `fixed`.
-        neutral: further keys of Hugging Face's that do not change what is computed.
-        layers: outside the blocks.
-        block_path: of a block in Keras; `{k}` counts.
-        block_name: of a block at Hugging Face; `{i}` is its number.
+        prefix: prefix of the encoder in Hugging Face's models with a head.
+        config: key of KerasHub's config -> equivalent keys of Hugging Face.
+        fixed: Hugging Face's key -> values that are equivalent to KerasHub's encoder. The first one
+            is written.
+        defaults: Hugging Face's key -> its default, if this is not the first value of `fixed`.
+        neutral: other keys of Hugging Face that do not affect the outputs.
+        layers: layers outside the blocks.
+        block_path: Keras' path of a block. `{k}` is its suffix.
+        block_name: Hugging Face's name of a block. `{i}` is its number.
         block: layers of one block.
-        pooler: KerasHub's pooler, where it has one; an empty name if Hugging Face has none.
-        position_offset: rows that Hugging Face's position table has before the first position,
-            besides `pad_token_id`; None if it has none.
+        pooler: KerasHub's pooler or None. Its name is empty if Hugging Face has no pooler.
+        position_offset: number of unused rows at the start of Hugging Face's position table,
+            without `pad_token_id`. None: there are no unused rows.
         segment_table: Hugging Face's table of segments that KerasHub lacks, or "".
         heads: kind of task -> Head.
-        refused: kind of task -> why its head cannot be expressed.
+        refused: kind of task -> the reason why its head is not supported.
     """
 
     name: str
@@ -92,13 +91,13 @@ class Family:
 
 
 class Variable(NamedTuple):
-    """One array of a Keras layer, and the tensor that it is at Hugging Face.
+    """A variable of a Keras layer, and its Hugging Face tensor.
 
     Args:
-        path: in the weights file.
-        name: at Hugging Face, without prefix.
-        shape: in Keras.
-        tensor_shape: at Hugging Face; of a kernel the reversed one.
+        path: path in the weights file.
+        name: name of the tensor, without the prefix.
+        shape: shape of the variable.
+        tensor_shape: shape of the tensor.
         transposed: bool. Whether it is a dense kernel.
     """
 
@@ -110,7 +109,7 @@ class Variable(NamedTuple):
 
 
 def layer_sizes(family: Family, config: Mapping[str, Any]) -> dict[str, int]:
-    """Returns the sizes that the tables name, for a KerasHub config."""
+    """Returns the sizes for the names in `Layer.shape`, from a KerasHub config."""
     vocabulary = "vocab_size" if "vocab_size" in family.config else "vocabulary_size"
     sizes = {
         "vocabulary": config[vocabulary],
@@ -130,15 +129,15 @@ def layer_variables(layer: Layer, sizes: Mapping[str, int]) -> list[Variable]:
 
     Args:
         layer: Layer, with full path and name.
-        sizes: as `layer_sizes` returns them.
+        sizes: the result of `layer_sizes`.
 
     Returns:
-        list of Variable, as Keras counts them.
+        list of Variable, in Keras' order.
     """
     first, second = f"{layer.path}/vars/0", f"{layer.path}/vars/1"
     weight, bias = f"{layer.name}.weight", f"{layer.name}.bias"
     if "->" in layer.shape:
-        # Keras keeps heads and head apart, on whichever side they are.
+        # In Keras' shapes, `heads` and `head` are two dimensions.
         inputs, outputs = (
             tuple(sizes[size] for size in side.split()) for side in layer.shape.split(" -> ")
         )
@@ -159,14 +158,14 @@ def layer_variables(layer: Layer, sizes: Mapping[str, int]) -> list[Variable]:
 
 
 def block_names(family: Family, config: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Returns every block's path in Keras and name at Hugging Face.
+    """Returns Keras' path and Hugging Face's name of every block.
 
     Args:
         family: Family.
-        config: KerasHub's.
+        config: KerasHub's config.
 
     Returns:
-        list of (path, name), in Keras' order. ALBERT's groups share one block for many layers.
+        list of (path, name), in Keras' order. In ALBERT, many layers share one block.
     """
     if family.model_type == "albert":
         inner = config["num_inner_repetitions"]
@@ -180,18 +179,18 @@ def block_names(family: Family, config: Mapping[str, Any]) -> list[tuple[str, st
 
 
 def backbone_layers(family: Family, config: Mapping[str, Any]) -> list[Layer]:
-    """Returns all layers of an encoder that have weights, without the pooler.
+    """Returns all layers of an encoder with weights, without the pooler.
 
     Args:
         family: Family.
-        config: KerasHub's.
+        config: KerasHub's config.
 
     Returns:
-        list of Layer, full paths and names, without Hugging Face's prefix.
+        list of Layer, with full paths and names, without Hugging Face's prefix.
     """
     layers = list(family.layers)
     if family.model_type == "electra" and config["embedding_dim"] == config["hidden_dim"]:
-        layers.pop()  # no projection where there is nothing to project
+        layers.pop()  # there is no projection if the widths are equal
     for path, name in block_names(family, config):
         layers += [Layer(path + part.path, name + part.name, part.shape) for part in family.block]
     return layers

@@ -1,10 +1,10 @@
-"""KerasHub's encoders and Hugging Face's, layer by layer and key by key, as data.
+"""Tables of the layers and config keys of KerasHub's and Hugging Face's encoders.
 
-A KerasHub preset names its weights by the classes and attributes of Keras layers
-(`layers/transformer_encoder_1/_self_attention_layer/query_dense/vars/0`), the same from Keras 3.0
-with keras-nlp 0.8 to Keras 3.15 with keras-hub 0.32. A dense layer's variables are its kernel,
-(inputs, outputs), and its bias; a LayerNorm's are gamma and beta; those of attention keep heads
-and head apart. Each table is read in both directions.
+A KerasHub preset names its weights by the classes and attributes of Keras layers, for example
+`layers/transformer_encoder_1/_self_attention_layer/query_dense/vars/0`. The names are the same from
+Keras 3.0 with keras-nlp 0.8 to Keras 3.15 with keras-hub 0.32. A dense layer has a kernel (inputs,
+outputs) and a bias, and a LayerNorm has gamma and beta. In kernels of attention, `heads` and `head`
+are two dimensions. The tables are read in both directions.
 
 Sources: keras-hub 0.32 models/*/*_backbone.py, *_text_classifier.py, *_masked_lm.py, and
 layers/modeling/transformer_encoder.py; transformers 5.23 models/*/modeling_*.py.
@@ -23,7 +23,7 @@ from keras_bert_zoo.checkpoints.keras_hub.keys import (
 )
 from keras_bert_zoo.checkpoints.keras_hub.layout import Family, Head, Layer
 
-# Keras' TransformerEncoder, by the roles that its layers have.
+# Role -> layer of Keras' TransformerEncoder.
 _ATTENTION = "_self_attention_layer/"
 _ENCODER = {
     "query": (_ATTENTION + "query_dense", "hidden -> heads head"),
@@ -84,8 +84,8 @@ _MASKED_LM = "layers/masked_lm_head"
 def _mlm_reason(model: str, norm: str, activation: str = "") -> str:
     also = f" {activation} and" if activation else ""
     return (
-        f"KerasHub's MaskedLM head applies{also} a LayerNorm with epsilon 1e-5, where {model}'s "
-        f"head has {norm}, so no weights make the two equal"
+        f"KerasHub's MaskedLM head applies{also} a LayerNorm with epsilon 1e-5, but {model}'s "
+        f"head has {norm}, so the two cannot be equal"
     )
 
 
@@ -220,7 +220,7 @@ DISTILBERT = Family(
         "dropout": ("dropout", "attention_dropout"),
         "max_sequence_length": ("max_position_embeddings",),
     },
-    # Sinusoidal positions are a table as any other once a checkpoint holds it.
+    # In a checkpoint, sinusoidal positions are stored as a table.
     fixed={"activation": ERF_GELU, "sinusoidal_pos_embds": (False, True), **ALWAYS},
     defaults={
         "vocab_size": 30522,
@@ -264,7 +264,7 @@ DEBERTA = Family(
     model_type="deberta-v2",
     model="DebertaV2Model",
     prefix="deberta.",
-    # `max_sequence_length` bounds the relative positions alone: there are no absolute ones.
+    # `max_sequence_length` limits the relative positions. There are no absolute positions.
     config=CONFIG | {"bucket_size": ("position_buckets",)},
     fixed={
         "hidden_act": ERF_GELU,
@@ -398,7 +398,7 @@ FNET = Family(
     ),
     pooler=Layer("layers/dense_1", "pooler.dense", "hidden -> hidden"),
     heads={
-        # FNetForSequenceClassification's dropout is the encoder's.
+        # FNetForSequenceClassification uses the encoder's dropout.
         "TextClassifier": Head(
             "FNetForSequenceClassification", (_LOGITS,), {"dropout": "hidden_dropout_prob"}
         )
@@ -422,9 +422,9 @@ FAMILIES: dict[str, Family] = {
     )
 }
 
-# Encoders of text that KerasHub has and Hugging Face computes otherwise, or not at all.
+# Backbones of KerasHub -> the reason why they are not supported.
 UNSUPPORTED = {
     "RoformerV2Backbone": "Hugging Face has no RoFormer V2 (RMS norms, no biases)",
-    "ESMBackbone": "a model of proteins, not of text",
-    "XLNetBackbone": "not of BERT's kind: it permutes, with two streams of attention",
+    "ESMBackbone": "it is a model of proteins, not of text",
+    "XLNetBackbone": "it has permutations and two-stream attention, unlike BERT",
 }

@@ -1,4 +1,4 @@
-"""Which options KerasHub's constructors need for a Hugging Face config, or why there are none."""
+"""Translates a Hugging Face config into options of KerasHub's constructors."""
 
 from __future__ import annotations
 
@@ -32,25 +32,24 @@ def find_family(config: Mapping[str, Any]) -> Family:
 
 
 def read_architecture(config: Mapping[str, Any]) -> str:
-    """Returns the one name in `architectures`, "" if there is none."""
+    """Returns the only name in `architectures`, or "" if it is empty."""
     given = config.get("architectures") or [""]
     if not isinstance(given, Sequence) or isinstance(given, str) or len(given) != 1:
-        raise ConfigError(f"`architectures` must be a list of one name, got {given!r:.80}.")
+        raise ConfigError(f"`architectures` must be a list of one name, received {given!r:.80}.")
     return str(given[0])
 
 
 def find_head(
-    family: Family, architecture: str, found: Mapping[str, str]
+    family: Family, architecture: str, names: Mapping[str, str]
 ) -> tuple[str, Head | None]:
-    """Returns the kind and the head that a checkpoint has, or ("", None)."""
+    """Returns the kind and the head of a checkpoint, or ("", None)."""
     if architecture in ("", family.model):
         heads = {head.layers[-1].name: head.architecture for head in family.heads.values()}
         for name, expected in heads.items():
-            if any(other.startswith(name) for other in found):
+            if any(other.startswith(name) for other in names):
                 raise ConfigError(
-                    f"There are tensors of a head ({name}), but `architectures` does not say "
-                    f"which; expected [{expected!r}]. The encoder alone is converted with "
-                    "`encoder_only=True`."
+                    f"Expected `architectures` to be [{expected!r}], because there are tensors of "
+                    f"a head ({name}). Pass `encoder_only=True` to convert only the encoder."
                 )
         return "", None
     for kind, head in family.heads.items():
@@ -60,23 +59,23 @@ def find_head(
     reason = f" ({reason})" if reason else ""
     supported = [family.model, *(head.architecture for head in family.heads.values())]
     raise ConfigError(
-        f"KerasHub cannot hold the head of {architecture}{reason}. Of this family it holds: "
-        f"{', '.join(supported)}. The encoder alone is converted with `encoder_only=True`."
+        f"KerasHub does not support the head of {architecture}{reason}. In this family, it "
+        f"supports: {', '.join(supported)}. Pass `encoder_only=True` to convert only the encoder."
     )
 
 
 def _value(family: Family, config: Mapping[str, Any], key: str, default: Any = None) -> Any:
-    """Returns what a config.json says, or what holds where it says nothing."""
+    """Returns a value of config.json, or its default."""
     return config.get(key, family.defaults.get(key, default))
 
 
 def pad_token_id(family: Family, config: Mapping[str, Any]) -> int:
-    """Returns the padding token's id of a family whose positions depend on it."""
+    """Returns the padding token id of a family whose positions depend on it."""
     pad = config.get("pad_token_id", 1)
     if isinstance(pad, bool) or not isinstance(pad, int) or pad < 0:
         raise ConfigError(
-            f"`pad_token_id` must be an integer of at least 0 in a {family.model_type} model, "
-            f"whose positions begin after it; got {pad!r}."
+            f"`pad_token_id` of a {family.model_type} model must be an integer >= 0, because its "
+            f"positions start after this id, received {pad!r}."
         )
     return pad
 
@@ -84,7 +83,7 @@ def pad_token_id(family: Family, config: Mapping[str, Any]) -> int:
 def backbone_options(
     family: Family, head: Head | None, config: Mapping[str, Any], approximate_gelu: bool
 ) -> dict[str, Any]:
-    """Returns the options of KerasHub's constructor, or raises ConfigError with all reasons."""
+    """Returns the options of a backbone, or raises a ConfigError that lists all problems."""
     heads = family.heads.values()
     known = {key for keys in family.config.values() for key in keys}
     known |= {*family.fixed, *family.neutral, *_OURS, *NEUTRAL_KEYS}
@@ -97,7 +96,7 @@ def backbone_options(
     ]
     unknown = [key for key in other if key not in REFUSED_KEYS and not is_refused(key, other[key])]
     if unknown:
-        warn_once(_logger, f"Unknown keys of config.json were left out: {list_unread(unknown)}.")
+        warn_once(_logger, f"Unknown keys of config.json were omitted: {list_unread(unknown)}.")
     fixed = {**family.fixed, **(head.fixed if head else {})}
     for key, values in fixed.items():
         value = _value(family, config, key, values[0])
@@ -110,30 +109,28 @@ def backbone_options(
             hint = ""
             if gelu and value in ("gelu", "gelu_python"):
                 hint = (
-                    "; its tanh approximation, about 1e-3 off, is written with "
-                    "`approximate_gelu=True`"
+                    "; pass `approximate_gelu=True` to write the tanh approximation, which "
+                    "differs by about 1e-3"
                 )
-            problems.append(
-                f"`{key}` = {value!r:.80}, where KerasHub always has {values[0]!r}{hint}"
-            )
+            problems.append(f"`{key}` = {value!r:.80}, but KerasHub always has {values[0]!r}{hint}")
     options: dict[str, Any] = {}
     for ours, keys in family.config.items():
         given = [_value(family, config, key) for key in keys]
         options[ours] = given[0]
         if len(set(map(repr, given))) > 1:
-            named = " and ".join(f"`{key}` = {v!r}" for key, v in zip(keys, given, strict=True))
-            problems.append(f"{named}, where KerasHub has one `{ours}`")
+            pairs = " and ".join(f"`{key}` = {v!r}" for key, v in zip(keys, given, strict=True))
+            problems.append(f"{pairs}, but KerasHub has one `{ours}`")
         elif not (_is_rate(given[0]) if ours == "dropout" else is_size(ours, given[0])):
             problems.append(f"`{keys[0]}` = {given[0]!r:.80}")
     if family.position_offset is not None and not problems:
         options["max_sequence_length"] -= family.position_offset + pad_token_id(family, config)
         if options["max_sequence_length"] < 1:
-            problems.append("`max_position_embeddings` leaves no position")
+            problems.append("`max_position_embeddings` is too small for any position")
     if not problems:
         problems += mismatched_counts(options)
     if problems:
         raise ConfigError(
-            f"KerasHub's {family.backbone} cannot be this {family.model_type} model: "
+            f"KerasHub's {family.backbone} does not support this {family.model_type} model: "
             + "; ".join(problems)
             + "."
         )
@@ -146,7 +143,7 @@ def head_options(
     head: Head | None,
     config: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Returns the options of a task's constructor besides the backbone."""
+    """Returns the options of a task's constructor, without the backbone."""
     if head is None or kind != "TextClassifier":
         return {}
     labels = config.get("id2label")
@@ -158,15 +155,16 @@ def head_options(
     if not _is_rate(options["dropout"]):
         problems.append(f"`{head.config['dropout']}` = {options['dropout']!r:.80}")
     if family.model_type == "deberta-v2":
-        own = config.get("cls_dropout")
-        if own not in (None, hidden):
-            problems.append(f"`cls_dropout` = {own!r:.80}, where KerasHub has the encoder's")
+        rate = config.get("cls_dropout")
+        if rate not in (None, hidden):
+            problems.append(f"`cls_dropout` = {rate!r:.80}, but KerasHub has the encoder's")
         width = _value(family, config, "hidden_size")
         if config.get("pooler_hidden_size", width) != width:
             problems.append("`pooler_hidden_size` must be `hidden_size`")
     if problems:
         raise ConfigError(
-            f"KerasHub's {family.name}{kind} cannot be this classifier: {'; '.join(problems)}."
+            f"KerasHub's {family.name}{kind} does not support this classifier: "
+            f"{'; '.join(problems)}."
         )
     return options
 

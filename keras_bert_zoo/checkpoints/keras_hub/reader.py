@@ -1,18 +1,18 @@
-"""KerasHub's presets, read as Hugging Face checkpoints.
+"""Reads KerasHub's presets as Hugging Face checkpoints.
 
-A preset is a directory of config.json (a serialized Keras object), model.weights.h5 and, for a
-task, task.json and task.weights.h5. The object is never deserialized: its class must be one of a
-closed list, its options are checked by name, and the weights are read as arrays. What comes out
-computes what KerasHub computes: BERT, ALBERT, ELECTRA and FNet use the tanh approximation of GELU
-there, so their `hidden_act` is gelu_new.
+A preset is a directory with config.json (a serialized Keras object) and model.weights.h5. A task
+also has task.json and task.weights.h5. The object is never deserialized: its class must be in a
+closed list, its options are checked, and the weights are read as arrays. The outputs equal
+KerasHub's. So `hidden_act` is gelu_new for BERT, ALBERT, ELECTRA and FNet, because KerasHub uses
+the tanh approximation of GELU for them.
 
-What KerasHub lacks and Hugging Face has is filled in with values that change nothing: RoBERTa's
-segment table, and the rows of its position table before the first position, are zeros.
+Tensors that KerasHub lacks are filled with values that have no effect. For RoBERTa, the segment
+table and the unused rows of the position table are zeros.
 
-RoBERTa's positions count all tokens at KerasHub and the tokens that are not padding at Hugging
-Face: the two agree where padding stands at the end, as both packages' preprocessing puts it.
-DeBERTa's farthest distance, one below the longest input, falls on the edge of two buckets, where
-the rounding of a logarithm decides; the published sizes (256 buckets, 512 tokens) agree.
+KerasHub counts all tokens for RoBERTa's positions, and Hugging Face only those that are not
+padding. The two agree if the padding is at the end, as in the preprocessing of both packages.
+DeBERTa's largest distance is on the border of two buckets, and rounding decides between them. The
+published sizes (256 buckets, 512 tokens) agree.
 """
 
 from __future__ import annotations
@@ -49,18 +49,18 @@ _logger = logging.getLogger(__name__)
 def open_keras_hub(
     directory: str | os.PathLike[str], *, head: bool | None = None
 ) -> KerasHubSource:
-    """Opens a preset's weights as tensors under Hugging Face's names.
+    """Opens the weights of a preset as tensors under Hugging Face's names.
 
     Args:
         directory: path of a preset.
         head: see `read_keras_hub_config`.
 
     Returns:
-        KerasHubSource, to be closed.
+        KerasHubSource. The caller must close it.
 
     Raises:
         CheckpointError: the weights are missing, damaged or hostile, or do not fit the config.
-        ConfigError: the preset asks for something unsupported, by name.
+        ConfigError: some options of the preset are not supported. The message lists them.
     """
     return KerasHubSource(read_preset(directory, head=head))
 
@@ -68,8 +68,7 @@ def open_keras_hub(
 class KerasHubSource(TensorSource):
     """The tensors of a KerasHub preset under Hugging Face's names; see `open_keras_hub`.
 
-    A pooler of zeros, which `write_keras_hub_preset` gives to an encoder that has none, is
-    presented as none.
+    A pooler of zeros is omitted: `write_keras_hub_preset` adds it to encoders without a pooler.
 
     Args:
         preset: KerasHubPreset.
@@ -91,7 +90,7 @@ class KerasHubSource(TensorSource):
             raise
         path = ", ".join(file.path for file in self._files)
         if left_out:
-            path += f" (without what Hugging Face cannot hold: {'; '.join(left_out)})"
+            path += f" (without parts that Hugging Face does not support: {'; '.join(left_out)})"
             _logger.warning("%s: left out: %s.", preset.directory, "; ".join(left_out))
         super().__init__(path, infos)
 
@@ -117,8 +116,8 @@ class KerasHubSource(TensorSource):
                 variables += pooled
             elif not empty:
                 left_out.append(
-                    f"{family.backbone}'s pooler, since {family.model} has none and its outputs "
-                    "are the sequence alone"
+                    f"{family.backbone}'s pooler, because {family.model} has none and returns only "
+                    "the sequence"
                 )
         for part in variables:
             self._sources[prefix + part.name] = (weights, part)
@@ -129,7 +128,7 @@ class KerasHubSource(TensorSource):
             parts = [part for layer in preset.head.layers for part in layer_variables(layer, sizes)]
             _check(task, parts, ("optimizer/", f"layers/{_snake(family.backbone)}/"))
             for part in parts:
-                # Of lone vectors the table holds the whole name.
+                # For single vectors, the table has the complete name.
                 self._sources[part.name] = (task, part)
         return self._infos_of(prefix)
 
@@ -163,30 +162,32 @@ class KerasHubSource(TensorSource):
         return value
 
 
-def _check(weights: WeightsFile, parts: Iterable[Variable], beside: tuple[str, ...]) -> None:
-    """Raises CheckpointError unless a file holds just these variables, `beside` apart."""
-    wanted = {part.path: part for part in parts}
-    missing = [f"{path} {part.shape}" for path, part in wanted.items() if path not in weights.infos]
+def _check(weights: WeightsFile, parts: Iterable[Variable], ignored: tuple[str, ...]) -> None:
+    """Raises CheckpointError unless a file has exactly these variables. Ignores some prefixes."""
+    expected = {part.path: part for part in parts}
+    missing = [
+        f"{path} {part.shape}" for path, part in expected.items() if path not in weights.infos
+    ]
     unexpected = [
         f"{path} {info.shape}"
         for path, info in weights.infos.items()
-        if path not in wanted and not path.startswith(beside)
+        if path not in expected and not path.startswith(ignored)
     ]
     misshapen = [
-        f"{path} (expected {part.shape}, found {weights.infos[path].shape})"
-        for path, part in wanted.items()
+        f"{path} (expected {part.shape}, received {weights.infos[path].shape})"
+        for path, part in expected.items()
         if path in weights.infos and weights.infos[path].shape != part.shape
     ]
-    wrong = [check_float(weights, path) for path in wanted if path in weights.infos]
+    wrong = [check_float(weights, path) for path in expected if path in weights.infos]
     problems = [
-        f"{label}: {list_some(found)}"
-        for label, found in (
+        f"{label}: {list_some(items)}"
+        for label, items in (
             ("missing", missing),
             ("unexpected", unexpected),
             ("misshapen", misshapen),
             ("not floating-point", [text for text in wrong if text]),
         )
-        if found
+        if items
     ]
     if problems:
         raise CheckpointError(
@@ -195,7 +196,7 @@ def _check(weights: WeightsFile, parts: Iterable[Variable], beside: tuple[str, .
 
 
 def _snake(name: str) -> str:
-    """Returns a class's name as Keras writes it in paths.
+    """Returns the name of a class as in Keras' paths.
 
     >>> _snake("XLMRobertaBackbone"), _snake("FNetBackbone"), _snake("DebertaV3Backbone")
     ('xlm_roberta_backbone', 'f_net_backbone', 'deberta_v3_backbone')

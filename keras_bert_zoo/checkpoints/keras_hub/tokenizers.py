@@ -1,7 +1,7 @@
-"""The tokenizer of a KerasHub preset as a Hugging Face directory, and back.
+"""Converts the tokenizer of a KerasHub preset to a Hugging Face directory, and back.
 
-Vocabularies and options are carried over. The rules that run on them are Hugging Face's: where
-KerasHub's own tokenizers cut a rare string otherwise than the model's authors did, the ids differ.
+Vocabularies and options are converted, but the tokenization rules are Hugging Face's. For some rare
+strings, KerasHub's tokenizers differ from those of the model's authors, so the ids differ.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ WORDPIECE, BPE_VOCABULARY, BPE_MERGES = "vocabulary.txt", "vocabulary.json", "me
 SENTENCEPIECE = "vocabulary.spm"
 
 _MERGES_HEADER = b"#version: 0.2\n"
-# Larger than any vocabulary that is in use (XLM-V's of 900 thousand tokens has 18 MB).
+# Above the size of all known vocabularies (XLM-V's 900,000 tokens have 18 MB).
 _ASSET_LIMIT_BYTES = 64_000_000
 
 _BERT_TOKENS = {
@@ -48,13 +48,13 @@ _ROBERTA_TOKENS = {
 
 
 class Kind(NamedTuple):
-    """How a tokenizer of KerasHub's is written for Hugging Face.
+    """The form of a KerasHub tokenizer in a Hugging Face directory.
 
     Args:
-        tokenizer_class: Hugging Face's.
+        tokenizer_class: Hugging Face's class.
         files: file in the preset's assets -> file in the directory.
-        options: of tokenizer_config.json, always so.
-        allowed: option of KerasHub's -> its supported values; any value if empty.
+        options: fixed options of tokenizer_config.json.
+        allowed: KerasHub's option -> its supported values. Empty: all values are supported.
     """
 
     tokenizer_class: str
@@ -92,8 +92,8 @@ def _sentencepiece(tokenizer_class: str, file: str, **options: Any) -> Kind:
     return Kind(tokenizer_class, {SENTENCEPIECE: file}, options, _SENTENCEPIECE_OPTIONS)
 
 
-# KerasHub runs the SentencePiece model as it is; ALBERT's and FNet's own preprocessing at Hugging
-# Face (lowercase, accents stripped) is therefore switched off.
+# KerasHub has no preprocessing before the SentencePiece model. So Hugging Face's preprocessing for
+# ALBERT and FNet (lowercasing, stripping accents) is disabled.
 _ALBERT_OPTIONS = _BERT_TOKENS | {
     "unk_token": "<unk>",
     "pad_token": "<pad>",
@@ -132,18 +132,18 @@ KINDS: dict[str, Kind] = {
 
 
 def has_tokenizer(directory: str | os.PathLike[str]) -> bool:
-    """Whether a preset holds a tokenizer."""
+    """Whether a preset has a tokenizer."""
     return bool(_find(Path(directory))[1])
 
 
 def find_pad_token_id(directory: str | os.PathLike[str]) -> int | None:
-    """Returns the id of a preset's padding token, where its vocabulary is a list of tokens.
+    """Returns the id of a preset's padding token, if its vocabulary is a list of tokens.
 
     Args:
         directory: path of a preset.
 
     Returns:
-        int, or None without a vocabulary.txt or vocabulary.json.
+        int. None: there is no vocabulary.txt or vocabulary.json.
 
     Raises:
         ConfigError: the vocabulary is malformed, or has no padding token.
@@ -151,17 +151,17 @@ def find_pad_token_id(directory: str | os.PathLike[str]) -> int | None:
     assets = Path(directory) / ASSETS
     if (assets / WORDPIECE).is_file():
         path, token = assets / WORDPIECE, "[PAD]"
-        # A line at a time: a list of all could be eight times as large as the file.
+        # Reads one line at a time. A list of all lines could need eight times the file's size.
         lines = io.BytesIO(_read_asset(path))
-        found = next((i for i, line in enumerate(lines) if line.rstrip() == token.encode()), None)
+        pad_id = next((i for i, line in enumerate(lines) if line.rstrip() == token.encode()), None)
     elif (assets / BPE_VOCABULARY).is_file():
         path, token = assets / BPE_VOCABULARY, "<pad>"
-        found = _vocabulary(path).get(token)
+        pad_id = _vocabulary(path).get(token)
     else:
         return None
-    if found is None:
-        raise ConfigError(f"{path} has no {token}, which KerasHub's tokenizers must have.")
-    return found
+    if pad_id is None:
+        raise ConfigError(f"{path} has no {token}, which KerasHub's tokenizers need.")
+    return pad_id
 
 
 def materialise_tokenizer(
@@ -170,33 +170,33 @@ def materialise_tokenizer(
     *,
     max_length: int | None = None,
 ) -> list[Path]:
-    """Writes the tokenizer of a preset as the files of a Hugging Face directory.
+    """Writes the tokenizer of a preset to a Hugging Face directory.
 
     Args:
         preset_directory: path of a KerasHub preset.
         destination: path of an existing directory.
-        max_length: int or None. Written as `model_max_length`.
+        max_length: int or None. The value of `model_max_length`.
 
     Returns:
-        list of Path, the files that were written: tokenizer_config.json and vocab.txt, or
-        vocab.json and merges.txt, or the SentencePiece model under the family's usual name.
+        list of Path, the written files: tokenizer_config.json, and vocab.txt, vocab.json with
+        merges.txt, or a SentencePiece model with the usual name of the family.
 
     Raises:
-        CheckpointError: the preset has no tokenizer, or not its files.
-        ConfigError: an option that Hugging Face's tokenizer has not, by name.
+        CheckpointError: the preset has no tokenizer, or some of its files are missing.
+        ConfigError: Hugging Face's tokenizer does not support some options. The message lists them.
     """
     directory, destination = Path(preset_directory), Path(destination)
     path, serialized = _find(directory)
     if not serialized:
         raise CheckpointError(
-            f"No {TOKENIZER_FILE} of KerasHub's in {str(directory)!r}, nor a "
-            f"{PREPROCESSOR_FILE} with a tokenizer."
+            f"Expected KerasHub's {TOKENIZER_FILE}, or a {PREPROCESSOR_FILE} with a tokenizer, in "
+            f"{str(directory)!r}."
         )
     registered = str(serialized.get("registered_name"))
     package, _, name = registered.partition(">")
     if package not in ("keras_hub", "keras_nlp") or name not in KINDS:
         raise ConfigError(
-            f"{path} is of {registered!r:.80}, which is not supported. Expected one of: "
+            f"{path}: {registered!r:.80} is not supported. Expected one of: "
             f"{', '.join(sorted(KINDS))}."
         )
     kind, options = KINDS[name], serialized.get("config")
@@ -217,7 +217,7 @@ def materialise_tokenizer(
     contents = {
         theirs: _read_asset(directory / ASSETS / ours) for ours, theirs in kind.files.items()
     }
-    # Hugging Face takes the first line of merges.txt for a comment.
+    # Hugging Face skips the first line of merges.txt.
     merges = contents.get("merges.txt", _MERGES_HEADER)
     if not merges.startswith(b"#version"):
         contents["merges.txt"] = _MERGES_HEADER + merges
@@ -230,18 +230,18 @@ def materialise_tokenizer(
 
 
 def build_tokenizer(name: str, directory: str | os.PathLike[str]) -> Any:
-    """Builds KerasHub's tokenizer out of a Hugging Face directory.
+    """Builds KerasHub's tokenizer from a Hugging Face directory.
 
     Args:
-        name: KerasHub's family: "Bert", "Roberta", ...
+        name: KerasHub's name of the family: "Bert", "Roberta", ...
         directory: path of a Hugging Face directory.
 
     Returns:
-        a `keras_hub.models.Tokenizer`.
+        keras_hub.models.Tokenizer.
 
     Raises:
-        CheckpointError: its files are not there.
-        ConfigError: an option that KerasHub's tokenizer has not, by name.
+        CheckpointError: files are missing.
+        ConfigError: KerasHub's tokenizer does not support some options. The message lists them.
     """
     import keras_hub
 
@@ -257,7 +257,7 @@ def build_tokenizer(name: str, directory: str | os.PathLike[str]) -> Any:
         given = given.get("content") if isinstance(given, Mapping) else given
         if token.endswith("_token") and given != expected:
             raise ConfigError(
-                f"{config}: `{token}` = {given!r}, where KerasHub's {name}Tokenizer always has "
+                f"{config}: `{token}` = {given!r}, but KerasHub's {name}Tokenizer always has "
                 f"{expected!r}."
             )
     if BPE_VOCABULARY in kind.files:
@@ -272,11 +272,11 @@ def build_tokenizer(name: str, directory: str | os.PathLike[str]) -> Any:
         name in ("Albert", "FNet") and not options.get("keep_accents", defaults["keep_accents"])
     ):
         raise ConfigError(
-            f"{config} asks to lowercase or strip accents before SentencePiece, which KerasHub's "
-            f"{name}Tokenizer does not do."
+            f"{config}: KerasHub's {name}Tokenizer does not support lowercasing and stripping "
+            "accents (`do_lower_case`, `keep_accents`)."
         )
     if options.get("split_by_punct"):
-        raise ConfigError(f"{config}: `split_by_punct` is nothing that KerasHub does.")
+        raise ConfigError(f"{config}: KerasHub does not support `split_by_punct`.")
     return build(proto=_read_asset(directory / kind.files[SENTENCEPIECE]))
 
 
@@ -284,19 +284,19 @@ def _wordpiece_options(directory: Path) -> dict[str, Any]:
     vocabulary, wordpiece = read_directory(directory)
     options = vars(wordpiece)
     problems = [
-        f"`{key}` = {options[key]!r} (KerasHub: {expected!r})"
+        f"`{key}` = {options[key]!r} (expected {expected!r})"
         for key, expected in _BERT_TOKENS.items()
         if options.get(key, expected) != expected
     ]
     if not options.get("handle_chinese_chars", True):
-        problems.append("`tokenize_chinese_chars` = false, which KerasHub does not save")
+        problems.append("`tokenize_chinese_chars` = false (KerasHub does not save it)")
     if options.get("max_characters_per_word", 100) != 100:
-        problems.append("`max_input_chars_per_word` other than 100")
+        problems.append("`max_input_chars_per_word` (expected 100)")
     if options.get("additional_special_tokens"):
         problems.append(f"`additional_special_tokens` = {options['additional_special_tokens']}")
     if problems:
         raise ConfigError(
-            f"The tokenizer in {str(directory)!r} is none that KerasHub has: "
+            f"KerasHub does not support the tokenizer in {str(directory)!r}: "
             + "; ".join(problems)
             + "."
         )
@@ -306,19 +306,21 @@ def _wordpiece_options(directory: Path) -> dict[str, Any]:
         "vocabulary": vocabulary,
         "lowercase": lowercase,
         "strip_accents": lowercase if strip_accents is None else strip_accents,
-        "special_tokens_in_strings": True,  # as Hugging Face does
+        "special_tokens_in_strings": True,  # as in Hugging Face
     }
 
 
 def _bpe_files(directory: Path) -> tuple[dict[str, int], list[str]]:
-    """Returns the ids of tokens, and the merges, of a Hugging Face directory."""
+    """Returns the token ids and the merges of a Hugging Face directory."""
     if (directory / "vocab.json").is_file():
         lines = _text(directory / "merges.txt").split("\n")
         merges = [line.rstrip() for line in lines[lines[0].startswith("#version") :]]
         return _vocabulary(directory / "vocab.json"), [line for line in merges if line]
     path = directory / TOKENIZER_FILE
     if not path.is_file():
-        raise CheckpointError(f"No vocab.json with merges.txt, nor {path.name}, in {directory}.")
+        raise CheckpointError(
+            f"Expected vocab.json with merges.txt, or {path.name}, in {directory}."
+        )
     model = parse_json(_read_asset(path), str(path), limit=_ASSET_LIMIT_BYTES).get("model")
     if not isinstance(model, dict) or model.get("type") != "BPE":
         raise ConfigError(f"{path} has no BPE model.")
@@ -329,7 +331,7 @@ def _bpe_files(directory: Path) -> tuple[dict[str, int], list[str]]:
     merges = [" ".join(pair) if _is_pair(pair) else pair for pair in pairs]
     wrong = next((merge for merge in merges if not isinstance(merge, str)), None)
     if wrong is not None:
-        raise ConfigError(f"{path}: `merges` must hold pairs of tokens, got {wrong!r:.80}.")
+        raise ConfigError(f"{path}: `merges` must be pairs of tokens, received {wrong!r:.80}.")
     return vocabulary, merges
 
 
@@ -357,7 +359,7 @@ def _check_options(kind: Kind, options: Mapping[str, Any], path: Path) -> None:
 
 
 def _find(directory: Path) -> tuple[Path, Mapping[str, Any]]:
-    """Returns the serialized tokenizer and the file it stands in; empty if there is none."""
+    """Returns the file of the serialized tokenizer, and its contents. Empty: there is none."""
     path = directory / TOKENIZER_FILE
     if path.is_file():
         serialized = read_json(path)
@@ -380,7 +382,7 @@ def _vocabulary(path: Path) -> dict[str, int]:
 
 def _check_ids(vocabulary: Mapping[str, Any], path: Path) -> None:
     if not all(type(value) is int and 0 <= value < 2**31 for value in vocabulary.values()):
-        raise ConfigError(f"{path} must hold an object of tokens and their ids.")
+        raise ConfigError(f"Expected an object of tokens and their ids in {path}.")
 
 
 def _read_asset(path: Path) -> bytes:

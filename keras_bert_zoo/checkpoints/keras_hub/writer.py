@@ -1,8 +1,8 @@
-"""Writing a Hugging Face checkpoint as a KerasHub preset.
+"""Writes a Hugging Face checkpoint as a KerasHub preset.
 
-KerasHub's encoders hard-code their activation, their epsilons and more: a checkpoint that asks for
-anything else is refused by name. The preset is built by KerasHub itself (its constructor, its
-`save_to_preset`) and the weights are then put into the file that it wrote.
+KerasHub's encoders have a fixed activation, fixed epsilons and other fixed values. Checkpoints with
+other values are refused. KerasHub itself builds and saves the preset. Then the weights are written
+to its file.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ from keras_bert_zoo.directories.contents import KERAS_HUB_PARTS
 from keras_bert_zoo.directories.replacing import replace_directory
 from keras_bert_zoo.errors import CheckpointError
 
-# Buffers that older transformers wrote beside the weights.
+# Buffers in files of older transformers versions.
 _BUFFERS = re.compile(r"embeddings\.(position_ids|token_type_ids)")
-# What other heads' tensors are called, for a message that says what they are.
+# Prefix of a tensor -> name of its head, for messages.
 _OTHER_HEADS = (
     ("cls.seq_relationship", "next-sentence prediction"),
     ("cls.predictions", "masked language modelling"),
@@ -71,45 +71,45 @@ def write_keras_hub_preset(
     leave_out: Iterable[str] = (),
     approximate_gelu: bool = False,
 ) -> None:
-    """Writes a checkpoint as a preset that `keras_hub.models.*.from_preset` loads.
+    """Writes a checkpoint as a preset for `keras_hub.models.*.from_preset`.
 
-    With a sequence classifier (or RoBERTa's masked-LM head) in the checkpoint the preset is a
-    TextClassifier (MaskedLM), otherwise a backbone. An encoder without a pooler, where KerasHub's
-    always has one, gets a pooler of zeros. RoBERTa's row for the one segment is added to its
-    positions. Names of labels, for which KerasHub has no place, are kept in metadata.json.
+    A checkpoint with a sequence classifier becomes a TextClassifier, and one with RoBERTa's
+    masked-LM head a MaskedLM. All others become a backbone. If only KerasHub's encoder has a
+    pooler, it is filled with zeros. RoBERTa's segment embedding is added to its positions. KerasHub
+    has no place for label names, so they are saved in metadata.json.
 
     Args:
-        directory: path to write; it may be missing, empty, or an earlier preset.
+        directory: path to write. It may be missing, empty, or an earlier preset.
         config: contents of a Hugging Face config.json.
-        tensors: under Hugging Face's names.
-        tokenizer_directory: path of a Hugging Face directory whose tokenizer to write, or None.
-        leave_out: regular expressions for tensors that are not to be written, tested against
-            whole names without the encoder's prefix.
-        approximate_gelu: bool. Write an encoder with erf-GELU although KerasHub computes the tanh
-            approximation in this family (BERT, ALBERT, ELECTRA, FNet). Its outputs then differ:
-            by up to 3.4e-3 in MiniLM-L6, whose outputs reach 5.9.
+        tensors: tensors by Hugging Face's names.
+        tokenizer_directory: path of a Hugging Face directory with a tokenizer to write, or None.
+        leave_out: regular expressions of tensors to omit. They must match complete names without
+            the encoder's prefix.
+        approximate_gelu: bool. Whether to write an encoder with erf-GELU although KerasHub computes
+            the tanh approximation in this family (BERT, ALBERT, ELECTRA, FNet). The outputs then
+            differ: for MiniLM-L6, by up to 3.4e-3 with outputs of up to 5.9.
 
     Raises:
-        ConfigError: the config asks for something that KerasHub does not compute, by name.
-        CheckpointError: listing all tensors that are missing, unexpected or misshapen; or the
-            directory cannot be written.
+        ConfigError: KerasHub does not support some values of the config. The message lists them.
+        CheckpointError: tensors are missing, unexpected or misshapen, and the message lists them;
+            or the directory cannot be written.
     """
     family = find_family(config)
     architecture = read_architecture(config)
     left_out = re.compile("|".join(f"(?:{pattern})" for pattern in leave_out) or r"(?!)")
-    found = _unprefixed(family, tensors, left_out)
-    kind, head = find_head(family, architecture, found)
+    names = _unprefixed(family, tensors, left_out)
+    kind, head = find_head(family, architecture, names)
     options = backbone_options(family, head, config, approximate_gelu)
     task_options = head_options(family, kind, head, config)
     sizes = layer_sizes(family, options) | {"labels": task_options.get("num_classes", 0)}
-    backbone, zeros = _backbone_variables(family, head, options, sizes, found)
+    backbone, zeros = _backbone_variables(family, head, options, sizes, names)
     parts = [
         part for layer in (head.layers if head else ()) for part in layer_variables(layer, sizes)
     ]
     offset = 0
     if family.position_offset is not None:
         offset = family.position_offset + pad_token_id(family, config)
-    _check(family, tensors, [*backbone, *parts], found, offset)
+    _check(family, tensors, [*backbone, *parts], names, offset)
 
     import keras_hub
 
@@ -121,8 +121,9 @@ def write_keras_hub_preset(
             tokenizer = build_tokenizer(family.name, tokenizer_directory)
             if tokenizer.vocabulary_size() > sizes["vocabulary"]:
                 raise CheckpointError(
-                    f"The tokenizer in {os.fspath(tokenizer_directory)!r} has "
-                    f"{tokenizer.vocabulary_size()} tokens, the model {sizes['vocabulary']}."
+                    f"Expected at most {sizes['vocabulary']} tokens, the model's vocabulary size, "
+                    f"received {tokenizer.vocabulary_size()} from the tokenizer in "
+                    f"{os.fspath(tokenizer_directory)!r}."
                 )
         model = getattr(keras_hub.models, family.backbone)(**options)
         if kind:
@@ -131,15 +132,15 @@ def write_keras_hub_preset(
                 build = getattr(keras_hub.models, f"{family.name}{kind}Preprocessor")
                 length = options["max_sequence_length"]
                 preprocessor = build(tokenizer, sequence_length=length)
-            # Compiled, as it is by default: KerasHub refuses the weights of one that is not.
+            # The task is compiled by default. KerasHub needs this to load its weights.
             task = getattr(keras_hub.models, f"{family.name}{kind}")
             model = task(backbone=model, preprocessor=preprocessor, **task_options)
-        # One file, however large: it is opened again below.
+        # The weights must be in one file, which is opened below.
         model.save_to_preset(str(aside), max_shard_size=None)
         if tokenizer is not None and not kind:
             tokenizer.save_to_preset(str(aside))
-        segment = found.get(family.segment_table)
-        read = _Reader(tensors, found, offset, segment)
+        segment = names.get(family.segment_table)
+        read = _Reader(tensors, names, offset, segment)
         _fill(aside / KERAS_HUB_FILE, backbone, zeros, read)
         if parts:
             _fill(aside / "task.weights.h5", parts, [], read)
@@ -147,22 +148,22 @@ def write_keras_hub_preset(
 
 
 class _Reader:
-    """Reads tensors as the arrays that Keras wants."""
+    """Reads tensors in the form of Keras' variables."""
 
     def __init__(
         self,
         tensors: TensorSource | Mapping[str, np.ndarray],
-        found: Mapping[str, str],
+        names: Mapping[str, str],
         offset: int,
         segment: str | None,
     ) -> None:
         self._tensors = tensors
-        self._found = found
+        self._names = names
         self._offset = offset
         self._segment = segment
 
     def __call__(self, part: Variable) -> np.ndarray:
-        value = _read(self._tensors, self._found[part.name])
+        value = _read(self._tensors, self._names[part.name])
         if part.name.endswith("position_embeddings.weight") and self._offset:
             value = value[self._offset :]
             if self._segment:
@@ -188,11 +189,11 @@ def _unprefixed(
     tensors: TensorSource | Mapping[str, np.ndarray],
     left_out: re.Pattern[str],
 ) -> dict[str, str]:
-    """Returns name without the encoder's prefix -> name in `tensors`."""
+    """Returns a dict, name without the encoder's prefix -> name in `tensors`."""
     names = tensors.names() if isinstance(tensors, TensorSource) else list(tensors)
     short = {name.removeprefix(family.prefix): name for name in names}
     if len(short) != len(names):
-        raise CheckpointError(f"Some tensors stand there with and without {family.prefix!r}.")
+        raise CheckpointError(f"Some tensors occur both with and without {family.prefix!r}.")
     return {
         name: full
         for name, full in short.items()
@@ -205,16 +206,16 @@ def _backbone_variables(
     head: Head | None,
     options: Mapping[str, Any],
     sizes: Mapping[str, int],
-    found: Mapping[str, str],
+    names: Mapping[str, str],
 ) -> tuple[list[Variable], list[Variable]]:
-    """Returns the variables that tensors fill, and those that are left at zero."""
+    """Returns the variables with tensors, and the variables that are zero."""
     layers = backbone_layers(family, options)
     variables = [part for layer in layers for part in layer_variables(layer, sizes)]
     pooler = pooler_layer(family, options)
     if pooler is None:
         return variables, []
     pooled = layer_variables(pooler, sizes)
-    if pooler.name and (head or any(part.name in found for part in pooled)):
+    if pooler.name and (head or any(part.name in names for part in pooled)):
         return [*variables, *pooled], []
     return variables, pooled
 
@@ -223,52 +224,52 @@ def _check(
     family: Family,
     tensors: TensorSource | Mapping[str, np.ndarray],
     parts: Iterable[Variable],
-    found: Mapping[str, str],
+    names: Mapping[str, str],
     offset: int,
 ) -> None:
-    """Raises CheckpointError unless the tensors are just those that are written."""
-    wanted = {part.name: part.tensor_shape for part in parts}
+    """Raises CheckpointError unless the tensors are exactly those to write."""
+    expected = {part.name: part.tensor_shape for part in parts}
     positions = "embeddings.position_embeddings.weight"
     if offset:
-        rows, width = wanted[positions]
-        wanted[positions] = (rows + offset, width)
-    if family.segment_table in found:
-        wanted[family.segment_table] = (1, wanted[positions][1])
-    tied = _tied(tensors, found)
-    missing = [f"{name} {shape}" for name, shape in wanted.items() if name not in found]
-    unexpected = [name for name in found if name not in wanted and name not in tied]
+        rows, width = expected[positions]
+        expected[positions] = (rows + offset, width)
+    if family.segment_table in names:
+        expected[family.segment_table] = (1, expected[positions][1])
+    tied = _tied(tensors, names)
+    missing = [f"{name} {shape}" for name, shape in expected.items() if name not in names]
+    unexpected = [name for name in names if name not in expected and name not in tied]
     misshapen = [
-        f"{name} (expected {shape}, found {_shape(tensors, found[name])})"
-        for name, shape in wanted.items()
-        if name in found and _shape(tensors, found[name]) != shape
+        f"{name} (expected {shape}, received {_shape(tensors, names[name])})"
+        for name, shape in expected.items()
+        if name in names and _shape(tensors, names[name]) != shape
     ]
     wrong_dtype = [
-        f"{name} ({_dtype(tensors, found[name])})"
-        for name in wanted
-        if name in found and _dtype(tensors, found[name]) not in FLOAT_DTYPES
+        f"{name} ({_dtype(tensors, names[name])})"
+        for name in expected
+        if name in names and _dtype(tensors, names[name]) not in FLOAT_DTYPES
     ]
     problems = [
-        f"{label}: {list_some(names)}"
-        for label, names in (
+        f"{label}: {list_some(items)}"
+        for label, items in (
             ("missing", missing),
             ("not floating-point", wrong_dtype),
-            ("KerasHub has no place for", [_describe(name) for name in unexpected]),
+            ("not supported by KerasHub", [_describe(name) for name in unexpected]),
             ("misshapen", misshapen),
         )
-        if names
+        if items
     ]
     if problems:
         raise CheckpointError(
             f"These tensors cannot be written as KerasHub's {family.backbone}. "
-            f"{'; '.join(problems)}. What need not be written can be named in `leave_out`; "
-            "the encoder alone is converted with `encoder_only=True`."
+            f"{'; '.join(problems)}. Pass `leave_out` to omit tensors, or `encoder_only=True` to "
+            "convert only the encoder."
         )
 
 
 def _tied(
-    tensors: TensorSource | Mapping[str, np.ndarray], found: Mapping[str, str]
+    tensors: TensorSource | Mapping[str, np.ndarray], names: Mapping[str, str]
 ) -> frozenset[str]:
-    """Returns tensors of a masked-LM head that repeat another tensor's values."""
+    """Returns the tensors of a masked-LM head that equal other tensors."""
     same = {
         "lm_head.decoder.weight": "embeddings.word_embeddings.weight",
         "lm_head.decoder.bias": "lm_head.bias",
@@ -276,9 +277,9 @@ def _tied(
     return frozenset(
         name
         for name, other in same.items()
-        if name in found
-        and other in found
-        and np.array_equal(_read(tensors, found[name]), _read(tensors, found[other]))
+        if name in names
+        and other in names
+        and np.array_equal(_read(tensors, names[name]), _read(tensors, names[other]))
     )
 
 
@@ -288,24 +289,25 @@ def _describe(name: str) -> str:
 
 
 def _fill(path: Path, parts: Iterable[Variable], zeros: Iterable[Variable], read: _Reader) -> None:
-    """Puts arrays into the file that KerasHub wrote."""
-    wanted = {part.path: part for part in parts}
+    """Writes arrays to a file that KerasHub has saved."""
+    filled = {part.path: part for part in parts}
     empty = {part.path: part for part in zeros}
     with h5py.File(path, "r+") as file:
-        held: dict[str, tuple[int, ...]] = {}
+        stored: dict[str, tuple[int, ...]] = {}
 
         def note(name: str, item: Any) -> None:
             if isinstance(item, h5py.Dataset) and not name.startswith("optimizer/"):
-                held[name] = tuple(item.shape)
+                stored[name] = tuple(item.shape)
 
         file.visititems(note)
-        expected = {name: part.shape for name, part in (wanted | empty).items()}
-        if held != expected:
-            odd = list_some([f"{n} {s}" for n, s in sorted(held.items() ^ expected.items())])
+        expected = {name: part.shape for name, part in (filled | empty).items()}
+        if stored != expected:
+            pairs = sorted(stored.items() ^ expected.items())
             raise CheckpointError(
-                f"This version of KerasHub lays out {path.name} otherwise than 0.32 does: {odd}."
+                f"Expected KerasHub 0.32's layout of {path.name}. The installed version differs: "
+                f"{list_some([f'{name} {shape}' for name, shape in pairs])}."
             )
-        for name, part in wanted.items():
+        for name, part in filled.items():
             file[name][...] = read(part)
         for name in empty:
             file[name][...] = 0
@@ -314,12 +316,12 @@ def _fill(path: Path, parts: Iterable[Variable], zeros: Iterable[Variable], read
 def _note_labels(path: Path, config: Mapping[str, Any], task_options: Mapping[str, Any]) -> None:
     if "num_classes" not in task_options:
         return
-    noted: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     if config.get("id2label"):
         labels = {int(i): label for i, label in config["id2label"].items()}
-        noted["labels"] = [labels[i] for i in sorted(labels)]
+        values["labels"] = [labels[i] for i in sorted(labels)]
     if config.get("problem_type"):
-        noted["problem_type"] = config["problem_type"]
-    if noted:
-        metadata = json.loads(path.read_text("utf-8")) | {OUR_METADATA: noted}
+        values["problem_type"] = config["problem_type"]
+    if values:
+        metadata = json.loads(path.read_text("utf-8")) | {OUR_METADATA: values}
         path.write_text(json.dumps(metadata, indent=4, ensure_ascii=False) + "\n", "utf-8")

@@ -1,7 +1,7 @@
-"""Names of variables in this package and of tensors in Hugging Face's checkpoints: tables of data.
+"""Tables that map the variables of this package to the tensors of Hugging Face's checkpoints.
 
 All other formats are first translated to Hugging Face's names. So no other tables contain the
-names of variables. Loading and saving read the same tables. Hugging Face stores the matrix of a
+names of variables. Loading and saving use the same tables. Hugging Face stores the matrix of a
 dense layer as (output, input), so variables named `kernel` are transposed.
 """
 
@@ -28,7 +28,7 @@ from keras_bert_zoo.checkpoints.names.family import FamilyNames, is_transposed
 from keras_bert_zoo.config import EncoderConfig
 from keras_bert_zoo.errors import ConfigError
 
-__all__ = ["FamilyNames", "is_transposed", "names_of"]
+__all__ = ["FamilyNames", "is_transposed", "names_of", "register_names"]
 
 _FAMILIES: dict[str, FamilyNames] = {
     "albert": albert.NAMES,
@@ -49,6 +49,11 @@ _FAMILIES: dict[str, FamilyNames] = {
 _BY_CONFIG: dict[str, Callable[[EncoderConfig], FamilyNames]] = {
     "deberta-v2": deberta_v2.names_for,
 }
+
+
+def register_names(family: str, names: FamilyNames) -> None:
+    """Adds the names of a family; see `encoders.registry.register_family`."""
+    _FAMILIES[family] = names
 
 
 def names_of(family: str | EncoderConfig) -> FamilyNames:

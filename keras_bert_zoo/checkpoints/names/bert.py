@@ -39,13 +39,13 @@ POOLER = {
     "pooler/dense/bias": "pooler.dense.bias",
 }
 
-# The last layer of a classifier; it stands beside the encoder, not inside it.
+# The last layer of a classifier. It has no prefix, because it is outside the encoder.
 CLASSIFIER = {
     "classifier/kernel": "classifier.weight",
     "classifier/bias": "classifier.bias",
 }
 
-# The heads beside the encoder of BERT and of those that took over its names.
+# The heads of BERT, and of families with the same names.
 TOKEN_CLASSIFIER = {
     "token_classifier/kernel": "classifier.weight",
     "token_classifier/bias": "classifier.bias",
@@ -76,7 +76,7 @@ BUFFERS = (
 
 
 def repeated(block: Mapping[str, str], config: EncoderConfig) -> dict[str, str]:
-    """A table for all blocks from the table of one, in which `{i}` is the block."""
+    """Returns a table of all blocks, from a table of one block in which `{i}` is its number."""
     return {
         path.format(i=i): name.format(i=i)
         for i in range(config.num_layers)
@@ -85,7 +85,7 @@ def repeated(block: Mapping[str, str], config: EncoderConfig) -> dict[str, str]:
 
 
 def prefixed(prefix: str, table: Mapping[str, str]) -> dict[str, str]:
-    """A table with `prefix` before every tensor's name."""
+    """Returns a table with `prefix` added to the names of all tensors."""
     return {path: prefix + name for path, name in table.items()}
 
 

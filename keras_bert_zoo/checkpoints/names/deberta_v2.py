@@ -86,8 +86,8 @@ NAMES = FamilyNames(
         "cls.predictions.decoder.weight": "deberta.embeddings.word_embeddings.weight",
         "cls.predictions.decoder.bias": "cls.predictions.bias",
     },
-    # transformers leaves the absolute positions unread where the config has none of them; v3's
-    # checkpoints hold the generator's or discriminator's head.
+    # transformers ignores the absolute positions if the config has none. v3's checkpoints contain
+    # the head of the generator or of the discriminator.
     ignored=(
         *BUFFERS,
         r"(?:deberta\.)?embeddings\.position_embeddings\.weight",
@@ -96,8 +96,8 @@ NAMES = FamilyNames(
     other_heads=(r"cls\..*", r"lm_predictions\..*", r"mask_predictions\..*"),
 )
 
-# transformers' second head, which stands in DeBERTa v3's own checkpoints; it has no decoder but the
-# token embedding.
+# transformers' second head, which is in DeBERTa v3's original checkpoints. Its decoder is the token
+# embedding.
 _LM_HEAD = {
     "masked_lm/transform/kernel": "lm_predictions.lm_head.dense.weight",
     "masked_lm/transform/bias": "lm_predictions.lm_head.dense.bias",
@@ -108,7 +108,7 @@ _LM_HEAD = {
 
 
 def names_for(config: EncoderConfig) -> FamilyNames:
-    """The tables of a model, with whichever of the two masked-language-model heads it has."""
+    """Returns the tables of a model with its masked-language-model head, one of two."""
     if getattr(config, "legacy", True):
         return NAMES
     return dataclasses.replace(NAMES, heads={**NAMES.heads, "masked_lm": _LM_HEAD}, tied={})

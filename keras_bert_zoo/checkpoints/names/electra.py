@@ -22,7 +22,7 @@ _PROJECTION = {
 
 
 def _encoder(config: EncoderConfig) -> dict[str, str]:
-    # Without a projection no variable has its paths.
+    # Without a projection, no variable has these paths.
     return prefixed("electra.", EMBEDDINGS | _PROJECTION | repeated(BLOCK, config))
 
 

@@ -24,7 +24,7 @@ _PROJECTION = {
     "memory_projection/kernel": "enc_to_dec_proj.weight",
     "memory_projection/bias": "enc_to_dec_proj.bias",
 }
-# What a tied model writes twice, and poolers, which nothing here reads.
+# Copies of tied tensors, unused poolers, and buffers.
 IGNORED = (
     r"decoder\.cls\.predictions\.decoder\.(weight|bias)",
     r"(encoder|decoder\.bert)\.pooler\..*",
@@ -33,17 +33,17 @@ IGNORED = (
 
 
 def encoder_names(config: EncoderConfig) -> dict[str, str]:
-    """Variable path -> tensor name, of the encoder of a translator, of any family."""
+    """Returns a dict, variable path -> tensor name, for the encoder of a translator."""
     family = names_of(config)
     return prefixed("encoder.", family.in_file(family.encoder(config), ""))
 
 
 def decoder_names(config: EncoderConfig, *, projected: bool) -> dict[str, str]:
-    """Variable path -> tensor name, of a `TransformerDecoder` named "decoder".
+    """Returns a dict, variable path -> tensor name, for a `TransformerDecoder` named "decoder".
 
     Args:
         config: EncoderConfig of the decoder.
-        projected: bool. Whether it has a `memory_projection`.
+        projected: bool. Whether the decoder has a `memory_projection`.
     """
     tied = {path: name for path, name in MASKED_LM.items() if "decoder" not in path}
     table = NAMES.encoder(config) | repeated(_CROSS_ATTENTION, config) | tied

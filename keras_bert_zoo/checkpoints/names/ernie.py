@@ -1,4 +1,4 @@
-"""ERNIE's tensors in Hugging Face's checkpoints: BERT's, and one more table."""
+"""ERNIE's tensors in Hugging Face's checkpoints: BERT's tensors and task embeddings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _TASKS = {"embeddings/task_table": "embeddings.task_type_embeddings.weight"}
 
 
 def _encoder(config: EncoderConfig) -> dict[str, str]:
-    # Without task embeddings no variable has their path.
+    # Without task embeddings, no variable has this path.
     return bert.prefixed("ernie.", bert.EMBEDDINGS | _TASKS | bert.repeated(bert.BLOCK, config))
 
 

@@ -1,4 +1,4 @@
-"""The tables of names of one family."""
+"""The name tables of one family."""
 
 from __future__ import annotations
 

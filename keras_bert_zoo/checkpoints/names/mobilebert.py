@@ -24,7 +24,7 @@ _EMBEDDINGS = EMBEDDINGS | {
     "embeddings/projection/bias": "embeddings.embedding_transformation.bias",
 }
 
-# The last feed-forward network has the names that BERT's only one has.
+# The last feed-forward network has the names of BERT's.
 _LAST = ("intermediate", "output_dense", "output_norm")
 _BLOCK = {_path: _name for _path, _name in BLOCK.items() if _path.split("/")[1] not in _LAST} | {
     _path.replace("{i}/", "{i}/feed_forward/"): _name
@@ -59,7 +59,7 @@ _FEED_FORWARD = {
 
 
 def _encoder(config: EncoderConfig) -> dict[str, str]:
-    # A family's tables are asked for with the family's own configuration.
+    # `config` is a MobileBertConfig. EncoderConfig itself has no such attribute.
     count: int = getattr(config, "num_feedforward", 1)
     feed_forwards = {
         f"block_{{i}}/feed_forward_{j}/{path}": f"encoder.layer.{{i}}.ffn.{j}.{name}"

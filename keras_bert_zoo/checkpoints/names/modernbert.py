@@ -35,7 +35,7 @@ def _encoder(config: EncoderConfig) -> dict[str, str]:
 
 
 def _head(dense: str, norm: str, last: str) -> dict[str, str]:
-    """A head of our paths: the prediction head, then one linear layer, both beside the encoder."""
+    """Returns the table of a head: a prediction head and a linear layer, outside the encoder."""
     return {
         f"{dense}/kernel": "head.dense.weight",
         f"{dense}/bias": "head.dense.bias",

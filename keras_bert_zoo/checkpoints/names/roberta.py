@@ -1,4 +1,4 @@
-"""RoBERTa's tensors in Hugging Face's checkpoints, which are XLM-RoBERTa's and CamemBERT's too."""
+"""The tensors of RoBERTa, XLM-RoBERTa and CamemBERT in Hugging Face's checkpoints."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ def _encoder(config: EncoderConfig) -> dict[str, str]:
 
 
 def roberta_names(classes: str) -> FamilyNames:
-    """The tables of a family that differs from RoBERTa by the names of its classes alone.
+    """Returns the tables of a family that differs from RoBERTa only in its class names.
 
     Args:
-        classes: how the names of its transformers classes begin.
+        classes: str. Prefix of the family's class names in transformers.
     """
     return FamilyNames(
         prefix="roberta.",

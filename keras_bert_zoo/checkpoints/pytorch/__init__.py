@@ -1,1 +1,1 @@
-"""PyTorch's own files, read without running what they contain."""
+"""Safe reading of PyTorch's files: nothing in them is executed."""

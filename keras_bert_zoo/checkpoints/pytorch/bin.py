@@ -1,8 +1,8 @@
-"""pytorch_model.bin: torch's pickled state dicts, read without torch and without running anything.
+"""Reads pytorch_model.bin, torch's pickled state dicts, without torch. Nothing is executed.
 
-Both formats that torch.save has written are read: the zip archive (torch 1.6 and later) and the
-sequence of pickles and raw storages before it. The pickles go through `pickles`, which knows a
-closed list of contents; where every tensor lies is checked against the file before any is read.
+Both formats of torch.save are supported: the zip archive (torch 1.6 and later) and the older
+sequence of pickles and raw storages. The module `pickles` reads the pickles and accepts only a
+closed list of contents. The positions of all tensors are checked before any tensor is read.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from keras_bert_zoo.checkpoints.shards import open_files
 from keras_bert_zoo.checkpoints.source import TensorInfo, count_elements
 from keras_bert_zoo.errors import CheckpointError
 
-# The pickle of a state dict has some hundred bytes a tensor.
+# The pickle of a state dict has about 100 bytes per tensor.
 _PICKLE_LIMIT_BYTES = 16_000_000
 
-# How often a storage may be seen as tensors. Tied and shared layers stand there again and again,
+# The largest number of full-size tensors per storage. Tied and shared layers repeat their storage,
 # but a small file must not become a huge model.
 _MOST_SHARED = 64
 
@@ -66,17 +66,17 @@ class _Tensor(NamedTuple):
 
 
 def open_pytorch_bin(path: str | os.PathLike[str]) -> RawTensorSource:
-    """Opens a pytorch_model.bin, or all that its index names.
+    """Opens a pytorch_model.bin, or all files of its index.
 
     Args:
-        path: of a .bin file or of a pytorch_model.bin.index.json.
+        path: path of a .bin file or of a pytorch_model.bin.index.json.
 
     Returns:
         RawTensorSource.
 
     Raises:
-        CheckpointError: a file is missing, truncated or malformed, or its pickle holds anything
-            but a state dict. No tensor has been read then.
+        CheckpointError: a file is missing, truncated or malformed, or its pickle is not a state
+            dict. No tensor has been read.
     """
     return open_files(Path(path), _read_tensors)
 
@@ -88,7 +88,7 @@ def _read_tensors(file: RawFile) -> dict[str, RawTensor]:
         head = file.read_bytes(0, min(file.size, _PICKLE_LIMIT_BYTES))
         if head.startswith(_LEGACY_PREFIX):
             return _read_legacy(file, head)
-        raise ArchiveError("it begins as none of the formats of torch.save")
+        raise ArchiveError("its first bytes are not of a format of torch.save")
     except (PickleError, ArchiveError) as reason:
         raise CheckpointError(
             f"{file.path} ({file.size:,} bytes) is refused as a state dict of torch: {reason}. "
@@ -100,7 +100,7 @@ def _read_archive(file: RawFile) -> dict[str, RawTensor]:
     records = read_records(file)
     roots = [name.removesuffix("data.pkl") for name in records if name.endswith("/data.pkl")]
     if len(roots) != 1:
-        raise ArchiveError("it does not hold one data.pkl")
+        raise ArchiveError(f"expected one data.pkl, received {len(roots)}")
     root = roots[0]
     order = records.get(root + "byteorder")
     if order is not None and file.read_bytes(order.start, min(order.size, 16)) != b"little":
@@ -108,7 +108,7 @@ def _read_archive(file: RawFile) -> dict[str, RawTensor]:
     program = records[root + "data.pkl"]
     if program.size > _PICKLE_LIMIT_BYTES:
         raise PickleError(
-            f"it has {program.size:,} bytes, {_PICKLE_LIMIT_BYTES:,} at most are read"
+            f"expected a pickle of at most {_PICKLE_LIMIT_BYTES:,} bytes, received {program.size:,}"
         )
     state, _ = _load_state(file.read_bytes(program.start, program.size))
 
@@ -118,8 +118,8 @@ def _read_archive(file: RawFile) -> dict[str, RawTensor]:
             raise ArchiveError(f"its storage {storage.key[:64]!a} is missing")
         if record.size != storage.elements * storage.dtype.itemsize:
             raise ArchiveError(
-                f"its storage {storage.key[:64]!a} has {record.size:,} bytes, expected "
-                f"{storage.elements:,} x {storage.dtype.itemsize}"
+                f"expected {storage.elements:,} x {storage.dtype.itemsize} bytes in its storage "
+                f"{storage.key[:64]!a}, received {record.size:,}"
             )
         return record
 
@@ -146,12 +146,12 @@ def _read_legacy(file: RawFile, head: bytes) -> dict[str, RawTensor]:
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise PickleError("its list of storages is malformed")
     if len(set(keys)) != len(keys):
-        raise PickleError("its list of storages names one twice")
+        raise PickleError("its list of storages has a name twice")
     dtypes = {tensor.storage.key: tensor.storage.dtype for tensor in state.values()}
     records: dict[str, Record] = {}
     for key in keys:
         if key not in dtypes:
-            # Without a tensor its dtype, so its size, is unknown.
+            # Only a tensor gives the dtype, and so the size, of a storage.
             raise PickleError(f"its storage {key[:64]!a} belongs to no tensor")
         if position + 8 > file.size:
             raise ArchiveError(f"its storage {key[:64]!a} is missing")
@@ -159,14 +159,14 @@ def _read_legacy(file: RawFile, head: bytes) -> dict[str, RawTensor]:
         records[key] = Record(position + 8, count * dtypes[key].itemsize)
         position += 8 + records[key].size
         if position > file.size:
-            raise ArchiveError(f"its storage {key[:64]!a} reaches beyond the file")
+            raise ArchiveError(f"its storage {key[:64]!a} ends after the end of the file")
     if position != file.size:
         raise ArchiveError(f"{file.size - position:,} bytes follow its storages")
 
     def find(storage: _Storage) -> Record:
         record = records.get(storage.key)
         if record is None or record.size != storage.elements * storage.dtype.itemsize:
-            raise ArchiveError(f"its storage {storage.key[:64]!a} is missing or of another size")
+            raise ArchiveError(f"its storage {storage.key[:64]!a} is missing or has the wrong size")
         return record
 
     return _locate(file, state, find)
@@ -175,7 +175,7 @@ def _read_legacy(file: RawFile, head: bytes) -> dict[str, RawTensor]:
 def _locate(
     file: RawFile, state: dict[str, _Tensor], find: Callable[[_Storage], Record]
 ) -> dict[str, RawTensor]:
-    """Turns what the pickle says into places in the file; sizes have been checked."""
+    """Returns the positions of the tensors in the file. Their sizes have been checked."""
     tensors = {}
     seen: Counter[str] = Counter()
     for name, (storage, offset, shape, strides) in state.items():
@@ -203,7 +203,7 @@ def _is_contiguous(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
 
 
 def _load_state(data: bytes) -> tuple[dict[str, _Tensor], int]:
-    """Interprets the pickle of a state dict; returns it and the pickle's size."""
+    """Reads the pickle of a state dict. Returns the dict and the size of the pickle."""
     state, size = load_pickle(
         data, symbols=frozenset(_STORAGES), functions=_FUNCTIONS, persistent=_make_storage
     )
@@ -217,7 +217,7 @@ def _load_state(data: bytes) -> tuple[dict[str, _Tensor], int]:
 
 def _make_storage(identity: Any) -> _Storage:
     if type(identity) is not tuple or len(identity) not in (5, 6) or identity[0] != "storage":
-        raise PickleError("it has a persistent id that is not of a storage")
+        raise PickleError("it has a persistent id that is not a storage")
     _, kind, key, _, count = identity[:5]
     if len(identity) == 6 and identity[5] is not None:
         raise PickleError("it has a view of a storage")
@@ -239,16 +239,16 @@ def _make_tensor(
         raise PickleError("it has a tensor with hooks")
     elements = count_elements(shape)
     if elements is None:
-        raise PickleError(f"it has a tensor of sizes {str(shape)[:200]}, which no variable has")
+        raise PickleError(f"it has a tensor of invalid shape {str(shape)[:200]}")
     if not elements:
         reach = 0
     else:
         reach = 1 + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
-    # A stride of 0 would make much of a little data: no weight is like that.
+    # A stride of 0 would make a large tensor from a small storage. No weight has it.
     if offset + reach > storage.elements or elements > storage.elements:
         raise PickleError(
-            f"it has a tensor of sizes {str(shape)[:200]} and strides {str(strides)[:200]} at "
-            f"offset {offset}, beyond its storage of {storage.elements:,} elements"
+            f"it has a tensor of shape {str(shape)[:200]} and strides {str(strides)[:200]} at "
+            f"offset {offset}, outside its storage of {storage.elements:,} elements"
         )
     return _Tensor(storage, offset, shape, strides)
 
@@ -261,7 +261,7 @@ def _make_parameter(data: Any, requires_grad: Any, hooks: Any) -> _Tensor:
 
 def _make_dict(*arguments: Any) -> dict[str, Any]:
     if arguments:
-        raise PickleError("it makes a dict of arguments")
+        raise PickleError("it creates a dict from arguments")
     return {}
 
 

@@ -1,11 +1,10 @@
-"""A machine for the few pickle opcodes that a state dict of torch needs. It runs nothing.
+"""An interpreter for the pickle opcodes of torch's state dicts. It executes no code of the file.
 
-A pickle is a program, and Python's own unpickler can be made to call what it likes. This one
-parses opcodes with the standard library's disassembler and builds tuples, dicts, numbers and
-strings. A global name becomes an inert `Symbol`; "calling" one is looked up in a closed table of
-functions of this package that only check and store their arguments. Any other opcode, name or
-argument is refused. (torch.load's `weights_only` has been broken twice: CVE-2025-32434 and
-CVE-2026-24747.)
+A pickle is a program that can make Python's unpickler call any function. This interpreter parses
+opcodes with the standard library's disassembler and builds tuples, dicts, numbers and strings. A
+global name becomes an inert `Symbol`. A call uses a closed table of functions of this package,
+which only check and store their arguments. All other opcodes, names and arguments are refused.
+(torch.load's `weights_only` has been broken twice: CVE-2025-32434 and CVE-2026-24747.)
 """
 
 from __future__ import annotations
@@ -17,16 +16,16 @@ from typing import Any, NamedTuple
 
 _MARK = object()
 
-# A state dict takes about forty opcodes a tensor; each costs about a microsecond.
+# A state dict has about 40 opcodes per tensor. Each takes about a microsecond.
 _OPCODE_LIMIT = 2_000_000
 _LINE_LIMIT = 512  # of a global name
 
-# What a state dict needs: the sizes of a tensor are a tuple in the tuple of its arguments, and no
-# tuple is deeper. Otherwise a few shared ones are a tree that takes for ever to print or compare.
+# A state dict needs two levels of tuples: arguments, and the shape in them. With more levels, a few
+# shared tuples could form a tree that is too large to print or compare.
 _TUPLE_LIMIT = 32  # items
 
-# Opcode -> its kind. What is not here is refused, INST, OBJ, NEWOBJ, EXT*, PERSID and the text
-# opcodes of protocol 0 among them.
+# Opcode -> its function. All opcodes that are not in these tables are refused, such as INST, OBJ,
+# NEWOBJ, EXT*, PERSID and the text opcodes of protocol 0.
 _PUSH = {
     "NONE": lambda _: None,
     "NEWTRUE": lambda _: True,
@@ -43,11 +42,11 @@ _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
 class PickleError(Exception):
-    """Why a pickle is refused."""
+    """The reason why a pickle is refused."""
 
 
 class Symbol(NamedTuple):
-    """A global name; it stands for nothing but itself.
+    """A global name. It does not refer to an object.
 
     Args:
         module: str.
@@ -71,18 +70,18 @@ def load_pickle(
     """Interprets one pickle.
 
     Args:
-        data: bytes that begin with it.
-        symbols: global names that may stand in it as values.
-        functions: global name -> what makes a value of the arguments that it is called with; it
-            must check them and raise PickleError.
-        persistent: makes a value of a persistent id.
+        data: bytes that start with the pickle.
+        symbols: global names that are allowed as values.
+        functions: global name -> function for its calls. It must check its arguments and raise
+            PickleError.
+        persistent: function that returns the value of a persistent id.
 
     Returns:
-        (value, number of bytes read). The value consists of None, bool, int, str, tuple, list,
-        dict with keys of str, Symbol, and what `functions` and `persistent` made.
+        (value, number of bytes read). The value consists of None, bool, int, str, tuple, list, dict
+        with str keys, Symbol, and the results of `functions` and `persistent`.
 
     Raises:
-        PickleError: the pickle is truncated, or holds anything else.
+        PickleError: the pickle is truncated, or has other contents.
     """
     stream = io.BytesIO(data)
     machine = _Machine(symbols, functions or {}, persistent)
@@ -92,28 +91,28 @@ def load_pickle(
             opcode = _OPCODES.get(code)
             if opcode is None:
                 name = _NAMES.get(code.decode("latin-1"))
-                what = f"it has the opcode {name}, which no state dict needs"
-                raise PickleError(what if name else "it is not a whole pickle")
+                problem = f"it has the opcode {name}, which no state dict needs"
+                raise PickleError(problem if name else "it is not a complete pickle")
             machine.step(opcode.name, _read_argument(opcode, stream, len(data)))
             if opcode.name == "STOP":
                 return machine.result(), stream.tell()
-    except (ValueError, OverflowError) as error:  # what the disassembler raises
-        raise PickleError(f"it is not a whole pickle: {str(error)[:200]!a}") from None
+    except (ValueError, OverflowError) as error:  # errors of the disassembler
+        raise PickleError(f"it is not a complete pickle: {str(error)[:200]!a}") from None
     raise PickleError(f"it has more than {_OPCODE_LIMIT:,} opcodes")
 
 
 def _read_argument(opcode: pickletools.OpcodeInfo, stream: io.BytesIO, size: int) -> Any:
     if opcode.name == "GLOBAL":
-        # Two lines; the disassembler would decode escapes in them, which the unpickler doesn't.
+        # The disassembler is not used here: unlike the unpickler, it decodes escapes in names.
         module, name = (stream.readline(_LINE_LIMIT) for _ in range(2))
         if not module.endswith(b"\n") or not name.endswith(b"\n"):
-            raise PickleError("it is not a whole pickle")
+            raise PickleError("it is not a complete pickle")
         return module[:-1].decode("utf-8"), name[:-1].decode("utf-8")
     if opcode.arg is None:
         return None
     argument = opcode.arg.reader(stream)
     if opcode.name == "FRAME" and argument > size - stream.tell():
-        raise PickleError("it is not a whole pickle")
+        raise PickleError("it is not a complete pickle")
     return argument
 
 
@@ -145,14 +144,14 @@ class _Machine:
             items = [self._pop() for _ in range(count)]
             self._push_tuple(tuple(reversed(items)))
         elif opcode == "FRAME":
-            pass  # says how much to read at once
+            pass  # only the size of the next read
         else:
             _STEPS[opcode](self, argument)
 
     def _pop(self) -> Any:
         value = self._stack.pop() if self._stack else _MARK
         if value is _MARK:
-            raise PickleError("it takes a value that is not there")
+            raise PickleError("it needs a value that is missing")
         return value
 
     def _pop_to_mark(self) -> list[Any]:
@@ -161,7 +160,7 @@ class _Machine:
                 items = self._stack[position + 1 :]
                 del self._stack[position:]
                 return items
-        raise PickleError("it goes back to a mark that is not there")
+        raise PickleError("it needs a mark that is missing")
 
     def _proto(self, argument: int) -> None:
         if not 2 <= argument <= 5:
@@ -190,7 +189,7 @@ class _Machine:
 
     def _get(self, argument: int) -> None:
         if argument not in self._memo:
-            raise PickleError("it refers to a value that is not there")
+            raise PickleError("it refers to a memo that is missing")
         self._stack.append(self._memo[argument])
 
     def _global(self, argument: tuple[str, str]) -> None:
@@ -202,17 +201,17 @@ class _Machine:
 
     def _push_symbol(self, module: Any, name: Any) -> None:
         if not isinstance(module, str) or not isinstance(name, str):
-            raise PickleError("it makes a global name of what is not a string")
+            raise PickleError("it has a global name that is not a string")
         symbol = Symbol(module, name)
         if symbol not in self._functions and symbol not in self._symbols:
             shown = f"{module[:100]}.{name[:100]}"
-            raise PickleError(f"it names {shown!a}, which no state dict needs")
+            raise PickleError(f"it has the name {shown!a}, which no state dict needs")
         self._stack.append(symbol)
 
     def _reduce(self, argument: None) -> None:
         arguments, function = self._pop(), self._pop()
         if not isinstance(function, Symbol) or function not in self._functions:
-            raise PickleError("it calls something that is not a function")
+            raise PickleError("it calls a value that is not a function")
         if type(arguments) is not tuple:
             raise PickleError("it calls a function without a tuple of arguments")
         try:
@@ -237,7 +236,7 @@ class _Machine:
     def _extend(self, items: list[Any]) -> None:
         target = self._pop()
         if not isinstance(target, list):
-            raise PickleError("it appends to what is not a list")
+            raise PickleError("it appends to a value that is not a list")
         target += items
         self._stack.append(target)
 
@@ -251,11 +250,11 @@ class _Machine:
     def _update(self, items: list[Any]) -> None:
         target = self._pop()
         if type(target) is not dict:
-            raise PickleError("it sets an item of what is not a dict")
+            raise PickleError("it sets an item of a value that is not a dict")
         if len(items) % 2:
             raise PickleError("it sets a key without a value")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            # Keys of other kinds may take for ever to hash.
+            # Hashing keys of other types may be very slow.
             if not isinstance(key, str):
                 raise PickleError("it has a dict with a key that is not a string")
             if key in target:
@@ -264,10 +263,10 @@ class _Machine:
         self._stack.append(target)
 
     def _build(self, argument: None) -> None:
-        # An OrderedDict with the attribute `_metadata`: versions of modules, of no use here.
+        # The attribute `_metadata` of an OrderedDict has versions of modules. It is ignored.
         state, target = self._pop(), self._pop()
         if type(target) is not dict or type(state) is not dict or set(state) != {"_metadata"}:
-            raise PickleError("it sets the state of what is not a state dict")
+            raise PickleError("it sets the state of a value that is not a state dict")
         self._stack.append(target)
 
 
@@ -291,7 +290,7 @@ _STEPS: dict[str, Callable[[_Machine, Any], None]] = {
     "BUILD": _Machine._build,
 }
 
-# An opcode that is not in the first is refused before its argument is looked at.
+# Opcodes that are not in the first dict are refused before their arguments are read.
 _OPCODES = {
     opcode.code.encode("latin-1"): opcode
     for opcode in pickletools.opcodes

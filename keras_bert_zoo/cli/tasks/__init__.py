@@ -1,4 +1,4 @@
-"""What the commands need to know of each task: one module a task."""
+"""Task-specific parts of the commands, one module per task."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import importlib
 from keras_bert_zoo.cli.tasks.base import TaskCommand
 from keras_bert_zoo.errors import ConfigError
 
-# --task -> the module keras_bert_zoo.cli.tasks.NAME, whose `make_command` takes the task's name.
+# --task -> the module keras_bert_zoo.cli.tasks.NAME, with `make_command(name)`.
 TASKS = {
     "classification": "text",
     "multi-label": "text",
@@ -21,15 +21,15 @@ TASKS = {
     "next-sentence": "next_sentence",
     "translation": "translation",
 }
-# Likewise, of what other commands than `train` make.
+# The same for tasks that other commands than `train` create.
 BUILT = {"open-domain-question-answering": "open_domain"}
 
 
 def task_command(name: str) -> TaskCommand:
-    """Looks a task up by the name that --task takes, or that a saved directory has.
+    """Looks up a task by its name in --task or in a saved directory.
 
     Raises:
-        ConfigError: unknown name; the message lists the known ones.
+        ConfigError: the name is unknown; the message lists the known names.
     """
     known = TASKS | BUILT
     if name not in known:

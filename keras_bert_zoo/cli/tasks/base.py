@@ -1,4 +1,4 @@
-"""How the commands read the data of a task, build it and show its answers."""
+"""The interface between the commands and a task."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
 
 
 class TaskCommand(abc.ABC):
-    """One task, as train, evaluate and predict see it.
+    """A task for the commands: its options, its data, its predictions and its errors.
 
-    Reading and checking happen before TensorFlow is imported: what is wrong with the input is told
-    at once. So modules of tasks import TensorFlow only inside `build` and what follows.
+    Data is read and checked before TensorFlow is imported, so invalid input fails at once.
+    Therefore modules of tasks import TensorFlow only in `build` and in later methods.
 
     Args:
-        name: str. What --task says.
+        name: str. The value of --task.
     """
 
     unit: ClassVar[str] = "texts"
-    """What there is a number of, in messages."""
+    """The noun for examples in messages."""
     predicts_pairs: ClassVar[bool] = True
-    """Whether predict reads a second text where training did."""
+    """Whether predict reads a second text if training did."""
 
     default_format: ClassVar[str | None] = None
-    """The format of a file with labels whose name says none."""
+    """The format of a labelled file whose name implies none."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -38,30 +38,30 @@ class TaskCommand(abc.ABC):
 
     @abc.abstractmethod
     def add_data_options(self, parser: Any, *, labelled: bool) -> None:
-        """Adds what says how a file is read.
+        """Adds the options that determine how a file is read.
 
         Args:
-            parser: of the command.
-            labelled: bool. Whether the file has labels; predict's has none.
+            parser: the parser of the command.
+            labelled: bool. Whether the file has labels; for predict it has none.
         """
 
     def add_train_options(self, group: Any) -> None:  # noqa: B027
-        """Adds what only this task's training takes."""
+        """Adds the training options that only this task has."""
 
     def check_options(self, args: argparse.Namespace) -> None:  # noqa: B027
-        """Raises ConfigError for options of train that contradict each other."""
+        """Raises ConfigError for contradictory options of train."""
 
     # === Data ===
 
     def format_of(self, path: str, *, labelled: bool) -> str | None:
-        """The format that a file's name implies: by this rule files are read, and formats saved.
+        """The format that a file's name implies, both for reading and for saved options.
 
         Args:
-            path: the file's name; "-" is standard input.
+            path: str. The name of the file; "-" is standard input.
             labelled: bool. Whether the file has labels.
 
         Returns:
-            as --format has it; None where the name says nothing.
+            a value of --format; None if the name implies none.
         """
         return file_format(path)
 
@@ -70,43 +70,43 @@ class TaskCommand(abc.ABC):
         """Reads examples with their labels.
 
         Args:
-            path: of the file.
-            args: what `add_data_options` has read.
+            path: str. The file.
+            args: with the options of `add_data_options`.
 
         Returns:
-            examples: with a length, `rows`, `path` and `split`.
+            examples with a length, `rows`, `path` and `split`.
 
         Raises:
-            DataError: with file and line.
+            DataError: the data is invalid; the message names file and line.
         """
 
     def read_to_measure(self, path: str, args: argparse.Namespace) -> Any:
-        """Reads examples with their labels for scores alone; as `read`, unless overridden."""
+        """Reads examples with their labels for evaluation; by default as `read`."""
         return self.read(path, args)
 
     @abc.abstractmethod
     def read_in_parts(self, source: Any, args: argparse.Namespace) -> Iterator[Any]:
-        """Reads examples without labels, some at a time.
+        """Reads examples without labels, in chunks.
 
         Args:
             source: path, or a binary file object.
-            args: what `add_data_options` has read.
+            args: with the options of `add_data_options`.
 
         Yields:
             examples.
 
         Raises:
-            DataError: with file and line.
+            DataError: the data is invalid; the message names file and line.
         """
 
     def read_table_in_parts(
         self, source: Any, args: argparse.Namespace, table: dict[str, Any]
     ) -> Iterator[Examples]:
-        """Reads a table without labels, or lines of text, some rows at a time.
+        """Reads a table without labels, or lines of text, in chunks.
 
         Args:
             source: path, or a binary file object.
-            args: of predict.
+            args: the arguments of predict.
             table: the return value of `options.table_options`.
 
         Yields:
@@ -121,7 +121,7 @@ class TaskCommand(abc.ABC):
         )
 
     def split(self, examples: Any, fraction: float, seed: int) -> tuple[Any, Any]:
-        """Holds a share of the examples out."""
+        """Splits examples into training and validation data."""
         parts: tuple[Any, Any] = examples.split(fraction, seed)
         return parts
 
@@ -131,14 +131,14 @@ class TaskCommand(abc.ABC):
         """Compares options with the preset's config.json; raises ConfigError."""
 
     def check_data(self, train: Any, dev: Any | None) -> None:  # noqa: B027
-        """Learns from the data what `build` needs, labels for one; raises DataError."""
+        """Collects from the data what `build` needs, such as labels; raises DataError."""
 
     @abc.abstractmethod
     def build(self, args: argparse.Namespace, **common: Any) -> Any:
-        """Builds the task to be trained, on `args.preset`.
+        """Builds the task to train from `args.preset`.
 
         Args:
-            args: of train.
+            args: the arguments of train.
             **common: `max_length`, `dtype` and `ignore_config_keys`, for `from_preset`.
 
         Returns:
@@ -146,26 +146,26 @@ class TaskCommand(abc.ABC):
         """
 
     def fit_options(self, args: argparse.Namespace) -> dict[str, Any]:
-        """Arguments of `fit` that only this task has."""
+        """Returns the arguments of `fit` that only this task has."""
         return {}
 
     def tune(self, task: Any, dev: Any | None, args: argparse.Namespace) -> None:  # noqa: B027
-        """Sets what is tuned on the held-out data once the weights are trained: thresholds."""
+        """Tunes thresholds on the validation data after training."""
 
     # === Exports ===
 
     def add_export_options(self, group: Any) -> None:  # noqa: B027
-        """Adds what only this task's export takes."""
+        """Adds the export options that only this task has."""
 
     def export_options(self, args: argparse.Namespace) -> dict[str, Any]:
-        """Arguments of `export` that only this task has; raises what is wrong with them."""
+        """Returns the arguments of `export` that only this task has; raises ConfigError."""
         return {}
 
     def predict_hint(self, args: argparse.Namespace) -> str:
-        """Options of predict beyond the saved ones, for the command that train prints."""
+        """Returns the unsaved options of predict, for the command that train prints."""
         return ""
 
-    # === Answers ===
+    # === Predictions ===
 
     def check_loaded(self, task: Any, args: argparse.Namespace) -> None:  # noqa: B027
         """Compares a loaded task with the options of evaluate or predict; raises ConfigError."""
@@ -174,28 +174,28 @@ class TaskCommand(abc.ABC):
     def answer_rows(
         self, task: Any, examples: Any, args: argparse.Namespace
     ) -> list[dict[str, Any]]:
-        """Answers examples.
+        """Predicts examples.
 
         Args:
             task: Task.
-            examples: what `read` or `read_in_parts` returned.
-            args: of predict or evaluate; `batch_size` and what the task added.
+            examples: the return value of `read` or `read_in_parts`.
+            args: the arguments of predict or evaluate.
 
         Returns:
-            a dict for each example, ready for JSON.
+            a dict per example, with values for JSON.
         """
 
     @abc.abstractmethod
     def errors(self, task: Any, examples: Any, args: argparse.Namespace) -> list[dict[str, Any]]:
-        """Lists what was answered wrong, the worst first.
+        """Lists the misclassified examples, the worst first.
 
         Args:
             task: Task.
-            examples: what `read` returned.
-            args: of evaluate.
+            examples: the return value of `read_to_measure`.
+            args: the arguments of evaluate.
 
         Returns:
-            a dict for each, ready for JSON, with `row`, the line in the file.
+            a dict per error, with values for JSON; `row` is the line in the file.
         """
 
     def predictions(self, task: Any, examples: Any, args: argparse.Namespace) -> Predictions | None:
@@ -204,7 +204,7 @@ class TaskCommand(abc.ABC):
         Args:
             task: Task.
             examples: the return value of `read_to_measure`.
-            args: of evaluate.
+            args: the arguments of evaluate.
 
         Returns:
             Predictions; None if the task has no such plots.
@@ -226,8 +226,8 @@ def file_format(path: str, more: Mapping[str, str] | None = None) -> str | None:
     """The format that a file's name implies; text for standard input, "-".
 
     Args:
-        path: the file's name, which may end in `.gz`.
-        more: suffix -> format, of a task's own.
+        path: str. The name of the file, which may end in `.gz`.
+        more: suffix -> format, additional formats of a task.
     """
     if path == "-":
         return "text"
@@ -236,5 +236,5 @@ def file_format(path: str, more: Mapping[str, str] | None = None) -> str | None:
 
 
 def number(value: Any) -> float:
-    """A float32 for JSON, in the shortest digits that give it back."""
+    """Converts a float32 for JSON, with the fewest digits that represent it exactly."""
     return float(str(value))

@@ -1,4 +1,4 @@
-"""Embedding: training on groups of texts, measuring by similarity or retrieval, vectors out."""
+"""Embedding: training on groups of texts, evaluation by similarity or retrieval."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class EmbeddingCommand(TaskCommand):
             metavar="NAMES",
             type=options.comma_separated,
             default=[],
-            help="columns of hard negatives, comma-separated; or one column, or key, of a list",
+            help="columns of hard negatives, comma-separated; or one column or key with a list",
         )
         group.add_argument(
             "--score", metavar="COLUMN", help="column of the similarity of the two texts of a pair"
@@ -50,7 +50,7 @@ class EmbeddingCommand(TaskCommand):
         group.add_argument(
             "--label",
             metavar="COLUMN",
-            help="column of a label: texts of one label are no wrong answers for each other",
+            help="column of a label: texts with the same label are no negatives of each other",
         )
 
     def add_train_options(self, group: Any) -> None:
@@ -59,7 +59,7 @@ class EmbeddingCommand(TaskCommand):
             "--pooling",
             metavar="NAMES",
             type=options.comma_separated,
-            help="mean, cls, max or several, comma-separated; default: as the preset says, or mean",
+            help="mean, cls, max or several, comma-separated; default: that of the preset, or mean",
         )
         group.add_argument(
             "--dimensions",
@@ -74,26 +74,26 @@ class EmbeddingCommand(TaskCommand):
         group.add_argument(
             "--scale",
             type=options.positive_float,
-            help="of similarities, the inverse of the temperature; default: 20",
+            help="factor of similarities, the inverse of the temperature; default: 20",
         )
         group.add_argument(
-            "--symmetric", action="store_true", help="find anchors of positives, too"
+            "--symmetric", action="store_true", help="also retrieve the anchors of positives"
         )
         group.add_argument(
-            "--margin", type=options.positive_float, help="of the loss triplet; default: 5"
+            "--margin", type=options.positive_float, help="margin of the loss triplet; default: 5"
         )
         group.add_argument(
             "--matryoshka",
             metavar="SIZES",
             type=options.comma_separated,
-            help="sizes at which embeddings shall serve, comma-separated, such as 384,192,96",
+            help="sizes to which embeddings can be truncated, comma-separated, such as 384,192,96",
         )
 
     def check_options(self, args: argparse.Namespace) -> None:
-        """Refuses options of one loss with another."""
+        """Rejects options that do not apply to the loss."""
         loss = self._loss_name(args)
         ranking = loss == "multiple-negatives"
-        for name, fits in (
+        for name, applies in (
             ("score", loss in ("cosent", "cosine")),
             ("scale", ranking or loss == "cosent"),
             ("symmetric", ranking),
@@ -102,36 +102,36 @@ class EmbeddingCommand(TaskCommand):
             ("keep_head", False),
             ("probe_epochs", False),
         ):
-            if getattr(args, name) and not fits:
+            if getattr(args, name) and not applies:
                 general = name in ("keep_head", "probe_epochs")
-                what = f"--task {self.name}" if general else f"--loss {loss}"
-                raise ConfigError(f"--{name.replace('_', '-')} does not apply to {what}")
+                choice = f"--task {self.name}" if general else f"--loss {loss}"
+                raise ConfigError(f"--{name.replace('_', '-')} does not apply to {choice}")
         if loss in ("cosent", "cosine") and not args.score:
-            raise ConfigError(f"--loss {loss} needs the scores of pairs: name their --score column")
+            raise ConfigError(f"--loss {loss} needs the scores of pairs; pass --score COLUMN")
         if args.matryoshka and not all(map(_SIZE.fullmatch, args.matryoshka)):
             raise ConfigError(
-                f"expected --matryoshka to be sizes such as 384,192, got {args.matryoshka}"
+                f"expected --matryoshka to be sizes such as 384,192, received {args.matryoshka}"
             )
 
     def _loss_name(self, args: argparse.Namespace) -> str:
         return args.loss or ("cosent" if args.score else "multiple-negatives")
 
     def read(self, path: str, args: argparse.Namespace) -> TextGroups:
-        """Reads groups of texts; texts alone where no --text-pair is named."""
+        """Reads groups of texts; single texts without --text-pair."""
         from keras_bert_zoo.data.pairs import read_groups
 
         table = {name: options.table_options(args)[name] for name in _TABLE}
         if args.text_pair is None:
             if args.negatives or args.score:
                 raise ConfigError(
-                    "--negatives and --score need a second text: name its --text-pair"
+                    "--negatives and --score need a second text; pass --text-pair COLUMN"
                 )
             return read_groups(path, [args.text], label=args.label, **table)
         texts = [args.text, args.text_pair]
         lists: dict[str, Any] = {}
         form = table["format"] or self.format_of(path, labelled=True)
         if form == "jsonl" and len(args.negatives) > 1:
-            raise ConfigError("in JSON Lines --negatives is one key, of a list of texts")
+            raise ConfigError("expected one key with a list of texts in --negatives for JSON Lines")
         if len(args.negatives) == 1:
             lists["negatives"] = args.negatives[0]
         else:
@@ -142,7 +142,7 @@ class EmbeddingCommand(TaskCommand):
         """Reads a table of texts, or lines of text."""
         table = options.table_options(args)
         if table.pop("text_pair") is not None:
-            raise ConfigError("--text-pair does not apply: texts are embedded one by one")
+            raise ConfigError("--text-pair does not apply: predict embeds single texts")
         return self.read_table_in_parts(source, args, table)
 
     def build(self, args: argparse.Namespace, **common: Any) -> Any:
@@ -158,9 +158,9 @@ class EmbeddingCommand(TaskCommand):
         from keras_bert_zoo.training.contrastive import MatryoshkaLoss, make_loss
 
         name = self._loss_name(args)
-        chosen = {"scale": args.scale, "margin": args.margin, "symmetric": args.symmetric or None}
+        given = {"scale": args.scale, "margin": args.margin, "symmetric": args.symmetric or None}
         loss = make_loss(
-            name.replace("-", "_"), **{k: v for k, v in chosen.items() if v is not None}
+            name.replace("-", "_"), **{k: v for k, v in given.items() if v is not None}
         )
         if args.matryoshka:
             loss = MatryoshkaLoss(loss, [int(size) for size in args.matryoshka])
@@ -171,8 +171,8 @@ class EmbeddingCommand(TaskCommand):
         group.add_argument(
             "--index",
             metavar="FILE",
-            help="documents, one a line, or a table with --index-text: the export then answers "
-            "with the nearest of them",
+            help="documents to search, one per line or a table with --index-text; the export then "
+            "returns the most similar ones",
         )
         group.add_argument(
             "--index-text",
@@ -181,7 +181,7 @@ class EmbeddingCommand(TaskCommand):
             help="column of the documents in a table",
         )
         group.add_argument(
-            "--top-k", type=options.positive_int, default=10, help="documents an answer has"
+            "--top-k", type=options.positive_int, default=10, help="number of documents to return"
         )
 
     def export_options(self, args: argparse.Namespace) -> dict[str, Any]:
@@ -212,7 +212,7 @@ class EmbeddingCommand(TaskCommand):
     def errors(
         self, task: Any, examples: TextGroups, args: argparse.Namespace
     ) -> list[dict[str, Any]]:
-        """Lists pairs by how far their similarity is out of order, or what found a wrong text."""
-        from keras_bert_zoo.tasks.embedding.errors import worst_groups
+        """Lists pairs with the largest rank errors, or texts that retrieved a wrong text."""
+        from keras_bert_zoo.metrics.embedding_errors import worst_groups
 
-        return worst_groups(task, examples, batch_size=args.batch_size)
+        return worst_groups(examples, *task.group_vectors(examples, batch_size=args.batch_size))

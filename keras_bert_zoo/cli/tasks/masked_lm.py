@@ -1,4 +1,4 @@
-"""Masked language modelling: training on texts alone, filling masks in, scoring texts."""
+"""Masked language modelling: training on unlabelled texts, mask filling, text scores."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from keras_bert_zoo.cli import options
 from keras_bert_zoo.cli.tasks.base import TaskCommand, file_format, number
 from keras_bert_zoo.errors import ConfigError
 
-# Readers of data are imported where they are used: they import NumPy, which slows --help down.
+# Data readers are imported in functions: they import NumPy, which makes --help slow.
 if TYPE_CHECKING:
     from keras_bert_zoo.data.examples import Examples
     from keras_bert_zoo.tasks.masked_lm import MaskedLM
@@ -24,7 +24,7 @@ def make_command(name: str) -> MaskedLMCommand:
 
 
 class MaskedLMCommand(TaskCommand):
-    """Texts without labels, one a line or in a column of a table."""
+    """Texts without labels, one per line or in a column of a table."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -36,17 +36,17 @@ class MaskedLMCommand(TaskCommand):
         if labelled:
             return
         parser.add_argument(
-            "--top-k", type=options.positive_int, help="tokens for a mask; default: as saved"
+            "--top-k", type=options.positive_int, help="tokens per mask; default: as saved"
         )
         parser.add_argument(
             "--pseudo-perplexity",
             action="store_true",
-            help="say how probable each text is, instead of filling masks in; a text of n tokens "
-            "takes n rows",
+            help="score the probability of each text instead of filling masks; a text of n tokens "
+            "needs n rows",
         )
 
     def add_train_options(self, group: Any) -> None:
-        """Adds how words are masked."""
+        """Adds the masking options."""
         group.add_argument(
             "--mask-rate", type=options.open_share, default=0.15, help="fraction of words to mask"
         )
@@ -74,15 +74,15 @@ class MaskedLMCommand(TaskCommand):
         )
 
     def check_preset(self, args: argparse.Namespace, config: Mapping[str, Any]) -> None:
-        """Goes on with the preset's head where it has one, unless told otherwise."""
+        """Decides whether to keep the preset's head; by default it is kept."""
         names = config.get("architectures") or []
-        found = any(str(name).endswith(_WITH_HEAD) for name in names)
-        if args.keep_head and not found:
+        has_head = any(str(name).endswith(_WITH_HEAD) for name in names)
+        if args.keep_head and not has_head:
             raise ConfigError(
-                f"--keep-head and --task {self.name}, but {args.preset} is a "
+                f"--keep-head needs a preset for --task {self.name}, but {args.preset} is a "
                 f"{names[0] if names else 'model without architectures in its config.json'}"
             )
-        self._new_head = not (found if args.keep_head is None else args.keep_head)
+        self._new_head = not (has_head if args.keep_head is None else args.keep_head)
 
     def build(self, args: argparse.Namespace, **common: Any) -> Any:
         """Builds the task."""
@@ -102,23 +102,23 @@ class MaskedLMCommand(TaskCommand):
         if top_k is not None:
             if top_k > task.tokenizer.vocabulary_size:
                 raise ConfigError(
-                    f"expected --top-k of at most {task.tokenizer.vocabulary_size}, the tokens of "
-                    f"the vocabulary, got {top_k}"
+                    f"expected --top-k of at most {task.tokenizer.vocabulary_size}, the size of "
+                    f"the vocabulary, received {top_k}"
                 )
             task.top_k = top_k
 
     def answer_rows(
         self, task: MaskedLM, examples: Examples, args: argparse.Namespace
     ) -> list[dict[str, Any]]:
-        """Fills masks in, or scores texts."""
+        """Fills masks or scores texts."""
         if getattr(args, "pseudo_perplexity", False):
-            told = task.pseudo_perplexity(examples, batch_size=args.batch_size)
+            measures = task.pseudo_perplexity(examples, batch_size=args.batch_size)
             return [
                 {
                     "text": text,
-                    "pseudo_perplexity": number(told["pseudo_perplexity"][index]),
-                    "pseudo_log_likelihood": number(told["pseudo_log_likelihood"][index]),
-                    "tokens": int(told["tokens"][index]),
+                    "pseudo_perplexity": number(measures["pseudo_perplexity"][index]),
+                    "pseudo_log_likelihood": number(measures["pseudo_log_likelihood"][index]),
+                    "tokens": int(measures["tokens"][index]),
                 }
                 for index, text in enumerate(examples.texts)
             ]
@@ -138,7 +138,7 @@ class MaskedLMCommand(TaskCommand):
     def errors(
         self, task: MaskedLM, examples: Examples, args: argparse.Namespace
     ) -> list[dict[str, Any]]:
-        """Lists masked tokens that another was held likelier than, the surest first."""
+        """Lists wrongly predicted tokens, the highest score first."""
         return [
             {
                 "text": row["text"],

@@ -22,7 +22,7 @@ def make_command(name: str) -> ChoiceCommand:
 
 
 class ChoiceCommand(TaskCommand):
-    """A task on a table with a text and its choices in each row."""
+    """A table with a text and its choices in each row."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -39,7 +39,7 @@ class ChoiceCommand(TaskCommand):
             metavar="COLUMNS",
             type=options.comma_separated,
             default=["choices"],
-            help="columns of the choices, comma-separated; in JSON Lines also one key, of a list "
+            help="columns of the choices, comma-separated; in JSON Lines also one key with a list "
             "(default: choices)",
         )
         if labelled:
@@ -47,7 +47,7 @@ class ChoiceCommand(TaskCommand):
                 "--label",
                 metavar="COLUMN",
                 default="label",
-                help="column of the right choice's number",
+                help="column with the number of the correct choice",
             )
             group.add_argument(
                 "--first-choice",
@@ -67,11 +67,11 @@ class ChoiceCommand(TaskCommand):
         group.add_argument("--encoding", default="utf-8", help="the files' encoding")
 
     def format_of(self, path: str, *, labelled: bool) -> str | None:
-        """As its name says; standard input has JSON Lines, for plain text has no choices."""
+        """The format by the name; JSON Lines for standard input, since text has no choices."""
         return "jsonl" if path == "-" else file_format(path)
 
     def read(self, path: str, args: argparse.Namespace) -> ChoiceExamples:
-        """Reads a table with the right choices."""
+        """Reads a table with the correct choices."""
         from keras_bert_zoo.data.choices import read_choices
 
         return read_choices(
@@ -79,7 +79,7 @@ class ChoiceCommand(TaskCommand):
         )
 
     def read_in_parts(self, source: Any, args: argparse.Namespace) -> Iterator[ChoiceExamples]:
-        """Reads a table without the right choices."""
+        """Reads a table without the correct choices."""
         from keras_bert_zoo.data.choices import read_choices_in_parts
 
         table = _table_options(args)
@@ -90,11 +90,12 @@ class ChoiceCommand(TaskCommand):
         )
 
     def check_preset(self, args: argparse.Namespace, config: Mapping[str, Any]) -> None:
-        """With --keep-head, the preset must be of multiple choice."""
+        """With --keep-head, the preset must have a multiple-choice head."""
         names = config.get("architectures") or ["nothing"]
         if args.keep_head and not str(names[0]).endswith("ForMultipleChoice"):
             raise ConfigError(
-                f"--keep-head and --task {self.name}, but {args.preset} is a {names[0]}"
+                f"--keep-head needs a preset for --task {self.name}, but {args.preset} is a "
+                f"{names[0]}"
             )
 
     def check_data(self, train: ChoiceExamples, dev: ChoiceExamples | None) -> None:
@@ -103,7 +104,7 @@ class ChoiceCommand(TaskCommand):
         if dev is not None and dev.num_choices != train.num_choices:
             raise DataError(
                 f"{dev.path}: expected {train.num_choices} choices, as in {train.path}, "
-                f"got {dev.num_choices}"
+                f"received {dev.num_choices}"
             )
 
     def build(self, args: argparse.Namespace, **common: Any) -> Any:
@@ -117,7 +118,7 @@ class ChoiceCommand(TaskCommand):
     def answer_rows(
         self, task: Any, examples: ChoiceExamples, args: argparse.Namespace
     ) -> list[dict[str, Any]]:
-        """Answers texts."""
+        """Predicts the choice of each text."""
         answers = task.predict(examples, batch_size=args.batch_size)
         return [
             {
@@ -133,7 +134,7 @@ class ChoiceCommand(TaskCommand):
     def errors(
         self, task: Any, examples: ChoiceExamples, args: argparse.Namespace
     ) -> list[dict[str, Any]]:
-        """Lists wrong answers, the surest first."""
+        """Lists misclassified examples, the highest score first."""
         wrong = []
         for index, answer in enumerate(self.answer_rows(task, examples, args)):
             true = (examples.labels or [])[index]
@@ -153,7 +154,7 @@ class ChoiceCommand(TaskCommand):
 
 def _table_options(args: argparse.Namespace) -> dict[str, Any]:
     names = ("text", "choices", "columns", "format", "delimiter", "encoding")
-    found = {name: getattr(args, name) for name in names}
-    if found["delimiter"] == "\\t":  # what a shell makes of '\t'
-        found["delimiter"] = "\t"
-    return found
+    table = {name: getattr(args, name) for name in names}
+    if table["delimiter"] == "\\t":  # a shell passes '\t' unconverted
+        table["delimiter"] = "\t"
+    return table

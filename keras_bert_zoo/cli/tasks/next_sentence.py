@@ -1,4 +1,4 @@
-"""Next-sentence prediction: pairs made of running text, or pairs with labels in a table."""
+"""Next-sentence prediction: pairs from documents, or labelled pairs in a table."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ class NextSentenceCommand(TextCommand):
         """Adds the columns and the format of the table."""
         options.add_table_options(parser, label=labelled)
         parser.flags()["--text-pair"].help = "column of the second text of a table" + (
-            "; a .txt file instead has a sentence a line and a blank line between documents"
+            "; a .txt file has one sentence per line and a blank line between documents"
             if labelled
             else ""
         )
 
     def add_train_options(self, group: Any) -> None:
-        """There are none."""
+        """Adds no options."""
 
     def check_options(self, args: argparse.Namespace) -> None:
         """Accepts all options."""
 
     def read(self, path: str, args: argparse.Namespace) -> Examples:
-        """Makes pairs of documents, or reads them with their labels."""
+        """Creates pairs from documents, or reads labelled pairs."""
         from keras_bert_zoo.data.documents import read_sentence_pairs
         from keras_bert_zoo.data.tables import read_table
 
         if args.format is None and self.format_of(path, labelled=True) == "text":
-            # Evaluation has no --seed: the same file then always makes the same pairs.
+            # Evaluation has no --seed, so that a file always gives the same pairs.
             seed = getattr(args, "seed", 0)
             return read_sentence_pairs(path, seed=seed, encoding=args.encoding)
         _check_pair(args)
@@ -64,18 +64,18 @@ class NextSentenceCommand(TextCommand):
         return super().read_in_parts(source, args)
 
     def check_preset(self, args: argparse.Namespace, config: Mapping[str, Any]) -> None:
-        """Goes on with the preset's head where it has one, unless told otherwise."""
+        """Decides whether to keep the preset's head; by default it is kept."""
         names = config.get("architectures") or []
-        found = any(str(name).endswith(_WITH_HEAD) for name in names)
-        if args.keep_head and not found:
+        has_head = any(str(name).endswith(_WITH_HEAD) for name in names)
+        if args.keep_head and not has_head:
             raise ConfigError(
-                f"--keep-head and --task {self.name}, but {args.preset} is a "
+                f"--keep-head needs a preset for --task {self.name}, but {args.preset} is a "
                 f"{names[0] if names else 'model without architectures in its config.json'}"
             )
-        self._new_head = not (found if args.keep_head is None else args.keep_head)
+        self._new_head = not (has_head if args.keep_head is None else args.keep_head)
 
     def check_data(self, train: Examples, dev: Examples | None) -> None:
-        """Names labels that are none of the two."""
+        """Raises DataError for labels other than the two."""
         from keras_bert_zoo.data.documents import NEXT_LABELS
         from keras_bert_zoo.data.labels import LabelMap
 
@@ -90,15 +90,15 @@ class NextSentenceCommand(TextCommand):
         return NextSentence.from_preset(args.preset, new_head=self._new_head, **common)
 
     def fit_options(self, args: argparse.Namespace) -> dict[str, Any]:
-        """There are none."""
+        """Returns no arguments."""
         return {}
 
     def predict_hint(self, args: argparse.Namespace) -> str:
-        """Documents have no columns, but what is predicted has two."""
+        """Training on documents has no columns, but predict needs two."""
         return "" if args.text_pair else "--text-pair COLUMN"
 
     def tune(self, task: Any, dev: Examples | None, args: argparse.Namespace) -> None:
-        """Does nothing: relations have no thresholds."""
+        """Does nothing: the task has no thresholds."""
 
     def check_loaded(self, task: Any, args: argparse.Namespace) -> None:
         """Accepts every loaded task."""
@@ -106,7 +106,7 @@ class NextSentenceCommand(TextCommand):
     def answer_rows(
         self, task: Any, examples: Examples, args: argparse.Namespace
     ) -> list[dict[str, Any]]:
-        """Answers pairs."""
+        """Predicts pairs."""
         answers = task.predict(examples, batch_size=args.batch_size)
         return [
             {
@@ -122,4 +122,4 @@ class NextSentenceCommand(TextCommand):
 
 def _check_pair(args: argparse.Namespace) -> None:
     if args.text_pair is None:
-        raise ConfigError("--task next-sentence needs pairs: name the second text's --text-pair")
+        raise ConfigError("--task next-sentence needs pairs of texts; pass --text-pair COLUMN")

@@ -1,4 +1,4 @@
-"""Open-domain question answering: questions asked of a collection that `index` built."""
+"""Open-domain question answering over a collection that `index` built."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ class OpenDomainCommand(QuestionCommand):
     reads_contexts: ClassVar[bool] = False
 
     def add_data_options(self, parser: Any, *, labelled: bool) -> None:
-        """Adds how questions are read, and what is found and read for them."""
+        """Adds the options of the questions and of the search."""
         super().add_data_options(parser, labelled=labelled)
         group = parser.add_group("search")
         group.add_argument(
             "--top-passages",
             type=options.positive_int,
-            help="passages that are read for a question; default: as saved",
+            help="number of passages read for a question; default: as saved",
         )
         group.add_argument(
             "--retriever-weight",
             type=options.non_negative_float,
-            help="of a passage's similarity beside the reader's logits; default: as saved",
+            help="weight of similarities relative to the reader's logits; default: as saved",
         )
 
     def build(self, args: argparse.Namespace, **common: Any) -> Any:
         """Raises: a collection is built by `index`, not trained."""
-        raise ConfigError("a collection is not trained but built: `keras-bert-zoo index`")
+        raise ConfigError("a collection is not trained; build it with `keras-bert-zoo index`")
 
     def check_loaded(self, task: Any, args: argparse.Namespace) -> None:
         """Sets the options of retrieval and answers."""

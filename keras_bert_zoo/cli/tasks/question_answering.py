@@ -1,4 +1,4 @@
-"""Extractive question answering, on files in SQuAD's form and on tables."""
+"""Extractive question answering, on files in SQuAD format and on tables."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from keras_bert_zoo.cli.tasks.base import TaskCommand, file_format, number
 from keras_bert_zoo.errors import ConfigError
 
 if TYPE_CHECKING:
-    from keras_bert_zoo.data.squad import QuestionExamples
+    from keras_bert_zoo.data.questions import QuestionExamples
     from keras_bert_zoo.data.tables import TableFormat
     from keras_bert_zoo.tasks.question_answering.question_answerer import QuestionAnswerer
 
-_AT_ONCE = 1024  # questions of a file that is read whole, for predict
+_CHUNK = 1024  # questions per chunk of a SQuAD file, which is read at once
 
 
 def make_command(name: str) -> QuestionCommand:
@@ -24,21 +24,21 @@ def make_command(name: str) -> QuestionCommand:
 
 
 class QuestionCommand(TaskCommand):
-    """Questions, each with the text that answers it."""
+    """Questions, each with a context."""
 
     unit = "questions"
     reads_contexts: ClassVar[bool] = True
-    """Whether each question comes with the text to read."""
+    """Whether each question has a context in the file."""
 
     def add_data_options(self, parser: Any, *, labelled: bool) -> None:
-        """Adds how answers and columns are read."""
+        """Adds the options of answers and columns."""
         if labelled:
-            group = parser.add_group("data: JSON in SQuAD's form, .gz allowed")
+            group = parser.add_group("data: JSON in SQuAD format, .gz allowed")
             group.add_argument(
                 "--skip-misplaced",
                 action="store_true",
-                help="train without answers that are not where the file says they are; evaluate "
-                "compares their texts all the same",
+                help="train without answers that are not at their offsets; evaluate still compares "
+                "their texts",
             )
             return
         group = parser.add_group("columns and format of the data")
@@ -47,17 +47,17 @@ class QuestionCommand(TaskCommand):
         )
         if self.reads_contexts:
             group.add_argument(
-                "--context", metavar="COLUMN", default="context", help="column of the text to read"
+                "--context", metavar="COLUMN", default="context", help="column of the context"
             )
         options.add_columns_option(group)
         group.add_argument(
             "--format",
             choices=("jsonl", "csv", "tsv", "squad", *(() if self.reads_contexts else ("text",))),
-            help="the file's format; default: detected from the name, squad for .json (.gz allowed "
+            help="file format; default: detected from the name, which may end in .gz; squad for "
             + (
-                "after it), jsonl for standard input"
+                ".json, jsonl for standard input"
                 if self.reads_contexts
-                else "after it), text (a question a line) for .txt and standard input"
+                else ".json, text (one question per line) for .txt and standard input"
             ),
         )
         options.add_delimiter_option(group)
@@ -65,15 +65,15 @@ class QuestionCommand(TaskCommand):
         parser.add_argument(
             "--top-k",
             type=options.positive_int,
-            help="answers to a question; more than one become lists; default: as saved",
+            help="number of answers per question; if above 1, answers are lists; default: as saved",
         )
 
     def add_train_options(self, group: Any) -> None:
-        """Adds how contexts are cut and spans bounded."""
+        """Adds the options of windows and spans."""
         group.add_argument(
             "--stride",
             type=options.non_negative_int,
-            help="tokens that windows of a long text share; default: 128, at most a third of "
+            help="tokens shared by windows of a long text; default: 128, at most a third of "
             "--max-length",
         )
         group.add_argument(
@@ -89,41 +89,42 @@ class QuestionCommand(TaskCommand):
             raise ConfigError("--probe-epochs does not apply to --task question-answering")
         if args.stride and args.max_length and args.stride >= args.max_length - 3:
             raise ConfigError(
-                f"expected a --stride below --max-length ({args.max_length}) and its special "
-                f"tokens, got {args.stride}"
+                f"expected a --stride below --max-length ({args.max_length}) minus 3 special "
+                f"tokens, received {args.stride}"
             )
 
     def format_of(self, path: str, *, labelled: bool) -> str | None:
-        """As its name says; plain text has no contexts."""
+        """The format by the name; plain text has no contexts."""
         if path == "-" and self.reads_contexts:
             return "jsonl"
         form = file_format(path, {".json": "squad"})
         return None if form == "text" and self.reads_contexts else form
 
     def read(self, path: str, args: argparse.Namespace) -> QuestionExamples:
-        """Reads a file in SQuAD's form, with its answers."""
+        """Reads a file in SQuAD format with its answers."""
         from keras_bert_zoo.data.squad import read_squad
 
         return read_squad(path, skip_misplaced=args.skip_misplaced)
 
     def read_to_measure(self, path: str, args: argparse.Namespace) -> QuestionExamples:
-        """Reads a file in SQuAD's form; with --skip-misplaced all texts of answers are kept."""
+        """Reads a file in SQuAD format; --skip-misplaced keeps the texts of all answers."""
         from keras_bert_zoo.data.squad import read_squad
 
         return read_squad(path, skip_misplaced=args.skip_misplaced, scoring=True)
 
     def read_in_parts(self, source: Any, args: argparse.Namespace) -> Iterator[QuestionExamples]:
-        """Reads questions and contexts from a table, or from a file in SQuAD's form."""
-        from keras_bert_zoo.data.squad import QuestionExamples, read_squad
+        """Reads questions and contexts from a table or a file in SQuAD format."""
+        from keras_bert_zoo.data.questions import QuestionExamples
+        from keras_bert_zoo.data.squad import read_squad
         from keras_bert_zoo.data.tables import read_table_in_parts
 
         form = args.format or self.format_of(args.input, labelled=False)
         if form == "squad":
             if args.input == "-":
-                raise ConfigError("expected a file for --format squad, got standard input")
+                raise ConfigError("expected a file for --format squad, received standard input")
             examples = read_squad(args.input, answers=False)
-            for begin in range(0, len(examples), _AT_ONCE):
-                yield examples[begin : begin + _AT_ONCE]
+            for begin in range(0, len(examples), _CHUNK):
+                yield examples[begin : begin + _CHUNK]
             return
         delimiter = "\t" if args.delimiter == "\\t" else args.delimiter
         for part in read_table_in_parts(
@@ -146,31 +147,31 @@ class QuestionCommand(TaskCommand):
         """Builds a question answerer."""
         from keras_bert_zoo.tasks.question_answering.question_answerer import QuestionAnswerer
 
-        more = {} if args.stride is None else {"stride": args.stride}
+        extra = {} if args.stride is None else {"stride": args.stride}
         return QuestionAnswerer.from_preset(
             args.preset,
             new_head=not args.keep_head,
             max_answer_tokens=args.max_answer_tokens,
-            **more,
+            **extra,
             **common,
         )
 
     def tune(
         self, task: QuestionAnswerer, dev: QuestionExamples | None, args: argparse.Namespace
     ) -> None:
-        """Tunes the threshold on `no_answer`, if there are held-out questions of both kinds."""
+        """Tunes the `no_answer` threshold, if some validation questions have no answer."""
         if dev is not None and len({bool(texts) for texts in dev.right_texts() or ()}) == 2:
             task.tune_threshold(dev)
 
     def check_loaded(self, task: QuestionAnswerer, args: argparse.Namespace) -> None:
-        """Takes over how many answers are wanted."""
+        """Sets the number of answers."""
         if getattr(args, "top_k", None):
             task.top_k = args.top_k
 
     def answer_rows(
         self, task: QuestionAnswerer, examples: QuestionExamples, args: argparse.Namespace
     ) -> list[dict[str, Any]]:
-        """Answers questions."""
+        """Predicts the answers to questions."""
         import numpy as np
 
         answers = task.predict(examples, batch_size=args.batch_size)
@@ -193,7 +194,7 @@ class QuestionCommand(TaskCommand):
     def errors(
         self, task: QuestionAnswerer, examples: QuestionExamples, args: argparse.Namespace
     ) -> list[dict[str, Any]]:
-        """Lists answers that are not exactly right: those least alike first, the surest first."""
+        """Lists answers without an exact match, by lowest F1 and then by highest score."""
         from keras_bert_zoo.metrics.question_answering import answer_scores
 
         task.top_k = 1

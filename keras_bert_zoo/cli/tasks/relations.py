@@ -1,4 +1,4 @@
-"""Relations between two entities that are marked in a text."""
+"""Relations between two marked entities of a text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def make_command(name: str) -> RelationCommand:
 
 
 class RelationCommand(TextCommand):
-    """A task on texts with `<e1>...</e1>` and `<e2>...</e2>` in them."""
+    """Texts with `<e1>...</e1>` and `<e2>...</e2>`."""
 
     def add_data_options(self, parser: Any, *, labelled: bool) -> None:
         """Adds the columns and the format of the file."""
@@ -31,14 +31,14 @@ class RelationCommand(TextCommand):
         action.help = (
             "the files' format; default: detected from the name, which may end in .gz; "
             + (
-                "semeval (SemEval-2010 task 8's) for .txt"
+                "semeval (that of SemEval-2010 task 8) for .txt"
                 if labelled
-                else "text (one a line) for .txt and standard input; semeval: SemEval-2010 task 8's"
+                else "text (one per line) for .txt and stdin; semeval: that of SemEval-2010 task 8"
             )
         )
 
     def add_train_options(self, group: Any) -> None:
-        """Adds how entities are read, and the weights of labels."""
+        """Adds the class weights and the pooling of entities."""
         group.add_argument(
             "--class-weight",
             choices=("balanced", "none"),
@@ -56,7 +56,7 @@ class RelationCommand(TextCommand):
         """Accepts all options."""
 
     def format_of(self, path: str, *, labelled: bool) -> str | None:
-        """A .txt file with relations is SemEval's."""
+        """The format by the name; a labelled .txt file has the SemEval format."""
         return file_format(path, {".txt": "semeval"} if labelled else None)
 
     def read(self, path: str, args: argparse.Namespace) -> Examples:
@@ -70,7 +70,7 @@ class RelationCommand(TextCommand):
         return check_markers(read_table(path, label=args.label, **table))
 
     def read_in_parts(self, source: Any, args: argparse.Namespace) -> Iterator[Examples]:
-        """Reads texts, whose entities should be marked but need not."""
+        """Reads texts; their entities need not be marked."""
         from keras_bert_zoo.data.semeval import read_semeval
 
         table = _table(args)
@@ -80,9 +80,9 @@ class RelationCommand(TextCommand):
         yield from self.read_table_in_parts(source, args, table)
 
     def check_preset(self, args: argparse.Namespace, config: Mapping[str, Any]) -> None:
-        """Takes the labels over with --keep-head."""
+        """Takes the labels of the preset with --keep-head."""
         if args.keep_head and "id2label" not in config:
-            raise ConfigError(f"--keep-head, but {args.preset} has no labels")
+            raise ConfigError(f"--keep-head needs a preset with labels, but {args.preset} has none")
         if args.keep_head:
             from keras_bert_zoo.data.labels import LabelMap
 
@@ -99,7 +99,7 @@ class RelationCommand(TextCommand):
         )
 
     def tune(self, task: Any, dev: Examples | None, args: argparse.Namespace) -> None:
-        """Does nothing: relations have no thresholds."""
+        """Does nothing: the task has no thresholds."""
 
     def check_loaded(self, task: Any, args: argparse.Namespace) -> None:
         """Accepts every loaded task."""
@@ -107,7 +107,7 @@ class RelationCommand(TextCommand):
     def answer_rows(
         self, task: Any, examples: Examples, args: argparse.Namespace
     ) -> list[dict[str, Any]]:
-        """Answers texts."""
+        """Predicts texts."""
         answers = task.predict(examples, batch_size=args.batch_size)
         rows = []
         for index, text in enumerate(examples.texts):
@@ -117,13 +117,13 @@ class RelationCommand(TextCommand):
                 "score": number(answers["score"][index]),
                 "entities": [
                     {
-                        "text": answers["entity"][index][place],
+                        "text": answers["entity"][index][position],
                         **{
-                            name: int(answers[name][index][place])
+                            name: int(answers[name][index][position])
                             for name in ("start", "end", "start_character", "end_character")
                         },
                     }
-                    for place in range(2)
+                    for position in range(2)
                 ],
             }
             if getattr(args, "all_scores", False):
@@ -136,5 +136,5 @@ class RelationCommand(TextCommand):
 def _table(args: argparse.Namespace) -> dict[str, Any]:
     table = options.table_options(args)
     if table["text_pair"] is not None:
-        raise ConfigError("--text-pair does not apply to --task relations: one text has both")
+        raise ConfigError("--text-pair does not apply to --task relations: it takes one text")
     return table

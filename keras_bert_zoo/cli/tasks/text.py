@@ -1,4 +1,4 @@
-"""Classification, with one label or several, and regression, of texts and pairs of texts."""
+"""Classification, multi-label classification and regression of texts and pairs of texts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from keras_bert_zoo.cli import options
 from keras_bert_zoo.cli.tasks.base import TaskCommand, number
 from keras_bert_zoo.errors import ConfigError
 
-# Readers of data are imported where they are used: they import NumPy, which slows --help down.
+# Data readers are imported in functions: they import NumPy, which makes --help slow.
 if TYPE_CHECKING:
     from keras_bert_zoo.cli.error_plots import Predictions
     from keras_bert_zoo.data.examples import Examples, LabelKind
@@ -29,7 +29,7 @@ def make_command(name: str) -> TextCommand:
 
 
 class TextCommand(TaskCommand):
-    """A task on a table with a text, or two, and a label in each row."""
+    """A table with a text or a pair of texts, and a label, in each row."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -40,11 +40,11 @@ class TextCommand(TaskCommand):
         options.add_table_options(parser, label=labelled, text_format=not labelled)
         if not labelled:
             parser.add_argument(
-                "--all-scores", action="store_true", help="add `scores`: every label's probability"
+                "--all-scores", action="store_true", help="add `scores`: all probabilities"
             )
 
     def add_train_options(self, group: Any) -> None:
-        """Adds the weights of labels."""
+        """Adds class weights and thresholds."""
         group.add_argument(
             "--class-weight",
             choices=("balanced", "none"),
@@ -54,18 +54,18 @@ class TextCommand(TaskCommand):
         group.add_argument(
             "--tune-thresholds",
             action=argparse.BooleanOptionalAction,
-            help="multi-label: tell what applies by a threshold a label, of the best F1 on the "
-            "held-out data, instead of by 0.5",
+            help="multi-label: tune a threshold per label for the best F1 on the validation data; "
+            "default: 0.5 for all labels",
         )
 
     def check_options(self, args: argparse.Namespace) -> None:
-        """Refuses weights of labels where there is not one label a text."""
+        """Rejects options that do not apply to the task."""
         if args.class_weight != "none" and self.name != "classification":
             raise ConfigError(f"--class-weight does not apply to --task {self.name}")
         if args.tune_thresholds and self.name != "multi-label":
             raise ConfigError(f"--tune-thresholds does not apply to --task {self.name}")
         if args.tune_thresholds and not (args.dev or args.dev_fraction):
-            raise ConfigError("--tune-thresholds needs held-out data: give --dev or --dev-fraction")
+            raise ConfigError("--tune-thresholds needs validation data: --dev or --dev-fraction")
 
     def read(self, path: str, args: argparse.Namespace) -> Examples:
         """Reads a table with labels."""
@@ -85,7 +85,7 @@ class TextCommand(TaskCommand):
         return self.read_table_in_parts(source, args, table)
 
     def check_preset(self, args: argparse.Namespace, config: Mapping[str, Any]) -> None:
-        """Takes the labels over with --keep-head, if the preset is of the same task."""
+        """Takes the labels of the preset with --keep-head, if it has the same task."""
         from keras_bert_zoo.config import is_regression
         from keras_bert_zoo.data.labels import LabelMap
 
@@ -96,14 +96,14 @@ class TextCommand(TaskCommand):
         saved = "regression" if is_regression(config) else saved
         if saved != self.name:
             raise ConfigError(
-                f"--keep-head and --task {self.name}, but {args.preset} was saved for "
-                f"--task {saved}"
+                f"--keep-head needs a preset for --task {self.name}, but {args.preset} was saved "
+                f"for --task {saved}"
             )
         if "id2label" in config:
             self._labels = LabelMap.from_id2label(config["id2label"])
 
     def check_data(self, train: Examples, dev: Examples | None) -> None:
-        """Learns the labels; names those of the data that are not among them."""
+        """Learns the labels; raises DataError for unknown labels."""
         from keras_bert_zoo.data.labels import LabelMap
 
         if self.name == "regression":
@@ -132,41 +132,41 @@ class TextCommand(TaskCommand):
         )
 
     def fit_options(self, args: argparse.Namespace) -> dict[str, Any]:
-        """Passes the weights of labels on."""
+        """Returns the class weights."""
         return {} if args.class_weight == "none" else {"class_weight": args.class_weight}
 
     def tune(self, task: Any, dev: Examples | None, args: argparse.Namespace) -> None:
-        """Tunes thresholds, if that was asked for."""
+        """Tunes thresholds with --tune-thresholds."""
         if args.tune_thresholds and dev is not None:
             task.tune_thresholds(dev)
 
     def add_export_options(self, group: Any) -> None:
-        """Adds whether the export takes pairs."""
+        """Adds the option for pairs of texts."""
         group.add_argument(
             "--pairs",
             action=argparse.BooleanOptionalAction,
-            help="take pairs of texts, `text` and `text_pair`: for models from elsewhere (NLI, "
-            "cross-encoders); default: as the model was trained, single texts if that is not known",
+            help="take pairs of texts, `text` and `text_pair`, for models of other packages (NLI, "
+            "cross-encoders); default: as in training, single texts if that is unknown",
         )
 
     def export_options(self, args: argparse.Namespace) -> dict[str, Any]:
-        """Passes on whether the export takes pairs."""
+        """Returns whether the export takes pairs of texts."""
         return {"pair": args.pairs}
 
     def check_loaded(self, task: Any, args: argparse.Namespace) -> None:
-        """Compares --text-pair with what the model was trained on, where that is known."""
+        """Compares --text-pair with the training data, if that is known."""
         if task.pair and args.text_pair is None:
             raise ConfigError(
-                f"{args.model} was trained on pairs of texts: name the second text's column with "
-                "--text-pair"
+                f"{args.model} was trained on pairs of texts; pass the column of the second text "
+                "with --text-pair"
             )
         if task.pair is False and args.text_pair is not None:
-            raise ConfigError(f"{args.model} was trained on single texts: leave --text-pair out")
+            raise ConfigError(f"{args.model} was trained on single texts; leave out --text-pair")
 
     def answer_rows(
         self, task: Any, examples: Examples, args: argparse.Namespace
     ) -> list[dict[str, Any]]:
-        """Answers texts."""
+        """Predicts texts."""
         answers = task.predict(examples, batch_size=args.batch_size)
         rows = []
         for index, text in enumerate(examples.texts):
@@ -179,7 +179,7 @@ class TextCommand(TaskCommand):
             elif answers["label"].ndim == 1:
                 row |= {"label": answers["label"][index], "score": number(score)}
             else:
-                # Those that apply come first; the rest of the row is empty strings.
+                # Predicted labels come first, empty strings fill the row.
                 labels = [label for label in answers["label"][index] if label]
                 row |= {"label": labels, "score": [number(v) for v in score[: len(labels)]]}
             if getattr(args, "all_scores", False) and "scores" in answers:
@@ -191,29 +191,29 @@ class TextCommand(TaskCommand):
     def errors(
         self, task: Any, examples: Examples, args: argparse.Namespace
     ) -> list[dict[str, Any]]:
-        """Lists wrong answers, the surest first; all rows of a regression."""
+        """Lists misclassified examples, the highest score first; all rows of a regression."""
         wrong = []
         for index, answer in enumerate(self.answer_rows(task, examples, args)):
             true: Any = _as_named((examples.labels or [])[index], task)
             score = answer.pop("score")
             if isinstance(true, float):
                 badness = abs(score - true)
-                found = {"predicted": score, "error": badness}
+                prediction = {"predicted": score, "error": badness}
             else:
                 label = answer.pop("label")
                 if isinstance(label, list):
                     if set(label) == set(true):
                         continue
-                    # How many labels are wrong, and then how sure the model was of one it named.
-                    named = zip(label, score, strict=True)
-                    sureness = max((s for name, s in named if name not in true), default=0.0)
-                    badness = len(set(label) ^ set(true)) + sureness
+                    # By the number of wrong labels, then by the highest score of a wrong one.
+                    scored = zip(label, score, strict=True)
+                    highest = max((s for name, s in scored if name not in true), default=0.0)
+                    badness = len(set(label) ^ set(true)) + highest
                 else:
                     if label == true:
                         continue
                     badness = score
-                found = {"predicted": label, "score": score}
-            row = answer | {"label": true, **found, "row": examples.rows[index]}
+                prediction = {"predicted": label, "score": score}
+            row = answer | {"label": true, **prediction, "row": examples.rows[index]}
             wrong.append((badness, row))
         wrong.sort(key=lambda pair: -pair[0])
         return [row for _, row in wrong]
@@ -221,7 +221,7 @@ class TextCommand(TaskCommand):
     def predictions(
         self, task: Any, examples: Examples, args: argparse.Namespace
     ) -> Predictions | None:
-        """Predicts every label's probability, or the values of a regression."""
+        """Predicts the probabilities of all labels, or the values of a regression."""
         import numpy as np
 
         from keras_bert_zoo.cli.error_plots import Predictions
@@ -230,17 +230,17 @@ class TextCommand(TaskCommand):
         true = [_as_named(label, task) for label in examples.labels or []]
         if "label" not in answers:
             return Predictions([], np.asarray(true), np.asarray(answers["score"]))
-        several = [label if isinstance(label, list) else [label] for label in true]
+        label_lists = [label if isinstance(label, list) else [label] for label in true]
         return Predictions(
             task.labels,
-            np.array([[name in labels for name in task.labels] for labels in several]),
+            np.array([[name in labels for name in task.labels] for labels in label_lists]),
             np.asarray(answers["scores"]),
             multi_label=answers["label"].ndim > 1,
         )
 
 
 def _as_named(label: Any, task: Any) -> Any:
-    """A file's label, or several, as the model names it: a file may have "true" for "True"."""
+    """The model's names of one or several labels; a file may have "true" for "True"."""
     if isinstance(label, list):
         return [_as_named(part, task) for part in label]
     return task.labels[task.label_map.id_of(label)] if isinstance(label, str) else label

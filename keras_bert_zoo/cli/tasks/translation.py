@@ -1,4 +1,4 @@
-"""Translation: texts with their translations in a table or in two files, or texts alone."""
+"""Translation: parallel texts in a table or in two files, or single texts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from keras_bert_zoo.cli import options
 from keras_bert_zoo.cli.tasks.base import TaskCommand, number
 from keras_bert_zoo.errors import ConfigError
 
-# Readers of data are imported where they are used: they import NumPy, which slows --help down.
+# Data readers are imported in functions: they import NumPy, which makes --help slow.
 if TYPE_CHECKING:
     from keras_bert_zoo.data.examples import Examples
     from keras_bert_zoo.tasks.translation.translator import Translator
@@ -37,48 +37,48 @@ class TranslationCommand(TaskCommand):
                 "--translation",
                 metavar="COLUMN",
                 default="translation",
-                help="column of the translation. Instead of a table, two files of as many lines "
-                "may be given: corpus.en,corpus.zh",
+                help="column of the translation; instead of a table, two files with the same "
+                "number of lines may be given: corpus.en,corpus.zh",
             )
             parser.add_argument(
                 "--bleu-tokenizer",
                 choices=("13a", "intl", "zh", "char", "none"),
-                help="how sacreBLEU cuts translations into words; default: zh for Chinese, char "
-                "for other scripts without spaces, else 13a",
+                help="tokenizer of sacreBLEU; default: zh for Chinese, char for other scripts "
+                "without spaces, else 13a",
             )
         parser.add_argument(
             "--num-beams",
             type=options.positive_int,
-            help="of the search; 1: greedy; default: as saved, 4 for a new decoder",
+            help="number of beams; 1: greedy search; default: as saved, 4 for a new decoder",
         )
         parser.add_argument(
             "--length-penalty",
             type=options.finite_float,
             metavar="POWER",
-            help="of the number of tokens, by which log-probabilities are divided; default: as "
+            help="divide log-probabilities by the number of tokens to this power; default: as "
             "saved, 1 for a new decoder",
         )
 
     def add_train_options(self, group: Any) -> None:
-        """Adds what the decoder is made of."""
+        """Adds the options of the decoder."""
         group.add_argument(
             "--target",
             metavar="NAME",
-            help="what the decoder starts from: a preset of the family bert; or a directory with "
-            "a vocabulary alone, for the blocks of --preset; default: --preset",
+            help="initial decoder: a preset of the family bert, or a directory with only a "
+            "vocabulary for the blocks of --preset; default: --preset",
         )
         group.add_argument(
             "--all-target-tokens",
             action="store_true",
-            help="keep the tokens of its vocabulary that no translation of --train takes, too",
+            help="also keep target tokens that no translation of --train contains",
         )
         group.add_argument(
             "--decoder-layers",
             type=options.positive_int,
-            help="so many of the blocks it starts from; default: all",
+            help="number of blocks of the initial decoder to use; default: all",
         )
         group.add_argument(
-            "--decoder-dropout", type=options.share, help="default: as what it starts from"
+            "--decoder-dropout", type=options.share, help="default: as in the initial decoder"
         )
         group.add_argument(
             "--label-smoothing", type=options.share, help="default: 0.1, or as saved"
@@ -86,11 +86,11 @@ class TranslationCommand(TaskCommand):
         group.add_argument(
             "--max-target-length",
             type=options.positive_int,
-            help="tokens after which a translation ends; default: 128, or as saved",
+            help="maximum number of tokens of a translation; default: 128, or as saved",
         )
 
     def check_options(self, args: argparse.Namespace) -> None:
-        """Refuses what this task has not, and finds out early that sacreBLEU is missing."""
+        """Rejects options that do not apply, and checks early that sacreBLEU is installed."""
         if args.probe_epochs:
             raise ConfigError(f"--probe-epochs does not apply to --task {self.name}")
         if args.dev or args.dev_fraction:
@@ -118,17 +118,17 @@ class TranslationCommand(TaskCommand):
         self._is_new = not has_decoder
         if args.keep_head and not has_decoder:
             raise ConfigError(
-                f"--keep-head and --task {self.name}, but {args.preset} has no decoder"
+                f"--keep-head needs a preset with a decoder, but {args.preset} has none"
             )
         if has_decoder and args.keep_head is False:
             raise ConfigError(
-                f"--no-keep-head: {args.preset} is a whole translator; for a new decoder name the "
-                "preset of its encoder"
+                f"--no-keep-head needs an encoder preset, but {args.preset} is a translator; pass "
+                "the preset of its encoder"
             )
         for name in ("target", "all_target_tokens", "decoder_layers", "decoder_dropout"):
             if has_decoder and getattr(args, name) not in (None, False):
                 raise ConfigError(
-                    f"--{name.replace('_', '-')} is for a new decoder, and {args.preset} has one"
+                    f"--{name.replace('_', '-')} is for a new decoder, but {args.preset} has one"
                 )
 
     def check_data(self, train: Examples, dev: Examples | None) -> None:
@@ -156,7 +156,7 @@ class TranslationCommand(TaskCommand):
         return task
 
     def check_loaded(self, task: Translator, args: argparse.Namespace) -> None:
-        """Sets the options of the search."""
+        """Sets the search options."""
         for name in ("num_beams", "length_penalty"):
             if getattr(args, name, None) is not None:
                 setattr(task, name, getattr(args, name))
@@ -180,7 +180,7 @@ class TranslationCommand(TaskCommand):
     def errors(
         self, task: Translator, examples: Examples, args: argparse.Namespace
     ) -> list[dict[str, Any]]:
-        """Lists translations that are not the reference, the least like it first (chrF2)."""
+        """Lists translations that differ from the reference, the lowest chrF2 first."""
         from keras_bert_zoo.metrics.bleu import likeness
 
         rows = []

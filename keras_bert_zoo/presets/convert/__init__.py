@@ -1,4 +1,4 @@
-"""Converts a checkpoint from any format that is read to any that is written."""
+"""Converts a checkpoint between formats."""
 
 from keras_bert_zoo.presets.convert.compare import difference, largest
 from keras_bert_zoo.presets.convert.conversion import (

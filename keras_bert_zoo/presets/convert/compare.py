@@ -96,8 +96,8 @@ def difference(left: np.ndarray, right: np.ndarray) -> float:
     """
     same = (left == right) | (np.isnan(left) & np.isnan(right))
     with np.errstate(invalid="ignore"):
-        apart = np.where(same, 0.0, np.abs(left - right))
-    return float(np.max(np.where(np.isnan(apart), np.inf, apart), initial=0.0))
+        differences = np.where(same, 0.0, np.abs(left - right))
+    return float(np.max(np.where(np.isnan(differences), np.inf, differences), initial=0.0))
 
 
 def largest(differences: Mapping[str, float]) -> float:

@@ -33,9 +33,9 @@ from keras_bert_zoo.presets.convert.write import (
 from keras_bert_zoo.presets.resolve import Source, load_tokenizer, resolve
 
 FORMATS = ("huggingface", "google", "keras-hub", "preset")
-"""The formats that are written."""
+"""The output formats."""
 
-# Largest difference of two runs of one model in float32, with other kernels and orders of sums.
+# The largest float32 difference between runs of a model with other kernels and orders of sums.
 _TOLERANCE = 1e-4
 
 
@@ -44,7 +44,7 @@ class Conversion:
     """The result of a conversion, and of its checks.
 
     Attributes:
-        path: Path of what was written.
+        path: Path of the result.
         source_format: "huggingface", "google" or "keras-hub".
         format: one of `FORMATS`.
         family: str.
@@ -88,9 +88,9 @@ def convert_checkpoint(
     """Writes a checkpoint in another format, and compares the outputs of both.
 
     "huggingface" keeps all tensors and their dtypes, under current names. "preset" is the format
-    of this package: known heads, in float32. "google" and "keras-hub" refuse options that their
-    formats do not support, by name. The destination is only created if the result loads and
-    computes the same outputs.
+    of this package: known heads, in float32. "google" and "keras-hub" refuse unsupported options,
+    and the message lists them. The destination is only created if the result loads and computes the
+    same outputs.
 
     Args:
         source: see `find_preset`.
@@ -99,7 +99,7 @@ def convert_checkpoint(
         allow_pickle: bool. Whether a pytorch_model.bin may be read; see `open_checkpoint`.
         ignore_config_keys: keys of config.json to ignore if they are unknown or unsupported.
         approximate_gelu: bool. For "keras-hub": see `write_keras_hub_preset`. The outputs
-            then differ; the difference is reported, and is no error.
+            then differ. The difference is reported, but is not an error.
         encoder_only: bool. Write the encoder without its heads. The pooler of the family's bare
             model is written if there is one and the format supports it. Only the encoder's outputs
             are compared.
@@ -108,12 +108,12 @@ def convert_checkpoint(
         Conversion.
 
     Raises:
-        ConfigError: an unknown format, or the config asks for something unsupported.
+        ConfigError: the format is unknown, or the format does not support the config.
         CheckpointError: the source does not exist or does not fit its config; the format does not
             support it; the result cannot be written, or its outputs differ.
     """
     if to not in FORMATS:
-        raise ConfigError(f"`to` must be one of {', '.join(FORMATS)}, received {to!r}.")
+        raise ConfigError(f"Expected `to` to be one of {', '.join(FORMATS)}, received {to!r}.")
     target = Path(destination)
     if target.is_dir() and any(target.iterdir()):
         raise CheckpointError(

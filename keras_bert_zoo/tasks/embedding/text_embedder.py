@@ -1,23 +1,28 @@
-"""One vector for a text: semantic search, similarity, clustering."""
+"""Text embeddings for semantic search, similarity and clustering."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self, Unpack
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_bert_zoo.adaptation.lora import merged_lora
-from keras_bert_zoo.data.pipeline import TokenRows
+from keras_bert_zoo.data.inputs import as_texts
+from keras_bert_zoo.data.pairs import TextGroups
 from keras_bert_zoo.encoders.encoder import Encoder
 from keras_bert_zoo.errors import ConfigError, DataError
-from keras_bert_zoo.heads.embedder import EmbeddingHead
-from keras_bert_zoo.presets.headed import save_headed
-from keras_bert_zoo.presets.io import find_preset, load_encoder, load_tokenizer
-from keras_bert_zoo.tasks.embedding.files import (
+from keras_bert_zoo.heads.embedder import EmbeddingHead, unit_length
+from keras_bert_zoo.metrics.retrieval import (
+    RetrievalReport,
+    SimilarityReport,
+    TripletReport,
+    group_report,
+)
+from keras_bert_zoo.presets.sentence_transformers import (
     SIMILARITIES,
     SentenceModules,
     check_activation,
@@ -26,48 +31,73 @@ from keras_bert_zoo.tasks.embedding.files import (
     read_modules,
     write_modules,
 )
-from keras_bert_zoo.tasks.embedding.index import SemanticSearch
-from keras_bert_zoo.tasks.embedding.training import GroupTask
-from keras_bert_zoo.tasks.files import read_side_file
-from keras_bert_zoo.tasks.inputs import as_texts
+from keras_bert_zoo.tasks.embedding.index import (
+    SemanticSearch,
+    connect_embedding,
+    encode_with_prompt,
+)
+from keras_bert_zoo.tasks.loading import TaskSource
+from keras_bert_zoo.tasks.options import EmbeddingOptions, LoadOptions
+from keras_bert_zoo.tasks.predicting import predict_texts
+from keras_bert_zoo.tasks.saving import SavedParts
+from keras_bert_zoo.tasks.spec import TaskSpec
+from keras_bert_zoo.tasks.task import Context
+from keras_bert_zoo.tasks.trainable import TrainableTask
 from keras_bert_zoo.text.tokenizer import Tokenizer
+from keras_bert_zoo.training.contrastive import LOSSES
+from keras_bert_zoo.training.objective import Objective
+from keras_bert_zoo.training.outputs import Outputs
+from keras_bert_zoo.training.rows import LabelledBatches
+from keras_bert_zoo.training.text_groups import (
+    MEASURES,
+    as_groups,
+    default_loss,
+    group_rows,
+    group_targets,
+    is_labelled,
+)
+from keras_bert_zoo.validation import check_choice
 
 
-class TextEmbedder(GroupTask):
-    """Makes a vector of a text, such that texts of like meaning lie near each other.
+@keras.saving.register_keras_serializable("keras_bert_zoo")
+class TextEmbedder(TrainableTask):
+    """Computes a vector per text, so that texts with similar meanings have similar vectors.
 
-    `predict` and the exported model answer with `embedding` (texts, D) float32; `embed` returns
-    that array alone. `index` makes a search of documents, which `export(index=...)` writes.
+    `predict` and the exported model return `embedding` (texts, D) float32; `embed` returns the
+    array itself. `index` makes a search of documents, which `export(index=...)` writes.
 
-    Called on ids (B, S) the model gives (B, D); on groups of texts (B, G, S) it gives (B, G, D),
-    which is what its losses take.
+    Called on ids (B, S), the model returns (B, D). Called on groups of texts (B, G, S), it returns
+    (B, G, D), which the losses take.
 
-    `fit` takes, and by default minimizes,
+    `fit` accepts, with these default losses,
 
-    - a list of texts: SimCSE, each text against itself through another dropout;
+    - a list of texts: SimCSE, each text against itself with another dropout mask;
     - a tuple of lists (anchors, positives) or (anchors, positives, negatives, ...): multiple
-      negatives ranking, where the other rows' positives and all negatives are the wrong answers;
-    - a tuple of two lists with `y`, scores of how alike they are: CoSENT;
+      negatives ranking, with the positives of other rows and all negatives as wrong answers;
+    - a tuple of two lists with `y`, their similarity scores: CoSENT;
     - `TextGroups`, or `Examples` with text pairs, which are one of these.
 
     Args:
         encoder: Encoder.
         tokenizer: Tokenizer.
         head: EmbeddingHead; None: a new one, mean pooling to length 1.
-        prompts: name -> what is put before a text, "query" and "document" among them; as
-            sentence-transformers has them.
-        default_prompt: str or None. The name of the prompt that texts get; None: they get none.
-        similarity: "cosine" or "dot", what embeddings are compared by.
+        prompts: name -> text to put before every input, for example "query" and "document", as in
+            sentence-transformers.
+        default_prompt: str or None. The name of the default prompt; None: no prompt.
+        similarity: str. How to compare embeddings: "cosine", "dot", "euclidean" or "manhattan".
         max_length: int, tokens. Longer texts are truncated; default 128.
         token_layout: "packed" or "padded"; see `Encoder`.
 
     Raises:
-        ConfigError: a `max_length` beyond the encoder's positions, a head that does not fit the
-            encoder, or an unknown prompt or similarity.
+        ConfigError: `max_length` exceeds the encoder's positions, the head does not fit the
+            encoder, or a prompt or the similarity is unknown.
     """
 
-    task_name: ClassVar[str] = "embedding"
-    head_kind: ClassVar[str] = ""
+    spec = TaskSpec(
+        name="embedding",
+        options=EmbeddingOptions,
+        arguments=("prompts", "default_prompt", "similarity"),
+    )
 
     def __init__(
         self,
@@ -79,33 +109,26 @@ class TextEmbedder(GroupTask):
         default_prompt: str | None = None,
         similarity: str = "cosine",
         max_length: int | None = None,
-        token_layout: str = "packed",
         **kwargs: Any,
     ) -> None:
         head = head or EmbeddingHead(name="embedding_head")
         head.connect_weights(len(encoder.blocks), encoder.output["sequence_output"].shape[-1])
-        if similarity not in SIMILARITIES:
-            raise ConfigError(
-                f"`similarity` must be one of {', '.join(SIMILARITIES)}, got {similarity!r}."
-            )
-        if default_prompt is not None and default_prompt not in (prompts or {}):
-            names = ", ".join(map(repr, prompts or ())) or "none"
-            raise ConfigError(
-                f"Expected `default_prompt` to be a name of `prompts` ({names}), received "
-                f"{default_prompt!r}."
-            )
+        check_choice("similarity", similarity, SIMILARITIES)
+        prompts = dict(prompts or {})
+        if default_prompt is not None:
+            _check_prompt("default_prompt", default_prompt, prompts)
         if encoder.pooler is not None:
-            encoder.pooler.trainable = False  # saved with the model, but nothing reads it
-        super().__init__(
-            encoder, tokenizer, head, max_length=max_length, token_layout=token_layout, **kwargs
-        )
-        self.prompts = dict(prompts or {})
+            encoder.pooler.trainable = False  # saved with the model, but not used
+        prompt = prompts.get(default_prompt or "", "")
+        options = EmbeddingOptions(max_length=max_length, prompt=prompt)
+        super().__init__(encoder, tokenizer, head, options=options, **kwargs)
+        self.prompts = prompts
         self.default_prompt = default_prompt
         self.similarity = similarity
-        self._prompt = self.prompts.get(default_prompt or "", "")
+        self._data_kind = "pairs"
 
     @classmethod
-    def from_preset(  # type: ignore[override]
+    def from_preset(
         cls,
         preset: str | os.PathLike[str],
         *,
@@ -114,126 +137,142 @@ class TextEmbedder(GroupTask):
         dense: Sequence[Mapping[str, Any]] | None = None,
         normalize: bool | None = None,
         dimensions: int | None = None,
-        max_length: int | None = None,
-        token_layout: str = "packed",
-        dtype: Any = None,
-        allow_pickle: bool = False,
-        ignore_config_keys: Iterable[str] = (),
+        **load: Unpack[LoadOptions],
     ) -> Self:
-        """Builds an embedder on a preset: of sentence-transformers, or any encoder.
+        """Builds an embedder from a preset: of sentence-transformers, or any encoder.
 
-        A directory with a modules.json is loaded as sentence-transformers would, with equal
-        embeddings. A bare encoder gets mean pooling and vectors of length 1.
+        A directory with a modules.json gives the same embeddings as in sentence-transformers. An
+        encoder without one gets mean pooling and vectors of length 1.
 
         Args:
             preset: catalogued name or directory.
-            pooling: see `EmbeddingHead`. This or one of the next two, if given, makes a new head.
-            layer_start: likewise.
-            dense: likewise.
-            normalize: bool. None: as the directory says, otherwise True.
-            dimensions: int. Keep only so many of the first numbers. None: as the directory says.
-            max_length: int, tokens. None: as the directory says, otherwise 128.
-            token_layout: "packed" or "padded".
-            dtype: Keras dtype policy of the encoder, "mixed_bfloat16" for one.
-            allow_pickle: bool. Whether a pytorch_model.bin may be read; see `open_checkpoint`.
-            ignore_config_keys: config.json keys to leave unread although they are unknown.
+            pooling: see `EmbeddingHead`. If this, `layer_start` or `dense` is given, the head is
+                new.
+            layer_start: see `EmbeddingHead`.
+            dense: see `EmbeddingHead`.
+            normalize: bool. None: as in the directory, otherwise True.
+            dimensions: int. Keeps only the first numbers. None: as in the directory.
+            **load: see `LoadOptions`. A `max_length` of None is as in the directory, otherwise
+                128.
 
         Returns:
             TextEmbedder.
 
         Raises:
             ConfigError: an option, the preset's config or one of its modules is not supported.
-            CheckpointError: the preset is not there, or does not fit.
+            CheckpointError: the preset is missing, or does not fit.
         """
-        directory = find_preset(preset, allow_pickle=allow_pickle)
-        modules = read_modules(directory)
+        source = TaskSource(cls, preset, **load)
+        modules = read_modules(source.directory)
         new_head = not (pooling is None and layer_start is None and dense is None)
-        found = modules or SentenceModules()
-        options = {} if new_head else dict(found.head)
+        saved = modules or SentenceModules()
+        options = dict(saved.head)
         if new_head:
             options = {
                 "pooling": pooling or "mean",
                 "layer_start": layer_start,
                 "dense": dense or (),
-                "normalize": found.head.get("normalize", True),
+                "normalize": options.get("normalize", True),
             }
-        if normalize is not None:
-            options["normalize"] = normalize
-        if dimensions is not None:
-            options["dimensions"] = dimensions
+        changes = {"normalize": normalize, "dimensions": dimensions}
+        options |= {name: value for name, value in changes.items() if value is not None}
         head = EmbeddingHead(**options, name="embedding_head")
         for layer in head.dense:
             check_activation(layer.activation)
-        base = Path(directory) / found.encoder
-        encoder = load_encoder(
-            base,
-            allow_pickle=allow_pickle,
-            ignore_config_keys=ignore_config_keys,
-            token_layout=token_layout,
-            dtype=dtype,
+        side = source.side if source.side.get("task") == cls.spec.name else {}
+        parts = source.load_bare(
+            side={}, folder=saved.encoder, token_layout=load.get("token_layout", "packed")
         )
-        side = read_side_file(directory)
-        if max_length is None:
-            max_length = side.get("max_length") or found.max_length
-            if max_length is not None:
-                max_length = min(max_length, encoder.config.max_tokens)
-        tokenizer = load_tokenizer(base)
-        check_lowercase(found, tokenizer)
-        task = cls(
-            encoder,
-            tokenizer,
+        length = source.side.get("max_length") or saved.max_length
+        if length is not None:
+            parts.side = side | {"max_length": min(length, parts.encoder.config.max_tokens)}
+        check_lowercase(saved, parts.tokenizer)
+        task = parts.build(
+            cls,
             head,
-            prompts=found.prompts,
-            default_prompt=found.default_prompt,
-            similarity=found.similarity,
-            max_length=max_length,
-            token_layout=token_layout,
+            prompts=saved.prompts,
+            default_prompt=saved.default_prompt,
+            similarity=saved.similarity,
         )
         if modules is not None and not new_head:
-            load_module_weights(directory, modules, head, allow_pickle=allow_pickle)
-        if side.get("task") == cls.task_name:
-            task._restore(side)
+            allow_pickle = load.get("allow_pickle", False)
+            load_module_weights(source.directory, modules, head, allow_pickle=allow_pickle)
         return task
+
+    def saved_parts(self) -> SavedParts:
+        """The modules of sentence-transformers, which can load the directory.
+
+        It does not normalize embeddings again after truncation to `dimensions`, unless called with
+        `normalize_embeddings=True`.
+        """
+
+        def write_more(directory: Path) -> None:
+            write_modules(
+                directory,
+                self.head,
+                hidden_dim=self.encoder.output["sequence_output"].shape[-1],
+                num_layers=len(self.encoder.blocks),
+                max_length=self.max_length,
+                prompts=self.prompts,
+                default_prompt=self.default_prompt,
+                similarity=self.similarity,
+            )
+
+        config = {k: v for k, v in self.encoder.other_config.items() if k != "output_hidden_states"}
+        if self.head.layer_start is not None:
+            config["output_hidden_states"] = True  # WeightedLayerPooling reads all layers
+        return SavedParts(config, write_more=write_more)
+
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        format: str = "saved_model",
+        *,
+        index: Any = None,
+        top_k: int = 10,
+        **kwargs: Any,
+    ) -> Any:
+        """Writes one file that takes raw strings and returns embeddings, or documents.
+
+        Args:
+            path: see `Task.export`.
+            format: see `Task.export`.
+            index: documents to search, as in `index`: the export then returns the same as
+                `SemanticSearch`. None: it returns embeddings.
+            top_k: int. Documents per answer.
+            **kwargs: options of the format.
+
+        Returns:
+            see `Task.export`.
+
+        Raises:
+            ConfigError: an unknown format or option, or too much text for an export.
+            ExportError: it cannot be written, or its answers differ from this model's.
+        """
+        if index is None:
+            return super().export(path, format, **kwargs)
+        return self.index(index, top_k=top_k).export(path, format, **kwargs)
 
     # === The graph ===
 
     @classmethod
-    def connect(
-        cls,
-        encoder: Encoder,
-        head: Any,
-        inputs: Mapping[str, Any],
-        *,
-        token_layout: str = "packed",
-        attention_groups: int = 1,
-    ) -> Any:
-        """Connects an encoder and a head; the output is float32 (B, D). See `AnsweringModel`."""
-        options: dict[str, Any] = {
-            "token_layout": token_layout,
-            "attention_groups": attention_groups,
-        }
-        if head.reads_first_token:
-            first, _ = encoder.token_states(dict(inputs), first_token_only=True, **options)
-            return head(first)
-        if head.layer_start is None:
-            return head(*encoder.token_states(dict(inputs), **options))
-        return head(*encoder.layer_states(dict(inputs), **options))
+    def connect(cls, encoder: Encoder, head: Any, inputs: Mapping[str, Any], **layout: Any) -> Any:
+        """Computes embeddings, float32 (B, D); see `Task.connect`."""
+        return connect_embedding(encoder, head, inputs, **layout)
 
-    def encode_texts(self, *texts: tf.Tensor) -> tuple[dict[str, tf.Tensor], dict[str, Any]]:
-        """Puts the prompt before texts and tokenizes them; see `AnsweringModel`."""
-        (text,) = texts
-        if self._prompt:
-            text = tf.strings.join([self._prompt, text])
-        return self.tokenizer(text, max_length=self.max_length), {}
+    def encode_texts(
+        self, *texts: tf.Tensor, options: Any = None
+    ) -> tuple[dict[str, tf.Tensor], Context]:
+        """Adds the prompt to texts and tokenizes them; see `Task.encode_texts`."""
+        return encode_with_prompt(self, *texts, options=options)
 
-    def answers(self, outputs: tf.Tensor) -> dict[str, tf.Tensor]:
+    def decode(
+        self, outputs: tf.Tensor, context: Context | None, *, options: Any = None
+    ) -> dict[str, tf.Tensor]:
         """Names the output `embedding`."""
         return {"embedding": outputs}
 
-    def _graph_key(self) -> tuple[Any, ...]:
-        return (*super()._graph_key(), self._prompt)
-
-    # === Texts ===
+    # === Embeddings ===
 
     @property
     def embedding_dim(self) -> int:
@@ -252,7 +291,7 @@ class TextEmbedder(GroupTask):
 
         Args:
             texts: list of str or bytes, or a NumPy array or pandas Series of them.
-            prompt: str or None. The name of the prompt that they get instead of the default one.
+            prompt: str or None. The name of the prompt to use instead of the default.
             batch_size: int.
             verbose: 1 shows a progress bar.
 
@@ -263,30 +302,27 @@ class TextEmbedder(GroupTask):
             DataError: `texts` are not texts.
             ConfigError: an unknown `prompt`.
         """
-        before = self._prompt
+        options = self.options
         if prompt is not None:
-            if prompt not in self.prompts:
-                known = ", ".join(map(repr, self.prompts)) or "none"
-                raise ConfigError(f"Prompt {prompt!r} is unknown; there are: {known}.")
-            self._prompt = self.prompts[prompt]
-        try:
-            answers = self.predict(as_texts(texts), batch_size=batch_size, verbose=verbose)
-        finally:
-            self._prompt = before
+            _check_prompt("prompt", prompt, self.prompts)
+            options = options.replace(prompt=self.prompts[prompt])
+        answers = predict_texts(
+            self, as_texts(texts), batch_size=batch_size, verbose=verbose, options=options
+        )
         return answers["embedding"]
 
     def index(
         self, documents: Any, *, top_k: int = 10, batch_size: int = 64, verbose: Any = 0
     ) -> SemanticSearch:
-        """Makes a search of documents: a text in, the nearest of them out.
+        """Makes a search of documents: it takes texts and returns the nearest documents.
 
-        Documents get the prompt "document", texts the prompt "query", where there are such;
-        otherwise the default one. Later training of this embedder is not seen by the index, whose
-        documents are embedded now, but by its queries: make it anew then.
+        Documents get the prompt "document" and texts the prompt "query" if these exist, otherwise
+        the default prompt. The documents are embedded now. If this embedder is trained later, make
+        a new index: the old one embeds only its queries with the new weights.
 
         Args:
-            documents: list of str or bytes; Examples, of which the texts are taken.
-            top_k: int. How many documents an answer has.
+            documents: list of str or bytes; or Examples, whose texts are used.
+            top_k: int. Documents per answer.
             batch_size: int.
             verbose: 1 shows a progress bar.
 
@@ -295,110 +331,118 @@ class TextEmbedder(GroupTask):
 
         Raises:
             DataError: there are no documents.
-            ConfigError: `top_k` is not positive, or embeddings are compared by neither cosine nor
-                dot product.
+            ConfigError: `top_k` is not positive, or the similarity is neither cosine nor dot
+                product.
         """
         return SemanticSearch(self, documents, top_k=top_k, batch_size=batch_size, verbose=verbose)
 
-    def export(
-        self,
-        path: str | os.PathLike[str],
-        format: str = "saved_model",
-        *,
-        index: Any = None,
-        top_k: int = 10,
-        **kwargs: Any,
-    ) -> Any:
-        """Writes one file that takes raw strings and returns embeddings, or documents.
+    # === Training and evaluation ===
 
-        Args:
-            path: of the model; a SavedModel goes to the folder of its version inside.
-            format: "saved_model".
-            index: documents to search, as `index` takes them: the export then answers as
-                `SemanticSearch` does. None: it returns embeddings.
-            top_k: int. How many documents an answer has.
-            **kwargs: options of the format.
-
-        Returns:
-            what was written and how it was checked.
-
-        Raises:
-            ConfigError: an unknown format or option, or too much text for an export.
-            ExportError: it cannot be written, or does not answer as this model does.
-        """
-        if index is None:
-            return super().export(path, format, **kwargs)
-        return self.index(index, top_k=top_k).export(path, format, **kwargs)
-
-    def _text_columns(self, examples: Any) -> tuple[Sequence[Any], ...]:
-        if examples.size != 1:
+    def examples(self, x: Any, y: Any = None, *, labelled: bool = True) -> TextGroups:
+        """Converts texts, tuples of lists, Examples or TextGroups; `y` are scores of pairs."""
+        groups = as_groups(x, y)
+        if not labelled and groups.size != 1:
             raise DataError(
-                f"Expected texts to embed, got groups of {examples.size}: embed them one column "
+                f"Expected texts to embed, got groups of {groups.size}: embed them one column "
                 "at a time."
             )
-        return (examples.texts,)
+        return groups
 
-    def tokenize_rows(
-        self, texts: Sequence[str], text_pairs: Sequence[str] | None = None
-    ) -> TokenRows:
-        """Puts the prompt before texts and tokenizes them; see `TextModel`."""
-        if self._prompt:
-            prompt = self._prompt
-            texts = [
-                prompt.encode() + text if isinstance(text, bytes) else prompt + text
-                for text in texts
-            ]
-        return super().tokenize_rows(texts, text_pairs)
+    def targets(self, examples: TextGroups, y: Any = None) -> np.ndarray:
+        """Returns scores float32 (groups,), or the groups' ids; see `TextGroups.kinship`."""
+        loss = self.loss if self.compiled_by_caller else self.fit_loss
+        targets = group_targets(examples, loss)
+        if examples.kind == "texts" and not self.encoder.config.dropout:
+            raise ConfigError(
+                "Expected an encoder with dropout to train on texts alone (SimCSE), received "
+                "`hidden_dropout_prob` 0."
+            )
+        return targets
 
-    # === Files ===
+    def rows(
+        self, examples: TextGroups, targets: np.ndarray, weights: np.ndarray | None = None
+    ) -> LabelledBatches:
+        """Tokenizes groups; a single text is paired with itself."""
+        return group_rows(
+            self.tokenizer,
+            examples,
+            targets,
+            weights,
+            prompt=self.options.prompt,
+            max_length=self.max_length,
+        )
 
-    def _side_config(self) -> dict[str, Any]:
-        return {
-            "task": self.task_name,
-            "max_length": self.max_length,
-            "training": self.training_record,
-            **self._column_config(),
-        }
+    def objective(self, examples: Any = None) -> Objective:
+        """A contrastive loss and a measure, by the kind of the data.
 
-    def save(self, directory: str | os.PathLike[str], *, overwrite: bool = True) -> None:
-        """Writes a directory that sentence-transformers and `load` read, with equal embeddings.
+        With `validation_data` the best epoch has the highest Spearman correlation (pairs with
+        scores), accuracy (triplets) or mean reciprocal rank (pairs). For single texts it has the
+        lowest loss.
+        """
+        if examples is not None:
+            self._data_kind = examples.kind
+        kind = self._data_kind
+        measure = MEASURES.get(kind)
+        return Objective(
+            outputs=Outputs("other", type(self).__name__, losses=LOSSES),
+            loss=lambda: default_loss(kind),
+            metrics=list,
+            monitor=("val_loss", "min") if measure is None else (f"val_{measure}", "max"),
+            measure=None if measure is None else self._measure,
+            is_labelled=is_labelled,
+        )
 
-        A Hugging Face directory of the bare encoder with its tokenizer, modules.json, a folder a
-        module, and `keras_bert_zoo.json`. Written aside and renamed. (sentence-transformers does
-        not scale embeddings again that it has cut to `dimensions`: ask it for
-        `normalize_embeddings=True`.)
+    def _measure(self, groups: TextGroups, _: Any, batch_size: int) -> dict[str, float]:
+        name = MEASURES[groups.kind]
+        return {name: getattr(self.report(groups, batch_size=batch_size), name)}
+
+    def report(
+        self, x: Any, y: Any = None, *, batch_size: int = 64
+    ) -> SimilarityReport | RetrievalReport | TripletReport:
+        """Measures embeddings on groups of texts.
 
         Args:
-            directory: path; missing, empty, or an earlier save.
-            overwrite: bool. Whether to replace an earlier save.
+            x: pairs with scores, pairs, or triplets, as in `fit`.
+            y: as in `fit`.
+            batch_size: int.
+
+        Returns:
+            SimilarityReport for pairs with scores; RetrievalReport for pairs: each anchor searches
+            its positive (or those of its label) among all positives; TripletReport for larger
+            groups.
 
         Raises:
-            CheckpointError: it cannot be written, or is there and not to be replaced.
+            DataError: `x` is single texts.
         """
+        groups = self.examples(x, y)
+        if groups.kind == "texts" or not len(groups):
+            raise DataError("`report` needs pairs of texts, with scores or without, or triplets.")
+        _, vectors, columns = self.group_vectors(groups, batch_size=batch_size)
+        return group_report(groups, vectors, columns)
 
-        def write_more(aside: Path) -> None:
-            write_modules(
-                aside,
-                self.head,
-                hidden_dim=self.encoder.output["sequence_output"].shape[-1],
-                num_layers=len(self.encoder.blocks),
-                max_length=self.max_length,
-                prompts=self.prompts,
-                default_prompt=self.default_prompt,
-                similarity=self.similarity,
-            )
+    def group_vectors(
+        self, groups: TextGroups, *, batch_size: int = 64
+    ) -> tuple[list[str], np.ndarray, list[np.ndarray]]:
+        """Embeds the distinct texts of groups.
 
-        config = {k: v for k, v in self.encoder.other_config.items() if k != "output_hidden_states"}
-        if self.head.layer_start is not None:
-            config["output_hidden_states"] = True  # where WeightedLayerPooling finds the layers
-        with merged_lora(self.encoder):
-            save_headed(
-                directory,
-                self.encoder,
-                {},
-                config=config,
-                tokenizer=self.tokenizer,
-                side=self._side_config(),
-                write_more=write_more,
-                overwrite=overwrite,
-            )
+        Args:
+            groups: TextGroups.
+            batch_size: int.
+
+        Returns:
+            the distinct texts; float32 (texts, D), whose dot products are the similarities; and for
+            each column int (groups,), the numbers of its texts.
+        """
+        texts, columns = groups.numbered()
+        vectors = self.answer_rows(texts, batch_size=batch_size)["embedding"]
+        if self.similarity == "cosine":
+            vectors = unit_length(tf.constant(vectors)).numpy()
+        return texts, vectors, columns
+
+
+def _check_prompt(argument: str, name: str, prompts: Mapping[str, str]) -> None:
+    if name not in prompts:
+        raise ConfigError(
+            f"Expected `{argument}` to be a name of `prompts` "
+            f"({', '.join(map(repr, prompts)) or 'there are none'}), received {name!r}."
+        )

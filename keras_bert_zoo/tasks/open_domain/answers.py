@@ -1,164 +1,151 @@
-"""The best answers among the spans of several passages: from a reader's scores to answers.
+"""Selects the best answers to a question among the spans of several passages.
 
-Legend: B questions, P passages read for each, K answers asked for, C = P * K candidates.
+Legend: B questions, P passages read for each, K answers per question, C = P * K candidates.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+import numpy as np
 import tensorflow as tf
 
-from keras_bert_zoo.tasks.question_answering.spans import NO_SPAN, BestSpans, character_offsets
+from keras_bert_zoo.tasks.options import CollectionOptions
+from keras_bert_zoo.tasks.predicting import largest_difference
+from keras_bert_zoo.tasks.question_answering.spans import (
+    NEVER,
+    BestSpans,
+    different_spans,
+    span_columns,
+)
 
-_NEVER = -1e30  # of spans that cannot be, as in `answer_spans`
-_PLACES = ("start", "end", "start_character", "end_character")
-
-
-@dataclass(frozen=True)
-class PassageSpans:
-    """The best spans of each passage that was read.
-
-    Attributes:
-        columns: `answer` string, `start`, `end`, `start_character` and `end_character` int32
-            (B, P, K), places in the document; `document_id` int32, `passage` string and
-            `passage_score` float32, all (B, P, K).
-        exists: bool (B, P, K). Whether there are so many spans.
-        scores: float32 (B, P, K). What the reader says of them, such that passages compare: logits
-            of start and end, less those of no answer where there is a threshold on these.
-        totals: float32 (B, P). Logarithm of the sum over all spans of the exponential of `scores`.
-        no_answer: float32 (B, P). By how much the logits of no answer exceed those of the best.
-    """
-
-    columns: dict[str, tf.Tensor]
-    exists: tf.Tensor
-    scores: tf.Tensor
-    totals: tf.Tensor
-    no_answer: tf.Tensor
+__all__ = ["collection_difference", "select_answers"]
 
 
-def passage_spans(
-    found: Mapping[str, tf.Tensor], spans: BestSpans, *, less_null: bool
-) -> PassageSpans:
-    """Says where spans of passages are in their documents.
-
-    Args:
-        found: passages that were read, (B, P): `passage` string, `document_id`, `start` and
-            `start_character` int32, `passage_score` float32.
-        spans: BestSpans of the B * P passages, in the order of their questions.
-        less_null: bool. Whether the logits of no answer are subtracted.
-
-    Returns:
-        PassageSpans.
-    """
-    shape = tf.shape(found["passage"])
-    nearest = found["passage"].shape[1] or shape[1]
-    texts = tf.reshape(found["passage"], [-1])  # (B * P,)
-
-    def by_question(values: tf.Tensor) -> tf.Tensor:
-        return tf.reshape(values, [shape[0], nearest, *values.shape[1:]])
-
-    columns = {
-        "answer": tf.strings.substr(texts[:, tf.newaxis], spans.start, spans.end - spans.start),
-        "start": spans.start,
-        "end": spans.end,
-        "start_character": character_offsets(texts, spans.start),
-        "end_character": character_offsets(texts, spans.end),
-    }
-    columns = {name: by_question(values) for name, values in columns.items()}
-    for name in _PLACES:
-        base = found["start_character" if name.endswith("character") else "start"]
-        columns[name] += base[:, :, tf.newaxis]
-    for name in ("document_id", "passage", "passage_score"):
-        columns[name] = tf.repeat(found[name][:, :, tf.newaxis], spans.score.shape[1], axis=2)
-    score, exists = by_question(spans.score), by_question(spans.exists)  # (B, P, K)
-    null, total = by_question(spans.null), by_question(spans.total)  # (B, P)
-    no_answer = tf.where(exists[:, :, 0], null - score[:, :, 0], NO_SPAN)
-    if less_null:
-        score, total = score - null[:, :, tf.newaxis], total - null
-    return PassageSpans(columns, exists, score, total, no_answer)
-
-
-def best_answers(
-    spans: PassageSpans,
-    passage_score: tf.Tensor,
+def select_answers(
+    passages: Mapping[str, tf.Tensor],
+    spans: BestSpans,
+    options: CollectionOptions,
     *,
-    top_k: int,
-    weight: float,
     null_threshold: float | None,
 ) -> dict[str, tf.Tensor]:
-    """Chooses among the spans of all passages of a question.
+    """Selects the best spans of all passages of a question.
 
     Args:
-        spans: PassageSpans.
-        passage_score: float32 (B, P). Similarities.
-        top_k: int. K.
-        weight: float. Of the similarities, beside the reader's scores.
-        null_threshold: float or None. Of `no_answer`, above which a passage gives no answer. With
-            one, no answer in each passage has a share of the probability.
+        passages: (B, P): `passage` string, `document_id`, `start` and `start_character` int32,
+            `passage_score` float32, the similarities.
+        spans: BestSpans of the B * P passages, in the order of their questions.
+        options: CollectionOptions.
+        null_threshold: float or None. If given, the logits of no answer are subtracted from those
+            of the spans, and no answer in each passage has a share of the probability. A passage
+            with a higher `no_answer` gives no answer.
 
     Returns:
-        dict of tensors (B, K), falling in `score`: float32, the probability; the columns of
-        `spans`, with "" and 0, and a `document_id` of -1, where there are no more answers.
-        `no_answer` float32 (B,): the least of its passages.
+        the answers of `OpenDomainQuestionAnswerer`. With `options.by_passage`, for each passage,
+        (B, P): `answer` string; `reader_score`, `no_answer` and `passage_score` float32.
     """
-    exists = spans.exists
-    similarity = weight * passage_score  # (B, P)
-    scores = spans.scores + similarity[:, :, tf.newaxis]
-    totals = spans.totals + similarity
+    shape = tf.shape(passages["passage"])
+    count = passages["passage"].shape[1] or shape[1]  # P
+
+    def by_question(values: tf.Tensor) -> tf.Tensor:
+        return tf.reshape(values, [shape[0], count, *values.shape[1:]])
+
+    scores, totals = by_question(spans.score), by_question(spans.total)  # (B, P, K), (B, P)
+    exists, no_answer = by_question(spans.exists), by_question(spans.no_answer)
     if null_threshold is not None:
-        exists = tf.logical_and(exists, (spans.no_answer <= null_threshold)[:, :, tf.newaxis])
+        null = by_question(spans.null)  # (B, P)
+        scores, totals = scores - null[:, :, tf.newaxis], totals - null
+        exists = tf.logical_and(exists, (no_answer <= null_threshold)[:, :, tf.newaxis])
+    columns = span_columns(tf.reshape(passages["passage"], [-1]), spans.start, spans.end)
+    columns = {name: by_question(values) for name, values in columns.items()}
+    if options.by_passage:
+        return {
+            "answer": columns["answer"][:, :, 0],
+            "reader_score": scores[:, :, 0],
+            "no_answer": no_answer,
+            "passage_score": passages["passage_score"],
+        }
+    for name in ("start", "end", "start_character", "end_character"):  # in the document
+        columns[name] += passages[name.replace("end", "start")][:, :, tf.newaxis]
+    for name in ("document_id", "passage", "passage_score"):
+        columns[name] = tf.repeat(passages[name][:, :, tf.newaxis], scores.shape[2], axis=2)
+
+    similarity = options.retriever_weight * passages["passage_score"]  # (B, P)
+    scores += similarity[:, :, tf.newaxis]
+    totals += similarity
+    if null_threshold is not None:
         totals = tf.concat([totals, similarity], axis=1)
     total = tf.reduce_logsumexp(totals, axis=1, keepdims=True)  # (B, 1)
-
     width = scores.shape[1] * scores.shape[2]
-    scores = tf.reshape(tf.where(exists, scores, _NEVER), [-1, width])  # (B, C)
-    columns = {name: tf.reshape(values, [-1, width]) for name, values in spans.columns.items()}
-    if top_k > 1:
-        scores = _without_twins(scores, columns)
-    score, chosen = tf.math.top_k(scores, k=top_k)  # (B, K)
-    some = score > _NEVER / 2
+    scores = tf.reshape(tf.where(exists, scores, NEVER), [-1, width])  # (B, C)
+    columns = {name: tf.reshape(values, [-1, width]) for name, values in columns.items()}
+    if options.top_k > 1:
+        scores = _without_duplicates(scores, columns)
+    score, chosen = tf.math.top_k(scores, k=options.top_k)  # (B, K)
+    some = score > NEVER / 2
     probability = tf.where(some, tf.exp(tf.where(some, score - total, 0.0)), 0.0)
     if null_threshold is not None:
         none = tf.exp(tf.reduce_logsumexp(similarity, axis=1, keepdims=True) - total)  # (B, 1)
         first = tf.where(some[:, :1], probability[:, :1], none)
         probability = tf.concat([first, probability[:, 1:]], axis=1)
-    answers = {}
+    answers = {"answer": columns["answer"], "score": probability} | columns
     for name, values in columns.items():
         value = tf.gather(values, chosen, batch_dims=1)
         empty: str | int = "" if value.dtype == tf.string else -int(name == "document_id")
         answers[name] = tf.where(some, value, tf.constant(empty, value.dtype))
-    return {
-        "answer": answers.pop("answer"),
-        "score": probability,
-        **answers,
-        "no_answer": tf.reduce_min(spans.no_answer, axis=1),
-    }
+    if options.top_k == 1:
+        answers = {name: values[:, 0] for name, values in answers.items()}
+    return answers | {"no_answer": tf.reduce_min(no_answer, axis=1)}
 
 
-def _without_twins(scores: tf.Tensor, columns: dict[str, tf.Tensor]) -> tf.Tensor:
-    """Leaves of equal spans of a document, from passages that overlap, the best.
+def _without_duplicates(scores: tf.Tensor, columns: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    """Keeps the best of equal spans of a document, from overlapping passages; others get `NEVER`.
 
     Args:
         scores: float32 (B, C).
         columns: `document_id`, `start` and `end`, int32 (B, C).
-
-    Returns:
-        float32 (B, C), lowered where a better one is the same span.
     """
-    same = tf.reduce_all(
-        [
-            tf.equal(columns[name][:, :, tf.newaxis], columns[name][:, tf.newaxis, :])
-            for name in ("document_id", "start", "end")
-        ],
-        axis=0,
-    )  # (B, C, C)
+
+    def pairs(values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return values[:, :, tf.newaxis], values[:, tf.newaxis, :]  # (B, C, 1), (B, 1, C)
+
+    keys = ("document_id", "start", "end")
+    same = tf.reduce_all([tf.equal(*pairs(columns[name])) for name in keys], axis=0)  # (B, C, C)
+    score, other = pairs(scores)
     order = tf.range(tf.shape(scores)[1])
-    ahead = scores[:, tf.newaxis, :] > scores[:, :, tf.newaxis]
-    tied = tf.logical_and(
-        tf.equal(scores[:, tf.newaxis, :], scores[:, :, tf.newaxis]),
-        order[tf.newaxis, :] < order[:, tf.newaxis],
+    earlier = order[tf.newaxis, :] < order[:, tf.newaxis]
+    better = tf.logical_or(other > score, tf.logical_and(tf.equal(other, score), earlier))
+    duplicate = tf.reduce_any(tf.logical_and(same, better), axis=2)
+    return tf.where(duplicate, NEVER, scores)
+
+
+def collection_difference(
+    expected: dict[str, np.ndarray], got: dict[str, np.ndarray], tolerance: float, *, weight: float
+) -> float | None:
+    """Compares two answers to a question; see `Task.answer_difference`.
+
+    Args:
+        expected: name -> array.
+        got: the same.
+        tolerance: float.
+        weight: float. The weight of similarities.
+    """
+    names: tuple[str, ...]
+    if "answer" not in expected:  # passages, for token ids
+        names = ("document_id", "start", "passage")
+        different = np.logical_or.reduce([expected[n] != got[n] for n in names])
+        differences = np.abs(expected["passage_score"] - got["passage_score"])
+        if (differences[different] > 2 * tolerance).any():
+            return None
+        return largest_difference(expected["passage_score"], got["passage_score"])
+    names = ("answer", "document_id", "start", "end", "start_character", "end_character")
+    other_spans = different_spans(expected, got, names, tolerance)
+    if other_spans is None:
+        return None
+    similarities = [np.where(other_spans, 0, a["passage_score"]) for a in (expected, got)]
+    score = largest_difference(expected["score"], got["score"])
+    return max(
+        score / max(1.0, weight / 10),  # the weight multiplies the similarities' rounding
+        largest_difference(*similarities),
+        largest_difference(expected["no_answer"], got["no_answer"]) / 4,  # a sum of four logits
     )
-    twin = tf.reduce_any(tf.logical_and(same, tf.logical_or(ahead, tied)), axis=2)
-    return tf.where(twin, _NEVER, scores)

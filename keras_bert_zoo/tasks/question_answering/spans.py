@@ -1,28 +1,27 @@
-"""Spans of a text that answer a question: from logits to the best ones, and from answers to labels.
+"""Decoding of answer spans: from logits of windows to the best spans of each context.
 
-A question's context may be cut into windows. A span of tokens that stands in several of them counts
-once, with its best score; so what is compared are spans of the text, whatever the windows are.
+A span of tokens that is in several windows counts once, with its best score. So spans of the
+context are compared, however it is split into windows.
 
-Legend: B questions, W windows of all of them, S length of a window, K answers asked for, L tokens
-of the longest answer, N places of tokens of all contexts.
+Legend: B questions, W windows of all of them, S length of a window, K spans per question, L tokens
+of the longest answer, N token positions of all contexts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_bert_zoo.text import ragged_ops
-from keras_bert_zoo.text.offsets import text_bytes
+from keras_bert_zoo.text.offsets import character_offsets
 
-# What stands for the logits of spans that cannot be. Finite: infinities make NaN.
-_NEVER = -1e30
+NEVER = -1e30
+"""The score of impossible spans. It is finite, because infinities make NaN."""
 NO_SPAN = 1e4
-"""The no-answer score of a context without a token: beyond any threshold."""
+"""The no-answer score of a context without a token: higher than any threshold."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +31,11 @@ class BestSpans:
     Attributes:
         start: int32 (B, K). Bytes of the context.
         end: int32 (B, K). The same, exclusive.
-        score: float32 (B, K). Sum of the logits of start and end, falling.
-        exists: bool (B, K). Whether there are so many spans.
-        null: float32 (B,). The score of no answer: the least over windows of the logits at [CLS].
-        total: float32 (B,). Logarithm of the sum over all spans of the exponential of the score.
+        score: float32 (B, K). Sum of the logits of start and end, in descending order.
+        exists: bool (B, K). False if the question has fewer spans.
+        null: float32 (B,). The score of no answer: the lowest sum of the logits at [CLS] over the
+            windows.
+        total: float32 (B,). Log of the sum over all spans of the exponential of the score.
     """
 
     start: tf.Tensor
@@ -45,9 +45,14 @@ class BestSpans:
     null: tf.Tensor
     total: tf.Tensor
 
+    @property
+    def no_answer(self) -> tf.Tensor:
+        """The score of no answer minus that of the best span: float32 (B,)."""
+        return tf.where(self.exists[:, 0], self.null - self.score[:, 0], NO_SPAN)
+
 
 def best_spans(
-    logits: tf.Tensor, windows: Mapping[str, tf.Tensor], count: Any, *, top_k: int, max_tokens: int
+    logits: tf.Tensor, windows: Mapping[str, tf.Tensor], count: int, *, top_k: int, max_tokens: int
 ) -> BestSpans:
     """Finds the spans with the largest sum of start and end logits.
 
@@ -61,128 +66,109 @@ def best_spans(
     Returns:
         BestSpans.
 
-    Source: arXiv 1810.04805, section 4.3; the score of no answer as Google's run_squad.py has it.
+    Source: arXiv 1810.04805, section 4.3; the score of no answer is that of Google's run_squad.py.
     """
     starts, ends, document = windows["starts"], windows["ends"], windows["document"]
     length = tf.shape(starts)[1]
-    inside = ends > starts  # (W, S); a token without a character of the text is no answer
-    # Each window begins with the same question, so a token of the context has in all windows the
-    # same place, counted in tokens from where the first window begins.
+    inside = ends > starts  # (W, S); a token without a character of the text is not an answer
+    # Each window begins with the same question. So a token of the context has the same position in
+    # all windows, counted in tokens from the start of the first window.
     sizes = tf.math.unsorted_segment_max(windows["window_start"], document, count) + length
     splits = ragged_ops.splits_from_lengths(tf.cast(sizes, tf.int64))  # (B + 1,)
-    places = tf.cast(splits[-1], tf.int32)  # N
+    positions = tf.cast(splits[-1], tf.int32)  # N
     begin = tf.gather(tf.cast(splits, tf.int32), document) + windows["window_start"]  # (W,)
     at = tf.reshape(begin[:, tf.newaxis] + tf.range(length), [-1])  # (W * S,)
 
-    def by_place(values: tf.Tensor) -> tf.Tensor:
-        return tf.math.unsorted_segment_max(tf.reshape(values, [-1]), at, places)  # (N,)
-
-    start_logits = tf.where(inside, logits[:, :, 0], _NEVER)
+    start_logits = tf.where(inside, logits[:, :, 0], NEVER)
     end_logits = tf.pad(
-        tf.where(inside, logits[:, :, 1], _NEVER),
+        tf.where(inside, logits[:, :, 1], NEVER),
         [[0, 0], [0, max_tokens - 1]],
-        constant_values=_NEVER,
+        constant_values=NEVER,
     )
     later = tf.range(length)[:, tf.newaxis] + tf.range(max_tokens)  # (S, L)
     scores = start_logits[:, :, tf.newaxis] + tf.gather(end_logits, later, axis=1)  # (W, S, L)
-    scores = tf.math.unsorted_segment_max(tf.reshape(scores, [-1, max_tokens]), at, places)
-    possible = scores > _NEVER / 2  # (N, L)
+    scores = tf.math.unsorted_segment_max(tf.reshape(scores, [-1, max_tokens]), at, positions)
+    possible = scores > NEVER / 2  # (N, L)
     rows = tf.cast(ragged_ops.row_ids(splits, splits[-1]), tf.int32)  # (N,)
 
-    # The best ends of each start first, which leaves K candidates a place and not L.
+    # First the best ends of each start: this leaves K candidates per position instead of L.
     each = min(top_k, max_tokens)
-    candidates, tokens = tf.math.top_k(scores, k=each)  # (N, each)
-    candidates, tokens = tf.reshape(candidates, [-1]), tf.reshape(tokens, [-1])
+    candidates, tokens = (tf.reshape(x, [-1]) for x in tf.math.top_k(scores, k=each))  # (N * each,)
     candidate_rows = tf.repeat(rows, each)
-    numbers = tf.range(places * each)
-    found, best = [], []
+    numbers = tf.range(positions * each)
+    chosen, best = [], []
     for _ in range(top_k):
-        score = tf.math.unsorted_segment_max(candidates, candidate_rows, count)  # (B,)
-        wins = candidates >= tf.gather(score, candidate_rows)
-        # Of equal ones the first: the same in every batch.
-        first = tf.math.unsorted_segment_min(
-            tf.where(wins, numbers, places * each), candidate_rows, count
-        )
-        found.append(first)
-        best.append(score)
-        candidates = tf.where(
-            tf.equal(numbers, tf.gather(first, candidate_rows)), tf.float32.min, candidates
-        )
+        best.append(tf.math.unsorted_segment_max(candidates, candidate_rows, count))  # (B,)
+        wins = candidates >= tf.gather(best[-1], candidate_rows)
+        # Of equal scores the first wins, so that the result does not depend on the batch.
+        places = tf.where(wins, numbers, positions * each)
+        chosen.append(tf.math.unsorted_segment_min(places, candidate_rows, count))
+        is_chosen = tf.equal(numbers, tf.gather(chosen[-1], candidate_rows))
+        candidates = tf.where(is_chosen, tf.float32.min, candidates)
     score = tf.stack(best, axis=1)  # (B, K)
-    exists = score > _NEVER / 2
-    chosen = tf.where(exists, tf.stack(found, axis=1), 0)  # (B, K)
-    # One place more, so that there is one to read also where there is no text at all.
-    start_bytes, end_bytes = (tf.pad(by_place(part), [[0, 1]]) for part in (starts, ends))
-    start_at = chosen // each
-    end_at = start_at + tf.gather(tf.pad(tokens, [[0, 1]]), chosen)
+    exists = score > NEVER / 2
+    first = tf.where(exists, tf.stack(chosen, axis=1), 0)  # (B, K)
+    start_at = first // each
+    end_at = start_at + tf.gather(tf.pad(tokens, [[0, 1]]), first)
+
+    def offsets(values: tf.Tensor, where: tf.Tensor) -> tf.Tensor:
+        by_position = tf.math.unsorted_segment_max(tf.reshape(values, [-1]), at, positions)  # (N,)
+        # Padded, because N may be 0.
+        return tf.where(exists, tf.gather(tf.pad(by_position, [[0, 1]]), where), 0)
 
     top = tf.gather(score[:, 0], rows)[:, tf.newaxis]  # (N, 1)
     weights = tf.where(possible, tf.exp(scores - tf.where(possible, top, 0.0)), 0.0)
     weight = tf.math.unsorted_segment_sum(tf.reduce_sum(weights, axis=1), rows, count)
-    at_cls = tf.reduce_sum(logits[:, :1], axis=[1, 2])  # (W,); of no windows S is 0
+    at_cls = tf.reduce_sum(logits[:, :1], axis=[1, 2])  # (W,); without windows, S is 0
     return BestSpans(
-        start=tf.where(exists, tf.gather(start_bytes, start_at), 0),
-        end=tf.where(exists, tf.gather(end_bytes, end_at), 0),
+        start=offsets(starts, start_at),
+        end=offsets(ends, end_at),
         score=score,
         exists=exists,
         null=tf.math.unsorted_segment_min(at_cls, document, count),
-        total=tf.where(exists[:, 0], score[:, 0] + tf.math.log(tf.maximum(weight, 1.0)), _NEVER),
+        total=tf.where(exists[:, 0], score[:, 0] + tf.math.log(tf.maximum(weight, 1.0)), NEVER),
     )
 
 
-def character_offsets(texts: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
-    """Counts the characters before some bytes of texts.
-
-    A character begins at every byte that does not go on with one (0b10xxxxxx): in valid UTF-8
-    that counts code points, as Python's str does.
+def span_columns(texts: tf.Tensor, start: tf.Tensor, end: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Returns answers and their offsets.
 
     Args:
         texts: string (B,).
-        places: int32 (B, K). Bytes, each at most the text's length.
+        start: int32 (B, K). Bytes.
+        end: int32 (B, K). Bytes, exclusive.
 
     Returns:
-        int32 (B, K).
+        `answer` string (B, K); `start`, `end`, `start_character`, `end_character` int32 (B, K).
     """
-    raw, splits = text_bytes(texts)
-    before = ragged_ops.counts_before(tf.logical_or(raw < 0x80, raw >= 0xC0))
-    base = splits[:-1, tf.newaxis]
-    counted = tf.gather(before, base + tf.cast(places, tf.int64)) - tf.gather(before, base)
-    return tf.cast(counted, tf.int32)
+    return {
+        "answer": tf.strings.substr(texts[:, tf.newaxis], start, end - start),
+        "start": start,
+        "end": end,
+        "start_character": character_offsets(texts, start),
+        "end_character": character_offsets(texts, end),
+    }
 
 
-def span_labels(
-    windows: Mapping[str, np.ndarray], spans: np.ndarray, count: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Finds the tokens at which answers start and end, in each window.
-
-    An answer is in a window if the window has all tokens that share a byte with it. The others, and
-    those of questions without an answer, have it at [CLS].
+def different_spans(
+    expected: Mapping[str, np.ndarray],
+    got: Mapping[str, np.ndarray],
+    names: Sequence[str],
+    tolerance: float,
+) -> np.ndarray | None:
+    """Compares the spans of two answers to a question.
 
     Args:
-        windows: as `best_spans` takes them.
-        spans: int (B, 2). Bytes of the context; (0, 0): no answer.
-        count: int. B.
+        expected: name -> array of one row of answers, with `score`, a probability.
+        got: another such row.
+        names: the names to compare.
+        tolerance: float. The effect of rounding on a logit.
 
     Returns:
-        int32 (W, 2), the first and the last token; and bool (B,), whether the answer has a token
-        at all, true where there is no answer.
+        bool, whether the spans of the same rank differ; None if their scores differ by more than
+        rounding. Spans with equal scores may be in any order.
     """
-    starts, ends, document = windows["starts"], windows["ends"], windows["document"]
-    asked = spans[document]  # (W, 2)
-    touched = (ends > starts) & (ends > asked[:, :1]) & (starts < asked[:, 1:])  # (W, S)
-    length = starts.shape[1]
-    first = touched.argmax(axis=1)  # (W,)
-    last = length - 1 - touched[:, ::-1].argmax(axis=1)
-    some = touched.any(axis=1)
-    # As places in the context, to tell whether a window has the whole.
-    earliest = np.full(count, np.iinfo(np.int64).max)
-    latest = np.full(count, -1)
-    np.minimum.at(earliest, document[some], (windows["window_start"] + first)[some])
-    np.maximum.at(latest, document[some], (windows["window_start"] + last)[some])
-    whole = (
-        some
-        & (windows["window_start"] + first == earliest[document])
-        & (windows["window_start"] + last == latest[document])
-    )
-    labels = np.where(whole[:, np.newaxis], np.stack([first, last], axis=1), 0)
-    return labels.astype(np.int32), (latest >= 0) | (spans[:, 1] <= spans[:, 0])
+    different = np.logical_or.reduce([expected[name] != got[name] for name in names])
+    # A rounding error of a logit is a factor of the probability.
+    ratio = np.maximum(expected["score"], 1e-30) / np.maximum(got["score"], 1e-30)
+    return None if (different & (np.abs(np.log(ratio)) > 20 * tolerance)).any() else different

@@ -1,9 +1,10 @@
-"""How a tagger reads entities: by a tag for each word, or by a score for each span."""
+"""How a tagger makes entities of outputs: by a tag per word, or by a score per span."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,117 +12,63 @@ import tensorflow as tf
 
 from keras_bert_zoo.data.pipeline import LabelledRows
 from keras_bert_zoo.data.spans import Entity, EntityExamples
+from keras_bert_zoo.data.tagging import Tagging
 from keras_bert_zoo.layers.crf import ConditionalRandomField
-from keras_bert_zoo.tasks.answering import largest_difference
+from keras_bert_zoo.metrics.language_model import MaskedAccuracy
+from keras_bert_zoo.tasks.predicting import largest_difference
 from keras_bert_zoo.tasks.token_classification.entities import (
-    Tagging,
-    find_words,
+    Answers,
+    entity_difference,
     read_entities,
-    read_tags,
-)
-from keras_bert_zoo.tasks.token_classification.nested_entities import (
-    find_candidates,
     read_spans,
+    read_tags,
     read_token_spans,
 )
-from keras_bert_zoo.tasks.token_classification.nested_training import SpanLoss, label_spans
-from keras_bert_zoo.tasks.token_classification.training import (
-    CrfLoss,
-    TagAccuracy,
-    entity_difference,
-    label_windows,
-)
-from keras_bert_zoo.training.token_loss import SmoothedTokenLoss
+from keras_bert_zoo.text.words import WordWindows
+from keras_bert_zoo.training.entity_targets import GlobalPointerLoss, label_spans, label_words
+from keras_bert_zoo.training.token_loss import CrfLoss, SmoothedTokenLoss
 
-Answers = dict[str, tf.Tensor]
 Row = dict[str, np.ndarray]
 
 
-class EntityDecoder(Protocol):
-    """What a TokenClassifier asks of either way.
-
-    Attributes:
-        types: list of str. The types of entities, in the order of their ids.
-        nested: bool. Whether entities may overlap.
-    """
-
-    nested: bool
-
-    @property
-    def types(self) -> list[str]:
-        """See the class."""
-
-    def find_places(
-        self, windows: dict[str, tf.Tensor], stride: int, flags: tf.Tensor, texts: tf.Tensor
-    ) -> dict[str, tf.Tensor]:
-        """What `decode` needs to know of texts that were cut into windows."""
-
-    def decode(self, outputs: tf.Tensor, places: dict[str, tf.Tensor], texts: tf.Tensor) -> Answers:
-        """Makes entities of what the model returned; see `TokenClassifier`."""
-
-    def answers(self, outputs: tf.Tensor) -> Answers:
-        """What is said of token ids; see `TokenClassifier.answers`."""
-
-    def constants(self) -> tuple[Any, ...]:
-        """What a graph holds as constants."""
-
-    def difference(self, expected: Row, got: Row, tolerance: float) -> float | None:
-        """Compares two answers; see `AnsweringModel.answer_difference`."""
-
-    def label(
-        self, examples: EntityExamples, targets: Sequence[list[Entity]], **options: Any
-    ) -> LabelledRows:
-        """Cuts texts into windows and labels them; `options` as of `label_windows`."""
-
-    def loss(self) -> keras.losses.Loss:
-        """What is minimized."""
-
-    def metrics(self) -> list[keras.metrics.Metric]:
-        """What is measured of batches."""
-
-
+@dataclass(frozen=True, eq=False)
 class TagDecoder:
-    """A tag for each word, told by its first token.
+    """A tag per word, which the word's first token gets.
 
     Args:
         tagging: Tagging.
-        legal_only: bool. Whether answers keep to the scheme.
+        legal_only: bool. Whether the tags of an answer follow the scheme.
         crf: ConditionalRandomField or None.
     """
 
-    nested = False
-
-    def __init__(
-        self, tagging: Tagging, *, legal_only: bool, crf: ConditionalRandomField | None
-    ) -> None:
-        self.tagging = tagging
-        self.legal_only = legal_only
-        self.crf = crf
+    tagging: Tagging
+    legal_only: bool
+    crf: ConditionalRandomField | None
 
     @property
     def types(self) -> list[str]:
-        """The types of entities."""
+        """The types of entities, in the order of their ids."""
         return list(self.tagging.types)
 
     def find_places(
-        self, windows: dict[str, tf.Tensor], stride: int, flags: tf.Tensor, texts: tf.Tensor
+        self, finder: WordWindows, windows: dict[str, tf.Tensor], texts: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        """Finds words."""
-        return find_words(windows, stride, flags, texts)
+        """Finds the places of texts that `decode` needs: the words."""
+        return finder.words(windows, texts)
 
     def decode(self, outputs: tf.Tensor, places: dict[str, tf.Tensor], texts: tf.Tensor) -> Answers:
-        """Makes entities of the logits of windows."""
+        """Makes entities of the outputs of windows."""
         logits = tf.gather_nd(outputs, places["place"])  # (N, C)
-        tags, chances = read_tags(
+        tags, probabilities = read_tags(
             tf.ensure_shape(logits, [None, len(self.tagging.tags)]),
             places["splits"],
             self.path_scores(),
             probabilities_of_paths=self.crf is not None,
         )
-        return read_entities(self.tagging, tags, chances, places, texts)
+        return read_entities(self.tagging, tags, probabilities, places, texts)
 
     def path_scores(self) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-        """The scores of transitions, first and last tags; None where each word is for itself."""
+        """The scores of transitions, first and last tags; None if words are independent."""
         rules = self.tagging.rules()
         if not (self.legal_only and any(part.any() for part in rules)):
             return None if self.crf is None else self.crf.arrays()
@@ -131,7 +78,7 @@ class TagDecoder:
         return transitions, starts, ends
 
     def answers(self, outputs: tf.Tensor) -> Answers:
-        """The likeliest tag of each token by itself."""
+        """Answers token ids without their texts; see `TokenClassifier.decode`."""
         return {
             "label": tf.gather(tf.constant(self.tagging.tags), tf.argmax(outputs, axis=-1)),
             "score": tf.reduce_max(tf.nn.softmax(outputs), axis=-1),
@@ -139,95 +86,84 @@ class TagDecoder:
         }
 
     def constants(self) -> tuple[Any, ...]:
-        """The tags and the scores of paths."""
-        scores = self.path_scores()
-        values = () if scores is None else tuple(part.tobytes() for part in scores)
-        return (self.tagging.tags, self.tagging.scheme, values)
+        """The constants of a graph."""
+        scores = tuple(part.tobytes() for part in self.path_scores() or ())
+        return (self.tagging.tags, self.tagging.scheme, scores)
 
-    def difference(self, expected: Row, got: Row, tolerance: float) -> float | None:
-        """Compares two answers; entities that hang on a word of two like tags may differ."""
+    def difference(self, expected: Row, received: Row, tolerance: float) -> float | None:
+        """Compares two answers; see `Task.answer_difference`."""
         if "logits" not in expected:
-            return entity_difference(expected, got, tolerance)
-        numbers = ("score", "logits")
-        largest = max(largest_difference(expected[name], got[name]) for name in numbers)
-        logits = expected["logits"]
+            return entity_difference(expected, received, tolerance)
         ids = {tag.encode(): index for index, tag in enumerate(self.tagging.tags)}
-        for place in np.flatnonzero(expected["label"] != got["label"]):
-            pair = (ids.get(expected["label"][place]), ids.get(got["label"][place]))
-            if None in pair:  # padding of one of both
+        for place in np.flatnonzero(expected["label"] != received["label"]):
+            pair = [ids.get(row["label"][place], -1) for row in (expected, received)]
+            if min(pair) < 0:  # padding of one answer
                 return None
-            first, second = (float(logits[place, index]) for index in pair)
+            first, second = expected["logits"][place][pair].astype(np.float64)
             if abs(first - second) > 2 * tolerance * max(1.0, abs(first)):
                 return None
-        return largest
+        return max(largest_difference(expected[n], received[n]) for n in ("score", "logits"))
 
     def label(
-        self, examples: EntityExamples, targets: Sequence[list[Entity]], **options: Any
+        self, examples: EntityExamples, targets: Sequence[list[Entity]], *options: Any
     ) -> LabelledRows:
-        """Sets tags at the words that each window decides."""
-        return label_windows(examples, targets, self.tagging, **options)
+        """Cuts texts into windows and labels them; `options` are those of `label_words`."""
+        return label_words(examples, targets, self.tagging, *options)
 
     def loss(self) -> keras.losses.Loss:
-        """Of each word, or of the sequence of tags."""
+        """The loss of training."""
         if self.crf is not None:
             return CrfLoss(self.crf)
-        # Keras' own does not take a weight a row beside labels that are left out.
+        # Keras' loss cannot combine a weight per row with labels to ignore.
         return SmoothedTokenLoss(0.0, name="sparse_categorical_crossentropy")
 
     def metrics(self) -> list[keras.metrics.Metric]:
-        """The share of words with the right tag."""
-        return [TagAccuracy()]
+        """The metrics of batches: the share of words with the right tag."""
+        return [MaskedAccuracy()]
 
 
+@dataclass(frozen=True)
 class SpanDecoder:
-    """A score for each span and type: GlobalPointer.
+    """A score per span and type: GlobalPointer. Methods are those of `TagDecoder`.
 
     Args:
-        types: list of str.
+        types: list of str. The types of entities, in the order of their ids.
     """
 
-    nested = True
-
-    def __init__(self, types: Sequence[str]) -> None:
-        self._types = list(types)
-
-    @property
-    def types(self) -> list[str]:
-        """The types of entities."""
-        return list(self._types)
+    types: list[str]
 
     def find_places(
-        self, windows: dict[str, tf.Tensor], stride: int, flags: tf.Tensor, texts: tf.Tensor
+        self, finder: WordWindows, windows: dict[str, tf.Tensor], texts: tf.Tensor
     ) -> dict[str, tf.Tensor]:
         """Finds the tokens at which entities may begin or end."""
-        return find_candidates(windows, stride, flags, texts)
+        return finder.span_candidates(windows, texts)
 
     def decode(self, outputs: tf.Tensor, places: dict[str, tf.Tensor], texts: tf.Tensor) -> Answers:
         """Makes entities of the queries and keys of windows."""
-        return read_spans(self._types, outputs, places, texts)
+        return read_spans(self.types, outputs, places, texts)
 
     def answers(self, outputs: tf.Tensor) -> Answers:
-        """The spans of any tokens that score above 0."""
-        return read_token_spans(self._types, outputs)
+        """Returns the spans of any tokens that score above 0."""
+        return read_token_spans(self.types, outputs)
 
     def constants(self) -> tuple[Any, ...]:
         """The types."""
-        return ("spans", *self._types)
+        return ("spans", *self.types)
 
-    def difference(self, expected: Row, got: Row, tolerance: float) -> float | None:
+    def difference(self, expected: Row, received: Row, tolerance: float) -> float | None:
         """Compares two answers; entities of a probability of about a half may be in one alone."""
-        return entity_difference(expected, got, tolerance, nested=True)
+        return entity_difference(expected, received, tolerance, nested=True)
 
     def label(
-        self, examples: EntityExamples, targets: Sequence[list[Entity]], **options: Any
+        self, examples: EntityExamples, targets: Sequence[list[Entity]], *options: Any
     ) -> LabelledRows:
-        """Gives windows the entities that each decides on."""
-        return label_spans(examples, targets, self._types, **options)
+        """Cuts texts into windows and labels them; `options` are those of `label_spans`."""
+        return label_spans(examples, targets, self.types, *options)
 
     def loss(self) -> keras.losses.Loss:
-        """Of all spans together."""
-        return SpanLoss(len(self._types))
+        """The loss of all spans of a window together."""
+        return GlobalPointerLoss(len(self.types))
 
     def metrics(self) -> list[keras.metrics.Metric]:
-        """None: the entity F1 of held-out data says it."""
+        """None: the entity F1 of held-out data replaces them."""
         return []

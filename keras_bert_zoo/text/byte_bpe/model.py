@@ -9,10 +9,10 @@ leftmost. Both give the same result with these pieces and scores:
   position of this pair in the list gives T's score.
 - If other merges come first, the text of a token does not become that token. Such a token arises in
   no text. It is not a piece, so SentencePiece does not make it either.
-- Before SentencePiece makes a piece T, two tokens are left of it: those that the text T alone would
-  have, which are the last pair. So SentencePiece never merges a pair that is not listed.
+- Before SentencePiece makes a piece T, its text consists of two tokens. They are the same as in the
+  text T alone: the last pair. So SentencePiece never merges a pair that is not listed.
 
-This holds for every list of merges, even if no training would produce it.
+This is true for every list of merges, even if no training would produce it.
 """
 
 from __future__ import annotations

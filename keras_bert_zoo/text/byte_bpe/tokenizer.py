@@ -1,13 +1,13 @@
-"""Byte-level BPE equal to Hugging Face's, the tokenizer of RoBERTa and ModernBERT, in graph ops.
+"""Byte-level BPE with the results of Hugging Face, for RoBERTa and ModernBERT, in graph ops.
 
-A text is cut into words (byte_bpe_words.py), each distinct word is merged once by TensorFlow Text's
-SentencePiece op (byte_bpe_model.py), and its tokens are put where the word stands. Tokens cover the
-text without gaps, so that their lengths are all that offsets need.
+Texts are cut into words (words.py). TensorFlow Text's SentencePiece op merges each distinct word
+once (model.py). Its tokens are copied to all occurrences of the word. Tokens cover the text without
+gaps, so their lengths give the offsets.
 
-Before that come, where the text has them: added tokens (special_tokens.py), bytes that are not
-UTF-8, which are passed over, and NFC (unicode_forms.py).
+Three steps come before, for texts that need them: matching added tokens (special_tokens.py),
+removing bytes that are not UTF-8, and NFC (unicode/forms.py).
 
-Legend: B texts, N bytes of all of them, W words, U distinct words, P pieces of them, T tokens.
+Legend: B texts, N bytes of all texts, W words, U distinct words, P pieces of these, T tokens.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import Any
 
 import tensorflow as tf
 
-# The bare ops: the class around them holds a resource, which every model would have to track. An op
-# with a shared name finds its model by that name, and reads it once.
+# The raw ops, because the class has a resource that every model would have to track. An op finds
+# its model by the shared name and reads it once.
 from tensorflow_text.python.ops.sentencepiece_tokenizer import (
     gen_sentencepiece_tokenizer as sentencepiece_ops,
 )
@@ -136,7 +136,7 @@ class ByteBpeTokenizer(Tokenizer):
         contents = [byte_bpe_model.token_bytes(token) for token in self.vocabulary]
         added = {self._ids[token.content] for token in self.added_tokens}
         takes_left = {token.content for token in self.added_tokens if token.lstrip}
-        # Spaces at both ends, which trimming takes off. Those of added tokens are their own.
+        # The number of spaces at both ends that trimming excludes. Added tokens are not trimmed.
         trimmed = [
             (0, 0)
             if i in added
@@ -153,7 +153,7 @@ class ByteBpeTokenizer(Tokenizer):
             self._takes_left = tf.constant([token in takes_left for token in self.vocabulary])
 
     def _check_added(self, token: AddedToken) -> None:
-        """Raises ConfigError for what would not be exact."""
+        """Raises ConfigError if the token cannot be matched exactly."""
         content = token.content
         spaces = special_tokens.WHITESPACE | {_SPACE}
         if self.trim_offsets and (content[0] in spaces or content[-1] in spaces):
@@ -172,26 +172,25 @@ class ByteBpeTokenizer(Tokenizer):
         """Reads a Hugging Face directory: tokenizer.json, or vocab.json and merges.txt.
 
         Args:
-            directory: holds these and, where it has it, tokenizer_config.json.
+            directory: contains these files and optionally tokenizer_config.json.
 
         Raises:
-            ConfigError: a file is missing or damaged, or asks for what this class does not do; the
-                message names the option.
+            ConfigError: a file is missing or damaged, or has an unsupported option.
         """
         return cls(*read_directory(directory))
 
     def save(self, directory: str | os.PathLike[str]) -> None:
-        """Writes tokenizer.json and tokenizer_config.json, which transformers loads as they are.
+        """Writes tokenizer.json and tokenizer_config.json for `transformers.AutoTokenizer`.
 
         Args:
-            directory: made if it is missing.
+            directory: created if it is missing.
         """
         write_directory(directory, self.pieces, self.merges, self.options)
 
     def tokenize_flat(
         self, strings: tf.Tensor, *, with_offsets: bool
     ) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, ...]]:
-        """Tokens of all texts in one row; see `Tokenizer.tokenize_flat`."""
+        """Tokenizes texts to flat tensors; see `Tokenizer.tokenize_flat`."""
         raw, splits = offsets.text_bytes(strings)
 
         def clean(strings: tf.Tensor, raw: tf.Tensor, splits: tf.Tensor) -> text_cut.Tokens:
@@ -221,12 +220,12 @@ class ByteBpeTokenizer(Tokenizer):
         with_offsets: bool,
         *texts: tf.Tensor,
     ) -> text_cut.Tokens:
-        """`text_cut.tokenize_around`, skipped where no text can hold an added token.
+        """Calls `text_cut.tokenize_around` only if a text may contain an added token.
 
         Args:
-            finder: of the added tokens, or None if there are none.
-            name: of the step that `tokenize` is.
-            tokenize: the same with texts that hold none.
+            finder: SpecialTokenFinder, or None without added tokens.
+            name: the name of the step `tokenize`.
+            tokenize: function that tokenizes texts without added tokens.
             with_offsets: bool.
             texts: string (B,), their bytes uint8 (N,), and their splits int64 (B + 1,).
         """
@@ -234,7 +233,7 @@ class ByteBpeTokenizer(Tokenizer):
             return tokenize(*texts)
         key = (name, with_offsets)
         if key not in self._functions:
-            # A function of its own, so that the graph holds it once.
+            # A separate function, which the graph contains only once.
             signature = [tf.TensorSpec([None], kind) for kind in (tf.string, tf.uint8, tf.int64)]
             self._functions[key] = tf.function(tokenize, input_signature=signature, autograph=False)
         compiled = self._functions[key]
@@ -255,7 +254,7 @@ class ByteBpeTokenizer(Tokenizer):
     def _tokenize_words(
         self, strings: tf.Tensor, raw: tf.Tensor, splits: tf.Tensor, with_offsets: bool
     ) -> text_cut.Tokens:
-        """Tokens of texts in valid UTF-8, in which no added token is anything special."""
+        """Tokenizes texts in valid UTF-8 without matching added tokens."""
         prefixed = None
         if self.add_prefix_space:
             strings, prefixed = _prefix_space(strings, raw, splits)
@@ -267,7 +266,7 @@ class ByteBpeTokenizer(Tokenizer):
         words = offsets.cut(strings, starts - base, ends - base, word_splits)
         distinct, which = tf.unique(words)
         pieces, piece_splits = self._compiled(("pieces",), self._merge, distinct)
-        # The tokens of a distinct word, wherever it stands.
+        # Copy the tokens of each distinct word to its occurrences.
         counts = tf.gather(piece_splits[1:] - piece_splits[:-1], which)
         token_splits = ragged_ops.splits_from_lengths(counts)  # (W + 1,)
         total = token_splits[-1]
@@ -287,7 +286,7 @@ class ByteBpeTokenizer(Tokenizer):
         starts, ends = starts - base, ends - base
         if prefixed is not None:
             more = tf.gather(prefixed, rows)
-            # A token of nothing but the space that was put there has the first character's span.
+            # A token of only the added space has the span of the first character.
             alone = tf.logical_and(more, tf.equal(ends, 1))
             first = byte_bpe_words.character_lengths(tf.gather(tf.pad(raw, [[0, 1]]), base + 1))
             more = tf.cast(more, tf.int64)
@@ -318,14 +317,13 @@ class ByteBpeTokenizer(Tokenizer):
         self, raw: tf.Tensor, text_splits: tf.Tensor, ids: tf.Tensor, splits: tf.Tensor,
         starts: tf.Tensor, ends: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor]:  # fmt: skip
-        """Takes spaces off the offsets, as `process_offsets` of tokenizers' ByteLevel does.
+        """Excludes spaces from the offsets, as `process_offsets` of tokenizers' ByteLevel does.
 
-        With `add_prefix_space`, it leaves a single space at a text's first place, be it one that
-        was put there or not; and elsewhere, behind an added token, it takes the character that is
-        behind the space that was put there.
+        With `add_prefix_space`, ByteLevel keeps a single space at the beginning of a text, added or
+        not. After an added token, it also excludes the character that follows the added space.
         """
         leading, trailing = tf.gather(self._leading, ids), tf.gather(self._trailing, ids)
-        taken = leading
+        left = leading
         width = tf.ones_like(starts)
         if self.add_prefix_space:
             total = ragged_ops.size64(ids)
@@ -333,32 +331,32 @@ class ByteBpeTokenizer(Tokenizer):
             base = tf.gather(text_splits, rows)
             raw = tf.pad(raw, [[0, 1]])
             width = byte_bpe_words.character_lengths(tf.gather(raw, base + starts))
-            foremost = tf.equal(tf.gather(splits, rows), tf.range(total))
-            first = tf.logical_or(foremost, tf.equal(starts, 0))
+            first_token = tf.equal(tf.gather(splits, rows), tf.range(total))
+            first = tf.logical_or(first_token, tf.equal(starts, 0))
             single = tf.logical_and(first, tf.equal(leading, 1))
-            taken = tf.where(
+            left = tf.where(
                 tf.logical_or(single, tf.equal(leading, 0)),
                 tf.zeros_like(leading),
                 width + leading - 1,
             )
-            # The same for an added token that took a single space before it.
+            # The same for an added token that includes a single space before it.
             back = tf.logical_and(
-                tf.logical_and(foremost, starts > 0), tf.gather(self._takes_left, ids)
+                tf.logical_and(first_token, starts > 0), tf.gather(self._takes_left, ids)
             )
             before = base + starts - tf.cast(back, tf.int64)
             before, _ = byte_bpe_words.widen(raw, before, before)
             back = tf.logical_and(back, tf.equal(before, base))
             starts = tf.where(back, tf.zeros_like(starts), starts)
         only_spaces = tf.equal(leading, tf.gather(self._token_lengths, ids))
-        behind = tf.where(only_spaces, width + trailing - 1, trailing)
-        behind = tf.where(trailing > 0, behind, 0)
-        starts = tf.minimum(starts + taken, ends)
-        return starts, tf.maximum(ends - behind, starts)
+        right = tf.where(only_spaces, width + trailing - 1, trailing)
+        right = tf.where(trailing > 0, right, 0)
+        starts = tf.minimum(starts + left, ends)
+        return starts, tf.maximum(ends - right, starts)
 
     def _join(self, ids: tf.Tensor, splits: tf.Tensor) -> tf.Tensor:
-        """The bytes of tokens in a row, and U+FFFD for what is not UTF-8.
+        """Joins the bytes of tokens, as `tokenizers.decoders.ByteLevel` does.
 
-        As `tokenizers.decoders.ByteLevel`.
+        Bytes that are not UTF-8 become U+FFFD.
         """
         texts = tf.gather(self._token_texts, ids)
         pieces = tf.RaggedTensor.from_row_splits(texts, splits, validate=False)
@@ -367,13 +365,13 @@ class ByteBpeTokenizer(Tokenizer):
 
 
 def _flat(tokens: text_cut.Tokens) -> tuple[tf.Tensor, ...]:
-    """Ids, splits and spans in one tuple."""
+    """Returns ids, splits and spans in one tuple."""
     ids, splits, spans = tokens
     return (ids, splits, *spans)
 
 
 def _first_pairs(tokens: Sequence[AddedToken]) -> list[tuple[int, int | None]]:
-    """The first two bytes that tokens begin with; None for the second of a token of one byte."""
+    """Returns the first two bytes of tokens; for a token of one byte, the second is None."""
     contents = [token.content.encode("utf-8") for token in tokens]
     single = {content[0] for content in contents if len(content) == 1}
     pairs = {(content[0], content[1]) for content in contents if content[0] not in single}
@@ -381,20 +379,20 @@ def _first_pairs(tokens: Sequence[AddedToken]) -> list[tuple[int, int | None]]:
 
 
 def _any_pair(raw: tf.Tensor, pairs: Sequence[tuple[int, int | None]]) -> tf.Tensor:
-    """Whether any of the pairs is there: uint8 (N,) to bool ()."""
-    found = [
+    """Returns whether the bytes contain any of the pairs: uint8 (N,) to bool ()."""
+    masks = [
         tf.equal(raw, first)
         if second is None
         else tf.logical_and(tf.equal(raw[:-1], first), tf.equal(raw[1:], second))
         for first, second in pairs
     ]
-    return tf.reduce_any(tf.stack([tf.reduce_any(mask) for mask in found]))
+    return tf.reduce_any(tf.stack([tf.reduce_any(mask) for mask in masks]))
 
 
 def _prefix_space(
     strings: tf.Tensor, raw: tf.Tensor, splits: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Puts a space before texts that are not empty and begin with none: string, bool (B,)."""
+    """Adds a space before nonempty texts that do not begin with one: string (B,), bool (B,)."""
     first = tf.gather(tf.pad(raw, [[0, 1]]), splits[:-1])
     prefixed = tf.logical_and(splits[1:] > splits[:-1], tf.not_equal(first, ord(" ")))
     return tf.where(prefixed, tf.strings.join([" ", strings]), strings), prefixed

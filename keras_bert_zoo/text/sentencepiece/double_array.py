@@ -1,13 +1,13 @@
 """Writes the constant that TensorFlow Text's FastBertNormalizer op reads.
 
-It is a flatbuffer that holds a double array (Darts-clone's layout) over the UTF-8 bytes of single
-code points, and a pool of the texts that they become. Equal branches are stored once, which a
-double array allows as each unit holds the way to its children, and which makes the tables of BERT
-some 200 kB instead of 1.3 MB.
+The constant is a flatbuffer with a double array (in Darts-clone's layout) and a pool of texts. The
+double array maps the UTF-8 bytes of single code points to their new texts. Equal branches are
+stored once, because each unit has the offset of its children. This reduces BERT's tables from
+1.3 MB to about 200 kB.
 
-Layout of a unit (32 bits): 0-7 label, 8 "has a value", 10-31 way to the children: position XOR way
-is their base; the child for byte b is at base XOR b, the value at base itself, with bit 31 set.
-A value: bit 30 "changed", bits 6-29 place in the pool, bits 0-5 length in bytes.
+Layout of a unit (32 bits): 0-7 label, 8 "has a value", 10-31 offset. The base of the children is
+position XOR offset. The child for byte b is at base XOR b. The value is at base, with bit 31 set.
+Layout of a value: bit 30 "changed", bits 6-29 index in the pool, bits 0-5 length in bytes.
 
 Source: tensorflow_text/core/kernels/fast_bert_normalizer.h, darts_clone_trie_wrapper.h.
 """
@@ -23,7 +23,7 @@ _CHANGED = 1 << 30
 _IS_VALUE = 1 << 31
 _HAS_VALUE = 1 << 8
 _MAXIMUM_TEXT_BYTES = 63
-_MAXIMUM_UNITS = 1 << 21  # a way of 21 bits needs no escape
+_MAXIMUM_UNITS = 1 << 21  # an offset of 21 bits needs no escape
 _BLOCK = 64  # continuation bytes 0x80 to 0xBF
 _PAGE = 256
 _DELETED = _CHANGED  # length 0
@@ -31,13 +31,13 @@ _NO_NODE = -1
 
 
 def build_normalizer_buffer(changed: Mapping[int, str], deleted: Iterable[int]) -> np.ndarray:
-    """The op's constant for a mapping of code points to texts.
+    """Builds the op's constant for a mapping of code points to texts.
 
-    Other code points stay as they are. Bytes that do not make up a code point are deleted.
+    Other code points are unchanged. Bytes that are not UTF-8 are deleted.
 
     Args:
-        changed: code point -> its text, at most 63 bytes of UTF-8.
-        deleted: code points that become nothing.
+        changed: dict of code point to text, of at most 63 bytes in UTF-8.
+        deleted: code points to delete.
 
     Returns:
         uint8 (bytes,).
@@ -62,16 +62,16 @@ def build_normalizer_buffer(changed: Mapping[int, str], deleted: Iterable[int]) 
 
 
 def _pool_texts(changed: Mapping[int, str]) -> tuple[np.ndarray, bytes]:
-    """One encoded value per code point (0 = unchanged), and the pool the values point into."""
+    """Returns an encoded value for each code point (0 = unchanged), and the pool of texts."""
     values = np.zeros(0x110000, np.uint32)
     encoded = {c: text.encode("utf-8") for c, text in changed.items()}
     pool = bytearray()
     places: dict[bytes, int] = {b"": 0}
-    # Longest first, and every prefix can be used again: "LVT" holds "LV".
+    # Longest texts first, to reuse their prefixes: "LVT" contains "LV".
     for text in sorted(set(encoded.values()), key=lambda text: (-len(text), text)):
         if len(text) > _MAXIMUM_TEXT_BYTES:
             raise ValueError(
-                f"expected at most {_MAXIMUM_TEXT_BYTES} bytes for one character, got {text!r}"
+                f"Expected texts of at most {_MAXIMUM_TEXT_BYTES} bytes, received {text!r}."
             )
         if text not in places:
             place = len(pool)
@@ -84,16 +84,16 @@ def _pool_texts(changed: Mapping[int, str]) -> tuple[np.ndarray, bytes]:
 
 
 def _distinct_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Equal rows once, and for each row which of those it is (np.unique sorts, for much longer)."""
+    """Returns the distinct rows, and the index of each row in them; faster than np.unique."""
     places: dict[bytes, int] = {}
     which = [places.setdefault(row.tobytes(), len(places)) for row in rows]
-    kept = np.unique(which, return_index=True)[1]
-    return rows[kept], np.array(which, np.int64)
+    first = np.unique(which, return_index=True)[1]
+    return rows[first], np.array(which, np.int64)
 
 
 def _build_units(values: np.ndarray) -> np.ndarray:
-    """The double array for one value per code point."""
-    # Level by level from the last byte to the first: rows of 64 children, equal rows once.
+    """Builds the double array of the values of all code points."""
+    # Level by level from the last byte to the first: distinct rows of 64 children.
     leaves, leaf_of = _distinct_rows(values.reshape(-1, _BLOCK))  # by code point >> 6
     surrogates = slice(0xD800 >> 6, 0xE000 >> 6)
 
@@ -102,11 +102,11 @@ def _build_units(values: np.ndarray) -> np.ndarray:
     three_bytes[: 0x800 >> 6] = _NO_NODE  # E0 80..9F: overlong
     four_bytes = leaf_of[0x10000 >> 6 :]
     inner, inner_of = _distinct_rows(np.concatenate([three_bytes, four_bytes]).reshape(-1, _BLOCK))
-    # F0..F4: 64 second bytes each, of which those outside U+10000..U+10FFFF do not exist.
+    # F0..F4 have 64 second bytes each. Those outside U+10000..U+10FFFF have no node.
     planes = np.full((5, _BLOCK), _NO_NODE, np.int64)
     planes.reshape(-1)[16 : 16 + 256] = inner_of[16:]
 
-    # Two blocks to a page of 256 units: bases at 0 and 64, their children at 128 and 192.
+    # Two blocks in each page of 256 units: bases at 0 and 64, their children at 128 and 192.
     count = len(leaves) + len(inner) + len(planes)
 
     def base(block: int | np.ndarray) -> int | np.ndarray:
@@ -117,21 +117,21 @@ def _build_units(values: np.ndarray) -> np.ndarray:
     first_value = 2 * _PAGE + (count + 1) // 2 * _PAGE
     units = np.zeros(first_value + len(distinct), np.uint32)
     if len(units) > _MAXIMUM_UNITS:
-        raise ValueError(f"expected at most {_MAXIMUM_UNITS} units, got {len(units)}")
+        raise ValueError(f"Expected at most {_MAXIMUM_UNITS} units, received {len(units)}.")
     units[first_value:] = distinct | np.uint32(_IS_VALUE)
     deleted_at = first_value + int(np.searchsorted(distinct, _DELETED))
 
     def put_value(places: np.ndarray, labels: np.ndarray, row: np.ndarray) -> None:
-        """Nodes that have a value and no children."""
-        kept = row != 0
-        targets = first_value + np.searchsorted(distinct, row[kept])
-        units[places[kept]] = (places[kept] ^ targets) << 10 | _HAS_VALUE | labels[kept]
+        """Writes nodes with a value and no children."""
+        exists = row != 0
+        targets = first_value + np.searchsorted(distinct, row[exists])
+        units[places[exists]] = (places[exists] ^ targets) << 10 | _HAS_VALUE | labels[exists]
 
     def put_children(places: np.ndarray, labels: np.ndarray, blocks: np.ndarray) -> None:
-        """Nodes with children; cut off here, a text is not UTF-8: deleted."""
-        kept = blocks != _NO_NODE
-        targets = base(blocks[kept])
-        units[places[kept]] = (places[kept] ^ targets) << 10 | _HAS_VALUE | labels[kept]
+        """Writes nodes with children. A character that ends here is not UTF-8 and is deleted."""
+        exists = blocks != _NO_NODE
+        targets = base(blocks[exists])
+        units[places[exists]] = (places[exists] ^ targets) << 10 | _HAS_VALUE | labels[exists]
 
     labels = np.arange(0x80, 0xC0)
     for block in range(count):

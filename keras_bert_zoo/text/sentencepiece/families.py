@@ -2,7 +2,7 @@
 
 A class keeps the pieces with their scores, and adds its special tokens, normalizer and words.
 
-The algorithm of the model's training does not count. The classes of ALBERT, XLM-RoBERTa and
+The algorithm of the model's training is ignored. The classes of ALBERT, XLM-RoBERTa and
 DeBERTa-v2 make a unigram model of word, character and BPE models, too. SentencePiece itself would
 apply the original algorithm: a word model with the piece "the" makes "thesis" one unknown word, but
 a unigram model of the same pieces finds "the" in it. This module follows transformers 5 and logs a
@@ -181,7 +181,7 @@ def _pieces(
     # fairseq puts its special tokens before those of SentencePiece.
     head = tuple(piece for piece, _ in pieces[:3])
     if name == "XLMRobertaTokenizer":
-        # The first three pieces are dropped, whatever they are.
+        # The first three pieces are always dropped.
         if head[:1] != _HEAD[:1] or set(head) != set(_HEAD):
             _logger.warning(
                 "%s begins with the pieces %s instead of %s. It was not made for %s, which drops "

@@ -1,6 +1,6 @@
 """Reads and writes a unigram tokenizer directory in Hugging Face's format.
 
-All options of a tokenizer.json count, as in `tokenizers`. (Some classes of transformers 5 read only
+All options of a tokenizer.json apply, as in `tokenizers`. (Some classes of transformers 5 read only
 its pieces and set another normalizer. The file has the options of the model's training.) Without
 tokenizer.json, SentencePiece's model file is read for the class that the directory names, as in
 transformers 5.

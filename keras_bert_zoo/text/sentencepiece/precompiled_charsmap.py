@@ -1,12 +1,12 @@
-"""SentencePiece's compiled character map, applied in Hugging Face's way, in core ops.
+"""SentencePiece's compiled character map with the results of Hugging Face, in core ops.
 
-Hugging Face looks up whole grapheme clusters of fewer than six bytes first, and then characters;
-SentencePiece itself takes the longest match at each place. What Hugging Face finds of a cluster is
-the shortest match, which then stands for the whole cluster. So a cluster of several characters is
-replaced by what its first character becomes, or else its first two; the rest is lost.
-A character that becomes nothing is counted to the one before it, and at the beginning of a text
-to none, which moves all offsets of that text. All this is reproduced, because the pieces that a
-model has learned and the offsets that its users know are made in this way.
+SentencePiece uses the longest match at each position. Hugging Face first looks up whole grapheme
+clusters of less than six bytes, then single characters. In a cluster, it uses the shortest match
+for the whole cluster. So a cluster of several characters is replaced by the text of its first
+character or, if there is none, of its first two. The rest of the cluster is lost.
+A deleted character belongs to the character before it. At the beginning of a text there is none,
+and all offsets of the text move. This module has the same results, because the pieces of a model
+were trained with them and its users know these offsets.
 
 Source: tokenizers, `Precompiled`; the crate spm_precompiled; Unicode Standard Annex 29.
 """
@@ -36,16 +36,16 @@ _CR, _LF, _ZWJ = 0x0D, 0x0A, 0x200D
 
 
 def read_charsmap(blob: bytes) -> dict[str, str]:
-    """The keys of a compiled character map of at most five bytes, and what they become.
+    """Reads the keys of at most five bytes in a compiled character map, with their texts.
 
-    Longer ones are never looked up.
+    Longer keys are never looked up.
 
     Args:
-        blob: the size of a trie in bytes (little endian, 4 bytes), the trie as a double array in
-            Darts-clone's layout, and the texts, each ended by a zero byte.
+        blob: the size of the trie in bytes (4 bytes, little endian), the trie as a double array in
+            Darts-clone's layout, and the texts, each with a zero byte at its end.
 
     Raises:
-        ConfigError: it is damaged.
+        ConfigError: the map is damaged.
     """
     if len(blob) < 8:
         raise ConfigError(f"Expected a precompiled charsmap, received {len(blob)} bytes.")
@@ -57,24 +57,24 @@ def read_charsmap(blob: bytes) -> dict[str, str]:
         )
     units = np.frombuffer(blob, np.uint32, size // 4, 4).astype(np.int64)
     pool = blob[4 + size :]
-    # A node for byte b lies at its family's place XOR b. Families, in order, and their nodes:
+    # The node for byte b is at the base of its family XOR b. Sort the nodes by family.
     nodes = np.flatnonzero((units & 0x80000000 == 0) & (units & 0xFF != 0))
     families = nodes ^ units[nodes] & 0xFF
     order = np.argsort(families, kind="stable")
     nodes, families = nodes[order], families[order]
-    ways = units >> 10 << ((units & 1 << 9) >> 6)
+    offsets = units >> 10 << ((units & 1 << 9) >> 6)
     keys: dict[str, str] = {}
-    level = [(b"", int(ways[0]))]  # the beginnings of keys, and their children's family
+    level = [(b"", int(offsets[0]))]  # prefixes of keys, and the family of their children
     for _ in range(_CLUSTER_BYTES):
         bases = np.array([base for _, base in level])
         begins, ends = (np.searchsorted(families, bases, side) for side in ("left", "right"))
         following = []
-        # A damaged trie may lead to one family by many ways.
+        # In a damaged trie, many nodes may have the same children.
         if len(level) + int((ends - begins).sum()) > _MAXIMUM_KEYS:
             raise ConfigError("Expected a precompiled charsmap, received an endless trie.")
         for (prefix, base), begin, end in zip(level, begins.tolist(), ends.tolist(), strict=True):
             for place in nodes[begin:end].tolist():
-                key, children = prefix + bytes((place ^ base,)), place ^ int(ways[place])
+                key, children = prefix + bytes((place ^ base,)), place ^ int(offsets[place])
                 following.append((key, children))
                 if units[place] >> 8 & 1:
                     keys[_text(key)] = _value(units, children, pool)
@@ -85,7 +85,7 @@ def read_charsmap(blob: bytes) -> dict[str, str]:
 
 
 def _value(units: np.ndarray, place: int, pool: bytes) -> str:
-    """The text of a key."""
+    """Returns the text of a key."""
     begin = int(units[place]) & 0x7FFFFFFF if place < len(units) else len(pool)
     end = pool.find(b"\0", begin)
     if begin >= len(pool):
@@ -103,18 +103,18 @@ def _text(encoded: bytes) -> str:
 
 
 class PrecompiledCharsmap:
-    """The map's graph.
+    """Maps characters in a graph.
 
     Args:
         blob: see `read_charsmap`.
 
     Attributes:
-        texts: what single characters become.
-        leaves_spaces: bool. Whether nothing becomes of a space, alone or in a cluster.
+        texts: dict of code point to text.
+        leaves_spaces: bool. Whether the map does not change spaces, alone or in clusters.
 
     Raises:
         ConfigError: the map is damaged, or has a key of three characters in at most five bytes
-            that no shorter key begins.
+            without a shorter key at its beginning.
     """
 
     def __init__(self, blob: bytes) -> None:
@@ -123,7 +123,7 @@ class PrecompiledCharsmap:
         pairs = {}
         for key, text in keys.items():
             if len(key) < 2 or len(key.encode()) > _CLUSTER_BYTES or key[0] in keys:
-                continue  # never looked up, or never found as a shorter key is
+                continue  # never looked up, or a shorter key matches first
             if len(key) == 2:
                 pairs[key] = text
             elif key[:2] not in keys:
@@ -143,7 +143,7 @@ class PrecompiledCharsmap:
         self._clusters = Clusters()
 
     def __call__(self, characters: Characters) -> Characters:
-        """The characters once mapped."""
+        """Maps the characters."""
         entries = self._map.entries(characters.points)
         may_join = self._clusters.may_join(characters.points)
         return unless_absent(
@@ -154,27 +154,27 @@ class PrecompiledCharsmap:
 
     def _apply(self, characters: Characters, entries: tf.Tensor, may_join: tf.Tensor) -> Characters:
         size = ragged_ops.size64(entries)
-        # What is looked up at each character: how many characters of the text that is; 0: none,
-        # as it belongs to the cluster of the one before.
+        # Counts: the number of characters to look up together; 0 for a character that belongs to
+        # the cluster of the previous character.
         entries, counts = tf.cond(
             tf.reduce_any(may_join),
             lambda: self._look_up_clusters(characters, entries),
             lambda: (entries, tf.ones(size[tf.newaxis], tf.int64)),
         )
-        kept = ragged_ops.indices(counts > 0)
-        entries, counts = tf.gather(entries, kept), tf.gather(counts, kept)
-        rows = tf.gather(characters.rows, kept)
+        heads = ragged_ops.indices(counts > 0)
+        entries, counts = tf.gather(entries, heads), tf.gather(counts, heads)
+        rows = tf.gather(characters.rows, heads)
         points, origin, within, splits = self._map.expand(
-            tf.gather(characters.points, kept), entries
+            tf.gather(characters.points, heads), entries
         )
-        lengths = splits[1:] - splits[:-1]  # of what each became
+        lengths = splits[1:] - splits[:-1]  # of the new texts
         surplus = lengths - counts
-        # Of more characters than there were, the last are new ones.
+        # In a text that becomes longer, the last characters are new.
         added = tf.gather(surplus, origin) > 0
         added = tf.logical_and(added, within >= tf.gather(counts, origin))
         change = tf.cast(added, tf.int64)
-        # Of fewer, the rest goes to the last one, which may be of another cluster before; but at
-        # the beginning of a row there is none.
+        # In a text that becomes shorter, the last character includes the rest. This may be a
+        # character of a previous cluster. At the beginning of a row there is none.
         missing = ragged_ops.indices(surplus < 0)
         last = tf.gather(splits, missing + 1) - 1
         emitted_rows = tf.gather(rows, origin)
@@ -190,7 +190,7 @@ class PrecompiledCharsmap:
     def _look_up_clusters(
         self, characters: Characters, entries: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Entries and counts where clusters of several characters are looked up as wholes."""
+        """Returns entries and counts, with clusters of several characters looked up as wholes."""
         begins = tf.logical_not(self._clusters.joined(characters))
         at = ragged_ops.indices(begins)  # (clusters,)
         cluster = tf.cumsum(tf.cast(begins, tf.int64)) - 1
@@ -204,11 +204,11 @@ class PrecompiledCharsmap:
             tf.equal(tf.gather(self._pairs, place), pair), tf.gather(self._pair_entries, place), 0
         )
         of_first = tf.gather(entries, at)
-        found = tf.where(of_first > 0, of_first, of_pair)
+        match = tf.where(of_first > 0, of_first, of_pair)
         short = tf.logical_and(counts > 1, sizes <= _CLUSTER_BYTES)
-        whole = tf.logical_and(short, found > 0)  # (clusters,)
+        whole = tf.logical_and(short, match > 0)  # (clusters,)
         of_whole = tf.gather(whole, cluster)  # (N,)
-        entries = tf.where(of_whole, tf.gather(found, cluster), entries)
+        entries = tf.where(of_whole, tf.gather(match, cluster), entries)
         counts = tf.where(
             of_whole,
             tf.where(begins, tf.gather(counts, cluster), tf.zeros_like(cluster)),
@@ -218,12 +218,12 @@ class PrecompiledCharsmap:
 
 
 class Clusters:
-    """Where grapheme clusters begin.
+    """Finds grapheme clusters.
 
-    Pairs of regional indicators are not told apart: they have eight bytes, so that no cluster with
-    one and anything else is ever looked up as a whole.
+    Pairs of regional indicators are not recognized. They have eight bytes, so a cluster with a pair
+    is never looked up as a whole.
 
-    Source: Unicode Standard Annex 29, extended grapheme clusters; the classes of each character
+    Source: Unicode Standard Annex 29, extended grapheme clusters; the classes of the characters
     are those of the crate unicode-segmentation.
     """
 
@@ -245,14 +245,14 @@ class Clusters:
         self._joining = CodePointTable.of_set(joining)
 
     def may_join(self, points: tf.Tensor) -> tf.Tensor:
-        """Whether a cluster of several characters and at most five bytes may be here: (N,).
+        """Marks characters that may be in a cluster of several characters in five bytes: (N,).
 
         Hangul syllables and emoji sequences of several characters have six bytes or more.
         """
         return self._joining.contains(points)
 
     def joined(self, characters: Characters) -> tf.Tensor:
-        """Which characters belong to the cluster of the one before: bool (N,)."""
+        """Marks characters that belong to the cluster of the previous character: bool (N,)."""
         points = characters.points
         classes = self._classes(points)
 
@@ -272,10 +272,10 @@ class Clusters:
         kind_before = shifted(kind, 0)
 
         def one_of(values: tf.Tensor, *names: str) -> tf.Tensor:
-            found = tf.equal(values, self._HANGUL.index(names[0]))
+            mask = tf.equal(values, self._HANGUL.index(names[0]))
             for name in names[1:]:
-                found = tf.logical_or(found, tf.equal(values, self._HANGUL.index(name)))
-            return found
+                mask = tf.logical_or(mask, tf.equal(values, self._HANGUL.index(name)))
+            return mask
 
         for left, right in (
             (("hangul_l",), ("hangul_l", "hangul_v", "hangul_lv", "hangul_lvt")),
@@ -285,13 +285,13 @@ class Clusters:
             both = tf.logical_and(one_of(kind_before, *left), one_of(kind, *right))
             joined = tf.logical_or(joined, both)
         first = characters.first()
-        # A pictograph, marks and a joiner take another pictograph.
+        # A pictograph with marks and a joiner is joined to another pictograph.
         head, _ = self._run(first, tf.logical_not(has("extend")), classes)
         joiner = tf.equal(points, _ZWJ)
         pictures = tf.logical_and(joiner, shifted(has("pictograph", head), False))
         pictures = tf.logical_and(pictures, tf.logical_not(first))
         joined = tf.logical_or(joined, tf.logical_and(has("pictograph"), shifted(pictures, False)))
-        # A consonant, marks with a linker among them take another consonant.
+        # A consonant with marks and a linker is joined to another consonant.
         linker = has("linker")
         outside = tf.logical_not(tf.logical_or(linker, has("conjunct_extend")))
         head, linkers = self._run(first, outside, classes, linker)
@@ -303,9 +303,9 @@ class Clusters:
     def _run(
         first: tf.Tensor, heads: tf.Tensor, classes: tf.Tensor, marked: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Of each character's run: the classes of its head, and whether it has a marked one.
+        """Returns the classes of the head of each run, and whether it has a marked character.
 
-        A run is a head and what follows it up to the next.
+        A run is a head and the characters up to the next head.
         """
         heads = tf.logical_or(heads, first)
         run = tf.cumsum(tf.cast(heads, tf.int64)) - 1

@@ -1,19 +1,18 @@
-"""SentencePiece's unigram tokenization equal to Hugging Face's fast tokenizers, in graph ops.
+"""SentencePiece's unigram tokenization with the results of Hugging Face, in graph ops.
 
 This is the tokenizer of ALBERT, XLM-RoBERTa, CamemBERT, DeBERTa-v2 and others. TensorFlow Text's
-SentencePiece op is not used, as it normalizes, and adds up scores, otherwise than Hugging Face. A
-text goes through these steps, all of them in core ops but for the cutting of strings:
+SentencePiece op is not used, because its normalization and its sums of scores differ from Hugging
+Face. The steps use core ops, except for cutting strings:
 
-1. special tokens are cut out (special_tokens.py);
-2. what is left is cut before spaces, and each different part is done once (text_parts.py);
-3. normalizers (normalization_steps.py);
-4. words: at whitespace, at punctuation, at the signs that stand for spaces;
-5. pieces of words (unigram.py).
+1. Match special tokens (special_tokens.py).
+2. Cut the text between them before spaces, to process distinct parts once (text_parts.py).
+3. Normalize the parts (unicode/normalization_steps.py).
+4. Split them into words: at whitespace, at punctuation and at space signs.
+5. Split the words into pieces (unigram.py).
 
-Bytes that are not UTF-8 are read as U+FFFD each run of them that could not begin a character, as
-Python does with errors="replace".
+Bytes that are not UTF-8 become U+FFFD, as in Python with errors="replace".
 
-Legend: B texts, U different parts of texts, N characters, W words, T tokens.
+Legend: B texts, U distinct parts of texts, N characters, W words, T tokens.
 """
 
 from __future__ import annotations
@@ -45,12 +44,11 @@ from keras_bert_zoo.text.unicode.normalization_steps import steps_from_json
 from keras_bert_zoo.text.unicode.normalizer import unicode_rules
 
 _SPACE = 0x20
-# What a text, or what stands between special tokens, begins with: the very first character, or
-# another.
+# The kinds of pieces between special tokens: inside a text, or at its beginning.
 _INSIDE, _BEGINS = 1, 2
-# Stands for an added token found in a normalized text: surrogates are in no text.
+# The first placeholder for added tokens in normalized texts. Texts contain no surrogates.
 _LATE = 0xD800
-_BEYOND = 1 << 31  # more than all characters of a batch
+_BEYOND = 1 << 31  # more than the number of characters in a batch
 
 
 class SentencePieceTokenizer(Tokenizer):
@@ -153,8 +151,8 @@ class SentencePieceTokenizer(Tokenizer):
             self._texts, self._first_texts = tf.constant(texts), tf.constant(firsts)
 
     def _normalized_tokens(self) -> list[tuple[list[int], int]]:
-        """The code points and ids of added tokens that are found in normalized texts."""
-        found: list[tuple[list[int], int]] = []
+        """Returns the code points and ids of added tokens to match in normalized texts."""
+        tokens: list[tuple[list[int], int]] = []
         for token in self.added_tokens:
             if not token.normalized:
                 continue
@@ -174,15 +172,13 @@ class SentencePieceTokenizer(Tokenizer):
                 or any(char in WHITESPACE for char in text)
             ):
                 raise ConfigError(
-                    f"Expected normalized=false of the added token "
-                    f"{token.content!r}, received "
-                    "true. It is supported only for tokens without whitespace, lstrip and "
-                    "rstrip, and "
-                    "without byte_fallback."
+                    f"Expected normalized=false of the added token {token.content!r}, received "
+                    "true. It is supported only for tokens without whitespace, lstrip and rstrip, "
+                    "and without byte_fallback."
                 )
             if token.id is not None:
-                found.append((content, token.id))
-        texts = ["".join(map(chr, content)) for content, _ in found]
+                tokens.append((content, token.id))
+        texts = ["".join(map(chr, content)) for content, _ in tokens]
         for one, other in itertools.product(texts, texts):
             for at in range(one is other, len(one)):
                 if other.startswith(one[at:]) or one[at:].startswith(other):
@@ -190,10 +186,10 @@ class SentencePieceTokenizer(Tokenizer):
                         "Expected added tokens with normalized=true that cannot overlap in a text, "
                         f"received {one!r} and {other!r}."
                     )
-        return found
+        return tokens
 
     def _image(self, text: str) -> str:
-        """What becomes of a character by itself."""
+        """Normalizes a single character."""
         for step in self._steps:
             text = step.image(text)
         return text
@@ -203,46 +199,44 @@ class SentencePieceTokenizer(Tokenizer):
         """Reads a Hugging Face directory: tokenizer.json, or SentencePiece's model file.
 
         Args:
-            directory: holds tokenizer.json, or spiece.model, sentencepiece.bpe.model, spm.model or
-                tokenizer.model.
-                A model file is read as transformers 5 reads it for the class that the directory
-                names: as a unigram model, whichever algorithm it was trained for.
+            directory: contains tokenizer.json, or spiece.model, sentencepiece.bpe.model, spm.model
+                or tokenizer.model. A model file is read for the class that the directory names, as
+                in transformers 5. It is used as a unigram model for any training algorithm.
 
         Raises:
-            ConfigError: a file is missing or damaged, or asks for what this class does not do; the
-                message names the option.
+            ConfigError: a file is missing or damaged, or has an unsupported option.
         """
         pieces, options, model_file = read_directory(directory)
         return cls(pieces, options, model_file=model_file)
 
     def save(self, directory: str | os.PathLike[str]) -> None:
-        """Writes tokenizer.json and tokenizer_config.json, and the model file if there was one.
+        """Writes tokenizer.json, tokenizer_config.json and the model file, if there is one.
 
         Args:
-            directory: made if it is missing.
+            directory: created if it is missing.
         """
         write_directory(directory, self.pieces, self.options, self.model_file)
 
     def tokenize_flat(
         self, strings: tf.Tensor, *, with_offsets: bool
     ) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, ...]]:
-        """Tokens of all texts in one row; see `Tokenizer.tokenize_flat`."""
-        # Offsets take little, so that both kinds of calls share one function.
+        """Tokenizes texts to flat tensors; see `Tokenizer.tokenize_flat`."""
+        # Offsets cost little time, so calls with and without them share one function.
         ids, splits, *spans = self._compiled(("flat",), self._tokenize_all, strings)
         return ids, splits, tuple(spans) if with_offsets else ()
 
     def _tokenize_all(self, strings: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """Ids, row splits, starts and ends."""
+        """Returns ids, row splits, starts and ends."""
         cut = text_cut.TextCut(self._finder, strings)
         kinds = tf.where(tf.equal(cut.piece_starts, 0), _BEGINS, _INSIDE)
         parts = self._cutter(cut.pieces, kinds)
-        ids, splits, spans = cut.join(*self._tokenize_parts(parts))
+        ids, splits, spans = cut.join(*self.tokenize_parts(parts))
         return ids, splits, *spans
 
-    def _tokenize_parts(
+    def tokenize_parts(
         self, parts: Parts
     ) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
-        """Tokens of texts in which special tokens are nothing special."""
+        """Tokenizes parts of texts without matching special tokens."""
         decoded, starts = tf.strings.unicode_decode_with_offsets(parts.texts, "UTF-8")
         count = ragged_ops.size64(parts.texts)
         size = ragged_ops.size64(decoded.values)
@@ -259,9 +253,9 @@ class SentencePieceTokenizer(Tokenizer):
             is_late = tf.logical_and(number >= 0, number < len(self._late_tokens))
             late_ids = tf.constant([token_id for _, token_id in self._late_tokens])
             ids = tf.where(is_late, tf.gather(late_ids, tf.where(is_late, number, 0)), ids)
-        own = Characters(
+        part_splits = Characters(
             ids, pieces.first, tf.gather(characters.rows, pieces.first), count
-        ).splits()  # of the tokens of each different part
+        ).splits()  # the tokens of each distinct part
         ends = tf.concat([starts.values[1:], tf.zeros([1], tf.int64)], axis=0)[:size]
         last = tf.concat([rows[1:] > rows[:-1], tf.fill([1], True)], axis=0)[:size]
         bytes_of_row = tf.cast(tf.strings.length(parts.texts), tf.int64)
@@ -270,21 +264,21 @@ class SentencePieceTokenizer(Tokenizer):
         if self._late_tokens:
             first, end = first % _BEYOND, end // _BEYOND
         first, end = tf.gather(starts.values, first), tf.gather(ends, end)
-        # The tokens of all parts.
-        lengths = own[1:] - own[:-1]
+        # Copy the tokens of each distinct part to its occurrences.
+        lengths = part_splits[1:] - part_splits[:-1]
         splits = ragged_ops.splits_from_lengths(tf.gather(lengths, parts.which))
         part = ragged_ops.row_ids(splits, splits[-1])
-        shift = tf.gather(own[:-1], parts.which) - splits[:-1]
+        shift = tf.gather(part_splits[:-1], parts.which) - splits[:-1]
         at = tf.gather(shift, part) + tf.range(splits[-1])
         base = tf.gather(parts.starts, part)
         spans = tf.gather(first, at) + base, tf.gather(end, at) + base
         return tf.gather(ids, at), tf.gather(splits, parts.splits), spans
 
     def _take_late_tokens(self, characters: Characters) -> Characters:
-        """Puts one character, which no text has, in the place of each token of normalized texts.
+        """Replaces each added token in normalized texts by one placeholder character.
 
-        If there are such tokens at all, `source` then tells two places, of the first and the last
-        character that it stands for: first + _BEYOND * last.
+        If the tokenizer has such tokens, `source` contains the sources of the first and of the last
+        character: first + _BEYOND * last.
         """
         if not self._late_tokens:
             return characters
@@ -296,28 +290,28 @@ class SentencePieceTokenizer(Tokenizer):
             length = len(content)
             padded = tf.pad(points, [[0, length]])
             last = tf.slice(tf.pad(rows, [[0, length]], constant_values=-1), [length - 1], [size])
-            found = tf.equal(last, rows)
+            matches = tf.equal(last, rows)
             for place, point in enumerate(content):
-                found = tf.logical_and(found, tf.equal(padded[place : place + size], point))
+                matches = tf.logical_and(matches, tf.equal(padded[place : place + size], point))
             last = tf.slice(tf.pad(source, [[0, length]]), [length - 1], [size])
-            last_source = tf.where(found, last, last_source)
-            at = ragged_ops.indices(found)[:, tf.newaxis]
+            last_source = tf.where(matches, last, last_source)
+            at = ragged_ops.indices(matches)[:, tf.newaxis]
             for place in range(1, length):
                 inside = tf.tensor_scatter_nd_update(
                     inside, at + place, tf.ones_like(at[:, 0], tf.int32)
                 )
-            points = tf.where(found, _LATE + number, points)
+            points = tf.where(matches, _LATE + number, points)
         source += _BEYOND * last_source
         return Characters(points, source, rows, characters.count).keep(tf.equal(inside, 0))
 
     def _words(
         self, characters: Characters, starts: tf.Tensor, kinds: tf.Tensor
     ) -> tuple[Characters, tf.Tensor]:
-        """Characters of words, and int64 (N,) the word of each.
+        """Returns the characters of words, and the word of each character: int64 (N,).
 
         Args:
-            characters: normalized, of U rows.
-            starts: int64. Where each character of the original begins in its row.
+            characters: normalized characters of U rows.
+            starts: int64. The byte offset of each original character in its row.
             kinds: int32 (U,).
         """
         begins = characters.first()
@@ -330,10 +324,10 @@ class SentencePieceTokenizer(Tokenizer):
         if self.split_at_whitespace:
             space = self._whitespace.contains(characters.points)
             begins = tf.logical_or(begins, shifted(space, False))
-            kept = tf.logical_not(space)
-            characters = characters.keep(kept)
-            kept = ragged_ops.indices(kept)
-            begins, late = tf.gather(begins, kept), tf.gather(late, kept)
+            solid = tf.logical_not(space)
+            characters = characters.keep(solid)
+            at = ragged_ops.indices(solid)
+            begins, late = tf.gather(begins, at), tf.gather(late, at)
         if self.split_at_punctuation:
             mark = self._punctuation.contains(characters.points)
             begins = tf.logical_or(begins, tf.logical_or(mark, shifted(mark, False)))
@@ -345,12 +339,12 @@ class SentencePieceTokenizer(Tokenizer):
             lacks = tf.logical_and(begins, tf.logical_not(tf.logical_or(is_sign, late)))
             if self.prefix == "first":
                 places = source % _BEYOND if self._late_tokens else source
-                very_first = tf.logical_and(
+                begins_text = tf.logical_and(
                     tf.equal(tf.gather(starts, places), 0),
                     tf.equal(tf.gather(kinds, rows), _BEGINS),
                 )
-                lacks = tf.logical_and(lacks, very_first)
-            # The sign is put before, and stands for the same character.
+                lacks = tf.logical_and(lacks, begins_text)
+            # The sign is inserted before a word, with the source of its first character.
             splits = ragged_ops.splits_from_lengths(1 + tf.cast(lacks, tf.int64))
             origin = ragged_ops.row_ids(splits, splits[-1])
             second = tf.equal(tf.range(splits[-1]) - tf.gather(splits, origin), 1)
@@ -365,9 +359,9 @@ class SentencePieceTokenizer(Tokenizer):
         return Characters(points, source, rows, characters.count), words
 
     def _join(self, ids: tf.Tensor, splits: tf.Tensor) -> tf.Tensor:
-        """Pieces joined, with spaces for the signs that stand for them.
+        """Joins pieces and replaces space signs by spaces, as `tokenizers.decoders.Metaspace` does.
 
-        As `tokenizers.decoders.Metaspace`: the space before the first piece is left out.
+        The space before the first piece is left out.
         """
         size = ragged_ops.size64(ids)
         first = tf.equal(tf.gather(splits, ragged_ops.row_ids(splits, size)), tf.range(size))

@@ -1,22 +1,21 @@
 """The unigram model of SentencePiece and Hugging Face, in core ops.
 
-Of all ways to cut a word into pieces, the model takes the one with the highest sum of scores.
-TensorFlow Text has an op for this, but its sums are of 32 bits where Hugging Face's are of 64,
-so that near ties come out otherwise; it never finds control pieces, and normalizes by rules of its
-own. Here all words of a batch are done side by side:
+The model splits a word into the pieces with the highest sum of scores. TensorFlow Text's op is not
+used. It adds scores in 32 bits, Hugging Face in 64, so near ties differ. It also never matches
+control pieces, and has another normalization. This module processes all words of a batch in
+parallel:
 
-1. From every character, the trie of pieces is walked as far as the word goes: all pieces that
-   begin there.
-2. Where no piece goes across a place, what is left and right of it has nothing to do with each
-   other, and the word is cut. In such parts, the best path to each character is found, all first
-   characters of parts at once, then all second ones, and so on.
-3. The best paths are walked back.
+1. From each character, follow the trie of pieces to the end of the word. This matches all pieces
+   that begin there.
+2. Cut a word where no piece crosses, because the parts are independent. Compute the best path to
+   each character: for all first characters of parts, then for all second characters, and so on.
+3. Follow the best paths backwards.
 
-Sums are taken in Hugging Face's order, and of equal ones the same is kept. Cutting changes no sum
-if all sums are exact, which is known from the scores and the length of the word; where they might
-not be, a word is not cut.
+Sums are added in Hugging Face's order, with the same choice among equal sums. Cutting changes no
+sum if all sums are exact. This follows from the scores and the length of the word. A word whose
+sums may be inexact is not cut.
 
-Legend: N characters of all words, P parts, T pieces found, D characters of the longest piece found.
+Legend: N characters of all words, P parts, T result pieces, D length of the longest matched piece.
 
 Source: arXiv 1804.10959; tokenizers, `Unigram::encode_optimized`.
 """
@@ -47,11 +46,11 @@ _MAXIMUM_PIECE_CHARACTERS = 1 << 12
 
 @dataclass(frozen=True)
 class Pieces:
-    """What words were cut into.
+    """The pieces of words.
 
     Attributes:
         ids: int32 (T,).
-        first, last: int64 (T,). The characters that each begins and ends with.
+        first, last: int64 (T,). The first and the last character of each piece.
     """
 
     ids: tf.Tensor
@@ -60,17 +59,17 @@ class Pieces:
 
 
 class UnigramModel:
-    """Cuts words into pieces.
+    """Splits words into pieces.
 
     Args:
         pieces: the pieces and their scores, in the order of their ids.
-        unk_id: int. The piece for characters that no piece has; neighbours are one.
-        byte_fallback: bool. Whether unknown characters become the pieces of their bytes, such as
+        unk_id: int. The piece for unknown characters; adjacent ones become one piece.
+        byte_fallback: bool. Replace unknown characters by the pieces of their bytes, such as
             "<0xE4>".
 
     Raises:
-        ConfigError: scores that are not finite, or so high that Hugging Face's rules for unknown
-            characters would depend on it; no pieces for bytes with `byte_fallback`.
+        ConfigError: a score is not finite, or is so high that it changes Hugging Face's rules for
+            unknown characters; or a byte has no piece with `byte_fallback`.
     """
 
     def __init__(
@@ -92,11 +91,11 @@ class UnigramModel:
                 f"{longest}."
             )
         unk_score = scores.min() - _UNKNOWN_PENALTY
-        # Two more ids: an unknown character, and no piece at all.
+        # Two additional ids: an unknown character, and no piece.
         self._unknown = len(scores)
         self._none = len(scores) + 1
         scores = np.concatenate([scores, [unk_score, -np.inf]])
-        self._exact_length = _exact_length(scores[:-1])
+        self.exact_length = exact_length(scores[:-1])
         self._unk_id = unk_id
         trie = build_trie([piece for piece, _ in pieces])
         self._ranks = CodePointTable(trie.ranks)
@@ -112,30 +111,30 @@ class UnigramModel:
                     f"for {missing[0]}."
                 )
             self._bytes = [known[name] for name in names]
-        # Eager tensors, which all graphs share: an array would be written into each function.
+        # Eager tensors, because all graphs share them. An array would be copied to each function.
         with tf.init_scope():
             self._scores = tf.constant(scores)
             self._units = tf.constant(trie.units)
 
     def __call__(self, points: tf.Tensor, words: tf.Tensor) -> Pieces:
-        """Cuts words.
+        """Splits words.
 
         Args:
             points: int32 (N,). The characters of all words.
-            words: int64 (N,). The word of each, from 0 without gaps.
+            words: int64 (N,). The word of each character, from 0 without gaps.
         """
-        found, depth = self._find_pieces(points, words)
-        parts = self._cut(found, depth, words)
-        lengths = self._best_paths(found, depth, parts)
+        matches, depth = self._find_pieces(points, words)
+        parts = self._cut(matches, depth, words)
+        lengths = self._best_paths(matches, depth, parts)
         last = self._walk_back(lengths, parts)
         size = ragged_ops.size64(points)
         length = tf.gather(lengths, last)
         first = last - length + 1
-        ids = tf.gather(tf.reshape(found, [-1]), (length - 1) * size + first)
+        ids = tf.gather(tf.reshape(matches, [-1]), (length - 1) * size + first)
         return self._join_unknown(ids, first, last, points, words)
 
     def _find_pieces(self, points: tf.Tensor, words: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """All pieces in the words.
+        """Matches all pieces in the words.
 
         Returns:
             int32 (D, N): the id of the piece of each length that begins at each character.
@@ -143,7 +142,7 @@ class UnigramModel:
         """
         size = ragged_ops.size64(points)
         ranks = self._ranks(points)
-        # How many characters of its word are behind each character.
+        # The number of characters after each character in its word.
         begins = ragged_ops.indices(first_of(words))
         ends = tf.concat([begins[1:], size[tf.newaxis]], axis=0)
         left = tf.gather(tf.pad(ends, [[0, 1]]), words) - 1 - tf.range(size)
@@ -151,7 +150,7 @@ class UnigramModel:
         def look(
             at: tf.Tensor, unit: tf.Tensor, node: tf.Tensor
         ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            """Which of the walks go on, where, and the pieces they have come upon."""
+            """Returns the matched pieces, the walks that continue, and their bases."""
             row = tf.gather(self._units, unit)  # (walks, 3): parent, base, piece
             on = ragged_ops.indices(tf.equal(row[:, 0], node))
             row = tf.gather(row, on)
@@ -166,66 +165,66 @@ class UnigramModel:
         ids, on, base = look(at, unit, tf.fill(tf.shape(at), _NOTHING))
         # A character that is no piece is unknown.
         ids = tf.where(tf.equal(ids, self._none), self._unknown, ids)
-        found = tf.TensorArray(tf.int32, size=1, dynamic_size=True, element_shape=[None])
-        found = found.write(0, ids)
+        array = tf.TensorArray(tf.int32, size=1, dynamic_size=True, element_shape=[None])
+        array = array.write(0, ids)
 
         def walk(
-            depth: tf.Tensor, at: tf.Tensor, node: tf.Tensor, base: tf.Tensor, found: tf.TensorArray
+            depth: tf.Tensor, at: tf.Tensor, node: tf.Tensor, base: tf.Tensor, array: tf.TensorArray
         ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.TensorArray]:
             unit = base + tf.gather(ranks, at + tf.cast(depth, tf.int64))
             ids, on, base = look(at, unit, node)
             at, node = tf.gather(at, on), tf.gather(unit, on)
-            found = found.write(depth, ids)
+            array = array.write(depth, ids)
             depth += 1
             inside = tf.gather(left, at) >= tf.cast(depth, tf.int64)
             on = ragged_ops.indices(tf.logical_and(inside, base >= 0))
-            return depth, tf.gather(at, on), tf.gather(node, on), tf.gather(base, on), found
+            return depth, tf.gather(at, on), tf.gather(node, on), tf.gather(base, on), array
 
         at, node = tf.gather(at, on), tf.gather(unit, on)
         on = ragged_ops.indices(tf.logical_and(tf.gather(left, at) >= 1, base >= 0))
         vector = tf.TensorShape([None])
-        depth, _, _, _, found = tf.while_loop(
+        depth, _, _, _, array = tf.while_loop(
             lambda depth, at, *_: tf.size(at) > 0,
             walk,
-            (tf.constant(1), tf.gather(at, on), tf.gather(node, on), tf.gather(base, on), found),
+            (tf.constant(1), tf.gather(at, on), tf.gather(node, on), tf.gather(base, on), array),
             shape_invariants=(
                 tf.TensorShape([]), vector, vector, vector, tf.TensorShape(None),
             ),
         )  # fmt: skip
-        return found.stack(), depth
+        return array.stack(), depth
 
     def _cut(
-        self, found: tf.Tensor, depth: tf.Tensor, words: tf.Tensor
+        self, matches: tf.Tensor, depth: tf.Tensor, words: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Parts of words that no piece joins: int64 (P,) first characters and (P,) lengths."""
+        """Cuts words where no piece crosses: int64 (P,) first characters and (P,) lengths."""
         size = ragged_ops.size64(words)
         # For each character, the length of the longest piece that begins there.
         lengths = tf.range(1, depth + 1)[:, tf.newaxis]
-        longest = tf.reduce_max(tf.where(tf.equal(found, self._none), 0, lengths), axis=0)  # (N,)
+        longest = tf.reduce_max(tf.where(tf.equal(matches, self._none), 0, lengths), axis=0)  # (N,)
         reach = tf.range(size) + tf.cast(longest, tf.int64)
-        # A place is crossed by a piece from one of the characters before it.
+        # A piece crosses a position if it begins before it and ends after it.
         crossings = tf.math.unsorted_segment_sum(tf.ones_like(reach), reach, size + 1)
         crossing = tf.range(size) - tf.cumsum(crossings)[:-1]
         free = tf.equal(crossing, 0)
         new_word = first_of(words)
         count = tf.math.segment_sum(tf.ones_like(words), words)
-        exact = tf.gather(count, words) <= self._exact_length
+        exact = tf.gather(count, words) <= self.exact_length
         begins = ragged_ops.indices(tf.logical_or(new_word, tf.logical_and(free, exact)))
         ends = tf.concat([begins[1:], size[tf.newaxis]], axis=0)
         return begins, (ends - begins)[: tf.shape(begins)[0]]
 
     def _best_paths(
-        self, found: tf.Tensor, depth: tf.Tensor, parts: tuple[tf.Tensor, tf.Tensor]
+        self, matches: tf.Tensor, depth: tf.Tensor, parts: tuple[tf.Tensor, tf.Tensor]
     ) -> tf.Tensor:
-        """The length of the last piece of the best path up to each character: int64 (N,)."""
-        size = tf.shape(found, out_type=tf.int64)[1]
-        flat = tf.reshape(found, [-1])
+        """Returns the length of the last piece of the best path to each character: int64 (N,)."""
+        size = tf.shape(matches, out_type=tf.int64)[1]
+        flat = tf.reshape(matches, [-1])
         first, lengths = parts
-        # Longest pieces first: of equal sums, Hugging Face keeps the one that begins first.
+        # Longest pieces first. For equal sums, Hugging Face selects the piece that begins first.
         spans = tf.range(tf.cast(depth, tf.int64), 0, -1)  # (D,)
         shift = (spans - 1) * (size - 1)
         count = tf.size(first)
-        # Sums up to the last D places: nothing before the first character.
+        # The sums of the paths to the last D positions. None begins before the first character.
         window = tf.concat(
             [
                 tf.fill([count, depth - 1], tf.constant(-np.inf, tf.float64)),
@@ -265,7 +264,7 @@ class UnigramModel:
 
     @staticmethod
     def _walk_back(lengths: tf.Tensor, parts: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        """The last characters of the pieces of the best paths: int64 (T,), rising."""
+        """Returns the last characters of the pieces of the best paths: int64 (T,), ascending."""
         first, count = parts
         places = _vectors()
 
@@ -298,21 +297,20 @@ class UnigramModel:
         points: tf.Tensor,
         words: tf.Tensor,
     ) -> Pieces:
-        """Makes neighbouring unknown characters of a word one piece."""
-        strange = tf.equal(ids, self._unknown)
-        unknown = tf.logical_or(strange, tf.equal(ids, self._unk_id))
+        """Joins adjacent unknown characters of a word to one piece."""
+        unknown = tf.logical_or(tf.equal(ids, self._unknown), tf.equal(ids, self._unk_id))
 
         def join() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             word = tf.gather(words, first)
-            goes_on = tf.logical_and(unknown, shifted(unknown, False))
-            goes_on = tf.logical_and(goes_on, tf.logical_not(first_of(word)))
-            heads = ragged_ops.indices(tf.logical_not(goes_on))
-            tails = ragged_ops.indices(tf.logical_not(shifted_back(goes_on, False)))
+            continues = tf.logical_and(unknown, shifted(unknown, False))
+            continues = tf.logical_and(continues, tf.logical_not(first_of(word)))
+            heads = ragged_ops.indices(tf.logical_not(continues))
+            tails = ragged_ops.indices(tf.logical_not(shifted_back(continues, False)))
             new_first, new_last = tf.gather(first, heads), tf.gather(last, tails)
             new_ids = tf.gather(tf.where(unknown, self._unk_id, ids), heads)
             if self._bytes is None:
                 return new_ids, new_first, new_last
-            # The unknown piece itself, standing in a text alone, is no unknown text.
+            # A single occurrence of the unknown piece's own text has no bytes to replace.
             itself = tf.logical_and(
                 tf.equal(heads, tails), tf.equal(tf.gather(ids, heads), self._unk_id)
             )
@@ -330,7 +328,7 @@ class UnigramModel:
         apart: tf.Tensor,
         points: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Puts the pieces of their bytes in the place of some pieces."""
+        """Replaces some pieces by the pieces of their bytes."""
         splits = ragged_ops.splits_from_lengths(utf8_lengths(points))  # (N + 1,)
         begin = tf.gather(splits, first)
         lengths = tf.where(apart, tf.gather(splits, last + 1) - begin, tf.ones_like(begin))
@@ -359,18 +357,18 @@ class UnigramModel:
 
 
 def _vectors() -> tf.TensorArray:
-    """An array of vectors of any lengths, to be joined; the first, an empty one, is there."""
+    """Returns an array for vectors of different lengths; it contains an empty vector."""
     array = tf.TensorArray(
         tf.int64, size=1, dynamic_size=True, infer_shape=False, element_shape=[None]
     )
     return array.write(0, tf.zeros([0], tf.int64))
 
 
-def _exact_length(scores: np.ndarray) -> int:
-    """How long a word may be, in characters, for all sums of scores to be exact.
+def exact_length(scores: np.ndarray) -> int:
+    """Returns the largest length of a word, in characters, with exact sums of scores.
 
-    Scores are multiples of some power of two; sums of them are, too, and exact as long as they
-    are below 2**53 times that power.
+    Scores and their sums are multiples of a power of two. Sums are exact below 2**53 times that
+    power.
     """
     mantissas, exponents = np.frexp(scores[scores != 0])
     if not len(mantissas):

@@ -1,10 +1,10 @@
 """Rows of characters as vectors of code points, in core ops.
 
-Hugging Face's normalizers work on a text that knows for each of its characters which character of
-the original it stands for. So do these: `source` is that character's place, and every step says
-what becomes of it. What the steps have in common is here.
+Hugging Face's normalizers store for each character of a text its source: the index of a character
+in the original text. So do the steps of this package, and each step updates `source`. This module
+contains the functions that the steps share.
 
-Legend: R rows (texts or parts of texts), N characters in all of them.
+Legend: R rows (texts or parts of texts), N characters of all rows.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Characters:
 
     Attributes:
         points: int32 (N,). Code points.
-        source: int64 (N,). Which character of the original each stands for.
-        rows: int64 (N,). The row of each.
+        source: int64 (N,). The index of each character's source in the original characters.
+        rows: int64 (N,). The row of each character.
         count: int64 (). R.
     """
 
@@ -40,18 +40,18 @@ class Characters:
     count: tf.Tensor
 
     def splits(self) -> tf.Tensor:
-        """Where each row begins: int64 (R + 1,)."""
+        """Returns the row splits: int64 (R + 1,)."""
         lengths = tf.scatter_nd(
             self.rows[:, tf.newaxis], tf.ones_like(self.rows), self.count[tf.newaxis]
         )
         return ragged_ops.splits_from_lengths(lengths)
 
     def first(self) -> tf.Tensor:
-        """Which characters are the first of their row: bool (N,)."""
+        """Marks the first character of each row: bool (N,)."""
         return first_of(self.rows)
 
     def keep(self, mask: tf.Tensor) -> Characters:
-        """Only the characters of a mask, which stand for what they stood for."""
+        """Returns only the characters of a mask, with their sources."""
         at = ragged_ops.indices(mask)
         return Characters(
             tf.gather(self.points, at),
@@ -61,34 +61,34 @@ class Characters:
         )
 
     def flat(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """The vectors, for the branches of a condition."""
+        """Returns the vectors, for the branches of a condition."""
         return self.points, self.source, self.rows
 
 
 def first_of(values: tf.Tensor) -> tf.Tensor:
-    """Where a vector differs from the value before: bool (N,); the first place always does."""
+    """Marks values that differ from the previous value: bool (N,). The first one always does."""
     return tf.not_equal(values, shifted(values, -1))
 
 
 def shifted(values: tf.Tensor, fill: int | bool) -> tf.Tensor:
-    """The value before each: (N,) to (N,)."""
+    """Returns the previous value of each value: (N,) to (N,)."""
     return tf.concat([tf.fill([1], tf.cast(fill, values.dtype)), values], axis=0)[:-1]
 
 
 def shifted_back(values: tf.Tensor, fill: int | bool) -> tf.Tensor:
-    """The value after each: (N,) to (N,)."""
+    """Returns the next value of each value: (N,) to (N,)."""
     return tf.concat([values, tf.fill([1], tf.cast(fill, values.dtype))], axis=0)[1:]
 
 
 def unless_absent(
     needed: tf.Tensor, step: Callable[[Characters], Characters], characters: Characters
 ) -> Characters:
-    """Takes a step only if the batch has anything for it.
+    """Applies a step only if the batch needs it.
 
     Args:
-        needed: bool (N,). Characters that the step is for.
-        step: characters to characters.
-        characters: of the batch.
+        needed: bool (N,). The characters that need the step.
+        step: function of Characters to Characters.
+        characters: the characters of the batch.
     """
     points, source, rows = tf.cond(
         tf.reduce_any(needed), lambda: step(characters).flat(), characters.flat
@@ -99,21 +99,21 @@ def unless_absent(
 def transform(
     characters: Characters, points: tf.Tensor, rows: tf.Tensor, change: tf.Tensor
 ) -> Characters:
-    """Puts other characters in the place of all.
+    """Replaces all characters, and computes the new sources.
 
     Args:
-        characters: what they were.
-        points: int32 (M,). What they become.
+        characters: the old characters.
+        points: int32 (M,). The new code points.
         rows: int64 (M,).
-        change: int64 (M,). 0: stands for the next character; 1: for the same as the one before;
-            -n: for the next character, and n more are passed over.
+        change: int64 (M,). 0: the source is the next old character. 1: the source is the same as
+            that of the previous new one. -n: as 0, and n old characters are skipped.
 
     Source: tokenizers, `NormalizedString::transform`.
     """
     consumed = tf.where(change > 0, tf.zeros_like(change), 1 - change)
     before = tf.cumsum(consumed, exclusive=True)
     splits = Characters(points, change, rows, characters.count).splits()
-    # One value more, for rows at the end that have become empty.
+    # One additional value, for empty rows at the end.
     base = tf.gather(tf.pad(before, [[0, 1]]), splits[:-1])
     at = tf.gather(characters.splits()[:-1] - base, rows) + before
     at = tf.where(change > 0, at - 1, at)
@@ -122,14 +122,14 @@ def transform(
 
 
 class CharacterMap:
-    """A text for each of some characters.
+    """Maps characters to texts.
 
     Args:
-        texts: code point -> what it becomes; may be empty.
-        more: further texts, which get entries of their own.
+        texts: dict of code point to text; texts may be empty.
+        more: further texts, which get separate entries.
 
     Attributes:
-        entries: of code points: 0 = stays as it is, else an entry.
+        entries: CodePointTable. The entries of code points; 0 = unchanged.
         first_of_more: int. The entry of the first text of `more`.
     """
 
@@ -150,15 +150,15 @@ class CharacterMap:
     def expand(
         self, points: tf.Tensor, entries: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Texts in the place of characters.
+        """Replaces characters by texts.
 
         Args:
             points: int32 (N,).
             entries: int32 (N,).
 
         Returns:
-            int32 (M,) new points; int64 (M,) the place in `points` of what each came from;
-            int64 (M,) which character of its text it is; int64 (N + 1,) where each text begins.
+            int32 (M,) new points; int64 (M,) their origins, as indices into `points`; int64 (M,)
+            their indices in the text; int64 (N + 1,) the splits of the texts.
         """
         splits = ragged_ops.splits_from_lengths(tf.gather(self._lengths, entries))
         total = splits[-1]
@@ -171,7 +171,7 @@ class CharacterMap:
         return tf.where(entry > 0, mapped, tf.gather(points, origin)), origin, within, splits
 
     def __call__(self, characters: Characters) -> Characters:
-        """Replaces characters; all of a text stand for what the character stood for."""
+        """Replaces characters; all characters of a text have the source of the old character."""
         entries = self.entries(characters.points)
 
         def replace(characters: Characters) -> Characters:
@@ -202,7 +202,7 @@ class Tables:
 
 @functools.cache
 def tables() -> Tables:
-    """The tables, read once."""
+    """Returns the tables, and reads their file only once."""
     source = importlib.resources.files(__package__).joinpath("character_tables.json")
     data = json.loads(source.read_text("utf-8"))
 
@@ -235,10 +235,10 @@ def tables() -> Tables:
 
 @functools.cache
 def hangul_decompositions() -> dict[int, str]:
-    """Canonical decompositions of syllables (The Unicode Standard, section 3.12)."""
-    found = {}
+    """Returns the decompositions of syllables (The Unicode Standard, section 3.12)."""
+    decompositions = {}
     for index in range(11172):
         lead, vowel, tail = index // 588, index % 588 // 28, index % 28
         text = chr(0x1100 + lead) + chr(0x1161 + vowel)
-        found[0xAC00 + index] = text + chr(0x11A7 + tail) if tail else text
-    return found
+        decompositions[0xAC00 + index] = text + chr(0x11A7 + tail) if tail else text
+    return decompositions

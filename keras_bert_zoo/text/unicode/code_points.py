@@ -1,7 +1,7 @@
-"""Properties of characters by tables of our own, and UTF-8, in core ops.
+"""Character properties from the package's tables, and UTF-8, in core ops.
 
-What an op knows about characters follows the Unicode version that it was compiled with, which no
-two libraries share. The tables here are constants.
+The ops of TensorFlow use the Unicode version that they were compiled with. Libraries differ in this
+version, so the properties here come from constant tables.
 
 Legend: N bytes of all texts, C characters of all texts, B texts.
 """
@@ -26,22 +26,22 @@ _PAGE_BITS = 7
 
 @functools.cache
 def rules() -> dict[str, Any]:
-    """byte_bpe_rules.json, read once; tools/make_byte_bpe_tables.py wrote it."""
+    """Returns byte_bpe_rules.json, which tools/make_byte_bpe_tables.py writes."""
     source = importlib.resources.files(__package__).joinpath("byte_bpe_rules.json")
-    found: dict[str, Any] = json.loads(source.read_text("utf-8"))
-    return found
+    content: dict[str, Any] = json.loads(source.read_text("utf-8"))
+    return content
 
 
 def from_ranges(ranges: Iterable[tuple[int, int]]) -> list[int]:
-    """[[1, 3], [7, 7]] -> [1, 2, 3, 7]."""
+    """Expands ranges: [[1, 3], [7, 7]] to [1, 2, 3, 7]."""
     return [c for first, last in ranges for c in range(first, last + 1)]
 
 
 class CodePointTable:
-    """A number for every code point; equal pages of them are stored once.
+    """A table with a number for every code point; equal pages are stored once.
 
     Args:
-        values: code point -> number, all others have 0; or int32 (0x110000,).
+        values: dict of code point to number, with 0 for all others; or int32 (0x110000,).
     """
 
     def __init__(self, values: Mapping[int, int] | np.ndarray) -> None:
@@ -54,24 +54,24 @@ class CodePointTable:
         places: dict[bytes, int] = {}
         pages = flat.reshape(-1, 1 << _PAGE_BITS)
         which = [places.setdefault(page.tobytes(), len(places)) for page in pages]
-        # Eager tensors, which all graphs share: an array would be written into each function.
+        # Eager tensors, because all graphs share them. An array would be copied to each function.
         with tf.init_scope():
             self._which = tf.constant(np.array(which, np.int32) << _PAGE_BITS)
             self._values = tf.constant(np.frombuffer(b"".join(places), np.int32))
 
     @classmethod
     def of_set(cls, points: Iterable[int]) -> CodePointTable:
-        """1 for the points of a set, 0 for all others."""
+        """Returns a table with 1 for the code points of a set and 0 for all others."""
         return cls(dict.fromkeys(points, 1))
 
     def __call__(self, points: tf.Tensor) -> tf.Tensor:
-        """int32 (...) code points to their numbers, int32 (...)."""
+        """Returns the numbers of code points: int32 (...) to int32 (...)."""
         page = tf.gather(self._which, tf.bitwise.right_shift(points, _PAGE_BITS))
         at = page + tf.bitwise.bitwise_and(points, (1 << _PAGE_BITS) - 1)
         return tf.gather(self._values, at)
 
     def contains(self, points: tf.Tensor) -> tf.Tensor:
-        """Where the number is not 0: bool (...)."""
+        """Marks code points with another number than 0: int32 (...) to bool (...)."""
         return tf.not_equal(self(points), 0)
 
 
@@ -80,9 +80,9 @@ class Leads:
     """The characters of more than one byte.
 
     Attributes:
-        at: int64 (H,). Their first bytes.
+        at: int64 (H,). The indices of their first bytes.
         points: int32 (H,).
-        lengths: int32 (H,). In bytes; 0 where there is no valid character.
+        lengths: int32 (H,). Lengths in bytes; 0 for invalid characters.
     """
 
     at: tf.Tensor
@@ -91,7 +91,7 @@ class Leads:
 
 
 def is_continuation(raw: tf.Tensor) -> tf.Tensor:
-    """Bytes within a character: uint8 or int32 (T,) to bool (T,)."""
+    """Marks continuation bytes: uint8 or int32 (T,) to bool (T,)."""
     return tf.equal(tf.bitwise.bitwise_and(raw, 0xC0), 0x80)
 
 
@@ -100,10 +100,10 @@ def long_characters(raw: tf.Tensor, splits: tf.Tensor) -> Leads:
 
     Args:
         raw: uint8 (N,). The bytes of all texts.
-        splits: int64 (B + 1,). Where each text begins.
+        splits: int64 (B + 1,). The bytes of each text.
 
     Returns:
-        Leads. As UTF-8 has it: shortest form, no surrogates, none cut off by the text's end.
+        Leads. As in UTF-8, longer forms, surrogates and incomplete characters are invalid.
     """
     at = ragged_ops.indices(raw >= 0xC0)
     padded = tf.pad(raw, [[0, 3]])
@@ -140,13 +140,13 @@ def long_characters(raw: tf.Tensor, splits: tf.Tensor) -> Leads:
 
 
 def utf8_lengths(points: tf.Tensor) -> tf.Tensor:
-    """Bytes of each character: int32 (C,) to int64 (C,)."""
+    """Returns the lengths of characters in bytes: int32 (C,) to int64 (C,)."""
     longer = [tf.cast(points >= least, tf.int64) for least in (0x80, 0x800, 0x10000)]
     return 1 + longer[0] + longer[1] + longer[2]
 
 
 def encode(points: tf.Tensor, splits: tf.Tensor) -> tf.Tensor:
-    """Code points int32 (C,) with row splits int64 (B + 1,) as texts, string (B,)."""
+    """Encodes code points int32 (C,) with row splits int64 (B + 1,) to texts, string (B,)."""
     encoded: tf.Tensor = tf.raw_ops.UnicodeEncode(
         input_values=points, input_splits=splits, output_encoding="UTF-8", errors="replace"
     )

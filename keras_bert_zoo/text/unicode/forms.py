@@ -1,12 +1,12 @@
-"""Unicode's normalization forms with the characters each result came from, in core ops.
+"""Unicode's normalization forms with the sources of their characters, in core ops.
 
-ICU's, which TensorFlow Text has, follow a later Unicode version than Hugging Face's, and tell
-other sources. Here both are Hugging Face's: the tables are read off its tokenizers, and the
-sources are as its alignment says, which walks along the text: a character that came out takes the
-next one of the text, and with it as many more as were composed into it; one that a decomposition
-made besides its first takes none, and has the source of the one before.
+TensorFlow Text uses ICU, which has a later Unicode version than Hugging Face and other sources. The
+tables of this module come from Hugging Face's tokenizers, and the sources follow its alignment. The
+alignment goes through the text: a new character uses the next character of the text, and all
+characters that are composed with it. If a character is decomposed, only its first part uses a
+character of the text. The other parts have the same source.
 
-Legend: N characters of all rows, D of them decomposed, R rows, G groups, P pairs.
+Legend: N characters of all rows, D decomposed characters, R rows.
 
 Source: Unicode Standard Annex 15; `NormalizedString.transform` of tokenizers;
 unicode-normalization-alignments, src/recompose.rs.
@@ -31,16 +31,16 @@ from keras_bert_zoo.text.unicode.characters import (
 )
 from keras_bert_zoo.text.unicode.code_points import CodePointTable
 
-# No character decomposes canonically into more than a starter and three marks, so that no more
-# than three of equal class can be composed with one starter.
+# A canonical decomposition has at most one starter and three marks. So at most three marks of the
+# same class can be composed with a starter.
 _MOST_OF_A_CLASS = 3
 
 
 class UnicodeForm:
-    """NFC, NFD, NFKC or NFKD of rows of characters.
+    """Converts rows of characters to a normalization form.
 
     Args:
-        form: str, one of them.
+        form: str. NFC, NFD, NFKC or NFKD.
     """
 
     def __init__(self, form: str) -> None:
@@ -56,14 +56,14 @@ class UnicodeForm:
             self._build_compositions()
 
     def _build_compositions(self) -> None:
-        """What two characters are composed to, and which starters may be composed at all."""
+        """Builds the tables of compositions, and of starters that may be composed."""
         data = tables()
         firsts = {c: i for i, c in enumerate(sorted({a for a, _ in data.compositions}), 1)}
         seconds = {c: i for i, c in enumerate(sorted({b for _, b in data.compositions}), 1)}
         table = np.zeros((len(firsts) + 1, len(seconds) + 1), np.int32)
         for (first, second), whole in data.compositions.items():
             table[firsts[first], seconds[second]] = whole
-        # Neighbours in a decomposition of which the second is a starter: only those do not part.
+        # Adjacent characters of decompositions whose second is a starter. They stay in one group.
         inner = {pair for text in data.nfd.values() for pair in itertools.pairwise(map(ord, text))}
         inner = {pair for pair in inner if pair[1] not in data.combining_classes}
         left = {c: i for i, c in enumerate(sorted({a for a, _ in inner}), 1)}
@@ -79,19 +79,19 @@ class UnicodeForm:
             self._joined = tf.constant(joined.reshape(-1))
 
     def image(self, text: str) -> str:
-        """What characters become, each by itself."""
+        """Converts each character separately."""
         images = (self._map.texts.get(ord(char), char) for char in text)
         return "".join(map(_compose_text, images) if self._composes else images)
 
     def may_change(self, points: tf.Tensor, follows: tf.Tensor) -> tf.Tensor:
-        """Which characters may make a row another in this form.
+        """Marks characters that may change in this form.
 
         Args:
             points: int32 (N,).
-            follows: bool (N,). Whether the character follows the one before in the same row.
+            follows: bool (N,). Whether the previous character is in the same row.
 
         Returns:
-            bool (N,). A row without any is in this form.
+            bool (N,). A row without such characters already has this form.
         """
         numbers = self._classes(points)
         before = tf.where(follows, shifted(numbers, 0), 0)
@@ -99,46 +99,46 @@ class UnicodeForm:
         return tf.logical_or(self._suspicious.contains(points), unsorted)
 
     def __call__(self, characters: Characters) -> Characters:
-        """The characters in this form."""
+        """Returns the characters in this form."""
         entries = self._map.entries(characters.points)
         points, origin, within, _ = self._map.expand(characters.points, entries)
         rows = tf.gather(characters.rows, origin)
         change = tf.cast(within > 0, tf.int64)
         points, change, numbers = self._sort(points, change, rows)
         if self._composes:
-            points, change, kept = self._compose(points, change, numbers, rows)
-            at = ragged_ops.indices(kept)
+            points, change, remains = self._compose(points, change, numbers, rows)
+            at = ragged_ops.indices(remains)
             points, change, rows = (tf.gather(values, at) for values in (points, change, rows))
         return transform(characters, points, rows, change)
 
     def _sort(
         self, points: tf.Tensor, change: tf.Tensor, rows: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Sorts marks by their classes, between starters: points, changes and classes (D,)."""
+        """Sorts the marks between starters by class: points, changes and classes (D,)."""
         numbers = self._classes(points)
         starts = tf.logical_or(tf.equal(numbers, 0), first_of(rows))
-        # A row may begin with marks: its first one is no starter, and may change its place.
+        # A row may begin with marks. Its first mark is not a starter, and may move.
         key = tf.cumsum(tf.cast(starts, tf.int64)) * 256 + tf.cast(numbers, tf.int64)
 
         def sort() -> tuple[tf.Tensor, ...]:
             size = ragged_ops.size64(key)
-            # All keys differ, so that any sorting leaves equal classes in their order.
+            # The keys are distinct, so equal classes stay in their order.
             order = tf.argsort(key * size + tf.range(size))
             return tuple(tf.gather(values, order) for values in (points, change, numbers))
 
-        found: tuple[tf.Tensor, tf.Tensor, tf.Tensor] = tf.cond(
+        result: tuple[tf.Tensor, tf.Tensor, tf.Tensor] = tf.cond(
             tf.reduce_any(key[1:] < key[:-1]), sort, lambda: (points, change, numbers)
         )
-        return found
+        return result
 
     def _compose(
         self, points: tf.Tensor, change: tf.Tensor, numbers: tf.Tensor, rows: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Composes sorted characters: points and changes (D,), and which are left: bool (D,).
+        """Composes sorted characters: points and changes (D,), and the remaining ones, bool (D,).
 
-        What can be composed stands in one group; all groups are gone through side by side. Marks
-        of a class of which three were before cannot be composed any more, and are left out, so
-        that no text makes many steps.
+        Characters that can be composed are in one group. All groups are processed in parallel. A
+        group has at most three marks of a class, because further ones cannot be composed. This
+        bounds the number of steps for any text.
         """
         joined = self._left(shifted(points, 0)) * self._joined_width + self._right(points)
         inside = tf.logical_or(numbers > 0, tf.gather(self._joined, joined))
@@ -152,7 +152,7 @@ class UnicodeForm:
         rank = position - tf.gather(class_starts, class_of)
         member = ragged_ops.indices(rank <= _MOST_OF_A_CLASS)
         member_group = tf.gather(group, member)
-        # A group's first character is a member, as the first of its class.
+        # The first character of a group is the first of its class, and so always a member.
         begins = ragged_ops.indices(first_of(member_group))
         lengths = tf.concat([begins[1:], [ragged_ops.size64(member)]], axis=0) - begins
 
@@ -160,7 +160,7 @@ class UnicodeForm:
             return step < tf.reduce_max(tf.concat([lengths, [0]], axis=0))
 
         def body(
-            step: tf.Tensor, points: tf.Tensor, change: tf.Tensor, kept: tf.Tensor,
+            step: tf.Tensor, points: tf.Tensor, change: tf.Tensor, remains: tf.Tensor,
             starter: tf.Tensor, last: tf.Tensor,
         ) -> tuple[tf.Tensor, ...]:  # fmt: skip
             active = ragged_ops.indices(lengths > step)
@@ -169,7 +169,7 @@ class UnicodeForm:
             base = tf.gather(starter, active)
             has_base = base >= 0
             base = tf.maximum(base, 0)
-            before = tf.gather(last, active)  # class of the mark left before; -1: none
+            before = tf.gather(last, active)  # class of the previous remaining mark; -1: none
             pair = self._firsts(tf.gather(points, base)) * self._composed_width
             result = tf.gather(self._composed, pair + self._seconds(tf.gather(points, at)))
             composes = tf.logical_and(tf.logical_and(has_base, before < number), result > 0)
@@ -180,8 +180,8 @@ class UnicodeForm:
                 points, base_done[:, tf.newaxis], tf.gather(result, done)
             )
             change = tf.tensor_scatter_nd_update(change, base_done[:, tf.newaxis], total)
-            kept = tf.tensor_scatter_nd_update(
-                kept, at_done[:, tf.newaxis], tf.zeros_like(at_done, tf.bool)
+            remains = tf.tensor_scatter_nd_update(
+                remains, at_done[:, tf.newaxis], tf.zeros_like(at_done, tf.bool)
             )
             left = tf.logical_not(composes)
             becomes = tf.logical_and(left, tf.equal(number, 0))
@@ -190,7 +190,7 @@ class UnicodeForm:
             new_last = tf.where(becomes, -1, tf.where(mark, number, before))
             starter = tf.tensor_scatter_nd_update(starter, active[:, tf.newaxis], new_base)
             last = tf.tensor_scatter_nd_update(last, active[:, tf.newaxis], new_last)
-            return step + 1, points, change, kept, starter, last
+            return step + 1, points, change, remains, starter, last
 
         state = (
             tf.constant(0, tf.int64),
@@ -200,12 +200,12 @@ class UnicodeForm:
             tf.fill(tf.shape(begins), tf.constant(-1, tf.int64)),
             tf.fill(tf.shape(begins), -1),
         )
-        _, points, change, kept, _, _ = tf.while_loop(more, body, state)
-        return points, change, kept
+        _, points, change, remains, _, _ = tf.while_loop(more, body, state)
+        return points, change, remains
 
 
 def _compose_text(text: str) -> str:
-    """A decomposed character composed again, if it composes as a whole."""
+    """Composes a decomposed character again, if the whole text composes."""
     pairs = tables().compositions
     whole = ord(text[0])
     for char in text[1:]:
@@ -217,5 +217,5 @@ def _compose_text(text: str) -> str:
 
 @functools.cache
 def unicode_form(form: str) -> UnicodeForm:
-    """The one object of each form, made when it is needed."""
+    """Returns the object of a form, which is created only once."""
     return UnicodeForm(form)

@@ -1,7 +1,7 @@
 """Hugging Face's text normalizers as steps over vectors of code points.
 
-Each step is made from its entry in a tokenizer.json. It says what it does in graph ops
-(`__call__`), and what a single character becomes (`image`).
+Each step is created from its entry in a tokenizer.json. It normalizes texts in graph ops
+(`__call__`), and single characters in Python (`image`).
 """
 
 from __future__ import annotations
@@ -34,27 +34,27 @@ SPACE = 0x20
 class Step(abc.ABC):
     """One normalizer."""
 
-    # Whether a text may be cut before a single space, and its parts be normalized one by one.
+    # Whether a text may be cut before a single space to normalize its parts separately.
     may_cut = True
-    # Whether the first part of a text is treated otherwise than the others.
+    # Whether the first part of a text is normalized differently.
     knows_first = False
 
     @abc.abstractmethod
     def __call__(self, characters: Characters, begins_text: tf.Tensor) -> Characters:
-        """The characters once normalized.
+        """Normalizes characters.
 
         Args:
-            characters: of R rows.
+            characters: the characters of R rows.
             begins_text: bool (R,). Whether a row is the beginning of its text.
         """
 
     def image(self, text: str) -> str:
-        """What a character by itself becomes, spaces at the ends of texts aside."""
+        """Normalizes a single character, without the rules for spaces at the ends of texts."""
         return text
 
 
 class Lowercase(Step):
-    """Lower-cases every character, whatever stands beside it."""
+    """Lowercases every character, without regard to its neighbors."""
 
     def __init__(self) -> None:
         self._map = CharacterMap(tables().lowercase)
@@ -134,15 +134,15 @@ class Strip(Step):
 
 
 class Replace(Step):
-    """Puts one text in the place of each occurrence of another, or of a regular expression.
+    """Replaces each occurrence of a text or of a regular expression.
 
     Args:
-        pattern: as in a tokenizer.json: {"String": text} or {"Regex": expression}. Texts are one
-            character, or one character twice; expressions one of those that the families use.
-        content: str. What is put there.
+        pattern: as in a tokenizer.json: {"String": text} or {"Regex": expression}. The text is one
+            character, or one character twice. The expression is one that the families use.
+        content: str. The replacement.
 
     Raises:
-        ConfigError: another pattern.
+        ConfigError: the pattern is not supported.
     """
 
     _EXPRESSIONS = (" {2,}", r"\s{2,}|[\n\r\t]", r"\s+")
@@ -177,7 +177,7 @@ class Replace(Step):
             points = set(tables().regex_spaces)
         self._candidates = CodePointTable.of_set(points)
         self._put = CharacterMap({}, [content])
-        # A space must stay one, or every space become the same other character.
+        # A space must stay a space, or every space must become the same other character.
         self.may_cut = not (kind == "String" and " " in text) and not (
             kind == "Regex" and content not in (" ", "\u2581")
         )
@@ -189,42 +189,42 @@ class Replace(Step):
         if self._kind == "String" and len(self._text) == 1:
             return text.replace(self._text, self._content)
         if self._kind == "Regex" and self._text != " {2,}":
-            # Whether alone or among others: all become spaces.
+            # Single characters and runs all become spaces.
             return "".join(" " if ord(c) in tables().regex_spaces else c for c in text)
         return text
 
     def __call__(self, characters: Characters, begins_text: tf.Tensor) -> Characters:
         """See `Step`."""
-        found = self._candidates.contains(characters.points)
-        return unless_absent(found, lambda chars: self._replace(chars, found), characters)
+        candidates = self._candidates.contains(characters.points)
+        return unless_absent(candidates, lambda chars: self._replace(chars, candidates), characters)
 
-    def _replace(self, characters: Characters, found: tf.Tensor) -> Characters:
-        """What stands for the last character of each match takes the place of all of it."""
+    def _replace(self, characters: Characters, candidates: tf.Tensor) -> Characters:
+        """Replaces matches; the new characters have the source of the last character of a match."""
         points, first = characters.points, characters.first()
-        goes_on = tf.logical_and(found, shifted(found, False))
-        goes_on = tf.logical_and(goes_on, tf.logical_not(first))
-        followed = tf.concat([goes_on[1:], tf.fill([1], False)], axis=0)
+        continues = tf.logical_and(candidates, shifted(candidates, False))
+        continues = tf.logical_and(continues, tf.logical_not(first))
+        followed = tf.concat([continues[1:], tf.fill([1], False)], axis=0)
         followed = followed[: tf.shape(points)[0]]
         if self._kind == "Regex":
-            matched = found if self._text == r"\s+" else tf.logical_or(goes_on, followed)
+            matched = candidates if self._text == r"\s+" else tf.logical_or(continues, followed)
             if self._text == r"\s{2,}|[\n\r\t]":
                 for char in "\n\r\t":
                     matched = tf.logical_or(matched, tf.equal(points, ord(char)))
             last = tf.logical_and(matched, tf.logical_not(followed))
         elif len(self._text) == 1:
-            matched = last = found
+            matched = last = candidates
         else:
-            # Pairs from the left: every second one of a run.
+            # Pairs from the left. Each pair ends at every second character of a run.
             at = tf.range(ragged_ops.size64(points))
-            begins = tf.logical_and(found, tf.logical_not(goes_on))
+            begins = tf.logical_and(candidates, tf.logical_not(continues))
             run = tf.cumsum(tf.cast(begins, tf.int64)) - 1
             start = tf.gather(tf.pad(ragged_ops.indices(begins), [[0, 1]]), tf.maximum(run, 0))
-            last = tf.logical_and(found, tf.equal((at - start) % 2, 1))
+            last = tf.logical_and(candidates, tf.equal((at - start) % 2, 1))
             matched = tf.logical_or(last, tf.concat([last[1:], tf.fill([1], False)], axis=0))
-        kept = ragged_ops.indices(tf.logical_or(last, tf.logical_not(matched)))
-        entries = tf.cast(tf.gather(last, kept), tf.int32) * self._put.first_of_more
-        points, origin, _, _ = self._put.expand(tf.gather(points, kept), entries)
-        at = tf.gather(kept, origin)
+        remaining = ragged_ops.indices(tf.logical_or(last, tf.logical_not(matched)))
+        entries = tf.cast(tf.gather(last, remaining), tf.int32) * self._put.first_of_more
+        points, origin, _, _ = self._put.expand(tf.gather(points, remaining), entries)
+        at = tf.gather(remaining, origin)
         return Characters(
             points,
             tf.gather(characters.source, at),
@@ -234,7 +234,7 @@ class Replace(Step):
 
 
 class Precompiled(Step):
-    """SentencePiece's character map, applied in Hugging Face's way."""
+    """Applies SentencePiece's character map with the results of Hugging Face."""
 
     def __init__(self, charsmap: bytes) -> None:
         self._charsmap = PrecompiledCharsmap(charsmap)
@@ -250,10 +250,10 @@ class Precompiled(Step):
 
 
 def steps_from_json(normalizer: Any) -> list[Step]:
-    """The steps of a tokenizer.json's normalizer.
+    """Returns the steps of the normalizer in a tokenizer.json.
 
     Raises:
-        ConfigError: it names a normalizer that is not supported, or has wrong options.
+        ConfigError: a normalizer is not supported, or has wrong options.
     """
     if normalizer is None:
         return []
@@ -298,7 +298,7 @@ def steps_from_json(normalizer: Any) -> list[Step]:
 
 
 def _options(entry: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """The options of an entry, which must be exactly those."""
+    """Returns the options of an entry, which must have exactly these names."""
     options = {name: value for name, value in entry.items() if name != "type"}
     if set(options) != set(names):
         raise ConfigError(

@@ -1,16 +1,16 @@
 """BERT's character rules as a buffer for TensorFlow Text's FastBertNormalizer op.
 
-The op rewrites a text one code point at a time, by a table that it reads from a constant. Its own
-table is not BERT's: it folds compatibility characters, and puts spaces where BERT deletes. The
-table made here says for every code point what Hugging Face's fast BERT tokenizer does with it:
-deleted, a space, decomposed and without its accents, lower-cased, set apart by spaces.
+The op replaces each code point by a table from a constant. Its default table differs from BERT: it
+folds compatibility characters, and puts spaces where BERT deletes. The table of this module follows
+Hugging Face's fast BERT tokenizer. It deletes a code point, replaces it by a space, decomposes it
+and removes the accents, lowercases it, or puts spaces around it.
 
-The WordPiece op that runs next splits words at punctuation and ideographs by itself, but by the
-Unicode version it was compiled with. Where BERT splits and the op may not, the table puts spaces;
-where the op may split and BERT does not, the table gives a stand-in from the private use planes,
-which BERT deletes from text and so are free.
+The WordPiece op runs next. It splits words at punctuation and ideographs of the Unicode version it
+was compiled with. If BERT splits and the op may not, the table puts spaces. If the op may split and
+BERT does not, the table puts a stand-in from the private use planes. BERT deletes these characters,
+so texts do not need them.
 
-Bytes that are not UTF-8 are deleted: BERT reads them as U+FFFD, which it deletes.
+Bytes that are not UTF-8 are deleted. BERT reads them as U+FFFD and deletes it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class UnicodeRules:
 
 @functools.cache
 def unicode_rules() -> UnicodeRules:
-    """The rules, read once."""
+    """Returns the rules, and reads their file only once."""
     source = importlib.resources.files(__package__).joinpath("unicode_rules.json")
     data = json.loads(source.read_text("utf-8"))
 
@@ -68,15 +68,15 @@ def unicode_rules() -> UnicodeRules:
 
 
 class BertNormalizer:
-    """BERT's rules per code point, with the stand-ins that the WordPiece op needs.
+    """BERT's rules for code points, with the stand-ins that the WordPiece op needs.
 
     Args:
-        lowercase: bool. Lower-case every character.
-        strip_accents: bool. Decompose (NFD) and drop nonspacing marks.
-        handle_chinese_chars: bool. Set every CJK ideograph apart.
-        vocabulary_characters: the characters of the vocabulary. Those the op would split at and
-            BERT would not get a stand-in of their own; all others share one, as a word that holds
-            them is unknown anyway.
+        lowercase: bool. Lowercase every character.
+        strip_accents: bool. Decompose (NFD) and remove nonspacing marks.
+        handle_chinese_chars: bool. Put spaces around every CJK ideograph.
+        vocabulary_characters: the characters of the vocabulary. If only the op would split at one,
+            it gets a separate stand-in. All other characters share one stand-in, because a word
+            with such a character is unknown.
 
     Source: `BertNormalizer` and `BertPreTokenizer` of Hugging Face tokenizers.
     """
@@ -96,7 +96,7 @@ class BertNormalizer:
         split = set(rules.punctuation)
         if handle_chinese_chars:
             split |= rules.ideographs
-        # Split by BERT, and by the op in every version: nothing to be done.
+        # BERT and every version of the op split at these characters.
         self._split_by_op = split & rules.op_splits
         self._split_by_spaces = split - rules.op_splits
         self._not_split = rules.op_may_split - split - rules.spaces - rules.deleted
@@ -111,17 +111,17 @@ class BertNormalizer:
         self._rules = rules
 
     def stand_in(self, char: str) -> str:
-        """What the WordPiece op sees in place of one normalized character inside a word."""
+        """Returns the character that replaces a normalized character for the WordPiece op."""
         if ord(char) in self._not_split:
             return self._stand_ins.get(ord(char), self._shared_stand_in)
         return char
 
     def never_in_word(self, char: str) -> bool:
-        """Whether BERT deletes the character or takes it for a space."""
+        """Returns whether BERT deletes the character or replaces it by a space."""
         return ord(char) in self._rules.deleted or ord(char) in self._rules.spaces
 
     def map_character(self, c: int) -> str:
-        """The text for the code point `c`, given to the WordPiece op."""
+        """Returns the text of the code point `c` for the WordPiece op."""
         rules = self._rules
         if c in rules.deleted:
             return ""
@@ -145,7 +145,7 @@ class BertNormalizer:
         return text if apart else f" {text} "
 
     def changed_characters(self) -> dict[int, str]:
-        """Every code point that gets another text; deleted ones are not among them."""
+        """Returns the code points that change and their texts, without deleted ones."""
         rules = self._rules
         candidates = set(rules.spaces) | self._split_by_spaces | self._not_split
         if self.lowercase:
@@ -154,7 +154,7 @@ class BertNormalizer:
             candidates.update(rules.stripped)
             candidates.update(range(_HANGUL_FIRST, _HANGUL_LAST + 1))
         if self.handle_chinese_chars:
-            # Only those that are not ideographs once decomposed can need spaces.
+            # Only ideographs that decompose, or that the op does not split, can need spaces.
             candidates.update(
                 c
                 for c in rules.ideographs
@@ -165,12 +165,12 @@ class BertNormalizer:
         return {c: text for c, text in changed.items() if text != chr(c)}
 
     def buffer(self) -> np.ndarray:
-        """The table as the FastBertNormalizer op's flatbuffer: uint8 (bytes,)."""
+        """Returns the table as the flatbuffer of the FastBertNormalizer op: uint8 (bytes,)."""
         return double_array.build_normalizer_buffer(self.changed_characters(), self._rules.deleted)
 
 
 def _decompose_hangul(c: int) -> str:
-    """The canonical decomposition of a Hangul syllable (The Unicode Standard, section 3.12)."""
+    """Returns the decomposition of a Hangul syllable (The Unicode Standard, section 3.12)."""
     index = c - _HANGUL_FIRST
     lead, vowel, tail = index // 588, index % 588 // 28, index % 28
     text = chr(0x1100 + lead) + chr(0x1161 + vowel)

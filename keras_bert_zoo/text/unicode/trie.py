@@ -15,11 +15,11 @@ class Trie:
     """A double array over the characters of pieces.
 
     Attributes:
-        ranks: int32 (0x110000,). The number of each character, 0 for those in no piece.
-        units: int32 (units, 3). Of each node: its parent, where its children begin (-1: it has
-            none), and its piece. The child for a character is at the beginning plus the character's
-            number, if its parent is this node.
-        root: int. Where the children of the root begin; their parent is -1.
+        ranks: int32 (0x110000,). The number of each character, 0 for characters in no piece.
+        units: int32 (units, 3). For each node: its parent, the base of its children (-1 without
+            children), and its piece. The child for a character is at the base plus the number of
+            the character, if its parent is this node.
+        root: int. The base of the root's children; their parent is -1.
     """
 
     ranks: np.ndarray
@@ -28,9 +28,9 @@ class Trie:
 
 
 def build_trie(pieces: Sequence[str]) -> Trie:
-    """The trie of pieces, the piece's place in the sequence for each; an empty one is left out.
+    """Builds the trie of pieces. The value of a piece is its index in the sequence.
 
-    Of equal pieces, the last counts.
+    Empty pieces are left out. The last of equal pieces counts.
     """
     ids = {piece: i for i, piece in enumerate(pieces) if piece}
     ordered = sorted(ids)
@@ -45,10 +45,10 @@ def build_trie(pieces: Sequence[str]) -> Trie:
     characters = rank_of[inverse]
     starts = np.cumsum(lengths) - lengths
 
-    # Level by level: equal beginnings stand next to each other.
+    # Level by level: pieces with equal prefixes are adjacent.
     parents, labels, values = [], [], []
     rows = np.arange(len(ordered))
-    node = np.full(len(ordered), -1, np.int64)  # of each piece, as far as it has come
+    node = np.full(len(ordered), -1, np.int64)  # of each piece, at the current depth
     piece_ids = np.array([ids[piece] for piece in ordered], np.int64)
     total = 0
     depth = 0
@@ -79,19 +79,19 @@ def build_trie(pieces: Sequence[str]) -> Trie:
 def _place(
     ranks: np.ndarray, parents: np.ndarray, labels: np.ndarray, values: np.ndarray, none: int
 ) -> Trie:
-    """Finds places for the children of each node, those of large families first."""
+    """Finds positions for the children of each node, beginning with large families."""
     count, characters = len(parents), int(ranks.max())
     order = np.argsort(parents, kind="stable")
     family, first, sizes = np.unique(parents[order], return_index=True, return_counts=True)
     size = count + count // 4 + characters + 64
     used = np.zeros(size, bool)
     bases = np.full(len(family), -1, np.int64)
-    generator = np.random.default_rng(0)  # any numbers do, but the same each time
+    generator = np.random.default_rng(0)  # a fixed seed, for the same trie each time
     for members in sorted(set(sizes.tolist()), reverse=True):
         waiting = np.flatnonzero(sizes == members)
         children = labels[order[first[waiting][:, np.newaxis] + np.arange(members)]]
         if members == 1:
-            # Any free place will do, if the base does not become negative.
+            # Any free position works if the base is not negative.
             free = np.flatnonzero(~used)
             free = free[-len(waiting) :] if len(free) > len(waiting) else free
             ranked = np.argsort(children[:, 0], kind="stable")
@@ -100,7 +100,7 @@ def _place(
         tries = 0
         while len(waiting):
             if members > 32:
-                # One after the other: few, and large.
+                # One by one, because large families are few.
                 base = _fit(used, children[0])
                 bases[waiting[0]] = base
                 used[base + children[0]] = True
@@ -114,7 +114,7 @@ def _place(
             drawn = generator.integers(0, room, len(waiting))
             places = drawn[:, np.newaxis] + children
             fits = ~used[places].any(axis=1)
-            # Of those that want the same place, the first gets it.
+            # If several families fit the same position, the first one gets it.
             candidates = np.flatnonzero(fits)
             flat = places[candidates].reshape(-1)
             _, index = np.unique(flat, return_index=True)
@@ -127,7 +127,7 @@ def _place(
             rest[winners] = False
             waiting, children = waiting[rest], children[rest]
     if (bases < 0).any():
-        raise ValueError("a trie has not found its places")
+        raise ValueError("Expected a free position for every node of the trie, received none.")
     units = np.full((len(used) + characters + 1, 3), -2, np.int64)
     units[:, 1] = -1
     units[:, 2] = none
@@ -145,12 +145,12 @@ def _place(
 
 
 def _fit(used: np.ndarray, children: np.ndarray) -> int:
-    """The first base from which all children are free."""
+    """Returns the first base at which the positions of all children are free."""
     begin = 0
     while True:
         bases = np.arange(begin, min(begin + 1024, len(used) - int(children.max())))
         if not len(bases):
-            raise ValueError("a trie has not found its places")
+            raise ValueError("Expected a free position for every node of the trie, received none.")
         fits = ~used[bases[:, np.newaxis] + children[:64]].any(axis=1)
         for base in bases[fits].tolist():
             if not used[base + children].any():

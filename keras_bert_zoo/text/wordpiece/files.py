@@ -295,15 +295,15 @@ def _check_config(config: Mapping[str, Any], path: pathlib.Path) -> None:
 def _config_flags(config: Mapping[str, Any], path: pathlib.Path) -> dict[str, Any]:
     """Reads the normalizer's options of tokenizer_config.json."""
     return {
-        ours: tokenizer_config.read_flag(
-            config, theirs, path, default=None, null=theirs == "strip_accents"
+        option: tokenizer_config.read_flag(
+            config, key, path, default=None, null=key == "strip_accents"
         )
-        for theirs, ours in (
+        for key, option in (
             ("do_lower_case", "lowercase"),
             ("strip_accents", "strip_accents"),
             ("tokenize_chinese_chars", "handle_chinese_chars"),
         )
-        if theirs in config
+        if key in config
     }
 
 

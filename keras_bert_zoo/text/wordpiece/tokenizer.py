@@ -1,11 +1,11 @@
-"""WordPiece tokenization equal to Hugging Face's fast BERT tokenizer, in graph ops.
+"""WordPiece tokenization with the results of Hugging Face's fast BERT tokenizer, in graph ops.
 
-The work is done by two ops of TensorFlow Text, FastBertNormalizer and FastWordpieceTokenizer. What
-they do otherwise than BERT is put right around them: the rules per character by a table of our own
-(normalizer.py), special tokens in the text (special_tokens.py), ends of tokens (offsets.py), and
-here the length of words, which BERT limits in characters and the op in bytes.
+Two ops of TensorFlow Text do most of the work: FastBertNormalizer and FastWordpieceTokenizer. Other
+modules correct their differences from BERT: the rules for characters (unicode/normalizer.py),
+special tokens in texts (special_tokens.py) and the ends of tokens (offsets.py). This module limits
+the length of words: BERT limits it in characters, the op in bytes.
 
-Legend: B texts, T tokens in all of them, W words in all of them.
+Legend: B texts, T tokens of all texts, W words of all texts.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from keras_bert_zoo.text.wordpiece.vocabulary import read_vocabulary
 _PREFIX = "##"
 _NO_BYTE_LIMIT = 2**31 - 1
 _MAXIMUM_PIECE_BYTES = 256  # fast_wordpiece_tokenizer_utils.h
-_UNREACHABLE = "\x12"  # a control character: BERT deletes it, so no text holds it
+_UNREACHABLE = "\x12"  # a control character: BERT deletes it, so it is in no normalized text
 
 
 class WordPieceTokenizer(Tokenizer):
@@ -121,13 +121,13 @@ class WordPieceTokenizer(Tokenizer):
         )
         begins = np.array([not piece.startswith(_PREFIX) for piece in pieces], np.int32)
         characters = np.array([len(piece.removeprefix(_PREFIX)) for piece in pieces], np.int32)
-        # Fewer pieces than these cannot make a word too long. (An unknown word is taken to be as
-        # long as unk_token, which is not true and does no harm: too long or not, it stays one.)
+        # A word of fewer pieces cannot be too long. (An unknown word counts with the length of
+        # unk_token. This has no effect, because a word that is too long also becomes unk_token.)
         self._pieces_of_long_word = self.max_characters_per_word // max(1, *characters) + 1
         raw = [token for token in self.added_tokens if not token.normalized]
         self._finder = special_tokens.SpecialTokenFinder(raw) if raw else None
-        # Of two that are the same when normalized, Hugging Face takes now one and now the other;
-        # here it is the one with the lower id.
+        # If two tokens are equal after normalization, Hugging Face selects either of them. This
+        # class selects the one with the lower id.
         normalized = [
             self._normalized(token, normalizer)
             for token in sorted(self.added_tokens, key=lambda token: token.id or 0)
@@ -136,15 +136,15 @@ class WordPieceTokenizer(Tokenizer):
         self._normalized_finder = (
             special_tokens.SpecialTokenFinder(normalized) if normalized else None
         )
-        # Only a text that holds the first character of an added token, by itself a token, can
-        # hold the added token. None: it may begin with anything.
+        # If all added tokens begin with punctuation, a text that contains one has a token of its
+        # first character. These are the ids of such tokens. None: there are other added tokens.
         self._hints: list[int] | None = None
         contents = [token.content for token in raw + normalized]
         if all(map(special_tokens.starts_with_ascii_punctuation, contents)):
             known = {piece: i for i, piece in enumerate(pieces)}
             firsts = {content[0] for content in contents}
             self._hints = sorted({known.get(char, self.unk_token_id) for char in firsts})
-        # Eager tensors, which all graphs share: an array would be written into each function.
+        # Eager tensors, because all graphs share them. An array would be copied to each function.
         with tf.init_scope():
             self._begins_word = tf.constant(begins)
             self._characters = tf.constant(characters)
@@ -164,37 +164,37 @@ class WordPieceTokenizer(Tokenizer):
             )
 
     def _normalized(self, token: AddedToken, normalizer: BertNormalizer) -> AddedToken:
-        """The token as it stands in normalized texts.
+        """Returns the token with its normalized content.
 
-        Only what is the same in the op's texts and in Hugging Face's can be found: no characters
-        that get spaces or stand-ins, no marks that Hugging Face would sort, and no whitespace at
-        the ends, as that is where the texts differ.
+        The content must be the same in the op's normalized texts and in Hugging Face's. So it must
+        not contain characters that get spaces or stand-ins, marks that Hugging Face would sort, or
+        whitespace at the ends.
         """
         ideographs = unicode_rules().ideographs if self.handle_chinese_chars else frozenset()
         texts = {char: normalizer.map_character(ord(char)) for char in token.content}
         content = "".join(texts[char] for char in token.content)
-        other = [
+        unsupported = [
             char
             for char, text in texts.items()
             if (char != " " and " " in text)
             or ord(char) in ideographs
             or any(unicodedata.combining(c) or unicodedata.category(c) == "Co" for c in text)
         ]
-        if token.lstrip or token.rstrip or other or not content or content != content.strip(" "):
+        strips = token.lstrip or token.rstrip or content != content.strip(" ")
+        if strips or unsupported or not content:
             raise ConfigError(
-                f"Expected normalized=false of the added token {token.content!r}, received "
-                "true. It is supported only for tokens of letters, digits and ASCII "
-                "punctuation, without "
+                f"Expected normalized=false of the added token {token.content!r}, received true. "
+                "It is supported only for tokens of letters, digits and ASCII punctuation, without "
                 "whitespace at the ends, lstrip and rstrip."
             )
         return dataclasses.replace(token, content=content)
 
     def _op_piece(self, index: int, piece: str, normalizer: BertNormalizer) -> str:
-        """The piece as the op has to know it."""
+        """Returns the piece in the op's vocabulary."""
         if index == self.unk_token_id:
             return piece
         if piece in ("", _PREFIX) or any(map(normalizer.never_in_word, piece)):
-            # BERT never meets it, but the op might; it gets something else in its place.
+            # BERT never matches the piece, but the op might. So another piece replaces it.
             return f"{_UNREACHABLE}{index}"
         return "".join(map(normalizer.stand_in, piece))
 
@@ -203,29 +203,27 @@ class WordPieceTokenizer(Tokenizer):
         """Reads a Hugging Face directory: vocab.txt, tokenizer_config.json, tokenizer.json.
 
         Args:
-            directory: holds vocab.txt or tokenizer.json.
+            directory: contains vocab.txt or tokenizer.json.
 
         Raises:
-            ConfigError: a file is missing or damaged, or asks for what this class does not do; the
-                message names the option.
+            ConfigError: a file is missing or damaged, or has an unsupported option.
         """
         return cls(*read_directory(directory))
 
     def save(self, directory: str | os.PathLike[str]) -> None:
-        """Writes vocab.txt and tokenizer_config.json, which transformers loads as they are.
+        """Writes vocab.txt and tokenizer_config.json for `transformers.AutoTokenizer`.
 
-        Where transformers has no class that does the same, tokenizer.json takes the place of
-        vocab.txt.
+        If transformers has no equivalent class, writes tokenizer.json instead of vocab.txt.
 
         Args:
-            directory: made if it is missing.
+            directory: created if it is missing.
         """
         write_directory(directory, self.pieces, self.options)
 
     def tokenize_flat(
         self, strings: tf.Tensor, *, with_offsets: bool
     ) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, ...]]:
-        """Tokens of all texts in one row; see `Tokenizer.tokenize_flat`."""
+        """Tokenizes texts to flat tensors; see `Tokenizer.tokenize_flat`."""
         if self._hints is None:
             return self._tokenize_cut(strings, with_offsets)
         ids, splits, spans = self._tokenize_plain(strings, with_offsets)
@@ -245,13 +243,13 @@ class WordPieceTokenizer(Tokenizer):
             )
             return (merged, *values)
 
-        splits, ids, *found = tf.cond(tf.reduce_any(hint), cut_some, lambda: (splits, ids, *spans))
-        return ids, splits, tuple(found)
+        splits, ids, *rest = tf.cond(tf.reduce_any(hint), cut_some, lambda: (splits, ids, *spans))
+        return ids, splits, tuple(rest)
 
     def _tokenize_cut(
         self, strings: tf.Tensor, with_offsets: bool
     ) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, ...]]:
-        """Tokens of texts that may hold special tokens."""
+        """Tokenizes texts that may contain special tokens."""
         return text_cut.tokenize_around(
             self._finder,
             strings,
@@ -266,14 +264,14 @@ class WordPieceTokenizer(Tokenizer):
     def _tokenize_normalized(
         self, strings: tf.Tensor, with_offsets: bool
     ) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, ...]]:
-        """Tokens of texts that may hold added tokens once they are normalized."""
+        """Tokenizes texts that may contain added tokens after normalization."""
 
         def pieces_of(texts: tf.Tensor) -> text_cut.Tokens:
             if not with_offsets:
-                found = self._wordpiece.tokenize(texts)
-                return self._limit_words(found.values, found.row_splits, ())
-            found, starts, ends = self._wordpiece.tokenize_with_offsets(texts)
-            return self._limit_words(found.values, found.row_splits, (starts.values, ends.values))
+                ids = self._wordpiece.tokenize(texts)
+                return self._limit_words(ids.values, ids.row_splits, ())
+            ids, starts, ends = self._wordpiece.tokenize_with_offsets(texts)
+            return self._limit_words(ids.values, ids.row_splits, (starts.values, ends.values))
 
         if not with_offsets:
             return text_cut.tokenize_around(
@@ -288,33 +286,33 @@ class WordPieceTokenizer(Tokenizer):
     def _tokenize_plain(
         self, strings: tf.Tensor, with_offsets: bool
     ) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, ...]]:
-        """Tokens of texts in which special tokens are nothing special."""
+        """Tokenizes texts without matching special tokens."""
         spans: tuple[tf.Tensor, ...] = ()
         if with_offsets:
             normalized, source = self._normalizer.normalize_with_offsets(strings)
-            found, starts, ends = self._wordpiece.tokenize_with_offsets(normalized)
+            ids, starts, ends = self._wordpiece.tokenize_with_offsets(normalized)
             spans = offsets.source_offsets(
-                strings, source, found.row_splits, starts.values, ends.values
+                strings, source, ids.row_splits, starts.values, ends.values
             )
         else:
-            found = self._wordpiece.tokenize(self._normalizer.normalize(strings))
-        return self._limit_words(found.values, found.row_splits, spans)
+            ids = self._wordpiece.tokenize(self._normalizer.normalize(strings))
+        return self._limit_words(ids.values, ids.row_splits, spans)
 
     def _limit_words(
         self, ids: tf.Tensor, splits: tf.Tensor, spans: tuple[tf.Tensor, ...]
     ) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, ...]]:
-        """Makes every word of more than `max_characters_per_word` characters one unk_token."""
+        """Replaces words of more than `max_characters_per_word` characters by unk_token."""
         begins = tf.gather(self._begins_word, ids)
         word = tf.cumsum(begins) - 1  # (T,)
-        # A word of many pieces: its first and last stand in the same word. Rare, and quickly seen.
+        # A fast check for rare words of many pieces: two tokens at this distance are in one word.
         apart = self._pieces_of_long_word - 1
         maybe = tf.reduce_any(tf.equal(word[apart:], word[: tf.maximum(tf.size(word) - apart, 0)]))
-        splits, ids, *found = tf.cond(
+        splits, ids, *rest = tf.cond(
             maybe,
             lambda: self._shorten_words(ids, splits, spans, begins, word),
             lambda: (splits, ids, *spans),
         )
-        return ids, splits, tuple(found)
+        return ids, splits, tuple(rest)
 
     def _shorten_words(
         self,
@@ -324,29 +322,28 @@ class WordPieceTokenizer(Tokenizer):
         begins: tf.Tensor,
         word: tf.Tensor,
     ) -> tuple[tf.Tensor, ...]:
-        """`_limit_words` for texts that hold words of many pieces."""
+        """Does the work of `_limit_words` for texts with words of many pieces."""
         characters = tf.gather(self._characters, ids)
         too_long = tf.math.segment_sum(characters, word) > self.max_characters_per_word  # (W,)
 
         def shorten() -> tuple[tf.Tensor, ...]:
             long = tf.gather(too_long, word)  # (T,)
-            kept = tf.logical_or(begins > 0, tf.logical_not(long))
+            remains = tf.logical_or(begins > 0, tf.logical_not(long))
             new = [tf.where(long, self.unk_token_id, ids)]
             if spans:
                 last = tf.cumsum(tf.math.segment_sum(tf.ones_like(word), word)) - 1  # (W,)
                 end = tf.gather(spans[1], tf.gather(last, word))
                 new += [spans[0], tf.where(long, end, spans[1])]
-            at = ragged_ops.indices(kept)
-            new_splits = tf.gather(ragged_ops.counts_before(kept), splits)
+            at = ragged_ops.indices(remains)
+            new_splits = tf.gather(ragged_ops.counts_before(remains), splits)
             return (new_splits, *(tf.gather(values, at) for values in new))
 
         return tf.cond(tf.reduce_any(too_long), shorten, lambda: (splits, ids, *spans))
 
     def _join(self, ids: tf.Tensor, splits: tf.Tensor) -> tf.Tensor:
-        """Pieces joined, words set apart by one space.
+        """Joins pieces, with one space between words.
 
-        As `tokenizers.decoders.WordPiece(cleanup=False)`: no space before punctuation is taken
-        away.
+        As `tokenizers.decoders.WordPiece(cleanup=False)`: spaces before punctuation remain.
         """
         rows = ragged_ops.row_ids(splits, ragged_ops.size64(ids))
         first = tf.equal(tf.gather(splits, rows), tf.range(ragged_ops.size64(ids)))

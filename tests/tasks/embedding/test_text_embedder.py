@@ -15,7 +15,7 @@ from keras_bert_zoo.data.examples import Examples
 from keras_bert_zoo.data.pairs import TextGroups
 from keras_bert_zoo.errors import CheckpointError, ConfigError, DataError
 from keras_bert_zoo.heads.embedder import EmbeddingHead
-from keras_bert_zoo.tasks.embedding.files import read_modules
+from keras_bert_zoo.presets.sentence_transformers import read_modules
 from keras_bert_zoo.tasks.files import saved_task_name
 from keras_bert_zoo.tasks.registry import load_task
 from keras_bert_zoo.training.contrastive import (
@@ -25,6 +25,8 @@ from keras_bert_zoo.training.contrastive import (
     MultipleNegativesRankingLoss,
     make_loss,
 )
+from keras_bert_zoo.training.data import prepared, validation_parts
+from keras_bert_zoo.training.objective import EpochMeasures
 from tests.helpers import ASSETS
 
 TINY = ASSETS / "bert_gelu"
@@ -97,9 +99,9 @@ def test_prompts_and_layouts():
     assert np.abs(task.embed(TEXTS) - expected["embedding"]).max() < 1e-5
     assert np.abs(task.embed(TEXTS, prompt="document") - expected["document"]).max() < 1e-5
     assert task.embedding_dim == 7
-    assert task.tokenize_rows(["x"]).lengths.tolist() == [len("q a :".split()) + 3]
+    assert task.rows(task.examples(["x"]), None).data.lengths.tolist() == [len("q a :".split()) + 3]
     with pytest.raises(
-        ConfigError, match="Prompt 'other' is unknown; there are: 'document', 'query'"
+        ConfigError, match=r"name of `prompts` \('document', 'query'\), received 'other'"
     ):
         task.embed(TEXTS, prompt="other")
 
@@ -149,11 +151,11 @@ def test_heads_are_made_and_cut(tiny):
 
 
 def test_heads_that_make_no_sense_are_refused(tiny):
-    with pytest.raises(ConfigError, match="`layer_start` must be at most 2, the encoder's layers"):
+    with pytest.raises(ConfigError, match="`layer_start` to be at most 2, the encoder's layers"):
         tiny(layer_start=3)
-    with pytest.raises(ConfigError, match="`dimensions` must be at most 16, the width of"):
+    with pytest.raises(ConfigError, match="`dimensions` to be at most 16, the width of"):
         tiny(dimensions=17)
-    with pytest.raises(ConfigError, match="`pooling` must be one or several of cls, max, mean"):
+    with pytest.raises(ConfigError, match="`pooling` to be some of cls, max, mean"):
         tiny(pooling="lasttoken")
     with pytest.raises(ConfigError, match="activation must be one of tanh, linear"):
         kbz.TextEmbedder.from_preset(TINY, dense=[{"units": 3, "activation": "mish"}])
@@ -184,14 +186,14 @@ def test_groups_are_embedded_like_texts(tiny):
 )
 def test_every_weight_receives_a_gradient(tiny, x, y, loss):
     task = tiny()
-    task._fit_loss = make_loss(loss) if isinstance(loss, str) else loss
-    task._data_kind = "scored" if y is not None else "pairs"
-    groups, targets = task._prepared(x, y)
-    rows = task._labelled_rows(groups, targets)
-    inputs, labels = next(iter(task._batches(rows, batch_size=8)))
+    task.fit_loss = make_loss(loss) if isinstance(loss, str) else loss
+    groups, targets = prepared(task, x, y)
+    rows = task.rows(groups, targets)
+    inputs, labels = next(iter(rows.batches(batch_size=8)))
     assert inputs["token_ids"].shape[:2] == (8, max(2, groups.size))
     with tf.GradientTape() as tape:
-        value = task._default_loss()(labels, task(inputs, training=True))
+        loss = task.fit_loss or task.objective(groups).loss()
+        value = loss(labels, task(inputs, training=True))
     assert np.isfinite(value)
     variables = task.trainable_variables
     for variable, gradient in zip(variables, tape.gradient(value, variables), strict=True):
@@ -231,12 +233,16 @@ def test_training_learns_and_keeps_the_best_epoch(tmp_path):
 )
 def test_held_out_data_is_measured_by_its_kind(tiny, data, measure):
     task = tiny()
+    x, y, _ = validation_parts(task.objective(), data)
+    groups = task.examples(x, y)
+    objective = task.objective(groups)
+    assert objective.monitor == (measure, "min" if measure == "val_loss" else "max")
+    if objective.measure is None:
+        assert measure == "val_loss"
+        return
+    callback = EpochMeasures(objective.measure, groups, None, 4)
     logs = {"val_loss": 1.0}
-    x, y, _ = task._validation_parts(data)
-    groups = task._with_scores(task._examples(x), y)
-    for callback in task._dev_callbacks(groups, None, 4):
-        callback.on_epoch_end(0, logs)
-    assert task._monitor() == (measure, "min" if measure == "val_loss" else "max")
+    callback.on_epoch_end(0, logs)
     assert np.isfinite(logs[measure])
 
 
@@ -247,12 +253,12 @@ def test_held_out_data_is_measured_by_its_kind(tiny, data, measure):
         ((ANCHORS, POSITIVES), [1.0] * 8, "triplet", "got pairs of texts with scores"),
         ((ANCHORS, POSITIVES), None, "triplet", "TripletLoss takes an anchor, a positive and neg"),
         ((ANCHORS, POSITIVES), [5.0] * 8, "cosine", "The cosine loss takes scores from -1 to 1"),
-        ((ANCHORS, POSITIVES[:-1]), None, None, "expected 8 texts in column 1, one a group, got 7"),
+        ((ANCHORS, POSITIVES[:-1]), None, None, "expected 8 texts in column 1, one per group, got"),
         (
             (ANCHORS, POSITIVES),
             ["a"] * 8,
             None,
-            "Scores must be numbers, one each; got 'a' at group 1",
+            "Scores must be numbers, one per example; got 'a' at group 1",
         ),
         ([], None, None, "There are no examples"),
         ("one text", None, None, "Put it in a list"),
@@ -267,7 +273,7 @@ def test_simcse_without_dropout_is_refused(tmp_path):
     config = json.loads((TINY / "config.json").read_text()) | {"hidden_dropout_prob": 0.0}
     shutil.copytree(TINY, tmp_path / "tiny")
     (tmp_path / "tiny" / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ConfigError, match="through dropout"):
+    with pytest.raises(ConfigError, match="Expected an encoder with dropout"):
         train(kbz.TextEmbedder.from_preset(tmp_path / "tiny"), ANCHORS)
 
 
@@ -341,26 +347,26 @@ def another_type(index, kind):
             "cls_dense",
             "modules.json",
             lambda m: [m[0], m[1] | {"path": "../1_Pooling"}, *m[2:]],
-            "module 1 must name a folder inside the directory, got '../1_Pooling'",
+            "module 1: expected a folder inside the directory, received '../1_Pooling'",
         ),
         (
             "cls_dense",
             "modules.json",
             lambda m: [m[0], m[1] | {"path": "x" * 300}, *m[2:]],
-            "module 1 must name a folder by at most 255 bytes",
+            "module 1: expected names of at most 255 bytes",
         ),
         ("cls_dense", "modules.json", lambda m: m * 50, "at most 100 modules, got 200"),
         (
             "cls_dense",
             "2_Dense/config.json",
             lambda c: c | {"activation_function": ["a"], "bias": "yes"},
-            "'bias' must be true or false or null, got 'yes'; 'activation_function' must be a str",
+            "'bias' must be true or false or null, received 'yes'; 'activation_function' must be",
         ),
         (
             "prompted",
             "config_sentence_transformers.json",
             lambda c: c | {"default_prompt_name": ["a"], "prompts": {"a": 1}},
-            "'prompts' must be an object of names and a string or null, got .*; 'default_prompt_n",
+            "'prompts' must be an object of names and a string or null, received .*; 'default_pro",
         ),
         (
             "cls_dense",
@@ -379,7 +385,7 @@ def another_type(index, kind):
             "cls_dense",
             "1_Pooling/config.json",
             lambda c: c | {"pooling_mode": ["mean", ["cls"]]},
-            r"'pooling_mode' must be a string or a list of a string or null, got \['mean', ",
+            r"'pooling_mode' must be a string or a list of a string or null, received \['mean', ",
         ),
         (
             "cls_dense",
@@ -403,7 +409,7 @@ def another_type(index, kind):
             "cls_dense",
             "sentence_bert_config.json",
             lambda c: c | {"do_lower_case": "yes"},
-            "'do_lower_case' must be true or false or null, got 'yes'",
+            "'do_lower_case' must be true or false or null, received 'yes'",
         ),
         (
             "prompted",
@@ -415,7 +421,7 @@ def another_type(index, kind):
             "prompted",
             "config_sentence_transformers.json",
             lambda c: c | {"truncate_dim": "7"},
-            "'truncate_dim' must be an integer of at least 1 or null, got '7'",
+            "'truncate_dim' must be an integer of at least 1 or null, received '7'",
         ),
         (
             "prompted",
@@ -504,7 +510,7 @@ def test_lower_casing_beside_a_tokenizer(tmp_path):
         if lowercase:
             assert kbz.TextEmbedder.load(directory).max_length == 12
             continue
-        with pytest.raises(ConfigError, match="the tokenizer beside it keeps capital letters"):
+        with pytest.raises(ConfigError, match="but the tokenizer keeps capital letters"):
             kbz.TextEmbedder.load(directory)
 
 
@@ -512,7 +518,7 @@ def test_a_module_in_a_link_is_refused(tmp_path):
     directory = changed(tmp_path, "cls_dense", "modules.json", lambda m: m)
     (directory / "2_Dense").rename(tmp_path / "outside")
     (directory / "2_Dense").symlink_to(tmp_path / "outside")
-    with pytest.raises(ConfigError, match="module 2 names '2_Dense', a link that leaves the dir"):
+    with pytest.raises(ConfigError, match="directory, received '2_Dense', a link to"):
         kbz.TextEmbedder.load(directory)
 
 

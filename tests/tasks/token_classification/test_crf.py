@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from keras_bert_zoo.errors import CheckpointError
 from keras_bert_zoo.tasks.registry import load_task
+from keras_bert_zoo.training.data import prepared
 from tests.tasks.taggers import ENTITIES, TEXTS, hostile, make_task, train
 
 
@@ -31,8 +32,8 @@ def test_every_weight_receives_a_gradient():
     for crf in (False, True):
         task = make_task(crf=crf)
         task.compile("sgd")
-        data = task._labelled_rows(*task._prepared(TEXTS, ENTITIES))
-        x, y = next(iter(task._batches(data, batch_size=16)))
+        data = task.rows(*prepared(task, TEXTS, ENTITIES))
+        x, y = next(iter(data.batches(batch_size=16)))
         with tf.GradientTape() as tape:
             loss = task.compute_loss(x, y, task(x, training=True))
         gradients = tape.gradient(loss, task.trainable_variables)

@@ -19,9 +19,9 @@ from keras_bert_zoo.errors import CheckpointError, ConfigError, DataError
 from keras_bert_zoo.heads.global_pointer import GlobalPointerHead, span_loss, span_scores
 from keras_bert_zoo.layers.token_layout import TokenLayout
 from keras_bert_zoo.tasks.registry import load_task
-from keras_bert_zoo.tasks.token_classification import nested_entities
-from keras_bert_zoo.tasks.token_classification.entities import decided_tokens
-from keras_bert_zoo.tasks.token_classification.nested_entities import candidate_spans, decided_spans
+from keras_bert_zoo.tasks.token_classification import entities as entities_module
+from keras_bert_zoo.text.words import candidate_spans
+from keras_bert_zoo.training.data import prepared
 from tests.cli.conftest import fast
 from tests.cli.conftest import refused as refused
 from tests.cli.conftest import run as run
@@ -152,7 +152,7 @@ def test_scores_are_products_of_turned_queries_and_keys(kind):
                     expected += begins[row, i, kind_] + ends[row, j, kind_]
                     np.testing.assert_allclose(scores[row, kind_, i, j], expected, atol=1e-4)
     assert GlobalPointerHead.from_config(head.get_config()).units == head.units
-    with pytest.raises(ConfigError, match="even `head_dim`"):
+    with pytest.raises(ConfigError, match="`head_dim` to be a positive even number"):
         GlobalPointerHead(2, head_dim=7)
 
 
@@ -175,41 +175,7 @@ def test_loss_is_that_of_the_paper():
     assert none.numpy().tolist() == [0]
 
 
-# === Windows ===
-
-
-@pytest.mark.parametrize(("max_length", "stride"), [(8, 3), (8, 2), (9, 0), (48, None)])
-def test_windows_give_each_span_to_the_one_with_most_context(max_length, stride):
-    stride = (max_length - 2) // 4 if stride is None else stride
-    tokenizer = kbz.WordPieceTokenizer(VOCABULARY)
-    texts = ["abc card, " * 3 + "end", "", "a", "天气" * 7]
-    windows = tokenizer.windows(texts, max_length=max_length, stride=stride)
-    least, limit = (part.numpy() for part in decided_spans(windows, stride))
-    lengths = windows["padding_mask"].numpy().sum(axis=1) - 2
-    documents, begins = windows["document"].numpy(), windows["window_start"].numpy()
-    tokens = decided_tokens(windows, stride).numpy()
-    held = 0
-    for document in range(len(texts)):
-        here = np.flatnonzero(documents == document)
-        count = begins[here[-1]] + lengths[here[-1]]
-        for first in range(count):
-            for last in range(first, count):
-
-                def context_of(w, first=first, last=last, here=here):
-                    left, right = first - begins[w], begins[w] + lengths[w] - 1 - last
-                    if left < 0 or right < 0:
-                        return -1
-                    left = np.inf if w == here[0] else left
-                    return min(left, np.inf if w == here[-1] else right)
-
-                middles = first + last + 2 * (1 - begins[here])
-                own = here[(least[here] <= middles) & (middles < limit[here])]
-                assert len(own) == 1
-                assert context_of(own[0]) == max(map(context_of, here))
-                held += context_of(own[0]) >= 0
-                if first == last:
-                    assert tokens[own[0], first - begins[own[0]] + 1]
-    assert held > 30
+# === Candidates ===
 
 
 def test_candidates_begin_and_end_with_words(few):
@@ -248,10 +214,10 @@ def test_offsets_cut_the_entities_out_of_hostile_texts(few, monkeypatch):
                 np.testing.assert_array_equal(got, value[0])
     assert few.predict([])["label"].shape[0] == 0
     # In many steps as in one.
-    monkeypatch.setattr(nested_entities, "_SCORES_AT_ONCE", 2000)
-    few._traced.clear()
+    monkeypatch.setattr(entities_module, "_SCORES_AT_ONCE", 2000)
+    few.graphs.clear()
     stepwise = few.answer_rows(texts)
-    few._traced.clear()
+    few.graphs.clear()
     for name, value in answers.items():
         np.testing.assert_array_equal(stepwise[name], value)
 
@@ -312,19 +278,21 @@ def test_entities_of_about_a_half_may_differ(few):
 
 def test_targets_are_spans_of_words(few, caplog):
     with caplog.at_level(logging.WARNING, logger="keras_bert_zoo"):
-        data = few._labelled_rows(*few._prepared(
+        data = few.rows(*prepared(few,
             ["abc \u200b card d", "a"],
             [[(0, 10, "LOC"), (6, 10, "PER"), (0, 10, "PER"), (1, 12, "PER"), (4, 5, "LOC")], []],
-        ))  # fmt: skip
+        )).data  # fmt: skip
     assert "of 5 entities 1 begin or end within a word" in caplog.text
-    assert "1 have no word of their own" in caplog.text
+    assert "1 have no word and are left out" in caplog.text
     assert data.labels.dtype == np.int16
     spans = data.labels[0, :, 2:5]
     assert spans[spans[:, 0] >= 0].tolist() == [[1, 1, 4], [0, 1, 4], [0, 1, 5], [0, 4, 4]]
     assert data.labels[1, :, 2].max() == -1
-    weighted = few._labelled_rows(
+    no_tokens = few.rows(*prepared(few, ["\u200b"], [[(0, 1, "PER")]])).data
+    assert no_tokens.labels[0, :, 2].max() == -1
+    weighted = few.rows(
         EntityExamples(["a b c d e f g h i " * 3, "a"]), [[], []], np.array([2, 3], np.float32)
-    )
+    ).data
     assert weighted.weights.tolist() == [2.0] * (len(weighted.rows) - 1) + [3.0]
 
 
@@ -333,9 +301,9 @@ def test_every_span_is_trained_in_one_window(caplog):
     text = "a b c d e f g h i j k l m n o p"
     spans = [(2 * i, 2 * j + 1, "PER") for i in range(16) for j in range(i, 16)]
     with caplog.at_level(logging.WARNING, logger="keras_bert_zoo"):
-        data = task._labelled_rows(*task._prepared([text], [spans]))
+        data = task.rows(*prepared(task, [text], [spans])).data
     held = data.labels[:, :, 2] >= 0
-    lost = int(caplog.text.split("entities ")[1].split(" are in no window")[0])
+    lost = int(caplog.text.split("entities ")[1].split(" are not contained in any window")[0])
     assert held.sum() + lost == len(spans)
     # Windows of 8 words that share 4: from 0, 4 and 8. What is in none as a whole is lost.
     inside = [any(b <= i and j < b + 8 for b in (0, 4, 8)) for i in range(16) for j in range(i, 16)]
@@ -355,8 +323,8 @@ def test_every_weight_receives_a_gradient(few):
     task = few
     task.compile("sgd")
     texts, entities = ["ab cd ef", "the card"], [[(0, 8, "PER"), (0, 2, "LOC")], []]
-    data = task._labelled_rows(*task._prepared(texts, entities))
-    x, y = next(iter(task._batches(data, batch_size=16)))
+    data = task.rows(*prepared(task, texts, entities))
+    x, y = next(iter(data.batches(batch_size=16)))
     with tf.GradientTape() as tape:
         loss = task.compute_loss(x, y, task(x, training=True))
     gradients = tape.gradient(loss, task.trainable_variables)
@@ -456,14 +424,14 @@ def test_refusals(few):
     flat = kbz.TokenClassifier.from_preset
     examples = EntityExamples(["ab cd ef"], [[Entity(3, 8, "B"), Entity(0, 5, "A")]])
     check_entities(examples, ["A", "B"], nested=True)
-    with pytest.raises(DataError, match=r"at 0 to 5 and at 3 to 8 overlap; .* nested=True, --nest"):
+    with pytest.raises(DataError, match=r"at 0 to 5 and one at 3 to 8; .* nested=True or --nest"):
         check_entities(examples, ["A", "B"])
-    with pytest.raises(DataError, match="example 1: the label 'ORG' is not one of PER, LOC"):
+    with pytest.raises(DataError, match="example 1: expected a label of PER, LOC, got 'ORG'"):
         few.fit(["ab cd"], [[(0, 2, "ORG")]])
     for options, message in (
-        ({"crf": True}, "`crf=True` is of tags"),
-        ({"scheme": "IOBES"}, "`scheme='IOBES'` is of tags"),
-        ({"legal_only": True}, "`legal_only=True` is of tags"),
+        ({"crf": True}, "`crf=True` is for tags"),
+        ({"scheme": "IOBES"}, "`scheme='IOBES'` is for tags"),
+        ({"legal_only": True}, "`legal_only=True` is for tags"),
     ):
         with pytest.raises(ConfigError, match=message):
             kbz.TokenClassifier(few.encoder, few.tokenizer, TYPES, nested=True, **options)
@@ -477,10 +445,10 @@ def test_command_line(run, refused, files, tmp_path):
     data, model = files / "train.jsonl", files / "model"
     options = [*fast(files / "tiny"), "--task", "token-classification", "--train", data]
     flat = refused("train", *options, "--output", tmp_path / "none")
-    assert flat.startswith(f"{data}:1: the entities at 4 to 19 and at 12 to 19 overlap")
-    assert flat.endswith("(for nested entities: nested=True, --nested)")
+    assert flat.startswith(f"{data}:1: expected entities without overlap, got one at 4 to 19 and")
+    assert flat.endswith("; for nested entities use nested=True or --nested")
     for more in (("--crf",), ("--scheme", "IOBES")):
-        assert "--nested learns none" in refused(
+        assert "--nested for spans; leave out one" in refused(
             "train", *options, "--nested", *more, "--output", tmp_path / "none"
         )
     other = tmp_path / "other.jsonl"

@@ -1,6 +1,5 @@
 """Entities out of texts: words, windows, schemes, training, files and exports."""
 
-import itertools
 import logging
 
 import numpy as np
@@ -11,15 +10,12 @@ import keras_bert_zoo as kbz
 from keras_bert_zoo.data.conll import read_conll
 from keras_bert_zoo.data.pipeline import NO_LABEL
 from keras_bert_zoo.data.spans import Entity, EntityExamples
-from keras_bert_zoo.data.tags import MODEL_SCHEMES, chunks, fault
+from keras_bert_zoo.data.tagging import Tagging, make_tags
+from keras_bert_zoo.data.tags import MODEL_SCHEMES, chunks
 from keras_bert_zoo.errors import ConfigError, DataError
-from keras_bert_zoo.tasks.token_classification.entities import (
-    Tagging,
-    make_tags,
-    read_entities,
-    word_flags,
-)
-from keras_bert_zoo.tasks.token_classification.training import snap_to_words
+from keras_bert_zoo.metrics.entities import snap_to_words
+from keras_bert_zoo.tasks.token_classification.entities import read_entities
+from keras_bert_zoo.training.data import prepared
 from tests.tasks.taggers import VOCABULARY, check_cuts, hostile, make_task
 
 
@@ -78,18 +74,6 @@ def test_graph_reads_tags_as_chunks_does(scheme):
             np.testing.assert_array_equal(answers["score"][row][: len(scores)], scores)
 
 
-@pytest.mark.parametrize("scheme", ["IOB2", "IOBES"])
-def test_only_legal_tags_are_answered(scheme):
-    tagging = Tagging(make_tags(["X", "Y"], scheme), scheme)
-    transitions, starts, ends = tagging.rules()
-    for length in (1, 2, 3):
-        for ids in itertools.product(range(len(tagging.tags)), repeat=length):
-            score = starts[ids[0]] + ends[ids[-1]]
-            score += sum(transitions[a, b] for a, b in itertools.pairwise(ids))
-            legal = fault([tagging.tags[i] for i in ids], scheme) is None
-            assert (score == 0) == legal
-
-
 @pytest.mark.parametrize(("max_length", "stride"), [(8, 3), (8, 2), (9, 0), (5, None), (48, None)])
 def test_windows_give_each_word_to_the_one_with_most_context(max_length, stride):
     task = make_task(max_length=max_length, stride=stride)
@@ -126,29 +110,14 @@ def test_windows_give_each_word_to_the_one_with_most_context(max_length, stride)
     assert seen == len(words["place"])
 
 
-def test_words_of_other_tokenizers():
-    from keras_bert_zoo.text.byte_bpe.tokenizer import ByteBpeTokenizer
-
-    pieces = ["Ġa", "b", ".", "Ġ", "c", "<s>", "</s>", "<pad>", "<unk>", "<mask>"]
-    letters = ["a", "Ċ", *pieces]
-    tokenizer = ByteBpeTokenizer.__new__(ByteBpeTokenizer)
-    tokenizer.vocabulary = letters
-    tokenizer.added_tokens = ()
-    flags = word_flags(tokenizer)
-    named = {token: tuple(map(bool, flag)) for token, flag in zip(letters, flags, strict=True)}
-    assert named["Ġa"] == (True, False)
-    assert named["b"] == (False, False)
-    assert named["."] == (True, True)
-
-
 def test_targets_stand_at_first_pieces():
     task = make_task(loud=False)
-    data = task._labelled_rows(*task._prepared(["abc card d"], [[(0, 8, "LOC")]]))
+    data = task.rows(*prepared(task, ["abc card d"], [[(0, 8, "LOC")]])).data
     tags = ["" if label == NO_LABEL else task.tags[label] for label in data.token_labels]
     #               [CLS]  a      ##b ##c card     d    [SEP]
     assert tags == ["", "B-LOC", "", "", "I-LOC", "O", ""]
     several = make_task(loud=False, max_length=8, scheme="IOBES")
-    data = several._labelled_rows(*several._prepared(["a b c d e f g h i"], [[(0, 13, "PER")]]))
+    data = several.rows(*prepared(several, ["a b c d e f g h i"], [[(0, 13, "PER")]])).data
     assert len(data.rows) > 1
     labels = [several.tags[label] for label in data.token_labels if label != NO_LABEL]
     assert labels == ["B-PER", *["I-PER"] * 5, "E-PER", "O", "O"]  # each word once
@@ -157,11 +126,11 @@ def test_targets_stand_at_first_pieces():
 def test_entities_within_words_are_counted(caplog):
     task = make_task(loud=False)
     with caplog.at_level(logging.WARNING, logger="keras_bert_zoo"):
-        data = task._labelled_rows(
-            *task._prepared(["abc d", "a \u200b b"], [[(1, 2, "PER")], [(2, 3, "LOC")]])
-        )
+        data = task.rows(
+            *prepared(task, ["abc d", "a \u200b b"], [[(1, 2, "PER")], [(2, 3, "LOC")]])
+        ).data
     assert "of 2 entities 1 begin or end within a word" in caplog.text
-    assert "1 have no word of their own" in caplog.text
+    assert "1 have no word and are left out" in caplog.text
     assert task.tags[data.token_labels[1]] == "B-PER"
 
 
@@ -182,9 +151,9 @@ def test_words_of_a_file_are_what_is_compared(tmp_path):
 def test_refusals():
     task = make_task(loud=False)
     for y, message in (
-        ([[(0, 2, "ORG")]], "example 1: the label 'ORG' is not one of PER, LOC"),
-        ([[(0, 2, "PER"), (1, 4, "LOC")]], "example 1: the entities at 0 to 2 and at 1 to 4 over"),
-        ([[(0, 99, "PER")]], "example 1: the entity from 0 to 99 is not in its text"),
+        ([[(0, 2, "ORG")]], "example 1: expected a label of PER, LOC, got 'ORG'"),
+        ([[(0, 2, "PER"), (1, 4, "LOC")]], "example 1: expected entities without overlap, got one"),
+        ([[(0, 99, "PER")]], "example 1: expected an entity with 0 <= start < end <="),
         ([[], []], "There are 1 texts but entities of 2"),
         (None, "There are no entities"),
     ):
@@ -198,9 +167,6 @@ def test_refusals():
         make_task(stride=8)
     with pytest.raises(ConfigError, match="not of IOB2"):
         kbz.TokenClassifier(task.encoder, task.tokenizer, ["O", "PER"], scheme="IOB2")
-    with pytest.raises(ConfigError, match=r"tags \['E-X'\] are not of IOB2"):
-        Tagging(["O", "B-X", "I-X", "E-X"], "IOB2")
-    assert Tagging(["O", "B-X", "I-X", "[CLS]"], "IOB2").types == ["X", "[CLS]"]
     with pytest.raises(ConfigError, match="expected each label once, but these repeat: 'O'"):
         kbz.TokenClassifier(task.encoder, task.tokenizer, ["O", "O"])
     with pytest.raises(ConfigError, match="expected a scheme of IOB2"):
@@ -210,7 +176,7 @@ def test_refusals():
 def test_sample_weights_reach_every_window():
     task = make_task(loud=False, max_length=8)
     examples = EntityExamples(["a b c d e f g h i", "a"], [[Entity(0, 1, "PER")], []])
-    data = task._labelled_rows(examples, examples.entities, np.array([2.0, 3.0], np.float32))
+    data = task.rows(examples, examples.entities, np.array([2.0, 3.0], np.float32)).data
     assert data.weights.tolist() == [2.0] * (len(data.rows) - 1) + [3.0]
 
 

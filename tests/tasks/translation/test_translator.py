@@ -54,7 +54,7 @@ def test_searches_as_transformers_does(translator, golden):
     assert (translator.num_beams, translator.length_penalty) == (3, 2.0)  # generation_config.json
     assert translator.max_target_length == 12
     inputs = translator.tokenizer(golden["texts"], max_length=translator.max_length)
-    before = translator._search_options()
+    before = translator.options
     for search in golden["searches"]:
         translator.num_beams = search["num_beams"]
         translator.length_penalty = search["length_penalty"]
@@ -66,8 +66,7 @@ def test_searches_as_transformers_does(translator, golden):
         assert [text.decode().replace(" ", "") for text in texts] == [
             text.replace(" ", "") for text in search["texts"]
         ]
-    for name, value in before.items():
-        setattr(translator, name, value)
+    translator.options = before
 
 
 def test_logits_equal_transformers(translator, golden):
@@ -201,7 +200,7 @@ def test_a_report_is_sacrebleus(trained):
     assert wrong.brevity_penalty < 1
     assert "BLEU" in wrong.to_text()
     assert 0 < likeness("the cat", "the cats") < 100
-    with pytest.raises(ConfigError, match="`tokenize` must be one of"):
+    with pytest.raises(ConfigError, match="`tokenize` to be one of"):
         translation_report(["a"], ["a"], tokenize="mecab")
 
 
@@ -286,17 +285,23 @@ def test_weights_may_stay_variables(trained):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_beams": 0}, "`num_beams` must be between 1 and 64, got 0"),
-        ({"max_target_length": 500}, "`max_target_length` must be between 1 and 16, got 500"),
-        ({"length_penalty": "1"}, "`length_penalty` must be a number"),
+        ({"num_beams": 0}, "`num_beams` to be an integer between 1 and 64, received 0"),
+        (
+            {"max_target_length": 500},
+            "`max_target_length` to be an integer between 1 and 16, received 500",
+        ),
+        ({"length_penalty": "1"}, "`length_penalty` to be a number"),
         (
             {"length_penalty": float("nan")},
-            "`length_penalty` must be a number from -2 to 10, got nan",
+            "`length_penalty` to be a number between -2 and 10, received nan",
         ),
-        ({"length_penalty": -8.0}, "`length_penalty` must be a number from -2 to 10, got -8.0"),
-        ({"label_smoothing": 1.0}, r"`label_smoothing` must be in \[0, 1\), got 1.0"),
+        (
+            {"length_penalty": -8.0},
+            "`length_penalty` to be a number between -2 and 10, received -8.0",
+        ),
+        ({"label_smoothing": 1.0}, "`label_smoothing` to be a number .* below 1, received 1.0"),
         ({"decoder_layers": 1}, "are for a new decoder"),
-        ({"new_decoder": True}, "is a whole translator"),
+        ({"new_decoder": True}, "a whole translator"),
     ],
 )
 def test_refuses_options(options, message):
@@ -307,9 +312,13 @@ def test_refuses_options(options, message):
 def test_what_could_not_be_loaded_is_not_saved(tmp_path):
     task = kbz.Translator.from_preset(GOLDEN)
     task.num_beams = 100
-    with pytest.raises(ConfigError, match="`num_beams` must be between 1 and 64, got 100"):
+    with pytest.raises(
+        ConfigError, match="`num_beams` to be an integer between 1 and 64, received 100"
+    ):
         task.save(tmp_path / "saved")
-    with pytest.raises(ConfigError, match="`num_beams` must be between 1 and 64, got 100"):
+    with pytest.raises(
+        ConfigError, match="`num_beams` to be an integer between 1 and 64, received 100"
+    ):
         task.predict(["a"])
     assert not (tmp_path / "saved").exists()
 
@@ -317,7 +326,7 @@ def test_what_could_not_be_loaded_is_not_saved(tmp_path):
 def test_refuses_what_is_no_translator():
     with pytest.raises(CheckpointError, match="has no decoder for Translator"):
         kbz.Translator.from_preset(ASSETS / "bert_gelu", new_decoder=False)
-    with pytest.raises(ConfigError, match="The decoder may have 1 to 2 layers"):
+    with pytest.raises(ConfigError, match="Expected 1 to 2 decoder layers"):
         kbz.Translator.from_preset(ASSETS / "bert_gelu", decoder_layers=9)
 
 
@@ -326,10 +335,8 @@ def test_refuses_data_without_translations(translator):
         translator.fit(["a"])
     with pytest.raises(DataError, match="There are no examples"):
         translator.fit(([], []))
-    with pytest.raises(DataError, match="once: as pairs, or as x and y"):
+    with pytest.raises(DataError, match="received both"):
         translator.evaluate((["a"], ["b"]), ["c"])
-    with pytest.raises(ConfigError, match="has no `predict_logits`"):
-        translator.predict_logits(["a"])
 
 
 def damaged(change, folder: Path) -> Path:
@@ -349,8 +356,12 @@ def damaged(change, folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        (lambda c: c.pop("decoder"), ConfigError, "must hold `decoder`, an object"),
-        (lambda c: c["decoder"].update(is_decoder=False), ConfigError, "must say `is_decoder`"),
+        (lambda c: c.pop("decoder"), ConfigError, "Expected `decoder` to be an object"),
+        (
+            lambda c: c["decoder"].update(is_decoder=False),
+            ConfigError,
+            "Expected `is_decoder` to be true",
+        ),
         (lambda c: c.update(tie_encoder_decoder=True), ConfigError, "shares the encoder's weights"),
         (lambda c: c["decoder"].update(model_type="roberta"), ConfigError, "roberta"),
         (
@@ -400,7 +411,7 @@ def test_a_search_that_is_not_here_is_told(tmp_path, caplog):
     assert kbz.Translator.load(folder).num_beams == 1  # as transformers then searches
     path.write_text(json.dumps(said | {"decoder_start_token_id": 7}))
     with pytest.raises(
-        ConfigError, match="`decoder_start_token_id` is 7, but 2 is the tokenizer's"
+        ConfigError, match="expected `decoder_start_token_id` to be 2, .* received 7"
     ):
         kbz.Translator.load(folder)
 
@@ -408,10 +419,12 @@ def test_a_search_that_is_not_here_is_told(tmp_path, caplog):
 def test_scoring_is_possible_before_anything_is_translated(translator, monkeypatch):
     monkeypatch.setattr(translator, "predict", None)
     monkeypatch.setattr(translator, "bleu_tokenizer", "mecab")
-    with pytest.raises(ConfigError, match="`tokenize` must be one of"):
+    with pytest.raises(ConfigError, match="`tokenize` to be one of"):
         translator.report(["a"], ["b"])
     monkeypatch.setitem(sys.modules, "sacrebleu", None)
-    with pytest.raises(ConfigError, match="sacreBLEU, which is not installed"):
+    with pytest.raises(
+        ConfigError, match="sacreBLEU to score translations, but it is not installed"
+    ):
         translator.report(["a"], ["b"])
 
 
@@ -429,14 +442,14 @@ def test_reads_tables_and_two_files(tmp_path):
     examples = read_parallel(f"{tmp_path}/c.en,{tmp_path}/c.zh")
     assert (examples.texts, examples.text_pairs) == (["Hi.", "", "Run!"], ["嗨。", "", "跑！"])
     (tmp_path / "c.zh").write_text("嗨。\n\n", encoding="utf-8")
-    with pytest.raises(
-        DataError, match=r"c\.zh:3: expected a line for each of .*c\.en, which .* 3"
-    ):
+    with pytest.raises(DataError, match=r"c\.zh:3: expected 3 lines, as in .*c\.en, got 2"):
         read_parallel(f"{tmp_path}/c.en,{tmp_path}/c.zh")
     (tmp_path / "c.zh").write_bytes(b"\xff\n\n\n")
     with pytest.raises(DataError, match=r"c\.zh:1: byte 0xff"):
         read_parallel(f"{tmp_path}/c.en,{tmp_path}/c.zh")
-    with pytest.raises(ConfigError, match="`columns` is for a table, got two files"):
+    with pytest.raises(
+        ConfigError, match="expected a table for the option `columns`, got two files"
+    ):
         read_parallel(f"{tmp_path}/c.en,{tmp_path}/c.zh", columns=columns)
     table.write_text("Hi.\t嗨。\nRun!\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"pairs\.tsv:2: "):

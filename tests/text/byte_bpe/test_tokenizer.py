@@ -1,4 +1,4 @@
-"""Byte-level BPE beside Hugging Face's: ids, offsets, files, exports."""
+"""Byte-level BPE has the results of Hugging Face: ids, offsets, files, exports."""
 
 import json
 import random
@@ -15,8 +15,8 @@ from keras_bert_zoo.text.special_tokens import AddedToken
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 LETTERS = list(byte_by_character())
-# Not what training gives: unlisted neighbours that make a listed token ("b" + "c" against
-# "ab" + "c"), one token from two pairs, tokens that never come to be, one pair twice.
+# Merges that training would not produce: unlisted neighbors that make a listed token ("b" + "c"
+# instead of "ab" + "c"), one token from two pairs, tokens that never arise, a repeated pair.
 MERGES = [
     ("a", "b"), ("ab", "c"), ("b", "c"), ("a", "bc"), ("Ġ", "a"), ("Ġ", "abc"), ("c", "c"),
     ("cc", "c"), ("c", "cc"), ("Ġa", "b"), ("Ã", "©"), ("h", "Ã©"), ("Ċ", "Ġ"), ("Ġ", "Ġ"),
@@ -60,7 +60,7 @@ def modern():
 
 
 def reference(ours):
-    """Hugging Face's tokenizer from the file that ours writes."""
+    """Returns Hugging Face's tokenizer for the file that the tokenizer writes."""
     tokenizers = pytest.importorskip("tokenizers")
     from keras_bert_zoo.text.byte_bpe import files as byte_bpe_files
 
@@ -69,10 +69,10 @@ def reference(ours):
 
 
 def check(ours, theirs, texts, *, also_without_offsets=False):
-    found = [part.to_list() for part in ours.tokenize_with_offsets(texts)]
-    if also_without_offsets:  # a graph of its own, which takes seconds to trace
-        assert ours.tokenize(texts).to_list() == found[0]
-    for text, ids, starts, ends in zip(texts, *found, strict=True):
+    results = [part.to_list() for part in ours.tokenize_with_offsets(texts)]
+    if also_without_offsets:  # another graph, which takes seconds to trace
+        assert ours.tokenize(texts).to_list() == results[0]
+    for text, ids, starts, ends in zip(texts, *results, strict=True):
         expected = theirs.encode(text, add_special_tokens=False)
         places = np.cumsum([0, *(len(char.encode()) for char in text)])
         spans = [(places[start], places[end]) for start, end in expected.offsets]
@@ -94,7 +94,7 @@ def random_texts(count, seed):
 
 
 def test_ids_and_offsets_without_tokenizers(plain):
-    """A golden for where `tokenizers` is not installed."""
+    """A golden that does not need `tokenizers`."""
     ids, starts, ends = plain.tokenize_with_offsets([" abc héé", "a  <mask>'ll", "dddd"])
     tokens = [[plain.id_to_token(i) for i in row] for row in ids.to_list()]
     assert tokens == [
@@ -145,16 +145,16 @@ def test_long_and_short_tokens_are_merged_alike():
     assert final_merge("中", ranks) is None
 
 
-def test_bytes_that_are_not_utf8_are_passed_over(plain, modern):
+def test_bytes_that_are_not_utf8_are_ignored(plain, modern):
     texts = [
         b"a\xffb \xe4\xb8 c", b"\x80", b"ab\xc3", b"\xa9c", b"\xed\xa0\x80a",
         b"\xf4\x90\x80\x80", b"\xc0\xaf!",
         "中".encode() + b"\xe4" + "é".encode(), b"\xf8\x88\x80\x80\x80 x", b"e\xff\xcc\x81",
     ]  # fmt: skip
     for ours in (plain, modern):
-        kept = [text.decode("utf-8", "ignore") for text in texts]
+        decoded = [text.decode("utf-8", "ignore") for text in texts]
         ids, starts, ends = ours.tokenize_with_offsets(texts)
-        assert ids.to_list() == ours.tokenize(kept).to_list()
+        assert ids.to_list() == ours.tokenize(decoded).to_list()
         for text, row_starts, row_ends in zip(texts, starts.to_list(), ends.to_list(), strict=True):
             for start, end in zip(row_starts, row_ends, strict=True):
                 assert 0 <= start <= end <= len(text)
@@ -172,7 +172,7 @@ def test_words_of_any_length(plain):
     assert (length, set(ids)) == (100_000, {plain.token_to_id("cc")})
 
 
-def test_pairs_are_packed_as_robertas(plain):
+def test_pairs_are_packed_as_in_roberta(plain):
     packed = plain((["a"], ["b"]), max_length=9, padding="max_length")
     a, b = plain.token_to_id("a"), plain.token_to_id("b")
     assert packed["token_ids"].numpy().tolist() == [[0, a, 2, 2, b, 2, 1, 1, 1]]
@@ -233,10 +233,10 @@ def write_lists(folder, vocabulary=VOCABULARY, merges=MERGES, **config):
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
 
 
-def test_lists_are_read_as_robertas(plain, tmp_path):
+def test_lists_are_read_with_robertas_options(plain, tmp_path):
     write_lists(tmp_path, tokenizer_class="RobertaTokenizer", model_max_length=77)
     read = ByteBpeTokenizer.from_directory(tmp_path)
-    # But for the mask token: vocab.json and merges.txt do not say that it takes a space.
+    # The mask token differs, because vocab.json and merges.txt do not contain its lstrip.
     assert all(not token.lstrip for token in read.added_tokens)
     assert {(t.content, t.id) for t in read.added_tokens} == {
         (t.content, t.id) for t in plain.added_tokens

@@ -1,4 +1,4 @@
-"""Directories of SentencePiece tokenizers: read, written, refused."""
+"""Reading and writing directories of SentencePiece tokenizers."""
 
 import json
 import struct
@@ -96,7 +96,7 @@ def test_families_from_their_model_files(tmp_path, name, ids, last):
     )
     mask = next(token for token in tokenizer.added_tokens if token.content == tokenizer.mask_token)
     assert mask.lstrip == (name == "CamembertTokenizer")
-    # What is saved is read as the same, and holds the model file.
+    # The saved directory is read as the same tokenizer, and contains the model file.
     tokenizer.save(tmp_path / "saved")
     again = SentencePieceTokenizer.from_directory(tmp_path / "saved")
     assert describe(again) == describe(tokenizer)
@@ -116,7 +116,7 @@ def test_options_of_a_class(tmp_path):
     assert SentencePieceTokenizer.from_directory(made).split_at_punctuation
 
 
-def test_the_class_may_be_known_by_the_model(tmp_path):
+def test_the_model_type_may_set_the_class(tmp_path):
     made = make_directory(tmp_path / "made", "CamembertTokenizer")
     (made / "tokenizer_config.json").unlink()
     with pytest.raises(ConfigError, match="Expected tokenizer_class of AlbertTokenizer, Camembert"):
@@ -164,20 +164,20 @@ def test_refuses_damaged_models(tmp_path, content, message):
             "a unigram model .* received a word model",
         ),
         ("AlbertTokenizer", make_model(FAIRSEQ, 0), "Expected unk_token '<unk>' as piece 1"),
-        # And these are refused here alone: unk_token would be a token that no text gets, and the
-        # first pieces would be lost.
+        # transformers accepts these. But no text would get unk_token, and the first pieces would
+        # be lost.
         ("DebertaV2Tokenizer", make_model(FAIRSEQ, 0), r"Expected unk_token '\[UNK\]' as piece 0"),
         ("CamembertTokenizer", make_model(ALBERT, 1), "Expected .*<unk>.* as the first pieces"),
     ],
 )
-def test_refuses_models_that_a_class_makes_nothing_of(tmp_path, name, content, message):
+def test_refuses_models_that_a_class_does_not_support(tmp_path, name, content, message):
     made = make_directory(tmp_path / "made", name)
     (made / FAMILIES[name][0]).write_bytes(content)
     with pytest.raises(ConfigError, match=message):
         SentencePieceTokenizer.from_directory(made)
 
 
-def test_any_algorithm_is_taken_for_unigram_with_a_warning(tmp_path, caplog):
+def test_any_algorithm_is_used_as_unigram_with_a_warning(tmp_path, caplog):
     made = make_directory(tmp_path / "made", "AlbertTokenizer")
     unigram = SentencePieceTokenizer.from_directory(made)
     assert not caplog.records
@@ -186,7 +186,7 @@ def test_any_algorithm_is_taken_for_unigram_with_a_warning(tmp_path, caplog):
         caplog.clear()
         assert describe(SentencePieceTokenizer.from_directory(made)) == describe(unigram)
         assert f"has a {name} model" in caplog.text
-    # SentencePiece's word model makes one unknown word of it.
+    # SentencePiece's word model makes it one unknown word.
     the, a, b = (unigram.token_to_id(piece) for piece in (f"{S}the", "a", "b"))
     assert unigram.tokenize("theab").numpy().tolist() == [the, a, b]
 
@@ -202,7 +202,7 @@ def test_xlm_roberta_loses_the_first_three_pieces_with_a_warning(tmp_path, caplo
     ]  # fmt: skip
 
 
-def test_every_cut_of_a_model_is_refused_or_read():
+def test_truncated_models_are_refused_or_read():
     data = make_model(FAIRSEQ, 0)
     for end in range(len(data)):
         try:
@@ -245,7 +245,7 @@ def saved(tmp_path):
         (("padding",), {"direction": "Left"}, "direction='Right' .*, received 'Left'"),
     ],
 )
-def test_refuses_what_tokenizer_json_asks_for(saved, place, value, message):
+def test_refuses_options_of_tokenizer_json(saved, place, value, message):
     fast = json.loads((saved / "tokenizer.json").read_text("utf-8"))
     at = fast
     for key in place[:-1]:
@@ -267,7 +267,7 @@ def test_refuses_what_tokenizer_json_asks_for(saved, place, value, message):
         ({"model_max_length": "x"}, "model_max_length"),
     ],
 )
-def test_refuses_what_the_config_asks_for(saved, change, message):
+def test_refuses_options_of_the_config(saved, change, message):
     path = saved / "tokenizer_config.json"
     path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | change))
     with pytest.raises(ConfigError, match=message):
@@ -298,7 +298,7 @@ def test_older_metaspace(saved):
     assert SentencePieceTokenizer.from_directory(saved).prefix == "never"
 
 
-def test_nothing_to_read(tmp_path):
+def test_refuses_no_model_and_two_models(tmp_path):
     with pytest.raises(ConfigError, match="Expected tokenizer.json or one of"):
         SentencePieceTokenizer.from_directory(tmp_path)
     for name in ("spiece.model", "spm.model"):
@@ -327,14 +327,13 @@ def test_transformers_gives_the_same(tmp_path, name, model):
     ours = SentencePieceTokenizer.from_directory(made)
     ours.save(tmp_path / "saved")
     texts = ["the a b", "", "a  \u00c9a <mask>[MASK] b", "\ufb01 thea\u3000a<s>[CLS]"]
-    want = [ids.tolist() for ids in ours.tokenize(texts).numpy()]
+    expected = [ids.tolist() for ids in ours.tokenize(texts).numpy()]
     for folder in (made, tmp_path / "saved"):
         theirs = transformers.AutoTokenizer.from_pretrained(folder)
-        assert theirs(texts, add_special_tokens=False)["input_ids"] == want
-        packed = theirs(texts, texts[::-1])["input_ids"]
-        rows = ours((texts, texts[::-1]), padding="longest")
-        lengths = rows["padding_mask"].numpy().sum(axis=1)
-        found = [
-            row[:n].tolist() for row, n in zip(rows["token_ids"].numpy(), lengths, strict=True)
+        assert theirs(texts, add_special_tokens=False)["input_ids"] == expected
+        packed = ours((texts, texts[::-1]), padding="longest")
+        lengths = packed["padding_mask"].numpy().sum(axis=1)
+        rows = [
+            row[:n].tolist() for row, n in zip(packed["token_ids"].numpy(), lengths, strict=True)
         ]
-        assert found == packed
+        assert rows == theirs(texts, texts[::-1])["input_ids"]

@@ -1,4 +1,4 @@
-"""SentencePieceTokenizer against Hugging Face's tokenizers, and in graphs."""
+"""SentencePieceTokenizer has the results of Hugging Face, also in graphs."""
 
 import itertools
 import random
@@ -24,7 +24,7 @@ PIECES = [
     ("T", -9.0), ("M", -9.0), ('"', -9.0), (",", -5.0), ("X", -9.5), ("1", -9.0), ("2", -9.0),
     (f"{S}{S}", -3.5), ("\u0301", -9.0), ("\uac00", -9.0), ("ba", -10.5), ("<mask>", 0.0),
 ]  # fmt: skip
-# What a charsmap of nmt_nfkc has of every kind: longer, shorter, nothing, a space, a cluster.
+# All kinds of entries of nmt_nfkc's charsmap: longer, shorter, empty, a space, a cluster.
 CHARSMAP = {
     "\ufb01": "fi", "e\u0301": "\u00e9", "\r": " ", "\n": " ", "\t": " ", "\x01": "", "\xad": "",
     "\u2122": "TM", "\u3000": " ", "\u00bd": "1\u20442", "\uff21": "A", "\u0344": "\u0308\u0301",
@@ -34,7 +34,7 @@ METASPACE = {"type": "Metaspace", "replacement": S, "split": True}
 
 
 def make_charsmap(keys):
-    """A compiled map: a trie with 256 units for the children of each node, and texts."""
+    """Returns a compiled map: a trie with 256 units for the children of each node, and texts."""
     encoded = {key.encode(): text.encode() for key, text in keys.items()}
     pool, places = b"", {}
     for text in encoded.values():
@@ -74,8 +74,8 @@ def normalizer(*steps):
     return {"type": "Sequence", "normalizers": entries}
 
 
-# The ways of ALBERT, of DeBERTa, and of an odd one.
-WAYS = {
+# The options of ALBERT, XLM-RoBERTa, DeBERTa, and an unusual combination.
+OPTIONS = {
     "albert": {
         "normalizer": normalizer("quotes", "NFKD", "StripAccents", "Lowercase", "map"),
         "added_tokens": [AddedToken("<mask>", lstrip=True)],
@@ -98,13 +98,13 @@ WAYS = {
 }
 
 
-@pytest.fixture(scope="module", params=WAYS)
+@pytest.fixture(scope="module", params=OPTIONS)
 def pair(request):
-    """A tokenizer, and Hugging Face's."""
+    """A tokenizer of this package, and the same one of Hugging Face."""
     tokenizers = pytest.importorskip("tokenizers")
     from keras_bert_zoo.text.sentencepiece import files as sentencepiece_files
 
-    ours = SentencePieceTokenizer(PIECES, **WAYS[request.param])
+    ours = SentencePieceTokenizer(PIECES, **OPTIONS[request.param])
     import json
 
     content = sentencepiece_files.tokenizer_json(ours.pieces, ours.options)
@@ -112,13 +112,13 @@ def pair(request):
 
 
 def expected(theirs, text):
-    """Ids and byte offsets."""
+    """Returns Hugging Face's ids and byte offsets."""
     encoding = theirs.encode(text, add_special_tokens=False)
     at = [0, *itertools.accumulate(len(char.encode()) for char in text)]
     return encoding.ids, [(at[start], at[end]) for start, end in encoding.offsets]
 
 
-def found(ours, texts):
+def tokenize(ours, texts):
     ids, starts, ends = ours.tokenize_with_offsets(texts)
     spans = zip(starts.to_list(), ends.to_list(), strict=True)
     return list(zip(ids.to_list(), [list(zip(*span, strict=True)) for span in spans], strict=True))
@@ -127,11 +127,11 @@ def found(ours, texts):
 def check(pair, texts):
     ours, theirs = pair
     wrong = [
-        (text, want, have)
-        for text, want, have in zip(
-            texts, (expected(theirs, text) for text in texts), found(ours, texts), strict=True
+        (text, theirs_of_text, ours_of_text)
+        for text, theirs_of_text, ours_of_text in zip(
+            texts, (expected(theirs, text) for text in texts), tokenize(ours, texts), strict=True
         )
-        if want != have
+        if theirs_of_text != ours_of_text
     ]
     assert not wrong, f"{len(wrong)} of {len(texts)}: {wrong[0]!a}"
 
@@ -171,11 +171,11 @@ def test_code_points(pair):
     check(pair, [f"a{chr(c)}e {chr(c)}un {chr(c)}{chr(c)}" for c in points])
 
 
-def test_texts_of_a_batch_do_not_touch_each_other(pair):
+def test_texts_of_a_batch_do_not_affect_each_other(pair):
     ours, _ = pair
-    together = found(ours, SPECIAL_TEXTS)
-    assert together == [found(ours, [text])[0] for text in SPECIAL_TEXTS[:12]] + together[12:]
-    assert found(ours, SPECIAL_TEXTS[::-1]) == together[::-1]
+    together = tokenize(ours, SPECIAL_TEXTS)
+    assert together == [tokenize(ours, [text])[0] for text in SPECIAL_TEXTS[:12]] + together[12:]
+    assert tokenize(ours, SPECIAL_TEXTS[::-1]) == together[::-1]
 
 
 def test_detokenize_as_hugging_face(pair):
@@ -191,7 +191,7 @@ def test_detokenize_as_hugging_face(pair):
 def test_unknown_bytes_are_replacement_characters():
     ours = SentencePieceTokenizer([*PIECES[:-1], ("\ufffd", -3.0), PIECES[-1]])
     broken = [b"a\xffb", b"\xe4\xb8 un", b"\x80", b"the\xed\xa0\x80", b"\xf4\x90"]
-    for text, (ids, spans) in zip(broken, found(ours, broken), strict=True):
+    for text, (ids, spans) in zip(broken, tokenize(ours, broken), strict=True):
         decoded = text.decode("utf-8", "replace")
         assert ids == ours.tokenize(decoded).numpy().tolist()
         assert spans[-1][1] == len(text)
@@ -209,12 +209,12 @@ def test_byte_fallback_as_hugging_face():
         ]
     )
     texts = ["the q\u00dfa \U0001f469\u200d", "q<unk>q", "\u4e2dqq\x7f\u07ff\u0800\uffff"]
-    for text, have in zip(texts, found_without_added(ours, texts), strict=True):
-        assert expected(theirs, text) == have
+    for text, result in zip(texts, tokenize_without_added(ours, texts), strict=True):
+        assert expected(theirs, text) == result
 
 
-def found_without_added(ours, texts):
-    """Ids and spans when no special token is found in texts."""
+def tokenize_without_added(ours, texts):
+    """Returns ids and spans, without matching special tokens."""
     from keras_bert_zoo.text.text_parts import Parts
 
     rows = tf.range(len(texts), dtype=tf.int64)
@@ -225,7 +225,7 @@ def found_without_added(ours, texts):
         tf.zeros_like(rows),
         tf.range(len(texts) + 1, dtype=tf.int64),
     )
-    ids, splits, (starts, ends) = ours._tokenize_parts(parts)
+    ids, splits, (starts, ends) = ours.tokenize_parts(parts)
     rows = [tf.RaggedTensor.from_row_splits(v, splits).to_list() for v in (ids, starts, ends)]
     return [(row, list(zip(a, b, strict=True))) for row, a, b in zip(*rows, strict=True)]
 
@@ -242,10 +242,10 @@ def test_scores_of_64_bits_decide():
 
 @pytest.mark.parametrize("quantum", [2.0**-10, 0.1])
 def test_cutting_words_changes_nothing(quantum):
-    """Exact sums and others: the best paths are those of a plain search over the whole word."""
+    """For exact and inexact sums, the best paths are those of a search over the whole word."""
     rng = random.Random(7)
     texts = ["".join(chars) for n in (1, 2, 3) for chars in itertools.product("abc", repeat=n)]
-    # Equal scores in plenty, so that ties decide.
+    # Many equal scores, to test ties.
     pieces = [("<unk>", 0.0)]
     pieces += [(text, -quantum * rng.randint(1, 9)) for text in [*rng.sample(texts, 25), "d"]]
     model = unigram.UnigramModel(pieces, unk_id=0)
@@ -253,7 +253,7 @@ def test_cutting_words_changes_nothing(quantum):
     points = tf.constant([ord(char) for word in words for char in word], tf.int32)
     numbers = tf.repeat(tf.range(300, dtype=tf.int64), [len(word) for word in words])
     cut = model(points, numbers)
-    model._exact_length = 0
+    model.exact_length = 0
     whole = model(points, numbers)
     for one, other in ((cut.ids, whole.ids), (cut.first, whole.first), (cut.last, whole.last)):
         np.testing.assert_array_equal(one, other)
@@ -262,7 +262,7 @@ def test_cutting_words_changes_nothing(quantum):
 
 
 def search(pieces, word):
-    """The best path, piece after piece; neighbouring unknown characters are one."""
+    """Returns the best path, and joins adjacent unknown characters."""
     known = {piece: (i, score) for i, (piece, score) in enumerate(pieces)}
     unk_score = min(score for _, score in pieces) - 10
     best = [(0.0, 0, 0)] + [None] * len(word)
@@ -363,9 +363,9 @@ def test_refuses(change, message):
 
 
 def test_saved_model_answers_without_this_package(tmp_path):
-    ours = SentencePieceTokenizer(PIECES, **WAYS["xlm-roberta"])
+    ours = SentencePieceTokenizer(PIECES, **OPTIONS["xlm-roberta"])
     texts = tf.constant(SPECIAL_TEXTS)
-    want = ours(texts, max_length=12)
+    expected_rows = ours(texts, max_length=12)
 
     class Model(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
@@ -382,12 +382,12 @@ def test_saved_model_answers_without_this_package(tmp_path):
         import tensorflow_text
         model = tf.saved_model.load(sys.argv[1] + "/model")
         texts = np.load(sys.argv[1] + "/texts.npy", allow_pickle=True).tolist()
-        found = model.signatures["serving_default"](texts=tf.constant(texts))
+        packed = model.signatures["serving_default"](texts=tf.constant(texts))
         assert "keras_bert_zoo" not in sys.modules
-        np.savez(sys.argv[1] + "/found.npz", **{k: v.numpy() for k, v in found.items()})
+        np.savez(sys.argv[1] + "/packed.npz", **{k: v.numpy() for k, v in packed.items()})
     """)
     subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True)
-    with np.load(tmp_path / "found.npz") as answers:
-        assert set(answers) == set(want)
-        for name, value in want.items():
-            np.testing.assert_array_equal(answers[name], value)
+    with np.load(tmp_path / "packed.npz") as packed:
+        assert set(packed) == set(expected_rows)
+        for name, value in expected_rows.items():
+            np.testing.assert_array_equal(packed[name], value)

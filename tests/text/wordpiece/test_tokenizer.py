@@ -1,4 +1,4 @@
-"""Ids and offsets against Hugging Face's fast tokenizer."""
+"""Ids and offsets are those of Hugging Face's fast tokenizer."""
 
 import doctest
 import json
@@ -26,8 +26,8 @@ def assert_same(ours, reference, texts):
     encodings = reference.encode_batch(texts, add_special_tokens=False)
     for i, (text, encoding) in enumerate(zip(texts, encodings, strict=True)):
         assert ids[i] == encoding.ids, ascii(text)
-        found = list(zip(starts[i], ends[i], strict=True))
-        assert found == byte_offsets(text, encoding.offsets), ascii(text)
+        spans = list(zip(starts[i], ends[i], strict=True))
+        assert spans == byte_offsets(text, encoding.offsets), ascii(text)
 
 
 @pytest.mark.parametrize("case", range(len(GOLDENS["cases"])))
@@ -42,14 +42,14 @@ def test_goldens(case):
     ids, starts, ends = (p.to_list() for p in tokenizer.tokenize_with_offsets(GOLDENS["texts"]))
     for i, text in enumerate(GOLDENS["texts"]):
         assert ids[i] == golden["ids"][i], ascii(text)
-        found = list(zip(starts[i], ends[i], strict=True))
-        assert found == byte_offsets(text, golden["offsets"][i]), ascii(text)
+        spans = list(zip(starts[i], ends[i], strict=True))
+        assert spans == byte_offsets(text, golden["offsets"][i]), ascii(text)
 
 
 @pytest.mark.parametrize("lowercase", [True, False])
 def test_code_points(vocabulary_file, make_reference, lowercase):
     ours = WordPieceTokenizer(vocabulary_file, lowercase=lowercase)
-    # Every character of the first two planes' busiest parts, and a sample of the others.
+    # All characters of the most used parts of the first two planes, and a sample of the others.
     points = [
         *range(0x3400),
         *range(0xA000, 0xAC80),
@@ -111,7 +111,7 @@ def test_additional_special_tokens(vocabulary_file, make_reference):
 
 
 def test_special_tokens_that_overlap(make_reference):
-    """Leftmost first; of several at one place, the longest."""
+    """Leftmost first, then longest."""
     ours = WordPieceTokenizer(GOLDENS["vocabulary"], additional_special_tokens=["<a>", "a>b", "<a"])
     assert_same(ours, make_reference(ours), ["<a>b", "<a<a>", "a>b<a>ba>ba>b", "<<a>b a>"])
 
@@ -130,7 +130,7 @@ def test_invalid_utf8(uncased, reference, raw):
     expected = reference.encode(raw.decode("utf-8", "replace"), add_special_tokens=False)
     ids, starts, ends = (part.numpy().tolist() for part in uncased.tokenize_with_offsets(raw))
     assert ids == expected.ids
-    # With the bytes that are no text taken out, the rest is found where it stands.
+    # Without the invalid bytes, each span contains its token.
     for token, start, end in zip(ids, starts, ends, strict=True):
         assert 0 <= start < end <= len(raw)
         inside = reference.encode(
@@ -184,9 +184,9 @@ def test_detokenize(uncased, reference):
     texts = ["Unaffable people, don't stop! [MASK]", "", "##ing ing", "한국 中文"]
     ids = uncased.tokenize(texts)
     for skip in (False, True):
-        found = [t.decode() for t in uncased.detokenize(ids, skip_special_tokens=skip).numpy()]
-        want = [reference.decode(row, skip_special_tokens=skip) for row in ids.to_list()]
-        assert found == want
+        decoded = [t.decode() for t in uncased.detokenize(ids, skip_special_tokens=skip).numpy()]
+        expected = [reference.decode(row, skip_special_tokens=skip) for row in ids.to_list()]
+        assert decoded == expected
     suffix = uncased.token_to_id("##ing")
     rows = [[suffix, 7592], [7592, suffix, 10**6, -1], []]
     assert [t.decode() for t in uncased.detokenize(rows).numpy()] == ["##ing hello", "helloing", ""]
@@ -223,7 +223,7 @@ def test_bad_vocabularies(vocabulary, options, message):
 
 
 def test_unk_token_that_is_a_word(make_reference):
-    """Hugging Face finds it in the text as the special token that it is."""
+    """It is matched in the text as a special token, as in Hugging Face."""
     ours = WordPieceTokenizer(
         ["the", "[CLS]", "[SEP]", "[PAD]", "a", "##a", "["],
         unk_token="the",
@@ -245,7 +245,7 @@ def test_max_characters_per_word(vocabulary_file, make_reference):
 
 
 def test_odd_pieces():
-    """Pieces that no text can reach do no harm, whatever they are."""
+    """Pieces that match no text have no effect."""
     pieces = [
         "",
         "##",

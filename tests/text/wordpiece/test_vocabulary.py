@@ -1,4 +1,4 @@
-"""Odd files of vocabularies: no line moves an id, and transformers gives the same ids."""
+"""Irregular vocabulary files: no line moves an id, and transformers returns the same ids."""
 
 import json
 
@@ -15,28 +15,28 @@ PLAIN = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "##s", "sat
 TEXTS = ["the cats sat dog", "[MASK] the", "dogs [SEP] s", "id 6 is free"]
 
 
-def spoilt(token, instead):
-    return [instead if line == token else line for line in PLAIN]
+def with_line(token, replacement):
+    return [replacement if line == token else line for line in PLAIN]
 
 
 def lines(tokens, end="\n"):
     return "".join(f"{token}{end}" for token in tokens).encode()
 
 
-# Name -> the file; the ids of "the cats sat dog" as transformers 5.24 gives them, without [CLS] and
-# [SEP]; and what the warning says.
+# Name -> the file; the ids of "the cats sat dog" in transformers 5.24, without [CLS] and [SEP]; a
+# part of the warning.
 ODD = {
     "plain": (lines(PLAIN), [5, 6, 7, 8, 9], ""),
-    "space": (lines(spoilt("cat", "cat ")), [5, 6, 7, 8, 9], ""),
-    "tab": (lines(spoilt("cat", "cat\t\t")), [5, 6, 7, 8, 9], ""),
-    "form feed": (lines(spoilt("cat", "cat\f")), [5, 6, 7, 8, 9], ""),
-    "next line": (lines(spoilt("cat", "cat\x85")), [5, 6, 7, 8, 9], ""),
-    "line separator": (lines(spoilt("cat", "cat\u2028")), [5, 6, 7, 8, 9], ""),
-    "no-break space": (lines(spoilt("cat", "cat\xa0\u3000")), [5, 6, 7, 8, 9], ""),
-    "file separator": (lines(spoilt("cat", "cat\x1c")), [5, 1, 8, 9], ""),  # not Rust's space
-    "zero width space": (lines(spoilt("cat", "cat\u200b")), [5, 1, 8, 9], ""),
-    "space before": (lines(spoilt("cat", " cat")), [5, 1, 8, 9], ""),
-    "carriage return": (lines(spoilt("cat", "ca\rt")), [5, 1, 8, 9], ""),
+    "space": (lines(with_line("cat", "cat ")), [5, 6, 7, 8, 9], ""),
+    "tab": (lines(with_line("cat", "cat\t\t")), [5, 6, 7, 8, 9], ""),
+    "form feed": (lines(with_line("cat", "cat\f")), [5, 6, 7, 8, 9], ""),
+    "next line": (lines(with_line("cat", "cat\x85")), [5, 6, 7, 8, 9], ""),
+    "line separator": (lines(with_line("cat", "cat\u2028")), [5, 6, 7, 8, 9], ""),
+    "no-break space": (lines(with_line("cat", "cat\xa0\u3000")), [5, 6, 7, 8, 9], ""),
+    "file separator": (lines(with_line("cat", "cat\x1c")), [5, 1, 8, 9], ""),  # not Rust's space
+    "zero width space": (lines(with_line("cat", "cat\u200b")), [5, 1, 8, 9], ""),
+    "space before": (lines(with_line("cat", " cat")), [5, 1, 8, 9], ""),
+    "carriage return": (lines(with_line("cat", "ca\rt")), [5, 1, 8, 9], ""),
     "windows": (lines(PLAIN, "\r\n"), [5, 6, 7, 8, 9], ""),
     "windows, twice": (lines(PLAIN, "\r\r\n"), [5, 6, 7, 8, 9], ""),
     "no last line feed": (lines(PLAIN)[:-1], [5, 6, 7, 8, 9], ""),
@@ -65,7 +65,7 @@ def write(folder, content, vocab_size=None):
 
 
 def ids_of(vocabulary):
-    """The ids of "the cats sat dog"."""
+    """Returns the ids of "the cats sat dog"."""
     place = {token: i for i, token in enumerate(vocabulary)}
     cats = [place["cat"], place["##s"]] if "cat" in place else [place["[UNK]"]]
     return [place["the"], *cats, place["sat"], place["dog"]]
@@ -81,13 +81,13 @@ def test_ids_are_those_of_transformers(tmp_path, caplog, name):
     assert len(messages) == bool(warning), messages
     assert warning in "".join(messages)
     assert "delete" not in "".join(messages)
-    # As saved, it is read as the same.
+    # The saved file is read as the same vocabulary.
     assert is_safe_in_lines(vocabulary) == (name != "blank at the end")
     (tmp_path / "vocab.txt").write_bytes(lines(vocabulary))
     assert read_vocabulary(tmp_path / "vocab.txt") == vocabulary
 
 
-def test_stand_ins_and_blank_tokens_are_never_found(tmp_path):
+def test_placeholders_and_blank_tokens_match_no_text(tmp_path):
     content = lines([*PLAIN[:6], "", "", "the", *PLAIN[6:], "dog", ""])
     tokenizer = WordPieceTokenizer.from_directory(write(tmp_path, content))
     assert tokenizer.tokenize(["the cats dog", "[id 5 is free]"]).to_list() == [
@@ -102,22 +102,23 @@ def test_stand_ins_and_blank_tokens_are_never_found(tmp_path):
 def test_transformers_gives_the_same(tmp_path, name):
     transformers = pytest.importorskip("transformers")
     ours = WordPieceTokenizer.from_directory(write(tmp_path, ODD[name][0]))
-    # transformers gives a [MASK] that a vocabulary lacks an id that its model has no row for.
+    # If a vocabulary lacks [MASK], transformers adds it with an id outside of the embedding.
     texts = [text for text in TEXTS if name != "no mask" or "[MASK]" not in text]
     first, last = ours.cls_token_id, ours.sep_token_id
-    wanted = [[first, *ids, last] for ids in ours.tokenize(texts).to_list()]
+    expected = [[first, *ids, last] for ids in ours.tokenize(texts).to_list()]
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
-    assert theirs(texts).input_ids == wanted
+    assert theirs(texts).input_ids == expected
     ours.save(tmp_path / "ours")
-    assert transformers.AutoTokenizer.from_pretrained(tmp_path / "ours")(texts).input_ids == wanted
+    saved = transformers.AutoTokenizer.from_pretrained(tmp_path / "ours")
+    assert saved(texts).input_ids == expected
     theirs.save_pretrained(tmp_path / "theirs")
-    if name != "mark":  # there, transformers saves a token of the mark, and a second [PAD]
+    if name != "mark":  # transformers saves a token with the mark, and a second [PAD]
         again = WordPieceTokenizer.from_directory(tmp_path / "theirs")
         assert again.tokenize(texts).to_list() == ours.tokenize(texts).to_list()
 
 
-def test_blank_lines_at_the_end_are_no_rows(tmp_path, caplog):
-    """The embedding has a row less: a file that ends with blank lines still fits."""
+def test_blank_lines_at_the_end_need_no_rows(tmp_path, caplog):
+    """A file with more blank lines at its end than the embedding has rows is valid."""
     notices.forget()
     folder = write(tmp_path, lines([*PLAIN, "", "", ""]), vocab_size=11)
     assert read_directory(folder)[0] == [*PLAIN, ""]
@@ -131,13 +132,13 @@ def test_blank_lines_at_the_end_are_no_rows(tmp_path, caplog):
         load_tokenizer_directory(folder)
 
 
-def test_a_stand_in_is_no_token_of_the_file(tmp_path):
+def test_placeholders_differ_from_the_tokens_of_the_file(tmp_path):
     (tmp_path / "vocab.txt").write_bytes(lines(["a", "a", "[id 0 is free]", "[id 3 is free]"]))
-    found = read_vocabulary(tmp_path / "vocab.txt")
-    assert found == ["[[id 0 is free]]", "a", "[id 0 is free]", "[id 3 is free]"]
+    vocabulary = read_vocabulary(tmp_path / "vocab.txt")
+    assert vocabulary == ["[[id 0 is free]]", "a", "[id 0 is free]", "[id 3 is free]"]
 
 
-def test_many_repeats_are_one_short_warning(tmp_path, caplog):
+def test_many_repeated_lines_give_one_short_warning(tmp_path, caplog):
     (tmp_path / "vocab.txt").write_bytes(lines([str(i % 5000) * 9 for i in range(10_000)]))
     assert len(read_vocabulary(tmp_path / "vocab.txt")) == 10_000
     (record,) = caplog.records

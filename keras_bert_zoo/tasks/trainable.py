@@ -1,0 +1,409 @@
+"""The base class of tasks that can be trained: Keras' training methods, on text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.tasks.task import Task
+from keras_bert_zoo.training import replicas
+from keras_bert_zoo.training.arguments import check_optimizer
+from keras_bert_zoo.training.data import replicas_of
+from keras_bert_zoo.training.fit import (
+    DEFAULT_LEARNING_RATE,
+    compile_task,
+    evaluate_task,
+    fit_task,
+    make_dataset,
+    one_batch,
+)
+from keras_bert_zoo.training.objective import Objective
+from keras_bert_zoo.training.optimizers import AdamW
+from keras_bert_zoo.training.rows import RowBatches
+
+
+@keras.saving.register_keras_serializable("keras_bert_zoo")
+class TrainableTask(Task):
+    """A task that can be trained and evaluated on labelled text.
+
+    Subclasses define `examples`, `targets`, `rows` and `objective`. `training.fit` uses them to
+    train on any number of replicas.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.compiled_by_caller = False
+        self.measures_default = True
+        self.fit_loss: Any = None
+        self.loss_unit: replicas.SharedUnit = ""
+
+    # === Hooks ===
+
+    def targets(self, examples: Any, y: Any = None) -> Any:
+        """Returns the checked labels of examples, in the form that `rows` accepts.
+
+        Args:
+            examples: the result of `examples`.
+            y: labels; None: those of the examples.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define `targets`.")
+
+    def rows(self, examples: Any, targets: Any, weights: np.ndarray | None = None) -> RowBatches:
+        """Tokenizes examples into rows that make batches; see `training.rows`.
+
+        Args:
+            examples: the result of `examples`.
+            targets: the result of `targets`; None: there are none.
+            weights: float32, one per example, or None.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define `rows`.")
+
+    def objective(self, examples: Any = None) -> Objective:
+        """Returns the loss, the metrics and the measures of the task.
+
+        Args:
+            examples: the data, for tasks whose loss or metric depends on its kind; None: data of
+                the same kind as the last training data.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define `objective`.")
+
+    # === Keras' methods ===
+
+    def compile(
+        self, optimizer: Any = None, loss: Any = None, *, metrics: Any = None, **kwargs: Any
+    ) -> None:
+        """Configures training, as `keras.Model.compile` does.
+
+        Names, Keras functions and Keras classes mean losses and metrics on logits:
+        `loss="sparse_categorical_crossentropy"`, `metrics=["accuracy", "AUC"]`. See
+        `training.outputs.resolve_loss` and `training.keras_metrics.resolve_metrics`.
+
+        Args:
+            optimizer: Keras optimizer. None: AdamW with a constant rate of 2e-5. If `compile` is
+                not called, `fit` uses a schedule for its number of steps instead.
+            loss: Keras loss, by name or on logits; None: the task's default.
+            metrics: list of Keras metrics; None: the task's default.
+            **kwargs: further arguments of Keras' `compile`.
+
+        Raises:
+            ConfigError: a loss or metric does not fit the task's outputs, or the learning rate of
+                the optimizer is negative.
+        """
+        optimizer = AdamW(DEFAULT_LEARNING_RATE) if optimizer is None else optimizer
+        compile_task(self, check_optimizer(optimizer), loss, metrics, **kwargs)
+        self.compiled_by_caller = True
+        self.measures_default = metrics is None
+        if isinstance(loss, type):
+            loss = self.loss
+        if metrics is not None:
+            metrics = [metric() if isinstance(metric, type) else metric for metric in metrics]
+        arguments = {"loss": loss, "metrics": metrics, **kwargs}
+        self._compile_arguments = lambda: arguments  # a function, because Keras wraps containers
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """Returns the arguments of `compile`, for .keras files; empty after `fit` alone."""
+        if not self.compiled_by_caller:
+            return {}
+        arguments = {"optimizer": self.optimizer, **self._compile_arguments()}
+        config: dict[str, Any] = keras.saving.serialize_keras_object(arguments)
+        return config
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Calls `compile` with the arguments of `get_compile_config`."""
+        if config:
+            self.compile(**keras.saving.deserialize_keras_object(config))
+            self.optimizer.build(self.trainable_variables)
+
+    def fit(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        validation_data: Any = None,
+        batch_size: int | None = 32,
+        epochs: int = 3,
+        learning_rate: float = 5e-5,
+        warmup_fraction: float = 0.1,
+        weight_decay: float = 0.01,
+        global_clipnorm: float | None = 1.0,
+        class_weight: Any = None,
+        sample_weight: Any = None,
+        patience: int | None = None,
+        probe_epochs: int = 0,
+        seed: int = 0,
+        callbacks: Any = (),
+        verbose: Any = "auto",
+        shuffle: bool = True,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_split: float = 0.0,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: Any = 1,
+        loss: Any = None,
+    ) -> keras.callbacks.History:
+        """Fine-tunes on text.
+
+        Batches are bucketed by length. Unless `compile` was called before, the optimizer is AdamW
+        with a linear warm-up and a linear decay to 0 over all steps. With `validation_data` the
+        weights of the best epoch are restored, also after Ctrl-C.
+
+        Args:
+            x: list of str, or a NumPy array or pandas Series of them; a tuple of two of these for
+                pairs; Examples; or batches (texts, labels) or (texts, labels, weights): a
+                tf.data.Dataset, a `keras.utils.PyDataset`, or a generator.
+            y: labels, one per text: list, NumPy array or pandas Series. None if `x` is Examples
+                with labels, or batches.
+            validation_data: (x, y), (x, y, sample_weight), Examples with labels, or batches. A
+                generator is read once, to its end or up to `validation_steps`.
+            batch_size: int. Texts per step, over all devices. None: 32.
+            epochs: int.
+            learning_rate: float. The peak of the schedule. With a callback that sets the rate
+                (LearningRateScheduler, ReduceLROnPlateau) there is no schedule: the rate is
+                constant until the callback sets it.
+            warmup_fraction: float in [0, 1]. Share of the steps in which the rate rises.
+            weight_decay: float. Biases and LayerNorm are excluded.
+            global_clipnorm: float or None. Gradients are scaled down to this global L2 norm.
+            class_weight: dict from label (or id) to float; list or array with one number per
+                label, in the order of the labels; or "balanced". Single-label only.
+            sample_weight: float, one per text.
+            patience: int or None. Epochs without improvement on `validation_data` before training
+                stops; None: never.
+            probe_epochs: int. Epochs in which only the head is trained, on the encoder's frozen
+                outputs, before fine-tuning (arXiv 2202.10054). For a new head, 30 epochs take
+                seconds and save an epoch or more.
+            seed: int. Only the order of the batches depends on it. Initial weights and dropout
+                depend on `keras.utils.set_random_seed`.
+            callbacks: Keras callbacks.
+            verbose: as in Keras.
+            shuffle: bool. False: batches are in the order of the texts. Not used for a
+                tf.data.Dataset.
+            initial_epoch: int. The epoch at which an earlier run continues: the schedule and the
+                order of the batches continue from there.
+            steps_per_epoch: int or None. Steps per epoch; None: one pass over the data. The data
+                is repeated if necessary.
+            validation_split: float in [0, 1). Share of the texts to validate on, from the end. Not
+                used with `validation_data`, and not possible for datasets.
+            validation_steps: int or None. Number of batches to validate on; None: all. An infinite
+                generator or dataset needs it. Measures of whole texts and rankings, such as
+                `val_f1` of entities and answers, always use all validation data.
+            validation_batch_size: int or None. None: `batch_size`.
+            validation_freq: int, or a list of the epochs to validate in, from 1.
+            loss: a loss for this and later calls, as for `compile`; None: the loss given to
+                `compile`, or else the task's default.
+
+        Returns:
+            keras.callbacks.History.
+
+        Raises:
+            DataError: labels are unknown or do not fit the texts.
+            ConfigError: options are out of range or contradict each other.
+        """
+        return fit_task(
+            self,
+            x,
+            y,
+            validation_data=validation_data,
+            batch_size=batch_size,
+            class_weight=class_weight,
+            sample_weight=sample_weight,
+            callbacks=callbacks,
+            verbose=verbose,
+            loss=loss,
+            epochs=epochs,
+            learning_rate=learning_rate,
+            warmup_fraction=warmup_fraction,
+            weight_decay=weight_decay,
+            global_clipnorm=global_clipnorm,
+            patience=patience,
+            probe_epochs=probe_epochs,
+            seed=seed,
+            shuffle=shuffle,
+            initial_epoch=initial_epoch,
+            steps_per_epoch=steps_per_epoch,
+            validation_split=validation_split,
+            validation_steps=validation_steps,
+            validation_batch_size=validation_batch_size,
+            validation_freq=validation_freq,
+        )
+
+    def make_dataset(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        batch_size: int = 32,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        shuffle: bool = True,
+        seed: int = 0,
+    ) -> tf.data.Dataset:
+        """Tokenizes examples into batches, for custom training loops and `keras.Model.fit`.
+
+        These are the batches of `fit`. Examples of similar length are in one batch. Each iteration
+        over the dataset has a different order.
+
+        Args:
+            x: as in `fit`.
+            y: as in `fit`.
+            batch_size: int.
+            sample_weight: as in `fit`.
+            class_weight: as in `fit`.
+            shuffle: bool. False: batches are in the order of the examples.
+            seed: int, for the order.
+
+        Returns:
+            tf.data.Dataset of (inputs, targets) or (inputs, targets, weights). The inputs are those
+            of the model, int32 (B, S); the targets are those of the task's loss.
+
+        Raises:
+            ConfigError: an argument is out of range.
+            DataError: as `fit`.
+        """
+        return make_dataset(
+            self,
+            x,
+            y,
+            batch_size=batch_size,
+            sample_weight=sample_weight,
+            class_weight=class_weight,
+            shuffle=shuffle,
+            seed=seed,
+        )
+
+    def evaluate(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        batch_size: int | None = 64,
+        verbose: Any = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        return_dict: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Computes the loss and the compiled metrics; see `report` for all metrics.
+
+        Args:
+            x: as in `fit`.
+            y: as in `fit`.
+            batch_size: int. None: 64.
+            verbose: as in Keras.
+            sample_weight: float, one per text, for the loss and for `weighted_metrics`.
+            steps: int or None. Number of batches to evaluate on; None: all. Infinite data needs it:
+                an infinite dataset raises ConfigError, an infinite generator never ends.
+            callbacks: Keras callbacks.
+            return_dict: bool. Whether to return a dict.
+            **kwargs: arguments that Keras passes from within `fit`.
+
+        Returns:
+            as Keras: float, the loss; with metrics a list that starts with the loss; with
+            `return_dict=True` a dict, name -> float.
+
+        Raises:
+            DataError: labels are unknown or do not fit the texts.
+            ConfigError: an argument is out of range or unknown.
+        """
+        if "_use_cached_eval_dataset" in kwargs:  # a call by Keras, from within `fit`
+            return super().evaluate(
+                x, y, verbose=verbose, callbacks=callbacks, return_dict=return_dict, **kwargs
+            )
+        if kwargs:
+            raise ConfigError(f"`evaluate` does not take {', '.join(map(repr, kwargs))}.")
+        return evaluate_task(
+            self,
+            x,
+            y,
+            batch_size=batch_size,
+            verbose=verbose,
+            sample_weight=sample_weight,
+            steps=steps,
+            callbacks=callbacks,
+            return_dict=return_dict,
+        )
+
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """Trains on one batch of texts, as `keras.Model.train_on_batch`.
+
+        Args:
+            x: as in `fit`; or a dict of token ids, the model's inputs.
+            y: as in `fit`.
+            sample_weight: as in `fit`.
+            class_weight: as in `fit`.
+            return_dict: bool.
+
+        Returns:
+            the loss and the metrics of the batch: a float, a list, or a dict with `return_dict`.
+
+        Raises:
+            ConfigError: `compile` was not called, or the model has several replicas.
+            DataError: as `fit`.
+        """
+        self._check_single("train_on_batch", "fit(..., epochs=1)")
+        if not self.compiled_by_caller:
+            raise ConfigError(
+                "`train_on_batch` needs an optimizer: call `compile(optimizer)` before. (`fit` "
+                "makes one too, but its learning rate has decayed to 0.)"
+            )
+        if isinstance(x, Mapping):
+            return super().train_on_batch(x, y, sample_weight, class_weight, return_dict)
+        batch = one_batch(self, x, y, sample_weight, class_weight, training=True)
+        return super().train_on_batch(*batch, return_dict=return_dict)
+
+    def test_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False
+    ) -> Any:
+        """Evaluates one batch of texts, as `keras.Model.test_on_batch`; see `train_on_batch`."""
+        self._check_single("test_on_batch", "evaluate")
+        if not self.compiled:
+            compile_task(self, AdamW(DEFAULT_LEARNING_RATE))
+        if isinstance(x, Mapping):
+            return super().test_on_batch(x, y, sample_weight, return_dict)
+        batch = one_batch(self, x, y, sample_weight, training=False)
+        return super().test_on_batch(*batch, return_dict=return_dict)
+
+    # === Replicas ===
+
+    def _maybe_symbolic_build(self, *args: Any, **kwargs: Any) -> None:
+        # Keras takes a batch for this, which would shift the order of the epochs by one pass.
+        if replicas_of(self) == 1:
+            super()._maybe_symbolic_build(*args, **kwargs)
+
+    def train_step(self, data: Any) -> Any:
+        """Trains on a batch, or on the share of one of several replicas."""
+        if replicas_of(self) > 1:
+            return replicas.train_step(self, data, self.loss_unit)
+        return super().train_step(data)
+
+    def test_step(self, data: Any) -> Any:
+        """Evaluates a batch, as `train_step`."""
+        if replicas_of(self) > 1:
+            return replicas.test_step(self, data, self.loss_unit)
+        return super().test_step(data)
+
+    def predict_step(self, data: Any) -> Any:
+        """Computes the outputs of a batch, as `train_step`."""
+        if replicas_of(self) > 1:
+            return replicas.predict_step(self, data)
+        return super().predict_step(data)
+
+    def _check_single(self, method: str, instead: str) -> None:
+        if replicas_of(self) > 1:
+            raise ConfigError(
+                f"`{method}` cannot divide a batch among {replicas_of(self)} replicas: use "
+                f"`{instead}`."
+            )

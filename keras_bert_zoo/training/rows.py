@@ -1,0 +1,243 @@
+"""Examples as rows of tokens, and their batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_bert_zoo.data.columns import listed
+from keras_bert_zoo.data.masking import Masking, masked_batch, masked_batches
+from keras_bert_zoo.data.parallel import ParallelRows, parallel_batch_maker
+from keras_bert_zoo.data.pipeline import (
+    LabelledRows,
+    TokenRows,
+    batch_maker,
+    bucketed_batches,
+    prefetched_map,
+)
+from keras_bert_zoo.errors import DataError
+from keras_bert_zoo.text.tokenizer import Tokenizer
+
+__all__ = [
+    "LabelledBatches",
+    "MaskedBatches",
+    "ParallelBatches",
+    "RowBatches",
+    "check_count",
+    "in_parts",
+    "labelled_texts",
+    "packed_rows",
+    "part_of",
+    "token_rows",
+]
+
+TOKENIZED_AT_ONCE = 1024
+"""Texts that are tokenized together; bounds the memory of their padding."""
+
+
+@dataclass(frozen=True)
+class RowBatches:
+    """Examples as rows of tokens, and their batches.
+
+    Args:
+        data: the rows.
+        pad_id: int. The token id of padding.
+    """
+
+    data: Any
+    pad_id: int
+
+    def __len__(self) -> int:
+        """Returns the number of examples."""
+        return len(self.data)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """int64 (E,). The number of tokens of each example."""
+        lengths: np.ndarray = self.data.lengths
+        return lengths
+
+    def maker(self) -> Callable[[tf.Tensor], tuple[Any, ...]]:
+        """Returns a function that makes a batch from the numbers of examples, int64 (B,)."""
+        raise NotImplementedError
+
+    def batches(self, *, batch_size: int, **options: Any) -> tf.data.Dataset:
+        """Batches the examples.
+
+        Args:
+            batch_size: int. Examples per batch.
+            **options: options of `bucketed_batches`; `in_order=True` keeps the order of examples.
+
+        Returns:
+            tf.data.Dataset of inputs, targets and weights.
+        """
+        numbers = bucketed_batches(self.lengths, batch_size=batch_size, **options)
+        return prefetched_map(numbers, self.maker())
+
+    def one_batch(self, *, seed: int) -> tuple[Any, ...]:
+        """Makes one batch of all examples, in their order; `seed` is for random draws."""
+        return self.maker()(tf.range(len(self), dtype=tf.int64))
+
+
+@dataclass(frozen=True)
+class LabelledBatches(RowBatches):
+    """Batches of `LabelledRows`; see `data.pipeline.batch_maker`.
+
+    Args:
+        data: LabelledRows.
+        pad_id: int. The token id of padding.
+    """
+
+    data: LabelledRows
+
+    def maker(self) -> Callable[[tf.Tensor], tuple[Any, ...]]:
+        """See the base class."""
+        return batch_maker(self.data, pad_id=self.pad_id)
+
+
+@dataclass(frozen=True)
+class ParallelBatches(RowBatches):
+    """Batches of texts with translations; see `data.parallel.parallel_batch_maker`.
+
+    Args:
+        data: ParallelRows.
+        pad_id: int. The token id of padding, of the texts.
+        target_pad_id: int. The token id of padding, of the translations.
+    """
+
+    data: ParallelRows
+    target_pad_id: int
+
+    def maker(self) -> Callable[[tf.Tensor], tuple[Any, ...]]:
+        """See the base class."""
+        return parallel_batch_maker(self.data, pad_id=self.pad_id, target_pad_id=self.target_pad_id)
+
+
+@dataclass(frozen=True)
+class MaskedBatches(LabelledBatches):
+    """Batches of rows whose words are masked; see `data.masking.masked_batches`.
+
+    Args:
+        data: LabelledRows, whose token labels number the words.
+        pad_id: int. The token id of padding.
+        masking: Masking.
+        mask_id: int. The mask token.
+        vocabulary_size: int. The number of token ids that random tokens are drawn from.
+    """
+
+    masking: Masking
+    mask_id: int
+    vocabulary_size: int
+
+    def batches(
+        self, *, batch_size: int, shuffle: bool = True, seed: int = 0, **options: Any
+    ) -> tf.data.Dataset:
+        """See the base class; without `shuffle` the same words are masked in every epoch."""
+        return masked_batches(
+            super().batches(batch_size=batch_size, shuffle=shuffle, seed=seed, **options),
+            self.masking,
+            mask_id=self.mask_id,
+            vocabulary_size=self.vocabulary_size,
+            seed=seed,
+            every_epoch=shuffle,
+            first_epoch=options.get("first_epoch", 0),
+        )
+
+    def one_batch(self, *, seed: int) -> tuple[Any, ...]:
+        """See the base class."""
+        inputs, words = super().one_batch(seed=seed)
+        return masked_batch(
+            inputs,
+            words,
+            self.masking,
+            mask_id=self.mask_id,
+            vocabulary_size=self.vocabulary_size,
+            seed=seed,
+        )
+
+
+def check_count(values: Any, count: int, name: str) -> None:
+    """Raises DataError unless there is one value per text; None is accepted."""
+    if values is not None and len(listed(values, name)) != count:
+        raise DataError(f"There are {count} texts but {len(listed(values, name))} {name}.")
+
+
+def part_of(values: Any, rows: range) -> Any:
+    """Returns some rows of a list, an array, a Series or a tensor; None for None."""
+    if values is None:
+        return None
+    where = slice(rows.start, rows.stop)
+    return values.iloc[where] if hasattr(values, "iloc") else values[where]
+
+
+def in_parts(count: int) -> Iterator[slice]:
+    """Yields slices of at most `TOKENIZED_AT_ONCE` texts that cover all `count` texts."""
+    for begin in range(0, count, TOKENIZED_AT_ONCE):
+        yield slice(begin, begin + TOKENIZED_AT_ONCE)
+
+
+def token_rows(parts: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> TokenRows:
+    """Joins rows of tokens from several parts.
+
+    Args:
+        parts: token ids and segment ids, int32 (tokens,) each, and lengths, int (rows,).
+
+    Returns:
+        TokenRows.
+    """
+    empty = np.zeros(0, np.int32)
+    ids, segments, lengths = (
+        np.concatenate(arrays) for arrays in zip((empty, empty, empty), *parts, strict=True)
+    )
+    splits = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return TokenRows(ids, splits, segments)
+
+
+def packed_rows(
+    tokenizer: Tokenizer,
+    texts: Sequence[str | bytes],
+    text_pairs: Sequence[str | bytes] | None = None,
+    *,
+    max_length: int,
+) -> TokenRows:
+    """Tokenizes texts in parts into packed rows.
+
+    Args:
+        tokenizer: Tokenizer.
+        texts: list of str or bytes.
+        text_pairs: list of the same length, or None.
+        max_length: int, tokens of a row.
+
+    Returns:
+        TokenRows.
+    """
+    parts = []
+    for rows in in_parts(len(texts)):
+        part: Any = list(texts[rows])
+        if text_pairs is not None:
+            part = (part, list(text_pairs[rows]))
+        batch = tokenizer(part, max_length=max_length)
+        mask = batch["padding_mask"].numpy().astype(bool)
+        ids, segments = (batch[name].numpy()[mask] for name in ("token_ids", "segment_ids"))
+        parts.append((ids, segments, mask.sum(axis=1)))
+    return token_rows(parts)
+
+
+def labelled_texts(
+    task: Any, examples: Any, targets: Any, weights: np.ndarray | None = None
+) -> LabelledBatches:
+    """Tokenizes texts or pairs of texts with one label each.
+
+    Args:
+        task: Task, for its tokenizer and `max_length`.
+        examples: Examples.
+        targets: array (E, ...), or None.
+        weights: float32 (E,) or None.
+    """
+    rows = packed_rows(task.tokenizer, *examples.columns, max_length=task.max_length)
+    data = LabelledRows(rows, targets, weights=weights)
+    return LabelledBatches(data, task.tokenizer.pad_token_id)

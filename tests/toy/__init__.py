@@ -1,0 +1,1 @@
+"""A toy family, head, task and data format, each in one file."""
