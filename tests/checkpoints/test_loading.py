@@ -91,9 +91,12 @@ def assigned(source):
     return variable, variable.value.numpy().ctypes.data == address
 
 
-def test_a_variable_takes_over_the_buffer_and_may_change_it(source):
-    # Seen once in a long run: TensorFlow copied although nothing else held the buffer.
+@pytest.mark.slow  # in about one process of fifteen TensorFlow copies; it is not known why
+def test_a_variable_takes_over_the_buffer(source):
     assert any(assigned(source)[1] for _ in range(3))
+
+
+def test_a_variable_may_change_its_buffer(source):
     variable, _ = assigned(source)
     variable.assign_add(tf.ones((700, 300)))
     optimizer = keras.optimizers.SGD(1.0)
