@@ -100,7 +100,7 @@ def load_saved(
     cls: type[AnyTask], path: str | os.PathLike[str], options: dict[str, Any]
 ) -> AnyTask:
     """Loads a task from a directory or a .keras file; see `Task.load`."""
-    if is_keras_file(path) and not os.path.isdir(path):
+    if not os.path.isdir(path) and is_keras_file(path):
         return _load_keras_file(cls, path, **options)
     directory = saved_directory(path)
     if cls.spec.head_hint == "new_head=True":

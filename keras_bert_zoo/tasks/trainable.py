@@ -98,11 +98,12 @@ class TrainableTask(Task):
         compile_task(self, check_optimizer(optimizer), loss, metrics, **kwargs)
         self.compiled_by_caller = True
         self.measures_default = metrics is None
-        if isinstance(loss, type):
-            loss = self.loss
-        if metrics is not None:
-            metrics = [metric() if isinstance(metric, type) else metric for metric in metrics]
-        arguments = {"loss": loss, "metrics": metrics, **kwargs}
+        arguments = {"loss": self.loss if isinstance(loss, type) else loss, **kwargs}
+        arguments["metrics"] = metrics
+        for name in ("metrics", "weighted_metrics"):
+            if isinstance(arguments.get(name), list | tuple):
+                # Keras writes objects, not classes.
+                arguments[name] = [m() if isinstance(m, type) else m for m in arguments[name]]
         self._compile_arguments = lambda: arguments  # a function, because Keras wraps containers
 
     def get_compile_config(self) -> dict[str, Any]:

@@ -340,7 +340,7 @@ def test_classes_of_losses_and_metrics_are_saved(tmp_path):
         keras.losses.SparseCategoricalCrossentropy,
         keras.metrics.SparseCategoricalAccuracy,
     )
-    task.compile("sgd", loss=loss, metrics=[metric])
+    task.compile("sgd", loss=loss, metrics=[metric], weighted_metrics=[metric])
     task.save(tmp_path / "x.keras")
     again = keras.models.load_model(tmp_path / "x.keras")
     with eagerly():
