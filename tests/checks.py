@@ -13,7 +13,7 @@ from keras_bert_zoo.encoders.encoder import Encoder
 from keras_bert_zoo.encoders.registry import build_encoder, encoder_shapes, pooler_shapes
 from keras_bert_zoo.heads.kinds import head_shapes
 from keras_bert_zoo.presets.headed_model import HeadedModel
-from tests.tasks.every_task import eagerly
+from tests.helpers import eagerly
 
 TOLERANCE = 1e-5
 

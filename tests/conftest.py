@@ -2,8 +2,10 @@
 
 import gc
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 # Before the first import of TensorFlow or Keras: no start-up chatter, and always this backend.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -22,11 +24,29 @@ def small_chunks() -> Iterator[None]:
         yield
 
 
+def pytest_collection_finish() -> None:
+    """Excludes what is imported from garbage collection, which would visit it again and again."""
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True, scope="module")
 def collect_garbage() -> Iterator[None]:
     """Frees a module's models before the next one: they hang in cycles, graphs and all."""
     yield
     gc.collect()
+
+
+@pytest.hookimpl(tryfirst=True)  # before fixtures of any scope
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Runs tests of tasks and commands op by op, except tf.data, exports and `as_graphs`.
+
+    Tracing a step of a tiny model takes ten times as long as running it.
+    """
+    eager = bool({"cli", "tasks"} & {*item.path.parent.parts})
+    if eager or "tensorflow" in sys.modules:
+        import tensorflow as tf
+
+        tf.config.run_functions_eagerly(eager)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -87,11 +107,17 @@ def repository() -> Path:
     return Path(__file__).resolve().parent.parent
 
 
-def pytest_collection_modifyitems(config, items):
-    """Under pytest-xdist (`-n 2 --dist loadgroup`) keeps together what shares costly fixtures."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    for item in items:
-        shared = item.path.parent.name in ("cli", "export")
-        group = item.path.parent if shared else item.path
-        item.add_marker(pytest.mark.xdist_group(str(group)))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Runs all tests that share costly fixtures in one worker: those of a file, or of a folder.
+
+    `--dist loadgroup` would need a suffix of node ids, which pytest 9.2 ignores.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduler(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = Path(nodeid.partition("::")[0])
+            return str(path.parent if path.parent.name in ("cli", "export") else path)
+
+    return Scheduler(config, log)

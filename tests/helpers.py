@@ -1,10 +1,31 @@
 """Small models and inputs that several tests share."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
 ASSETS = Path(__file__).resolve().parent / "assets"
+
+
+@contextlib.contextmanager
+def eagerly(eager: bool = True) -> Iterator[None]:
+    """Runs tf.functions op by op, except tf.data: a few steps take less time than a trace."""
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(eager)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
+
+
+@contextlib.contextmanager
+def as_graphs() -> Iterator[None]:
+    """Traces tf.functions, in folders where `eagerly` is the default. Also a decorator of tests."""
+    with eagerly(False):
+        yield
 
 
 def load_golden(name: str) -> dict[str, np.ndarray]:

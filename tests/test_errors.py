@@ -40,10 +40,10 @@ def test_terminal_controls_are_escaped(text, shown):
 
 
 def test_long_messages_are_shortened_in_the_middle():
-    message = f"a.csv:1: expected a label, got {'x' * 154_000!r}; leave the row out"
+    message = f"a.csv:1: expected a label, received {'x' * 154_000!r}; leave the row out"
     cut = str(errors.DataError(message))
     assert len(cut) == errors.MESSAGE_LIMIT == 20_000
-    assert cut.startswith("a.csv:1: expected a label, got 'xxx")
+    assert cut.startswith("a.csv:1: expected a label, received 'xxx")
     assert " [... 134,0" in cut
     assert cut.endswith("xxx'; leave the row out")
     line = errors.one_line(cut)
@@ -53,7 +53,7 @@ def test_long_messages_are_shortened_in_the_middle():
 
 
 def test_a_long_list_of_problems_ends_with_a_count():
-    problems = [f"tensor {index}: expected (2, 3), got (3, 2)" for index in range(1000)]
+    problems = [f"tensor {index}: expected (2, 3), received (3, 2)" for index in range(1000)]
     cut = str(errors.CheckpointError("\n".join(["these do not fit:", *problems])))
     assert len(cut) <= 20_000
     *lines, last = cut.split("\n")

@@ -49,23 +49,24 @@ class ChoiceExamples:
             values = getattr(self, name)
             if values is not None and len(values) != len(self.texts):
                 raise DataError(
-                    f"expected {len(self.texts)} {name}, one per text, got {len(values)}"
+                    f"expected {len(self.texts)} {name}, one per text, received {len(values)}"
                 )
         for index, choices in enumerate(self.choices):
             if isinstance(choices, str | bytes) or len(choices) < 2:
                 raise DataError(
-                    f"{self.where(index)}: expected at least two choices in a list, got {choices!r}"
+                    f"{self.where(index)}: expected at least two choices in a list, "
+                    f"received {choices!r}"
                 )
             if len(choices) != len(self.choices[0]):
                 raise DataError(
                     f"{self.where(index)}: expected {len(self.choices[0])} choices, as in "
-                    f"{self.where(0)}, got {len(choices)}"
+                    f"{self.where(0)}, received {len(choices)}"
                 )
         for index, label in enumerate(self.labels or ()):
             if not is_integer(label) or not 0 <= label < len(self.choices[index]):
                 raise DataError(
                     f"{self.where(index)}: expected the label to be the index of a choice, 0 to "
-                    f"{len(self.choices[index]) - 1}, got {label!r}"
+                    f"{len(self.choices[index]) - 1}, received {label!r}"
                 )
 
     def __len__(self) -> int:
@@ -80,7 +81,7 @@ class ChoiceExamples:
     def __getitem__(self, rows: slice) -> ChoiceExamples:
         """Takes a slice, such as `examples[:100]`."""
         if not isinstance(rows, slice):
-            raise TypeError(f"examples take a slice, got {type(rows).__name__}; see subset()")
+            raise TypeError(f"examples take a slice, received {type(rows).__name__}; see subset()")
         return self.subset(range(len(self))[rows])
 
     @property
@@ -155,7 +156,7 @@ def read_choices_in_parts(
         DataError: a row is invalid; the message names file and line.
     """
     if isinstance(choices, str) or not choices or len(set(choices)) != len(choices):
-        raise ConfigError(f"expected `choices` to be distinct column names, got {choices!r}")
+        raise ConfigError(f"expected `choices` to be distinct column names, received {choices!r}")
     lines, records = table_records(
         path,
         [text, *choices, *([] if label is None else [label])],
@@ -172,7 +173,9 @@ def read_choices_in_parts(
         where = Field(lines.name, row)
         items = _choices(where, choices, values[1 : len(choices) + 1])
         if count and len(items) != count:
-            raise where.error(f"expected {count} choices, as on line {first}, got {len(items)}")
+            raise where.error(
+                f"expected {count} choices, as on line {first}, received {len(items)}"
+            )
         if not count:
             count, first = len(items), row
         part.texts.append(where.text(text, values[0]))
@@ -214,11 +217,12 @@ def _choices(where: Field, names: Sequence[str], values: list[Any]) -> list[str]
         value = where.list_in(name, value)
     if not isinstance(value, list):
         raise where.error(
-            f"expected {name!r} to be a list of choices, got {clipped(repr(values[0]))}; for a "
+            f"expected {name!r} to be a list of choices, "
+            f"received {clipped(repr(values[0]))}; for a "
             "table with one column per choice, name all of them in `choices`"
         )
     if len(value) < 2:
-        raise where.error(f"expected at least two choices in {name!r}, got {len(value)}")
+        raise where.error(f"expected at least two choices in {name!r}, received {len(value)}")
     return [where.text(f"{name}[{index}]", item) for index, item in enumerate(value)]
 
 
@@ -237,6 +241,6 @@ def _label(where: Field, name: str, value: Any, count: int, first: int) -> int:
         shown = repr(clipped(value)) if isinstance(value, str) else repr(value)
         raise where.error(
             f"expected {name!r} to be the number of the correct choice, {first} to "
-            f"{first + count - 1}, got {shown}"
+            f"{first + count - 1}, received {shown}"
         )
     return number - first

@@ -44,19 +44,19 @@ def listed(values: Any, what: str = "texts", *, flatten: bool = False) -> list[A
     if isinstance(values, list):
         return values
     if isinstance(values, str | bytes):
-        raise DataError(f"Expected a list of {what}, got one string. Put it in a list.")
+        raise DataError(f"Expected a list of {what}, received one string. Put it in a list.")
     fix = _fix(values, "x" if what == "texts" else "y")
     if fix is not None:
-        raise DataError(f"Expected a list of {what}, got {form_of(values)}: {fix}.")
+        raise DataError(f"Expected a list of {what}, received {form_of(values)}: {fix}.")
     if callable(getattr(values, "to_list", None)) and hasattr(values, "row_splits"):
         rows: list[Any] = values.to_list()  # a RaggedTensor
         return rows
     if callable(getattr(values, "numpy", None)):
         values = values.numpy()  # a tensor
         if isinstance(values, str | bytes):
-            raise DataError(f"Expected a list of {what}, got one string. Put it in a list.")
+            raise DataError(f"Expected a list of {what}, received one string. Put it in a list.")
     if isinstance(values, np.generic) or (isinstance(values, np.ndarray) and not values.ndim):
-        raise DataError(f"Expected a list of {what}, got a single value. Put it in a list.")
+        raise DataError(f"Expected a list of {what}, received a single value. Put it in a list.")
     if isinstance(values, np.ndarray):
         if flatten and values.ndim == 2 and values.shape[1] == 1:
             values = values[:, 0]
@@ -66,7 +66,7 @@ def listed(values: Any, what: str = "texts", *, flatten: bool = False) -> list[A
         len(values)
         return list(values)
     except TypeError:
-        raise DataError(f"Expected a list of {what}, got {form_of(values)}.") from None
+        raise DataError(f"Expected a list of {what}, received {form_of(values)}.") from None
 
 
 def rows_of_columns(values: Any, names: Sequence[str]) -> Any:
@@ -145,14 +145,14 @@ def numbers(values: Sequence[Any], what: str, examples: Any) -> np.ndarray:
             number = float(value)
         except (TypeError, ValueError, OverflowError):
             raise DataError(
-                f"{what} must be numbers, one per example; got {clipped(repr(value))} at "
+                f"{what} must be numbers, one per example; received {clipped(repr(value))} at "
                 f"{examples.where(index)}."
             ) from None
         with np.errstate(over="ignore"):
             result[index] = number
         if not np.isfinite(result[index]):
             raise DataError(
-                f"{what} must be finite numbers, got {value!r} at {examples.where(index)}."
+                f"{what} must be finite numbers, received {value!r} at {examples.where(index)}."
             )
     return result
 

@@ -112,7 +112,9 @@ def read_conll(
     check_join(join)
     for name, column in (("word", word), ("tag", tag)):
         if column == 0:
-            raise ConfigError(f"expected {name} as a column from 1, or from -1 at the end; got 0")
+            raise ConfigError(
+                f"expected {name} as a column from 1, or from -1 at the end; received 0"
+            )
     name = os.fspath(path) if isinstance(path, str | os.PathLike) else getattr(path, "name", "-")
     lines = [
         (row, line.rstrip("\r\n"))
@@ -120,11 +122,11 @@ def read_conll(
     ]
     layout = file_layout(lines)
     if not layout.width:
-        raise DataError(f"{name}: expected at least one sentence, got none")
+        raise DataError(f"{name}: expected at least one sentence, received none")
     word_at, tag_at = chosen_columns(str(name), layout, word, tag, tags=tags)
     sentences = list(_sentences(str(name), lines, layout, word_at, tag_at))
     if not sentences:
-        raise DataError(f"{name}: expected at least one sentence, got none")
+        raise DataError(f"{name}: expected at least one sentence, received none")
     words_from = f"words from column {layout.called(word_at)}"
     if tag_at is None:
         located = [_located(sentence, join) for sentence in sentences]
@@ -149,7 +151,7 @@ def read_conll(
 def check_join(join: str) -> None:
     """Raises ConfigError if `join` is not a `Join`."""
     if join not in get_args(Join):
-        raise ConfigError(f"expected join of {', '.join(get_args(Join))}, got {join!r}")
+        raise ConfigError(f"expected join of {', '.join(get_args(Join))}, received {join!r}")
 
 
 def tagged_examples(
@@ -307,7 +309,7 @@ def _sentences(
         if len(columns) != layout.width:
             raise DataError(
                 f"{name}:{row}: expected {layout.width} columns separated by "
-                f"{'tabs' if layout.separator else 'spaces'}, as in most lines, got "
+                f"{'tabs' if layout.separator else 'spaces'}, as in most lines, received "
                 f"{len(columns)}: {clipped(line)!r}"
             )
         if layout.numbered and not columns[0].isdigit():
@@ -348,7 +350,8 @@ def _checked_scheme(
         checked = guess_scheme(tags)
         if checked == "words" and len(tags) == 1 and sum(tags.values()) > 1:
             raise DataError(
-                f"{name}: expected different tags, got only {next(iter(tags))!r}; give the column "
+                f"{name}: expected different tags, "
+                f"received only {next(iter(tags))!r}; give the column "
                 "of the tags"
             )
         # IOB1 and IOB2 have the same tags. A file that is valid in IOB2 is rarely IOB1.

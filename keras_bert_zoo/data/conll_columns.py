@@ -103,7 +103,8 @@ def chosen_columns(
             continue
         if not 1 <= (column if column > 0 else layout.width + 1 + column) <= layout.width:
             raise DataError(
-                f"{name}: expected the {what}s in column {column}, got lines of {layout.width} "
+                f"{name}: expected the {what}s in column {column}, "
+                f"received lines of {layout.width} "
                 "columns"
             )
     word_at = _word_column(name, layout) if word is None else (word - (word > 0)) % layout.width
@@ -116,12 +117,13 @@ def chosen_columns(
     )
     if word_at == tag_at:
         raise DataError(
-            f"{name}: expected words and tags in two columns, got column {word_at + 1} of "
+            f"{name}: expected words and tags in two columns, received column {word_at + 1} of "
             f"{layout.width} for both"
         )
     if None in given.values() and _looks_like_tags(layout.values[word_at]):
         raise DataError(
-            f"{name}: expected words in column {layout.called(word_at)}, got values that look like "
+            f"{name}: expected words in column {layout.called(word_at)}, "
+            "received values that look like "
             f"tags: {_common(layout.values[word_at])}; give the columns of the words and the tags "
             "with `word=N` and `tag=N`"
         )
@@ -144,7 +146,8 @@ def _tag_column(name: str, layout: Layout, word_at: int) -> int:
     ]
     if not others:
         raise DataError(
-            f"{name}: expected columns of words and tags, separated by tabs or spaces, got one "
+            f"{name}: expected columns of words and tags, separated by tabs or spaces, "
+            "received one "
             "column"
         )
     if len(others) == 1:

@@ -62,7 +62,7 @@ def delimited_records(
         DataError: while iterating, with file and line.
     """
     if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
-        raise ConfigError(f"expected `delimiter` to be one character, got {delimiter!r}")
+        raise ConfigError(f"expected `delimiter` to be one character, received {delimiter!r}")
     return _records(LineSource(lines), list(names), format, delimiter, quoting, columns)
 
 
@@ -150,7 +150,7 @@ class _Header:
         headed: bool = False,
     ) -> None:
         if len(names) > _COLUMN_LIMIT:
-            raise DataError(f"{where}: expected at most {_COLUMN_LIMIT:,} columns, got more")
+            raise DataError(f"{where}: expected at most {_COLUMN_LIMIT:,} columns, received more")
         chosen = set(selected)
         named = [name for name in names if name in chosen or not _UNNAMED.fullmatch(name)]
         twice = sorted(name for name, count in Counter(named).items() if count > 1)
@@ -189,7 +189,7 @@ class _Header:
         fits = self._least <= len(fields) and extra in (0, self._extra)
         if not fits or (extra and any(map(str.strip, fields[self._width :]))):
             raise DataError(
-                f"{where}: expected {self._width} columns as {self._kind}, got {len(fields)}; "
+                f"{where}: expected {self._width} columns as {self._kind}, received {len(fields)}; "
                 f"check for an unquoted {self._delimiter!r} or a missing field"
             )
         return [fields[place] for place in self._places]

@@ -79,7 +79,7 @@ def sentence_pairs(
     where = f"{path}: " if path else ""
     if len(documents) < 2:
         raise DataError(
-            f"{where}expected at least two documents, with a blank line between them, got "
+            f"{where}expected at least two documents, with a blank line between them, received "
             f"{len(documents)}; random second sentences come from another document"
         )
     sizes = np.array([len(document) for document in documents])
@@ -93,7 +93,7 @@ def sentence_pairs(
     leading = np.flatnonzero(owner[:-1] == owner[1:])  # sentences with a next one
     if not len(leading):
         raise DataError(
-            f"{where}expected a document of at least two sentences, one per line, got "
+            f"{where}expected a document of at least two sentences, one per line, received "
             f"{len(documents)} documents of one sentence; put a blank line only between documents"
         )
     random = np.random.default_rng(seed)

@@ -125,12 +125,14 @@ def read_entities(
         for required in (text,) if optional else (text, key):
             if required not in record:
                 present = ", ".join(repr(clipped(one)) for one in list(record)[:8]) or "none"
-                raise DataError(f"{where}: expected a key {required!r}, got {present}")
+                raise DataError(f"{where}: expected a key {required!r}, received {present}")
         values = record.get(key)
         spans, dicts = _spans(where, key, [] if optional and values is None else values)
         doccano = doccano or dicts
         if not isinstance(record[text], str):
-            raise DataError(f"{where}: expected {text!r} to be a string, got {shown(record[text])}")
+            raise DataError(
+                f"{where}: expected {text!r} to be a string, received {shown(record[text])}"
+            )
         texts.append(FoundText(row, record[text], spans))
     if rejected:
         _logger.warning("%s: skipped %s rejected or ignored records", name, f"{rejected:,}")
@@ -160,7 +162,8 @@ def _entity_key(name: str, records: _Records, text: str) -> str | None:
         return next(iter(shaped))
     if len(shaped) > 1:
         raise DataError(
-            f"{name}: expected entities under one key, got {', '.join(map(repr, shaped))}; choose "
+            f"{name}: expected entities under one key, "
+            f"received {', '.join(map(repr, shaped))}; choose "
             "one with `entities=KEY`"
         )
     if any(_is_words(records[0][1].get(key)) for key in _WORD_KEYS):
@@ -207,7 +210,7 @@ def _tag_key(name: str, record: dict[str, Any]) -> str:
         return keys[0]
     present = ", ".join(repr(clipped(one)) for one in list(record)[:8])
     raise DataError(
-        f"{name}: expected the tags of the words under one key of {', '.join(_TAG_KEYS)}, got "
+        f"{name}: expected the tags of the words under one key of {', '.join(_TAG_KEYS)}, received "
         f"{present}; choose one with `entities=KEY`"
     )
 
@@ -220,7 +223,7 @@ def _checked_text(where: str, key: str, value: str) -> str:
         value.encode("utf-8")
     except UnicodeEncodeError:
         raise DataError(
-            f"{where}: expected characters in {key!r}, got half of a surrogate pair"
+            f"{where}: expected characters in {key!r}, received half of a surrogate pair"
         ) from None
     return value
 
@@ -228,7 +231,7 @@ def _checked_text(where: str, key: str, value: str) -> str:
 def _spans(where: str, key: str, values: Any) -> tuple[list[FoundSpan], bool]:
     """The entities of a record, and whether they have doccano's keys."""
     if not isinstance(values, list):
-        raise DataError(f"{where}: expected {key!r} to be a list, got {shown(values)}")
+        raise DataError(f"{where}: expected {key!r} to be a list, received {shown(values)}")
     spans, doccano = [], False
     for value in values:
         if isinstance(value, dict):
@@ -238,7 +241,8 @@ def _spans(where: str, key: str, values: Any) -> tuple[list[FoundSpan], bool]:
             )
             if start is None or end is None or label is None:
                 raise DataError(
-                    f"{where}: expected an entity with start, end and label, got {shown(value)}"
+                    f"{where}: expected an entity with start, end and label, "
+                    f"received {shown(value)}"
                 )
             doccano = doccano or start == "start_offset"
             labels = value[label] if isinstance(value[label], list) else [value[label]]
@@ -248,7 +252,7 @@ def _spans(where: str, key: str, values: Any) -> tuple[list[FoundSpan], bool]:
         else:
             raise DataError(
                 f"{where}: expected an entity as an object with start, end and label, or as "
-                f"[start, end, label]; got {shown(value)}"
+                f"[start, end, label]; received {shown(value)}"
             )
     return spans, doccano
 
@@ -268,12 +272,13 @@ def _tagged(
         for key in (words_key, tags_key):
             if not isinstance(record.get(key), list):
                 raise DataError(
-                    f"{where}: expected {key!r} to be a list, got {shown(record.get(key))}"
+                    f"{where}: expected {key!r} to be a list, received {shown(record.get(key))}"
                 )
         words, tags = record[words_key], record[tags_key]
         if len(words) != len(tags):
             raise DataError(
-                f"{where}: expected a tag for each word, got {len(words)} in {words_key!r} and "
+                f"{where}: expected a tag for each word, "
+                f"received {len(words)} in {words_key!r} and "
                 f"{len(tags)} in {tags_key!r}"
             )
         sentence = TaggedWords()
@@ -282,7 +287,8 @@ def _tagged(
         for word, tag in zip(words, tags, strict=True):
             if not isinstance(word, str):
                 raise DataError(
-                    f"{where}: expected {words_key!r} to be a list of strings, got {shown(word)} "
+                    f"{where}: expected {words_key!r} to be a list of strings, "
+                    f"received {shown(word)} "
                     "in it"
                 )
             word = _checked_text(where, words_key, word).strip()
@@ -297,7 +303,7 @@ def _tagged(
     if blank:
         _logger.warning("%s: skipped %s white-space tokens", name, f"{blank:,}")
     if not sentences:
-        raise DataError(f"{name}: expected at least one word, got none")
+        raise DataError(f"{name}: expected at least one word, received none")
     return sentences
 
 
@@ -305,14 +311,14 @@ def _tag_name(where: str, tag: Any, names: Sequence[str] | None) -> str:
     if isinstance(tag, str) and tag.strip():
         return _checked_text(where, "tag", tag.strip())
     if not is_integer(tag):
-        raise DataError(f"{where}: expected a tag as a string or a number, got {shown(tag)}")
+        raise DataError(f"{where}: expected a tag as a string or a number, received {shown(tag)}")
     if names is None:
         raise DataError(
-            f"{where}: expected tags as strings, got the number {tag}; give their names, by "
+            f"{where}: expected tags as strings, received the number {tag}; give their names, by "
             "number, with `tag_names`, such as O,B-PER"
         )
     if not 0 <= tag < len(names):
-        raise DataError(f"{where}: expected a tag from 0 to {len(names) - 1}, got {tag}")
+        raise DataError(f"{where}: expected a tag from 0 to {len(names) - 1}, received {tag}")
     return names[tag]
 
 
@@ -321,7 +327,7 @@ def _examples(
 ) -> EntityExamples:
     """Converts texts and entities to examples; checks them and converts offsets to characters."""
     if not texts:
-        raise DataError(f"{name}: expected at least one text with its entities, got none")
+        raise DataError(f"{name}: expected at least one text with its entities, received none")
     for record in texts:
         _checked_text(f"{name}:{record.row}", "text", record.text)
     unit = in_characters(name, texts, offsets, documented=documented)
@@ -346,7 +352,7 @@ def _examples(
             ):
                 raise DataError(
                     f"{where}: expected the entity {clipped(str(span.text))!r} at {entity.start} "
-                    f"to {entity.end}, got {clipped(cut)!r}; offsets count characters{hint}"
+                    f"to {entity.end}, received {clipped(cut)!r}; offsets count characters{hint}"
                 )
             own.append(entity)
         entities.append(own)

@@ -51,7 +51,7 @@ class Examples:
             values = getattr(self, name)
             if values is not None and len(values) != len(self.texts):
                 raise DataError(
-                    f"expected {len(self.texts)} {name}, one per text, got {len(values)}"
+                    f"expected {len(self.texts)} {name}, one per text, received {len(values)}"
                 )
 
     def __len__(self) -> int:
@@ -66,7 +66,7 @@ class Examples:
     def __getitem__(self, rows: slice) -> "Examples":
         """Takes a slice, such as `examples[:100]`."""
         if not isinstance(rows, slice):
-            raise TypeError(f"Examples take a slice, got {type(rows).__name__}; see subset()")
+            raise TypeError(f"Examples take a slice, received {type(rows).__name__}; see subset()")
         return self.subset(range(len(self))[rows])
 
     @property
@@ -118,7 +118,9 @@ class Examples:
             DataError: one of the parts would be empty.
         """
         if not 0.0 < fraction < 1.0:
-            raise ConfigError(f"expected a fraction between 0 and 1 to hold out, got {fraction}")
+            raise ConfigError(
+                f"expected a fraction between 0 and 1 to hold out, received {fraction}"
+            )
         size = math.floor(fraction * len(self) + 0.5)
         if not 0 < size < len(self):
             raise DataError(

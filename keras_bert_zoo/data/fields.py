@@ -118,7 +118,7 @@ class Field:
     def text(self, column: str, value: Any) -> str:
         """Checks a string."""
         if not isinstance(value, str):
-            raise self.error(f"expected {column!r} to be a string, got {json_type(value)}")
+            raise self.error(f"expected {column!r} to be a string, received {json_type(value)}")
         return value
 
     def label(self, column: str, value: Any, kind: LabelKind, separator: str) -> Any:
@@ -131,7 +131,7 @@ class Field:
             items = self.list_in(column, value)
             value = self._separated(column, value, separator) if items is None else items
         if not isinstance(value, list):
-            raise self.error(f"expected {column!r} to be a list, got {json_type(value)}")
+            raise self.error(f"expected {column!r} to be a list, received {json_type(value)}")
         names = [self.label_name(column, part) for part in value]
         return list(dict.fromkeys(names))
 
@@ -140,7 +140,7 @@ class Field:
         items = list_in_text(text)
         if items is None and any(p.match(text) for p in (_HALF_LIST, _BARE_LIST, _NO_NAME)):
             raise self.error(
-                f"expected {column!r} to be a list such as ['a', 'b'], got {clipped(text)!r}"
+                f"expected {column!r} to be a list such as ['a', 'b'], received {clipped(text)!r}"
             )
         return items
 
@@ -150,7 +150,7 @@ class Field:
         if len(parts) > 1 and first[0] in _PAIRS and _PAIRS[first[0]] not in first:
             raise self.error(
                 f"expected {column!r} to be names separated by {separator!r}, or a list such as "
-                f"['a', 'b'], got {clipped(text)!r}"
+                f"['a', 'b'], received {clipped(text)!r}"
             )
         return parts
 
@@ -168,7 +168,7 @@ class Field:
             return str(int(value))  # pandas writes integers as floats in a column with gaps
         hint = "; write it as a string, in quotes" if isinstance(value, float) else ""
         raise self.error(
-            f"expected the label in {column!r} to be a string or an integer, got "
+            f"expected the label in {column!r} to be a string or an integer, received "
             f"{json_type(value)}{hint}"
         )
 
@@ -185,7 +185,7 @@ class Field:
             hint = ""
             if isinstance(value, str) and _DECIMAL_COMMA.fullmatch(value):
                 hint = f"; write a decimal point: {value.strip().replace(',', '.')}"
-            raise self.error(f"expected a number in {column!r}, got {shown}{hint}") from None
+            raise self.error(f"expected a number in {column!r}, received {shown}{hint}") from None
         if not math.isfinite(number):
-            raise self.error(f"expected a finite number in {column!r}, got {number}")
+            raise self.error(f"expected a finite number in {column!r}, received {number}")
         return number

@@ -36,7 +36,7 @@ def as_examples(x: Any) -> Examples:
         if len(x) != 2 or all(isinstance(part, str | bytes) for part in x):
             strings = x and isinstance(x[0], str | bytes)
             raise DataError(
-                f"Expected a tuple of two lists for text pairs, got {len(x)} "
+                f"Expected a tuple of two lists for text pairs, received {len(x)} "
                 f"{'strings; put texts in a list' if strings else 'elements'}."
             )
         x, pairs = x
@@ -84,7 +84,7 @@ def as_entity_examples(x: Any) -> EntityExamples:
         return x
     examples = as_examples(x)
     if examples.text_pairs is not None:
-        raise DataError("Expected texts, got pairs of texts. Pass a list of single texts.")
+        raise DataError("Expected texts, received pairs of texts. Pass a list of single texts.")
     return EntityExamples(examples.texts, rows=examples.rows, path=examples.path)
 
 
@@ -114,7 +114,8 @@ def with_entities(examples: EntityExamples, y: Any, labels: Sequence[str] = ()) 
     for index, row in enumerate(rows):
         if not isinstance(row, list | tuple):
             raise DataError(
-                f"{examples.where(index)}: expected a list of entities (start, end, label), got "
+                f"{examples.where(index)}: expected a list of entities (start, end, label), "
+                "received "
                 f"{clipped(repr(row))}"
             )
     entities = [[named(entity) for entity in row] for row in rows]

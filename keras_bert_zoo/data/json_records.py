@@ -76,14 +76,14 @@ class _Budget:
         if containers > _CONTAINER_LIMIT:
             raise DataError(
                 f"{self._name}:{line}: expected at most {_CONTAINER_LIMIT:,} lists and objects in "
-                "a record, got more"
+                "a record, received more"
             )
         self._characters += len(text) - counted
         self._containers += text.count("[", counted) + text.count("{", counted)
         if self._containers > max(_FILE_CONTAINER_LIMIT, self._characters // _CONTAINER_CHARACTERS):
             raise DataError(
                 f"{self._name}:{line}: expected at most {_FILE_CONTAINER_LIMIT:,} lists and "
-                "objects up to here, got more; split the file"
+                "objects up to here, received more; split the file"
             )
 
 
@@ -115,7 +115,7 @@ def _parsed_line(line: str, where: str, number: int, budget: _Budget) -> dict[st
             "of objects"
         ) from None
     if not isinstance(record, dict):
-        raise DataError(f"{where}: expected a JSON object on each line, got {shown(record)}")
+        raise DataError(f"{where}: expected a JSON object on each line, received {shown(record)}")
     return record
 
 
@@ -159,7 +159,7 @@ class _Source:
                 if broken and len(self.text) - self.at > LINE_BYTES:
                     raise DataError(
                         f"{self.name}:{self.line()}: expected a record of at most {LINE_BYTES:,} "
-                        "characters, got a longer one; shorten the texts"
+                        "characters, received a longer one; shorten the texts"
                     ) from None
                 if broken and self._grow():
                     continue
@@ -168,7 +168,8 @@ class _Source:
                 raise self.invalid(str(error)) from None
         if not isinstance(record, dict):
             raise DataError(
-                f"{self.name}:{self.line()}: expected a list of objects, got {shown(record)} in it"
+                f"{self.name}:{self.line()}: expected a list of objects, "
+                f"received {shown(record)} in it"
             )
         return record
 

@@ -52,7 +52,7 @@ def read_tasks(
     for row, task in records:
         where = f"{name}:{row}"
         if not is_task(task):
-            raise DataError(f"{where}: expected a task of Label Studio, got {shown(task)}")
+            raise DataError(f"{where}: expected a task of Label Studio, received {shown(task)}")
         results = _chosen(where, task)
         if results is None:
             unannotated += 1
@@ -61,11 +61,11 @@ def read_tasks(
         targets = set()
         for result in results:
             if not isinstance(result, dict):
-                raise DataError(f"{where}: expected results as objects, got {shown(result)}")
+                raise DataError(f"{where}: expected results as objects, received {shown(result)}")
             if result.get("type") != "labels":
                 if str(result.get("type")).endswith("labels"):
                     raise DataError(
-                        f"{where}: expected labels of a Text, got a result of the type "
+                        f"{where}: expected labels of a Text, received a result of the type "
                         f"{clipped(repr(result['type']))}, which has no character offsets"
                     )
                 other += 1
@@ -74,21 +74,25 @@ def read_tasks(
             value = result.get("value")
             if not isinstance(value, dict) or not {"start", "end"} <= value.keys():
                 raise DataError(
-                    f"{where}: expected a result's value with start and end, got {shown(value)}"
+                    f"{where}: expected a result's value with start and end, "
+                    f"received {shown(value)}"
                 )
             labels = value.get("labels")
             if not labels:
                 unlabelled += 1
                 continue
             if not isinstance(labels, list):
-                raise DataError(f"{where}: expected 'labels' to be a list, got {shown(labels)}")
+                raise DataError(
+                    f"{where}: expected 'labels' to be a list, received {shown(labels)}"
+                )
             spans += [
                 FoundSpan(value["start"], value["end"], label, value.get("text"))
                 for label in labels
             ]
         if len(targets) > 1:
             raise DataError(
-                f"{where}: expected labels of one text, got labels of {', '.join(sorted(targets))}"
+                f"{where}: expected labels of one text, "
+                f"received labels of {', '.join(sorted(targets))}"
             )
         texts.append(FoundText(row, _text_of(where, task["data"], text), spans))
     for count, what in (
@@ -107,7 +111,8 @@ def _chosen(where: str, task: dict[str, Any]) -> list[Any] | None:
     annotations = task[key]
     if not isinstance(annotations, list) or not all(isinstance(one, dict) for one in annotations):
         raise DataError(
-            f"{where}: expected {key!r} to be a list of objects, got {shown(annotations)}; export "
+            f"{where}: expected {key!r} to be a list of objects, "
+            f"received {shown(annotations)}; export "
             "the tasks as JSON with their annotations"
         )
     annotations = [
@@ -117,7 +122,9 @@ def _chosen(where: str, task: dict[str, Any]) -> list[Any] | None:
     ]
     for one in annotations:
         if not isinstance(one["result"], list):
-            raise DataError(f"{where}: expected 'result' to be a list, got {shown(one['result'])}")
+            raise DataError(
+                f"{where}: expected 'result' to be a list, received {shown(one['result'])}"
+            )
     truths = [one for one in annotations if one.get("ground_truth")]
     if len(truths) == 1:
         annotations = truths
@@ -126,7 +133,7 @@ def _chosen(where: str, task: dict[str, Any]) -> list[Any] | None:
     first = annotations[0]["result"]
     if any(_places(one["result"]) != _places(first) for one in annotations[1:]):
         raise DataError(
-            f"{where}: expected one annotation of a text, got {len(annotations)} that differ "
+            f"{where}: expected one annotation of a text, received {len(annotations)} that differ "
             f"(task {clipped(str(task.get('id')))}); mark one as ground truth, or delete the others"
         )
     return list(first)
@@ -149,11 +156,14 @@ def _text_of(where: str, data: dict[str, Any], key: str) -> str:
         if len(strings) != 1:
             keys = ", ".join(repr(clipped(name)) for name in list(data)[:8]) or "none"
             raise DataError(
-                f"{where}: expected a key {key!r} in 'data', got {keys}; give the key of the text "
+                f"{where}: expected a key {key!r} in 'data', "
+                f"received {keys}; give the key of the text "
                 "with `text=KEY`"
             )
         key = strings[0]
     value = data[key]
     if not isinstance(value, str):
-        raise DataError(f"{where}: expected {key!r} in 'data' to be a string, got {shown(value)}")
+        raise DataError(
+            f"{where}: expected {key!r} in 'data' to be a string, received {shown(value)}"
+        )
     return value

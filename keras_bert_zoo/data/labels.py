@@ -72,14 +72,15 @@ class LabelMap:
             raise ConfigError(_string_message(labels))
         if isinstance(labels, Mapping | Set) or not isinstance(labels, Iterable):
             raise ConfigError(
-                "expected `labels` to be a list of names in the order of their ids, got "
+                "expected `labels` to be a list of names in the order of their ids, received "
                 f"{clipped(repr(labels))}"
             )
         values = list(labels)
         missing = [index for index, value in enumerate(values) if is_missing(value)]
         if missing:
             raise ConfigError(
-                f"expected `labels` to be names, got {values[missing[0]]!r} at index {missing[0]}; "
+                "expected `labels` to be names, "
+                f"received {values[missing[0]]!r} at index {missing[0]}; "
                 "remove missing values"
             )
         return cls(tuple(map(as_name, values)))
@@ -96,13 +97,14 @@ class LabelMap:
         kind = examples.label_kind
         if kind not in ("single", "multi"):
             what = "none" if kind is None else "numbers"
-            raise DataError(f"{_prefix(examples)}expected label names to learn, got {what}")
+            raise DataError(f"{_prefix(examples)}expected label names to learn, received {what}")
         names = without_duplicates({name for name, _ in _occurrences(examples)})
         if not names:
-            raise DataError(f"{_prefix(examples)}expected labels, got none in any example")
+            raise DataError(f"{_prefix(examples)}expected labels, received none in any example")
         if kind == "single" and len(names) < 2:
             raise DataError(
-                f"{_prefix(examples)}expected at least two labels, got only {next(iter(names))!r}"
+                f"{_prefix(examples)}expected at least two labels, "
+                f"received only {next(iter(names))!r}"
             )
         if all(isinstance(as_number(name), int) for name in names):
             return cls(tuple(sorted(names, key=lambda name: (int(name), name))))
@@ -126,13 +128,14 @@ class LabelMap:
         """
         if not all(_ID.fullmatch(str(key)) for key in id2label if not isinstance(key, int)):
             raise ConfigError(
-                "expected the keys of id2label to be integers, got "
+                "expected the keys of id2label to be integers, received "
                 f"{clipped(str([*id2label][:_LISTED]))}"
             )
         by_id = {int(key): str(name) for key, name in id2label.items()}
         if len(by_id) != len(id2label) or any(index < 0 for index in by_id):
             raise ConfigError(
-                f"expected distinct ids of at least 0 in id2label, got {clipped(str([*id2label]))}"
+                "expected distinct ids of at least 0 in id2label, "
+                f"received {clipped(str([*id2label]))}"
             )
         last = max(by_id, default=-1) + 1
         size = count if count in (len(by_id), last) and count is not None else last
@@ -254,7 +257,9 @@ class LabelMap:
                 labels and where each occurs first.
         """
         if len(examples) and examples.label_kind not in ("single", "multi"):
-            raise DataError(f"{_prefix(examples)}expected label names, got {examples.label_kind}")
+            raise DataError(
+                f"{_prefix(examples)}expected label names, received {examples.label_kind}"
+            )
         multi_label = examples.label_kind == "multi"
         return self.targets(examples.labels or [], examples, multi_label=multi_label)
 
@@ -294,7 +299,7 @@ class LabelMap:
             if fraction.any():
                 row, column = np.argwhere(fraction)[0]
                 raise DataError(
-                    f"Multi-hot labels must be 0 or 1, got {matrix[row, column]} at "
+                    f"Multi-hot labels must be 0 or 1, received {matrix[row, column]} at "
                     f"{examples.where(int(row))}."
                 )
         rows = [self._row(value, index, examples) for index, value in enumerate(values)]
@@ -313,7 +318,8 @@ class LabelMap:
         if not isinstance(value, _ROWS):
             if self.takes_ids and isinstance(value, _NUMBERS):
                 raise DataError(
-                    f"Multi-hot labels must be of shape (texts, {len(self)}), got a single number "
+                    f"Multi-hot labels must be of shape (texts, {len(self)}), "
+                    "received a single number "
                     f"at {examples.where(index)}; or pass a list of labels for each text."
                 )
             return [value]
@@ -322,7 +328,7 @@ class LabelMap:
         if len(set(numbers)) < len(numbers):
             raise DataError(
                 f"Multi-hot labels must be of shape (texts, {len(self)}) with values 0 and 1, and "
-                f"lists of ids must not repeat one; got {clipped(str(items))} at "
+                f"lists of ids must not repeat one; received {clipped(str(items))} at "
                 f"{examples.where(index)}"
             )
         return items
@@ -331,14 +337,15 @@ class LabelMap:
         matrix = _matrix(values, len(self))
         if matrix is None:
             raise DataError(
-                "Expected one label per text, got lists; for several labels per text build the "
+                "Expected one label per text, "
+                "received lists; for several labels per text build the "
                 "classifier with `multi_label=True`."
             )
         single = ((matrix == 0) | (matrix == 1)).all(axis=1) & (matrix.sum(axis=1) == 1)
         if not single.all():
             index = int(np.flatnonzero(~single)[0])
             raise DataError(
-                f"Expected one-hot rows with a single 1, got "
+                f"Expected one-hot rows with a single 1, received "
                 f"{clipped(str(list(values[index])))} at {examples.where(index)}."
             )
         return matrix.argmax(axis=1).astype(np.int32)
@@ -390,7 +397,7 @@ class LabelMap:
             described.append(f"and {len(unknown) - _LISTED} more")
         return "; ".join((
             f"{_prefix(examples)}expected labels of {shown_names(self.names)}",
-            f"got {', '.join(described)}",
+            f"received {', '.join(described)}",
             *reasons,
         ))  # fmt: skip
 
@@ -436,7 +443,7 @@ def _occurrences(examples: Examples) -> Iterator[tuple[str, int]]:
 def _string_message(labels: str | bytes) -> str:
     name = as_name(labels)
     shown = [part.strip() for part in clipped(name).split(",")]
-    return f"expected `labels` to be a list of names, such as {shown!r}, got {clipped(name)!r}"
+    return f"expected `labels` to be a list of names, such as {shown!r}, received {clipped(name)!r}"
 
 
 def _prefix(examples: Examples) -> str:

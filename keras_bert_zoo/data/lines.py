@@ -64,7 +64,7 @@ class Lines:
         except (LookupError, TypeError, ValueError):
             raise ConfigError(
                 f"expected `encoding` to be the name of a text encoding such as utf-8, "
-                f"got {encoding!r}"
+                f"received {encoding!r}"
             ) from None
 
     def __iter__(self) -> Iterator[str]:
@@ -106,7 +106,7 @@ class Lines:
     def too_long(self) -> DataError:
         """Returns an error about the length of the last line read."""
         return DataError(
-            f"{self.name}:{self.last}: expected a line of at most {LINE_BYTES:,} bytes, got a "
+            f"{self.name}:{self.last}: expected a line of at most {LINE_BYTES:,} bytes, received a "
             "longer one; check that the file is text with line ends, and shorten long texts"
         )
 
@@ -141,7 +141,7 @@ class Lines:
             line = line.removeprefix("\ufeff")
         if (index := line.find("\0")) >= 0:
             raise DataError(
-                f"{self.name}:{self.last}: expected text, got NUL at character {index + 1}"
+                f"{self.name}:{self.last}: expected text, received NUL at character {index + 1}"
                 "; if this is UTF-16, give `encoding=utf-16`, otherwise remove the NULs"
             )
         if self._codec != "utf-8" and _SURROGATE.search(line):

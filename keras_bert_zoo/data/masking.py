@@ -44,12 +44,12 @@ class Masking:
     def __post_init__(self) -> None:
         """Checks the shares."""
         if not 0.0 < self.rate < 1.0:
-            raise ConfigError(f"expected a share of masked words in (0, 1), got {self.rate}")
+            raise ConfigError(f"expected a share of masked words in (0, 1), received {self.rate}")
         parts = (self.mask_share, self.random_share, 1 - self.mask_share - self.random_share)
         if min(parts) < -1e-9:
             raise ConfigError(
                 "expected `mask_share` and `random_share` to be at least 0 and at most 1 together, "
-                f"got {self.mask_share} and {self.random_share}"
+                f"received {self.mask_share} and {self.random_share}"
             )
 
 

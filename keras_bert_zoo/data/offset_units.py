@@ -78,7 +78,9 @@ def has_wide(text: str) -> bool:
 def check_unit(unit: str) -> None:
     """Raises ConfigError if `unit` is not an `OffsetUnit`."""
     if unit not in get_args(OffsetUnit):
-        raise ConfigError(f"expected offsets of {', '.join(get_args(OffsetUnit))}, got {unit!r}")
+        raise ConfigError(
+            f"expected offsets of {', '.join(get_args(OffsetUnit))}, received {unit!r}"
+        )
 
 
 def in_characters(
@@ -115,7 +117,8 @@ def in_characters(
             span = text.spans[0]
             raise DataError(
                 f"{name}:{text.row}: expected the entities at their offsets in characters or in "
-                f"UTF-16 units, got {clipped(repr(span.text))} at {span.start!r} to {span.end!r} "
+                "UTF-16 units, "
+                f"received {clipped(repr(span.text))} at {span.start!r} to {span.end!r} "
                 "as the first entity; correct the offsets"
             )
         if _matters(text):
@@ -125,7 +128,8 @@ def in_characters(
     common = set.intersection(*(fitting for _, fitting in known))
     if len(common) == 2:
         raise DataError(
-            f"{name}:{known[0][0].row}: expected offsets of a clear unit, got offsets that may be "
+            f"{name}:{known[0][0].row}: expected offsets of a clear unit, "
+            "received offsets that may be "
             "characters or UTF-16 units: an entity follows an emoji or another character of two "
             "units; give `offsets=utf16`, as for newer doccano, or `offsets=characters`"
         )
@@ -133,7 +137,8 @@ def in_characters(
         own = common or fitting
         if len(own) == 2:
             raise DataError(
-                f"{name}:{text.row}: expected one unit of offsets in the file, got characters in "
+                f"{name}:{text.row}: expected one unit of offsets in the file, "
+                "received characters in "
                 "some records, UTF-16 units in others, and an ambiguous record here; give "
                 "`offsets=characters` or `offsets=utf16`"
             )
@@ -193,7 +198,7 @@ def _rewrite(name: str, text: FoundText) -> None:
             if not 0 <= value < len(places) or places[value] < 0:
                 raise DataError(
                     f"{name}:{text.row}: expected an offset in UTF-16 units, from 0 to "
-                    f"{len(places) - 1} and not within a character, got {value}"
+                    f"{len(places) - 1} and not within a character, received {value}"
                 )
             values.append(int(places[value]))
         span.start, span.end = values

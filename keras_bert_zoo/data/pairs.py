@@ -42,7 +42,7 @@ class TextGroups:
     def __post_init__(self) -> None:
         """Checks the lengths and fills in `rows`."""
         if not self.columns:
-            raise DataError("expected at least one column of texts, got none")
+            raise DataError("expected at least one column of texts, received none")
         count = len(self.columns[0])
         if not self.rows:
             object.__setattr__(self, "rows", list(range(1, count + 1)))
@@ -52,9 +52,9 @@ class TextGroups:
         others |= {"scores": self.scores, "labels": self.labels, "rows": self.rows}
         for name, values in others.items():
             if values is not None and len(values) != count:
-                raise DataError(f"expected {count} {name}, one per group, got {len(values)}")
+                raise DataError(f"expected {count} {name}, one per group, received {len(values)}")
         if self.scores is not None and len(self.columns) != 2:
-            raise DataError(f"expected pairs for scores, got groups of {len(self.columns)}")
+            raise DataError(f"expected pairs for scores, received groups of {len(self.columns)}")
 
     def __len__(self) -> int:
         """Counts the groups."""
@@ -63,7 +63,9 @@ class TextGroups:
     def __getitem__(self, rows: slice) -> "TextGroups":
         """Takes a slice, such as `groups[:100]`."""
         if not isinstance(rows, slice):
-            raise TypeError(f"TextGroups take a slice, got {type(rows).__name__}; see subset()")
+            raise TypeError(
+                f"TextGroups take a slice, received {type(rows).__name__}; see subset()"
+            )
         return self.subset(range(len(self))[rows])
 
     @property
@@ -192,10 +194,10 @@ def read_groups(
             the file and, if known, the line.
     """
     if not texts:
-        raise ConfigError("expected at least one column of texts, got none")
+        raise ConfigError("expected at least one column of texts, received none")
     if score is not None and (len(texts) != 2 or negatives is not None):
         raise ConfigError(
-            f"expected two columns of texts for the score {score!r} of pairs, got {len(texts)}"
+            f"expected two columns of texts for the score {score!r} of pairs, received {len(texts)}"
             f"{'' if negatives is None else ' and negatives'}"
         )
     extra = [name for name in (negatives, score, label) if name is not None]
@@ -226,7 +228,7 @@ def read_groups(
             if len(group) != width:
                 raise line.error(
                     f"expected {width - len(texts)} texts in {negatives!r}, as in the first row, "
-                    f"got {len(group) - len(texts)}"
+                    f"received {len(group) - len(texts)}"
                 )
         if score is not None:
             scores.append(line.number(score, next(rest)))
@@ -254,10 +256,10 @@ def _negatives(line: Field, column: str, value: Any, *, table: bool) -> list[str
         items = list_in_text(value)
         if items is None and value.strip()[:2] in ("['", '["') and value.strip().endswith("]"):
             raise line.error(
-                f"expected {column!r} to be a list such as ['a', 'b'], got {clipped(value)!r}"
+                f"expected {column!r} to be a list such as ['a', 'b'], received {clipped(value)!r}"
             )
         value = [value] if items is None else items
     if not isinstance(value, list) or not value or not all(isinstance(v, str) for v in value):
         shown = clipped(repr(value))
-        raise line.error(f"expected {column!r} to be a list of at least one text, got {shown}")
+        raise line.error(f"expected {column!r} to be a list of at least one text, received {shown}")
     return value

@@ -41,7 +41,7 @@ class ParallelRows:
         if len(self.source) != len(self.target):
             raise DataError(
                 f"expected one translation for each of {len(self.source)} texts, "
-                f"got {len(self.target)}"
+                f"received {len(self.target)}"
             )
 
     def __len__(self) -> int:

@@ -41,7 +41,8 @@ def read_parallel(
     unused = [name for name in ("format", "delimiter", "columns") if table.get(name) is not None]
     if unused:
         raise ConfigError(
-            f"expected a table for the option `{unused[0]}`, got two files of lines: {files[0]} "
+            f"expected a table for the option `{unused[0]}`, "
+            f"received two files of lines: {files[0]} "
             f"and {files[1]}"
         )
     encoding = table.get("encoding") or "utf-8"
@@ -51,11 +52,11 @@ def read_parallel(
     if len(texts) != len(translations):
         short, long = sorted(zip((len(texts), len(translations)), files, strict=True))
         raise DataError(
-            f"{short[1]}:{short[0] + 1}: expected {long[0]:,} lines, as in {long[1]}, got "
+            f"{short[1]}:{short[0] + 1}: expected {long[0]:,} lines, as in {long[1]}, received "
             f"{short[0]:,}"
         )
     if not texts:
-        raise DataError(f"{files[0]}: expected at least one line, got none")
+        raise DataError(f"{files[0]}: expected at least one line, received none")
     return Examples(texts, translations, path=files[0])
 
 

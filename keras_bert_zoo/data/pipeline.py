@@ -59,12 +59,12 @@ class TokenRows:
         ):
             raise DataError(
                 "expected row_splits to increase from 0 to the number of tokens, "
-                f"{len(self.token_ids)}, got {splits}"
+                f"{len(self.token_ids)}, received {splits}"
             )
         if self.segment_ids is not None and self.segment_ids.shape != self.token_ids.shape:
             raise DataError(
                 f"expected segment_ids of shape {self.token_ids.shape}, as token_ids, "
-                f"got {self.segment_ids.shape}"
+                f"received {self.segment_ids.shape}"
             )
 
     def __len__(self) -> int:
@@ -117,14 +117,18 @@ class LabelledRows:
     def __post_init__(self) -> None:
         """Checks the number of rows, labels and weights."""
         if self.group < 1 or len(self.rows) % self.group:
-            raise DataError(f"expected rows in groups of {self.group}, got {len(self.rows)} rows")
+            raise DataError(
+                f"expected rows in groups of {self.group}, received {len(self.rows)} rows"
+            )
         for name, values in (("labels", self.labels), ("weights", self.weights)):
             if values is not None and len(values) != len(self):
-                raise DataError(f"expected {len(self)} {name}, one per example, got {len(values)}")
+                raise DataError(
+                    f"expected {len(self)} {name}, one per example, received {len(values)}"
+                )
         if self.token_labels is not None and len(self.token_labels) != len(self.rows.token_ids):
             raise DataError(
                 f"expected {len(self.rows.token_ids)} token labels, one per token, "
-                f"got {len(self.token_labels)}"
+                f"received {len(self.token_labels)}"
             )
 
     def __len__(self) -> int:
@@ -207,11 +211,11 @@ def bucketed_batches(
     """
     for name, value in (("batch_size", batch_size), ("megabatch", megabatch)):
         if value < 1:
-            raise ConfigError(f"expected {name} to be at least 1, got {value}")
+            raise ConfigError(f"expected {name} to be at least 1, received {value}")
     lengths = np.asarray(row_lengths, np.int64)
     rows = len(lengths)
     if not rows:
-        raise DataError("expected at least one row to batch, got none")
+        raise DataError("expected at least one row to batch, received none")
     num_batches = -(-rows // batch_size)
     if in_order or not shuffle:
         order = np.arange(rows) if in_order else length_order(lengths)
@@ -299,7 +303,7 @@ def batch_maker(data: LabelledRows, *, pad_id: int = 0) -> Callable[[tf.Tensor],
         ConfigError: weights without labels.
     """
     if data.weights is not None and data.labels is None and data.token_labels is None:
-        raise ConfigError("expected labels with the weights, got none")
+        raise ConfigError("expected labels with the weights, received none")
     rows, group = data.rows, data.group
     # On an accelerator, each batch of the constants would be copied back to the host.
     with tf.device("CPU:0"):

@@ -67,7 +67,8 @@ class QuestionExamples:
                 continue
             if len(values) != len(self.questions):
                 raise DataError(
-                    f"expected {len(self.questions)} {name}, one per question, got {len(values)}"
+                    f"expected {len(self.questions)} {name}, one per question, "
+                    f"received {len(values)}"
                 )
 
     def __len__(self) -> int:
@@ -82,7 +83,7 @@ class QuestionExamples:
     def __getitem__(self, rows: slice) -> "QuestionExamples":
         """Takes a slice, such as `examples[:100]`."""
         if not isinstance(rows, slice):
-            raise TypeError(f"examples take a slice, got {type(rows).__name__}; see subset()")
+            raise TypeError(f"examples take a slice, received {type(rows).__name__}; see subset()")
         return self.subset(range(len(self))[rows])
 
     @property
@@ -133,7 +134,9 @@ class QuestionExamples:
             DataError: one of the parts would be empty.
         """
         if not 0.0 < fraction < 1.0:
-            raise ConfigError(f"expected a fraction between 0 and 1 to hold out, got {fraction}")
+            raise ConfigError(
+                f"expected a fraction between 0 and 1 to hold out, received {fraction}"
+            )
         numbers: dict[str, int] = {}
         groups = np.array([numbers.setdefault(text, len(numbers)) for text in self.contexts])
         sizes = np.bincount(groups, minlength=1) if len(groups) else np.zeros(0, int)

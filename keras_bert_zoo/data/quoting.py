@@ -109,7 +109,7 @@ class _Record:
         if self._characters > LINE_BYTES:
             raise DataError(
                 f"{self._source.name}:{self._start}: expected a row of at most {LINE_BYTES:,} "
-                "characters, got a longer one; check for a quote that is never closed"
+                "characters, received a longer one; check for a quote that is never closed"
             )
         return line
 

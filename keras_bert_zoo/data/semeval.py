@@ -35,20 +35,20 @@ def marker_fault(text: str) -> str | None:
 
     >>> marker_fault("The <e1>author</e1> of a <e2>book</e2>")
     >>> marker_fault("The <e1>author</e1> of a book")
-    'expected <e2> once, got it 0 times'
+    'expected <e2> once, received it 0 times'
     """
     markers = _MARKER.findall(text)
     for marker in MARKERS:
         if markers.count(marker) != 1:
-            return f"expected {marker} once, got it {markers.count(marker)} times"
+            return f"expected {marker} once, received it {markers.count(marker)} times"
     for opening, closing in (MARKERS[:2], MARKERS[2:]):
         if markers.index(closing) < markers.index(opening):
-            return f"expected {opening} before {closing}, got it after {closing}"
+            return f"expected {opening} before {closing}, received it after {closing}"
         if markers.index(closing) != markers.index(opening) + 1:
             between = markers[markers.index(opening) + 1]
-            return f"expected separate entities, got {between} within {opening}"
+            return f"expected separate entities, received {between} within {opening}"
         if not text[text.index(opening) + len(opening) : text.index(closing)].strip():
-            return f"expected text between {opening} and {closing}, got none"
+            return f"expected text between {opening} and {closing}, received none"
     return None
 
 
@@ -105,7 +105,9 @@ def read_semeval(
         where = f"{lines.name}:{lines.last}"
         if not line.strip():
             if state == "relation" and labelled:
-                raise DataError(f"{where}: expected a relation after its text, got an empty line")
+                raise DataError(
+                    f"{where}: expected a relation after its text, received an empty line"
+                )
             state = "text"
             continue
         sentence = _SENTENCE.fullmatch(line)
@@ -113,7 +115,8 @@ def read_semeval(
             number, text = sentence.groups()
             if number in numbers:
                 raise DataError(
-                    f"{where}: expected a new number, got {number} as on line {numbers[number]}"
+                    f"{where}: expected a new number, "
+                    f"received {number} as on line {numbers[number]}"
                 )
             numbers[number] = lines.last
             texts.append(text)
@@ -124,7 +127,7 @@ def read_semeval(
             if len(label.split()) != 1:
                 raise DataError(
                     f"{where}: expected a relation such as Cause-Effect(e1,e2) or Other, "
-                    f"got {clipped(line)!r}"
+                    f"received {clipped(line)!r}"
                 )
             labels.append(label)
             state = "comment"
@@ -133,18 +136,22 @@ def read_semeval(
         elif state in ("comment", "empty") and not sentence:
             raise DataError(
                 f"{where}: expected {'Comment: or ' if state == 'comment' else ''}an empty line "
-                f"between examples, got {clipped(line)!r}"
+                f"between examples, received {clipped(line)!r}"
             )
         elif sentence:
             what = "a relation" if state == "relation" else "an empty line"
-            raise DataError(f"{where}: expected {what} after line {rows[-1]}, got another text")
+            raise DataError(
+                f"{where}: expected {what} after line {rows[-1]}, received another text"
+            )
         else:
             raise DataError(
-                f"{where}: expected a number, a tab and a text in double quotes, got "
+                f"{where}: expected a number, a tab and a text in double quotes, received "
                 f"{clipped(line)!r}"
             )
     if state == "relation" and labelled:
-        raise DataError(f"{lines.name}:{rows[-1]}: expected a relation after this text, got none")
+        raise DataError(
+            f"{lines.name}:{rows[-1]}: expected a relation after this text, received none"
+        )
     if not texts:
         raise DataError(f"{lines.name}: expected at least one example, but the file is empty")
     return check_markers(Examples(texts, None, labels if labelled else None, rows, lines.name))

@@ -68,7 +68,7 @@ class EntityExamples:
             values = getattr(self, name)
             if values is not None and len(values) != len(self.texts):
                 raise DataError(
-                    f"expected {len(self.texts)} {name}, one per text, got {len(values)}"
+                    f"expected {len(self.texts)} {name}, one per text, received {len(values)}"
                 )
         if self.entities is None:
             return
@@ -87,7 +87,7 @@ class EntityExamples:
                 if tight.start == tight.end:
                     raise DataError(
                         f"{self.where(index)}: expected text in the entity from {entity[0]} to "
-                        f"{entity[1]}, got only white space; correct or remove it"
+                        f"{entity[1]}, received only white space; correct or remove it"
                     )
                 if tight[:2] != tuple(entity[:2]):
                     trimmed.append(index)
@@ -122,7 +122,7 @@ class EntityExamples:
     def __getitem__(self, rows: slice) -> EntityExamples:
         """Takes a slice, such as `examples[:100]`."""
         if not isinstance(rows, slice):
-            raise TypeError(f"EntityExamples take a slice, got {type(rows).__name__}")
+            raise TypeError(f"EntityExamples take a slice, received {type(rows).__name__}")
         return self.subset(range(len(self))[rows])
 
     @property
@@ -171,14 +171,14 @@ def check_entities(
         for entity in entities:
             if entity.label not in known:
                 raise DataError(
-                    f"{examples.where(index)}: expected a label of {', '.join(labels)}, got "
+                    f"{examples.where(index)}: expected a label of {', '.join(labels)}, received "
                     f"{entity.label!r}"
                 )
             if nested:
                 continue
             if furthest is not None and entity.start < furthest.end:
                 raise DataError(
-                    f"{examples.where(index)}: expected entities without overlap, got one at "
+                    f"{examples.where(index)}: expected entities without overlap, received one at "
                     f"{furthest.start} to {furthest.end} and one at {entity.start} to "
                     f"{entity.end}; for nested entities use nested=True or --nested"
                 )
@@ -188,19 +188,19 @@ def check_entities(
 def entity_problem(entity: Any, length: int) -> str | None:
     """Returns the error of an entity in a text of `length` characters; None if it is valid."""
     if not isinstance(entity, tuple | list) or len(entity) != 3:
-        return f"expected an entity as (start, end, label), got {_shown(entity)}"
+        return f"expected an entity as (start, end, label), received {_shown(entity)}"
     start, end, label = entity
     for value in (start, end):
         if not is_integer(value):
-            return f"expected start and end of an entity in characters, got {_shown(value)}"
+            return f"expected start and end of an entity in characters, received {_shown(value)}"
     if not isinstance(label, str) or not label.strip() or label == "O":
-        return f"expected the label of an entity, a string other than 'O', got {_shown(label)}"
+        return f"expected the label of an entity, a string other than 'O', received {_shown(label)}"
     if any("\ud800" <= char <= "\udfff" for char in label):
-        return "expected the label of an entity, got half of a surrogate pair in it"
+        return "expected the label of an entity, received half of a surrogate pair in it"
     if not 0 <= start < end <= length:
         return (
             f"expected an entity with 0 <= start < end <= {length}, the characters of its text, "
-            f"got {start} to {end}"
+            f"received {start} to {end}"
         )
     return None
 

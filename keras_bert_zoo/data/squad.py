@@ -68,7 +68,7 @@ def read_squad(
     if len(lines) != len(reader.questions):  # keys with escapes, or keys of other objects
         lines = []
     if not reader.questions:
-        raise DataError(f"{name}: expected at least one question, got none")
+        raise DataError(f"{name}: expected at least one question, received none")
     examples = QuestionExamples(
         reader.questions,
         reader.contexts,
@@ -98,7 +98,7 @@ def read_contexts(path: str | os.PathLike[str]) -> list[str]:
     paragraphs = _Reader(name, answers=False).paragraphs(_parsed(_read(name), name))
     contexts = list(dict.fromkeys(context for _, _, context in paragraphs))
     if not contexts:
-        raise DataError(f"{name}: expected at least one context, got none")
+        raise DataError(f"{name}: expected at least one context, received none")
     return contexts
 
 
@@ -117,11 +117,12 @@ def misplaced_answers(examples: QuestionExamples) -> list[tuple[int, Answer, str
         for answer in answers:
             end = answer.start + len(answer.text)
             if not answer.text.strip():
-                misplaced.append((index, answer, "expected an answer, got an empty one"))
+                misplaced.append((index, answer, "expected an answer, received an empty one"))
             elif answer.start < 0 or context[answer.start : end] != answer.text:
                 actual = clipped(context[max(answer.start, 0) : max(end, 0)])
                 error = (
-                    f"expected {clipped(answer.text)!r} at character {answer.start}, got {actual!r}"
+                    f"expected {clipped(answer.text)!r} at character {answer.start}, "
+                    f"received {actual!r}"
                 )
                 misplaced.append((index, answer, error))
     return misplaced
@@ -139,7 +140,7 @@ def _placed(
         if not answers and not reader.impossible[index]
     ]
     messages += [
-        f"{examples.where(index)}: expected an answer or `is_impossible` true, got neither"
+        f"{examples.where(index)}: expected an answer or `is_impossible` true, received neither"
         for index in unmarked
     ]
     if not messages:
@@ -242,7 +243,8 @@ class _Reader:
             answers = []  # some files have an empty answer at -1
         if impossible and answers:
             raise DataError(
-                f"{self._name}: {place}: expected no answers because `is_impossible` is true, got "
+                f"{self._name}: {place}: expected no answers because `is_impossible` is true, "
+                "received "
                 f"{len(answers)}; correct one of them"
             )
         self.answers.append(answers)
@@ -252,13 +254,13 @@ class _Reader:
         if not isinstance(parent, dict):
             raise DataError(
                 f"{self._name}: {place or 'the file'}: expected an object with {key!r}, "
-                f"got {_kind(parent)}"
+                f"received {_kind(parent)}"
             )
         if key not in parent:
             keys = ", ".join(repr(clipped(name)) for name in list(parent)[:8]) or "no key"
             raise DataError(
                 f"{self._name}: {place or 'the file'}: expected the key {key!r} of SQuAD's format, "
-                f"got {keys}"
+                f"received {keys}"
             )
         return parent[key]
 
@@ -277,7 +279,7 @@ class _Reader:
     def _error(self, place: str, key: str, expected: str, value: Any) -> DataError:
         return DataError(
             f"{self._name}: {place + ': ' if place else ''}expected {key!r} to be {expected}, "
-            f"got {_kind(value)}"
+            f"received {_kind(value)}"
         )
 
 
@@ -294,7 +296,9 @@ def _read(name: str) -> bytes:
         if not Path(name).exists():
             raise DataError(f"{name}: there is no such file")
         if not Path(name).is_file():
-            raise DataError(f"{name}: expected a file, got a directory or another kind of path")
+            raise DataError(
+                f"{name}: expected a file, received a directory or another kind of path"
+            )
         with open_bytes(name, name) as file:
             parts, size = [], 0
             # In pieces, because one large `read` may allocate the memory of the limit at once.
@@ -307,7 +311,8 @@ def _read(name: str) -> bytes:
         raise unreadable(error, name) from None
     if size > LIMIT_BYTES:
         raise DataError(
-            f"{name}: expected a text of at most {LIMIT_BYTES:,} bytes, got a longer one; split "
+            f"{name}: expected a text of at most {LIMIT_BYTES:,} bytes, "
+            "received a longer one; split "
             "the file"
         )
     return b"".join(parts).removeprefix(b"\xef\xbb\xbf")

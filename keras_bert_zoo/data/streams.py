@@ -139,7 +139,7 @@ class _Unpacked(io.RawIOBase):
         self._count += count
         if self._count > max(_BOMB_BYTES, _BOMB_RATIO * self._packed.count):
             raise DataError(
-                f"{self._name}: expected gzipped text, got {self._packed.count:,} bytes that "
+                f"{self._name}: expected gzipped text, received {self._packed.count:,} bytes that "
                 f"unpack to more than {_BOMB_RATIO} times their size; if this is intended, unpack "
                 "the file first"
             )

@@ -141,9 +141,11 @@ def read_table_in_parts(
         DataError: while iterating, at the first invalid row.
     """
     if label_kind not in _LABEL_KINDS:
-        raise ConfigError(f"expected `label_kind` to be one of {_LABEL_KINDS}, got {label_kind!r}")
+        raise ConfigError(
+            f"expected `label_kind` to be one of {_LABEL_KINDS}, received {label_kind!r}"
+        )
     if label_kind == "multi" and not label_separator:
-        raise ConfigError("expected `label_separator` to be at least one character, got none")
+        raise ConfigError("expected `label_separator` to be at least one character, received none")
     names = [column for column in (text, text_pair, label) if column is not None]
     lines, records = table_records(
         path,
@@ -223,11 +225,12 @@ def table_records(
         given = [f"`{option}`" for option, value in table.items() if value is not None]
         if given:
             raise ConfigError(
-                f"{name}: expected CSV or TSV for {', '.join(given)}, got {kind.title}"
+                f"{name}: expected CSV or TSV for {', '.join(given)}, received {kind.title}"
             )
         if format == "text" and len(names) > 1:
             raise ConfigError(
-                f"{name}: expected a table with a column {names[1]!r}, got plain text; give the "
+                f"{name}: expected a table with a column {names[1]!r}, "
+                "received plain text; give the "
                 "`format` csv, tsv or jsonl"
             )
         return lines, kind.read(lines, names)
@@ -294,7 +297,9 @@ def _name_and_format(
                 "them with .gz; rename the file or give its `format`"
             )
     elif format not in FORMATS:
-        raise ConfigError(f"expected `format` to be one of {', '.join(FORMATS)}, got {format!r}")
+        raise ConfigError(
+            f"expected `format` to be one of {', '.join(FORMATS)}, received {format!r}"
+        )
     return name, format
 
 
@@ -311,7 +316,7 @@ def _json_records(lines: Lines, names: list[str]) -> Iterator[tuple[int, list[An
         where = f"{lines.name}:{lines.last}"
         if line.count("[") + line.count("{") > _CONTAINER_LIMIT:
             raise DataError(
-                f"{where}: expected at most {_CONTAINER_LIMIT:,} lists and objects, got more"
+                f"{where}: expected at most {_CONTAINER_LIMIT:,} lists and objects, received more"
             )
         # A file that is one JSON list, over one line or many.
         hint = "; write each element of the list on its own line" if line[:1] == "[" else ""
@@ -325,7 +330,7 @@ def _json_records(lines: Lines, names: list[str]) -> Iterator[tuple[int, list[An
             raise DataError(f"{where}: not valid JSON: {error}") from None
         if not isinstance(record, dict):
             raise DataError(
-                f"{where}: expected a JSON object on each line, got {json_type(record)}{hint}"
+                f"{where}: expected a JSON object on each line, received {json_type(record)}{hint}"
             )
         for column in names:
             if column not in record:
@@ -342,7 +347,7 @@ def _check_surrogates(where: str, record: dict[str, Any], names: list[str]) -> N
             json.dumps(record[column], ensure_ascii=False).encode("utf-8")
         except UnicodeEncodeError:
             raise DataError(
-                f"{where}: expected characters in {column!r}, got half of a surrogate pair "
+                f"{where}: expected characters in {column!r}, received half of a surrogate pair "
                 "(\\ud800 to \\udfff); remove it or write both halves"
             ) from None
 

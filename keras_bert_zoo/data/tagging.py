@@ -48,7 +48,9 @@ class Tagging:
 
     def __init__(self, tags: Sequence[str], scheme: str) -> None:
         if len(set(tags)) != len(tags) or len(tags) < 2:
-            raise ConfigError(f"A tagger needs at least two different tags, got {list(tags)!r}.")
+            raise ConfigError(
+                f"A tagger needs at least two different tags, received {list(tags)!r}."
+            )
         self.tags, self.scheme = tuple(tags), scheme
         parts = [split_tag(tag, scheme) for tag in tags]
         if scheme in _PREFIXES:

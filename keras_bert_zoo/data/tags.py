@@ -63,7 +63,7 @@ def check_scheme(scheme: str, known: Sequence[str] = SCHEMES) -> str:
         names |= dict.fromkeys(("bioes", "bilou", "bmes", "bmeso", "ioblu"), "IOBES")
     match = names.get(str(scheme).lower(), "")
     if match not in known:
-        raise ConfigError(f"expected a scheme of {', '.join(known)}, got {scheme!r}")
+        raise ConfigError(f"expected a scheme of {', '.join(known)}, received {scheme!r}")
     return match
 
 
@@ -173,14 +173,15 @@ def plain_tags(tags: Iterable[str], *, prefixed: bool = False) -> dict[str, str]
             return changed | ({outside: OUTSIDE} if lower else {})
         if whole and outside in seen:
             raise UnclearTag(
-                f"expected a type or a tag with a prefix, got {named[0]!r}, which may be both; "
+                "expected a type or a tag with a prefix, "
+                f"received {named[0]!r}, which may be both; "
                 "give `scheme=IO` or `scheme=IOB2`",
                 named[0],
             )
         if sure and parts and any(not _PREFIXED.fullmatch(tag) for tag in parts):
             other = next(tag for tag in named if tag not in parts)
             raise UnclearTag(
-                f"expected all tags with a prefix or none, got {min(parts)!r} and {other!r}; "
+                f"expected all tags with a prefix or none, received {min(parts)!r} and {other!r}; "
                 "correct the tags, or give `scheme=IO` if they are types",
                 other,
             )
@@ -210,11 +211,11 @@ def fault(tags: Sequence[str], scheme: str) -> tuple[int, str] | None:
         prefix, kind = split_tag(tag, scheme)
         if prefix != "O" and prefix not in _ALLOWED[scheme]:
             expected = ", ".join(f"{letter}-TYPE" for letter in _ALLOWED[scheme])
-            return index, f"expected a tag of {scheme} ({expected} or {OUTSIDE}), got {tag!r}"
+            return index, f"expected a tag of {scheme} ({expected} or {OUTSIDE}), received {tag!r}"
         if prefix == "":
-            return index, f"expected a tag with a prefix of {scheme}, got {tag!r}"
+            return index, f"expected a tag with a prefix of {scheme}, received {tag!r}"
         previous = repr(tags[index - 1]) if index else "the start of the sentence"
-        received = f"got {tag!r} after {previous}"
+        received = f"received {tag!r} after {previous}"
         same = kind == type_before
         may_follow = same and prefix in _CONTINUATIONS[before]
         if scheme == "IOB1":
@@ -226,7 +227,8 @@ def fault(tags: Sequence[str], scheme: str) -> tuple[int, str] | None:
             return index, f"expected the end of an entity, {received}"
         before, type_before = prefix, kind
     if scheme == "IOBES" and before in "BI":
-        return len(tags) - 1, f"expected the end of an entity, got {tags[-1]!r} as the last tag"
+        last = f"received {tags[-1]!r} as the last tag"
+        return len(tags) - 1, f"expected the end of an entity, {last}"
     return None
 
 

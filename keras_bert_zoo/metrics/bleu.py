@@ -108,7 +108,7 @@ def check_bleu(tokenize: str | None = None) -> None:
         ) from None
     if tokenize not in (None, *BLEU_TOKENIZERS):
         raise ConfigError(
-            f"Expected `tokenize` to be one of {', '.join(BLEU_TOKENIZERS)}, got {tokenize!r}."
+            f"Expected `tokenize` to be one of {', '.join(BLEU_TOKENIZERS)}, received {tokenize!r}."
         )
 
 

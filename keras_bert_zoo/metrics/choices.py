@@ -72,7 +72,7 @@ def choice_report(true: np.ndarray, predicted: np.ndarray, choices: int) -> Choi
     true, predicted = np.asarray(true), np.asarray(predicted)
     if true.shape != predicted.shape or true.ndim != 1 or not len(true):
         raise DataError(
-            "expected true and predicted choices of one shape (rows,), at least one row, got "
+            "expected true and predicted choices of one shape (rows,), at least one row, received "
             f"shapes {true.shape} and {predicted.shape}"
         )
     right = int((true == predicted).sum())

@@ -184,11 +184,11 @@ def classification_report(
     count = len(names)
     for what, ids in (("true", true_ids), ("predicted", predicted_ids)):
         if not np.issubdtype(ids.dtype, np.integer):
-            raise DataError(f"expected the {what} ids to be integers, got {ids.dtype}")
+            raise DataError(f"expected the {what} ids to be integers, received {ids.dtype}")
         if ids.min() < 0 or ids.max() >= count:
             raise DataError(
                 f"expected {what} ids from 0 to {count - 1}, one per label, "
-                f"got {ids.min()} to {ids.max()}"
+                f"received {ids.min()} to {ids.max()}"
             )
     from sklearn import metrics
 
@@ -229,11 +229,11 @@ def multi_label_report(
     """
     true, predicted = _aligned(true, predicted, dimensions=2)
     if true.shape[1] != len(names):
-        raise DataError(f"expected {len(names)} columns, one per label, got {true.shape[1]}")
+        raise DataError(f"expected {len(names)} columns, one per label, received {true.shape[1]}")
     for what, values in (("true", true), ("predicted", predicted)):
         if not np.isin(values, (0, 1)).all():
             raise DataError(
-                f"expected the {what} labels to be 0 or 1, got other values; "
+                f"expected the {what} labels to be 0 or 1, received other values; "
                 "compare probabilities with a threshold first"
             )
     from sklearn import metrics
@@ -278,7 +278,8 @@ def regression_report(true: np.ndarray, predicted: np.ndarray) -> RegressionRepo
         broken = int((~np.isfinite(values)).sum())
         if broken:
             raise DataError(
-                f"expected finite {what} numbers, got {broken} of {len(values)} that are not finite"
+                f"expected finite {what} numbers, "
+                f"received {broken} of {len(values)} that are not finite"
             )
     from scipy import stats
     from sklearn import metrics
@@ -343,10 +344,10 @@ def _aligned(
     if true.shape != predicted.shape or true.ndim != dimensions:
         raise DataError(
             f"expected true and predicted values of one shape with {dimensions} dimensions, "
-            f"got {true.shape} and {predicted.shape}"
+            f"received {true.shape} and {predicted.shape}"
         )
     if not len(true):
-        raise DataError("expected at least one row to evaluate, got none")
+        raise DataError("expected at least one row to evaluate, received none")
     return true, predicted
 
 

@@ -94,7 +94,8 @@ def entity_report(
     """
     if len(true) != len(predicted) or not true:
         raise DataError(
-            f"expected true and predicted entities of the same texts, at least one, got {len(true)}"
+            "expected true and predicted entities of the same texts, at least one, "
+            f"received {len(true)}"
             f" and {len(predicted)}"
         )
     right: Counter[str] = Counter()
@@ -141,7 +142,7 @@ def tag_report(
     for index, (tags, guesses) in enumerate(zip(true, predicted, strict=False)):
         if len(tags) != len(guesses):
             raise DataError(
-                f"expected {len(tags)} tags in sentence {index + 1}, one per word, got "
+                f"expected {len(tags)} tags in sentence {index + 1}, one per word, received "
                 f"{len(guesses)}"
             )
     return entity_report(

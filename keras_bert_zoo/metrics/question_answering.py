@@ -182,10 +182,10 @@ def answer_scores(
     """
     if len(predictions) != len(references):
         raise DataError(
-            f"expected {len(references)} answers, one per question, got {len(predictions)}"
+            f"expected {len(references)} answers, one per question, received {len(predictions)}"
         )
     if not len(references):
-        raise DataError("expected at least one question to evaluate, got none")
+        raise DataError("expected at least one question to evaluate, received none")
     how = _segmentation(references, segmentation)
     version2 = not _has_answer(references).all()
     pairs = []
@@ -240,7 +240,7 @@ def _segmentation(references: Sequence[Sequence[str]], option: Segmentation) -> 
     if option not in get_args(Segmentation):
         raise ConfigError(
             f"expected segmentation to be one of {', '.join(get_args(Segmentation))}, "
-            f"got {option!r}"
+            f"received {option!r}"
         )
     if option != "auto":
         return option

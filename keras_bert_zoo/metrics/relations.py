@@ -108,7 +108,7 @@ def relation_report(
     """
     if len(true) != len(predicted) or not len(true):
         raise DataError(
-            f"expected equal numbers of predicted and true labels, at least one, got "
+            f"expected equal numbers of predicted and true labels, at least one, received "
             f"{len(predicted)} and {len(true)}"
         )
     true_relation = np.array([relation_of(label) for label in true], object)
@@ -116,7 +116,7 @@ def relation_report(
     names = sorted(set(true_relation.tolist()))
     counted = np.array([name != other for name in names])
     if not counted.any():
-        raise DataError(f"expected true labels that are relations, got only {other!r}")
+        raise DataError(f"expected true labels that are relations, received only {other!r}")
     right = np.array(true, object) == np.array(predicted, object)
     hits = np.array([np.sum(right & (true_relation == name)) for name in names])
     guesses = np.array([np.sum(predicted_relation == name) for name in names])

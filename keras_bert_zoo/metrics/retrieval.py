@@ -132,7 +132,9 @@ def triplet_report(
         DataError: there are no groups or no negatives.
     """
     if not len(anchors) or not negatives:
-        raise DataError("expected at least one anchor with a positive and a negative, got none")
+        raise DataError(
+            "expected at least one anchor with a positive and a negative, received none"
+        )
     near = np.sum(anchors * positives, axis=-1)
     far = np.max([np.sum(anchors * negative, axis=-1) for negative in negatives], axis=0)
     return TripletReport(float(np.mean(near > far)), float(np.mean(near - far)), len(anchors))
@@ -198,7 +200,7 @@ def retrieval_metrics(
     counts = np.array([len(indices) for indices in relevant])
     if not len(queries) or not counts.all():
         raise DataError(
-            "expected queries with at least one relevant document each, got "
+            "expected queries with at least one relevant document each, received "
             f"{len(queries)} queries, {int((counts == 0).sum())} without a document"
         )
     pairs = np.array([(q, d) for q, indices in enumerate(relevant) for d in indices], np.int64)

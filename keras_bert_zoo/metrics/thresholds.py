@@ -75,14 +75,14 @@ def tune_thresholds(
     true, scores = np.asarray(true), np.asarray(scores, np.float64)
     if true.shape != scores.shape or true.ndim != 2 or not true.size:
         raise DataError(
-            "expected labels and scores of one shape (rows, labels), with rows, got "
+            "expected labels and scores of one shape (rows, labels), with rows, received "
             f"{true.shape} and {scores.shape}"
         )
     if prior_support < 0:
-        raise ConfigError(f"Expected `prior_support` to be at least 0, got {prior_support}.")
+        raise ConfigError(f"Expected `prior_support` to be at least 0, received {prior_support}.")
     true = true.astype(bool)
     if not true.any():
-        raise DataError("expected rows with labels to tune thresholds on, got none")
+        raise DataError("expected rows with labels to tune thresholds on, received none")
     together = _Counts(true.reshape(-1), scores.reshape(-1))
     share = prior_support / together.support
     thresholds = np.full(true.shape[1], together.best(together, 0.0))

@@ -68,7 +68,7 @@ def load_extra_weights(
         wrong = [f"{name} ({dtype})" for name, dtype in dtypes.items() if dtype not in FLOAT_DTYPES]
         if wrong:
             raise CheckpointError(
-                f"{path} must hold floating-point weights, got {list_some(wrong)}."
+                f"{path} must hold floating-point weights, received {list_some(wrong)}."
             )
         values = {name: tensors.read(name) for name in expected}
     for name, variable in variables.items():

@@ -149,10 +149,10 @@ def read_modules(directory: str | os.PathLike[str]) -> SentenceModules | None:
         raise ConfigError(f"{str(error).rstrip('.')}; expected one list of modules.") from None
     if not isinstance(modules, list) or not modules:
         given = "an empty one" if modules == [] else type(modules).__name__
-        raise ConfigError(f"{path} must hold one list of modules, got {given}.")
+        raise ConfigError(f"{path} must hold one list of modules, received {given}.")
     if len(modules) > _MODULES_LIMIT:
         raise ConfigError(
-            f"{path} must list at most {_MODULES_LIMIT} modules, got {len(modules):,}."
+            f"{path} must list at most {_MODULES_LIMIT} modules, received {len(modules):,}."
         )
     read = [_module(path, index, module) for index, module in enumerate(modules)]
     names, folders = ([pair[i] for pair in read] for i in range(2))
@@ -191,7 +191,7 @@ def read_modules(directory: str | os.PathLike[str]) -> SentenceModules | None:
     if similarity not in SIMILARITIES:
         raise ConfigError(
             f"{model_file}: `similarity_fn_name` must be one of "
-            f"{', '.join(SIMILARITIES)}, got {show(similarity)}."
+            f"{', '.join(SIMILARITIES)}, received {show(similarity)}."
         )
     max_length, lowercase = _max_length(base / folders[0])
     return SentenceModules(
@@ -305,7 +305,7 @@ def check_activation(name: str) -> None:
     """Raises ConfigError for an activation that sentence-transformers lacks."""
     if name not in _ACTIVATIONS.values():
         known = ", ".join(_ACTIVATIONS.values())
-        raise ConfigError(f"A dense layer's activation must be one of {known}, got {name!r}.")
+        raise ConfigError(f"A dense layer's activation must be one of {known}, received {name!r}.")
 
 
 # === Modules ===
@@ -411,7 +411,9 @@ def _max_length(place: Path) -> tuple[int | None, str]:
         # transformers writes 1e30 for no limit.
         length = length if is_integer(length) and length < 1_000_000 else None
         if length is not None and length < 3:
-            raise ConfigError(f"{tokenizer}: `model_max_length` must be at least 3, got {length}.")
+            raise ConfigError(
+                f"{tokenizer}: `model_max_length` must be at least 3, received {length}."
+            )
     return length, str(path) if config.get("do_lower_case") else ""
 
 

@@ -112,5 +112,5 @@ def check_saved_length(side: Mapping[str, Any], most: int, directory: object) ->
     if length is not None and length > most:
         raise CheckpointError(
             f"{os.path.join(str(directory), SIDE_FILE)}: 'max_length' must be at most {most}, the "
-            f"encoder's positions, got {length}."
+            f"encoder's positions, received {length}."
         )

@@ -8,7 +8,7 @@ import TensorFlow.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, Self, TypedDict, TypeVar, overload
 
 from keras_bert_zoo.errors import ConfigError
@@ -200,14 +200,25 @@ def fitted_length(max_length: int | None, default: int, most: int) -> int:
         return min(default, most)
     if not isinstance(max_length, int) or not 3 <= max_length <= most:
         raise ConfigError(
-            f"`max_length` must be between 3 and the encoder's {most} positions, got "
+            f"`max_length` must be between 3 and the encoder's {most} positions, received "
             f"{max_length!r}."
         )
     return max_length
 
 
 class TaskOption(Generic[Value]):
-    """An attribute of a task that reads and sets one of its options."""
+    """An attribute of a task that reads and sets one of its options.
+
+    Args:
+        check: callable that raises ConfigError for an invalid value. None: the values that `save`
+            can write are valid.
+
+    Raises:
+        ConfigError: an invalid value is set.
+    """
+
+    def __init__(self, check: Callable[[Any], object] | None = None) -> None:
+        self.check = check
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -227,4 +238,12 @@ class TaskOption(Generic[Value]):
         if self.name == "max_length":
             most = task.encoder.config.max_tokens
             value = fitted_length(value, task.spec.default_max_length, most)
+        if self.check is not None:
+            self.check(value)
+        else:
+            schema = task.options.schema()[self.name]
+            if not schema.accepts(value):
+                raise ConfigError(
+                    f"Expected `{self.name}` to be {schema.expected}, received {value!r}."
+                )
         task.options = task.options.replace(**{self.name: value})

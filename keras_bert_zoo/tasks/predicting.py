@@ -106,7 +106,7 @@ def refuse_texts(task: Any, inputs: Any) -> None:
     if is_text(inputs):
         name = type(task).__name__
         raise DataError(
-            f"A {name} is called on a dict of token ids, got texts. For answers to texts call "
+            f"A {name} is called on a dict of token ids, received texts. For answers to texts call "
             f"`{name}.predict(texts)`; in TensorFlow ops `{name}.answer_texts(tensor)`; for "
             "token ids `task.tokenizer(texts, max_length=...)`."
         )
@@ -221,13 +221,13 @@ def _check_dataset(task: Any, dataset: tf.data.Dataset) -> None:
             hint = " (For pairs of texts on a model that was not trained on them here, set "
             hint += "`task.pair = True`: two parts might be texts and labels.)"
         raise DataError(
-            f"Expected a dataset of batches of {' and '.join(names)}, strings, got "
+            f"Expected a dataset of batches of {' and '.join(names)}, strings, received "
             f"{len(parts)} parts per batch: leave the labels out.{hint}"
         )
     for part, (name, spec) in zip(parts, specs.items(), strict=True):
         if not spec.shape.is_compatible_with(part.shape):
             raise DataError(
-                f"Expected a dataset of batches, `{name}` of the shape {spec.shape}, got "
+                f"Expected a dataset of batches, `{name}` of the shape {spec.shape}, received "
                 f"{part.shape}: batch it, `dataset.batch(64)`."
             )
     check_ends(dataset, "`predict` answers", "`dataset.take(...)` takes a part of it")

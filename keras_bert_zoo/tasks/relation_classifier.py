@@ -155,7 +155,9 @@ class RelationClassifier(TextClassifier):
                 "labels=[...]."
             )
         if pooling not in (None, saved):
-            raise ConfigError(f"The head was trained with `pooling={saved!r}`, got {pooling!r}.")
+            raise ConfigError(
+                f"The head was trained with `pooling={saved!r}`, received {pooling!r}."
+            )
         parts = source.load_bare(side=source.side, pooler=False)
         task = parts.build(cls, LabelMap.from_id2label(source.config["id2label"]).names)
         parts.load_extra_weights(task)

@@ -29,10 +29,10 @@ def check_arguments(**values: Any) -> None:
     for name, value in values.items():
         expected, fits = _RULES[name]
         if not fits(value):
-            wrong.append(f"`{name}` must be {expected}, got {value!r}")
+            wrong.append(f"`{name}` must be {expected}, received {value!r}")
     first, last = values.get("initial_epoch"), values.get("epochs")
     if not wrong and first is not None and last is not None and first >= last:
-        wrong.append(f"`initial_epoch` must be below `epochs`, {last}, got {first!r}")
+        wrong.append(f"`initial_epoch` must be below `epochs`, {last}, received {first!r}")
     if wrong:
         raise ConfigError("; ".join(wrong) + ".")
 
@@ -56,7 +56,7 @@ def check_pairs(task: Any, count: int) -> None:
     expected, received = "single texts", "pairs of texts"
     if task.pair:
         expected, received = "pairs of texts, a tuple of two lists,", "single texts"
-    raise DataError(f"Expected {expected} for {name}, got {received}.{hint}")
+    raise DataError(f"Expected {expected} for {name}, received {received}.{hint}")
 
 
 def check_optimizer(optimizer: Any) -> Any:
@@ -69,13 +69,13 @@ def check_optimizer(optimizer: Any) -> Any:
         resolved = keras.optimizers.get(optimizer)
     except (TypeError, ValueError) as error:
         raise ConfigError(
-            f"Expected a Keras optimizer or the name of one, got {optimizer!r}."
+            f"Expected a Keras optimizer or the name of one, received {optimizer!r}."
         ) from error
     rate = resolved.learning_rate if resolved is not None else 0.0
     rate = float(keras.ops.convert_to_numpy(rate))
     if not (math.isfinite(rate) and rate >= 0):
         raise ConfigError(
-            f"The optimizer's `learning_rate` must be a number of at least 0, got {rate}."
+            f"The optimizer's `learning_rate` must be a number of at least 0, received {rate}."
         )
     return resolved
 
@@ -95,7 +95,9 @@ def as_callbacks(callbacks: Any) -> list[keras.callbacks.Callback]:
     flat = list(keras.tree.flatten(callbacks))
     for callback in flat:
         if not isinstance(callback, keras.callbacks.Callback):
-            raise ConfigError(f"`callbacks` must be Keras callbacks, got {callback!r} among them.")
+            raise ConfigError(
+                f"`callbacks` must be Keras callbacks, received {callback!r} among them."
+            )
     return flat
 
 
@@ -112,7 +114,7 @@ def class_weights(weights: Any, count: int) -> np.ndarray:
     if array.shape != (count,) or not np.isfinite(array).all() or (array < 0).any():
         raise ConfigError(
             f"`class_weight` must give each of the {count} labels a number of at least 0: a dict "
-            f'from labels, a list in their order, or "balanced"; got {weights!r}.'
+            f'from labels, a list in their order, or "balanced"; received {weights!r}.'
         )
     return array
 

@@ -87,7 +87,7 @@ def evaluation_dataset(
         return x
     batches = [convert(labelled_parts(element, x)) for element in itertools.islice(x, steps)]
     if not batches:
-        raise DataError(f"Expected at least one batch, got none from {form_of(x)}.")
+        raise DataError(f"Expected at least one batch, received none from {form_of(x)}.")
     structure = tf.nest.map_structure(_spec, batches[0])
     dataset = tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=structure)
     return dataset.apply(tf.data.experimental.assert_cardinality(len(batches)))
@@ -145,7 +145,7 @@ def labelled_parts(element: Any, source: Any) -> Labelled:
         got = f"a tuple of {len(element)}" if isinstance(element, tuple) else form_of(element)
         raise DataError(
             f"Expected batches (texts, labels) or (texts, labels, weights) of {form_of(source)}, "
-            f"got {got}."
+            f"received {got}."
         )
     if isinstance(element[0], str | bytes):
         raise DataError(_single_texts(source))
@@ -174,7 +174,7 @@ class _PyBatches:
         self.data = data
         self.count = data.num_batches
         if self.count == 0:
-            raise DataError(f"Expected at least one batch, got none from {form_of(data)}.")
+            raise DataError(f"Expected at least one batch, received none from {form_of(data)}.")
         self._convert = convert
         data.on_epoch_begin()
         self._begun = True
@@ -255,7 +255,7 @@ def _of_generator(
     elements = (convert(labelled_parts(element, source)) for element in source)
     first = next(elements, None)
     if first is None:
-        raise DataError(f"Expected at least one batch, got none from {form_of(source)}.")
+        raise DataError(f"Expected at least one batch, received none from {form_of(source)}.")
     stream = _Stream(itertools.chain([first], elements))
     return tf.data.Dataset.from_generator(
         stream.read, output_signature=tf.nest.map_structure(_spec, first)
@@ -303,6 +303,7 @@ def _of_strings(column: Any) -> bool:
 
 def _single_texts(source: Any) -> str:
     return (
-        f"Expected batches, got single texts from {form_of(source)}: make a list of it, `list(x)`, "
+        "Expected batches, "
+        f"received single texts from {form_of(source)}: make a list of it, `list(x)`, "
         "or yield lists of texts."
     )

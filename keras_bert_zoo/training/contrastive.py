@@ -160,7 +160,7 @@ class CosineSimilarityLoss(ContrastiveLoss):
         """Raises DataError for scores outside [-1, 1]."""
         if scores.size and (scores.min() < -1 or scores.max() > 1):
             raise DataError(
-                "The cosine loss takes scores from -1 to 1, got values from "
+                "The cosine loss takes scores from -1 to 1, received values from "
                 f"{scores.min():g} to {scores.max():g}: scale them, or take the loss cosent."
             )
 
@@ -187,7 +187,7 @@ class TripletLoss(ContrastiveLoss):
         super().__init__(**{"name": "triplet"} | kwargs)
         if distance not in DISTANCES:
             raise ConfigError(
-                f"`distance` must be one of {', '.join(DISTANCES)}, got {distance!r}."
+                f"`distance` must be one of {', '.join(DISTANCES)}, received {distance!r}."
             )
         self.distance = distance
         self.margin = _positive("margin", margin)
@@ -238,7 +238,9 @@ class MatryoshkaLoss(ContrastiveLoss):
     ) -> None:
         super().__init__(**{"name": "matryoshka"} | kwargs)
         if not dimensions or any(size < 1 for size in dimensions):
-            raise ConfigError(f"`dimensions` must be positive sizes, got {list(dimensions)!r}.")
+            raise ConfigError(
+                f"`dimensions` must be positive sizes, received {list(dimensions)!r}."
+            )
         weights = [1.0] * len(dimensions) if weights is None else list(weights)
         if len(weights) != len(dimensions):
             raise ConfigError(
@@ -316,5 +318,5 @@ def _cosines(y_pred: tf.Tensor) -> tf.Tensor:
 
 def _positive(name: str, value: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise ConfigError(f"`{name}` must be a number above 0, got {value!r}.")
+        raise ConfigError(f"`{name}` must be a number above 0, received {value!r}.")
     return float(value)

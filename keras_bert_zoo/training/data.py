@@ -82,10 +82,10 @@ def example_weights(
         if weights.shape != (len(examples),):
             raise DataError(
                 "`sample_weight` must hold one number per text: expected shape "
-                f"({len(examples)},), got {weights.shape}."
+                f"({len(examples)},), received {weights.shape}."
             )
         if not np.isfinite(weights).all():
-            raise DataError("`sample_weight` must hold finite numbers, got NaN or infinity.")
+            raise DataError("`sample_weight` must hold finite numbers, received NaN or infinity.")
     if class_weight is None:
         return weights
     if objective.class_weights is None:
@@ -154,7 +154,7 @@ def dataset_to_train_on(
     made_here = python_batches(x)
     if steps_per_epoch is None and made_here and getattr(x, "num_batches", None) is None:
         raise ConfigError(
-            f"`fit` got {form_of(x)}, which does not say how many batches it has: give "
+            f"`fit` received {form_of(x)}, which does not say how many batches it has: give "
             "`steps_per_epoch`."
         )
     dataset, hooks = training_dataset(x, convert, callbacks, seed=seed)
@@ -205,7 +205,7 @@ def batch_converter(task: Any, objective: Objective, x: Any) -> Callable[[Labell
     """Makes a function that checks a batch made in Python and returns arrays with targets."""
     if objective.dataset_targets is None:
         raise DataError(
-            f"{type(task).__name__} takes examples in memory, got {form_of(x)}: collect what "
+            f"{type(task).__name__} takes examples in memory, received {form_of(x)}: collect what "
             "its batches hold in lists; see the class."
         )
 
@@ -252,7 +252,7 @@ def validation_parts(objective: Objective, validation_data: Any) -> tuple[Any, A
             return validation_data, None, None
         if len(validation_data) not in (2, 3):
             raise DataError(
-                "Expected `validation_data` of (x, y) or (x, y, sample_weight), got "
+                "Expected `validation_data` of (x, y) or (x, y, sample_weight), received "
                 f"{len(validation_data)} parts."
             )
         x, y, *weights = validation_data

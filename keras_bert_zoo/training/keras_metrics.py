@@ -251,7 +251,8 @@ def _label_ids(y_true: Any, count: int) -> Any:
         return tf.argmax(y_true, axis=-1)
     if len(y_true.shape) == 2 and y_true.shape[-1] != 1:
         raise DataError(
-            f"Metrics expected labels of shape (B,) or (B, {count}), got {tuple(y_true.shape)}: "
+            f"Metrics expected labels of shape (B,) or (B, {count}), "
+            f"received {tuple(y_true.shape)}: "
             "pass metrics of your own, or `metrics=[]`, to `compile`."
         )
     return tf.reshape(y_true, [-1])

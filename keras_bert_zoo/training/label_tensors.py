@@ -11,10 +11,10 @@ from keras_bert_zoo.data.label_names import WHOLE, is_whole
 from keras_bert_zoo.data.labels import LabelMap
 from keras_bert_zoo.errors import DataError
 
-_MULTI_HOT = "Multi-hot labels must be 0 or 1, got"
+_MULTI_HOT = "Multi-hot labels must be 0 or 1, received"
 _ONE_HOT = (
     "One-hot labels must be 0 or 1 (shares need a task that is compiled with a loss such as "
-    "'categorical_crossentropy'), got"
+    "'categorical_crossentropy'), received"
 )
 
 
@@ -42,7 +42,9 @@ def label_targets(y: Any, labels: LabelMap, *, multi_label: bool) -> tf.Tensor:
     if isinstance(y, tf.Tensor) and y.shape.rank is None:
         y = tf.ensure_shape(y, [None, count] if multi_label else [None])
     if not isinstance(y, tf.Tensor) or y.shape.rank not in (1, 2):
-        raise DataError(f"Expected labels of shape (B,) or (B, {count}) in a dataset, got {y}.")
+        raise DataError(
+            f"Expected labels of shape (B,) or (B, {count}) in a dataset, received {y}."
+        )
     width = y.shape[-1] if y.shape.rank == 2 else None
     numbers = y.dtype.is_integer or y.dtype.is_floating or y.dtype == tf.bool
     if width == 1 and not multi_label:
@@ -52,7 +54,7 @@ def label_targets(y: Any, labels: LabelMap, *, multi_label: bool) -> tf.Tensor:
     if y.shape.rank == 2 or (multi_label and y.dtype != tf.string and labels.takes_ids):
         raise DataError(
             f"Expected labels of {'shape' if multi_label else 'shape (B,) or'} (B, {count}) in a "
-            f"dataset, got {y.dtype.name} {y.shape}"
+            f"dataset, received {y.dtype.name} {y.shape}"
             f"{'; lists of labels come as a RaggedTensor' if multi_label else ''}."
         )
     return tf.one_hot(_ids(y, labels), count) if multi_label else _ids(y, labels)
@@ -71,7 +73,7 @@ def _of_one_hot(y: tf.Tensor, count: int) -> tf.Tensor:
     """Returns the ids of one-hot rows."""
     hot = _hot(y, count, _ONE_HOT)
     single = tf.reduce_all(tf.reduce_sum(hot, axis=1) == 1)
-    check = tf.debugging.Assert(single, ["One-hot rows must have a single 1, got", y])
+    check = tf.debugging.Assert(single, ["One-hot rows must have a single 1, received", y])
     with tf.control_dependencies([check]):
         return tf.argmax(hot, axis=1, output_type=tf.int32)
 

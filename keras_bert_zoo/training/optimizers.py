@@ -167,7 +167,7 @@ class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
         check_arguments(learning_rate=learning_rate)
         if total_steps < 1 or not 0 <= warmup_steps <= total_steps:
             raise ConfigError(
-                "Expected 0 <= `warmup_steps` <= `total_steps` and `total_steps` >= 1, got "
+                "Expected 0 <= `warmup_steps` <= `total_steps` and `total_steps` >= 1, received "
                 f"{warmup_steps} and {total_steps}."
             )
         self.learning_rate = learning_rate

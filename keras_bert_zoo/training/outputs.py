@@ -208,7 +208,7 @@ def resolve_loss(loss: Any, outputs: Outputs) -> keras.losses.Loss:
     if isinstance(loss, list | tuple):
         if len(loss) != 1:
             raise ConfigError(
-                f"A {outputs.task} has one output: expected one `loss`, got {len(loss)}."
+                f"A {outputs.task} has one output: expected one `loss`, received {len(loss)}."
             )
         loss = loss[0]
     if isinstance(loss, str):

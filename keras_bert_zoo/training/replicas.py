@@ -147,7 +147,8 @@ class ReplicaLoss(keras.losses.Loss):
     def __init__(self, loss: keras.losses.Loss, replicas: int) -> None:
         if loss.reduction in (None, "none"):
             raise ConfigError(
-                "Expected a loss with a reduction on several replicas, got `reduction=None`: pass "
+                "Expected a loss with a reduction on several replicas, "
+                "received `reduction=None`: pass "
                 '"sum_over_batch_size" or "sum".'
             )
         super().__init__(name=loss.name, reduction=loss.reduction)
@@ -198,7 +199,8 @@ def _shared_loss(
     replica = tf.distribute.get_replica_context()
     if real is None:
         raise ConfigError(
-            "Expected a batch that is divided among the replicas, got an undivided batch: call "
+            "Expected a batch that is divided among the replicas, "
+            "received an undivided batch: call "
             "`fit` or `evaluate`, which divide batches."
         )
     own = _select((y, y_pred, weight), real)

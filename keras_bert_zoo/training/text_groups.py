@@ -73,7 +73,7 @@ def group_targets(groups: TextGroups, loss: Any) -> np.ndarray:
     accepted = _ACCEPTED.get(str(getattr(loss, "needs", None)), (groups.kind,))
     if groups.kind not in accepted:
         raise DataError(
-            f"{type(loss).__name__} takes {_DESCRIPTIONS[accepted[-1]]}, got "
+            f"{type(loss).__name__} takes {_DESCRIPTIONS[accepted[-1]]}, received "
             f"{_DESCRIPTIONS[groups.kind]}."
         )
     if groups.scores is None:

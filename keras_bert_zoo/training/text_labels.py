@@ -77,7 +77,7 @@ def checked_labels(labels: Sequence[str], *, multi_label: bool) -> LabelMap:
     label_map = LabelMap.of(labels)
     if len(label_map) < (1 if multi_label else 2):
         raise ConfigError(
-            f"A classifier needs at least {'one label' if multi_label else 'two labels'}, got "
+            f"A classifier needs at least {'one label' if multi_label else 'two labels'}, received "
             f"{list(label_map.names)!r}."
         )
     return label_map
@@ -230,11 +230,11 @@ def dataset_numbers(y: Any) -> tf.Tensor:
         [[1.0], [2.0]]
     """
     if not isinstance(y, tf.Tensor) or not (y.dtype.is_integer or y.dtype.is_floating):
-        raise DataError(f"Targets in a dataset must be numbers, got {y}.")
+        raise DataError(f"Targets in a dataset must be numbers, received {y}.")
     rank = y.shape.rank
     if rank not in (None, 1, 2) or (rank == 2 and y.shape[1] not in (None, 1)):
         raise DataError(
-            "Expected targets of shape (B,) or (B, 1) in a dataset, one number per text, got "
+            "Expected targets of shape (B,) or (B, 1) in a dataset, one number per text, received "
             f"shape {y.shape}: map the dataset to the column to predict."
         )
     if rank != 2:

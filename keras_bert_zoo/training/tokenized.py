@@ -40,7 +40,9 @@ def tokenized_dataset(
     spec = dataset.element_spec
     labelled = targets is not None
     if labelled and not (isinstance(spec, tuple) and len(spec) in (2, 3)):
-        raise DataError(f"Expected a dataset of (texts, labels) batches, got {_spec_of(spec)}.")
+        raise DataError(
+            f"Expected a dataset of (texts, labels) batches, received {_spec_of(spec)}."
+        )
     first = spec[0] if labelled else spec
     tokens = isinstance(first, dict) and set(first) == set(INPUT_NAMES)
     segments = first if isinstance(first, tuple) else (first,)
@@ -48,10 +50,12 @@ def tokenized_dataset(
         if not isinstance(segment, tf.TensorSpec) or segment.dtype != tf.string:
             raise DataError(
                 "Expected a dataset of batches of strings, of pairs of them, or of "
-                f"{', '.join(INPUT_NAMES)}; got {_spec_of(segment)}."
+                f"{', '.join(INPUT_NAMES)}; received {_spec_of(segment)}."
             )
         if segment.shape.rank != 1:
-            raise DataError(f"Expected batches of strings, shape (B,), got {segment}: batch it.")
+            raise DataError(
+                f"Expected batches of strings, shape (B,), received {segment}: batch it."
+            )
 
     def convert(*element: Any) -> Any:
         if targets is None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from keras_bert_zoo.cli.main import main
+from tests.helpers import as_graphs
 
 COLOURS = {"red": "rose fire", "blue": "sky sea", "green": "leaf grass"}
 WORDS = [*" ".join(COLOURS.values()).split(), "##s", "a", "the", "is", "here", "?"]
@@ -132,7 +133,8 @@ def model(tmp_path_factory, preset, data) -> Path:
     folder = tmp_path_factory.mktemp("model") / "colours"
     arguments = ["train", *fast(preset, "--epochs", "20"), "--train", data / "train.csv"]
     arguments += ["--dev", data / "dev.csv", "--output", folder]
-    assert main([str(argument) for argument in arguments]) == 0
+    with as_graphs():
+        assert main([str(argument) for argument in arguments]) == 0
     return folder
 
 

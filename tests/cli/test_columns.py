@@ -243,13 +243,16 @@ def test_odd_paths_are_quoted(capsys):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (("--delimiter", ";;"), "expected `--delimiter` to be one character, got ';;'"),
+        (("--delimiter", ";;"), "expected `--delimiter` to be one character, received ';;'"),
         (("--encoding", "utf-99"), "expected `--encoding` to be the name of a text encoding"),
         (
             ("--task", "multi-label", "--label-separator", ""),
-            "expected `--label-separator` to be at least one character, got none",
+            "expected `--label-separator` to be at least one character, received none",
         ),
-        (("--format", "jsonl", "--delimiter", ","), "expected CSV or TSV for `--delimiter`, got"),
+        (
+            ("--format", "jsonl", "--delimiter", ","),
+            "expected CSV or TSV for `--delimiter`, received",
+        ),
         (
             ("--label", "x"),
             "if this is no header but a row, name the columns with `--columns`",

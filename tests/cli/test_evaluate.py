@@ -80,7 +80,7 @@ def test_unknown_label_names_file_and_line(refused, model, tmp_path):
     line = refused("evaluate", "--model", model, "--data", path)
     assert f"'grene' (first at {path}:3, did you mean 'green'?)" in line
     assert f"'grey' (first at {path}:4" in line
-    assert "expected labels of 'blue', 'green', 'red'; got " in line
+    assert "expected labels of 'blue', 'green', 'red'; received " in line
 
 
 def test_directories_that_are_no_models(refused, data, tmp_path, preset):

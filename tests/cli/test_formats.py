@@ -164,7 +164,7 @@ def test_notes_are_escaped(tmp_path, capsys):
     examples = command.read(str(path), args)
     assert examples.labels == [label]  # without spaces at its ends
     command.check_data(examples, None)
-    assert capsys.readouterr().err.endswith("entities from 'entities': P\\x1b[31m X 1\n")
+    assert capsys.readouterr().err.endswith("entities from 'entities': 'P\\x1b[31m\\nX' 1\n")
 
 
 def test_help_imports_no_numpy():

@@ -23,15 +23,15 @@ def is_clean(text):
 @pytest.mark.parametrize("kind", [CheckpointError, DataError, OSError])
 def test_errors(monkeypatch, refused, kind):
     def fail(args):
-        raise kind(f"modules.json: expected a folder, got {EVIL}")
+        raise kind(f"modules.json: expected a folder, received {EVIL}")
 
     monkeypatch.setattr(presets, "run", fail)
-    assert refused("presets") == f"modules.json: expected a folder, got {SHOWN}"
+    assert refused("presets") == f"modules.json: expected a folder, received {SHOWN}"
 
 
 def test_long_errors(monkeypatch, refused):
     def fail(args):
-        raise CheckpointError(f"expected a folder, got {'x' * 154_000}; name it")
+        raise CheckpointError(f"expected a folder, received {'x' * 154_000}; name it")
 
     monkeypatch.setattr(presets, "run", fail)
     message = refused("presets")

@@ -49,5 +49,6 @@ def test_train_evaluate_predict(run, refused, preset, choices):
     rows = [line.split("\t") for line in (choices / "train.tsv").read_text().splitlines()]
     first = next(number for number, row in enumerate(rows, start=1) if row[-1] == "0")
     assert said.endswith(
-        f"tsv:{first}: expected 'label' to be the number of the correct choice, 1 to 3, got '0'"
+        f"tsv:{first}: expected 'label' to be the number of the correct choice, 1 to 3, "
+        "received '0'"
     )

@@ -6,7 +6,7 @@ import pytest
 
 from keras_bert_zoo.export.verify import Verification, Verifier
 from tests.cli.conftest import snapshot
-from tests.tasks.collection import READER, RETRIEVER, without_tracing
+from tests.tasks.collection import READER, RETRIEVER
 
 CONTEXTS = ["the king rome was in a city", "in paris the river was born", "the war of 12 was here"]
 
@@ -51,18 +51,11 @@ def library(tmp_path_factory, files):
     folder = tmp_path_factory.mktemp("library") / "pages"
     arguments = [*BUILD, "--documents", files / "pages.txt", "--output", folder]
     arguments += ["--top-passages", "2", "--dev", files / "dev.json"]
-    with without_tracing():
-        assert main([str(argument) for argument in arguments]) == 0
+    assert main([str(argument) for argument in arguments]) == 0
     return folder
 
 
-@pytest.fixture
-def eagerly():
-    with without_tracing():
-        yield
-
-
-def test_predict(eagerly, run, library, files, tmp_path):
+def test_predict(run, library, files, tmp_path):
     side = json.loads((library / "keras_bert_zoo.json").read_text())
     assert side["task"] == "open-domain-question-answering"
     assert side["top_passages"] == 2
@@ -85,7 +78,7 @@ def test_predict(eagerly, run, library, files, tmp_path):
     assert [len(row["passage_score"]) for row in finished.rows] == [2] * 6
 
 
-def test_evaluate(eagerly, run, library, files, tmp_path):
+def test_evaluate(run, library, files, tmp_path):
     wrong, page = tmp_path / "wrong.jsonl", tmp_path / "wrong.html"
     finished = run("evaluate", "--model", library, "--data", files / "dev.json", "--json",
                    "--errors", wrong, "--html", page)  # fmt: skip
@@ -115,7 +108,7 @@ def test_export(run, library, tmp_path, monkeypatch):
     assert (tmp_path / "library" / "1" / "saved_model.pb").exists()
 
 
-def test_documents_of_tables_and_of_squad_files(eagerly, run, files, tmp_path):
+def test_documents_of_tables_and_of_squad_files(run, files, tmp_path):
     folder = tmp_path / "library"
     more = ("--output", folder, "--retriever-weight", "3", "--top-k", "2", "--json")
     finished = run(*BUILD, "--documents", files / "pages.csv", "--text", "body", *more)
@@ -132,7 +125,7 @@ def test_documents_of_tables_and_of_squad_files(eagerly, run, files, tmp_path):
     assert f"keras-bert-zoo predict --model {folder} --input FILE" in finished.out
 
 
-def test_errors_name_their_place(eagerly, run, refused, library, files, tmp_path):
+def test_errors_name_their_place(run, refused, library, files, tmp_path):
     output = ("--output", tmp_path / "out")
     (tmp_path / "bad.jsonl").write_text('{"text": "a"}\n{"text": 3}\n')
     (tmp_path / "empty.txt").write_text("\n\n")

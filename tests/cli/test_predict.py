@@ -12,6 +12,7 @@ import pytest
 
 from keras_bert_zoo.cli.tasks.text import TextCommand
 from keras_bert_zoo.tasks.registry import load_task
+from tests.helpers import as_graphs
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -75,6 +76,7 @@ def test_all_scores(run, model, stdin):
     assert sum(row["scores"].values()) == pytest.approx(1, abs=1e-5)
 
 
+@as_graphs()
 def test_output_file_is_written_whole(run, refused, model, tmp_path):
     output = tmp_path / "answers.jsonl"
     good, bad = tmp_path / "good.txt", tmp_path / "bad.txt"
@@ -130,7 +132,7 @@ def test_bad_input(refused, model, stdin, tmp_path):
     assert "there is no such file" in refused("predict", "--model", model, "--input", "nowhere.txt")
     stdin(b"a\n")
     line = refused("predict", "--model", model, "--text-pair", "b")
-    assert "expected a table with a column 'b', got plain text" in line
+    assert "expected a table with a column 'b', received plain text" in line
 
 
 def test_a_line_of_a_megabyte(run, model, stdin):
@@ -142,6 +144,7 @@ def test_a_line_of_a_megabyte(run, model, stdin):
     assert second["text"] == "short"
 
 
+@as_graphs()
 def test_texts_are_predicted_in_chunks(run, model, stdin, monkeypatch):
     sizes = []
     answer_rows = TextCommand.answer_rows

@@ -45,7 +45,7 @@ def test_train_evaluate_predict(run, refused, preset, relations):
     (relations / "bad.tsv").write_text("text\tlabel\n<e1>a</e1> b\tOther\n")
     said = refused("evaluate", "--model", relations / "m", "--data", relations / "bad.tsv",
                    "--errors", relations / "e.jsonl")  # fmt: skip
-    assert "bad.tsv:2: expected <e2> once, got it 0 times" in said
+    assert "bad.tsv:2: expected <e2> once, received it 0 times" in said
     said = refused("evaluate", "--model", relations / "m", "--data", relations / "train.tsv",
                    "--text-pair", "label")  # fmt: skip
     assert "--text-pair does not apply" in said

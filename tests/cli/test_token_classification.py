@@ -6,7 +6,7 @@ import pytest
 
 from keras_bert_zoo.data.conll import read_conll
 from tests.cli.conftest import fast
-from tests.tasks.collection import without_tracing
+from tests.helpers import as_graphs
 
 SENTENCES = [
     ("a rose is here", "O B-FLOWER O O"),
@@ -33,11 +33,12 @@ def words(tmp_path_factory):
 
 def test_train_evaluate_predict(run, preset, words, tmp_path):
     model = tmp_path / "tagger"
-    trained = run(
-        "train", *fast(preset, "--epochs", "15"), "--task", "token-classification",
-        "--train", words / "train.conll", "--dev", words / "dev.conll", "--output", model,
-        "--json",
-    )  # fmt: skip
+    with as_graphs():
+        trained = run(
+            "train", *fast(preset, "--epochs", "15"), "--task", "token-classification",
+            "--train", words / "train.conll", "--dev", words / "dev.conll", "--output", model,
+            "--json",
+        )  # fmt: skip
     assert trained.status == 0, trained.err
     assert trained.json["dev"]["f1"] == 1.0
     assert "val_f1" in trained.json["training"]["history"]
@@ -73,8 +74,7 @@ def test_train_evaluate_predict(run, preset, words, tmp_path):
         for entity in row["entities"]:
             assert row["text"][entity["start"] : entity["end"]] == entity["entity"]
     assert [entity["label"] for entity in answered[2]["entities"]] == ["PLACE"]
-    with without_tracing():
-        check_formats(run, model, words)
+    check_formats(run, model, words)
     columns = run("predict", "--model", model, "--input", words / "dev.conll", "--format", "conll")
     assert [row["text"] for row in columns.rows][:1] == ["a rose is here"]
 
@@ -121,13 +121,14 @@ def test_invalid_input(refused, preset, words, tmp_path):
         )  # fmt: skip
 
     assert train("bad.conll").startswith(
-        f"{words}/bad.conll:2: expected I- only within an entity of its type, got 'I-PLACE' after"
+        f"{words}/bad.conll:2: expected I- only within an entity of its type, "
+        "received 'I-PLACE' after"
     )
     assert train("train.conll", "--tag-scheme", "IOB1").startswith(
-        f"{words}/train.conll:2: expected B- only between two entities of one type, got"
+        f"{words}/train.conll:2: expected B- only between two entities of one type, received"
     )
     assert train("train.conll", "--dev", words / "new.conll") == (
-        f"{words}/new.conll:1: expected a label of FLOWER, PLACE, got 'TREE'"
+        f"{words}/new.conll:1: expected a label of FLOWER, PLACE, received 'TREE'"
     )
     assert train("train.conll", "--probe-epochs", "3") == (
         "--probe-epochs does not apply to --task token-classification"

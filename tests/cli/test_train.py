@@ -18,6 +18,7 @@ from keras_bert_zoo.tasks.registry import load_task
 from keras_bert_zoo.tasks.task import Task
 from keras_bert_zoo.tasks.text_classifier import TextClassifier
 from tests.cli.conftest import fast, snapshot, texts
+from tests.helpers import as_graphs
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,6 +27,7 @@ def weights(folder) -> list[np.ndarray]:
     return load_task(folder).get_weights()
 
 
+@as_graphs()
 def test_trains_and_prints_the_next_commands(run, preset, data, tmp_path):
     output = tmp_path / "new" / "model"
     finished = run(
@@ -182,7 +184,7 @@ def test_keep_head(run, refused, preset, data, tmp_path, model):
         "train", "--preset", model, "--train", other, "--keep-head", "--output", tmp_path / "x"
     )
     assert "expected labels of " in message
-    assert "; got 'grey' (first at " in message
+    assert "; received 'grey' (first at " in message
     message = refused(
         "train", "--preset", model, "--train", data / "numbers.csv", "--task", "regression",
         "--keep-head", "--output", tmp_path / "x",
@@ -212,9 +214,9 @@ def no_model(monkeypatch):
         (b"text,label\n", "the file has a header and no rows"),
         (b"txt,label\na,b\n", ":1: expected a column 'text' (--text), found 'txt', 'label'; did"),
         (b"text,label\na,x\nb\xff,y\n", ":3: byte 0xff at byte 2 of the line is not valid utf-8"),
-        (b"text,label\na,x\nb,x\n", "expected at least two labels, got only 'x'"),
+        (b"text,label\na,x\nb,x\n", "expected at least two labels, received only 'x'"),
         (b"text,label\na,x\nb,\n", ":3: expected a label in 'label', but it is empty"),
-        (b"text,label\na,x,y\n", ":2: expected 2 columns as in the header, got 3"),
+        (b"text,label\na,x,y\n", ":2: expected 2 columns as in the header, received 3"),
     ],
 )
 def test_bad_files(refused, preset, tmp_path, content, message):
@@ -250,7 +252,7 @@ def test_a_held_out_label_that_is_not_learned(refused, preset, data, tmp_path):
             ["--class-weight", "balanced", "--task", "regression"],
             "does not apply to --task regress",
         ),
-        (["--task", "regression"], ":2: expected a number in 'label', got 'red'"),
+        (["--task", "regression"], ":2: expected a number in 'label', received 'red'"),
         (["--text", "txt"], "did you mean 'text'?"),
         (["--format", "jsonl"], ":1: not valid JSON"),
         (["--encoding", "utf-99"], "expected `--encoding` to be the name of a text encoding"),

@@ -48,11 +48,11 @@ def test_reads_in_parts(write):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("o\tt\ta\tb\tc\t3\n", r"data.tsv:1: expected 'label' .* choice, 0 to 2, got '3'"),
-        ("o\tt\ta\tb\tc\t0\no\tt\ta\tb\tc\ta\n", r"data.tsv:2: .* 0 to 2, got 'a'"),
-        ("o\tt\ta\tb\tc\t\n", r"data.tsv:1: .* got ''"),
-        ("o\tt\ta\tb\tc\t-1\n", r"data.tsv:1: .* got '-1'"),
-        ("o\tt\ta\tb\t0\n", r"data.tsv:1: expected 6 columns as named, got 5"),
+        ("o\tt\ta\tb\tc\t3\n", r"data.tsv:1: expected 'label' .* choice, 0 to 2, received '3'"),
+        ("o\tt\ta\tb\tc\t0\no\tt\ta\tb\tc\ta\n", r"data.tsv:2: .* 0 to 2, received 'a'"),
+        ("o\tt\ta\tb\tc\t\n", r"data.tsv:1: .* received ''"),
+        ("o\tt\ta\tb\tc\t-1\n", r"data.tsv:1: .* received '-1'"),
+        ("o\tt\ta\tb\t0\n", r"data.tsv:1: expected 6 columns as named, received 5"),
         ("", "data.tsv: expected at least one row, but the file is empty"),
     ],
 )  # fmt: skip
@@ -64,14 +64,26 @@ def test_refuses_rows_of_a_table(write, content, message):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"choices": ["x"]}, r"data.jsonl:2: expected at least two choices in 'choices', got 1"),
+        (
+            {"choices": ["x"]},
+            (
+                r"data.jsonl:2: expected at least two choices in 'choices', "
+                r"received 1"
+            ),
+        ),
         ({"choices": "x y"}, r"data.jsonl:2: expected 'choices' to be a list of choices"),
-        ({"choices": ["x", "y", "z"]}, r"data.jsonl:2: expected 2 choices, as on line 1, got 3"),
+        (
+            {"choices": ["x", "y", "z"]},
+            (
+                r"data.jsonl:2: expected 2 choices, as on line 1, "
+                r"received 3"
+            ),
+        ),
         ({"choices": ["x", 1]}, r"data.jsonl:2: expected 'choices\[1\]' to be a string"),
         ({"text": 1}, r"data.jsonl:2: expected 'text' to be a string"),
-        ({"label": True}, r"data.jsonl:2: .* got True"),
-        ({"label": 1.5}, r"data.jsonl:2: .* got 1.5"),
-        ({"label": None}, r"data.jsonl:2: .* got None"),
+        ({"label": True}, r"data.jsonl:2: .* received True"),
+        ({"label": 1.5}, r"data.jsonl:2: .* received 1.5"),
+        ({"label": None}, r"data.jsonl:2: .* received None"),
     ],
 )
 def test_refuses_rows_of_json_lines(write, row, message):
@@ -97,11 +109,11 @@ def test_examples_are_checked_and_split():
     assert examples[2:4].texts == ["c", "d"]
     assert ChoiceExamples([], []).num_choices is None
     for arguments, message in [
-        ((["a"], [["x", "y"]], [2]), "example 1: expected the label .* 0 to 1, got 2"),
+        ((["a"], [["x", "y"]], [2]), "example 1: expected the label .* 0 to 1, received 2"),
         ((["a"], [["x"]]), "example 1: expected at least two choices"),
-        ((["a"], ["xy"]), "example 1: expected at least two choices in a list, got 'xy'"),
+        ((["a"], ["xy"]), "example 1: expected at least two choices in a list, received 'xy'"),
         ((["a", "b"], [["x", "y"], ["x", "y", "z"]]), "example 2: expected 2 choices, as in "),
-        ((["a", "b"], [["x", "y"]]), "expected 2 choices, one per text, got 1"),
+        ((["a", "b"], [["x", "y"]]), "expected 2 choices, one per text, received 1"),
     ]:
         with pytest.raises(DataError, match=message):
             ChoiceExamples(*arguments)

@@ -40,26 +40,29 @@ def test_bytes_and_tensors_and_matrices():
 @pytest.mark.parametrize(
     ("column", "message"),
     [
-        ("text", "got one string. Put it in a list"),
-        (b"text", "got one string. Put it in a list"),
-        (tf.constant("text"), "got one string. Put it in a list"),
-        (np.array("text"), "got a single value. Put it in a list"),
+        ("text", "received one string. Put it in a list"),
+        (b"text", "received one string. Put it in a list"),
+        (tf.constant("text"), "received one string. Put it in a list"),
+        (np.array("text"), "received a single value. Put it in a list"),
         (
             DataFrame({"text": ["a"], "label": ["b"]}),
-            "got a DataFrame with the columns 'text', 'label': pass one of its columns, such as y[",
+            "received a DataFrame with the columns 'text', 'label': pass one of its columns",
         ),
-        ({"text": ["a"]}, "got a dict with the keys 'text': pass one of its values, such as"),
-        ({}, "got a dict with the keys none"),
-        ({"a", "b"}, "got a set: it has no order; pass a list"),
-        ({"a": 1}.keys(), "got a dict_keys: it has no order"),
-        (iter(["a"]), "got a list_iterator: it can be read only once; pass a list"),
-        (map(str, [1]), "got a map: it can be read only once"),
-        ((text for text in "ab"), "got a generator: it can be read only once"),
-        (tf.data.Dataset.from_tensors(["a"]), "got a tf.data.Dataset: collect the contents of"),
-        (None, "got None"),
-        (3, "got an int"),
-        (TextGroups((["a"],)), "got a TextGroups"),
-        (np.str_, "got a type"),
+        ({"text": ["a"]}, "received a dict with the keys 'text': pass one of its values, such as"),
+        ({}, "received a dict with the keys none"),
+        ({"a", "b"}, "received a set: it has no order; pass a list"),
+        ({"a": 1}.keys(), "received a dict_keys: it has no order"),
+        (iter(["a"]), "received a list_iterator: it can be read only once; pass a list"),
+        (map(str, [1]), "received a map: it can be read only once"),
+        ((text for text in "ab"), "received a generator: it can be read only once"),
+        (
+            tf.data.Dataset.from_tensors(["a"]),
+            "received a tf.data.Dataset: collect the contents of",
+        ),
+        (None, "received None"),
+        (3, "received an int"),
+        (TextGroups((["a"],)), "received a TextGroups"),
+        (np.str_, "received a type"),
     ],
 )
 def test_errors_name_the_type_and_the_fix(column, message):
@@ -72,7 +75,7 @@ def test_an_endless_generator_is_refused_at_once():
         while True:
             yield "a"
 
-    with pytest.raises(DataError, match="got a generator"):
+    with pytest.raises(DataError, match="received a generator"):
         listed(endless())
 
 
@@ -87,9 +90,13 @@ def test_numbers_name_invalid_rows():
     assert numbers([1, "2.5", np.float32(3)], "Scores", examples).tolist() == [1, 2.5, 3]
     with pytest.raises(DataError, match=r"2 of 3 are missing \(None or NaN\): a\.csv:3, a\.csv:9"):
         numbers([1.0, None, NA], "Scores", examples)
-    with pytest.raises(DataError, match=r"must be numbers, one per example; got 'x' at a\.csv:3"):
+    with pytest.raises(
+        DataError,
+        match=r"must be numbers, one per example; "
+        r"received 'x' at a\.csv:3",
+    ):
         numbers([1.0, "x", 2], "Scores", examples)
-    with pytest.raises(DataError, match="finite numbers, got 1e\\+40 at a.csv:2"):
+    with pytest.raises(DataError, match="finite numbers, received 1e\\+40 at a.csv:2"):
         numbers([1e40, 1, 2], "Scores", examples)
 
 

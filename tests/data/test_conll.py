@@ -188,20 +188,28 @@ def test_gzip_streams_and_line_ends(tmp_path):
 @pytest.mark.parametrize(
     ("content", "options", "message"),
     [
-        ("a B-X\nb Q-X\n", {}, "words.conll:2: expected a tag with a prefix of IOB2, got 'Q-X'"),
+        (
+            "a B-X\nb Q-X\n",
+            {},
+            "words.conll:2: expected a tag with a prefix of IOB2, received 'Q-X'",
+        ),
         ("a O\nb I-X\nc B-X\nd O\ne B-X\n", {}, "words.conll:2: expected I- only within an ent"),
         ("a B-X\nb E-X\n", {"scheme": "IOB2"}, "words.conll:2: expected a tag of IOB2 (B-TYPE"),
         ("a O\nb I-X\n", {"scheme": "IOB2"}, "words.conll:2: expected I- only within an ent"),
         ("a B-X\n", {"scheme": "IOB1"}, "words.conll:1: expected B- only between two entities"),
         ("a B-X\nb O\n", {"scheme": "IOBES"}, "words.conll:2: expected the end of an entity, go"),
-        ("a B-X\n\nb S-X\n", {}, "words.conll:1: expected the end of an entity, got 'B-X' as the"),
+        (
+            "a B-X\n\nb S-X\n",
+            {},
+            "words.conll:1: expected the end of an entity, received 'B-X' as the",
+        ),
         ("a B-X\nb I-Y\nc S-X\n", {}, "words.conll:2: expected I- only within an entity of its"),
         ("a x O\nb y\nc z O\n", {}, "words.conll:2: expected 3 columns separated by spaces, as"),
         ("a\tO\nb\t\nc\tO\n", {}, "words.conll:2: expected a tag, but its column is empty"),
         ("a\tO\n \tO\n", {}, "words.conll:2: expected a word, but its column is empty"),
-        ("a -\nb -\n", {}, "words.conll: expected different tags, got only '-'"),
-        ("a O -\nb B-X -\n", {"tag": 3}, "words.conll: expected different tags, got only '-'"),
-        ("a O\n", {"tag": 3}, "words.conll: expected the tags in column 3, got lines of 2"),
+        ("a -\nb -\n", {}, "words.conll: expected different tags, received only '-'"),
+        ("a O -\nb B-X -\n", {"tag": 3}, "words.conll: expected different tags, received only '-'"),
+        ("a O\n", {"tag": 3}, "words.conll: expected the tags in column 3, received lines of 2"),
         ("a O\n", {"word": 2, "tag": 2}, "words.conll: expected words and tags in two columns, go"),
         ("a\nb\n", {}, "words.conll: expected columns of words and tags, separated by tabs or spa"),
         (
@@ -217,11 +225,19 @@ def test_gzip_streams_and_line_ends(tmp_path):
         (
             "B-X a\nO b\n",
             {},
-            "words.conll: expected words in column 1, got values that look like tags: B",
+            "words.conll: expected words in column 1, received values that look like tags: B",
         ),
-        ("a B_X\nb I_X\nc Y\n", {}, "words.conll:3: expected all tags with a prefix or none, got"),
-        ("a O\nb X_B\n", {}, "words.conll:2: expected a type or a tag with a prefix, got 'X_B', w"),
-        ("\n# nothing\n", {}, "words.conll: expected at least one sentence, got none"),
+        (
+            "a B_X\nb I_X\nc Y\n",
+            {},
+            "words.conll:3: expected all tags with a prefix or none, received",
+        ),
+        (
+            "a O\nb X_B\n",
+            {},
+            "words.conll:2: expected a type or a tag with a prefix, received 'X_B', w",
+        ),
+        ("\n# nothing\n", {}, "words.conll: expected at least one sentence, received none"),
     ],
 )
 def test_refused(tmp_path, content, options, message):
@@ -229,7 +245,7 @@ def test_refused(tmp_path, content, options, message):
 
 
 def test_options_are_checked(tmp_path):
-    with pytest.raises(ConfigError, match="expected join of auto, space, none, got 'tab'"):
+    with pytest.raises(ConfigError, match="expected join of auto, space, none, received 'tab'"):
         read(tmp_path, "a O\n", join="tab")
     with pytest.raises(ConfigError, match="expected tag as a column from 1"):
         read(tmp_path, "a O\n", tag=0)

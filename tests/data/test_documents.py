@@ -39,9 +39,12 @@ def test_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"one\ntwo\n", "x.txt: expected at least two documents, .* got 1"),
-        (b"", "x.txt: expected at least two documents, .* got 0"),
-        (b"one\n\ntwo\n\nthree", "x.txt: expected a document of at least two .* got 3 documents"),
+        (b"one\ntwo\n", "x.txt: expected at least two documents, .* received 1"),
+        (b"", "x.txt: expected at least two documents, .* received 0"),
+        (
+            b"one\n\ntwo\n\nthree",
+            "x.txt: expected a document of at least two .* received 3 documents",
+        ),
         (b"one\ntwo\n\nth\xffree\n", "x.txt:4: byte 0xff"),
     ],
 )

@@ -235,7 +235,8 @@ SPAN = {"start": 0, "end": 1, "labels": ["X"]}
         (
             [{"text": TEXT, "label": UTF16}],
             {},
-            ":1: expected offsets of a clear unit, got offsets that may be characters or UTF-16",
+            (":1: expected offsets of a clear unit, "
+"received offsets that may be characters or UTF-16"),
         ),
         ([task(TEXT, [(1, 4, "Zoe", ["X"])])], {}, ":1: expected the entities at their offsets in"),
         ([task("Ada", [(0, 3, "Eve", ["X"])])], {}, ":1: expected the entity 'Eve' at 0 to 3"),
@@ -243,7 +244,7 @@ SPAN = {"start": 0, "end": 1, "labels": ["X"]}
         (
             [{"data": {"a": "x", "b": "y"}, "annotations": [{"result": []}]}],
             {},
-            ":1: expected a key 'text' in 'data', got 'a', 'b'; give the",
+            ":1: expected a key 'text' in 'data', received 'a', 'b'; give the",
         ),
         (
             [{"data": {"text": "x"}, "annotations": [{"result": [{"type": "hypertextlabels"}]}]}],
@@ -254,7 +255,7 @@ SPAN = {"start": 0, "end": 1, "labels": ["X"]}
             [{"id": 5, "data": {"text": "x"}, "annotations": [
                 {"result": [{"type": "labels", "value": SPAN}]}, {"result": []}]}],
             {},
-            ":1: expected one annotation of a text, got 2 that differ (task 5)",
+            ":1: expected one annotation of a text, received 2 that differ (task 5)",
         ),
         ([{"data": {}, "annotations": [3]}], {}, ":1: expected 'annotations' to be a list of obj"),
         ([{"data": {"text": "x"}, "annotations": []}], {}, ": expected at least one text"),
@@ -262,34 +263,40 @@ SPAN = {"start": 0, "end": 1, "labels": ["X"]}
         (
             [{"text": "\U0001f600 a", "entities": [[3, 4, "X"]]}],
             {},
-            ":1: expected an entity with 0 <= start < end <= 3, the characters of its text, got 3",
+            (":1: expected an entity with 0 <= start < end <= 3, the characters of its text, "
+"received 3"),
         ),
         (
             [{"text": "\U0001f600", "label": [[1, 2, "X"]]}],
             {"offsets": "utf16"},
-            ":1: expected an offset in UTF-16 units, from 0 to 2 and not within a character, got 1",
+            (":1: expected an offset in UTF-16 units, from 0 to 2 and not within a character, "
+"received 1"),
         ),
-        ([{"text": "a", "entities": None}], {}, ":1: expected 'entities' to be a list, got null"),
+        ([{"text": "a", "entities": None}], {}, (":1: expected 'entities' to be a list, "
+"received null")),
         ([{"text": "ab", "a": [[0, 1, "X"]], "b": [[1, 2, "X"]]}], {}, ": expected entities under"),
         ([{"text": "a", "label": ["sports"]}], {}, ":1: expected an entity as an object"),
-        ([{"tokens": ["a"], "ner_tags": [1]}], {}, ":1: expected tags as strings, got the number"),
+        ([{"tokens": ["a"], "ner_tags": [1]}], {}, (":1: expected tags as strings, "
+"received the number")),
         (
             [{"tokens": ["a"], "ner_tags": [2]}],
             {"tag_names": ["O", "B-X"]},
-            ":1: expected a tag from 0 to 1, got 2",
+            ":1: expected a tag from 0 to 1, received 2",
         ),
-        ([{"tokens": ["a"], "ner_tags": []}], {}, ":1: expected a tag for each word, got 1 in"),
+        ([{"tokens": ["a"], "ner_tags": []}], {}, (":1: expected a tag for each word, "
+"received 1 in")),
         ([{"tokens": ["a"], "pos": ["X"]}], {}, ": expected the tags of the words under one key"),
         ([{"tokens": ["a", "b"], "tags": ["O", "E-X"]}], {}, ":1: expected E- only with"),
-        ([{"tokens": [], "tags": []}], {}, ": expected at least one word, got none"),
+        ([{"tokens": [], "tags": []}], {}, ": expected at least one word, received none"),
         ('[{"text": "a", "entities": [[0, 1, "\\ud800"]]}]', {}, ":1: expected the label of an"),
-        ('[{"text": "\\ud800", "entities": []}]', {}, ":1: expected characters in 'text', got ha"),
+        ('[{"text": "\\ud800", "entities": []}]', {}, (":1: expected characters in 'text', "
+"received ha")),
         ("[", {}, ":1: not valid JSON"),
         ("[]", {}, ": expected at least one line, but the file is empty"),
         ("[{}\n{}]", {}, ":2: not valid JSON: expected a comma or a closing bracket"),
         ('[{"a":' + "[" * 100_000, {}, ":1: not valid JSON"),
         ('[{"text": "a", "entities": []}] x', {}, ": not valid JSON: expected nothing after"),
-        ("[3]", {}, ":1: expected a list of objects, got 3 in it"),
+        ("[3]", {}, ":1: expected a list of objects, received 3 in it"),
     ],
 )  # fmt: skip
 def test_refused(tmp_path, content, options, message):

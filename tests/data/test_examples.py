@@ -15,7 +15,7 @@ def make(labels) -> Examples:
 
 
 def test_lengths_must_agree():
-    with pytest.raises(DataError, match="expected 2 labels, one per text, got 1"):
+    with pytest.raises(DataError, match="expected 2 labels, one per text, received 1"):
         Examples(["a", "b"], labels=["x"])
 
 
@@ -31,7 +31,7 @@ def test_slices_and_subsets_keep_everything_together():
     assert examples.subset([2, 0]).labels == ["z", "x"]
     assert len(examples[3:]) == 0
     assert examples[3:].rows == []
-    with pytest.raises(TypeError, match="Examples take a slice, got int"):
+    with pytest.raises(TypeError, match="Examples take a slice, received int"):
         examples[0]
 
 
@@ -76,7 +76,9 @@ def test_other_labels_are_split_at_random(labels):
 
 
 def test_split_errors():
-    with pytest.raises(ConfigError, match="expected a fraction between 0 and 1 to hold out, got 1"):
+    with pytest.raises(
+        ConfigError, match="expected a fraction between 0 and 1 to hold out, received 1"
+    ):
         make(["a", "b"]).split(1.0, seed=0)
     with pytest.raises(DataError, match="cannot hold out 0.1 of 2 examples: one part would be"):
         make(["a", "b"]).split(0.1, seed=0)

@@ -55,13 +55,13 @@ def test_several_labels_of_a_cell(tmp_path, name, cell, labels):
 @pytest.mark.parametrize(
     ("cell", "message"),
     [
-        ("['a', 'b'", "expected 'label' to be a list such as ['a', 'b'], got \"['a', 'b'\""),
+        ("['a', 'b'", "expected 'label' to be a list such as ['a', 'b'], received \"['a', 'b'\""),
         ("['a', b]", "expected 'label' to be a list such as ['a', 'b']"),
         ("['a' 'b' ... 'c']", "expected 'label' to be a list such as ['a', 'b']"),
         ("['a', None]", "expected a label in 'label', but it is empty"),
         ("['a', '']", "expected a label in 'label', but it is empty"),
-        ("[1.5]", "to be a string or an integer, got the number 1.5"),
-        ('[["a"]]', "to be a string or an integer, got a list"),
+        ("[1.5]", "to be a string or an integer, received the number 1.5"),
+        ('[["a"]]', "to be a string or an integer, received a list"),
         ("['" + "x" * 100_000, "expected 'label' to be a list such as"),
         ("[" * 100_000 + "]", "expected 'label' to be a list such as"),
         ("['a'" * 30_000 + "]", "expected 'label' to be a list such as"),
@@ -106,7 +106,7 @@ def test_labels_that_are_whole_numbers_with_a_fraction(tmp_path):
     path.write_text('{"text": "x", "label": [1.0, 2.0]}\n')
     assert read_table(path, label_kind="multi").labels == [["1", "2"]]
     path.write_text('{"text": "x", "label": 1.5}\n')
-    with pytest.raises(DataError, match="got the number 1.5; write it as a string, in quotes"):
+    with pytest.raises(DataError, match="received the number 1.5; write it as a string, in quotes"):
         read_table(path)
 
 

@@ -62,8 +62,8 @@ def test_bytes_of_another_encoding_are_refused_with_the_line():
         (b"[{}\n{}]", "-:2: not valid JSON: expected a comma or a closing bracket"),
         (b"[{}", "-:1: not valid JSON: expected a comma or a closing bracket"),
         (b"[{}] {}", "-: not valid JSON: expected nothing after the list"),
-        (b"[{},\n1]", "-:2: expected a list of objects, got 1 in it"),
-        (b"{}\n1", "-:2: expected a JSON object on each line, got 1"),
+        (b"[{},\n1]", "-:2: expected a list of objects, received 1 in it"),
+        (b"{}\n1", "-:2: expected a JSON object on each line, received 1"),
         (b'{}\n{"a": ' + b"9" * 5000 + b"}", "-:2: not valid JSON: Exceeds the limit"),
         (b'[\n{"a": ' + b"9" * 5000 + b"}]", "-:2: not valid JSON: Exceeds the limit"),
         (b"[" + b'{"a":' * 100_000, "-:1: not valid JSON: maximum recursion depth"),
@@ -87,7 +87,7 @@ def test_tokens_of_a_later_record_that_are_not_strings(tmp_path):
         with pytest.raises(DataError) as caught:
             read_entities(path)
         assert str(caught.value) == (
-            f"{path}:2: expected 'tokens' to be a list of strings, got {shown} in it"
+            f"{path}:2: expected 'tokens' to be a list of strings, received {shown} in it"
         )
 
 
@@ -120,7 +120,7 @@ def test_a_file_of_brackets_is_bounded(monkeypatch):
     for separator in (b",", b"\n"):
         data = separator.join([b"{}"] * 1001)
         message = refused(b"[" + data + b"]" if separator == b"," else data)
-        assert "expected at most 1,000 lists and objects up to here, got more" in message
+        assert "expected at most 1,000 lists and objects up to here, received more" in message
         data = separator.join([b'{"text": "as long as others"}'] * 2000)
         data = b"[" + data + b"]" if separator == b"," else data
         assert len(list(json_records(io.BytesIO(data)))) == 2000

@@ -51,7 +51,7 @@ def test_config_round_trip():
 @pytest.mark.parametrize(
     ("id2label", "message"),
     [
-        ({-1: "a", 0: "b"}, "expected distinct ids of at least 0 in id2label, got [-1, 0]"),
+        ({-1: "a", 0: "b"}, "expected distinct ids of at least 0 in id2label, received [-1, 0]"),
         ({"0": "a", "00": "b"}, "expected distinct ids of at least 0 in id2label"),
         ({"a": "0"}, "expected the keys of id2label to be integers"),
         ({0: "a", 1: "a"}, "expected each label once, but these repeat: 'a'"),
@@ -80,24 +80,25 @@ def test_unknown_labels_are_all_listed_with_their_first_place():
     with pytest.raises(DataError) as caught:
         LabelMap(("cat", "dog")).to_ids(examples)
     assert str(caught.value) == (
-        "test.csv: expected labels of 'cat', 'dog'; got 'cats' (first at test.csv:2, did you mean "
+        "test.csv: expected labels of 'cat', 'dog'; "
+        "received 'cats' (first at test.csv:2, did you mean "
         "'cat'?), 'bird' (first at test.csv:5)"
     )
 
 
 def test_long_lists_are_cut():
     labels = LabelMap(tuple(f"known{index}" for index in range(30)))
-    with pytest.raises(DataError, match=r"'known19' and 10 more; got .* and 10 more"):
+    with pytest.raises(DataError, match=r"'known19' and 10 more; received .* and 10 more"):
         labels.to_ids(labelled(*[f"{index}" for index in range(30)]))
 
 
 @pytest.mark.parametrize(
     ("examples", "message"),
     [
-        (labelled("a", "a"), "a.csv: expected at least two labels, got only 'a'"),
-        (labelled([], []), "a.csv: expected labels, got none in any example"),
-        (labelled(0.5), "a.csv: expected label names to learn, got numbers"),
-        (Examples(["t"]), "expected label names to learn, got none"),
+        (labelled("a", "a"), "a.csv: expected at least two labels, received only 'a'"),
+        (labelled([], []), "a.csv: expected labels, received none in any example"),
+        (labelled(0.5), "a.csv: expected label names to learn, received numbers"),
+        (Examples(["t"]), "expected label names to learn, received none"),
     ],
 )
 def test_nothing_to_learn(examples, message):
@@ -112,7 +113,7 @@ def test_names_from_a_caller():
 
 @pytest.mark.parametrize("labels", ["no, yes", b"no, yes"])
 def test_a_string_is_not_a_list_of_labels(labels):
-    expected = re.escape("a list of names, such as ['no', 'yes'], got 'no, yes'")
+    expected = re.escape("a list of names, such as ['no', 'yes'], received 'no, yes'")
     with pytest.raises(ConfigError, match=expected):
         LabelMap.of(labels)
 
@@ -124,7 +125,7 @@ def test_labels_need_an_order(labels):
 
 
 def test_a_map_of_a_string_is_refused():
-    with pytest.raises(ConfigError, match="got 'ab'"):
+    with pytest.raises(ConfigError, match="received 'ab'"):
         LabelMap("ab")
 
 
@@ -196,7 +197,11 @@ def test_label_names_that_are_not_strings():
     assert LabelMap.of([b"a", 1, True, 0.5]).names == ("a", "1", "True", "0.5")
     assert LabelMap.of(np.array([2, 1])).names == ("2", "1")
     for missing in (None, float("nan")):
-        with pytest.raises(ConfigError, match=r"`labels` to be names, got (None|nan) at index 1"):
+        with pytest.raises(
+            ConfigError,
+            match=r"`labels` to be names, "
+            r"received (None|nan) at index 1",
+        ):
             LabelMap.of(["a", missing])
 
 
@@ -204,7 +209,7 @@ def test_one_hot_rows_are_ids():
     rows = np.eye(3)[[2, 0, 1]]
     assert targets(("a", "b", "c"), list(rows)) == [2, 0, 1]
     assert targets(("a", "b", "c"), rows.astype(bool).tolist()) == [2, 0, 1]
-    with pytest.raises(DataError, match=r"one-hot rows with a single 1, got .* at example 2"):
+    with pytest.raises(DataError, match=r"one-hot rows with a single 1, received .* at example 2"):
         targets(("a", "b", "c"), [[0, 0, 1], [0, 1, 1]])
     with pytest.raises(DataError, match="one-hot rows with a single 1"):
         targets(("a", "b"), [[0.7, 0.3]])
@@ -245,14 +250,17 @@ def test_several_labels_whose_names_are_numbers():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ([[0, 1, 3]], "expected labels of 'a', 'b', 'c'; got '3' (first at example 1); label ids"),
+        (
+            [[0, 1, 3]],
+            "expected labels of 'a', 'b', 'c'; received '3' (first at example 1); label ids",
+        ),
         ([[0, 1, 0, 0]], "must be of shape (texts, 3) with values 0 and 1"),
-        ([[0.5, 0, 1]], "Multi-hot labels must be 0 or 1, got 0.5 at example 1"),
-        ([1, 0], "must be of shape (texts, 3), got a single number at example 1"),
+        ([[0.5, 0, 1]], "Multi-hot labels must be 0 or 1, received 0.5 at example 1"),
+        ([1, 0], "must be of shape (texts, 3), received a single number at example 1"),
         ([["a"], None], "1 of 2 labels are missing (None or NaN): example 2; leave these rows out"),
         ([["a", None]], "1 of 1 labels are missing"),
-        (["['a'"], "got \"['a'\""),
-        (["['a', 'd']"], "got 'd'"),
+        (["['a'"], "received \"['a'\""),
+        (["['a', 'd']"], "received 'd'"),
     ],
 )
 def test_invalid_multi_labels(values, message):
@@ -267,7 +275,7 @@ def test_invalid_multi_labels(values, message):
         (("True", "False"), [1, 0], "the labels are booleans in another order than false, true"),
         (("a", "b", "c"), [True], "booleans need two labels, or labels named true and false"),
         (("a", "b"), ["a", float("nan"), NA], "2 of 3 labels are missing (None or NaN): example 2"),
-        (("a", "b"), [["a"], ["b"]], "Expected one label per text, got lists"),
+        (("a", "b"), [["a"], ["b"]], "Expected one label per text, received lists"),
     ],
 )
 def test_invalid_single_labels(names, values, message):
@@ -279,7 +287,7 @@ def test_many_labels():
     names = tuple(f"label {index}" for index in range(30_000))
     with pytest.raises(ConfigError, match="these repeat: 'label 0', 'label 1', .* and 29980 more"):
         LabelMap(names + names)
-    with pytest.raises(DataError, match="and 29980 more; got") as caught:
+    with pytest.raises(DataError, match="and 29980 more; received") as caught:
         LabelMap(names).to_ids(labelled(*(name.upper() * 50 for name in names)))
     assert len(str(caught.value)) < 20_000
 
@@ -296,7 +304,7 @@ def test_numbers_of_many_digits_are_names():
     labels = LabelMap((long, "2"))
     assert (labels.id_of(long), labels.id_of(2), labels.id_of("3" * 5000)) == (0, 1, None)
     assert labels.id_of(10**5000) is None
-    with pytest.raises(DataError, match="expected labels of .* got "):
+    with pytest.raises(DataError, match="expected labels of .* received "):
         labels.targets([10**5000], labelled("x"), multi_label=False)
 
 

@@ -74,7 +74,7 @@ def test_long_lines(small, tmp_path, name, encoding):
     if name == "a.csv" or name.endswith("gz"):
         refused(
             path,
-            f"{path}:2: expected a line of at most 1,000 bytes, got a longer one",
+            f"{path}:2: expected a line of at most 1,000 bytes, received a longer one",
             encoding=encoding,
         )
     if not name.endswith("gz"):
@@ -100,7 +100,8 @@ def test_memory_does_not_grow_with_a_line(tmp_path):
 def test_an_unclosed_quote_does_not_read_the_whole_file(small, tmp_path):
     path = tmp_path / "a.csv"
     path.write_text('text,label\na,x\n"b\n' + "c,x\n" * 2000)
-    refused(path, f"{path}:3: expected a row of at most 1,000 characters, got a longer one; check "
+    refused(path, f"{path}:3: expected a row of at most 1,000 characters, "
+"received a longer one; check "
             "for a quote that is never closed")  # fmt: skip
 
 
@@ -116,7 +117,7 @@ def test_a_gzipped_bomb(small, tmp_path):
 def test_json_of_many_lists(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "a", "label": [' + "[]," * 1_100_000 + "[]]}\n")
-    refused(path, f"{path}:1: expected at most 1,000,000 lists and objects, got more")
+    refused(path, f"{path}:1: expected at most 1,000,000 lists and objects, received more")
     path.write_text(json.dumps({f"k{i}": i for i in range(50_000)}) + "\n")
     assert "and 49,970 more" in refused(path, "expected a column 'text', found 'k0'")
 

@@ -135,7 +135,7 @@ def test_columns():
 
 
 def test_invalid_shares():
-    with pytest.raises(ConfigError, match=r"in \(0, 1\), got 1\.5"):
+    with pytest.raises(ConfigError, match=r"in \(0, 1\), received 1\.5"):
         Masking(rate=1.5)
     with pytest.raises(ConfigError, match="at least 0 and at most 1 together"):
         Masking(mask_share=0.8, random_share=0.3)

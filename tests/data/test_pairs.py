@@ -41,7 +41,7 @@ def test_reads_triplets_and_lists_of_negatives(tmp_path):
             "x.csv",
             ["a,b", "one,two,three"],
             {},
-            "x.csv:2: expected 2 columns as in the header, got 3",
+            "x.csv:2: expected 2 columns as in the header, received 3",
         ),
         ("x.csv", ["a,c", "1,2"], {}, "x.csv:1: expected a column 'b', found 'a', 'c'"),
         ("x.csv", ["a,b", "one,"], {}, "x.csv:2: expected a text, but it is empty; leave the row"),
@@ -55,22 +55,27 @@ def test_reads_triplets_and_lists_of_negatives(tmp_path):
             "x.csv",
             ["a,b,s", "1,2,good"],
             {"score": "s"},
-            "x.csv:2: expected a number in 's', got 'g",
+            "x.csv:2: expected a number in 's', received 'g",
         ),
         ("x.csv", ["a,b,s", "1,2,nan"], {"score": "s"}, "x.csv:2: expected a finite number in 's'"),
         ("x.csv", ["a,b,s", "1,2,"], {"label": "s"}, "x.csv:2: expected a label in 's', but it is"),
-        ("x.jsonl", ['{"a": 1, "b": "x"}'], {}, "x.jsonl:1: expected 'a' to be a string, got the"),
+        (
+            "x.jsonl",
+            ['{"a": 1, "b": "x"}'],
+            {},
+            "x.jsonl:1: expected 'a' to be a string, received the",
+        ),
         (
             "x.jsonl",
             ['{"a": "1", "b": "x", "n": "y"}'],
             {"negatives": "n"},
-            "x.jsonl:1: expected 'n' to be a list of at least one text, got 'y'",
+            "x.jsonl:1: expected 'n' to be a list of at least one text, received 'y'",
         ),
         (
             "x.jsonl",
             ['{"a": "1", "b": "x", "n": ["y"]}', '{"a": "1", "b": "x", "n": ["y", "z"]}'],
             {"negatives": "n"},
-            "x.jsonl:2: expected 1 texts in 'n', as in the first row, got 2",
+            "x.jsonl:2: expected 1 texts in 'n', as in the first row, received 2",
         ),
     ],
 )
@@ -85,9 +90,9 @@ def test_refuses_with_file_and_line(tmp_path, name, lines, options, message):
 def test_refuses_scores_without_pairs(tmp_path):
     with pytest.raises(ConfigError, match="expected two columns of texts for the score 's'"):
         read_groups(tmp_path / "x.csv", ["a"], score="s")
-    with pytest.raises(DataError, match="expected pairs for scores, got groups of 3"):
+    with pytest.raises(DataError, match="expected pairs for scores, received groups of 3"):
         TextGroups((["a"], ["b"], ["c"]), [1.0])
-    with pytest.raises(DataError, match="expected 1 texts in column 1, one per group, got 2"):
+    with pytest.raises(DataError, match="expected 1 texts in column 1, one per group, received 2"):
         TextGroups((["a"], ["b", "c"]))
 
 

@@ -262,19 +262,23 @@ def test_under_a_mirrored_strategy_each_device_gets_its_part():
 def test_errors():
     rows = make_rows([1, 2])
     batches = bucketed_batches(rows.lengths, batch_size=2)
-    with pytest.raises(ConfigError, match="expected batch_size to be at least 1, got 0"):
+    with pytest.raises(ConfigError, match="expected batch_size to be at least 1, received 0"):
         bucketed_batches(LENGTHS, batch_size=0)
-    with pytest.raises(DataError, match="expected at least one row to batch, got none"):
+    with pytest.raises(DataError, match="expected at least one row to batch, received none"):
         bucketed_batches(np.array([], np.int64), batch_size=2)
-    with pytest.raises(DataError, match="expected 2 labels, one per example, got 3"):
+    with pytest.raises(DataError, match="expected 2 labels, one per example, received 3"):
         LabelledRows(rows, np.zeros(3))
-    with pytest.raises(DataError, match="expected rows in groups of 3, got 2 rows"):
+    with pytest.raises(DataError, match="expected rows in groups of 3, received 2 rows"):
         LabelledRows(rows, group=3)
-    with pytest.raises(DataError, match="expected 3 token labels, one per token, got 2"):
+    with pytest.raises(DataError, match="expected 3 token labels, one per token, received 2"):
         LabelledRows(rows, token_labels=np.zeros(2, np.int32))
-    with pytest.raises(ConfigError, match="expected labels with the weights, got none"):
+    with pytest.raises(ConfigError, match="expected labels with the weights, received none"):
         token_batches(LabelledRows(rows, weights=np.zeros(2)), batches)
     with pytest.raises(DataError, match="expected row_splits to increase from 0 to the number of"):
         TokenRows(np.zeros(3, np.int32), np.array([0, 2]))
-    with pytest.raises(DataError, match=r"expected segment_ids of shape \(3,\), as token_ids, got"):
+    with pytest.raises(
+        DataError,
+        match=r"expected segment_ids of shape \(3,\), as token_ids, "
+        r"received",
+    ):
         TokenRows(np.zeros(3, np.int32), np.array([0, 3]), np.zeros(2, np.int32))

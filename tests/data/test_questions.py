@@ -29,5 +29,5 @@ def test_contexts_stay_together_when_examples_are_split():
 
 
 def test_lists_of_other_lengths_are_refused():
-    with pytest.raises(DataError, match="expected 1 contexts, one per question, got 0"):
+    with pytest.raises(DataError, match="expected 1 contexts, one per question, received 0"):
         QuestionExamples(["a"], [])

@@ -45,18 +45,33 @@ def test_reads_a_test_file_without_relations(write):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ((f"1\t{GOOD}", "", "Other"), ":2: expected a relation after its text, got an empty line"),
-        ((f"1\t{GOOD}", f"2\t{GOOD}"), ":2: expected a relation after line 1, got another text"),
+        (
+            (f"1\t{GOOD}", "", "Other"),
+            ":2: expected a relation after its text, received an empty line",
+        ),
+        (
+            (f"1\t{GOOD}", f"2\t{GOOD}"),
+            ":2: expected a relation after line 1, received another text",
+        ),
         ((f"1\t{GOOD}", "Other", f"2\t{GOOD}"), ":3: expected an empty line after line 1"),
         ((f"1\t{GOOD}", "Comment: x"), ":2: expected a number, a tab and a text|:1: "),
-        ((f"1\t{GOOD}", "Other", "Cause"), ":3: expected Comment: or an empty line .* got 'Cause'"),
+        (
+            (f"1\t{GOOD}", "Other", "Cause"),
+            ":3: expected Comment: or an empty line .* received 'Cause'",
+        ),
         ((f"1\t{GOOD}", "Other", "Comment:", "x"), ":4: expected an empty line between"),
         ((f"1\t{GOOD}", "not a relation"), ":2: expected a relation such as .*'not a relation'"),
-        ((f"1\t{GOOD}",), ":1: expected a relation after this text, got none"),
-        ((f"1 {GOOD}", "Other"), ":1: expected a number, a tab and a text in double quotes, got"),
+        ((f"1\t{GOOD}",), ":1: expected a relation after this text, received none"),
+        (
+            (f"1 {GOOD}", "Other"),
+            ":1: expected a number, a tab and a text in double quotes, received",
+        ),
         (("1\tno quotes", "Other"), ":1: expected a number, a tab"),
-        ((f"1\t{GOOD}", "Other", "", f"1\t{GOOD}", "Other"), ":4: expected a new number, got 1 as"),
-        (('1\t"<e1>a</e1> b"', "Other"), ":1: expected <e2> once, got it 0 times; each text"),
+        (
+            (f"1\t{GOOD}", "Other", "", f"1\t{GOOD}", "Other"),
+            ":4: expected a new number, received 1 as",
+        ),
+        (('1\t"<e1>a</e1> b"', "Other"), ":1: expected <e2> once, received it 0 times; each text"),
         (("",), ": expected at least one example, but the file is empty"),
     ],
 )
@@ -70,13 +85,13 @@ def test_refuses_other_forms(write, lines, message):
     [
         ("<e1>a</e1> <e2>b</e2>", None),
         ("<e2>b</e2><e1>a</e1>", None),
-        ("a b", "expected <e1> once, got it 0 times"),
-        ("<e1>a <e2>b</e2>", "expected </e1> once, got it 0 times"),
-        ("<e1>a</e1> <e1>c <e2>b</e2>", "expected <e1> once, got it 2 times"),
-        ("</e1>a<e1> <e2>b</e2>", "expected <e1> before </e1>, got it after </e1>"),
-        ("<e1>a <e2>b</e2></e1>", "expected separate entities, got <e2> within <e1>"),
-        ("<e1>a <e2>b</e1> c</e2>", "expected separate entities, got <e2> within <e1>"),
-        ("<e1> </e1> <e2>b</e2>", "expected text between <e1> and </e1>, got none"),
+        ("a b", "expected <e1> once, received it 0 times"),
+        ("<e1>a <e2>b</e2>", "expected </e1> once, received it 0 times"),
+        ("<e1>a</e1> <e1>c <e2>b</e2>", "expected <e1> once, received it 2 times"),
+        ("</e1>a<e1> <e2>b</e2>", "expected <e1> before </e1>, received it after </e1>"),
+        ("<e1>a <e2>b</e2></e1>", "expected separate entities, received <e2> within <e1>"),
+        ("<e1>a <e2>b</e1> c</e2>", "expected separate entities, received <e2> within <e1>"),
+        ("<e1> </e1> <e2>b</e2>", "expected text between <e1> and </e1>, received none"),
     ],
 )
 def test_markers(text, fault):

@@ -36,8 +36,8 @@ def test_objects_and_lists(tmp_path):
     [
         ("{", "spans.jsonl:2: not valid JSON"),
         ([1], "spans.jsonl:2: expected a JSON object on each line"),
-        ({"text": "a"}, "spans.jsonl:2: expected a key 'entities', got 'text'"),
-        ({"text": 3, "entities": []}, "spans.jsonl:2: expected 'text' to be a string, got 3"),
+        ({"text": "a"}, "spans.jsonl:2: expected a key 'entities', received 'text'"),
+        ({"text": 3, "entities": []}, "spans.jsonl:2: expected 'text' to be a string, received 3"),
         ('{"text": "\\ud800", "entities": []}', "spans.jsonl:2: expected characters in 'text', g"),
         ({"text": "a", "entities": {}}, "spans.jsonl:2: expected 'entities' to be a list"),
         ({"text": "a", "entities": [{"start": 0}]}, "spans.jsonl:2: expected an entity with start"),
@@ -50,7 +50,10 @@ def test_objects_and_lists(tmp_path):
         ({"text": "a", "entities": [[0, 1, ""]]}, "spans.jsonl:2: expected the label of an entity"),
         (
             {"text": "ab", "entities": [{"start": 0, "end": 1, "label": "X", "text": "b"}]},
-            "spans.jsonl:2: expected the entity 'b' at 0 to 1, got 'a'; offsets count characters",
+            (
+                "spans.jsonl:2: expected the entity 'b' at 0 to 1, "
+                "received 'a'; offsets count characters"
+            ),
         ),
     ],
 )
@@ -77,7 +80,9 @@ def test_white_space_at_ends_is_trimmed_and_repeats_are_dropped(tmp_path, caplog
     assert caplog.messages == []
     with pytest.raises(DataError, match=r"spans.jsonl:1: expected text in the entity from 1 to 3"):
         read(tmp_path, {"text": "a  b", "entities": [[1, 3, "X"]]})
-    with pytest.raises(DataError, match="example 2: expected text in the entity from 0 to 1, got"):
+    with pytest.raises(
+        DataError, match="example 2: expected text in the entity from 0 to 1, received"
+    ):
         EntityExamples(["a", b" "], [[], [(0, 1, "X")]])
 
 
@@ -99,7 +104,7 @@ def test_parts():
         examples.split(1.5, seed=0)
     with pytest.raises(DataError, match="one part would be empty"):
         examples[:1].split(0.5, seed=0)
-    with pytest.raises(DataError, match="expected 1 words, one per text, got 0"):
+    with pytest.raises(DataError, match="expected 1 words, one per text, received 0"):
         EntityExamples(["a"], None, [])
-    with pytest.raises(DataError, match="example 1: expected an entity .* got 0 to 5"):
+    with pytest.raises(DataError, match="example 1: expected an entity .* received 0 to 5"):
         EntityExamples(["a"], [[(0, 5, "X")]])

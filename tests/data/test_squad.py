@@ -54,7 +54,7 @@ def test_contexts_are_read_with_and_without_questions(tmp_path):
     paragraphs = [{"context": "first", "qas": []}, paragraph, {"context": "last"}, paragraph]
     path = write(tmp_path / "a.json", {"data": [{"paragraphs": paragraphs}]})
     assert read_contexts(path) == ["first", CONTEXT, "last"]
-    with pytest.raises(DataError, match="a.json: expected at least one context, got none"):
+    with pytest.raises(DataError, match="a.json: expected at least one context, received none"):
         read_contexts(write(path, {"data": []}))
     with pytest.raises(
         DataError, match=r"data\[0\].paragraphs\[0\]: expected 'context' to be a str"
@@ -96,9 +96,9 @@ def test_misplaced_answers_are_refused_or_listed_and_skipped(tmp_path, caplog):
     path = write(tmp_path / "a.json", value)
     expected = (
         f"{path}: 6 of 7 answers are misplaced or missing: "
-        "1: question 1 (id 'good and bad'): expected '1912' at character 19, got ' 191'; "
-        "1: question 2 (id 'bad'): expected '1913' at character 20, got '1912'; "
-        "1: question 3 (id 'empty'): expected an answer, got an empty one; ..."
+        "1: question 1 (id 'good and bad'): expected '1912' at character 19, received ' 191'; "
+        "1: question 2 (id 'bad'): expected '1913' at character 20, received '1912'; "
+        "1: question 3 (id 'empty'): expected an answer, received an empty one; ..."
     )
     with pytest.raises(DataError) as caught:
         read_squad(path)
@@ -110,7 +110,8 @@ def test_misplaced_answers_are_refused_or_listed_and_skipped(tmp_path, caplog):
     assert examples.answers == [[Answer("1912", 20)], []]
     assert len(examples.misplaced) == 6
     assert examples.misplaced[-1] == (
-        f"{path}:1: question 6 (id 'none'): expected an answer or `is_impossible` true, got neither"
+        f"{path}:1: question 6 (id 'none'): expected an answer or `is_impossible` true, "
+        "received neither"
     )
     assert misplaced_answers(examples) == []
     only_bad = write(tmp_path / "b.json", contents(question("b", ("1913", 20))))
@@ -172,25 +173,34 @@ def test_answers_need_not_be_there_for_prediction(tmp_path):
     ("value", "message"),
     [
         ([], "Expected a JSON object in "),
-        ({"a": 1}, ": the file: expected the key 'data' of SQuAD's format, got 'a'"),
-        ({"data": {}}, ": expected 'data' to be a list, got an object"),
-        ({"data": [3]}, ": data[0]: expected an object with 'paragraphs', got the number 3"),
-        ({"data": []}, ": expected at least one question, got none"),
-        (contents(question(None)), "qas[0]: expected 'question' to be a string, got null"),
-        (contents(question(id=[1])), "expected 'id' to be a string or an integer, got a list"),
-        (contents({"question": "a"}), "expected the key 'id' of SQuAD's format, got 'question'"),
+        ({"a": 1}, ": the file: expected the key 'data' of SQuAD's format, received 'a'"),
+        ({"data": {}}, ": expected 'data' to be a list, received an object"),
+        ({"data": [3]}, ": data[0]: expected an object with 'paragraphs', received the number 3"),
+        ({"data": []}, ": expected at least one question, received none"),
+        (contents(question(None)), "qas[0]: expected 'question' to be a string, received null"),
+        (contents(question(id=[1])), "expected 'id' to be a string or an integer, received a list"),
+        (
+            contents({"question": "a"}),
+            "expected the key 'id' of SQuAD's format, received 'question'",
+        ),
         (contents({"id": "7", "question": "a"}), "qas[0] (id '7'): expected the key 'answers'"),
         (
             contents(question("a", ("b", 1.0))),
-            "'answer_start' to be an integer, got the number 1.0",
+            "'answer_start' to be an integer, received the number 1.0",
         ),
-        (contents(question("a", (7, 1))), "answers[0]: expected 'text' to be a string, got the"),
-        (contents(question("a", is_impossible=1)), "'is_impossible' to be true or false, got the"),
+        (
+            contents(question("a", (7, 1))),
+            "answers[0]: expected 'text' to be a string, received the",
+        ),
+        (
+            contents(question("a", is_impossible=1)),
+            "'is_impossible' to be true or false, received the",
+        ),
         (
             contents(question("a", ("Zoë", 0), is_impossible=True)),
-            "expected no answers because `is_impossible` is true, got 1; correct one of them",
+            "expected no answers because `is_impossible` is true, received 1; correct one of them",
         ),
-        (contents(question(), context=None), "expected 'context' to be a string, got null"),
+        (contents(question(), context=None), "expected 'context' to be a string, received null"),
     ],
 )
 def test_other_forms_are_refused(tmp_path, value, message):

@@ -81,7 +81,7 @@ def test_byte_order_mark_and_other_encodings(write):
 def test_files_without_a_header_get_their_columns_named(write):
     path = write("a.tsv", "good\t1,3\tx9\n\tbad\n")
     options = {"columns": ["text", "ids", "key"], "label": "ids", "label_kind": "multi"}
-    fails(f"{path}:2: expected 3 columns as named, got 2", path, **options)
+    fails(f"{path}:2: expected 3 columns as named, received 2", path, **options)
     path.write_text("good\t1,3\tx9\n\t7\tx8\n")
     examples = read_table(path, **options)
     assert (examples.texts, examples.labels, examples.rows) == (
@@ -176,8 +176,11 @@ def test_header_only(write):
 
 def test_wrong_number_of_columns(write):
     path = write("a.csv", 'text,label\n"a\nb",x\nc,d,e\n')
-    fails(f"{path}:4: expected 2 columns as in the header, got 3; check for an unquoted ','", path)
-    fails(":2: expected 2 columns as in the header, got 1", write("a.tsv", "text\tlabel\na\n"))
+    fails(
+        f"{path}:4: expected 2 columns as in the header, received 3; check for an unquoted ','",
+        path,
+    )
+    fails(":2: expected 2 columns as in the header, received 1", write("a.tsv", "text\tlabel\na\n"))
 
 
 def test_a_quote_that_is_never_closed_names_its_line(write):
@@ -202,22 +205,25 @@ def test_invalid_utf8_names_line_and_byte(write):
 
 def test_nul(write):
     path = write("a.csv", "text,label\na\0b,x\n")
-    fails(f"{path}:2: expected text, got NUL at character 2; if", path)
+    fails(f"{path}:2: expected text, received NUL at character 2; if", path)
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
         ('{"text": "a", "label": }', "not valid JSON: Expecting value at character 24"),
-        ('["a"]', "expected a JSON object on each line, got a list; write each element of the"),
+        (
+            '["a"]',
+            "expected a JSON object on each line, received a list; write each element of the",
+        ),
         ("[\n{}\n]", "not valid JSON: Expecting value at character 3; write each element of the"),
-        ("3", "expected a JSON object on each line, got the number 3"),
-        ('{"text": null, "label": "x"}', "expected 'text' to be a string, got null"),
-        ('{"text": 5, "label": "x"}', "expected 'text' to be a string, got the number 5"),
+        ("3", "expected a JSON object on each line, received the number 3"),
+        ('{"text": null, "label": "x"}', "expected 'text' to be a string, received null"),
+        ('{"text": 5, "label": "x"}', "expected 'text' to be a string, received the number 5"),
         ('{"text": "a", "label": null}', "expected a label in 'label', but it is empty"),
-        ('{"text": "a", "label": 1.5}', "to be a string or an integer, got the number 1.5"),
-        ('{"text": "a", "label": ["x"]}', "to be a string or an integer, got a list"),
-        ('{"text": "\\ud83d", "label": "x"}', "characters in 'text', got half of a s"),
+        ('{"text": "a", "label": 1.5}', "to be a string or an integer, received the number 1.5"),
+        ('{"text": "a", "label": ["x"]}', "to be a string or an integer, received a list"),
+        ('{"text": "\\ud83d", "label": "x"}', "characters in 'text', received half of a s"),
         ("[" * 100_000, "not valid JSON: "),
     ],
 )
@@ -235,16 +241,16 @@ def test_whole_surrogate_pairs_are_characters(write):
 def test_missing_labels(write):
     path = write("a.csv", "text,label\na,x\nb, \n")
     fails(f"{path}:3: expected a label in 'label', but it is empty", path)
-    fails(f"{path}:2: expected a number in 'label', got 'x'", path, label_kind="float")
+    fails(f"{path}:2: expected a number in 'label', received 'x'", path, label_kind="float")
     lines = write("a.jsonl", '{"text":"a","label":null}')
-    fails(":1: expected 'label' to be a list, got null", lines, label_kind="multi")
+    fails(":1: expected 'label' to be a list, received null", lines, label_kind="multi")
     fails(":1: expected a number in 'label', but it is empty", lines, label_kind="float")
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-Infinity"])
 def test_numbers_that_are_not_finite(write, value):
     path = write("a.csv", f"text,label\na,{value}\n")
-    fails(f"{path}:2: expected a finite number in 'label', got ", path, label_kind="float")
+    fails(f"{path}:2: expected a finite number in 'label', received ", path, label_kind="float")
 
 
 def test_unreadable_paths(write, tmp_path):
@@ -265,10 +271,10 @@ def test_options_are_checked(write):
     path = write("a.txt", "text,label\na,x\n")
     fails("expected a name that ends in one of .csv", path, kind=ConfigError)
     for option, message in [
-        ({"format": "xml"}, "expected `format` to be one of csv, tsv, jsonl, text, got 'xml'"),
+        ({"format": "xml"}, "expected `format` to be one of csv, tsv, jsonl, text, received 'xml'"),
         (
             {"format": "csv", "delimiter": "||"},
-            "expected `delimiter` to be one character, got '||'",
+            "expected `delimiter` to be one character, received '||'",
         ),
         ({"format": "csv", "label_kind": "many"}, "expected `label_kind` to be one of"),
         (
@@ -277,7 +283,7 @@ def test_options_are_checked(write):
         ),
         (
             {"format": "jsonl", "delimiter": ","},
-            "expected CSV or TSV for `delimiter`, got JSON Lines",
+            "expected CSV or TSV for `delimiter`, received JSON Lines",
         ),
         (
             {"format": "csv", "label_kind": "multi", "label_separator": ""},
@@ -302,13 +308,13 @@ def test_plain_text_is_one_text_a_line(write):
     assert examples.texts == ["one", "", '  two, "three"', "last"]
     assert examples.rows == [1, 2, 3, 4]
     fails(
-        "expected a table with a column 'label', got plain text",
+        "expected a table with a column 'label', received plain text",
         path,
         format="text",
         kind=ConfigError,
     )
     fails(
-        "expected CSV or TSV for `delimiter`, got plain text",
+        "expected CSV or TSV for `delimiter`, received plain text",
         path,
         format="text",
         label=None,

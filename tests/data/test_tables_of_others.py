@@ -167,7 +167,7 @@ def test_delimiters_at_the_ends_of_lines(tmp_path):
     for content in ("text,label\na,x\nHello, world,\n", "text,label\na,x,\nb,y,,\n",
                     "text,label\na,x,z\n"):  # fmt: skip
         path.write_text(content)
-        with pytest.raises(DataError, match="expected 2 columns as in the header, got "):
+        with pytest.raises(DataError, match="expected 2 columns as in the header, received "):
             read_table(path)
 
 

@@ -76,10 +76,10 @@ def test_negatives_of_pairs(tmp_path):
 @pytest.mark.parametrize(
     ("cell", "end"),
     [
-        ("1_0", "got '1_0'"),
-        ("1,5", "got '1,5'; write a decimal point: 1.5"),
-        ("-1,25", "got '-1,25'; write a decimal point: -1.25"),
-        ("1,000,000", "got '1,000,000'"),
+        ("1_0", "received '1_0'"),
+        ("1,5", "received '1,5'; write a decimal point: 1.5"),
+        ("-1,25", "received '-1,25'; write a decimal point: -1.25"),
+        ("1,000,000", "received '1,000,000'"),
     ],
 )
 def test_numbers_as_people_write_them(tmp_path, cell, end):

@@ -18,6 +18,7 @@ import pytest
 from keras_bert_zoo.cli import options
 from keras_bert_zoo.cli.main import COMMANDS, command_parser, main
 from tests.documents import PAGES, ROOT, blocks, page_name
+from tests.helpers import eagerly
 
 # Page -> the task of its models; default: classification.
 TASKS = {
@@ -79,7 +80,7 @@ def test_the_python_prints_the_output_shown(reader, runs, page):
         if done not in runs:
             keras.utils.set_random_seed(0)
             printed = io.StringIO()
-            with contextlib.redirect_stdout(printed):
+            with contextlib.redirect_stdout(printed), eagerly():
                 exec(compile(code, page_name(page), "exec"), names)
             runs[done] = printed.getvalue(), dict(names)
         output, names = runs[done][0], dict(runs[done][1])

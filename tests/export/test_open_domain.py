@@ -8,12 +8,12 @@ import tensorflow as tf
 
 from keras_bert_zoo.export.signatures import build_serving_graph
 from keras_bert_zoo.export.verify import compare_answers, hostile_rows
+from tests.helpers import eagerly
 from tests.tasks.collection import (
     QUESTIONS,
     check_places,
     make_collection,
     make_models,
-    without_tracing,
 )
 
 
@@ -69,6 +69,6 @@ def test_both_models_are_in_the_graph_the_reader_in_bfloat16(task, freeze):
     gc.collect()
     outputs = graph.signatures["serving_default"](question=tf.constant(QUESTIONS))
     answers = {name: value.numpy() for name, value in outputs.items()}
-    with without_tracing():
+    with eagerly():
         expected = task.answer_rows(QUESTIONS)
     compare_answers(task, "bfloat16", expected, answers, 0.05)

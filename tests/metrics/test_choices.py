@@ -30,5 +30,5 @@ def test_large_samples_do_not_overflow():
 
 
 def test_different_shapes_are_refused():
-    with pytest.raises(DataError, match=r"got shapes \(2,\) and \(3,\)"):
+    with pytest.raises(DataError, match=r"received shapes \(2,\) and \(3,\)"):
         choice_report(np.zeros(2), np.zeros(3), 2)

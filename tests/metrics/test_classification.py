@@ -94,35 +94,38 @@ def test_correlation_of_tiny_numbers_does_not_underflow():
     [
         (
             lambda: classification_report(np.zeros(2, int), np.zeros(3, int), names(2)),
-            "of one shape with 1 dimensions, got (2,) and (3,)",
+            "of one shape with 1 dimensions, received (2,) and (3,)",
         ),
         (
             lambda: classification_report(np.zeros(0, int), np.zeros(0, int), names(2)),
-            "expected at least one row to evaluate, got none",
+            "expected at least one row to evaluate, received none",
         ),
         (
             lambda: classification_report(np.array([0]), np.array([2]), names(2)),
-            "expected predicted ids from 0 to 1, one per label, got 2 to 2",
+            "expected predicted ids from 0 to 1, one per label, received 2 to 2",
         ),
         (
             lambda: classification_report(np.array([-1]), np.array([1]), names(2)),
-            "expected true ids from 0 to 1, one per label, got -1 to -1",
+            "expected true ids from 0 to 1, one per label, received -1 to -1",
         ),
         (
             lambda: classification_report(np.array([0.5]), np.array([1]), names(2)),
-            "expected the true ids to be integers, got float64",
+            "expected the true ids to be integers, received float64",
         ),
         (
             lambda: multi_label_report(np.zeros((2, 3)), np.full((2, 3), 0.3), names(3)),
-            "expected the predicted labels to be 0 or 1, got other values; compare probabilities",
+            (
+                "expected the predicted labels to be 0 or 1, "
+                "received other values; compare probabilities"
+            ),
         ),
         (
             lambda: multi_label_report(np.zeros((2, 3)), np.zeros((2, 3)), names(2)),
-            "expected 2 columns, one per label, got 3",
+            "expected 2 columns, one per label, received 3",
         ),
         (
             lambda: regression_report(np.array([1.0, np.nan]), np.array([1.0, 2.0])),
-            "expected finite true numbers, got 1 of 2 that are not finite",
+            "expected finite true numbers, received 1 of 2 that are not finite",
         ),
     ],
 )

@@ -49,7 +49,7 @@ def test_no_entities():
 
 
 def test_refused():
-    with pytest.raises(DataError, match="at least one, got 0 and 0"):
+    with pytest.raises(DataError, match="at least one, received 0 and 0"):
         entity_report([], [])
-    with pytest.raises(DataError, match="expected 2 tags in sentence 1, one per word, got 1"):
+    with pytest.raises(DataError, match="expected 2 tags in sentence 1, one per word, received 1"):
         tag_report([["O", "O"]], [["O"]])

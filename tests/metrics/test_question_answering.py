@@ -113,9 +113,11 @@ def test_text_format():
 
 
 def test_invalid_data_is_refused():
-    with pytest.raises(DataError, match="expected 1 answers, one per question, got 2"):
+    with pytest.raises(DataError, match="expected 1 answers, one per question, received 2"):
         answer_scores(["a", "b"], [["a"]])
-    with pytest.raises(DataError, match="expected at least one question to evaluate, got none"):
+    with pytest.raises(
+        DataError, match="expected at least one question to evaluate, received none"
+    ):
         answer_scores([], [])
-    with pytest.raises(ConfigError, match="one of auto, words, characters, got 'bytes'"):
+    with pytest.raises(ConfigError, match="one of auto, words, characters, received 'bytes'"):
         question_report(["a"], [["a"]], segmentation="bytes")

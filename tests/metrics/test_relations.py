@@ -76,7 +76,7 @@ def test_labels_without_directions():
 
 
 def test_invalid_labels_are_refused():
-    with pytest.raises(DataError, match="got 1 and 2"):
+    with pytest.raises(DataError, match="received 1 and 2"):
         relation_report(["A", "B"], ["A"])
-    with pytest.raises(DataError, match="got only 'Other'"):
+    with pytest.raises(DataError, match="received only 'Other'"):
         relation_report(["Other"], ["A"])

@@ -81,7 +81,7 @@ def test_triplets_are_correct_if_the_positive_is_nearest():
 
 def test_empty_data_is_refused():
     vectors = np.eye(2, dtype=np.float32)
-    with pytest.raises(DataError, match="document each, got 2 queries, 1 without"):
+    with pytest.raises(DataError, match="document each, received 2 queries, 1 without"):
         measure(vectors, vectors, [[0], []])
     with pytest.raises(DataError, match="at least one anchor"):
         triplet_report(vectors, vectors)

@@ -60,9 +60,13 @@ def test_a_label_that_never_occurs_gets_the_threshold_of_all():
 
 
 def test_invalid_data_is_refused():
-    with pytest.raises(DataError, match=r"one shape \(rows, labels\).*got \(2, 2\) and \(2, 3\)"):
+    with pytest.raises(
+        DataError,
+        match=r"one shape \(rows, labels\).*"
+        r"received \(2, 2\) and \(2, 3\)",
+    ):
         tune_thresholds(np.zeros((2, 2)), np.zeros((2, 3)))
-    with pytest.raises(DataError, match="to tune thresholds on, got none"):
+    with pytest.raises(DataError, match="to tune thresholds on, received none"):
         tune_thresholds(np.zeros((2, 2)), np.zeros((2, 2)))
     with pytest.raises(ConfigError, match="`prior_support` to be at least 0"):
         tune_thresholds(np.ones((2, 2)), np.ones((2, 2)), prior_support=-1)

@@ -350,7 +350,7 @@ def test_a_head_with_names_of_its_own_is_loaded_whatever_the_architecture(tmp_pa
 
 @pytest.mark.parametrize(
     ("labels", "message"),
-    [("card", "got 'card'"), (["a", "b", "a"], "these repeat: 'a'")],
+    [("card", "received 'card'"), (["a", "b", "a"], "these repeat: 'a'")],
 )
 def test_labels_are_checked(labels, message):
     with pytest.raises(ConfigError, match=message):

@@ -1,11 +1,8 @@
 """A tiny collection, with models of random weights."""
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 import keras_bert_zoo as kbz
 from tests.helpers import ASSETS
@@ -35,16 +32,6 @@ def make_collection(models: tuple[Any, Any], **options: Any) -> kbz.OpenDomainQu
     return kbz.OpenDomainQuestionAnswerer(
         *models, DOCUMENTS, passage_tokens=20, top_passages=3, **options
     )
-
-
-@contextlib.contextmanager
-def without_tracing() -> Iterator[None]:
-    """Runs op by op: tracing takes longer than answering a few questions."""
-    tf.config.run_functions_eagerly(True)
-    try:
-        yield
-    finally:
-        tf.config.run_functions_eagerly(False)
 
 
 def check_places(task: Any, answers: Any) -> None:

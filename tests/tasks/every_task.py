@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 import keras_bert_zoo as kbz
 from keras_bert_zoo.data.questions import Answer, QuestionExamples
@@ -166,18 +163,6 @@ EVERY_TASK: dict[str, Maker] = {
     "open-domain-question-answering": _collection,
 }
 TRAINED = [name for name in EVERY_TASK if name != "open-domain-question-answering"]
-
-
-@contextlib.contextmanager
-def eagerly() -> Iterator[None]:
-    """Runs op by op, except tf.data: tracing takes longer than a few steps of tiny models."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Even though the `tf.config.experimental_run")
-        tf.config.run_functions_eagerly(True)
-        try:
-            yield
-        finally:
-            tf.config.run_functions_eagerly(False)
 
 
 def weights_of(task: Any, targets: Any, class_weight: Any, sample_weight: Any = None) -> Any:

@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_bert_zoo.training.probe import probe_head
-from tests.tasks.every_task import TRAINED, eagerly, make
+from tests.helpers import eagerly
+from tests.tasks.every_task import TRAINED, make
 
 
 @functools.cache

@@ -7,6 +7,7 @@ import keras_bert_zoo as kbz
 from keras_bert_zoo.data.tagging import make_tags
 from keras_bert_zoo.encoders.bert import BertEncoder
 from keras_bert_zoo.export.verify import hostile_rows
+from tests.helpers import as_graphs
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 VOCABULARY = [
@@ -48,9 +49,10 @@ def make_task(scheme="IOB2", *, seed=1, max_length=16, loud=True, types=TYPES, *
 
 
 def train(task, **options):
-    return task.fit(
-        TEXTS, ENTITIES, **{"epochs": 25, "learning_rate": 1e-2, "verbose": 0} | options
-    )
+    with as_graphs():
+        return task.fit(
+            TEXTS, ENTITIES, **{"epochs": 25, "learning_rate": 1e-2, "verbose": 0} | options
+        )
 
 
 def hostile(task):

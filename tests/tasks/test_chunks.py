@@ -10,7 +10,7 @@ import keras_bert_zoo as kbz
 from keras_bert_zoo.tasks import chunks
 from keras_bert_zoo.tasks.chunks import run_in_chunks
 from tests.helpers import ASSETS
-from tests.tasks.every_task import eagerly, make
+from tests.tasks.every_task import make
 
 
 @pytest.fixture
@@ -87,8 +87,7 @@ def test_rows_cost_more_than_their_tokens(monkeypatch):
         masked.encoder, "config", replace(masked.encoder.config, vocabulary_size=30522)
     )
     assert int(masked.row_cost(inputs)) == 5 + 3 * 30
-    with eagerly():
-        search = make("embedding")[0].index(["a", "b"])
+    search = make("embedding")[0].index(["a", "b"])
     assert int(search.row_cost(inputs)) == 5
     monkeypatch.setattr(search.head, "corpus", np.zeros([40_000, 1]))
     assert int(search.row_cost(inputs)) == 5 + 40

@@ -91,7 +91,11 @@ def test_special_files_are_refused_without_waiting(tmp_path):
 def test_a_length_beyond_the_model_is_refused(tmp_path):
     check_saved_length({"max_length": 512}, 512, tmp_path)
     check_saved_length({"max_length": None}, 512, tmp_path)
-    with pytest.raises(CheckpointError, match=r"'max_length' must be at most 512, .*, got 513\."):
+    with pytest.raises(
+        CheckpointError,
+        match=r"'max_length' must be at most 512, .*, "
+        r"received 513\.",
+    ):
         check_saved_length({"max_length": 513}, 512, tmp_path)
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import pkgutil
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -22,7 +23,7 @@ from keras_bert_zoo.training.contrastive import make_loss
 from keras_bert_zoo.training.optimizers import AdamW
 from tests.checks import check_equal, check_task
 from tests.helpers import ASSETS
-from tests.tasks.every_task import EVERY_TASK, OTHERS, TEXTS, TRAINED, eagerly, make
+from tests.tasks.every_task import EVERY_TASK, OTHERS, TEXTS, TRAINED, make
 
 
 def few(values, *chosen):
@@ -35,7 +36,7 @@ import json, sys
 import numpy as np
 import keras_bert_zoo  # registers its models with Keras
 import keras
-from tests.tasks.every_task import eagerly
+from tests.helpers import eagerly
 
 with eagerly():
     for path, texts in json.loads(sys.argv[1]).items():
@@ -64,13 +65,12 @@ FEW_TASKS = ["token-classification crf", "multiple-choice", "open-domain-questio
 @pytest.mark.parametrize("names", [FEW_TASKS, pytest.param([*EVERY_TASK], marks=pytest.mark.slow)])
 def test_tasks_have_equal_answers_in_a_new_process(tmp_path, names):
     questions, expected = {}, {}
-    with eagerly():
-        for name in names:
-            path = str(tmp_path / f"{name.replace(' ', '_')}.keras")
-            task, _, _ = make(name)
-            task.save(path)
-            questions[path] = questions_for(name)
-            expected[path] = task.predict(questions[path])
+    for name in names:
+        path = str(tmp_path / f"{name.replace(' ', '_')}.keras")
+        task, _, _ = make(name)
+        task.save(path)
+        questions[path] = questions_for(name)
+        expected[path] = task.predict(questions[path])
     subprocess.run([sys.executable, "-c", LOAD_ALL, json.dumps(questions)], check=True)
     for path, answers in expected.items():
         found = np.load(path + ".npz")
@@ -175,19 +175,18 @@ def test_the_best_epoch_is_saved_and_training_continues(tmp_path):
     best = keras.callbacks.ModelCheckpoint(
         tmp_path / "best.keras", monitor="val_loss", save_best_only=True
     )
-    with eagerly():
-        history = task.fit(x, y, validation_data=(x, y), epochs=3, callbacks=[best], verbose=0)
-        again = keras.models.load_model(tmp_path / "best.keras")
-        losses = history.history["val_loss"]
-        epoch = int(np.argmin(losses))
-        assert again.evaluate(x, y, verbose=0, return_dict=True)["loss"] == pytest.approx(
-            losses[epoch], rel=1e-5
-        )
-        assert int(again.optimizer.iterations) == epoch + 1
-        moments = [v for v in again.optimizer.variables if "momentum" in v.path]
-        assert any(np.abs(v.numpy()).max() > 0 for v in moments)
-        again.fit(x, y, epochs=1, verbose=0)
-        assert int(again.optimizer.iterations) == epoch + 2
+    history = task.fit(x, y, validation_data=(x, y), epochs=3, callbacks=[best], verbose=0)
+    again = keras.models.load_model(tmp_path / "best.keras")
+    losses = history.history["val_loss"]
+    epoch = int(np.argmin(losses))
+    assert again.evaluate(x, y, verbose=0, return_dict=True)["loss"] == pytest.approx(
+        losses[epoch], rel=1e-5
+    )
+    assert int(again.optimizer.iterations) == epoch + 1
+    moments = [v for v in again.optimizer.variables if "momentum" in v.path]
+    assert any(np.abs(v.numpy()).max() > 0 for v in moments)
+    again.fit(x, y, epochs=1, verbose=0)
+    assert int(again.optimizer.iterations) == epoch + 2
 
 
 @pytest.mark.parametrize(
@@ -207,9 +206,16 @@ def test_keras_fit_takes_the_result_of_make_dataset(name):
     dataset = task.make_dataset(x, y, batch_size=4)
     assert int(dataset.cardinality()) == len(list(dataset))
     before = task.get_weights()
-    with eagerly():
-        keras.Model.fit(task, dataset, epochs=1, verbose=0, shuffle=False)
+    keras.Model.fit(task, dataset, epochs=1, verbose=0, shuffle=False)
     assert any(not np.array_equal(a, b) for a, b in zip(before, task.get_weights(), strict=True))
+
+
+def test_directories_load_whatever_their_name(tmp_path):
+    task, x, _ = make("classification")
+    task.save(tmp_path / "saved")
+    for name in ("model.h5", "model.keras"):
+        shutil.copytree(tmp_path / "saved", tmp_path / name)
+        check_equal(kbz.TextClassifier.load(tmp_path / name).predict(x), task.predict(x))
 
 
 def test_a_custom_training_loop():
@@ -322,12 +328,9 @@ def test_options_that_were_set_are_in_the_file(tmp_path):
     asked = make("question-answering")[0]
     asked.null_threshold = np.float32(-0.5)
     for index, (task, texts) in enumerate(((tagger, TEXTS), (asked, (TEXTS, OTHERS)))):
-        with eagerly():
-            expected = task.predict(texts)
-            task.save(tmp_path / f"{index}.keras")
-            check_equal(
-                keras.models.load_model(tmp_path / f"{index}.keras").predict(texts), expected
-            )
+        expected = task.predict(texts)
+        task.save(tmp_path / f"{index}.keras")
+        check_equal(keras.models.load_model(tmp_path / f"{index}.keras").predict(texts), expected)
     with pytest.raises(ConfigError, match="`max_length` must be between 3 and"):
         tagger.max_length = 1000
     with pytest.raises(ConfigError, match="`legal_only` cannot be set"):
@@ -343,8 +346,7 @@ def test_classes_of_losses_and_metrics_are_saved(tmp_path):
     task.compile("sgd", loss=loss, metrics=[metric], weighted_metrics=[metric])
     task.save(tmp_path / "x.keras")
     again = keras.models.load_model(tmp_path / "x.keras")
-    with eagerly():
-        results = [t.evaluate(x, y, verbose=0, return_dict=True) for t in (task, again)]
+    results = [t.evaluate(x, y, verbose=0, return_dict=True) for t in (task, again)]
     assert results[0] == pytest.approx(results[1])
 
 

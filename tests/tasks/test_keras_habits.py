@@ -11,7 +11,7 @@ from keras_bert_zoo.training import fit as training
 from keras_bert_zoo.training.data import prepared, split_examples
 from keras_bert_zoo.training.optimizers import AdamW, WarmupLinearDecay
 from tests.frames import Series
-from tests.tasks.every_task import EVERY_TASK, TRAINED, eagerly, make, weights_of
+from tests.tasks.every_task import EVERY_TASK, TRAINED, make, weights_of
 
 
 class Steps(keras.callbacks.Callback):
@@ -33,10 +33,9 @@ class Steps(keras.callbacks.Callback):
 def fit(task, x, y, **options):
     steps = Steps()
     callbacks = [*options.pop("callbacks", ()), steps]
-    with eagerly():
-        history = task.fit(
-            x, y, **{"batch_size": 2, "epochs": 2, "verbose": 0} | options, callbacks=callbacks
-        )
+    history = task.fit(
+        x, y, **{"batch_size": 2, "epochs": 2, "verbose": 0} | options, callbacks=callbacks
+    )
     return history.history, steps
 
 
@@ -58,11 +57,10 @@ def test_every_task_accepts_the_arguments_of_keras(name):
     assert task.training_record["steps"] == 4
 
     weights = {} if name == "masked-lm" else {"sample_weight": [2.0] * 7}
-    with eagerly():
-        plain = task.evaluate(x, y, verbose=0, return_dict=True)
-        heavy = task.evaluate(x, y, verbose=0, return_dict=True, **weights)
-        values = task.evaluate(x, y, verbose=0)
-        one = task.evaluate(x, y, verbose=0, batch_size=1, steps=1, return_dict=True)
+    plain = task.evaluate(x, y, verbose=0, return_dict=True)
+    heavy = task.evaluate(x, y, verbose=0, return_dict=True, **weights)
+    values = task.evaluate(x, y, verbose=0)
+    one = task.evaluate(x, y, verbose=0, batch_size=1, steps=1, return_dict=True)
     values = values if isinstance(values, list) else [values]
     assert values[0] == pytest.approx(plain["loss"])  # Keras sorts its dict by name
     assert sorted(values) == pytest.approx(sorted(plain.values()))
@@ -70,10 +68,9 @@ def test_every_task_accepts_the_arguments_of_keras(name):
     # Losses with in-batch negatives ignore weights.
     if weights and not name.startswith("embedding"):
         assert heavy["loss"] == pytest.approx(2 * plain["loss"], rel=1e-5)
-        with eagerly():
-            history = task.fit(
-                x, y, validation_data=(x, y, [2.0] * 7), epochs=1, verbose=0, learning_rate=0.0
-            )
+        history = task.fit(
+            x, y, validation_data=(x, y, [2.0] * 7), epochs=1, verbose=0, learning_rate=0.0
+        )
         assert history.history["val_loss"] == pytest.approx([heavy["loss"]], rel=1e-5)
 
 
@@ -82,22 +79,21 @@ def test_every_task_accepts_single_batches(name):
     task, x, y = make(name)
     with pytest.raises(ConfigError, match="`train_on_batch` needs an optimizer: call `compile"):
         task.train_on_batch(x, y)
-    with eagerly():
-        loss = "cosent" if name == "embedding scored" else None
-        task.compile(keras.optimizers.SGD(0.001), loss)
-        before = task.test_on_batch(x, y, return_dict=True)
-        assert before["loss"] == pytest.approx(
-            task.evaluate(x, y, verbose=0, return_dict=True)["loss"], rel=1e-5
-        )
-        first = task.train_on_batch(x, y, return_dict=True)["loss"]
-        if name != "masked-lm":  # training draws other masks
-            assert first == pytest.approx(before["loss"], rel=1e-5)
-            assert task.test_on_batch(x, y, return_dict=True)["loss"] < before["loss"]
-        texts = tuple(x) if isinstance(x, tuple) else x
-        if not name.startswith("embedding"):
-            answers = task.predict(texts)
-            for key, values in task.predict_on_batch(texts).items():
-                np.testing.assert_array_equal(values, answers[key])
+    loss = "cosent" if name == "embedding scored" else None
+    task.compile(keras.optimizers.SGD(0.001), loss)
+    before = task.test_on_batch(x, y, return_dict=True)
+    assert before["loss"] == pytest.approx(
+        task.evaluate(x, y, verbose=0, return_dict=True)["loss"], rel=1e-5
+    )
+    first = task.train_on_batch(x, y, return_dict=True)["loss"]
+    if name != "masked-lm":  # training draws other masks
+        assert first == pytest.approx(before["loss"], rel=1e-5)
+        assert task.test_on_batch(x, y, return_dict=True)["loss"] < before["loss"]
+    texts = tuple(x) if isinstance(x, tuple) else x
+    if not name.startswith("embedding"):
+        answers = task.predict(texts)
+        for key, values in task.predict_on_batch(texts).items():
+            np.testing.assert_array_equal(values, answers[key])
 
 
 @pytest.mark.parametrize("name", EVERY_TASK)
@@ -107,7 +103,7 @@ def test_the_error_of_a_call_on_texts_names_predict(name):
     for texts in (
         "a", ["a", "b"], (["a"], ["b"]), np.array(["a"]), tf.constant(["a"]), column, (column,) * 2,
     ):  # fmt: skip
-        with pytest.raises(DataError, match=r"on a dict of token ids, got texts\. .*predict"):
+        with pytest.raises(DataError, match=r"on a dict of token ids, received texts\. .*predict"):
             task(texts)
 
 
@@ -152,32 +148,29 @@ def test_without_a_batch_size_the_default_is_used(monkeypatch):
     (run,) = runs
     assert len(next(iter(run["batches"]))[1]) == len(next(iter(run["validation"]))[1]) == 7
     assert task.training_record["batch_size"] == 32
-    with eagerly():
-        np.testing.assert_allclose(task.predict_logits(x, batch_size=None), expected, atol=1e-5)
-        assert np.isfinite(task.evaluate(x, y, batch_size=None, verbose=0)[0])
-        assert task.predict(x, batch_size=None)["scores"].shape == (7, 2)
-    with pytest.raises(ConfigError, match="`batch_size` must be .*got 0"):
+    np.testing.assert_allclose(task.predict_logits(x, batch_size=None), expected, atol=1e-5)
+    assert np.isfinite(task.evaluate(x, y, batch_size=None, verbose=0)[0])
+    assert task.predict(x, batch_size=None)["scores"].shape == (7, 2)
+    with pytest.raises(ConfigError, match="`batch_size` must be .*received 0"):
         task.fit(x, y, batch_size=0)
 
 
 def test_evaluation_checks_the_number_of_texts_per_example():
     task, x, y = make("classification")
-    with eagerly():
-        task.compile(keras.optimizers.SGD(0.0))
-        task.train_on_batch((x, x), y)
-        assert task.pair
-        task.test_on_batch((x, x), y)
-        for measure in (task.test_on_batch, task.evaluate):
-            with pytest.raises(DataError, match="Expected pairs of texts.*got single texts"):
-                measure(x, y)
+    task.compile(keras.optimizers.SGD(0.0))
+    task.train_on_batch((x, x), y)
+    assert task.pair
+    task.test_on_batch((x, x), y)
+    for measure in (task.test_on_batch, task.evaluate):
+        with pytest.raises(DataError, match="Expected pairs of texts.*received single texts"):
+            measure(x, y)
 
 
 def test_weights_of_validation_data_are_used():
     task, x, y = make("classification")
     weight = np.linspace(0, 2, 7)
     history, _ = fit(task, x, y, validation_data=(x, y, weight), epochs=1, learning_rate=0.0)
-    with eagerly():
-        wanted = task.evaluate(x, y, verbose=0, sample_weight=weight)
+    wanted = task.evaluate(x, y, verbose=0, sample_weight=weight)
     assert history["val_loss"][0] == pytest.approx(wanted[0], rel=1e-5)
     ids = [int(name == "xyz") for name in y]
     each = -np.log(task.predict(x)["scores"][np.arange(7), ids])
@@ -250,11 +243,10 @@ def test_every_callback_of_keras_runs(tmp_path):
             continue
         if name == "SwapEMAWeights":
             task.compile(AdamW(1e-3, use_ema=True))
-        with eagerly():
-            history = task.fit(
-                x, y, validation_data=(x, y), callbacks=CALLBACKS[name](tmp_path), epochs=3,
-                verbose=0, learning_rate=0.01,
-            )  # fmt: skip
+        history = task.fit(
+            x, y, validation_data=(x, y), callbacks=CALLBACKS[name](tmp_path), epochs=3,
+            verbose=0, learning_rate=0.01,
+        )  # fmt: skip
         assert len(history.epoch) == 3, name
     assert (tmp_path / "3.weights.h5").exists()
 
@@ -277,15 +269,21 @@ def classifier():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"epochs": 0}, "`epochs` must be an integer of at least 1, got 0"),
+        ({"epochs": 0}, "`epochs` must be an integer of at least 1, received 0"),
         ({"epochs": True}, "`epochs` must be an integer"),
         ({"epochs": 2.0}, "`epochs` must be an integer"),
-        ({"batch_size": 0}, "`batch_size` must be an integer of at least 1, got 0"),
+        ({"batch_size": 0}, "`batch_size` must be an integer of at least 1, received 0"),
         ({"batch_size": -3}, "`batch_size`"),
-        ({"learning_rate": -1e-5}, "`learning_rate` must be a number of at least 0, got -1e-05"),
+        (
+            {"learning_rate": -1e-5},
+            "`learning_rate` must be a number of at least 0, received -1e-05",
+        ),
         ({"learning_rate": float("nan")}, "`learning_rate`"),
-        ({"learning_rate": "fast"}, "`learning_rate` must be a number of at least 0, got 'fast'"),
-        ({"warmup_fraction": 1.5}, "`warmup_fraction` must be a number from 0 to 1, got 1.5"),
+        (
+            {"learning_rate": "fast"},
+            "`learning_rate` must be a number of at least 0, received 'fast'",
+        ),
+        ({"warmup_fraction": 1.5}, "`warmup_fraction` must be a number from 0 to 1, received 1.5"),
         ({"warmup_fraction": float("nan")}, "`warmup_fraction`"),
         ({"weight_decay": -0.1}, "`weight_decay`"),
         ({"global_clipnorm": 0.0}, "`global_clipnorm` must be a number above 0 or None"),
@@ -296,9 +294,12 @@ def classifier():
         ({"validation_split": 1.0}, "`validation_split` must be a number from 0 to below 1"),
         ({"validation_freq": 0}, "`validation_freq`"),
         ({"steps_per_epoch": 0}, "`steps_per_epoch`"),
-        ({"initial_epoch": 3, "epochs": 3}, "`initial_epoch` must be below `epochs`, 3, got 3"),
+        (
+            {"initial_epoch": 3, "epochs": 3},
+            "`initial_epoch` must be below `epochs`, 3, received 3",
+        ),
         ({"epochs": 0, "batch_size": 0}, "`batch_size` must be .*; `epochs` must be"),
-        ({"callbacks": ["stop"]}, "`callbacks` must be Keras callbacks, got 'stop'"),
+        ({"callbacks": ["stop"]}, "`callbacks` must be Keras callbacks, received 'stop'"),
         ({"sample_weight": [1.0] * 6 + [float("nan")]}, "`sample_weight` must hold finite"),
     ],
 )
@@ -310,11 +311,15 @@ def test_arguments_out_of_range_are_refused(classifier, options, message):
 
 def test_optimizers_with_a_negative_rate_are_refused(classifier):
     task = classifier[0]
-    with pytest.raises(ConfigError, match="`learning_rate` must be a number of at least 0, got -1"):
+    with pytest.raises(
+        ConfigError, match="`learning_rate` must be a number of at least 0, received -1"
+    ):
         AdamW(-1.0)
     with pytest.raises(ConfigError, match="`learning_rate` must be a number of at least 0"):
         WarmupLinearDecay(-1.0, total_steps=3)
-    with pytest.raises(ConfigError, match="`learning_rate` must be a number of at least 0, got -1"):
+    with pytest.raises(
+        ConfigError, match="`learning_rate` must be a number of at least 0, received -1"
+    ):
         task.compile(keras.optimizers.SGD(-1.0))
     with pytest.raises(ConfigError, match="Expected a Keras optimizer or the name of one"):
         task.compile("adamm")
@@ -337,3 +342,22 @@ def test_a_global_policy_that_cannot_train_is_refused():
     finally:
         keras.config.set_dtype_policy("float32")
     assert isinstance(make("classification")[0], kbz.TextClassifier)
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value"),
+    [
+        ("question-answering", "max_answer_tokens", 0),
+        ("question-answering", "null_threshold", "no"),
+        ("token-classification", "stride", -1),
+        ("masked-lm", "top_k", 1.5),
+        ("multiple-choice", "num_choices", 1),
+        ("translation", "label_smoothing", float("nan")),
+    ],
+)
+def test_options_that_are_set_later_are_checked(name, option, value):
+    task = make(name)[0]
+    before = getattr(task, option)
+    with pytest.raises(ConfigError, match=f"Expected `{option}` to be .*, received {value!r}"):
+        setattr(task, option, value)
+    assert getattr(task, option) == before

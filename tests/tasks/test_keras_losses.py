@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.training.keras_metrics import resolve_metrics
 from keras_bert_zoo.training.outputs import Outputs, resolve_loss
-from tests.tasks.every_task import TRAINED, eagerly, make
+from tests.tasks.every_task import TRAINED, make
 
 RANDOM = np.random.default_rng(0)
 LOGITS = (RANDOM.normal(size=(200, 3)) * 2).astype(np.float32)
@@ -36,9 +36,8 @@ def test_a_classifier_has_the_same_loss_by_name_as_by_default():
         keras.losses.CategoricalCrossentropy,
         [keras.losses.SparseCategoricalCrossentropy(from_logits=True)],
     ):
-        with eagerly():
-            task.compile("adam", loss, metrics=["accuracy", "AUC"])
-            found = task.evaluate(x, y, verbose=0, return_dict=True)
+        task.compile("adam", loss, metrics=["accuracy", "AUC"])
+        found = task.evaluate(x, y, verbose=0, return_dict=True)
         assert found["loss"] == pytest.approx(own, rel=1e-5)
         scores = task.predict(x)["scores"][:, 1]
         truth = [name == "xyz" for name in y]
@@ -89,16 +88,19 @@ def test_the_labels_of_datasets_may_be_ids_names_rows_and_shares():
             assert measured(labels) == pytest.approx(expected, rel=1e-5)
     soft_nats = -np.mean((shares * log).sum(-1))
     assert measured(shares) == pytest.approx([soft_nats, *expected[1:]], rel=1e-5)
-    with pytest.raises(DataError, match=r"\(B,\) or \(B, 2\) in a dataset, got float32 \(7, 3\)"):
+    with pytest.raises(
+        DataError,
+        match=r"\(B,\) or \(B, 2\) in a dataset, "
+        r"received float32 \(7, 3\)",
+    ):
         measured(np.ones((7, 3), np.float32))
     # Whole passes with the default metrics.
     dataset = tf.data.Dataset.from_tensor_slices((x, shares)).batch(4)
-    with eagerly():
-        task.compile(keras.optimizers.SGD(0.0), "categorical_crossentropy")
-        found = task.fit(dataset, epochs=1, verbose=0).history
-        assert found["loss"] == pytest.approx([soft_nats], rel=1e-5)
-        assert found["accuracy"] == pytest.approx(expected[1:2])
-        assert task.evaluate(Pairs(x, rows), verbose=0) == pytest.approx(expected[:2], rel=1e-5)
+    task.compile(keras.optimizers.SGD(0.0), "categorical_crossentropy")
+    found = task.fit(dataset, epochs=1, verbose=0).history
+    assert found["loss"] == pytest.approx([soft_nats], rel=1e-5)
+    assert found["accuracy"] == pytest.approx(expected[1:2])
+    assert task.evaluate(Pairs(x, rows), verbose=0) == pytest.approx(expected[:2], rel=1e-5)
 
 
 def test_a_custom_loss_gets_unchanged_rows_or_ids():
@@ -111,7 +113,7 @@ def test_a_custom_loss_gets_unchanged_rows_or_ids():
         assert task.objective().dataset_targets(tf.constant(labels)).numpy().tolist() == [0, 1, 0]
     (accuracy,) = resolve_metrics(["accuracy"], TWO)
     with pytest.raises(
-        DataError, match=r"labels of shape \(B,\) or \(B, 2\), got \(3, 3\): pass m"
+        DataError, match=r"labels of shape \(B,\) or \(B, 2\), received \(3, 3\): pass m"
     ):
         accuracy.update_state(wide, LOGITS[:3, :2])
     task.compile("sgd")  # the default loss does not accept shares
@@ -122,11 +124,10 @@ def test_a_custom_loss_gets_unchanged_rows_or_ids():
 def test_losses_and_metrics_of_a_regressor_use_its_scores():
     task, x, y = make("regression")
     task.activation = "sigmoid"
-    with eagerly():
-        scores = tf.sigmoid(task.predict_logits(x)[:, 0])
-        own = task.evaluate(x, y, verbose=0)
-        task.compile("sgd", "mse", metrics=["mae", keras.metrics.RootMeanSquaredError()])
-        loss, mae, root = task.evaluate(x, y, verbose=0)
+    scores = tf.sigmoid(task.predict_logits(x)[:, 0])
+    own = task.evaluate(x, y, verbose=0)
+    task.compile("sgd", "mse", metrics=["mae", keras.metrics.RootMeanSquaredError()])
+    loss, mae, root = task.evaluate(x, y, verbose=0)
     assert [loss, mae] == pytest.approx(own, rel=1e-5)
     assert loss == pytest.approx(sk.mean_squared_error(y, scores), rel=1e-5)
     assert mae == pytest.approx(sk.mean_absolute_error(y, scores), rel=1e-5)
@@ -174,13 +175,12 @@ def test_every_task_accepts_a_loss_name_or_lists_the_names_it_accepts(name):
         "number": "mean_squared_error",
         "tokens": "sparse_categorical_crossentropy",
     }.get(kind)
-    with eagerly():
-        # The default loss of a translator has label smoothing.
-        if fitting is not None and name != "translation":
-            own = task.evaluate(x, y, verbose=0, return_dict=True)["loss"]
-            task.compile("sgd", fitting)
-            found = task.evaluate(x, y, verbose=0, return_dict=True)["loss"]
-            assert found == pytest.approx(own, rel=1e-5)
+    # The default loss of a translator has label smoothing.
+    if fitting is not None and name != "translation":
+        own = task.evaluate(x, y, verbose=0, return_dict=True)["loss"]
+        task.compile("sgd", fitting)
+        found = task.evaluate(x, y, verbose=0, return_dict=True)["loss"]
+        assert found == pytest.approx(own, rel=1e-5)
     for loss in ("dice", "kl_divergence", "nonsense", "mse", "binary_crossentropy"):
         if loss == fitting or (loss == "mse" and kind == "number"):
             continue
@@ -208,7 +208,7 @@ def test_every_task_accepts_a_loss_name_or_lists_the_names_it_accepts(name):
             Outputs("tokens", "MaskedLM"), "pass `ignore_class=-1`",
         ),
         ("binary_crossentropy", TWO, "its labels exclude each other.*'sparse_categorical"),
-        (["mse", "mse"], THREE, "one output: expected one `loss`, got 2"),
+        (["mse", "mse"], THREE, "one output: expected one `loss`, received 2"),
         (3, THREE, "Loss 3 is unknown"),
     ],
 )  # fmt: skip

@@ -73,7 +73,7 @@ def test_a_single_label_is_saved_and_loaded(tmp_path):
         logits = tf.constant([[3.0], [-1.0]])
         np.testing.assert_allclose(again.answers(logits)["scores"], tf.sigmoid(logits))
     assert again.saved_parts().config["sentence_transformers"] == tanh["sentence_transformers"]
-    with pytest.raises(ConfigError, match=r"needs at least one label, got \[\]"):
+    with pytest.raises(ConfigError, match=r"needs at least one label, received \[\]"):
         kbz.TextClassifier(task.encoder, task.tokenizer, [], multi_label=True)
 
 

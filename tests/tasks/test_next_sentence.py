@@ -14,7 +14,7 @@ from keras_bert_zoo.errors import CheckpointError, DataError
 from keras_bert_zoo.export.verify import hostile_rows
 from keras_bert_zoo.files import SIDE_FILE
 from keras_bert_zoo.tasks.registry import load_task
-from tests.helpers import ASSETS, golden_inputs, load_golden
+from tests.helpers import ASSETS, as_graphs, golden_inputs, load_golden
 
 TINY = ASSETS / "bert_gelu"
 DOCUMENTS = [["a b c", "a x", "a y"], ["z b", "z c c", "z x"]] * 4
@@ -51,7 +51,9 @@ def test_training_learns_and_a_saved_task_answers_the_same(tmp_path):
             keras.random.normal(variable.shape, stddev=0.4, seed=len(variable.path))
         )
     pairs = Examples(["x y"] * 16, ["a b", "z c"] * 8, ["is_next", "not_next"] * 8)
-    task.fit(pairs, validation_data=pairs, epochs=20, batch_size=8, learning_rate=5e-3, verbose=0)
+    options = {"epochs": 20, "batch_size": 8, "learning_rate": 5e-3, "verbose": 0}
+    with as_graphs():
+        task.fit(pairs, validation_data=pairs, **options)
     report = task.report(pairs)
     assert report.accuracy > 0.9
     assert report.accuracy == pytest.approx(

@@ -14,7 +14,7 @@ from keras_bert_zoo.export.verify import hostile_rows
 from keras_bert_zoo.files import SIDE_FILE
 from keras_bert_zoo.tasks.loading import restore_record
 from keras_bert_zoo.tasks.registry import TASKS
-from tests.helpers import ASSETS
+from tests.helpers import ASSETS, as_graphs
 
 # Made by transformers, like an NLI model: labels no, maybe, yes; no side file.
 ELSEWHERE = ASSETS / "bert_classifier"
@@ -32,6 +32,7 @@ MAKERS = {
 }
 
 
+@as_graphs()
 @pytest.mark.parametrize("name", MAKERS)
 def test_a_model_from_elsewhere_takes_single_texts_and_pairs(name):
     task = MAKERS[name]()
@@ -49,7 +50,7 @@ def test_a_model_from_elsewhere_takes_single_texts_and_pairs(name):
     assert all(task.report(x, y).to_dict() for x in (PAIRS, FIRST))
     losses = [task.evaluate(x, y, return_dict=True, verbose=0)["loss"] for x in (PAIRS, FIRST)]
     assert losses[0] != losses[1]
-    with pytest.raises(DataError, match="Expected a tuple of two lists for text pairs, got 3"):
+    with pytest.raises(DataError, match="Expected a tuple of two lists for text pairs, received 3"):
         task.predict((FIRST, SECOND, FIRST))
     batches = tf.data.Dataset.from_tensor_slices(PAIRS).batch(2)
     with pytest.raises(DataError, match=r"set `task.pair = True`: two parts might be"):
@@ -73,16 +74,16 @@ def test_a_trained_model_only_takes_the_kind_of_its_training_texts(tmp_path):
     assert task.pair is False
     y = ["no", "yes", "no"]
     for ask in (task.predict, task.predict_logits):
-        with pytest.raises(DataError, match="Expected single texts for a model .* got pairs"):
+        with pytest.raises(DataError, match="Expected single texts for a model .* received pairs"):
             ask(PAIRS)
     for measure in (task.evaluate, task.report):
-        with pytest.raises(DataError, match="Expected single texts for a model .* got pairs"):
+        with pytest.raises(DataError, match="Expected single texts for a model .* received pairs"):
             measure(PAIRS, y)
     task.pair = True
     for ask in (task.predict, task.predict_logits):
         with pytest.raises(DataError, match="Expected pairs of texts, a tuple of two lists, for"):
             ask(FIRST)
-    with pytest.raises(DataError, match=r"got single texts.*set `task.pair = None`"):
+    with pytest.raises(DataError, match=r"received single texts.*set `task.pair = None`"):
         task.evaluate(tf.data.Dataset.from_tensor_slices((FIRST, y)).batch(2))
     task.pair = None
     assert len(task.predict(FIRST)["label"]) == len(task.predict(PAIRS)["label"]) == 3

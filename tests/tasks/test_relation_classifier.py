@@ -14,7 +14,7 @@ from keras_bert_zoo.errors import CheckpointError, ConfigError, DataError
 from keras_bert_zoo.export.verify import hostile_rows
 from keras_bert_zoo.presets.extra_weights import EXTRA_WEIGHTS_FILE
 from keras_bert_zoo.tasks.registry import load_task
-from tests.helpers import ASSETS
+from tests.helpers import ASSETS, as_graphs
 
 TINY = ASSETS / "bert_gelu"
 LABELS = ["A(e1,e2)", "A(e2,e1)", "Other"]
@@ -104,8 +104,9 @@ def test_training_learns_and_a_saved_task_answers_the_same(tmp_path):
     task = make_task(pooling="start")
     examples = Examples(TEXTS * 4, labels=LABELS * 4)
     before = [variable.numpy() for variable in task.trainable_weights]
-    task.fit(examples, epochs=30, batch_size=12, learning_rate=1e-2, class_weight="balanced",
-             verbose=0)  # fmt: skip
+    options = {"epochs": 30, "batch_size": 12, "learning_rate": 1e-2, "verbose": 0}
+    with as_graphs():
+        task.fit(examples, class_weight="balanced", **options)
     for variable, old in zip(task.trainable_weights, before, strict=True):
         assert np.abs(variable.numpy() - old).max() > 0, variable.path
     assert task.report(examples).macro_f1 == 1
@@ -147,7 +148,7 @@ def test_transformers_loads_the_encoder_and_the_tokenizer(tmp_path):
 
 def test_invalid_arguments_and_texts_are_refused(tmp_path):
     task = make_task()
-    with pytest.raises(DataError, match="t.txt:4: expected <e2> once, got it 0 times"):
+    with pytest.raises(DataError, match="t.txt:4: expected <e2> once, received it 0 times"):
         task.fit(Examples(["<e1>a</e1>"], labels=["Other"], rows=[4], path="t.txt"))
     with pytest.raises(DataError, match="example 1: expected <e1> once"):
         task.report(["a"], ["Other"])
@@ -160,7 +161,7 @@ def test_invalid_arguments_and_texts_are_refused(tmp_path):
     with pytest.raises(CheckpointError, match=r"no head for RelationClassifier.*labels=\["):
         kbz.RelationClassifier.from_preset(TINY)
     task.save(tmp_path / "saved")
-    with pytest.raises(ConfigError, match="trained with `pooling='mean'`, got 'start'"):
+    with pytest.raises(ConfigError, match="trained with `pooling='mean'`, received 'start'"):
         kbz.RelationClassifier.load(tmp_path / "saved", pooling="start")
 
 

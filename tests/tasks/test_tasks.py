@@ -26,7 +26,7 @@ from keras_bert_zoo.encoders.registry import build_encoder
 from keras_bert_zoo.errors import CheckpointError, ConfigError, DataError
 from keras_bert_zoo.presets.resolve import find_preset
 from keras_bert_zoo.tasks.registry import load_task
-from tests.helpers import ASSETS, golden_inputs, load_golden
+from tests.helpers import ASSETS, as_graphs, golden_inputs, load_golden
 from tests.tasks.every_task import weights_of
 
 TINY = ASSETS / "bert_gelu"
@@ -90,7 +90,8 @@ def test_training_learns():
     task = make_classifier()
     before = task.evaluate(TEXTS, LABELS, verbose=0, return_dict=True)["loss"]
     task = make_classifier()
-    train(task, epochs=60, batch_size=8, learning_rate=1e-2)
+    with as_graphs():
+        train(task, epochs=60, batch_size=8, learning_rate=1e-2)
     after = task.evaluate(TEXTS, LABELS, verbose=0, return_dict=True)
     assert after["loss"] < before / 2
     assert after["accuracy"] == 1.0
@@ -179,7 +180,7 @@ def test_a_dataset_of_pairs_is_remembered_and_labels_are_not_pairs():
 def test_integers_are_names_if_the_labels_are_integers():
     task = make_classifier(labels=[1, 2, 5])
     assert task.targets(Examples(["a"] * 4), [1, 5, 2, 1]).tolist() == [0, 2, 1, 0]
-    with pytest.raises(DataError, match="; got '3'"):
+    with pytest.raises(DataError, match="; received '3'"):
         task.targets(Examples(["a"] * 2), [1, 3])
     task = make_classifier(multi_label=True)
     np.testing.assert_array_equal(
@@ -285,15 +286,15 @@ def test_probing_real_weights_on_real_text(repository):
 @pytest.mark.parametrize(
     ("x", "y", "message"),
     [
-        ("a text", ["abc"], "Expected a list of texts, got one string"),
+        ("a text", ["abc"], "Expected a list of texts, received one string"),
         ([], [], "There are no examples"),
         (["a", 3], ["abc", "xyz"], "Text 1 is of type int; expected str"),
         (["a", "b"], ["abc"], "There are 2 texts but 1 labels"),
         (["a", "b"], None, "There are no labels"),
-        (["a", "b"], ["abc", "ab"], r"; got 'ab' \(first at example 2"),
+        (["a", "b"], ["abc", "ab"], r"; received 'ab' \(first at example 2"),
         (["a", "b"], [0, 2], r"label ids must be integers in \[0, 2\)"),
-        (["a", "b"], [["abc"], ["xyz"]], "Expected one label per text, got lists"),
-        (("a", "b", "c"), ["abc"], "Expected a tuple of two lists for text pairs, got 3"),
+        (["a", "b"], [["abc"], ["xyz"]], "Expected one label per text, received lists"),
+        (("a", "b", "c"), ["abc"], "Expected a tuple of two lists for text pairs, received 3"),
     ],
 )
 def test_texts_and_labels_that_do_not_fit_are_refused(x, y, message):

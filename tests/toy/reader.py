@@ -15,7 +15,7 @@ def read_records(lines: Lines, names: list[str]) -> Iterator[tuple[int, list[Any
     for line in lines:
         label, bar, text = line.rstrip("\n").partition("|")
         if not bar:
-            raise DataError(f"{lines.name}:{lines.last}: expected LABEL|TEXT, got {line!r}")
+            raise DataError(f"{lines.name}:{lines.last}: expected LABEL|TEXT, received {line!r}")
         yield lines.last, [{"text": text, "label": label}[name] for name in names]
 
 

@@ -80,7 +80,7 @@ def test_zeros_have_finite_gradients(loss):
 def test_invalid_arguments_are_refused():
     with pytest.raises(ConfigError, match=r"Loss 'ranking' is unknown. Expected one of: multiple_"):
         make_loss("ranking")
-    with pytest.raises(ConfigError, match="`scale` must be a number above 0, got 0"):
+    with pytest.raises(ConfigError, match="`scale` must be a number above 0, received 0"):
         MultipleNegativesRankingLoss(0)
     with pytest.raises(ConfigError, match="`distance` must be one of euclidean, cosine"):
         TripletLoss("dot")
@@ -88,7 +88,7 @@ def test_invalid_arguments_are_refused():
         MatryoshkaLoss(CoSENTLoss(), [8, 4], [1.0])
     with pytest.raises(ConfigError, match="fewer than the 9 of `dimensions`"):
         MatryoshkaLoss(CoSENTLoss(), [9])(GOLDEN["scores"], EMBEDDINGS[:, :2])
-    with pytest.raises(DataError, match=r"takes scores from -1 to 1, got values from 0 to 5"):
+    with pytest.raises(DataError, match=r"takes scores from -1 to 1, received values from 0 to 5"):
         MatryoshkaLoss(CosineSimilarityLoss(), [8]).check_scores(np.array([0.0, 5.0]))
 
 

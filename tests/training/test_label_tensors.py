@@ -84,7 +84,7 @@ def test_several_labels():
         (["a", "b", "c"], [True], False, "Booleans are ids of two labels"),
         (["a", "b", "c"], [[0, 1]], False, r"Expected labels of shape \(B,\) or \(B, 3\)"),
         (["a", "b", "c"], [["a", "b"]], False, "Expected labels of shape"),
-        (["a", "b", "c"], [0], True, r"shape \(B, 3\) in a dataset, got int32 .*RaggedTensor"),
+        (["a", "b", "c"], [0], True, r"shape \(B, 3\) in a dataset, received int32 .*RaggedTensor"),
         (["a", "b", "c"], [[0, 1]], True, r"Expected labels of shape \(B, 3\)"),
     ],
 )

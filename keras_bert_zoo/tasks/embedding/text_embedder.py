@@ -343,7 +343,7 @@ class TextEmbedder(TrainableTask):
         groups = as_groups(x, y)
         if not labelled and groups.size != 1:
             raise DataError(
-                f"Expected texts to embed, got groups of {groups.size}: embed them one column "
+                f"Expected texts to embed, received groups of {groups.size}: embed them one column "
                 "at a time."
             )
         return groups

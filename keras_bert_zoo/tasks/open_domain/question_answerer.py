@@ -127,8 +127,8 @@ class OpenDomainQuestionAnswerer(DocumentSearch):
         keeps_dtype=True,
         extra_cost=search_cost,
     )
-    top_k: TaskOption[int] = TaskOption()
-    retriever_weight: TaskOption[float] = TaskOption()
+    top_k: TaskOption[int] = TaskOption(lambda value: check_search(top_k=value))
+    retriever_weight: TaskOption[float] = TaskOption(checked_weight)
     # Read-only, because the passages are already embedded.
     passage_tokens = property(operator.attrgetter("options.passage_tokens"))
     passage_overlap = property(operator.attrgetter("options.passage_overlap"))

@@ -29,7 +29,7 @@ def check_nested(types: Sequence[str], **options: Any) -> None:
         if value:
             raise ConfigError(f"`{name}={value!r}` is for tags, not for nested entities: omit it.")
     if len(set(types)) != len(types) or not types:
-        raise ConfigError(f"Expected different types of nested entities, got {list(types)!r}.")
+        raise ConfigError(f"Expected different types of nested entities, received {list(types)!r}.")
 
 
 def new_head(kind: str, encoder: Encoder, count: int, *, nested: bool) -> keras.layers.Layer:
@@ -90,7 +90,8 @@ def load_tagger(source: TaskSource, *, nested: bool | None, **options: Any) -> A
     saved_nested = bool(source.side.get("nested", False))
     if nested is not None and bool(nested) != saved_nested:
         raise ConfigError(
-            f"{source.directory} has {'a' if saved_nested else 'no'} head of nested entities, got "
+            f"{source.directory} has {'a' if saved_nested else 'no'} head of nested entities, "
+            "received "
             f"`nested={bool(nested)}`. To train a new head, pass its labels: "
             f"{source.task_class.spec.head_hint}."
         )

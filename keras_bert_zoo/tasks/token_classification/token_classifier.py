@@ -156,7 +156,7 @@ class TokenClassifier(TrainableTask):
         if not is_integer(stride) or not 0 <= stride <= room // 2:
             raise ConfigError(
                 f"`stride` must be between 0 and {room // 2}, half of the {room} tokens of a "
-                f"window without the special ones, got {stride!r}."
+                f"window without the special ones, received {stride!r}."
             )
         self.stride = stride
         self.crf = ConditionalRandomField(len(tags), name="crf") if crf else None

@@ -166,7 +166,26 @@ class BertNormalizer:
 
     def buffer(self) -> np.ndarray:
         """Returns the table as the flatbuffer of the FastBertNormalizer op: uint8 (bytes,)."""
-        return double_array.build_normalizer_buffer(self.changed_characters(), self._rules.deleted)
+        return _buffer(
+            self.lowercase,
+            self.strip_accents,
+            self.handle_chinese_chars,
+            "".join(map(chr, self._stand_ins)),
+        )
+
+
+@functools.lru_cache(maxsize=8)  # tokenizers with equal rules share it: it takes 0.4 s
+def _buffer(
+    lowercase: bool, strip_accents: bool, handle_chinese_chars: bool, own_stand_ins: str
+) -> np.ndarray:
+    normalizer = BertNormalizer(
+        lowercase=lowercase,
+        strip_accents=strip_accents,
+        handle_chinese_chars=handle_chinese_chars,
+        vocabulary_characters=own_stand_ins,
+    )
+    deleted = unicode_rules().deleted
+    return double_array.build_normalizer_buffer(normalizer.changed_characters(), deleted)
 
 
 def _decompose_hangul(c: int) -> str:

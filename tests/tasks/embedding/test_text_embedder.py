@@ -27,7 +27,7 @@ from keras_bert_zoo.training.contrastive import (
 )
 from keras_bert_zoo.training.data import prepared, validation_parts
 from keras_bert_zoo.training.objective import EpochMeasures
-from tests.helpers import ASSETS
+from tests.helpers import ASSETS, as_graphs
 
 TINY = ASSETS / "bert_gelu"
 # What tools/tasks/embedding_goldens.py wrote, and embedded there.
@@ -207,7 +207,8 @@ def test_training_learns_and_keeps_the_best_epoch(tmp_path):
     task = fresh()
     pairs = (ANCHORS, POSITIVES)
     options = {"epochs": 20, "batch_size": 8, "learning_rate": 1e-2}
-    history = train(task, pairs, validation_data=pairs, **options).history
+    with as_graphs():
+        history = train(task, pairs, validation_data=pairs, **options).history
     assert history["loss"][-1] < 0.8 * history["loss"][0]
     assert len(history["val_mrr_at_10"]) == 20
     assert task.report(pairs).mrr_at_10 == pytest.approx(max(history["val_mrr_at_10"]))
@@ -250,15 +251,20 @@ def test_held_out_data_is_measured_by_its_kind(tiny, data, measure):
     ("x", "y", "loss", "message"),
     [
         ((ANCHORS, POSITIVES), None, "cosine", "CosineSimilarityLoss takes pairs of texts with sc"),
-        ((ANCHORS, POSITIVES), [1.0] * 8, "triplet", "got pairs of texts with scores"),
+        ((ANCHORS, POSITIVES), [1.0] * 8, "triplet", "received pairs of texts with scores"),
         ((ANCHORS, POSITIVES), None, "triplet", "TripletLoss takes an anchor, a positive and neg"),
         ((ANCHORS, POSITIVES), [5.0] * 8, "cosine", "The cosine loss takes scores from -1 to 1"),
-        ((ANCHORS, POSITIVES[:-1]), None, None, "expected 8 texts in column 1, one per group, got"),
+        (
+            (ANCHORS, POSITIVES[:-1]),
+            None,
+            None,
+            "expected 8 texts in column 1, one per group, received",
+        ),
         (
             (ANCHORS, POSITIVES),
             ["a"] * 8,
             None,
-            "Scores must be numbers, one per example; got 'a' at group 1",
+            "Scores must be numbers, one per example; received 'a' at group 1",
         ),
         ([], None, None, "There are no examples"),
         ("one text", None, None, "Put it in a list"),
@@ -284,7 +290,7 @@ def test_predict_keeps_the_order_and_takes_texts_alone(tiny):
     for index, text in enumerate(texts):
         np.testing.assert_allclose(task.embed([text])[0], together[index], atol=1e-5)
     assert task.embed([]).shape == (0, 16)
-    with pytest.raises(DataError, match="got groups of 2: embed them one column at a time"):
+    with pytest.raises(DataError, match="received groups of 2: embed them one column at a time"):
         task.predict((ANCHORS, POSITIVES))
 
 
@@ -355,7 +361,7 @@ def another_type(index, kind):
             lambda m: [m[0], m[1] | {"path": "x" * 300}, *m[2:]],
             "module 1: expected names of at most 255 bytes",
         ),
-        ("cls_dense", "modules.json", lambda m: m * 50, "at most 100 modules, got 200"),
+        ("cls_dense", "modules.json", lambda m: m * 50, "at most 100 modules, received 200"),
         (
             "cls_dense",
             "2_Dense/config.json",
@@ -374,7 +380,12 @@ def another_type(index, kind):
             lambda c: c | {"include_prompt": 1},
             "'include_prompt' must be true or false",
         ),
-        ("cls_dense", "modules.json", lambda m: {"a": 1}, "must hold one list of modules, got dic"),
+        (
+            "cls_dense",
+            "modules.json",
+            lambda m: {"a": 1},
+            "must hold one list of modules, received dic",
+        ),
         (
             "cls_dense",
             "1_Pooling/config.json",
@@ -439,8 +450,8 @@ def test_what_is_not_supported_is_refused_by_name(tmp_path, name, file, change, 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[]", "must hold one list of modules, got an empty one"),
-        ("5", "must hold one list of modules, got int"),
+        ("[]", "must hold one list of modules, received an empty one"),
+        ("5", "must hold one list of modules, received int"),
         ('[{}], "more": 1', r"Extra data: .*; expected one list of modules\.$"),
         ('[{}]}, {"a": [', r"Extra data: .*; expected one list of modules\.$"),
         ("[{}] [{}]", r"Extra data: .*; expected one list of modules\.$"),

@@ -18,6 +18,7 @@ from keras_bert_zoo.tasks.embedding.index import document_vectors
 from keras_bert_zoo.tasks.open_domain.files import load_passages, save_passages
 from keras_bert_zoo.tasks.registry import load_task
 from keras_bert_zoo.training.question_answering import reference_answers
+from tests.helpers import as_graphs, eagerly
 from tests.tasks.collection import (
     DOCUMENTS,
     QUESTIONS,
@@ -26,7 +27,6 @@ from tests.tasks.collection import (
     check_places,
     make_collection,
     make_models,
-    without_tracing,
 )
 
 
@@ -44,14 +44,7 @@ def built(models):
 def task(built):
     built.top_k, built.top_passages, built.retriever_weight = 1, 3, 50.0
     built.reader.null_threshold = None
-    with without_tracing():
-        yield built
-
-
-@pytest.fixture
-def in_graph():
-    """Answers as users get them; asked for after `task`."""
-    tf.config.run_functions_eagerly(False)
+    return built
 
 
 def brute_force(task, questions, less_null):
@@ -134,7 +127,8 @@ def test_passages_without_an_answer_give_none(task):
     assert (found["score"] > 0).all()
 
 
-def test_texts_and_shapes_of_predict(task, in_graph):
+@as_graphs()
+def test_texts_and_shapes_of_predict(task):
     found = task.predict(QUESTIONS)
     assert {name: values.dtype.name for name, values in found.items()} == {
         "answer": "object", "score": "float32", "start": "int32", "end": "int32",
@@ -148,7 +142,7 @@ def test_texts_and_shapes_of_predict(task, in_graph):
     rows = task.answer_rows(QUESTIONS * 11, batch_size=64)
     alone = task.answer_rows(QUESTIONS * 11, batch_size=1)
     assert compare_answers(task, "alone", rows, alone, 1e-5) < 1e-5
-    with without_tracing():  # as most tests here do
+    with eagerly():
         eager = task.answer_rows(QUESTIONS * 11)
     assert compare_answers(task, "op by op", rows, eager, 1e-5) < 1e-5
     with pytest.raises(DataError, match="Expected only questions, received pairs"):

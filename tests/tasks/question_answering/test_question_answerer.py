@@ -13,7 +13,7 @@ from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.export.verify import hostile_rows
 from keras_bert_zoo.tasks.registry import load_task
 from keras_bert_zoo.training.data import prepared
-from tests.helpers import ASSETS
+from tests.helpers import ASSETS, as_graphs
 
 GOLDEN = ASSETS / "question_answering"
 COLOURS = ["rome", "paris", "12", "river"]
@@ -69,9 +69,10 @@ def trained():
     """A task, trained on questions with answers and without, and these."""
     task = fresh(max_answer_tokens=7)
     data = made_up(48, unanswerable=True)
-    task.fit(
-        data, validation_data=data[:24], epochs=20, batch_size=6, learning_rate=0.01, verbose=0
-    )
+    with as_graphs():
+        task.fit(
+            data, validation_data=data[:24], epochs=20, batch_size=6, learning_rate=0.01, verbose=0
+        )
     return task, data
 
 
@@ -144,6 +145,7 @@ def test_probabilities_of_all_spans_and_of_none_are_one(task):
     assert found["score"].sum() + null == pytest.approx(1, abs=1e-5)
 
 
+@as_graphs()
 def test_any_bytes_are_cut_exactly_and_batches_do_not_matter(task):
     task.top_k, task.null_threshold = 2, 0.0
     rows = hostile_rows(task) * 5
@@ -300,9 +302,9 @@ def test_answers_to_compare_with_come_in_every_form(task, monkeypatch):
         ),
         ([["rome"], [], [3]], r"question 3 .*received \[3\]"),
         ([[], {"text": "yz", "answer_start": 2}, []], "question 2 .*received {'text': 'yz', 'ans"),
-        ("rome", "Expected a list of answers, got one string"),
-        (7, "Expected a list of answers, got an int"),
-        ({"text": ["rome"]}, "Expected a list of answers, got a dict"),
+        ("rome", "Expected a list of answers, received one string"),
+        (7, "Expected a list of answers, received an int"),
+        ({"text": ["rome"]}, "Expected a list of answers, received a dict"),
         ([["rome"]], "answers to 3 questions, received answers to 1"),
     ):
         with pytest.raises(DataError, match=message):
@@ -327,7 +329,9 @@ def test_data_that_does_not_fit_is_refused(task):
         task.report((["king ?"], ["rome"]))
     with pytest.raises(DataError, match="answers to 1 questions, received answers to 2"):
         task.report((["king ?"], ["rome"]), [[("rome", 0)]] * 2)
-    with pytest.raises(DataError, match="question 1 .*: expected 'rome' at character 1, got 'ome"):
+    with pytest.raises(
+        DataError, match="question 1 .*: expected 'rome' at character 1, received 'ome"
+    ):
         task.fit((["king ?"], ["rome"]), [[("rome", 1)]])
-    with pytest.raises(DataError, match="takes examples in memory, got a tf.data.Dataset"):
+    with pytest.raises(DataError, match="takes examples in memory, received a tf.data.Dataset"):
         task.fit(tf.data.Dataset.from_tensors((("a", "b"), 1)))

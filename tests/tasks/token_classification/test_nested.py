@@ -25,6 +25,7 @@ from keras_bert_zoo.training.data import prepared
 from tests.cli.conftest import fast
 from tests.cli.conftest import refused as refused
 from tests.cli.conftest import run as run
+from tests.helpers import as_graphs
 from tests.tasks.taggers import LETTERS, TYPES, VOCABULARY, hostile
 
 # Real sentences, annotated by hand: names of institutions hold names of places and of people.
@@ -198,6 +199,7 @@ def test_candidates_begin_and_end_with_words(few):
 # === Answers ===
 
 
+@as_graphs()
 def test_offsets_cut_the_entities_out_of_hostile_texts(few, monkeypatch):
     texts = hostile(few)
     answers = few.answer_rows(texts)
@@ -348,7 +350,8 @@ def files(tmp_path_factory):
         "10", "--learning-rate", "5e-3", "--max-length", "32", "--train", folder / "train.jsonl",
         "--dev", folder / "dev.jsonl", "--output", folder / "model",
     ]  # fmt: skip
-    assert main([str(argument) for argument in arguments]) == 0
+    with as_graphs():
+        assert main([str(argument) for argument in arguments]) == 0
     return folder
 
 
@@ -378,7 +381,7 @@ def test_nested_entities_are_learned_saved_and_loaded(files, tmp_path):
     encoder = kbz.Encoder.from_preset(tmp_path / "saved")
     for ours, theirs in zip(task.encoder.weights, encoder.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    with pytest.raises(ConfigError, match="has a head of nested entities, got `nested=False`"):
+    with pytest.raises(ConfigError, match="has a head of nested entities, received `nested=False`"):
         kbz.TokenClassifier.load(tmp_path / "saved", nested=False)
     flat = kbz.TokenClassifier.from_preset(tmp_path / "saved", labels=["A"])
     assert not flat.nested
@@ -426,7 +429,7 @@ def test_refusals(few):
     check_entities(examples, ["A", "B"], nested=True)
     with pytest.raises(DataError, match=r"at 0 to 5 and one at 3 to 8; .* nested=True or --nest"):
         check_entities(examples, ["A", "B"])
-    with pytest.raises(DataError, match="example 1: expected a label of PER, LOC, got 'ORG'"):
+    with pytest.raises(DataError, match="example 1: expected a label of PER, LOC, received 'ORG'"):
         few.fit(["ab cd"], [[(0, 2, "ORG")]])
     for options, message in (
         ({"crf": True}, "`crf=True` is for tags"),
@@ -445,7 +448,9 @@ def test_command_line(run, refused, files, tmp_path):
     data, model = files / "train.jsonl", files / "model"
     options = [*fast(files / "tiny"), "--task", "token-classification", "--train", data]
     flat = refused("train", *options, "--output", tmp_path / "none")
-    assert flat.startswith(f"{data}:1: expected entities without overlap, got one at 4 to 19 and")
+    assert flat.startswith(
+        f"{data}:1: expected entities without overlap, received one at 4 to 19 and"
+    )
     assert flat.endswith("; for nested entities use nested=True or --nested")
     for more in (("--crf",), ("--scheme", "IOBES")):
         assert "--nested for spans; leave out one" in refused(

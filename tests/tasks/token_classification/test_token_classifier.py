@@ -16,9 +16,11 @@ from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.metrics.entities import snap_to_words
 from keras_bert_zoo.tasks.token_classification.entities import read_entities
 from keras_bert_zoo.training.data import prepared
+from tests.helpers import as_graphs
 from tests.tasks.taggers import VOCABULARY, check_cuts, hostile, make_task
 
 
+@as_graphs()
 @pytest.mark.parametrize("options", [{}, {"crf": True, "scheme": "IOBES"}])
 def test_offsets_cut_the_entities_out_of_hostile_texts(options):
     task = make_task(**options)
@@ -151,15 +153,18 @@ def test_words_of_a_file_are_what_is_compared(tmp_path):
 def test_refusals():
     task = make_task(loud=False)
     for y, message in (
-        ([[(0, 2, "ORG")]], "example 1: expected a label of PER, LOC, got 'ORG'"),
-        ([[(0, 2, "PER"), (1, 4, "LOC")]], "example 1: expected entities without overlap, got one"),
+        ([[(0, 2, "ORG")]], "example 1: expected a label of PER, LOC, received 'ORG'"),
+        (
+            [[(0, 2, "PER"), (1, 4, "LOC")]],
+            "example 1: expected entities without overlap, received one",
+        ),
         ([[(0, 99, "PER")]], "example 1: expected an entity with 0 <= start < end <="),
         ([[], []], "There are 1 texts but entities of 2"),
         (None, "There are no entities"),
     ):
         with pytest.raises(DataError, match=message.replace("(", r"\(")):
             task.fit(["ab cd"], y)
-    with pytest.raises(DataError, match="Expected texts, got pairs"):
+    with pytest.raises(DataError, match="Expected texts, received pairs"):
         task.predict((["a"], ["b"]))
     with pytest.raises(DataError, match="takes examples in memory"):
         task.fit(tf.data.Dataset.from_tensors((["a"], [1])))
@@ -197,6 +202,7 @@ def test_answers_that_hang_on_a_hair_are_equal():
     assert task.answer_difference(answer, moved, 1e-3) is None
 
 
+@as_graphs()
 def test_long_texts_are_answered_with_fewer_at_once():
     task = make_task()
     texts = ["ab card", "xy " * 3000, "", "the end " * 200, "cd"] * 2

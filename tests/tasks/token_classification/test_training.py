@@ -6,9 +6,11 @@ import numpy as np
 
 import keras_bert_zoo as kbz
 from keras_bert_zoo.tasks.registry import load_task
+from tests.helpers import as_graphs
 from tests.tasks.taggers import ENTITIES, TEXTS, hostile, make_task, train
 
 
+@as_graphs()
 def test_training_learns_saves_and_loads(tmp_path):
     task = make_task(loud=False)
     history = train(task, validation_data=(TEXTS, ENTITIES)).history

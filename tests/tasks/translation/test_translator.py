@@ -25,7 +25,7 @@ from keras_bert_zoo.text.trimming import trimmed_tokenizer
 from keras_bert_zoo.training.token_loss import SmoothedTokenLoss
 from tests.cli.conftest import refused as refused
 from tests.cli.conftest import run as run
-from tests.helpers import ASSETS
+from tests.helpers import ASSETS, as_graphs
 
 GOLDEN = ASSETS / "translator"
 PAIRS = (["the cat", "a dog", "the dog sat", "a cat sat"] * 6, ["猫", "狗", "狗坐了", "猫坐了"] * 6)
@@ -175,7 +175,8 @@ def make_task(**options):
 @pytest.fixture(scope="module")
 def trained():
     task = make_task(max_target_length=8)
-    task.fit(PAIRS, epochs=30, batch_size=8, learning_rate=5e-3, verbose=0)
+    with as_graphs():
+        task.fit(PAIRS, epochs=30, batch_size=8, learning_rate=5e-3, verbose=0)
     return task
 
 
@@ -442,13 +443,13 @@ def test_reads_tables_and_two_files(tmp_path):
     examples = read_parallel(f"{tmp_path}/c.en,{tmp_path}/c.zh")
     assert (examples.texts, examples.text_pairs) == (["Hi.", "", "Run!"], ["嗨。", "", "跑！"])
     (tmp_path / "c.zh").write_text("嗨。\n\n", encoding="utf-8")
-    with pytest.raises(DataError, match=r"c\.zh:3: expected 3 lines, as in .*c\.en, got 2"):
+    with pytest.raises(DataError, match=r"c\.zh:3: expected 3 lines, as in .*c\.en, received 2"):
         read_parallel(f"{tmp_path}/c.en,{tmp_path}/c.zh")
     (tmp_path / "c.zh").write_bytes(b"\xff\n\n\n")
     with pytest.raises(DataError, match=r"c\.zh:1: byte 0xff"):
         read_parallel(f"{tmp_path}/c.en,{tmp_path}/c.zh")
     with pytest.raises(
-        ConfigError, match="expected a table for the option `columns`, got two files"
+        ConfigError, match="expected a table for the option `columns`, received two files"
     ):
         read_parallel(f"{tmp_path}/c.en,{tmp_path}/c.zh", columns=columns)
     table.write_text("Hi.\t嗨。\nRun!\n", encoding="utf-8")

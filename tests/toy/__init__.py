@@ -1,1 +1,0 @@
-"""A toy family, head, task and data format, each in one file."""
