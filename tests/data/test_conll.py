@@ -197,7 +197,7 @@ def test_gzip_streams_and_line_ends(tmp_path):
         ("a B-X\nb E-X\n", {"scheme": "IOB2"}, "words.conll:2: expected a tag of IOB2 (B-TYPE"),
         ("a O\nb I-X\n", {"scheme": "IOB2"}, "words.conll:2: expected I- only within an ent"),
         ("a B-X\n", {"scheme": "IOB1"}, "words.conll:1: expected B- only between two entities"),
-        ("a B-X\nb O\n", {"scheme": "IOBES"}, "words.conll:2: expected the end of an entity, go"),
+        ("a B-X\nb O\n", {"scheme": "IOBES"}, "words.conll:2: expected the end of an entity, re"),
         (
             "a B-X\n\nb S-X\n",
             {},
@@ -210,7 +210,7 @@ def test_gzip_streams_and_line_ends(tmp_path):
         ("a -\nb -\n", {}, "words.conll: expected different tags, received only '-'"),
         ("a O -\nb B-X -\n", {"tag": 3}, "words.conll: expected different tags, received only '-'"),
         ("a O\n", {"tag": 3}, "words.conll: expected the tags in column 3, received lines of 2"),
-        ("a O\n", {"word": 2, "tag": 2}, "words.conll: expected words and tags in two columns, go"),
+        ("a O\n", {"word": 2, "tag": 2}, "words.conll: expected words and tags in two columns, r"),
         ("a\nb\n", {}, "words.conll: expected columns of words and tags, separated by tabs or spa"),
         (
             "a B-X O\nb O B-Y\n",

@@ -38,7 +38,7 @@ def test_objects_and_lists(tmp_path):
         ([1], "spans.jsonl:2: expected a JSON object on each line"),
         ({"text": "a"}, "spans.jsonl:2: expected a key 'entities', received 'text'"),
         ({"text": 3, "entities": []}, "spans.jsonl:2: expected 'text' to be a string, received 3"),
-        ('{"text": "\\ud800", "entities": []}', "spans.jsonl:2: expected characters in 'text', g"),
+        ('{"text": "\\ud800", "entities": []}', "spans.jsonl:2: expected characters in 'text', r"),
         ({"text": "a", "entities": {}}, "spans.jsonl:2: expected 'entities' to be a list"),
         ({"text": "a", "entities": [{"start": 0}]}, "spans.jsonl:2: expected an entity with start"),
         ({"text": "a", "entities": [[0, 1]]}, "spans.jsonl:2: expected an entity as an object"),
