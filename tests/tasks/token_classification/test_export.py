@@ -3,9 +3,11 @@
 import numpy as np
 import tensorflow as tf
 
+from tests.helpers import as_graphs
 from tests.tasks.taggers import check_cuts, hostile, make_task
 
 
+@as_graphs()
 def test_export_answers_as_the_task(tmp_path):
     task = make_task(crf=True, scheme="IOBES")
     export = task.export(tmp_path / "model")

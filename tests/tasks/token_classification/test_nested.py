@@ -398,6 +398,7 @@ def test_nested_entities_are_learned_saved_and_loaded(files, tmp_path):
         load_task(tmp_path / "saved")
 
 
+@as_graphs()
 def test_export_answers_as_the_task(few, tmp_path):
     export = few.export(tmp_path / "model")  # which compares hostile rows, without the package
     ask = tf.saved_model.load(str(export.path)).signatures["serving_default"]
