@@ -384,6 +384,16 @@ class TrainableTask(Task):
         if replicas_of(self) == 1:
             super()._maybe_symbolic_build(*args, **kwargs)
 
+    def make_train_function(self, force: bool = False) -> None:
+        """Creates the optimizer's variables and the function of a training step.
+
+        A step that creates variables would be traced twice.
+        """
+        if not self.optimizer.built:
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
+        super().make_train_function(force)
+
     def train_step(self, data: Any) -> Any:
         """Trains on a batch, or on the share of one of several replicas."""
         if replicas_of(self) > 1:

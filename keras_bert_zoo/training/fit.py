@@ -176,8 +176,6 @@ def fit_task(
             compile_task(task, optimizer)
     batches = replicas.even_batches(batches, replicas_of(task))
     build_shared(task, batches)
-    if not task.optimizer.built:  # a step that creates variables is traced twice
-        task.optimizer.build(task.trainable_variables)
     task.training_record = {}  # an interrupted run leaves no record
     history = run_fit(
         task,

@@ -1,5 +1,7 @@
 """Arguments, results and callbacks as in Keras."""
 
+import contextlib
+
 import keras
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from keras_bert_zoo.training import fit as training
 from keras_bert_zoo.training.data import prepared, split_examples
 from keras_bert_zoo.training.optimizers import AdamW, WarmupLinearDecay
 from tests.frames import Series
+from tests.helpers import as_graphs
 from tests.tasks.every_task import EVERY_TASK, TRAINED, make, weights_of
 
 
@@ -342,6 +345,28 @@ def test_a_global_policy_that_cannot_train_is_refused():
     finally:
         keras.config.set_dtype_policy("float32")
     assert isinstance(make("classification")[0], kbz.TextClassifier)
+
+
+@as_graphs()
+@pytest.mark.parametrize("strategy", [None, tf.distribute.OneDeviceStrategy("CPU:0")])
+@pytest.mark.parametrize("call", ["fit", "keras_fit", "train_on_batch"])
+def test_a_training_step_is_traced_once(monkeypatch, strategy, call):
+    traces = []
+    step = kbz.TextClassifier.train_step
+    monkeypatch.setattr(
+        kbz.TextClassifier, "train_step", lambda task, data: traces.append(1) or step(task, data)
+    )
+    with strategy.scope() if strategy else contextlib.nullcontext():
+        task, x, y = make("classification")
+        task.compile(AdamW(0.01))
+    if call == "fit":
+        task.fit(x, y, batch_size=4, epochs=2, verbose=0)
+    elif call == "keras_fit":
+        dataset = task.make_dataset(x, y, batch_size=4)
+        keras.Model.fit(task, dataset, epochs=2, verbose=0, shuffle=False)
+    else:
+        task.train_on_batch(x, y)
+    assert len(traces) == 1
 
 
 @pytest.mark.parametrize(
