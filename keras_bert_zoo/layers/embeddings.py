@@ -88,6 +88,17 @@ class Embeddings(ConfiguredLayer):
             name=name, shape=(rows, self.width), initializer=initializer, autocast=False
         )
 
+    def build(self, *_: Any) -> None:
+        """Creates the weights of the norm and of the projection."""
+        self.norm.build((None, self.width))
+        if self.projection is not None:
+            self.projection.build((None, self.width))
+
+    def compute_output_spec(self, layout: Layout, training: bool = False) -> keras.KerasTensor:
+        """Returns the shape and dtype of `call`'s output, without a graph."""
+        width = self.width if self.projection is None else self.config.hidden_dim
+        return keras.KerasTensor((layout["token_ids"].shape[0], width), dtype=self.compute_dtype)
+
     def call(self, layout: Layout, training: bool = False) -> tf.Tensor:
         """Embeds the tokens; see the class."""
         x = self.norm(self.embed(layout), training=training)

@@ -55,6 +55,17 @@ class Pooler(keras.layers.Layer):
         )
         self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy) if dropout else None
 
+    def build(self, x_shape: tuple[int | None, ...], *_: Any) -> None:
+        """Creates the dense layer's weights, for an input (T, H)."""
+        self.dense.build(x_shape)
+
+    def compute_output_spec(
+        self, x: Any, layout: Layout | None = None, training: bool = False
+    ) -> keras.KerasTensor:
+        """Returns the shape and dtype of `call`'s output, without a graph."""
+        rows = x.shape[0] if layout is None else layout["first_tokens"].shape[0]
+        return keras.KerasTensor((rows, self.dense.units), dtype=self.compute_dtype)
+
     def call(self, x: tf.Tensor, layout: Layout | None = None, training: bool = False) -> tf.Tensor:
         """Pools; see the class."""
         if layout is not None:

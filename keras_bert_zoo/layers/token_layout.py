@@ -8,6 +8,7 @@ splits the batch into a few groups of similar length, each padded to its longest
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import keras
@@ -114,6 +115,42 @@ class TokenLayout(keras.layers.Layer):
             )
         return layout
 
+    def compute_output_spec(
+        self, token_ids: Any, segment_ids: Any, padding_mask: Any
+    ) -> dict[str, Any]:
+        """Returns the shapes and dtypes, without a graph: most are unknown in the packed layout."""
+        if self.kind == "padded":
+            layout: dict[str, Any] = super().compute_output_spec(
+                token_ids, segment_ids, padding_mask
+            )
+            return layout
+
+        def spec(*shape: int | None, dtype: str = "int32") -> keras.KerasTensor:
+            return keras.KerasTensor(shape, dtype)
+
+        rows = token_ids.shape[0]
+        of_tokens = ["token_ids", "segment_ids", "attended", "positions", "context_index", "cells"]
+        of_rows = ["first_tokens"]
+        if self.padding_id is not None:
+            of_tokens.append("counted_positions")
+        if self.neighbours:
+            of_tokens += ["previous_ids", "next_ids"]
+        if self.last_tokens:
+            of_rows.append("last_tokens")
+        if self.attention_groups > 1:
+            of_rows.append("restore")
+        # One group has all rows of the batch.
+        sizes = [rows] if self.attention_groups == 1 else [None] * self.attention_groups
+        return (
+            {name: spec(None) for name in of_tokens}
+            | {name: spec(rows) for name in of_rows}
+            | {
+                "attend": [spec(size, 1, 1, None, dtype="float32") for size in sizes],
+                "group_indices": [spec(size, None) for size in sizes],
+                "unpack": spec(*token_ids.shape),
+            }
+        )
+
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         return super().get_config() | {
@@ -149,74 +186,101 @@ def _packed_layout(
     keep_last: bool,
 ) -> Layout:
     shape = tf.shape(token_ids)
-    rows, columns = shape[0], shape[1]
+    rows, columns = tf.unstack(shape)
+    every_column = tf.range(columns)
     attend = _attended_keys(padding_mask)
     # Always keep the first column, as a query: the pooled output reads it even if the caller
     # masked it (left padding).
-    keep = tf.logical_or(attend, tf.range(columns)[tf.newaxis, :] == 0)
+    keep = tf.logical_or(attend, tf.equal(every_column, 0))
     if keep_last:
-        keep = tf.logical_or(keep, tf.range(columns)[tf.newaxis, :] == columns - 1)
-    lengths = tf.reduce_sum(tf.cast(keep, tf.int32), axis=1)  # (B,)
-    order = tf.argsort(lengths, stable=True)
-    lengths = tf.gather(lengths, order)
-    starts = tf.cumsum(lengths, exclusive=True)  # (B,), first token of each sorted row
+        keep = tf.logical_or(keep, tf.equal(every_column, columns - 1))
+    kept = tf.cast(keep, tf.int32)
+    lengths = tf.reduce_sum(kept, axis=1)  # (B,)
+    # One group holds the rows as they come. Several hold them by length: from here on, `row` is an
+    # index among the sorted rows, and `order` has their indices into the batch.
+    order = None
+    if groups > 1:
+        order = tf.argsort(lengths, stable=True)
+        lengths, keep = tf.gather(lengths, order), tf.gather(keep, order)
+    starts = tf.cumsum(lengths, exclusive=True)  # (B,), first token of each row
 
-    pairs = tf.cast(tf.where(tf.gather(keep, order)), tf.int32)  # (tokens, 2): sorted row, column
-    sorted_row, column = pairs[:, 0], pairs[:, 1]
-    flat = tf.gather(order, sorted_row) * columns + column  # (tokens,) index into B * S
-    rank = tf.range(tf.shape(pairs)[0]) - tf.gather(starts, sorted_row)  # index in its row
-    tokens = tf.shape(pairs)[0]
+    cell = tf.cast(tf.squeeze(tf.where(tf.reshape(keep, [-1])), 1), tf.int32)  # (tokens,)
+    row = cell // columns
+    column = cell - row * columns
+    tokens = tf.size(cell)
+    token = tf.range(tokens)
     # At least one spare row after the tokens represents "no token". Padding inside attention reads
     # it, and attention writes zeros to it, so that no gradient flows through padding. All (T,)
     # tensors are gathered with the same index: TensorFlow's optimizer then knows that their lengths
     # are equal, and fuses the residual sums.
     slot = tf.minimum(tf.range((tokens // _TOKEN_MULTIPLE + 1) * _TOKEN_MULTIPLE), tokens)
 
-    def with_spare(values: tf.Tensor, spare: Any = 0) -> tf.Tensor:  # (tokens,) -> (T,)
-        spare = tf.reshape(tf.cast(spare, values.dtype), [1])
-        return tf.gather(tf.concat([values, spare], axis=0), slot)
+    def with_spare(values: tf.Tensor, spare: Any) -> tf.Tensor:  # (tokens,) -> (T,)
+        return tf.gather(tf.concat([values, tf.reshape(spare, [1])], axis=0), slot)
 
-    cells = with_spare(flat)
-
-    def pick(values: tf.Tensor) -> tf.Tensor:  # (B, S) -> (T,)
-        return with_spare(tf.gather(tf.reshape(values, [-1]), flat))
-
-    attended = pick(tf.cast(attend, tf.int32))
-    indices, masks, context = [], [], tf.zeros_like(rank)
-    offset = tf.constant(0)
-    for group in range(groups):
-        # The first group has the shortest half of the rows, the next one the shortest half of the
-        # rest, and so on: the longest rows, whose scores cost most, are in a small group.
-        begin = rows - rows // 2**group
-        end = rows if group == groups - 1 else rows - rows // 2 ** (group + 1)
-        group_lengths, group_starts = lengths[begin:end], starts[begin:end]
-        # At least one column: callers read the first one even of a group without rows.
-        longest = tf.reduce_max(tf.concat([group_lengths, [1]], axis=0))
-        width = -(-longest // _COLUMN_MULTIPLE) * _COLUMN_MULTIPLE
-        within = tf.range(width)[tf.newaxis, :] < group_lengths[:, tf.newaxis]  # (n, s)
-        index = tf.where(within, group_starts[:, tf.newaxis] + tf.range(width), tokens)
-        indices.append(index)
-        masks.append(_additive_mask(tf.logical_and(within, tf.gather(attended, index) == 1)))
-        inside = tf.logical_and(sorted_row >= begin, sorted_row < end)
-        context = tf.where(inside, offset + (sorted_row - begin) * width + rank, context)
-        offset += (end - begin) * width
-
-    first_tokens = tf.scatter_nd(order[:, tf.newaxis], starts, [rows])
-    places = tf.scatter_nd(flat[:, tf.newaxis], tf.range(tokens) + 1, [rows * columns])
-    return {
-        "token_ids": pick(token_ids),
-        "segment_ids": pick(segment_ids),
+    # (tokens,) index into B * S
+    flat = cell if order is None else tf.gather(order, row) * columns + column
+    cells = {"cells": with_spare(flat, rows * columns)}
+    attended = pick_tokens(tf.cast(attend, tf.int32), cells)
+    indices, masks, places, size = _attention_groups(lengths, starts, attended, tokens, groups)
+    context = token + tf.gather(places - starts, row)
+    layout = cells | {
+        "token_ids": pick_tokens(token_ids, cells),
+        "segment_ids": pick_tokens(segment_ids, cells),
         "attended": attended,
-        "positions": with_spare(column),
-        "first_tokens": first_tokens,
+        "positions": with_spare(column, 0),
         "attend": masks,
         "group_indices": indices,
         # Spare tokens read the zero row that `to_tokens` appends to the groups.
-        "context_index": with_spare(context, offset),
-        "restore": tf.argsort(order),  # (B,): the index of each row among the sorted rows
-        "unpack": tf.reshape(places, shape),  # (B, S): 1 + the token's index, 0 = dropped
-        "cells": cells,  # (T,): the index of each token into B * S
+        "context_index": with_spare(context, size),
     }
+    if order is None:
+        flat_kept = tf.reshape(kept, [-1])
+        layout["first_tokens"] = starts
+        unpack = tf.cumsum(flat_kept) * flat_kept
+    else:
+        # (B,): the index of each row among the sorted rows
+        layout["restore"] = tf.math.invert_permutation(order)
+        layout["first_tokens"] = tf.gather(starts, layout["restore"])
+        unpack = tf.scatter_nd(tf.expand_dims(flat, 1), token + 1, [rows * columns])
+    layout["unpack"] = tf.reshape(unpack, shape)  # (B, S): 1 + the token's index, 0 = dropped
+    return layout
+
+
+def _attention_groups(
+    lengths: tf.Tensor, starts: tf.Tensor, attended: tf.Tensor, tokens: tf.Tensor, groups: int
+) -> tuple[list[tf.Tensor], list[tf.Tensor], tf.Tensor, tf.Tensor]:
+    """Splits rows, shortest first, into padded groups; see `_packed_layout`.
+
+    Returns each group's token indices (n, s) and mask to add to scores; for each row (B,), the
+    place of its first token among the cells of all groups; and the number of these cells.
+    """
+    # The first group has the shortest half of the rows, the next one the shortest half of the rest,
+    # and so on: the longest rows, whose scores cost most, are in a small group.
+    rows = tf.size(lengths)
+    begins = [rows - rows // 2**group for group in range(groups)] + [rows]
+    counts = [end - begin for begin, end in itertools.pairwise(begins)]
+    indices, masks, places = [], [], []
+    size = tf.constant(0)
+    for count, group_lengths, group_starts in zip(
+        counts, _split(lengths, counts), _split(starts, counts), strict=True
+    ):
+        # At least one column: callers read the first one even of a group without rows.
+        longest = tf.maximum(tf.reduce_max(group_lengths), 1)
+        width = -(-longest // _COLUMN_MULTIPLE) * _COLUMN_MULTIPLE
+        column = tf.range(width)
+        within = tf.less(column, tf.expand_dims(group_lengths, 1))  # (n, s)
+        index = tf.where(within, tf.expand_dims(group_starts, 1) + column, tokens)
+        indices.append(index)
+        masks.append(_additive_mask(tf.logical_and(within, tf.gather(attended, index) == 1)))
+        places.append(tf.range(count) * width + size)
+        size += count * width
+    return indices, masks, places[0] if groups == 1 else tf.concat(places, axis=0), size
+
+
+def _split(values: tf.Tensor, counts: list[tf.Tensor]) -> list[tf.Tensor]:
+    parts: list[tf.Tensor] = [values] if len(counts) == 1 else tf.split(values, counts)
+    return parts
 
 
 def attention_mask(padding_mask: tf.Tensor) -> tf.Tensor:
@@ -251,8 +315,8 @@ def to_groups(x: tf.Tensor, layout: Layout) -> list[tf.Tensor]:
         layout: the output of `TokenLayout`.
 
     Returns:
-        list of float (n, s, H), one per group. In the packed layout, rows are sorted by length
-        and padding repeats a spare token.
+        list of float (n, s, H), one per group. In the packed layout, padding repeats a spare token,
+        and rows are sorted by length if there are several groups.
     """
     if "shape_of" in layout:
         batch = layout["shape_of"]
@@ -301,7 +365,7 @@ def from_batch(x: tf.Tensor, layout: Layout) -> tf.Tensor:
         layout: the output of `TokenLayout`.
 
     Returns:
-        float (T, H). Spare tokens of the packed layout repeat the first cell of the batch.
+        float (T, H). Spare tokens of the packed layout are zero.
     """
     tokens = tf.reshape(x, [-1, x.shape[-1]])
     return tokens if "shape_of" in layout else _gather_cells(tokens, layout)
@@ -330,9 +394,8 @@ def pick_tokens(values: tf.Tensor, layout: Layout) -> tf.Tensor:
 
 
 def _gather_cells(flat: tf.Tensor, layout: Layout) -> tf.Tensor:
-    # Spare tokens read the first cell, so that an empty batch needs one.
-    more = tf.cast(tf.equal(tf.shape(flat)[0], 0), tf.int32)
-    paddings = [[0, more], *[[0, 0]] * (flat.shape.rank - 1)]
+    # Spare tokens read the row of zeros.
+    paddings = [[0, 1], *[[0, 0]] * (flat.shape.rank - 1)]
     return tf.gather(tf.pad(flat, paddings), layout["cells"])
 
 
@@ -409,6 +472,11 @@ def _gather_tokens(
 @keras.saving.register_keras_serializable("keras_bert_zoo")
 class TokensToBatch(keras.layers.Layer):
     """`to_batch` as a layer: float (T, H) and a layout -> float (B, S, H)."""
+
+    def compute_output_spec(self, x: Any, layout: Layout) -> keras.KerasTensor:
+        """Returns the shape and dtype of `call`'s output, without a graph."""
+        batch = layout["shape_of" if "shape_of" in layout else "unpack"].shape
+        return keras.KerasTensor((*batch, x.shape[-1]), dtype=x.dtype)
 
     def call(self, x: tf.Tensor, layout: Layout) -> tf.Tensor:
         """Restores the batch; see `to_batch`."""

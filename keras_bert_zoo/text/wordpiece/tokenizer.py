@@ -11,6 +11,7 @@ Legend: B texts, T tokens of all texts, W words of all texts.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import unicodedata
 from collections.abc import Sequence
@@ -111,14 +112,8 @@ class WordPieceTokenizer(Tokenizer):
                 f"Expected tokens of at most {_MAXIMUM_PIECE_BYTES} bytes, received "
                 f"{long[0]!r:.60}."
             )
-        model = pywrap_fast_wordpiece_tokenizer_model_builder.build_fast_wordpiece_model(
-            [self._op_piece(i, piece, normalizer) for i, piece in enumerate(pieces)],
-            _NO_BYTE_LIMIT,
-            _PREFIX,
-            self.unk_token,
-            False,  # no_pretokenization
-            False,  # support_detokenization
-        )
+        op_pieces = tuple(self._op_piece(i, piece, normalizer) for i, piece in enumerate(pieces))
+        model = _wordpiece_model(op_pieces, self.unk_token)
         begins = np.array([not piece.startswith(_PREFIX) for piece in pieces], np.int32)
         characters = np.array([len(piece.removeprefix(_PREFIX)) for piece in pieces], np.int32)
         # A word of fewer pieces cannot be too long. (An unknown word counts with the length of
@@ -160,7 +155,7 @@ class WordPieceTokenizer(Tokenizer):
             )
             self._wordpiece = tf_text.FastWordpieceTokenizer(
                 token_out_type=tf.int32,
-                model_buffer=tf.constant(np.frombuffer(model, np.uint8)),
+                model_buffer=tf.constant(model),
             )
 
     def _normalized(self, token: AddedToken, normalizer: BertNormalizer) -> AddedToken:
@@ -350,3 +345,16 @@ class WordPieceTokenizer(Tokenizer):
         words = tf.where(first, tf.gather(self._words, ids), tf.gather(self._continued, ids))
         pieces = tf.RaggedTensor.from_row_splits(words, splits, validate=False)
         return tf.strings.reduce_join(pieces, axis=-1)
+
+
+@functools.lru_cache(maxsize=4)  # tokenizers of one vocabulary share it: it takes up to a second
+def _wordpiece_model(pieces: tuple[str, ...], unk_token: str) -> np.ndarray:
+    model = pywrap_fast_wordpiece_tokenizer_model_builder.build_fast_wordpiece_model(
+        pieces,
+        _NO_BYTE_LIMIT,
+        _PREFIX,
+        unk_token,
+        False,  # no_pretokenization
+        False,  # support_detokenization
+    )
+    return np.frombuffer(model, np.uint8)

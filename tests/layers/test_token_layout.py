@@ -1,0 +1,123 @@
+"""Token layouts against NumPy: what each tensor holds, for right padding, holes and empty rows."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_bert_zoo.layers.token_layout import (
+    TokenLayout,
+    TokensToBatch,
+    from_batch,
+    group_positions,
+    to_batch,
+    to_groups,
+    to_tokens,
+)
+
+KINDS = [("padded", 1), ("packed", 1), ("packed", 3), ("packed", 6)]
+OPTIONS = {"padding_id": 1, "neighbours": True, "last_tokens": True}
+
+
+def right_padded(lengths, columns):
+    return (np.arange(columns) < np.array(lengths)[:, np.newaxis]).astype(np.int32)
+
+
+MASKS = {
+    "right": right_padded([3, 9, 1, 9, 4, 7, 2], 9),
+    "full": np.ones([4, 16], np.int32),
+    "holes": np.random.default_rng(0).integers(0, 2, [9, 70]).astype(np.int32),
+    "empty row": right_padded([2, 0, 5], 5),
+    "one token": np.ones([1, 1], np.int32),
+    "no rows": np.ones([0, 5], np.int32),
+    "no columns": np.ones([0, 0], np.int32),
+}
+
+
+def inputs_for(mask):
+    ids = np.arange(mask.size, dtype=np.int32).reshape(mask.shape) + 5
+    return {"token_ids": ids, "segment_ids": ids % 2, "padding_mask": mask}
+
+
+def attended_cells(mask):
+    """An empty row attends to its first column."""
+    attended = mask.astype(bool)
+    if attended.size:
+        attended[~attended.any(axis=1), 0] = True
+    return attended
+
+
+@pytest.mark.parametrize(("kind", "groups"), KINDS)
+@pytest.mark.parametrize("name", MASKS)
+def test_tokens_come_from_their_cells_and_return_to_them(name, kind, groups):
+    inputs = inputs_for(MASKS[name])
+    attended = attended_cells(MASKS[name])
+    layout = TokenLayout(kind, attention_groups=groups)(**inputs)
+
+    def restored(values):
+        return to_batch(values[:, tf.newaxis], layout)[..., 0].numpy()
+
+    columns = np.broadcast_to(np.arange(attended.shape[1]), attended.shape)
+    for key, expected in (
+        ("token_ids", inputs["token_ids"]),
+        ("segment_ids", inputs["segment_ids"]),
+        ("positions", columns),
+        ("attended", attended),
+    ):
+        actual = restored(layout[key])
+        np.testing.assert_array_equal(actual[attended], expected[attended])
+        assert actual.shape == attended.shape
+
+    x = np.random.default_rng(1).normal(size=(*attended.shape, 4)).astype(np.float32)
+    tokens = from_batch(tf.constant(x), layout)
+    np.testing.assert_array_equal(to_batch(tokens, layout)[attended], x[attended])
+    through_groups = to_tokens(to_groups(tokens, layout), layout, like=tokens)
+    np.testing.assert_array_equal(to_batch(through_groups, layout)[attended], x[attended])
+    if attended.size:
+        np.testing.assert_array_equal(tf.gather(tokens, layout["first_tokens"]), x[:, 0])
+
+
+@pytest.mark.parametrize(("kind", "groups"), KINDS)
+@pytest.mark.parametrize("name", ["right", "full", "holes", "empty row"])
+def test_attention_sees_the_attended_tokens_of_each_row(name, kind, groups):
+    mask = MASKS[name]
+    layout = TokenLayout(kind, attention_groups=groups)(**inputs_for(mask))
+    seen = []
+    for positions, added in zip(group_positions(layout), layout["attend"], strict=True):
+        for row, row_mask in zip(positions.numpy(), added[:, 0, 0].numpy(), strict=True):
+            seen.append(row[row_mask == 0].tolist())
+            assert set(row_mask[row_mask != 0]) <= {np.float32(-1e9)}
+    if "restore" in layout:
+        seen = [seen[index] for index in layout["restore"].numpy()]
+    assert seen == [np.flatnonzero(row).tolist() for row in attended_cells(mask)]
+
+
+def test_several_groups_hold_the_rows_by_length():
+    layout = TokenLayout("packed", attention_groups=3)(
+        **inputs_for(right_padded([30, 1, 16, 5, 9, 9, 8, 2], 30))
+    )
+    shapes = [tuple(group.shape) for group in layout["group_indices"]]
+    assert shapes == [(4, 8), (2, 16), (2, 32)]
+    assert layout["restore"].numpy().tolist() == [7, 0, 6, 2, 4, 5, 3, 1]
+
+
+@pytest.mark.parametrize(("kind", "groups"), KINDS)
+@pytest.mark.parametrize("options", [{}, OPTIONS])
+def test_symbolic_shapes_fit_the_real_ones(kind, groups, options):
+    names = ("token_ids", "segment_ids", "padding_mask")
+    symbolic = {name: keras.Input([None], dtype="int32", name=name) for name in names}
+    layer = TokenLayout(kind, attention_groups=groups, **options)
+    expected = layer(**symbolic)
+    actual = layer(**inputs_for(MASKS["right"]))
+    assert set(expected) == set(actual)
+
+    def check(spec, tensor):
+        assert spec.dtype == tensor.dtype.name
+        assert len(spec.shape) == tensor.shape.rank
+        pairs = zip(spec.shape, tensor.shape, strict=True)
+        assert all(size in (None, real) for size, real in pairs)
+
+    keras.tree.map_structure(check, expected, actual)
+    restore = TokensToBatch()
+    batch = restore(keras.KerasTensor((None, 4), "float32"), expected)
+    check(batch, restore(tf.zeros([64 if kind == "packed" else 63, 4]), actual))
