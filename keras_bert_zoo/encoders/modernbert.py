@@ -12,6 +12,7 @@ from keras_bert_zoo.encoders import shapes
 from keras_bert_zoo.encoders.encoder import Encoder, Parts
 from keras_bert_zoo.encoders.modernbert_config import GLOBAL, LOCAL, ModernBertConfig
 from keras_bert_zoo.encoders.shapes import Shapes
+from keras_bert_zoo.layers.attention_groups import group_positions
 from keras_bert_zoo.layers.configured import ConfiguredLayer
 from keras_bert_zoo.layers.dense import Dense
 from keras_bert_zoo.layers.initializers import TruncatedNormal
@@ -22,7 +23,7 @@ from keras_bert_zoo.layers.pre_norm_block import (
     PreNormBlock,
 )
 from keras_bert_zoo.layers.rotary import rotary_frequencies, rotary_tables
-from keras_bert_zoo.layers.token_layout import Layout, group_positions, mean_of_tokens
+from keras_bert_zoo.layers.token_layout import Layout, mean_of_tokens
 
 _MASKED_SCORE = -1e9
 

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.layers.attention_groups import (
+    Layout,
+    merge_first_heads,
+    merge_heads,
+    split_first_heads,
+    split_heads,
+)
 from keras_bert_zoo.layers.configured import ConfiguredLayer
-from keras_bert_zoo.layers.dense import Dense
-from keras_bert_zoo.layers.token_layout import Layout, to_groups, to_tokens
+from keras_bert_zoo.layers.dense import Dense, apply_jointly
 
 
 @keras.saving.register_keras_serializable("keras_bert_zoo")
@@ -81,23 +88,19 @@ class SelfAttention(ConfiguredLayer):
         scale = tf.cast(self.scale, x.dtype)
         contexts, probabilities = [], []
         for group, (q, k, v) in enumerate(zip(queries, keys, values, strict=True)):
-            q = self.place(self._split(q), layout, group, first_token_only=first_token_only)
-            k = self.place(self._split(k), layout, group)
+            q = self.place(q, layout, group, first_token_only=first_token_only)
+            k = self.place(k, layout, group)
             # In this order, product, scale and mask are fused into one batch product on CPU.
             scores = self.products(q, k, layout, group, first_token_only=first_token_only) * scale
             mask = self.added_scores(layout, group, first_token_only=first_token_only)
             scores += tf.cast(mask, x.dtype)  # (n, N, s, s)
             probability = tf.nn.softmax(scores)
             probabilities.append(probability)
-            v = self.place_values(self._split(v), layout, group)
-            context = tf.matmul(self.dropout(probability, training=training), v)
-            contexts.append(self._merge(context))
-        if not first_token_only:
-            return to_tokens(contexts, layout, like=x), probabilities
-        first = tf.concat([context[:, 0] for context in contexts], axis=0)  # (B, H)
-        if "restore" in layout:
-            first = tf.gather(first, layout["restore"])
-        return first, probabilities
+            v = self.place_values(v, layout, group)
+            contexts.append(tf.matmul(self.dropout(probability, training=training), v))
+        if first_token_only:
+            return merge_first_heads(contexts, layout), probabilities
+        return merge_heads(contexts, layout, like=x), probabilities
 
     def step(
         self, x: tf.Tensor, cache: tuple[tf.Tensor, tf.Tensor]
@@ -142,15 +145,33 @@ class SelfAttention(ConfiguredLayer):
             first_token_only: bool. See `place`.
 
         Returns:
-            three lists of float (n, s, H), one per group; queries (n, 1, H) with
+            three lists of float (n, N, s, D), one per group; queries (n, N, 1, D) with
             `first_token_only`.
         """
-        keys = to_groups(self.key(x), layout)
-        values = to_groups(self.value(x), layout)
         if first_token_only:
+            keys, values = self.project_to_heads((self.key, self.value), x, layout)
             first = self.query(tf.gather(x, layout["first_tokens"]))  # (B, H)
-            return self.first_token_groups(first, layout), keys, values
-        return to_groups(self.query(x), layout), keys, values
+            return split_first_heads(first, layout, heads=self.num_heads), keys, values
+        queries, keys, values = self.project_to_heads((self.query, self.key, self.value), x, layout)
+        return queries, keys, values
+
+    def project_to_heads(
+        self, layers: Sequence[Dense], x: tf.Tensor, layout: Layout
+    ) -> list[list[tf.Tensor]]:
+        """Applies projections to one input, in one product where that is faster.
+
+        Args:
+            layers: Dense layers of H units each.
+            x: float (T, any).
+            layout: the output of `TokenLayout`.
+
+        Returns:
+            for each layer, a list of float (n, N, s, D), one per group.
+        """
+        joint = apply_jointly(layers, x)
+        if joint is not None:
+            return split_heads(joint, layout, heads=self.num_heads, parts=len(layers))
+        return [split_heads(layer(x), layout, heads=self.num_heads)[0] for layer in layers]
 
     def place(
         self, x: tf.Tensor, layout: Layout, group: int, *, first_token_only: bool = False
@@ -212,15 +233,6 @@ class SelfAttention(ConfiguredLayer):
             return layout["attend"][group]
         bias = layout["attention_bias"][group]
         return bias[:, :, :1] if first_token_only else bias
-
-    def first_token_groups(self, first: tf.Tensor, layout: Layout) -> list[tf.Tensor]:
-        """Splits float (B, H), one vector per row of the batch, into groups of (n, 1, H)."""
-        if "restore" not in layout:
-            return [first[:, tf.newaxis]]
-        sorted_first = tf.gather(first, tf.argsort(layout["restore"]))
-        sizes = [tf.shape(index)[0] for index in layout["group_indices"]]
-        parts = tf.split(sorted_first, sizes) if len(sizes) > 1 else [sorted_first]
-        return [part[:, tf.newaxis] for part in parts]
 
     def _split(self, x: tf.Tensor) -> tf.Tensor:
         shape = tf.shape(x)  # n, s, H

@@ -8,11 +8,11 @@ import keras
 import tensorflow as tf
 
 from keras_bert_zoo.layers.attention import SelfAttention
+from keras_bert_zoo.layers.attention_groups import Layout, split_first_heads
 from keras_bert_zoo.layers.block import Block
 from keras_bert_zoo.layers.configured import ConfiguredLayer
 from keras_bert_zoo.layers.dense import Dense
 from keras_bert_zoo.layers.normalization import make_norm
-from keras_bert_zoo.layers.token_layout import Layout, to_groups
 from keras_bert_zoo.layers.unused_weights import UnusedWeights
 
 # torch.nn.LayerNorm's default epsilon. One norm of each block uses it instead of the configured.
@@ -299,9 +299,10 @@ class _Attention(SelfAttention):
         self, x: tf.Tensor, layout: Layout, *, first_token_only: bool
     ) -> tuple[list[tf.Tensor], list[tf.Tensor], list[tf.Tensor]]:
         """Computes queries, keys and values; see `SelfAttention.project`."""
-        keys = to_groups(self.key(x), layout)
-        values = to_groups(self.value(layout["values_from"]), layout)
+        (values,) = self.project_to_heads((self.value,), layout["values_from"], layout)
         if first_token_only:
+            (keys,) = self.project_to_heads((self.key,), x, layout)
             first = self.query(tf.gather(x, layout["first_tokens"]))  # (B, W)
-            return self.first_token_groups(first, layout), keys, values
-        return to_groups(self.query(x), layout), keys, values
+            return split_first_heads(first, layout, heads=self.num_heads), keys, values
+        queries, keys = self.project_to_heads((self.query, self.key), x, layout)
+        return queries, keys, values

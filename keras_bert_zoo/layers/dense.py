@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from keras_bert_zoo.layers.activations import gelu, get_activation, trained_gelu
 from keras_bert_zoo.layers.initializers import TruncatedNormal
+from keras_bert_zoo.layers.scopes import compute_scope
 
 
 @keras.saving.register_keras_serializable("keras_bert_zoo")
@@ -130,6 +132,29 @@ class Dense(keras.layers.Layer):
             "use_bias": self.use_bias,
             "initializer_range": self.initializer_range,
         }
+
+
+def apply_jointly(layers: Sequence[Dense], x: tf.Tensor) -> tf.Tensor | None:
+    """Applies several linear layers to one input in one product, if their weights are constants.
+
+    TensorFlow joins constants once, when it loads the graph. It would join variables in each call.
+
+    Args:
+        layers: Dense layers without activation.
+        x: float (T, H).
+
+    Returns:
+        float (T, sum of units). None: the weights are no constants, or a layer has no bias or a
+        low-rank update.
+    """
+    if len(layers) < 2 or any(layer.lora_a is not None or not layer.use_bias for layer in layers):
+        return None
+    with compute_scope(layers[0]):
+        kernels = [tf.convert_to_tensor(layer.kernel) for layer in layers]
+        biases = [tf.convert_to_tensor(layer.bias) for layer in layers]
+    if not all(tf.is_symbolic_tensor(kernel) and kernel.op.type == "Const" for kernel in kernels):
+        return None
+    return tf.nn.bias_add(tf.matmul(x, tf.concat(kernels, axis=1)), tf.concat(biases, axis=0))
 
 
 @tf.custom_gradient

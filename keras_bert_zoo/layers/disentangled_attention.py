@@ -12,11 +12,11 @@ import keras
 import tensorflow as tf
 
 from keras_bert_zoo.layers.attention import SelfAttention
+from keras_bert_zoo.layers.attention_groups import Layout, group_positions
 from keras_bert_zoo.layers.configured import ConfiguredLayer
 from keras_bert_zoo.layers.dense import Dense
 from keras_bert_zoo.layers.initializers import TruncatedNormal
 from keras_bert_zoo.layers.normalization import LayerNormalization
-from keras_bert_zoo.layers.token_layout import Layout, group_positions
 
 
 @keras.saving.register_keras_serializable("keras_bert_zoo")

@@ -8,12 +8,12 @@ import keras
 import tensorflow as tf
 
 from keras_bert_zoo.layers.activations import get_activation
+from keras_bert_zoo.layers.attention_groups import Layout, split_first_heads, split_heads
 from keras_bert_zoo.layers.block import Block
 from keras_bert_zoo.layers.configured import ConfiguredLayer
 from keras_bert_zoo.layers.dense import Dense
 from keras_bert_zoo.layers.normalization import LayerNormalization
 from keras_bert_zoo.layers.rotary import RotarySelfAttention
-from keras_bert_zoo.layers.token_layout import Layout, to_groups
 
 
 @keras.saving.register_keras_serializable("keras_bert_zoo")
@@ -43,11 +43,11 @@ class FusedRotarySelfAttention(RotarySelfAttention):
     ) -> tuple[list[tf.Tensor], list[tf.Tensor], list[tf.Tensor]]:
         """Projects once and splits the result; see `SelfAttention.project`."""
         projected = self.projection(x)  # (T, 3 * H)
-        parts = [tf.split(group, 3, axis=-1) for group in to_groups(projected, layout)]
-        queries, keys, values = ([part[i] for part in parts] for i in range(3))
+        heads = self.num_heads
+        queries, keys, values = split_heads(projected, layout, heads=heads, parts=3)
         if first_token_only:
             first = tf.gather(projected, layout["first_tokens"])
-            queries = self.first_token_groups(tf.split(first, 3, axis=-1)[0], layout)
+            queries = split_first_heads(tf.split(first, 3, axis=-1)[0], layout, heads=heads)
         return queries, keys, values
 
     def added_scores(

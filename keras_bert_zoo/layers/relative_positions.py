@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_bert_zoo.layers.attention_groups import Layout, group_positions
 from keras_bert_zoo.layers.initializers import TruncatedNormal
-from keras_bert_zoo.layers.token_layout import Layout, group_positions
 
 # T5's default. MPNet uses it and ignores the value in its config.
 NUM_BUCKETS = 32

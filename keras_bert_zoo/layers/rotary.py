@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_bert_zoo.layers.attention import SelfAttention
-from keras_bert_zoo.layers.token_layout import Layout, group_positions
+from keras_bert_zoo.layers.attention_groups import Layout, group_positions
 
 # Models pair the elements of a head in two ways. The paper and RoFormer rotate neighbours: (0, 1),
 # (2, 3), ... GPT-NeoX, ModernBERT and most later models take one element from each half: (0, D/2),

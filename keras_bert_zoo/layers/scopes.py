@@ -7,7 +7,9 @@ from contextlib import contextmanager
 
 # `keras.name_scope` is not enough: under a scope that overrides its parent with "", the variables
 # that a layer creates in its constructor get a path that starts with a slash.
+import keras
 from keras.src.backend.common import global_state
+from keras.src.backend.common.variables import AutocastScope
 
 _STACK = "name_scope_stack"
 
@@ -35,3 +37,23 @@ def root_scope() -> Iterator[None]:
         yield
     finally:
         global_state.set_global_attribute(_STACK, outer)
+
+
+def compute_scope(layer: keras.layers.Layer) -> AutocastScope:
+    """Returns a scope in which variables are read in a layer's compute dtype, as in its `call`.
+
+    Args:
+        layer: Keras layer.
+
+    Returns:
+        context manager.
+
+    Example:
+        >>> import keras
+        >>> layer = keras.layers.Dense(1, dtype="mixed_bfloat16")
+        >>> layer.build((None, 2))
+        >>> with compute_scope(layer):
+        ...     keras.ops.convert_to_tensor(layer.kernel).dtype
+        tf.bfloat16
+    """
+    return AutocastScope(layer.compute_dtype)

@@ -2,32 +2,27 @@
 
 Every encoder computes on rank-2 (T, H) tensors. In the padded layout T = B * S, with static shapes
 if the input's shape is static (TPU, XLA). The packed layout drops the padding: T is the number of
-tokens, rounded up. Only attention needs the rows of the batch. For attention, the packed layout
-splits the batch into a few groups of similar length, each padded to its longest row.
+tokens, rounded up. Only attention needs the rows of the batch; see `attention_groups`.
 """
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.layers.attention_groups import Layout as Layout
+from keras_bert_zoo.layers.attention_groups import additive_mask, dimensions, make_groups
 
 TOKEN_LAYOUTS = ("padded", "packed")
 
-# oneDNN caches one primitive per shape. Rounding up the numbers of tokens and of columns in an
-# attention group makes shapes repeat.
+# oneDNN caches one primitive per shape. Rounding up the number of tokens makes shapes repeat. Short
+# requests pay for each spare token: they are rounded up less.
 _TOKEN_MULTIPLE = 64
-_COLUMN_MULTIPLE = 8
-
-# Added to the score of a masked key. exp(-1e9) is 0 in float32 and in bfloat16, and unlike
-# -infinity it gives a row without any key a finite (and unused) result. Google's BERT adds -1e4.
-_MASKED_SCORE = -1e9
-
-Layout = dict[str, Any]
+_FEW_TOKENS = 256
+_MULTIPLE_OF_FEW = 16
 
 
 @keras.saving.register_keras_serializable("keras_bert_zoo")
@@ -129,7 +124,8 @@ class TokenLayout(keras.layers.Layer):
             return keras.KerasTensor(shape, dtype)
 
         rows = token_ids.shape[0]
-        of_tokens = ["token_ids", "segment_ids", "attended", "positions", "context_index", "cells"]
+        of_tokens = ["token_ids", "segment_ids", "attended", "positions", "cells"]
+        of_tokens += ["group_places", "group_widths", "group_columns"]
         of_rows = ["first_tokens"]
         if self.padding_id is not None:
             of_tokens.append("counted_positions")
@@ -147,6 +143,7 @@ class TokenLayout(keras.layers.Layer):
             | {
                 "attend": [spec(size, 1, 1, None, dtype="float32") for size in sizes],
                 "group_indices": [spec(size, None) for size in sizes],
+                "spares": spec(None, 1),
                 "unpack": spec(*token_ids.shape),
             }
         )
@@ -171,7 +168,7 @@ def _padded_layout(token_ids: tf.Tensor, segment_ids: tf.Tensor, padding_mask: t
         "attended": tf.reshape(tf.cast(_attended_keys(padding_mask), tf.int32), [-1]),
         "positions": tf.reshape(tf.broadcast_to(tf.range(columns), shape), [-1]),
         "first_tokens": tf.range(rows) * columns,
-        "attend": [_additive_mask(_attended_keys(padding_mask))],
+        "attend": [additive_mask(_attended_keys(padding_mask))],
         # Only the shape of this one is used: it carries B and S, static where they are known.
         "shape_of": token_ids,
     }
@@ -213,7 +210,8 @@ def _packed_layout(
     # it, and attention writes zeros to it, so that no gradient flows through padding. All (T,)
     # tensors are gathered with the same index: TensorFlow's optimizer then knows that their lengths
     # are equal, and fuses the residual sums.
-    slot = tf.minimum(tf.range((tokens // _TOKEN_MULTIPLE + 1) * _TOKEN_MULTIPLE), tokens)
+    multiple = tf.where(tokens < _FEW_TOKENS, _MULTIPLE_OF_FEW, _TOKEN_MULTIPLE)
+    slot = tf.minimum(tf.range((tokens // multiple + 1) * multiple), tokens)
 
     def with_spare(values: tf.Tensor, spare: Any) -> tf.Tensor:  # (tokens,) -> (T,)
         return tf.gather(tf.concat([values, tf.reshape(spare, [1])], axis=0), slot)
@@ -222,8 +220,7 @@ def _packed_layout(
     flat = cell if order is None else tf.gather(order, row) * columns + column
     cells = {"cells": with_spare(flat, rows * columns)}
     attended = pick_tokens(tf.cast(attend, tf.int32), cells)
-    indices, masks, places, size = _attention_groups(lengths, starts, attended, tokens, groups)
-    context = token + tf.gather(places - starts, row)
+    indices, masks, places, widths = make_groups(lengths, starts, attended, tokens, groups)
     layout = cells | {
         "token_ids": pick_tokens(token_ids, cells),
         "segment_ids": pick_tokens(segment_ids, cells),
@@ -231,8 +228,12 @@ def _packed_layout(
         "positions": with_spare(column, 0),
         "attend": masks,
         "group_indices": indices,
-        # Spare tokens read the zero row that `to_tokens` appends to the groups.
-        "context_index": with_spare(context, size),
+        # Where attention groups hold the tokens (T,): the row's first cell among the cells of all
+        # groups, the width of the row, and the column. Spare tokens read the first cell.
+        "group_places": with_spare(tf.gather(places, row), 0),
+        "group_widths": with_spare(tf.gather(widths, row), 0),
+        "group_columns": with_spare(token - tf.gather(starts, row), 0),
+        "spares": tf.expand_dims(tf.range(tokens, tf.size(slot)), 1),
     }
     if order is None:
         flat_kept = tf.reshape(kept, [-1])
@@ -247,42 +248,6 @@ def _packed_layout(
     return layout
 
 
-def _attention_groups(
-    lengths: tf.Tensor, starts: tf.Tensor, attended: tf.Tensor, tokens: tf.Tensor, groups: int
-) -> tuple[list[tf.Tensor], list[tf.Tensor], tf.Tensor, tf.Tensor]:
-    """Splits rows, shortest first, into padded groups; see `_packed_layout`.
-
-    Returns each group's token indices (n, s) and mask to add to scores; for each row (B,), the
-    place of its first token among the cells of all groups; and the number of these cells.
-    """
-    # The first group has the shortest half of the rows, the next one the shortest half of the rest,
-    # and so on: the longest rows, whose scores cost most, are in a small group.
-    rows = tf.size(lengths)
-    begins = [rows - rows // 2**group for group in range(groups)] + [rows]
-    counts = [end - begin for begin, end in itertools.pairwise(begins)]
-    indices, masks, places = [], [], []
-    size = tf.constant(0)
-    for count, group_lengths, group_starts in zip(
-        counts, _split(lengths, counts), _split(starts, counts), strict=True
-    ):
-        # At least one column: callers read the first one even of a group without rows.
-        longest = tf.maximum(tf.reduce_max(group_lengths), 1)
-        width = -(-longest // _COLUMN_MULTIPLE) * _COLUMN_MULTIPLE
-        column = tf.range(width)
-        within = tf.less(column, tf.expand_dims(group_lengths, 1))  # (n, s)
-        index = tf.where(within, tf.expand_dims(group_starts, 1) + column, tokens)
-        indices.append(index)
-        masks.append(_additive_mask(tf.logical_and(within, tf.gather(attended, index) == 1)))
-        places.append(tf.range(count) * width + size)
-        size += count * width
-    return indices, masks, places[0] if groups == 1 else tf.concat(places, axis=0), size
-
-
-def _split(values: tf.Tensor, counts: list[tf.Tensor]) -> list[tf.Tensor]:
-    parts: list[tf.Tensor] = [values] if len(counts) == 1 else tf.split(values, counts)
-    return parts
-
-
 def attention_mask(padding_mask: tf.Tensor) -> tf.Tensor:
     """Returns the mask to add to attention scores: 0, or about -infinity at padding.
 
@@ -292,7 +257,7 @@ def attention_mask(padding_mask: tf.Tensor) -> tf.Tensor:
     Returns:
         float32 (B, 1, 1, S).
     """
-    return _additive_mask(_attended_keys(padding_mask))
+    return additive_mask(_attended_keys(padding_mask))
 
 
 def _attended_keys(padding_mask: tf.Tensor) -> tf.Tensor:
@@ -301,44 +266,6 @@ def _attended_keys(padding_mask: tf.Tensor) -> tf.Tensor:
     empty = tf.logical_not(tf.reduce_any(attend, axis=1, keepdims=True))
     first = tf.range(tf.shape(padding_mask)[1])[tf.newaxis, :] == 0
     return tf.logical_or(attend, tf.logical_and(empty, first))
-
-
-def _additive_mask(attend: tf.Tensor) -> tf.Tensor:
-    return tf.where(attend, 0.0, _MASKED_SCORE)[:, tf.newaxis, tf.newaxis, :]
-
-
-def to_groups(x: tf.Tensor, layout: Layout) -> list[tf.Tensor]:
-    """Converts tokens to padded rows, for attention.
-
-    Args:
-        x: float (T, H).
-        layout: the output of `TokenLayout`.
-
-    Returns:
-        list of float (n, s, H), one per group. In the packed layout, padding repeats a spare token,
-        and rows are sorted by length if there are several groups.
-    """
-    if "shape_of" in layout:
-        batch = layout["shape_of"]
-        shape = [*_dimensions(batch), x.shape[-1]]
-        return [tf.reshape(x, shape)]
-    return _gather_groups(x, layout["context_index"], *layout["group_indices"])
-
-
-def to_tokens(groups: list[tf.Tensor], layout: Layout, like: tf.Tensor) -> tf.Tensor:
-    """Converts padded rows to one row per token; the inverse of `to_groups`.
-
-    Args:
-        groups: list of float (n, s, H).
-        layout: the output of `TokenLayout`.
-        like: float (T, H). A tensor of the result's shape.
-
-    Returns:
-        float (T, H).
-    """
-    if "shape_of" in layout:
-        return tf.reshape(groups[0], tf.shape(like))
-    return _gather_tokens(layout["context_index"], layout["group_indices"], *groups)
 
 
 def to_batch(x: tf.Tensor, layout: Layout) -> tf.Tensor:
@@ -352,7 +279,7 @@ def to_batch(x: tf.Tensor, layout: Layout) -> tf.Tensor:
         float (B, S, H). The packed layout leaves zeros at padding.
     """
     if "shape_of" in layout:
-        return to_groups(x, layout)[0]
+        return tf.reshape(x, [*dimensions(layout["shape_of"]), x.shape[-1]])
     with_zeros = tf.concat([tf.zeros_like(x[:1]), x], axis=0)
     return tf.gather(with_zeros, layout["unpack"])
 
@@ -411,62 +338,11 @@ def take_positions(x: tf.Tensor, layout: Layout, positions: tf.Tensor) -> tf.Ten
         float (B * P, H). The packed layout gives zeros for padding.
     """
     if "shape_of" in layout:
-        rows, columns = _dimensions(layout["shape_of"])
+        rows, columns = dimensions(layout["shape_of"])
         return tf.gather(x, tf.reshape(tf.range(rows)[:, tf.newaxis] * columns + positions, [-1]))
     with_zeros = tf.concat([tf.zeros_like(x[:1]), x], axis=0)
     places = tf.gather(layout["unpack"], positions, batch_dims=1)
     return tf.gather(with_zeros, tf.reshape(places, [-1]))
-
-
-def group_positions(layout: Layout) -> list[tf.Tensor]:
-    """Returns the positions (columns of the batch) of the tokens in each group of `to_groups`.
-
-    Args:
-        layout: the output of `TokenLayout`.
-
-    Returns:
-        list of int32 (n, s), one per group. Padding in a packed group has an arbitrary position.
-    """
-    positions = layout["positions"]
-    if "shape_of" in layout:
-        return [tf.reshape(positions, _dimensions(layout["shape_of"]))]
-    return [tf.gather(positions, index) for index in layout["group_indices"]]
-
-
-def _dimensions(x: tf.Tensor) -> list[Any]:
-    dynamic = tf.shape(x)
-    return [dynamic[i] if size is None else size for i, size in enumerate(x.shape)]
-
-
-def _with_zero_row(groups: Any) -> tf.Tensor:
-    width = groups[0].shape[-1]
-    rows = [tf.reshape(group, [-1, width]) for group in groups]
-    return tf.concat([*rows, tf.zeros([1, width], groups[0].dtype)], axis=0)
-
-
-# The two gathers are inverse to each other, so each is the gradient of the other. Autodiff would
-# use a scatter-add, which is single-threaded on CPU.
-@tf.custom_gradient
-def _gather_groups(x: tf.Tensor, context_index: tf.Tensor, *indices: tf.Tensor) -> Any:
-    def gradient(*upstream: tf.Tensor) -> list[tf.Tensor | None]:
-        dx = tf.gather(_with_zero_row(upstream), context_index)
-        return [dx, None, *([None] * len(indices))]
-
-    return [tf.gather(x, index) for index in indices], gradient
-
-
-def _gather_tokens(
-    context_index: tf.Tensor, indices: list[tf.Tensor], *groups: tf.Tensor
-) -> tf.Tensor:
-    @tf.custom_gradient
-    def gather(*rows: tf.Tensor) -> Any:
-        def gradient(upstream: tf.Tensor) -> list[tf.Tensor]:
-            # Padding reads a spare token. Its gradient is zero, because its output is never used.
-            return [tf.gather(upstream, index) for index in indices]
-
-        return tf.gather(_with_zero_row(rows), context_index), gradient
-
-    return gather(*groups)
 
 
 @keras.saving.register_keras_serializable("keras_bert_zoo")

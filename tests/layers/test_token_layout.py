@@ -5,14 +5,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_bert_zoo.layers.attention_groups import (
+    group_positions,
+    merge_first_heads,
+    merge_heads,
+    split_first_heads,
+    split_heads,
+)
 from keras_bert_zoo.layers.token_layout import (
     TokenLayout,
     TokensToBatch,
     from_batch,
-    group_positions,
     to_batch,
-    to_groups,
-    to_tokens,
 )
 
 KINDS = [("padded", 1), ("packed", 1), ("packed", 3), ("packed", 6)]
@@ -71,8 +75,14 @@ def test_tokens_come_from_their_cells_and_return_to_them(name, kind, groups):
     x = np.random.default_rng(1).normal(size=(*attended.shape, 4)).astype(np.float32)
     tokens = from_batch(tf.constant(x), layout)
     np.testing.assert_array_equal(to_batch(tokens, layout)[attended], x[attended])
-    through_groups = to_tokens(to_groups(tokens, layout), layout, like=tokens)
-    np.testing.assert_array_equal(to_batch(through_groups, layout)[attended], x[attended])
+    for parts, heads in ((1, 1), (1, 2), (2, 2)):
+        split = split_heads(tf.concat([tokens] * parts, axis=1), layout, heads=heads, parts=parts)
+        for groups_of_part in split:
+            merged = merge_heads(groups_of_part, layout, like=tokens)
+            np.testing.assert_array_equal(to_batch(merged, layout)[attended], x[attended])
+            if "spares" in layout:
+                assert not np.any(merged.numpy()[layout["spares"].numpy()])
+
     if attended.size:
         np.testing.assert_array_equal(tf.gather(tokens, layout["first_tokens"]), x[:, 0])
 
@@ -90,6 +100,61 @@ def test_attention_sees_the_attended_tokens_of_each_row(name, kind, groups):
     if "restore" in layout:
         seen = [seen[index] for index in layout["restore"].numpy()]
     assert seen == [np.flatnonzero(row).tolist() for row in attended_cells(mask)]
+
+
+@pytest.mark.parametrize(("kind", "groups"), KINDS)
+def test_heads_hold_their_part_of_each_vector(kind, groups):
+    mask = MASKS["right"]
+    layout = TokenLayout(kind, attention_groups=groups)(**inputs_for(mask))
+    x = np.random.default_rng(2).normal(size=(*mask.shape, 3 * 2 * 4)).astype(np.float32)
+    tokens = from_batch(tf.constant(x), layout)
+    rows = np.arange(len(mask))
+    if "restore" in layout:
+        rows[layout["restore"].numpy()] = np.arange(len(mask))
+    for part, of_groups in enumerate(split_heads(tokens, layout, heads=2, parts=3)):
+        expected = x[..., part * 8 : part * 8 + 8].reshape(*mask.shape, 2, 4).transpose(0, 2, 1, 3)
+        seen = iter(rows)
+        for group in of_groups:
+            for heads in group.numpy():
+                row = next(seen)
+                length = mask[row].sum()
+                np.testing.assert_array_equal(heads[:, :length], expected[row][:, :length])
+
+
+@pytest.mark.parametrize(("kind", "groups"), KINDS)
+def test_first_heads_return_to_their_rows(kind, groups):
+    layout = TokenLayout(kind, attention_groups=groups)(**inputs_for(MASKS["right"]))
+    first = np.random.default_rng(3).normal(size=(7, 8)).astype(np.float32)
+    split = split_first_heads(tf.constant(first), layout, heads=2)
+    whole = split_heads(
+        tf.repeat(tf.constant(first[:1]), tf.size(layout["token_ids"]), axis=0), layout, heads=2
+    )
+    assert [part.shape[0] for part in split] == [part.shape[0] for part in whole[0]]
+    np.testing.assert_array_equal(merge_first_heads(split, layout), first)
+
+
+@pytest.mark.parametrize(("kind", "groups"), KINDS)
+def test_gradients_reach_the_tokens_that_were_read(kind, groups):
+    mask = MASKS["right"]
+    layout = TokenLayout(kind, attention_groups=groups)(**inputs_for(mask))
+    x = np.random.default_rng(4).normal(size=(*mask.shape, 8)).astype(np.float32)
+    weights = np.random.default_rng(5).normal(size=(*mask.shape, 4)).astype(np.float32)
+    weights *= mask[..., np.newaxis]
+    tokens = from_batch(tf.constant(x), layout)
+    with tf.GradientTape() as tape:
+        tape.watch(tokens)
+        first, second = split_heads(tokens, layout, heads=2, parts=2)
+        products = [a * b for a, b in zip(first, second, strict=True)]
+        total = tf.reduce_sum(
+            to_batch(merge_heads(products, layout, like=tokens), layout) * weights
+        )
+    gradient = tape.gradient(total, tokens)
+    expected = np.concatenate([x[..., 4:] * weights, x[..., :4] * weights], axis=-1)
+    actual = to_batch(gradient, layout).numpy()
+    attended = mask.astype(bool)
+    np.testing.assert_allclose(actual[attended], expected[attended], rtol=1e-6)
+    if "spares" in layout:
+        assert not np.any(gradient.numpy()[layout["spares"].numpy()])
 
 
 def test_several_groups_hold_the_rows_by_length():

@@ -1,0 +1,225 @@
+"""The groups of attention: from one row per token to the heads of padded rows, and back.
+
+Attention needs the rows of the batch. The padded layout has one group, the batch. The packed layout
+splits the batch into a few groups of similar length, each padded to its longest row.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+# oneDNN caches one primitive per shape. Rounding up the number of columns makes shapes repeat.
+_COLUMN_MULTIPLE = 8
+
+# Added to the score of a masked key. exp(-1e9) is 0 in float32 and in bfloat16, and unlike
+# -infinity it gives a row without any key a finite (and unused) result. Google's BERT adds -1e4.
+_MASKED_SCORE = -1e9
+
+Layout = dict[str, Any]
+
+
+def additive_mask(attend: tf.Tensor) -> tf.Tensor:
+    """Returns the mask to add to attention scores.
+
+    Args:
+        attend: bool (n, s). The keys to attend to.
+
+    Returns:
+        float32 (n, 1, 1, s): 0, or about -infinity.
+    """
+    mask = tf.where(attend, 0.0, _MASKED_SCORE)
+    return tf.expand_dims(tf.expand_dims(mask, 1), 1)
+
+
+def dimensions(x: tf.Tensor) -> list[Any]:
+    """Returns the sizes of a tensor, as integers where they are known."""
+    if x.shape.is_fully_defined():
+        return list(x.shape)
+    # Not `tf.unstack`, which hides from TensorFlow's optimizer that dimensions are equal.
+    dynamic = tf.shape(x)
+    return [dynamic[i] if size is None else size for i, size in enumerate(x.shape)]
+
+
+def make_groups(
+    lengths: tf.Tensor, starts: tf.Tensor, attended: tf.Tensor, tokens: tf.Tensor, groups: int
+) -> tuple[list[tf.Tensor], list[tf.Tensor], tf.Tensor, tf.Tensor]:
+    """Splits the rows of a packed batch into padded groups.
+
+    The first group has the shortest half of the rows, the next one the shortest half of the rest,
+    and so on: the longest rows, whose scores cost most, are in a small group.
+
+    Args:
+        lengths: int32 (B,). Tokens of each row; ascending if there are several groups.
+        starts: int32 (B,). Index of each row's first token.
+        attended: int32 (T,). Whether to attend to the token.
+        tokens: int32 (). Index of a token that represents "no token".
+        groups: int.
+
+    Returns:
+        For each group, token indices int32 (n, s) and mask float32 (n, 1, 1, s). For each row,
+        the index of its first cell among the cells of all groups and the width s of its group,
+        int32 (B,) each.
+    """
+    rows = tf.size(lengths)
+    begins = [rows - rows // 2**group for group in range(groups)] + [rows]
+    counts = [end - begin for begin, end in itertools.pairwise(begins)]
+    indices, masks, places, widths = [], [], [], []
+    cells = tf.constant(0)
+    for count, group_lengths, group_starts in zip(
+        counts, _split_rows(lengths, counts), _split_rows(starts, counts), strict=True
+    ):
+        # At least one column: callers read the first one even of a group without rows.
+        longest = tf.maximum(tf.reduce_max(group_lengths), 1)
+        width = -(-longest // _COLUMN_MULTIPLE) * _COLUMN_MULTIPLE
+        column = tf.range(width)
+        within = tf.less(column, tf.expand_dims(group_lengths, 1))  # (n, s)
+        index = tf.where(within, tf.expand_dims(group_starts, 1) + column, tokens)
+        indices.append(index)
+        masks.append(additive_mask(tf.logical_and(within, tf.gather(attended, index) == 1)))
+        places.append(tf.range(count) * width + cells)
+        widths.append(tf.fill([count], width))
+        cells += count * width
+    return indices, masks, _join_rows(places), _join_rows(widths)
+
+
+def _split_rows(values: tf.Tensor, counts: list[tf.Tensor]) -> list[tf.Tensor]:
+    parts: list[tf.Tensor] = [values] if len(counts) == 1 else tf.split(values, counts)
+    return parts
+
+
+def _join_rows(parts: Sequence[tf.Tensor]) -> tf.Tensor:
+    return parts[0] if len(parts) == 1 else tf.concat(parts, axis=0)
+
+
+def group_positions(layout: Layout) -> list[tf.Tensor]:
+    """Returns the positions (columns of the batch) of the tokens in each group.
+
+    Args:
+        layout: the output of `TokenLayout`.
+
+    Returns:
+        list of int32 (n, s), one per group. Padding in a packed group has an arbitrary position.
+    """
+    positions = layout["positions"]
+    if "shape_of" in layout:
+        return [tf.reshape(positions, dimensions(layout["shape_of"]))]
+    return [tf.gather(positions, index) for index in layout["group_indices"]]
+
+
+def split_heads(
+    x: tf.Tensor, layout: Layout, *, heads: int, parts: int = 1
+) -> list[list[tf.Tensor]]:
+    """Converts tokens to the heads of padded rows.
+
+    Args:
+        x: float (T, P * N * D). P tensors, such as queries, keys and values, side by side.
+        layout: the output of `TokenLayout`.
+        heads: int, N.
+        parts: int, P.
+
+    Returns:
+        For each of the P tensors, a list of float (n, N, s, D), one per group. Padding in the
+        packed layout repeats a spare token.
+    """
+    head_dim = x.shape[-1] // (parts * heads)
+    if "shape_of" in layout:
+        rows = tf.reshape(x, [*dimensions(layout["shape_of"]), parts * heads, head_dim])
+        rows = tf.transpose(rows, [0, 2, 1, 3])
+        return [[part] for part in (tf.split(rows, parts, axis=1) if parts > 1 else [rows])]
+    # One gather of vectors of D numbers does the work of a gather of tokens and of a transpose. The
+    # indices are the same in all layers: TensorFlow's optimizer computes them once.
+    first = [tf.expand_dims(index * (parts * heads), 1) for index in layout["group_indices"]]
+    offsets = tf.reshape(tf.range(parts * heads), [parts, heads, 1])
+    indices = [[index + offsets[part] for index in first] for part in range(parts)]
+
+    # The two gathers are inverse to each other, so each is the gradient of the other. Autodiff
+    # would use a scatter-add, which is single-threaded on CPU.
+    @tf.custom_gradient
+    def split(x: tf.Tensor) -> Any:
+        vectors = tf.reshape(x, [-1, head_dim])
+        outputs = [[tf.gather(vectors, index) for index in of_part] for of_part in indices]
+
+        def gradient(*upstream: tf.Tensor) -> tf.Tensor:
+            of_parts = [upstream[i : i + len(first)] for i in range(0, len(upstream), len(first))]
+            merged = [_merge(groups, layout, heads) for groups in of_parts]
+            return tf.reshape(tf.concat(merged, axis=1), [-1, parts * heads * head_dim])
+
+        return outputs, gradient
+
+    result: list[list[tf.Tensor]] = split(x)
+    return result
+
+
+def merge_heads(groups: Sequence[tf.Tensor], layout: Layout, like: tf.Tensor) -> tf.Tensor:
+    """Converts the heads of padded rows to tokens; the inverse of `split_heads`.
+
+    Args:
+        groups: list of float (n, N, s, D), one per group.
+        layout: the output of `TokenLayout`.
+        like: float (T, any). With the shape of the tensor that the result's projection is added
+            to, TensorFlow fuses the sum with the product.
+
+    Returns:
+        float (T, N * D). Spare tokens of the packed layout are zero.
+    """
+    _, heads, _, head_dim = groups[0].shape
+    width = heads * head_dim
+    shape = tf.shape(like) if like.shape[-1] == width else tf.stack([tf.shape(like)[0], width])
+    if "shape_of" in layout:
+        return tf.reshape(tf.transpose(groups[0], [0, 2, 1, 3]), shape)
+
+    @tf.custom_gradient
+    def merge(*groups: tf.Tensor) -> Any:
+        def gradient(upstream: tf.Tensor) -> list[tf.Tensor]:
+            # Padding reads a spare token. Its gradient is zero, because its output is never used.
+            (of_groups,) = split_heads(tf.reshape(upstream, [-1, width]), layout, heads=heads)
+            return of_groups
+
+        return _merge(groups, layout, heads), gradient
+
+    return tf.reshape(merge(*groups), shape)
+
+
+def _merge(groups: Sequence[tf.Tensor], layout: Layout, heads: int) -> tf.Tensor:
+    """Gathers (T, N, D) from groups (n, N, s, D)."""
+    head_dim = groups[0].shape[-1]
+    vectors = _join_rows([tf.reshape(group, [-1, head_dim]) for group in groups])
+    # An empty batch has no cell that spare tokens could read. Without rows to add, nothing is copied.
+    missing = tf.cast(tf.equal(tf.size(layout["first_tokens"]), 0), tf.int32)
+    vectors = tf.pad(vectors, [[0, missing], [0, 0]])
+    first = layout["group_places"] * heads + layout["group_columns"]  # (T,)
+    head = tf.expand_dims(layout["group_widths"], 1) * tf.range(heads)  # (T, N)
+    merged = tf.gather(vectors, tf.expand_dims(first, 1) + head)
+    # Spare tokens have read the first cell. This works in place.
+    spares = layout["spares"]
+    zeros = tf.zeros([tf.size(spares), heads, head_dim], merged.dtype)
+    return tf.tensor_scatter_nd_update(merged, spares, zeros)
+
+
+def split_first_heads(first: tf.Tensor, layout: Layout, *, heads: int) -> list[tf.Tensor]:
+    """Splits one vector per row of the batch into the heads of the groups.
+
+    Args:
+        first: float (B, N * D).
+        layout: the output of `TokenLayout`.
+        heads: int, N.
+
+    Returns:
+        list of float (n, N, 1, D), one per group.
+    """
+    vectors = tf.reshape(first, [-1, heads, 1, first.shape[-1] // heads])
+    if "restore" not in layout:
+        return [vectors]
+    vectors = tf.gather(vectors, tf.math.invert_permutation(layout["restore"]))
+    return _split_rows(vectors, [tf.shape(index)[0] for index in layout["group_indices"]])
+
+
+def merge_first_heads(groups: Sequence[tf.Tensor], layout: Layout) -> tf.Tensor:
+    """Converts heads (n, N, 1, D) to one vector per row, (B, N * D): `split_first_heads` undone."""
+    _, heads, _, head_dim = groups[0].shape
+    first = _join_rows([tf.reshape(group, [-1, heads * head_dim]) for group in groups])
+    return tf.gather(first, layout["restore"]) if "restore" in layout else first
