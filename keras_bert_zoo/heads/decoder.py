@@ -91,9 +91,7 @@ class TransformerDecoder(keras.layers.Layer):
         if self.memory_projection is not None:
             self.memory_projection.build((None, self.memory_dim))
         width = (None, self.config.hidden_dim)
-        with keras.name_scope(self.embeddings.name):
-            self.embeddings.norm.build(width)
-        for block in self.blocks:
+        for block in (self.embeddings, *self.blocks):
             block.build(width)
         self.lm_head.build(width)
 

@@ -188,7 +188,7 @@ def _merge(groups: Sequence[tf.Tensor], layout: Layout, heads: int) -> tf.Tensor
     """Gathers (T, N, D) from groups (n, N, s, D)."""
     head_dim = groups[0].shape[-1]
     vectors = _join_rows([tf.reshape(group, [-1, head_dim]) for group in groups])
-    # An empty batch has no cell that spare tokens could read. Without rows to add, nothing is copied.
+    # An empty batch has no cell that spare tokens could read. Any other batch is not copied here.
     missing = tf.cast(tf.equal(tf.size(layout["first_tokens"]), 0), tf.int32)
     vectors = tf.pad(vectors, [[0, missing], [0, 0]])
     first = layout["group_places"] * heads + layout["group_columns"]  # (T,)

@@ -191,8 +191,8 @@ def _packed_layout(
     keep = tf.logical_or(attend, tf.equal(every_column, 0))
     if keep_last:
         keep = tf.logical_or(keep, tf.equal(every_column, columns - 1))
-    kept = tf.cast(keep, tf.int32)
-    lengths = tf.reduce_sum(kept, axis=1)  # (B,)
+    counted = tf.cast(keep, tf.int32)
+    lengths = tf.reduce_sum(counted, axis=1)  # (B,)
     # One group holds the rows as they come. Several hold them by length: from here on, `row` is an
     # index among the sorted rows, and `order` has their indices into the batch.
     order = None
@@ -236,9 +236,9 @@ def _packed_layout(
         "spares": tf.expand_dims(tf.range(tokens, tf.size(slot)), 1),
     }
     if order is None:
-        flat_kept = tf.reshape(kept, [-1])
+        counted = tf.reshape(counted, [-1])
         layout["first_tokens"] = starts
-        unpack = tf.cumsum(flat_kept) * flat_kept
+        unpack = tf.cumsum(counted) * counted
     else:
         # (B,): the index of each row among the sorted rows
         layout["restore"] = tf.math.invert_permutation(order)

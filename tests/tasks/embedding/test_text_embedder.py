@@ -206,10 +206,12 @@ def test_every_weight_receives_a_gradient(tiny, x, y, loss):
 def test_training_learns_and_keeps_the_best_epoch(tmp_path):
     task = fresh()
     pairs = (ANCHORS, POSITIVES)
+    # Not the losses of the epochs: dropout changes those of so small a model more than training.
+    untrained = task.evaluate(pairs, verbose=0, return_dict=True)["loss"]
     options = {"epochs": 20, "batch_size": 8, "learning_rate": 1e-2}
     with as_graphs():
         history = train(task, pairs, validation_data=pairs, **options).history
-    assert history["loss"][-1] < 0.8 * history["loss"][0]
+    assert task.evaluate(pairs, verbose=0, return_dict=True)["loss"] < 0.85 * untrained
     assert len(history["val_mrr_at_10"]) == 20
     assert task.report(pairs).mrr_at_10 == pytest.approx(max(history["val_mrr_at_10"]))
     assert task.training_record["epochs"] == 20
