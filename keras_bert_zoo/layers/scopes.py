@@ -53,7 +53,7 @@ def compute_scope(layer: keras.layers.Layer) -> AutocastScope:
         >>> layer = keras.layers.Dense(1, dtype="mixed_bfloat16")
         >>> layer.build((None, 2))
         >>> with compute_scope(layer):
-        ...     keras.ops.convert_to_tensor(layer.kernel).dtype
-        tf.bfloat16
+        ...     str(keras.ops.convert_to_tensor(layer.kernel).dtype)
+        'bfloat16'
     """
     return AutocastScope(layer.compute_dtype)
