@@ -154,9 +154,11 @@ def check_export(task: Any, texts: Any, folder: Path) -> None:
         texts: what its `predict` takes.
         folder: an empty directory.
     """
-    task.export(folder / "served")
-    served = tf.saved_model.load(str(folder / "served" / "1")).signatures["serving_default"]
     columns = task.examples(texts, labelled=False).columns
+    # A task that takes single texts or pairs is told which ones to serve.
+    options = {"pair": True} if len(columns) > len(task.text_specs()) else {}
+    task.export(folder / "served", **options)
+    served = tf.saved_model.load(str(folder / "served" / "1")).signatures["serving_default"]
     specs = task.text_specs(pair=len(columns) == 2)
     strings = [tf.constant(list(column), tf.string) for column in columns]
     answers = served(**dict(zip(specs, strings, strict=True)))

@@ -65,7 +65,7 @@ def hostile_requests(
     specs = signature.structured_input_signature[1]
     for name, x in inputs.items():
         changed = {
-            "a scalar": tf.reshape(x, [-1])[0],
+            "a scalar": tf.zeros([], x.dtype),  # `x` may have no elements
             "one dimension more": tf.stack([x, x], axis=1),
             "another dtype": tf.zeros(x.shape, tf.float32),
         }
