@@ -1,11 +1,15 @@
 """Small models and inputs that several tests share."""
 
 import contextlib
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.framework import test_util
 
 ASSETS = Path(__file__).resolve().parent / "assets"
 
@@ -50,3 +54,24 @@ def random_inputs(
         "segment_ids": random.integers(0, segments, shape).astype(np.int32),
         "padding_mask": (random.random(shape) < 0.6).astype(np.int32),
     }
+
+
+def onednn_is_on() -> bool:
+    """Whether TensorFlow uses its oneDNN kernels here: by default with AVX-512 VNNI."""
+    return bool(test_util.IsMklEnabled())
+
+
+def run_with_onednn(test: str) -> None:
+    """Runs a test in a process in which TensorFlow uses oneDNN on any processor.
+
+    Args:
+        test: str. The test's id.
+    """
+    child = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test],
+        env=os.environ | {"TF_ENABLE_ONEDNN_OPTS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert child.returncode == 0, child.stdout
+    assert "1 passed" in child.stdout

@@ -5,9 +5,6 @@ test_zoo.py compares it with transformers, as it does all other families.
 
 import dataclasses
 import importlib.util
-import os
-import subprocess
-import sys
 from collections import Counter
 
 import keras
@@ -19,7 +16,7 @@ from tensorflow.python.eager import context
 import keras_bert_zoo as kbz
 from keras_bert_zoo.encoders.bert import BertEncoder
 from keras_bert_zoo.encoders.encoder import encoder_inputs
-from tests.helpers import load_golden, random_inputs
+from tests.helpers import load_golden, onednn_is_on, random_inputs, run_with_onednn
 
 SMALL = kbz.EncoderConfig(
     vocabulary_size=50,
@@ -191,10 +188,10 @@ def test_refuses_an_unknown_layout():
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
 def test_the_optimised_graph_is_fused(layout, dtype):
     """Counts the nodes that TensorFlow's remapper makes of our layers on CPU."""
-    if not _onednn_is_on():
+    if not onednn_is_on():
         if dtype != "float32":
             pytest.skip("TensorFlow's oneDNN kernels for bfloat16 are off on this machine")
-        _run_with_onednn(f"test_the_optimised_graph_is_fused[{dtype}-{layout}]")
+        run_with_onednn(f"{__file__}::test_the_optimised_graph_is_fused[{dtype}-{layout}]")
         return
     config = kbz.EncoderConfig(
         vocabulary_size=50, hidden_dim=64, num_layers=2, num_heads=4, intermediate_dim=128
@@ -225,21 +222,3 @@ def test_the_optimised_graph_is_fused(layout, dtype):
     assert nodes["_FusedMatMul BiasAdd+Add"] == 2 * layers, nodes  # both residual sums
     assert nodes["_MklLayerNorm"] == 2 * layers + 1, nodes  # and the embeddings'
     assert nodes["Erf"] == nodes["FusedBatchNormV3"] == 0, nodes
-
-
-def _run_with_onednn(test):
-    """Runs a test of this file in a process in which TensorFlow uses oneDNN on any processor."""
-    child = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"{__file__}::{test}"],
-        env=os.environ | {"TF_ENABLE_ONEDNN_OPTS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert child.returncode == 0, child.stdout
-    assert "1 passed" in child.stdout
-
-
-def _onednn_is_on() -> bool:
-    from tensorflow.python.framework import test_util
-
-    return bool(test_util.IsMklEnabled())
