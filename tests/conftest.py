@@ -25,8 +25,12 @@ def small_chunks() -> Iterator[None]:
 
 
 def pytest_collection_finish() -> None:
-    """Excludes what is imported from garbage collection, which would visit it again and again."""
+    """Excludes what is imported from garbage collection, and collects rarely.
+
+    Models consist of many objects that live long. Collections would visit them again and again.
+    """
     gc.freeze()
+    gc.set_threshold(100_000, 20, 100)
 
 
 @pytest.fixture(autouse=True, scope="module")

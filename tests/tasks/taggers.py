@@ -64,6 +64,8 @@ def check_cuts(texts, answers):
     count = 0
     for index, text in enumerate(texts):
         raw = text if isinstance(text, bytes) else text.encode()
+        # The number of characters before each byte.
+        before = np.cumsum([0] + [byte & 0xC0 != 0x80 for byte in raw])
         behind = 0
         for place, label in enumerate(answers["label"][index]):
             start, end = int(answers["start"][index][place]), int(answers["end"][index][place])
@@ -79,6 +81,6 @@ def check_cuts(texts, answers):
             last = int(answers["end_character"][index][place])
             if isinstance(text, str):
                 assert text[first:last].encode() == entity
-            assert first == sum(byte & 0xC0 != 0x80 for byte in raw[:start])
+            assert first == before[start]
             assert 0 < answers["score"][index][place] <= 1
     return count
