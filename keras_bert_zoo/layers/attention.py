@@ -14,8 +14,11 @@ from keras_bert_zoo.layers.attention_groups import (
     Layout,
     merge_first_heads,
     merge_heads,
+    multiply,
+    softmax,
     split_first_heads,
     split_heads,
+    when_few,
 )
 from keras_bert_zoo.layers.configured import ConfiguredLayer
 from keras_bert_zoo.layers.dense import Dense, apply_jointly
@@ -84,23 +87,58 @@ class SelfAttention(ConfiguredLayer):
         first_token_only: bool = False,
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Attends; see the class."""
-        queries, keys, values = self.project(x, layout, first_token_only=first_token_only)
-        scale = tf.cast(self.scale, x.dtype)
+        first, tokens = self.project(x, layout, first_token_only=first_token_only)
+
+        def attend(layout: Layout) -> tuple[tf.Tensor, list[tf.Tensor]]:
+            contexts, probabilities = self._attend(first, tokens, layout, x.dtype, training)
+            merge = merge_heads if first is None else merge_first_heads
+            return merge(contexts, layout), probabilities  # (T or B, N, D)
+
+        if "few" in layout:
+            context = when_few(lambda part: attend(part)[0], layout, single=first_token_only)
+            probabilities = []
+        else:
+            context, probabilities = attend(layout)
+        # With the shape of the tensor that the result's projection is added to, TensorFlow fuses
+        # the sum with the product.
+        shape = tf.shape(x if first is None else first)
+        width = self.num_heads * self.head_dim
+        if x.shape[-1] != width:
+            shape = tf.stack([shape[0], width])
+        return tf.reshape(context, shape), probabilities
+
+    def _attend(
+        self,
+        first: tf.Tensor | None,
+        tokens: list[tf.Tensor],
+        layout: Layout,
+        dtype: Any,
+        training: bool,
+    ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+        """Returns the heads' outputs and the probabilities, one tensor per group."""
+        width = self.num_heads * self.head_dim
+        parts = [
+            part
+            for x in tokens
+            for part in split_heads(x, layout, heads=self.num_heads, parts=x.shape[-1] // width)
+        ]
+        queries, keys, values = parts[0], parts[-2], parts[-1]
+        if first is not None:
+            queries = split_first_heads(first, layout, heads=self.num_heads)
+        only = {"first_token_only": first is not None}
+        scale = tf.cast(self.scale, dtype)
         contexts, probabilities = [], []
         for group, (q, k, v) in enumerate(zip(queries, keys, values, strict=True)):
-            q = self.place(q, layout, group, first_token_only=first_token_only)
+            q = self.place(q, layout, group, **only)
             k = self.place(k, layout, group)
             # In this order, product, scale and mask are fused into one batch product on CPU.
-            scores = self.products(q, k, layout, group, first_token_only=first_token_only) * scale
-            mask = self.added_scores(layout, group, first_token_only=first_token_only)
-            scores += tf.cast(mask, x.dtype)  # (n, N, s, s)
-            probability = tf.nn.softmax(scores)
+            scores = self.products(q, k, layout, group, **only) * scale
+            scores += tf.cast(self.added_scores(layout, group, **only), dtype)  # (n, N, s, s)
+            probability = softmax(scores, layout)
             probabilities.append(probability)
             v = self.place_values(v, layout, group)
-            contexts.append(tf.matmul(self.dropout(probability, training=training), v))
-        if first_token_only:
-            return merge_first_heads(contexts, layout), probabilities
-        return merge_heads(contexts, layout, like=x), probabilities
+            contexts.append(multiply(self.dropout(probability, training=training), v, layout))
+        return contexts, probabilities
 
     def step(
         self, x: tf.Tensor, cache: tuple[tf.Tensor, tf.Tensor]
@@ -136,7 +174,7 @@ class SelfAttention(ConfiguredLayer):
 
     def project(
         self, x: tf.Tensor, layout: Layout, *, first_token_only: bool
-    ) -> tuple[list[tf.Tensor], list[tf.Tensor], list[tf.Tensor]]:
+    ) -> tuple[tf.Tensor | None, list[tf.Tensor]]:
         """Computes queries, keys and values.
 
         Args:
@@ -145,33 +183,19 @@ class SelfAttention(ConfiguredLayer):
             first_token_only: bool. See `place`.
 
         Returns:
-            three lists of float (n, N, s, D), one per group; queries (n, N, 1, D) with
-            `first_token_only`.
+            (first, tokens): the queries of the rows' first tokens, float (B, N * D), or None
+            without `first_token_only`; and tensors float (T, P * N * D) which contain, side by
+            side, queries (not needed with `first_token_only`), keys and values.
         """
         if first_token_only:
-            keys, values = self.project_to_heads((self.key, self.value), x, layout)
             first = self.query(tf.gather(x, layout["first_tokens"]))  # (B, H)
-            return split_first_heads(first, layout, heads=self.num_heads), keys, values
-        queries, keys, values = self.project_to_heads((self.query, self.key, self.value), x, layout)
-        return queries, keys, values
+            return first, self.apply((self.key, self.value), x)
+        return None, self.apply((self.query, self.key, self.value), x)
 
-    def project_to_heads(
-        self, layers: Sequence[Dense], x: tf.Tensor, layout: Layout
-    ) -> list[list[tf.Tensor]]:
-        """Applies projections to one input, in one product where that is faster.
-
-        Args:
-            layers: Dense layers of H units each.
-            x: float (T, any).
-            layout: the output of `TokenLayout`.
-
-        Returns:
-            for each layer, a list of float (n, N, s, D), one per group.
-        """
+    def apply(self, layers: Sequence[Dense], x: tf.Tensor) -> list[tf.Tensor]:
+        """Applies projections to one input (T, any), in one product where that is faster."""
         joint = apply_jointly(layers, x)
-        if joint is not None:
-            return split_heads(joint, layout, heads=self.num_heads, parts=len(layers))
-        return [split_heads(layer(x), layout, heads=self.num_heads)[0] for layer in layers]
+        return [layer(x) for layer in layers] if joint is None else [joint]
 
     def place(
         self, x: tf.Tensor, layout: Layout, group: int, *, first_token_only: bool = False
@@ -214,7 +238,7 @@ class SelfAttention(ConfiguredLayer):
         Returns:
             float (n, N, s or 1, s).
         """
-        return tf.matmul(queries, keys, transpose_b=True)
+        return multiply(queries, keys, layout, transpose_b=True)
 
     def added_scores(
         self, layout: Layout, group: int, *, first_token_only: bool = False
@@ -229,10 +253,8 @@ class SelfAttention(ConfiguredLayer):
         Returns:
             float32 (n, 1, 1, s), or (n, N or 1, s or 1, s).
         """
-        if "attention_bias" not in layout:
-            return layout["attend"][group]
-        bias = layout["attention_bias"][group]
-        return bias[:, :, :1] if first_token_only else bias
+        added = layout["attention_bias" if "attention_bias" in layout else "attend"][group]
+        return added[:, :, :1] if first_token_only else added
 
     def _split(self, x: tf.Tensor) -> tf.Tensor:
         shape = tf.shape(x)  # n, s, H

@@ -7,7 +7,7 @@ splits the batch into a few groups of similar length, each padded to its longest
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -20,6 +20,9 @@ _COLUMN_MULTIPLE = 8
 _MASKED_SCORE = -1e9
 
 Layout = dict[str, Any]
+
+# The largest number of tokens of which attention computes all pairs, in one group.
+FEW_TOKENS = 64
 
 
 def additive_mask(attend: tf.Tensor) -> tf.Tensor:
@@ -86,6 +89,100 @@ def make_groups(
     return indices, masks, _join_rows(places), _join_rows(widths)
 
 
+def make_flat_group(
+    rows: tf.Tensor, attended: tf.Tensor, few: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Makes one group of one row that holds all tokens, for batches of few tokens.
+
+    Args:
+        rows: int32 (T,). The row of each token; -1 for spare tokens.
+        attended: int32 (T,). Whether to attend to the token.
+        few: bool (). Whether the batch has few tokens. Otherwise the group is empty.
+
+    Returns:
+        token indices int32 (1, T or 0); and the mask, float32 (1, 1, T or 0, T or 0), of tokens of
+        the same row.
+    """
+    count = tf.where(few, tf.size(rows), 0)
+    rows, attended = rows[:count], attended[:count]
+    same = tf.equal(tf.expand_dims(rows, 1), tf.expand_dims(rows, 0))
+    mask = tf.where(tf.logical_and(same, attended == 1), 0.0, _MASKED_SCORE)
+    return tf.expand_dims(tf.range(count), 0), mask[tf.newaxis, tf.newaxis]
+
+
+def when_few(
+    function: Callable[[Layout], tf.Tensor], layout: Layout, *, single: bool = False
+) -> tf.Tensor:
+    """Computes attention in the flat group if the batch has few tokens, otherwise in the others.
+
+    Several groups of a few tokens take longer than all pairs of tokens in one. `function` must not
+    read weights: in a branch they are no constants, and oneDNN would reorder them in every call.
+
+    Args:
+        function: computes attention with a layout whose lists have the groups to use.
+        layout: the output of `TokenLayout` for several groups.
+        single: bool. Whether the flat group needs a batch of one row.
+
+    Returns:
+        the tensor that `function` returns.
+    """
+    few = layout["few"]
+    if single:
+        few = tf.logical_and(few, tf.equal(tf.size(layout["first_tokens"]), 1))
+    result: tf.Tensor = tf.cond(
+        few, lambda: function(flat_group(layout)), lambda: function(padded_groups(layout))
+    )
+    return result
+
+
+def flat_group(layout: Layout) -> Layout:
+    """Returns a layout whose only group is the flat one."""
+    # Lists have one element per group.
+    one = {name: value[-1:] for name, value in layout.items() if isinstance(value, list)}
+    return layout | one | {"flat": True}
+
+
+def padded_groups(layout: Layout) -> Layout:
+    """Returns a layout without the flat group."""
+    lists = {name: value for name, value in layout.items() if isinstance(value, list)}
+    return (
+        layout | {name: value[:-1] for name, value in lists.items()} if "few" in layout else layout
+    )
+
+
+def multiply(a: tf.Tensor, b: tf.Tensor, layout: Layout, *, transpose_b: bool = False) -> tf.Tensor:
+    """Multiplies batches of matrices (n, N, s, t) of attention.
+
+    In the flat group of few tokens, each oneDNN kernel takes longer to start than to compute.
+    TensorFlow replaces no BatchMatMulV3.
+    """
+    if "flat" in layout:
+        return tf.raw_ops.BatchMatMulV3(x=a, y=b, Tout=a.dtype, adj_y=transpose_b)
+    return tf.matmul(a, b, transpose_b=transpose_b)
+
+
+def softmax(scores: tf.Tensor, layout: Layout) -> tf.Tensor:
+    """Computes the softmax of the last axis, without oneDNN in the flat group as in `multiply`."""
+    if "flat" not in layout:
+        return tf.nn.softmax(scores)
+    wide = tf.cast(scores, tf.float32)
+    powers = tf.exp(wide - tf.reduce_max(wide, axis=-1, keepdims=True))
+    return tf.cast(powers / tf.reduce_sum(powers, axis=-1, keepdims=True), scores.dtype)
+
+
+def _transpose(x: tf.Tensor) -> tf.Tensor:
+    """Swaps the first two of three axes, without oneDNN as in `multiply`."""
+
+    @tf.custom_gradient
+    def swap(x: tf.Tensor) -> Any:
+        # TensorFlow has no oneDNN kernel for integers, and no gradient of their bits.
+        bits = tf.bitcast(x, {2: tf.uint16, 4: tf.int32, 8: tf.int64}[x.dtype.size])
+        return tf.bitcast(tf.transpose(bits, [1, 0, 2]), x.dtype), _transpose
+
+    result: tf.Tensor = swap(x)
+    return result
+
+
 def _split_rows(values: tf.Tensor, counts: list[tf.Tensor]) -> list[tf.Tensor]:
     parts: list[tf.Tensor] = [values] if len(counts) == 1 else tf.split(values, counts)
     return parts
@@ -126,6 +223,9 @@ def split_heads(
         packed layout repeats a spare token.
     """
     head_dim = x.shape[-1] // (parts * heads)
+    if "flat" in layout:
+        vectors = _transpose(tf.reshape(x, [-1, parts * heads, head_dim]))
+        return [[part] for part in tf.split(vectors[tf.newaxis], parts, axis=1)]
     if "shape_of" in layout:
         rows = tf.reshape(x, [*dimensions(layout["shape_of"]), parts * heads, head_dim])
         rows = tf.transpose(rows, [0, 2, 1, 3])
@@ -154,34 +254,34 @@ def split_heads(
     return result
 
 
-def merge_heads(groups: Sequence[tf.Tensor], layout: Layout, like: tf.Tensor) -> tf.Tensor:
+def merge_heads(groups: Sequence[tf.Tensor], layout: Layout) -> tf.Tensor:
     """Converts the heads of padded rows to tokens; the inverse of `split_heads`.
 
     Args:
         groups: list of float (n, N, s, D), one per group.
         layout: the output of `TokenLayout`.
-        like: float (T, any). With the shape of the tensor that the result's projection is added
-            to, TensorFlow fuses the sum with the product.
 
     Returns:
-        float (T, N * D). Spare tokens of the packed layout are zero.
+        float (T, N, D). Spare tokens of the packed layout are zero, except in the flat group.
     """
     _, heads, _, head_dim = groups[0].shape
-    width = heads * head_dim
-    shape = tf.shape(like) if like.shape[-1] == width else tf.stack([tf.shape(like)[0], width])
+    if "flat" in layout:
+        return _transpose(groups[0][0])
     if "shape_of" in layout:
-        return tf.reshape(tf.transpose(groups[0], [0, 2, 1, 3]), shape)
+        return tf.reshape(tf.transpose(groups[0], [0, 2, 1, 3]), [-1, heads, head_dim])
 
     @tf.custom_gradient
     def merge(*groups: tf.Tensor) -> Any:
         def gradient(upstream: tf.Tensor) -> list[tf.Tensor]:
             # Padding reads a spare token. Its gradient is zero, because its output is never used.
-            (of_groups,) = split_heads(tf.reshape(upstream, [-1, width]), layout, heads=heads)
+            tokens = tf.reshape(upstream, [-1, heads * head_dim])
+            (of_groups,) = split_heads(tokens, layout, heads=heads)
             return of_groups
 
         return _merge(groups, layout, heads), gradient
 
-    return tf.reshape(merge(*groups), shape)
+    result: tf.Tensor = merge(*groups)
+    return result
 
 
 def _merge(groups: Sequence[tf.Tensor], layout: Layout, heads: int) -> tf.Tensor:
@@ -212,14 +312,15 @@ def split_first_heads(first: tf.Tensor, layout: Layout, *, heads: int) -> list[t
         list of float (n, N, 1, D), one per group.
     """
     vectors = tf.reshape(first, [-1, heads, 1, first.shape[-1] // heads])
-    if "restore" not in layout:
+    if "restore" not in layout or "flat" in layout:
         return [vectors]
     vectors = tf.gather(vectors, tf.math.invert_permutation(layout["restore"]))
     return _split_rows(vectors, [tf.shape(index)[0] for index in layout["group_indices"]])
 
 
 def merge_first_heads(groups: Sequence[tf.Tensor], layout: Layout) -> tf.Tensor:
-    """Converts heads (n, N, 1, D) to one vector per row, (B, N * D): `split_first_heads` undone."""
-    _, heads, _, head_dim = groups[0].shape
-    first = _join_rows([tf.reshape(group, [-1, heads * head_dim]) for group in groups])
-    return tf.gather(first, layout["restore"]) if "restore" in layout else first
+    """Converts heads (n, N, 1, D) to one row each, (B, N, D): `split_first_heads` undone."""
+    first = _join_rows([tf.squeeze(group, 2) for group in groups])
+    if "restore" not in layout or "flat" in layout:
+        return first
+    return tf.gather(first, layout["restore"])

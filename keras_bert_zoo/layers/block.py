@@ -52,6 +52,6 @@ class Block(ConfiguredLayer):
         queries = 1 if first_token_only else None
         probabilities = [
             keras.KerasTensor((None, self.num_heads, queries, None), dtype=dtype)
-            for _ in layout["attend"]
+            for _ in ([] if "few" in layout else layout["attend"])
         ]
         return keras.KerasTensor((None, self.hidden_dim), dtype=dtype), probabilities

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from keras_bert_zoo.layers.attention import SelfAttention
-from keras_bert_zoo.layers.attention_groups import Layout, split_first_heads
+from keras_bert_zoo.layers.attention_groups import Layout
 from keras_bert_zoo.layers.block import Block
 from keras_bert_zoo.layers.configured import ConfiguredLayer
 from keras_bert_zoo.layers.dense import Dense
@@ -297,12 +297,10 @@ class _Attention(SelfAttention):
 
     def project(
         self, x: tf.Tensor, layout: Layout, *, first_token_only: bool
-    ) -> tuple[list[tf.Tensor], list[tf.Tensor], list[tf.Tensor]]:
+    ) -> tuple[tf.Tensor | None, list[tf.Tensor]]:
         """Computes queries, keys and values; see `SelfAttention.project`."""
-        (values,) = self.project_to_heads((self.value,), layout["values_from"], layout)
+        values = self.value(layout["values_from"])
         if first_token_only:
-            (keys,) = self.project_to_heads((self.key,), x, layout)
             first = self.query(tf.gather(x, layout["first_tokens"]))  # (B, W)
-            return split_first_heads(first, layout, heads=self.num_heads), keys, values
-        queries, keys = self.project_to_heads((self.query, self.key), x, layout)
-        return queries, keys, values
+            return first, [self.key(x), values]
+        return None, [*self.apply((self.query, self.key), x), values]

@@ -10,6 +10,9 @@ import tensorflow as tf
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.layers.configured import ConfiguredLayer
 
+# Starting oneDNN's kernel takes longer than to normalize these.
+_FEW_ROWS = 64
+
 
 @keras.saving.register_keras_serializable("keras_bert_zoo")
 class LayerNormalization(keras.layers.Layer):
@@ -17,7 +20,7 @@ class LayerNormalization(keras.layers.Layer):
 
     The statistics are always float32. Inference on CPU uses FusedBatchNormV3 with rows as
     channels: only this pattern is replaced by TensorFlow's remapper with oneDNN's layer
-    normalization of the same epsilon. Training and other devices compute the moments.
+    normalization of the same epsilon. A few rows, training and other devices compute the moments.
 
     Args:
         epsilon: float. Added to the variance. BERT uses 1e-12.
@@ -53,6 +56,21 @@ class LayerNormalization(keras.layers.Layer):
         beta = tf.convert_to_tensor(self.beta) if self.use_bias else tf.zeros_like(gamma)
         if training or not self._fuse:
             return _normalize_rows(x, gamma, beta, self.epsilon)
+        rows = x.shape[0]  # unknown in graphs
+
+        def plain() -> tf.Tensor:
+            return _normalized(x, gamma, beta, self.epsilon)[0]
+
+        def fused() -> tf.Tensor:
+            return self._fused(x, gamma, beta)
+
+        if rows is not None:
+            return plain() if rows <= _FEW_ROWS else fused()
+        normalized = tf.cond(tf.shape(x)[0] <= _FEW_ROWS, plain, fused)
+        # After a `tf.cond`, the optimizer does not know the shape, and fuses no residual sum.
+        return tf.reshape(normalized, tf.shape(x))
+
+    def _fused(self, x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tf.Tensor:
         shape = tf.shape(x)  # T, H
         rows_as_channels = tf.reshape(x, [1, shape[0], shape[1], 1])
         normalized = tf.raw_ops.FusedBatchNormV3(
@@ -127,13 +145,8 @@ def _normalize_rows(
 ) -> tuple[tf.Tensor, Any]:
     # A custom gradient, because autodiff of the moments reads the tensor about twelve more times,
     # and this runs 2 * num_layers + 1 times per step.
-    wide = tf.cast(x, tf.float32)
-    centered = wide - tf.reduce_mean(wide, axis=-1, keepdims=True)
-    variance = tf.reduce_mean(tf.square(centered), axis=-1, keepdims=True)
-    inverse = tf.math.rsqrt(variance + epsilon)  # (T, 1)
-    normalized = centered * inverse
+    y, normalized, inverse = _normalized(x, gamma, beta, epsilon)
     scale = tf.cast(gamma, tf.float32)
-    y = tf.cast(normalized * scale + tf.cast(beta, tf.float32), x.dtype)
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, None]:
         dy = tf.cast(upstream, tf.float32)
@@ -151,3 +164,16 @@ def _normalize_rows(
         )
 
     return y, gradient
+
+
+def _normalized(
+    x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Returns the result; in float32, the rows without scale (T, H) and 1 / deviation (T, 1)."""
+    wide = tf.cast(x, tf.float32)
+    centered = wide - tf.reduce_mean(wide, axis=-1, keepdims=True)
+    variance = tf.reduce_mean(tf.square(centered), axis=-1, keepdims=True)
+    inverse = tf.math.rsqrt(variance + epsilon)
+    normalized = centered * inverse
+    y = normalized * tf.cast(gamma, tf.float32) + tf.cast(beta, tf.float32)
+    return tf.cast(y, x.dtype), normalized, inverse

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from keras_bert_zoo.layers.activations import get_activation
-from keras_bert_zoo.layers.attention_groups import Layout, split_first_heads, split_heads
+from keras_bert_zoo.layers.attention_groups import Layout
 from keras_bert_zoo.layers.block import Block
 from keras_bert_zoo.layers.configured import ConfiguredLayer
 from keras_bert_zoo.layers.dense import Dense
@@ -40,24 +40,20 @@ class FusedRotarySelfAttention(RotarySelfAttention):
 
     def project(
         self, x: tf.Tensor, layout: Layout, *, first_token_only: bool
-    ) -> tuple[list[tf.Tensor], list[tf.Tensor], list[tf.Tensor]]:
-        """Projects once and splits the result; see `SelfAttention.project`."""
+    ) -> tuple[tf.Tensor | None, list[tf.Tensor]]:
+        """Projects once; see `SelfAttention.project`."""
         projected = self.projection(x)  # (T, 3 * H)
-        heads = self.num_heads
-        queries, keys, values = split_heads(projected, layout, heads=heads, parts=3)
+        first = None
         if first_token_only:
-            first = tf.gather(projected, layout["first_tokens"])
-            queries = split_first_heads(tf.split(first, 3, axis=-1)[0], layout, heads=heads)
-        return queries, keys, values
+            first = tf.split(tf.gather(projected, layout["first_tokens"]), 3, axis=-1)[0]
+        return first, [projected]
 
     def added_scores(
         self, layout: Layout, group: int, *, first_token_only: bool = False
     ) -> tf.Tensor:
         """Returns the mask, or the window of a local layer; see `SelfAttention.added_scores`."""
-        if not self.bias:
-            return layout["attend"][group]
-        bias = layout[self.bias][group]
-        return bias[:, :, :1] if first_token_only else bias
+        added = layout[self.bias or "attend"][group]
+        return added[:, :, :1] if first_token_only else added
 
 
 @keras.saving.register_keras_serializable("keras_bert_zoo")

@@ -13,16 +13,22 @@ import keras
 import tensorflow as tf
 
 from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.layers.attention_groups import (
+    FEW_TOKENS,
+    additive_mask,
+    dimensions,
+    make_flat_group,
+    make_groups,
+)
 from keras_bert_zoo.layers.attention_groups import Layout as Layout
-from keras_bert_zoo.layers.attention_groups import additive_mask, dimensions, make_groups
 
 TOKEN_LAYOUTS = ("padded", "packed")
 
 # oneDNN caches one primitive per shape. Rounding up the number of tokens makes shapes repeat. Short
 # requests pay for each spare token: they are rounded up less.
 _TOKEN_MULTIPLE = 64
-_FEW_TOKENS = 256
-_MULTIPLE_OF_FEW = 16
+_SHORT_BATCH = 256
+_SHORT_MULTIPLE = 16
 
 
 @keras.saving.register_keras_serializable("keras_bert_zoo")
@@ -49,7 +55,9 @@ class TokenLayout(keras.layers.Layer):
         start at `padding_id + 1` and are `padding_id` at tokens with this id. With `neighbours`,
         also `previous_ids` and `next_ids` int32 (T,), the ids of padding included, -1 beyond the
         edges of the batch. With `last_tokens`, also `last_tokens` int32 (B,), the token index of
-        each row's last column.
+        each row's last column. With several groups, also `few`, bool (): whether the batch has few
+        tokens. Lists then have one more group, the flat one, of one row with all tokens of such a
+        batch; its mask is (1, 1, T, T). See `attention_groups.when_few`.
 
     Raises:
         ConfigError: unknown `kind` or `attention_groups` below 1.
@@ -135,17 +143,24 @@ class TokenLayout(keras.layers.Layer):
             of_rows.append("last_tokens")
         if self.attention_groups > 1:
             of_rows.append("restore")
-        # One group has all rows of the batch.
-        sizes = [rows] if self.attention_groups == 1 else [None] * self.attention_groups
+        # One group has all rows of the batch. With several, the flat group is the last one.
+        several = self.attention_groups > 1
+        sizes = [None] * self.attention_groups if several else [rows]
+        attend = [spec(size, 1, 1, None, dtype="float32") for size in sizes]
+        indices = [spec(size, None) for size in sizes]
+        if several:
+            attend.append(spec(1, 1, None, None, dtype="float32"))
+            indices.append(spec(1, None))
         return (
             {name: spec(None) for name in of_tokens}
             | {name: spec(rows) for name in of_rows}
             | {
-                "attend": [spec(size, 1, 1, None, dtype="float32") for size in sizes],
-                "group_indices": [spec(size, None) for size in sizes],
+                "attend": attend,
+                "group_indices": indices,
                 "spares": spec(None, 1),
                 "unpack": spec(*token_ids.shape),
             }
+            | ({"few": spec(dtype="bool")} if several else {})
         )
 
     def get_config(self) -> dict[str, Any]:
@@ -210,7 +225,7 @@ def _packed_layout(
     # it, and attention writes zeros to it, so that no gradient flows through padding. All (T,)
     # tensors are gathered with the same index: TensorFlow's optimizer then knows that their lengths
     # are equal, and fuses the residual sums.
-    multiple = tf.where(tokens < _FEW_TOKENS, _MULTIPLE_OF_FEW, _TOKEN_MULTIPLE)
+    multiple = tf.where(tokens < _SHORT_BATCH, _SHORT_MULTIPLE, _TOKEN_MULTIPLE)
     slot = tf.minimum(tf.range((tokens // multiple + 1) * multiple), tokens)
 
     def with_spare(values: tf.Tensor, spare: Any) -> tf.Tensor:  # (tokens,) -> (T,)
@@ -241,6 +256,10 @@ def _packed_layout(
         unpack = tf.cumsum(counted) * counted
     else:
         # (B,): the index of each row among the sorted rows
+        layout["few"] = tf.size(slot) <= FEW_TOKENS
+        index, mask = make_flat_group(with_spare(row, -1), attended, layout["few"])
+        layout["group_indices"].append(index)
+        layout["attend"].append(mask)
         layout["restore"] = tf.math.invert_permutation(order)
         layout["first_tokens"] = tf.gather(starts, layout["restore"])
         unpack = tf.scatter_nd(tf.expand_dims(flat, 1), token + 1, [rows * columns])

@@ -6,9 +6,12 @@ import pytest
 import tensorflow as tf
 
 from keras_bert_zoo.layers.attention_groups import (
+    FEW_TOKENS,
+    flat_group,
     group_positions,
     merge_first_heads,
     merge_heads,
+    padded_groups,
     split_first_heads,
     split_heads,
 )
@@ -43,6 +46,11 @@ def inputs_for(mask):
     return {"token_ids": ids, "segment_ids": ids % 2, "padding_mask": mask}
 
 
+def lay_out(kind, groups, mask):
+    """The layout of a batch in padded groups."""
+    return padded_groups(TokenLayout(kind, attention_groups=groups)(**inputs_for(mask)))
+
+
 def attended_cells(mask):
     """An empty row attends to its first column."""
     attended = mask.astype(bool)
@@ -56,7 +64,7 @@ def attended_cells(mask):
 def test_tokens_come_from_their_cells_and_return_to_them(name, kind, groups):
     inputs = inputs_for(MASKS[name])
     attended = attended_cells(MASKS[name])
-    layout = TokenLayout(kind, attention_groups=groups)(**inputs)
+    layout = lay_out(kind, groups, MASKS[name])
 
     def restored(values):
         return to_batch(values[:, tf.newaxis], layout)[..., 0].numpy()
@@ -78,7 +86,7 @@ def test_tokens_come_from_their_cells_and_return_to_them(name, kind, groups):
     for parts, heads in ((1, 1), (1, 2), (2, 2)):
         split = split_heads(tf.concat([tokens] * parts, axis=1), layout, heads=heads, parts=parts)
         for groups_of_part in split:
-            merged = merge_heads(groups_of_part, layout, like=tokens)
+            merged = tf.reshape(merge_heads(groups_of_part, layout), tokens.shape)
             np.testing.assert_array_equal(to_batch(merged, layout)[attended], x[attended])
             if "spares" in layout:
                 assert not np.any(merged.numpy()[layout["spares"].numpy()])
@@ -91,7 +99,7 @@ def test_tokens_come_from_their_cells_and_return_to_them(name, kind, groups):
 @pytest.mark.parametrize("name", ["right", "full", "holes", "empty row"])
 def test_attention_sees_the_attended_tokens_of_each_row(name, kind, groups):
     mask = MASKS[name]
-    layout = TokenLayout(kind, attention_groups=groups)(**inputs_for(mask))
+    layout = lay_out(kind, groups, mask)
     seen = []
     for positions, added in zip(group_positions(layout), layout["attend"], strict=True):
         for row, row_mask in zip(positions.numpy(), added[:, 0, 0].numpy(), strict=True):
@@ -105,7 +113,7 @@ def test_attention_sees_the_attended_tokens_of_each_row(name, kind, groups):
 @pytest.mark.parametrize(("kind", "groups"), KINDS)
 def test_heads_hold_their_part_of_each_vector(kind, groups):
     mask = MASKS["right"]
-    layout = TokenLayout(kind, attention_groups=groups)(**inputs_for(mask))
+    layout = lay_out(kind, groups, mask)
     x = np.random.default_rng(2).normal(size=(*mask.shape, 3 * 2 * 4)).astype(np.float32)
     tokens = from_batch(tf.constant(x), layout)
     rows = np.arange(len(mask))
@@ -123,20 +131,21 @@ def test_heads_hold_their_part_of_each_vector(kind, groups):
 
 @pytest.mark.parametrize(("kind", "groups"), KINDS)
 def test_first_heads_return_to_their_rows(kind, groups):
-    layout = TokenLayout(kind, attention_groups=groups)(**inputs_for(MASKS["right"]))
+    layout = lay_out(kind, groups, MASKS["right"])
     first = np.random.default_rng(3).normal(size=(7, 8)).astype(np.float32)
     split = split_first_heads(tf.constant(first), layout, heads=2)
     whole = split_heads(
         tf.repeat(tf.constant(first[:1]), tf.size(layout["token_ids"]), axis=0), layout, heads=2
     )
     assert [part.shape[0] for part in split] == [part.shape[0] for part in whole[0]]
-    np.testing.assert_array_equal(merge_first_heads(split, layout), first)
+    merged = merge_first_heads(split, layout)
+    np.testing.assert_array_equal(tf.reshape(merged, first.shape), first)
 
 
 @pytest.mark.parametrize(("kind", "groups"), KINDS)
 def test_gradients_reach_the_tokens_that_were_read(kind, groups):
     mask = MASKS["right"]
-    layout = TokenLayout(kind, attention_groups=groups)(**inputs_for(mask))
+    layout = lay_out(kind, groups, mask)
     x = np.random.default_rng(4).normal(size=(*mask.shape, 8)).astype(np.float32)
     weights = np.random.default_rng(5).normal(size=(*mask.shape, 4)).astype(np.float32)
     weights *= mask[..., np.newaxis]
@@ -145,9 +154,8 @@ def test_gradients_reach_the_tokens_that_were_read(kind, groups):
         tape.watch(tokens)
         first, second = split_heads(tokens, layout, heads=2, parts=2)
         products = [a * b for a, b in zip(first, second, strict=True)]
-        total = tf.reduce_sum(
-            to_batch(merge_heads(products, layout, like=tokens), layout) * weights
-        )
+        merged = tf.reshape(merge_heads(products, layout), [-1, 4])
+        total = tf.reduce_sum(to_batch(merged, layout) * weights)
     gradient = tape.gradient(total, tokens)
     expected = np.concatenate([x[..., 4:] * weights, x[..., :4] * weights], axis=-1)
     actual = to_batch(gradient, layout).numpy()
@@ -158,12 +166,43 @@ def test_gradients_reach_the_tokens_that_were_read(kind, groups):
 
 
 def test_several_groups_hold_the_rows_by_length():
-    layout = TokenLayout("packed", attention_groups=3)(
-        **inputs_for(right_padded([30, 1, 16, 5, 9, 9, 8, 2], 30))
-    )
+    layout = lay_out("packed", 3, right_padded([30, 1, 16, 5, 9, 9, 8, 2], 30))
     shapes = [tuple(group.shape) for group in layout["group_indices"]]
     assert shapes == [(4, 8), (2, 16), (2, 32)]
     assert layout["restore"].numpy().tolist() == [7, 0, 6, 2, 4, 5, 3, 1]
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_few_tokens_also_have_a_flat_group(name):
+    attended = attended_cells(MASKS[name])
+    layout = TokenLayout("packed", attention_groups=6)(**inputs_for(MASKS[name]))
+    flat = flat_group(layout)
+    ((_, width),) = [index.shape for index in flat["group_indices"]]
+    count = layout["token_ids"].shape[0]
+    assert bool(layout["few"]) == (count <= FEW_TOKENS) == (width > 0)
+    if not width:
+        return
+    assert width == count
+    (positions,), (added,) = group_positions(flat), flat["attend"]
+    seen = [positions[0].numpy()[row == 0].tolist() for row in added[0, 0].numpy()]
+    cells = flat["cells"].numpy()
+    for token, cell in enumerate(cells):
+        row = cell // max(attended.shape[1], 1)
+        spare = cell == attended.size
+        assert seen[token] == ([] if spare else np.flatnonzero(attended[row]).tolist())
+
+    x = np.random.default_rng(6).normal(size=(count, 3 * 2 * 4)).astype(np.float32)
+    for dtype in ("float32", "bfloat16"):
+        tokens = tf.cast(tf.constant(x), dtype)
+        parts = split_heads(tokens, flat, heads=2, parts=3)
+        for part, (heads,) in enumerate(parts):
+            expected = tf.reshape(tokens[:, part * 8 : part * 8 + 8], [count, 2, 4])
+            np.testing.assert_array_equal(heads[0], tf.transpose(expected, [1, 0, 2]))
+            np.testing.assert_array_equal(merge_heads([heads], flat), expected)
+    if len(attended) == 1:
+        (first,) = split_first_heads(tokens[:1, :8], flat, heads=2)
+        assert first.shape == (1, 2, 1, 4)
+        np.testing.assert_array_equal(merge_first_heads([first], flat)[0, 0], tokens[0, :4])
 
 
 @pytest.mark.parametrize(("kind", "groups"), KINDS)

@@ -28,10 +28,9 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 
 import keras
 import numpy as np
-import openvino as ov
 import tensorflow as tf
-import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from peers import export_engine, peer_engines, softmax
+from transformers import AutoModelForSequenceClassification
 
 import keras_bert_zoo as kbz
 
@@ -56,57 +55,10 @@ def read_texts(data: Path) -> list[str]:
     return texts
 
 
-def export_engine(path):
+def eager_engine(path):
+    """The same export, called eagerly."""
     serve = tf.saved_model.load(str(path)).signatures["serving_default"]
     return lambda texts: serve(text=tf.constant(texts))["scores"].numpy()
-
-
-def session_engine(path):
-    """The same export in a session, as in TF Serving, without eager execution."""
-    session = tf.compat.v1.Session(graph=tf.Graph())
-    with session.graph.as_default():
-        signatures = tf.compat.v1.saved_model.load(session, ["serve"], str(path)).signature_def
-    signature = signatures["serving_default"]
-    run = session.make_callable(
-        signature.outputs["scores"].name, feed_list=[signature.inputs["text"].name]
-    )
-    return lambda texts: run(np.array([text.encode() for text in texts], dtype=object))
-
-
-def torch_engine(directory):
-    tokenizer = AutoTokenizer.from_pretrained(directory)
-    model = AutoModelForSequenceClassification.from_pretrained(directory, dtype=torch.bfloat16)
-    model.eval()
-
-    def answer(texts):
-        batch = tokenizer(
-            texts, padding=True, truncation=True, max_length=MAX_LENGTH, return_tensors="pt"
-        )
-        with torch.inference_mode():
-            return model(**batch).logits.float().softmax(-1).numpy()
-
-    return answer
-
-
-def openvino_engine(directory):
-    tokenizer = AutoTokenizer.from_pretrained(directory)
-    model = AutoModelForSequenceClassification.from_pretrained(directory, dtype=torch.float32)
-    model.eval()
-    example = dict(tokenizer(["an example", "another one"], padding=True, return_tensors="pt"))
-    with torch.inference_mode():
-        converted = ov.convert_model(model, example_input=example)
-    options = {"INFERENCE_PRECISION_HINT": "bf16", "PERFORMANCE_HINT": "LATENCY"}
-    compiled = ov.Core().compile_model(converted, "CPU", options)
-
-    def answer(texts):
-        batch = tokenizer(
-            texts, padding=True, truncation=True, max_length=MAX_LENGTH, return_tensors="np"
-        )
-        logits = compiled(dict(batch))[0].astype(np.float32)
-        exponentials = np.exp(logits - logits.max(-1, keepdims=True))
-        return exponentials / exponentials.sum(-1, keepdims=True)
-
-    return answer
 
 
 def main():
@@ -133,14 +85,17 @@ def main():
         task.save(f"{folder}/huggingface")
         export = task.export(f"{folder}/model", dtype="bfloat16", **groups)
         engines = {
-            "export, TF session": session_engine(export.path),
-            "export, tf.saved_model": export_engine(export.path),
+            "export, TF session": export_engine(export.path, "scores"),
+            "export, tf.saved_model": eager_engine(export.path),
         }
         if not options.skip_peers:
-            engines |= {
-                "transformers, torch": torch_engine(f"{folder}/huggingface"),
-                "OpenVINO": openvino_engine(f"{folder}/huggingface"),
-            }
+            engines |= peer_engines(
+                Path(folder, "huggingface"),
+                AutoModelForSequenceClassification,
+                softmax,
+                max_length=MAX_LENGTH,
+                names=["torch bfloat16", "OpenVINO bfloat16"],
+            )
     reference = task.predict(texts)["scores"]  # float32
 
     seconds = dict.fromkeys(engines, 0.0)
