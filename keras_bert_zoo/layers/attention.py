@@ -15,6 +15,7 @@ from keras_bert_zoo.layers.attention_groups import (
     merge_first_heads,
     merge_heads,
     multiply,
+    padded_groups,
     softmax,
     split_first_heads,
     split_heads,
@@ -43,7 +44,7 @@ class SelfAttention(ConfiguredLayer):
     Returns:
         (context, probabilities): float (T, H), or (B, H) with `first_token_only`; and the list of
         attention probabilities, one float (n, N, s, s) per group ((n, N, 1, s) with
-        `first_token_only`), before dropout.
+        `first_token_only`), before dropout. The list is empty if the layout has several groups.
 
     Raises:
         ConfigError: `hidden_dim % num_heads != 0`.
@@ -94,11 +95,13 @@ class SelfAttention(ConfiguredLayer):
             merge = merge_heads if first is None else merge_first_heads
             return merge(contexts, layout), probabilities  # (T or B, N, D)
 
-        if "few" in layout:
-            context = when_few(lambda part: attend(part)[0], layout, single=first_token_only)
-            probabilities = []
-        else:
+        probabilities: list[tf.Tensor] = []
+        if "few" not in layout:
             context, probabilities = attend(layout)
+        elif training:
+            context, _ = attend(padded_groups(layout))
+        else:
+            context = when_few(lambda part: attend(part)[0], layout, single=first_token_only)
         # With the shape of the tensor that the result's projection is added to, TensorFlow fuses
         # the sum with the product.
         shape = tf.shape(x if first is None else first)
