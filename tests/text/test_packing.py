@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.text import WordPieceTokenizer
+from tests.helpers import eagerly
 
 
 def words(count, letter="a"):
@@ -115,7 +116,9 @@ def tokenizer_and_reference(kind):
     return ours, theirs
 
 
+# Other tests of this file trace graphs.
 @pytest.mark.parametrize("kind", PACKINGS)
+@eagerly()
 def test_families(kind):
     ours, theirs = tokenizer_and_reference(kind)
     pairs = [(words(a), words(b, "b")) for a in range(6) for b in range(6)]
@@ -131,6 +134,7 @@ def test_families(kind):
 
 
 @pytest.mark.parametrize("kind", PACKINGS)
+@eagerly()
 def test_windows_of_families(kind):
     ours, theirs = tokenizer_and_reference(kind)
     questions, texts = ["é é", "", "a"], [words(20), words(3, "b"), "aé b " * 5]
