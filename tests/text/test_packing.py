@@ -30,7 +30,8 @@ def unpadded(packed):
 def test_longest_first_pairs(uncased, reference, max_length):
     pairs = [(words(a), words(b, "b")) for a in range(14) for b in range(14)]
     first, second = (list(side) for side in zip(*pairs, strict=True))
-    rows = unpadded(uncased((first, second), max_length=max_length))
+    with eagerly(max_length != 9):  # one graph
+        rows = unpadded(uncased((first, second), max_length=max_length))
     reference.enable_truncation(max_length, strategy="longest_first")
     try:
         expected = [(e.ids, e.type_ids) for e in reference.encode_batch(pairs)]
@@ -116,7 +117,7 @@ def tokenizer_and_reference(kind):
     return ours, theirs
 
 
-# Other tests of this file trace graphs.
+# Other tests trace graphs of packing.
 @pytest.mark.parametrize("kind", PACKINGS)
 @eagerly()
 def test_families(kind):
