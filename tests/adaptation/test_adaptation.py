@@ -9,9 +9,16 @@ from keras_bert_zoo.adaptation.lora import add_lora, lora_layers, merge_lora, me
 from keras_bert_zoo.adaptation.resize import extend_positions, extend_token_table
 from keras_bert_zoo.encoders.registry import build_encoder
 from keras_bert_zoo.errors import ConfigError
-from tests.helpers import ASSETS, random_inputs
+from tests.helpers import ASSETS, eagerly, random_inputs
 
 INPUTS = random_inputs(3, 9, vocabulary_size=61)
+
+
+@pytest.fixture(autouse=True)
+def op_by_op():
+    """Traces nothing: no test here is about graphs."""
+    with eagerly():
+        yield
 
 
 @pytest.fixture

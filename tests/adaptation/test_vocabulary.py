@@ -7,11 +7,18 @@ from safetensors.numpy import load_file
 import keras_bert_zoo as kbz
 from keras_bert_zoo.adaptation.resize_heads import extend_headed_model
 from keras_bert_zoo.errors import ConfigError
-from tests.helpers import ASSETS, golden_inputs, load_golden
+from tests.helpers import ASSETS, eagerly, golden_inputs, load_golden
 
 GOOGLE = ASSETS / "google_bert"
 ZOO = ASSETS / "zoo"
 PIECES = [[3, 5], [7], []]
+
+
+@pytest.fixture(autouse=True)
+def op_by_op():
+    """Traces nothing: no test here is about graphs."""
+    with eagerly():
+        yield
 
 
 @pytest.fixture(scope="module")

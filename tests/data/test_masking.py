@@ -29,25 +29,25 @@ def corpus(rows=40, seed=0):
 
 def masks(data, *, batch_size=8, seed=3, shuffle=False, epochs=1, **options):
     """For each epoch, the masked corpus and the labels of its tokens."""
-    batches = bucketed_batches(data.lengths, batch_size=batch_size, shuffle=shuffle, seed=1)
-    places = LabelledRows(
-        TokenRows(np.arange(len(data.rows.token_ids), dtype=np.int32), data.rows.row_splits)
+    rows = data.rows
+    places = np.arange(len(rows.token_ids), dtype=np.int32)  # in the segments, which stay
+    data = LabelledRows(
+        TokenRows(rows.token_ids, rows.row_splits, places), token_labels=data.token_labels
     )
+    batches = bucketed_batches(data.lengths, batch_size=batch_size, shuffle=shuffle, seed=1)
     tokens = token_batches(data, batches)
     masked = masked_batches(
         tokens, Masking(**options), mask_id=MASK, vocabulary_size=SIZE, seed=seed,
         every_epoch=shuffle,
     )  # fmt: skip
     assert masked.cardinality() == tokens.cardinality()
-    where = token_batches(places, bucketed_batches(
-        data.lengths, batch_size=batch_size, shuffle=shuffle, seed=1))  # fmt: skip
     results = []
     for _ in range(epochs):
         masked_ids = data.rows.token_ids.copy()
         targets = np.full_like(masked_ids, NO_LABEL)
-        for (inputs, labels), (at,) in zip(masked, where, strict=True):
+        for inputs, labels in masked:
             mask = inputs["padding_mask"].numpy() == 1
-            at = at["token_ids"].numpy()
+            at = inputs["segment_ids"].numpy()
             masked_ids[at[mask]] = inputs["token_ids"].numpy()[mask]
             columns, labels = inputs["mask_positions"].numpy(), labels.numpy()
             for row, place in np.argwhere(labels != NO_LABEL):

@@ -10,6 +10,9 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_text.core.pybinds import tflite_registrar
 
+from keras_bert_zoo.text.sentencepiece.tokenizer import SentencePieceTokenizer
+from tests.text.sentencepiece.test_tokenizer import OPTIONS, PIECES, SPECIAL_TEXTS
+
 TEXTS = [
     "Hello, Wörld! unaffable", "", "[MASK] 中文[SEP]", "한국어 é\u0301\u00ad x",
     "x" * 101 + " y", "\0 \u200d",
@@ -54,39 +57,67 @@ def export(uncased, tmp_path_factory):
     return path
 
 
-def test_saved_model_answers_without_this_package(uncased, export, tmp_path):
+@pytest.fixture(scope="module")
+def sentencepiece():
+    return SentencePieceTokenizer(PIECES, **OPTIONS["xlm-roberta"])
+
+
+@pytest.fixture(scope="module")
+def answers(export, sentencepiece, tmp_path_factory):
+    """The results of both tokenizers in a process without this package."""
+    folder = tmp_path_factory.mktemp("answers")
+    model = Model(sentencepiece)
+    tf.saved_model.save(model, str(folder / "sentencepiece"), signatures=model.packed)
+    np.save(folder / "texts.npy", np.array([text.encode() for text in TEXTS], object))
+    np.save(folder / "special.npy", np.array([text.encode() for text in SPECIAL_TEXTS], object))
     script = textwrap.dedent("""
         import sys
         import numpy as np
         import tensorflow as tf
         import tensorflow_text
-        model = tf.saved_model.load(sys.argv[1])
-        texts = np.load(sys.argv[2], allow_pickle=True).tolist()
-        texts = tf.constant(texts)
-        results = model.signatures["packed"](texts=texts)
-        results |= {f"w_{k}": v for k, v in model.signatures["windows"](texts=texts).items()}
-        results["text"] = model.signatures["text"](texts=texts)["text"]
+        export, folder = sys.argv[1:]
+        def texts(name):
+            return tf.constant(np.load(f"{folder}/{name}.npy", allow_pickle=True).tolist())
+        model = tf.saved_model.load(export)
+        results = model.signatures["packed"](texts=texts("texts"))
+        windows = model.signatures["windows"](texts=texts("texts"))
+        results |= {f"w_{k}": v for k, v in windows.items()}
+        results["text"] = model.signatures["text"](texts=texts("texts"))["text"]
+        model = tf.saved_model.load(f"{folder}/sentencepiece")
+        packed = model.signatures["serving_default"](texts=texts("special"))
+        results |= {f"s_{k}": v for k, v in packed.items()}
         assert "keras_bert_zoo" not in sys.modules
-        np.savez(sys.argv[3], **{k: v.numpy().astype("S") if v.dtype == tf.string else v.numpy()
-                                 for k, v in results.items()})
+        np.savez(f"{folder}/results.npz", **{
+            k: v.numpy().astype("S") if v.dtype == tf.string else v.numpy()
+            for k, v in results.items()
+        })
     """)
-    np.save(tmp_path / "texts.npy", np.array([text.encode() for text in TEXTS], object))
-    arguments = [export, tmp_path / "texts.npy", tmp_path / "results.npz"]
     done = subprocess.run(
-        [sys.executable, "-c", script, *map(str, arguments)],
+        [sys.executable, "-c", script, export, str(folder)],
         capture_output=True,
         text=True,
-        cwd=tmp_path,
+        cwd=folder,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    results = np.load(tmp_path / "results.npz")
+    with np.load(folder / "results.npz") as results:
+        return dict(results)
+
+
+def test_saved_model_answers_without_this_package(uncased, answers):
     for key, value in uncased(TEXTS, max_length=16).items():
-        np.testing.assert_array_equal(results[key], value.numpy())
+        np.testing.assert_array_equal(answers[key], value.numpy())
     for key, value in uncased.windows(TEXTS, max_length=8, stride=2).items():
-        np.testing.assert_array_equal(results[f"w_{key}"], value.numpy())
+        np.testing.assert_array_equal(answers[f"w_{key}"], value.numpy())
     texts = uncased.detokenize(uncased.tokenize(TEXTS)).numpy()
-    np.testing.assert_array_equal(results["text"], texts.astype("S"))
+    np.testing.assert_array_equal(answers["text"], texts.astype("S"))
+
+
+def test_sentencepiece_in_a_saved_model_answers_without_this_package(sentencepiece, answers):
+    expected = sentencepiece(SPECIAL_TEXTS, max_length=16)
+    assert {name for name in answers if name.startswith("s_")} == {f"s_{name}" for name in expected}
+    for name, value in expected.items():
+        np.testing.assert_array_equal(answers[f"s_{name}"], value.numpy())
 
 
 def test_saved_model_contains_only_ops_of_tf_serving(export):
@@ -112,9 +143,9 @@ def test_pairs_in_a_saved_model(uncased, export):
         np.testing.assert_array_equal(packed[key].numpy(), value.numpy())
 
 
-def interpreter(model, function):
+def interpreter(model, *functions):
     converter = tf.lite.TFLiteConverter.from_concrete_functions(
-        [function.get_concrete_function()], model
+        [function.get_concrete_function() for function in functions], model
     )
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]  # no Flex
     converter.allow_custom_ops = True
@@ -128,17 +159,25 @@ def interpreter(model, function):
 
 # tf.lite's interpreter always logs this warning; LiteRT's interpreter is an extra.
 @pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated:UserWarning")
-@pytest.mark.parametrize("name", ["packed", "windows"])
-def test_litert(uncased, name):
+def test_litert(uncased):
     model = Model(uncased)
-    function = getattr(model, name)
-    lite = interpreter(model, function).get_signature_runner()
-    for texts in (TEXTS, ["plain text"], ["[MASK]"], [""], ["a", "[CLS]b"], ["y" * 101 + "[PAD]"]):
-        packed = lite(texts=np.array([text.encode() for text in texts], object))
-        expected = function(tf.constant(texts))
-        assert packed.keys() == expected.keys()
-        for key, value in expected.items():
-            np.testing.assert_array_equal(packed[key], value.numpy(), err_msg=key)
+    functions = {"packed": model.packed, "windows": model.windows}
+    converted = interpreter(model, *functions.values())
+    for name, function in functions.items():
+        lite = converted.get_signature_runner(name)
+        for texts in (
+            TEXTS,
+            ["plain text"],
+            ["[MASK]"],
+            [""],
+            ["a", "[CLS]b"],
+            ["y" * 101 + "[PAD]"],
+        ):
+            packed = lite(texts=np.array([text.encode() for text in texts], object))
+            expected = function(tf.constant(texts))
+            assert packed.keys() == expected.keys()
+            for key, value in expected.items():
+                np.testing.assert_array_equal(packed[key], value.numpy(), err_msg=key)
 
 
 def test_tf_data(uncased):

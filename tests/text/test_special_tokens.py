@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.text import WordPieceTokenizer, special_tokens
 from keras_bert_zoo.text.special_tokens import AddedToken
+from tests.helpers import eagerly
 from tests.text.test_graph import Model, interpreter
 from tests.text.wordpiece.test_tokenizer import GOLDENS, assert_same, byte_offsets
 
@@ -77,6 +78,7 @@ def random_texts(count, seed=11):
 
 
 @pytest.mark.parametrize("case", range(len(GOLDENS["added_cases"])))
+@eagerly()
 def test_goldens(case):
     golden, texts = GOLDENS["added_cases"][case], GOLDENS["added_texts"]
     ours = WordPieceTokenizer(
@@ -95,6 +97,7 @@ def test_goldens(case):
     ("name", "lowercase"),
     [*((name, True) for name in SETS), ("normalized", False), ("words", False)],
 )
+@eagerly()
 def test_flags(name, lowercase):
     ours = WordPieceTokenizer(VOCABULARY, lowercase=lowercase, added_tokens=SETS[name], **NAMES)
     assert_same(ours, reference(ours), ["", *PARTS, *random_texts(3000)])
@@ -126,6 +129,7 @@ def test_long_chains_of_overlapping_tokens():
     assert_same(ours, reference(ours), texts)
 
 
+@eagerly()
 def test_many_tokens():
     tokens = [AddedToken(f"<extra_{i}>", special=i % 2 == 0) for i in range(1500)]
     ours = WordPieceTokenizer(VOCABULARY, added_tokens=tokens, **NAMES)
@@ -238,6 +242,7 @@ def test_whitespace_is_unicode_s():
     assert set(points) - set(solid) == special_tokens.WHITESPACE
 
 
+@eagerly()
 def test_invalid_utf8():
     ours = WordPieceTokenizer(VOCABULARY, added_tokens=SETS["mpnet"], **NAMES)
     invalid = [b"\xc2", b"\x85<mask>", b"\xe2\x80", b"a\xe3\x80 <mask>", b"\x80"]

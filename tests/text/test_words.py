@@ -6,6 +6,7 @@ import pytest
 import keras_bert_zoo as kbz
 from keras_bert_zoo.text.byte_bpe.tokenizer import ByteBpeTokenizer
 from keras_bert_zoo.text.words import decided_spans, decided_tokens, word_flags
+from tests.helpers import eagerly
 from tests.tasks.taggers import VOCABULARY
 
 
@@ -23,6 +24,7 @@ def test_words_of_other_tokenizers():
 
 
 @pytest.mark.parametrize(("max_length", "stride"), [(8, 3), (8, 2), (9, 0), (48, None)])
+@eagerly()
 def test_windows_give_each_span_to_the_one_with_most_context(max_length, stride):
     stride = (max_length - 2) // 4 if stride is None else stride
     tokenizer = kbz.WordPieceTokenizer(VOCABULARY)

@@ -12,6 +12,7 @@ from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.export.audit import audit_saved_model
 from keras_bert_zoo.text.byte_bpe.model import byte_by_character, final_merge, token_bytes
 from keras_bert_zoo.text.special_tokens import AddedToken
+from tests.helpers import eagerly
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 LETTERS = list(byte_by_character())
@@ -40,15 +41,15 @@ def plain():
     return ByteBpeTokenizer(VOCABULARY, MERGES)
 
 
-@pytest.fixture(scope="module")
-def modern():
-    added = [AddedToken(" " * n, normalized=True, special=False) for n in (4, 3, 2)]
+def make_modern(*, trim_offsets, **options):
+    spaces = () if trim_offsets else (4, 3, 2)  # trimming would change them
+    added = [AddedToken(" " * n, normalized=True, special=False) for n in spaces]
     added += [AddedToken("[MASK]", lstrip=True), AddedToken("|IP|", normalized=True, special=False)]
     return ByteBpeTokenizer(
         [*VOCABULARY[5:], "[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"],
         MERGES,
         nfc=True,
-        trim_offsets=False,
+        trim_offsets=trim_offsets,
         unk_token="[UNK]",
         cls_token="[CLS]",
         sep_token="[SEP]",
@@ -56,7 +57,13 @@ def modern():
         mask_token="[MASK]",
         added_tokens=added,
         separators_between=1,
+        **options,
     )
+
+
+@pytest.fixture(scope="module")
+def modern():
+    return make_modern(trim_offsets=False)
 
 
 def reference(ours):
@@ -93,6 +100,8 @@ def random_texts(count, seed):
     return texts + [f"a{char}b {char} \u0301{char}'s" for char in chars]
 
 
+# Graphs are as the results of `test_saved_model`.
+@eagerly()
 def test_ids_and_offsets_without_tokenizers(plain):
     """A golden that does not need `tokenizers`."""
     ids, starts, ends = plain.tokenize_with_offsets([" abc héé", "a  <mask>'ll", "dddd"])
@@ -106,19 +115,23 @@ def test_ids_and_offsets_without_tokenizers(plain):
     assert ends.to_list() == [[4, 5, 8, 10], [1, 9, 12], [4]]
 
 
+@eagerly()
 def test_equals_hugging_face(plain):
     check(plain, reference(plain), TEXTS + random_texts(800, 1), also_without_offsets=True)
 
 
+@eagerly()
 def test_equals_hugging_face_in_modernberts_structure(modern):
     check(modern, reference(modern), TEXTS + random_texts(800, 2), also_without_offsets=True)
 
 
+@eagerly()
 def test_equals_hugging_face_with_a_prefix_space():
     ours = ByteBpeTokenizer(VOCABULARY, MERGES, add_prefix_space=True)
     check(ours, reference(ours), TEXTS + random_texts(400, 3))
 
 
+@eagerly()
 def test_every_token_and_every_table_of_merges():
     rng = random.Random(4)
     known = list("abcĠ")
@@ -145,6 +158,7 @@ def test_long_and_short_tokens_are_merged_alike():
     assert final_merge("中", ranks) is None
 
 
+@eagerly()
 def test_bytes_that_are_not_utf8_are_ignored(plain, modern):
     texts = [
         b"a\xffb \xe4\xb8 c", b"\x80", b"ab\xc3", b"\xa9c", b"\xed\xa0\x80a",
@@ -172,6 +186,7 @@ def test_words_of_any_length(plain):
     assert (length, set(ids)) == (100_000, {plain.token_to_id("cc")})
 
 
+@eagerly()
 def test_pairs_are_packed_as_in_roberta(plain):
     packed = plain((["a"], ["b"]), max_length=9, padding="max_length")
     a, b = plain.token_to_id("a"), plain.token_to_id("b")
@@ -186,11 +201,14 @@ def test_detokenize(plain):
     assert plain.detokenize(ids, skip_special_tokens=True).numpy().decode() == "\ufffdh"
 
 
-def test_saved_model(plain, tmp_path):
+def test_saved_model(tmp_path):
+    """A tokenizer with all steps, whose eager results are those of Hugging Face."""
+    ours = make_modern(trim_offsets=True, add_prefix_space=True)
+
     class Model(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
         def tokens(self, texts):
-            ids, starts, ends = plain.tokenize_with_offsets(texts)
+            ids, starts, ends = ours.tokenize_with_offsets(texts)
             return {
                 "ids": ids.to_tensor(default_value=-1),
                 "starts": starts.to_tensor(),
@@ -203,8 +221,11 @@ def test_saved_model(plain, tmp_path):
     assert "SentencepieceTokenizeOp" in ops
     assert not {op for op in ops if "HashTable" in op or "Variable" in op}
     loaded = tf.saved_model.load(str(tmp_path)).signatures["serving_default"]
-    expected = model.tokens(tf.constant(TEXTS))
-    for name, value in loaded(texts=tf.constant(TEXTS)).items():
+    texts = TEXTS + random_texts(100, 5)
+    with eagerly():
+        check(ours, reference(ours), texts)
+        expected = model.tokens(tf.constant(texts))
+    for name, value in loaded(texts=tf.constant(texts)).items():
         np.testing.assert_array_equal(value.numpy(), expected[name].numpy())
 
 
@@ -233,6 +254,7 @@ def write_lists(folder, vocabulary=VOCABULARY, merges=MERGES, **config):
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
 
 
+@eagerly()
 def test_lists_are_read_with_robertas_options(plain, tmp_path):
     write_lists(tmp_path, tokenizer_class="RobertaTokenizer", model_max_length=77)
     read = ByteBpeTokenizer.from_directory(tmp_path)
@@ -317,6 +339,7 @@ def test_refused_lists(tmp_path):
         ByteBpeTokenizer.from_directory(tmp_path)
 
 
+@eagerly()
 def test_vocabularies_that_lack_bytes():
     vocabulary = [token for token in VOCABULARY if token not in ("z", "Ð")]
     with pytest.raises(ConfigError, match=r"without 0x7A, 0xD0 \(2 in all\)"):

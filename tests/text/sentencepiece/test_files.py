@@ -9,6 +9,7 @@ from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.text.sentencepiece import files as sentencepiece_files
 from keras_bert_zoo.text.sentencepiece import model as sentencepiece_model
 from keras_bert_zoo.text.sentencepiece.tokenizer import SentencePieceTokenizer
+from tests.helpers import eagerly
 
 S = "\u2581"
 NORMAL, UNKNOWN, CONTROL, USER = 1, 2, 3, 4
@@ -177,6 +178,7 @@ def test_refuses_models_that_a_class_does_not_support(tmp_path, name, content, m
         SentencePieceTokenizer.from_directory(made)
 
 
+@eagerly()
 def test_any_algorithm_is_used_as_unigram_with_a_warning(tmp_path, caplog):
     made = make_directory(tmp_path / "made", "AlbertTokenizer")
     unigram = SentencePieceTokenizer.from_directory(made)

@@ -1,10 +1,10 @@
-"""SentencePieceTokenizer has the results of Hugging Face, also in graphs."""
+"""SentencePieceTokenizer has the results of Hugging Face, in graphs.
+
+tests/text/test_graph.py saves one in a SavedModel.
+"""
 
 import itertools
 import random
-import subprocess
-import sys
-import textwrap
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.text.sentencepiece import precompiled_charsmap, unigram
 from keras_bert_zoo.text.sentencepiece.tokenizer import SentencePieceTokenizer
 from keras_bert_zoo.text.special_tokens import AddedToken
+from tests.helpers import eagerly
 
 S = "\u2581"
 PIECES = [
@@ -188,6 +189,7 @@ def test_detokenize_as_hugging_face(pair):
     assert ours.detokenize([[0, 5, 2, 6]], skip_special_tokens=True).numpy() == [b"the un"]
 
 
+@eagerly()
 def test_unknown_bytes_are_replacement_characters():
     ours = SentencePieceTokenizer([*PIECES[:-1], ("\ufffd", -3.0), PIECES[-1]])
     broken = [b"a\xffb", b"\xe4\xb8 un", b"\x80", b"the\xed\xa0\x80", b"\xf4\x90"]
@@ -299,6 +301,7 @@ def test_trie_finds_every_piece():
         assert value == number
 
 
+@eagerly()
 def test_empty_batch_and_single_text():
     ours = SentencePieceTokenizer(PIECES)
     assert ours.tokenize([]).shape == (0, None)
@@ -360,34 +363,3 @@ def test_refuses(change, message):
     options = {"pieces": PIECES} | change
     with pytest.raises(ConfigError, match=message):
         SentencePieceTokenizer(options.pop("pieces"), **options)
-
-
-def test_saved_model_answers_without_this_package(tmp_path):
-    ours = SentencePieceTokenizer(PIECES, **OPTIONS["xlm-roberta"])
-    texts = tf.constant(SPECIAL_TEXTS)
-    expected_rows = ours(texts, max_length=12)
-
-    class Model(tf.Module):
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
-        def packed(self, texts):
-            return ours(texts, max_length=12)
-
-    model = Model()
-    tf.saved_model.save(model, str(tmp_path / "model"), signatures=model.packed)
-    np.save(tmp_path / "texts.npy", texts.numpy())
-    script = textwrap.dedent("""
-        import sys
-        import numpy as np
-        import tensorflow as tf
-        import tensorflow_text
-        model = tf.saved_model.load(sys.argv[1] + "/model")
-        texts = np.load(sys.argv[1] + "/texts.npy", allow_pickle=True).tolist()
-        packed = model.signatures["serving_default"](texts=tf.constant(texts))
-        assert "keras_bert_zoo" not in sys.modules
-        np.savez(sys.argv[1] + "/packed.npz", **{k: v.numpy() for k, v in packed.items()})
-    """)
-    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True)
-    with np.load(tmp_path / "packed.npz") as packed:
-        assert set(packed) == set(expected_rows)
-        for name, value in expected_rows.items():
-            np.testing.assert_array_equal(packed[name], value)

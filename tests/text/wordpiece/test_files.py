@@ -10,6 +10,7 @@ from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.text import WordPieceTokenizer
 from keras_bert_zoo.text.registry import load_tokenizer_directory
 from keras_bert_zoo.text.special_tokens import AddedToken
+from tests.helpers import eagerly
 from tests.text.wordpiece.test_tokenizer import GOLDENS, assert_same
 
 VOCABULARY = GOLDENS["vocabulary"]
@@ -48,6 +49,7 @@ def test_real_directory(bert_directory, uncased):
     assert tokenizer.lowercase is True
 
 
+@eagerly()
 def test_round_trip(tmp_path):
     tokenizer = WordPieceTokenizer(
         VOCABULARY,
@@ -238,6 +240,7 @@ LENGTHS = {
 }  # fmt: skip
 
 
+@eagerly()
 def test_lengths_in_tokenizer_json_are_ignored(tmp_path):
     # As in transformers, where each call sets truncation and padding.
     names = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>"}
@@ -399,6 +402,7 @@ def test_mpnet(tmp_path, name):
         assert getattr(again, name) == getattr(tokenizer, name), name
 
 
+@eagerly()
 def test_ids_and_offsets_of_mpnet(tmp_path):
     tokenizer = WordPieceTokenizer.from_directory(write(tmp_path, **MPNET_DIRECTORIES["vocab.txt"]))
     parts = tokenizer.tokenize_with_offsets("the  <mask>x<UNK>")
@@ -590,6 +594,7 @@ def test_paths_in_files_are_never_opened(tmp_path, monkeypatch):
     assert str(secret) not in opened
 
 
+@eagerly()
 def test_mpnet_equals_tokenizers(tmp_path):
     tokenizers = pytest.importorskip("tokenizers")
     write(tmp_path, **MPNET_DIRECTORIES["tokenizer.json"])

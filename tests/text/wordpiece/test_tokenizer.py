@@ -1,6 +1,7 @@
 """Ids and offsets are those of Hugging Face's fast tokenizer."""
 
 import doctest
+import itertools
 import json
 import random
 from pathlib import Path
@@ -11,13 +12,14 @@ import tensorflow as tf
 
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.text import WordPieceTokenizer, wordpiece
+from tests.helpers import eagerly
 
 GOLDENS = json.loads((Path(__file__).parent / "assets/wordpiece_goldens.json").read_text("utf-8"))
 
 
 def byte_offsets(text, offsets):
-    at = np.cumsum([0] + [len(char.encode()) for char in text])
-    return [(int(at[start]), int(at[end])) for start, end in offsets]
+    at = [0, *itertools.accumulate(len(char.encode()) for char in text)]
+    return [(at[start], at[end]) for start, end in offsets]
 
 
 def assert_same(ours, reference, texts):
@@ -31,6 +33,7 @@ def assert_same(ours, reference, texts):
 
 
 @pytest.mark.parametrize("case", range(len(GOLDENS["cases"])))
+@eagerly()
 def test_goldens(case):
     golden = GOLDENS["cases"][case]
     tokenizer = WordPieceTokenizer(
@@ -100,6 +103,7 @@ def test_special_tokens_stay_whole(uncased, reference):
     assert_same(uncased, reference, texts)
 
 
+@eagerly()
 def test_additional_special_tokens(vocabulary_file, make_reference):
     ours = WordPieceTokenizer(
         vocabulary_file, additional_special_tokens=["<e1>", "</e1>", "zyx", "中国", "[unused1]"]
@@ -110,6 +114,7 @@ def test_additional_special_tokens(vocabulary_file, make_reference):
     assert_same(ours, make_reference(ours), texts)
 
 
+@eagerly()
 def test_special_tokens_that_overlap(make_reference):
     """Leftmost first, then longest."""
     ours = WordPieceTokenizer(GOLDENS["vocabulary"], additional_special_tokens=["<a>", "a>b", "<a"])
@@ -222,6 +227,7 @@ def test_bad_vocabularies(vocabulary, options, message):
     assert "\n" not in str(raised.value)
 
 
+@eagerly()
 def test_unk_token_that_is_a_word(make_reference):
     """It is matched in the text as a special token, as in Hugging Face."""
     ours = WordPieceTokenizer(
@@ -239,6 +245,7 @@ def test_no_mask_token():
     assert tokenizer.tokenize("[MASK]a").numpy().tolist() == [0, 0, 0, 4]
 
 
+@eagerly()
 def test_max_characters_per_word(vocabulary_file, make_reference):
     ours = WordPieceTokenizer(vocabulary_file, max_characters_per_word=5)
     assert_same(ours, make_reference(ours), ["hello unaffable 中文 abcdef abcde [MASK] éééééé"])
