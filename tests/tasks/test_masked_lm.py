@@ -13,6 +13,7 @@ from keras_bert_zoo.export.verify import hostile_rows
 from keras_bert_zoo.files import SIDE_FILE
 from keras_bert_zoo.tasks.registry import load_task
 from tests.helpers import ASSETS, as_graphs, golden_inputs, load_golden
+from tests.tasks.small_models import without_dropout
 
 TINY = ASSETS / "masked_lm"  # made by tools/tasks/lm_goldens.py
 GOLDEN = json.loads((TINY / "golden.json").read_text("utf-8")) if TINY.exists() else {}
@@ -104,12 +105,13 @@ def test_logits_of_masked_positions_equal_those_of_all_positions():
 
 def test_training_learns_and_a_saved_task_answers_the_same(tmp_path):
     keras.utils.set_random_seed(0)
-    task = kbz.MaskedLM.from_preset(TINY, new_head=True, max_length=9, whole_words=True, top_k=3)
+    options = {"max_length": 9, "whole_words": True, "top_k": 3}
+    task = without_dropout(kbz.MaskedLM.from_preset(TINY, new_head=True, **options))
     texts = TEXTS * 8 + ["", " ".join(TEXTS)]  # an empty text, and one longer than a row
     before = task.report(texts)
-    options = {"epochs": 10, "batch_size": 8, "learning_rate": 1e-2, "verbose": 0}
+    options = {"epochs": 3, "batch_size": 8, "learning_rate": 2e-2, "verbose": 0}
     with as_graphs():
-        task.fit(texts, validation_data=texts, **options)
+        task.fit(texts, validation_data=texts, validation_freq=3, **options)
     after = task.report(texts)
     assert after.loss < before.loss * 0.8
     assert after.accuracy >= before.accuracy
@@ -207,7 +209,7 @@ def test_the_export_has_the_answers_of_the_task(tmp_path, tiny):
     for text, starts, ends in zip(texts, got["start"], got["end"], strict=True):
         assert all(text[s:e] == b"[MASK]" for s, e in zip(starts, ends, strict=True) if e)
     # A batch of 64 has the answers of 64 batches of 1.
-    many = (texts * 4)[:64]
+    many = [*texts, *[text for text in texts if len(text) < 1000] * 4][:64]
     together = served(text=tf.constant(many))
     for i in range(0, 64, 9):
         alone = served(text=tf.constant(many[i : i + 1]))

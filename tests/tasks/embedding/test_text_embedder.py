@@ -28,6 +28,7 @@ from keras_bert_zoo.training.contrastive import (
 from keras_bert_zoo.training.data import prepared, validation_parts
 from keras_bert_zoo.training.objective import EpochMeasures
 from tests.helpers import ASSETS, as_graphs
+from tests.tasks.small_models import without_dropout
 
 TINY = ASSETS / "bert_gelu"
 # What tools/tasks/embedding_goldens.py wrote, and embedded there.
@@ -204,17 +205,16 @@ def test_every_weight_receives_a_gradient(tiny, x, y, loss):
 
 
 def test_training_learns_and_keeps_the_best_epoch(tmp_path):
-    task = fresh()
+    task = without_dropout(fresh())
     pairs = (ANCHORS, POSITIVES)
-    # Not the losses of the epochs: dropout changes those of so small a model more than training.
     untrained = task.evaluate(pairs, verbose=0, return_dict=True)["loss"]
-    options = {"epochs": 20, "batch_size": 8, "learning_rate": 1e-2}
+    options = {"epochs": 5, "batch_size": 8, "learning_rate": 1e-2}
     with as_graphs():
         history = train(task, pairs, validation_data=pairs, **options).history
     assert task.evaluate(pairs, verbose=0, return_dict=True)["loss"] < 0.85 * untrained
-    assert len(history["val_mrr_at_10"]) == 20
+    assert len(history["val_mrr_at_10"]) == 5
     assert task.report(pairs).mrr_at_10 == pytest.approx(max(history["val_mrr_at_10"]))
-    assert task.training_record["epochs"] == 20
+    assert task.training_record["epochs"] == 5
     scores = [0.1 * i for i in range(8)]  # of another kind than what it was trained on
     loss = task.evaluate(pairs, scores, verbose=0, return_dict=True)["loss"]
     unit = [vectors(task, column) for column in pairs]

@@ -19,7 +19,8 @@ def test_a_random_field_learns_is_saved_and_loaded(tmp_path):
     loaded = load_task(tmp_path / "saved")
     assert loaded.scheme == "IOBES"
     assert np.abs(loaded.crf.arrays()[0]).max() > 0
-    texts = hostile(task)
+    # Op by op, long texts take long. test_token_classifier.py has them.
+    texts = [text for text in hostile(task) if len(text) < 1000]
     again = loaded.answer_rows(texts)
     for name, value in task.answer_rows(texts).items():
         np.testing.assert_array_equal(again[name], value)

@@ -13,7 +13,8 @@ def test_export_answers_as_the_task(tmp_path):
     export = task.export(tmp_path / "model")
     loaded = tf.saved_model.load(str(export.path))
     ask = loaded.signatures["serving_default"]
-    texts = hostile(task) * 4
+    rows = hostile(task)
+    texts = [*rows, *[text for text in rows if len(text) < 1000] * 4][:64]
     raw = [text if isinstance(text, bytes) else text.encode() for text in texts]
     answers = {name: value.numpy() for name, value in ask(text=tf.constant(raw)).items()}
     assert check_cuts(texts, answers) > 100

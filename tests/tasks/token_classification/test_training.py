@@ -6,21 +6,21 @@ import numpy as np
 
 import keras_bert_zoo as kbz
 from keras_bert_zoo.tasks.registry import load_task
-from tests.helpers import as_graphs
 from tests.tasks.taggers import ENTITIES, TEXTS, hostile, make_task, train
 
 
-@as_graphs()
 def test_training_learns_saves_and_loads(tmp_path):
     task = make_task(loud=False)
-    history = train(task, validation_data=(TEXTS, ENTITIES)).history
+    history = train(task, validation_data=(TEXTS, ENTITIES), validation_freq=6).history
+    assert len(history["val_f1"]) == 2
     assert {"val_f1", "val_precision", "val_recall", "val_accuracy"} <= history.keys()
     assert task.report(TEXTS, ENTITIES).f1 == max(history["val_f1"]) > 0.9
     task.save(tmp_path / "saved")
     loaded = load_task(tmp_path / "saved")
     assert isinstance(loaded, kbz.TokenClassifier)
     assert (loaded.scheme, loaded.stride, loaded.max_length) == (task.scheme, task.stride, 16)
-    texts = hostile(task)
+    # Op by op, long texts take long. test_token_classifier.py has them.
+    texts = [text for text in hostile(task) if len(text) < 1000]
     again = loaded.answer_rows(texts)
     for name, value in task.answer_rows(texts).items():
         np.testing.assert_array_equal(again[name], value)
