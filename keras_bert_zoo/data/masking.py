@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_bert_zoo.data.pipeline import NO_LABEL, epoch_number, prefetched_map
+from keras_bert_zoo.data.pipeline import NO_LABEL, epoch_number, prefetched_map, without_autograph
 from keras_bert_zoo.errors import ConfigError
 
 __all__ = ["Masking", "mask_tokens", "masked_batch", "masked_batches", "masked_columns"]
@@ -82,6 +82,7 @@ def masked_batches(
     """
     count = batches.cardinality()
 
+    @without_autograph
     def repeated(epoch: tf.Tensor) -> tf.data.Dataset:
         return tf.data.Dataset.from_tensors(epoch).repeat()
 

@@ -175,6 +175,9 @@ def fit_task(
             )
             compile_task(task, optimizer)
     batches = replicas.even_batches(batches, replicas_of(task))
+    if steps_per_epoch is None and not is_batched(x):
+        # Keras then reads on from one iterator where it would create two in each epoch.
+        steps_per_epoch = int(batches.cardinality())
     build_shared(task, batches)
     task.training_record = {}  # an interrupted run leaves no record
     history = run_fit(

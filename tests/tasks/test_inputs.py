@@ -14,7 +14,7 @@ from keras_bert_zoo.tasks.registry import TASKS
 from keras_bert_zoo.training.batches import evaluation_dataset, training_dataset
 from keras_bert_zoo.training.data import batch_converter, dataset_to_train_on, validation_parts
 from tests.frames import NA, DataFrame, Series
-from tests.helpers import ASSETS
+from tests.helpers import ASSETS, as_graphs
 from tests.tasks.collection import make_collection, make_models
 from tests.tasks.every_task import weights_of
 
@@ -335,6 +335,7 @@ def test_batches_made_in_python_are_answered_like_lists():
             task.predict(x)
 
 
+@as_graphs()  # the tokenizer is traced once
 def test_every_epoch_reads_a_py_dataset_again():
     task = make_task()
     task.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
@@ -405,6 +406,7 @@ def test_the_batches_of_a_py_dataset_are_shuffled_in_every_epoch():
     assert [x["token_ids"].numpy()[0].tobytes() for x, _ in again] == orders[0]
 
 
+@as_graphs()  # the tokenizer is traced once
 def test_each_epoch_trains_on_the_next_batches_of_a_generator():
     def endless():
         count = 0

@@ -32,10 +32,19 @@ def few(values, *chosen):
 
 
 LOAD_ALL = """
-import json, sys
+import importlib.util, json, os, sys
 import numpy as np
 import keras_bert_zoo  # registers its models with Keras
+importlib.util.find_spec("keras")  # the usual question whether Keras is installed
 import keras
+
+child = os.fork()  # both processes start to load without the modules that the other one needs
+if child == 0:
+    for path in sys.argv[2:]:
+        keras.models.load_model(path)
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+
 from tests.helpers import eagerly
 
 with eagerly():
@@ -63,7 +72,13 @@ FEW_TASKS = ["token-classification crf", "multiple-choice", "open-domain-questio
 
 
 @pytest.mark.parametrize("names", [FEW_TASKS, pytest.param([*EVERY_TASK], marks=pytest.mark.slow)])
-def test_tasks_have_equal_answers_in_a_new_process(tmp_path, names):
+def test_models_load_and_tasks_have_equal_answers_in_a_new_process(tmp_path, names):
+    encoder = kbz.Encoder.from_preset(ASSETS / "bert_classifier")
+    whole = keras.Model(encoder.input, keras.layers.Dense(2)(encoder.output["sequence_output"]))
+    encoder.compile(AdamW(1e-3), loss="mse")
+    models = {str(tmp_path / "encoder.keras"): encoder, str(tmp_path / "whole.keras"): whole}
+    for path, model in models.items():
+        model.save(path)
     questions, expected = {}, {}
     for name in names:
         path = str(tmp_path / f"{name.replace(' ', '_')}.keras")
@@ -71,7 +86,8 @@ def test_tasks_have_equal_answers_in_a_new_process(tmp_path, names):
         task.save(path)
         questions[path] = questions_for(name)
         expected[path] = task.predict(questions[path])
-    subprocess.run([sys.executable, "-c", LOAD_ALL, json.dumps(questions)], check=True)
+    arguments = [json.dumps(questions), *models]
+    subprocess.run([sys.executable, "-c", LOAD_ALL, *arguments], check=True)
     for path, answers in expected.items():
         found = np.load(path + ".npz")
         for key, values in answers.items():
@@ -222,8 +238,9 @@ def test_a_custom_training_loop():
     task, x, y = make("classification")
     loss, optimizer = keras.losses.SparseCategoricalCrossentropy(from_logits=True), AdamW(0.01)
     losses = []
+    dataset = task.make_dataset(x, y, batch_size=7)
     for _ in range(3):
-        for inputs, labels in task.make_dataset(x, y, batch_size=7):
+        for inputs, labels in dataset:
             with tf.GradientTape() as tape:
                 value = loss(labels, task(inputs, training=True))
             gradients = tape.gradient(value, task.trainable_weights)
@@ -299,26 +316,6 @@ def test_all_classes_are_known_to_load_model():
     }
     assert {f"keras_bert_zoo>{name}" for name in listed} == set(classes)
     assert all(classes[f"keras_bert_zoo>{n}"].__module__ == m for n, m in listed.items())
-
-
-LOAD_USERS = """
-import sys, importlib.util
-import keras_bert_zoo
-importlib.util.find_spec("keras")  # the usual question whether Keras is installed
-import keras
-for path in sys.argv[1:]:
-    keras.models.load_model(path)
-"""
-
-
-def test_other_models_load_in_a_new_process(tmp_path):
-    encoder = kbz.Encoder.from_preset(ASSETS / "bert_classifier")
-    whole = keras.Model(encoder.input, keras.layers.Dense(2)(encoder.output["sequence_output"]))
-    encoder.compile(AdamW(1e-3), loss="mse")
-    for name, model in (("encoder", encoder), ("whole", whole)):
-        model.save(tmp_path / f"{name}.keras")
-    paths = [str(tmp_path / f"{name}.keras") for name in ("encoder", "whole")]
-    subprocess.run([sys.executable, "-c", LOAD_USERS, *paths], check=True)
 
 
 def test_options_that_were_set_are_in_the_file(tmp_path):
