@@ -189,8 +189,8 @@ def test_an_interrupted_training_is_not_tuned(run, preset, data, tmp_path, monke
 
     monkeypatch.setattr(keras.callbacks.EarlyStopping, "on_train_batch_end", interrupt)
     monkeypatch.setattr(TextClassifier, "tune_thresholds", lambda self, examples: 1 / 0)
-    finished = run("train", *fast(preset), "--train", data / "several.jsonl", "--dev",
-                   data / "several.jsonl", "--task", "multi-label", "--tune-thresholds",
+    finished = run("train", *fast(preset, "--batch-size", "8"), "--train", data / "several.jsonl",
+                   "--dev", data / "several.jsonl", "--task", "multi-label", "--tune-thresholds",
                    "--output", tmp_path / "m")  # fmt: skip
     assert finished.status == 143, finished
     assert (tmp_path / "m" / "keras_bert_zoo.json").exists()

@@ -347,10 +347,12 @@ def test_an_export_that_answers_otherwise_is_not_put_in_place(single, tmp_path, 
 def test_a_request_that_fails_is_named(single, tmp_path, monkeypatch):
     task = make_task("single_label")
 
-    def decode(outputs, context):
+    answers = task.decode
+
+    def decode(outputs, context, *, options=None):
         check = tf.debugging.Assert(tf.shape(outputs)[0] > 0, ["nobody there"])
         with tf.control_dependencies([check]):
-            return task.answers(tf.identity(outputs))
+            return answers(tf.identity(outputs), context, options=options)
 
     monkeypatch.setattr(task, "decode", decode)
     with pytest.raises(ExportError, match=r"\(serving_default, no texts\): .*nobody there"):
