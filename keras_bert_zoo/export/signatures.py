@@ -90,11 +90,13 @@ def build_serving_graph(
     }
     example_specs = {"examples": tf.TensorSpec([None], tf.string, name="examples")}
     model_specs = _token_specs(task)
+    serve_texts = _concrete(from_texts, list(specs.values()))
 
     def from_examples(serialized: tf.Tensor) -> Answers:
         checked = check_shapes({"examples": serialized}, example_specs)
         parsed = tf.io.parse_example(checked["examples"], features)
-        return from_texts(*(parsed[name] for name in specs))
+        answers: Answers = serve_texts(*(parsed[name] for name in specs))
+        return answers
 
     def from_tokens(*arrays: tf.Tensor) -> Answers:
         inputs = dict(zip(model_specs, arrays, strict=True))
@@ -111,7 +113,7 @@ def build_serving_graph(
     # tf.saved_model saves the variables of the module.
     module.weights = [stage.weights.variables for stage in stages]
     signatures = {
-        "serving_default": _concrete(from_texts, list(specs.values())),
+        "serving_default": serve_texts,
         "tokens": _concrete(from_tokens, list(model_specs.values())),
         "examples": _concrete(from_examples, list(example_specs.values())),
     }

@@ -7,10 +7,15 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import tensorflow as tf
 
 from keras_bert_zoo.cli.main import main
+from keras_bert_zoo.export import saved_model
+from keras_bert_zoo.export.signatures import ServingGraph
+from keras_bert_zoo.export.verify import Verification
 from tests.cli.conftest import snapshot
 
 
@@ -28,12 +33,22 @@ def exported(printed):
     return Path(printed["path"]).parent
 
 
-def test_prints_the_export_and_how_to_serve_it(run, model, tmp_path):
+@pytest.fixture
+def quick(monkeypatch):
+    """Makes exports instant: no graph is built and nothing is checked."""
+    monkeypatch.setattr(
+        saved_model, "build_serving_graph", lambda *_, **__: ServingGraph(tf.Module(), {}, 0)
+    )
+    verifier = SimpleNamespace(check=lambda *_, **__: Verification(15, 0.0))
+    monkeypatch.setattr(saved_model, "Verifier", lambda: contextlib.nullcontext(verifier))
+
+
+def test_prints_the_export_and_how_to_serve_it(quick, run, model, tmp_path):
     output = tmp_path / "colours"
     finished = run("export", "--model", model, "--output", output, "--version", 7)
     assert (finished.status, finished.err) == (0, "")
     assert f"exported {output / '7'} (" in finished.out
-    assert " texts: same predictions, scores within " in finished.out
+    assert "15 texts: same predictions, scores within " in finished.out
     assert f"-v {output}:/models/colours" in finished.out
     assert f"--model_base_path={output}" in finished.out
     body = finished.out.partition("curl -d '")[2].partition("'")[0]
@@ -69,7 +84,7 @@ def test_an_export_is_no_model_to_export(refused, exported, tmp_path):
     assert "received an exported SavedModel" in line
 
 
-def test_a_full_disk_leaves_earlier_versions(refused, model, exported, monkeypatch):
+def test_a_full_disk_leaves_earlier_versions(quick, refused, model, exported, monkeypatch):
     before = snapshot(exported)
 
     def full(*args, **kwargs):

@@ -1,10 +1,15 @@
 """keras-bert-zoo index, and the other commands on its collection."""
 
+import contextlib
 import json
+from types import SimpleNamespace
 
 import pytest
+import tensorflow as tf
 
-from keras_bert_zoo.export.verify import Verification, Verifier
+from keras_bert_zoo.export import saved_model
+from keras_bert_zoo.export.signatures import ServingGraph
+from keras_bert_zoo.export.verify import Verification
 from tests.cli.conftest import snapshot
 from tests.tasks.collection import READER, RETRIEVER
 
@@ -99,9 +104,15 @@ def test_evaluate(run, library, files, tmp_path):
 
 
 def test_export(run, library, tmp_path, monkeypatch):
-    # tests/export verifies the export, which takes much longer.
-    result = Verification(15, 0.0)
-    monkeypatch.setattr(Verifier, "check", lambda *_, **__: result)
+    # tests/export builds and verifies the export, which takes much longer.
+    verifier = SimpleNamespace(check=lambda *_, **__: Verification(15, 0.0))
+    monkeypatch.setattr(saved_model, "Verifier", lambda: contextlib.nullcontext(verifier))
+
+    def build(task, **_):
+        assert len(task.stages()) == 2
+        return ServingGraph(tf.Module(), {}, 0)
+
+    monkeypatch.setattr(saved_model, "build_serving_graph", build)
     finished = run("export", "--model", library, "--output", tmp_path / "library")
     assert finished.status == 0, finished.err
     assert '{"instances": ["your question"]}' in finished.out

@@ -1,5 +1,6 @@
 """Signals end a command as Ctrl-C does, each with its exit status."""
 
+import contextlib
 import json
 import os
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import pytest
@@ -187,8 +189,8 @@ def test_an_interrupted_training_is_not_tuned(run, preset, data, tmp_path, monke
 
     monkeypatch.setattr(keras.callbacks.EarlyStopping, "on_train_batch_end", interrupt)
     monkeypatch.setattr(TextClassifier, "tune_thresholds", lambda self, examples: 1 / 0)
-    finished = run("train", *fast(preset), "--train", data / "several.jsonl", "--dev",
-                   data / "several.jsonl", "--task", "multi-label", "--tune-thresholds",
+    finished = run("train", *fast(preset, "--batch-size", "8"), "--train", data / "several.jsonl",
+                   "--dev", data / "several.jsonl", "--task", "multi-label", "--tune-thresholds",
                    "--output", tmp_path / "m")  # fmt: skip
     assert finished.status == 143, finished
     assert (tmp_path / "m" / "keras_bert_zoo.json").exists()
@@ -218,13 +220,24 @@ def test_export_and_convert_leave_no_files(run, model, tmp_path, monkeypatch, na
     from keras_bert_zoo.export import saved_model
     from keras_bert_zoo.presets.convert import conversion
 
-    folders = []
+    folders, ended = [], []
+
+    @contextlib.contextmanager
+    def verifier():
+        try:
+            yield
+        finally:
+            ended.append(True)
 
     def save_half(folder):
         folders.append(folder)
         (folder / "half").write_bytes(b"x")
         os.kill(os.getpid(), signal.SIGTERM)
 
+    monkeypatch.setattr(saved_model, "Verifier", verifier)
+    monkeypatch.setattr(saved_model, "build_serving_graph", lambda *_, **__: SimpleNamespace(
+        module=None, signatures={}
+    ))  # fmt: skip
     monkeypatch.setattr(saved_model, "_save", lambda module, signatures, folder: save_half(folder))
     monkeypatch.setattr(conversion, "write_preset", lambda folder, *_: save_half(folder))
     words = {
@@ -234,6 +247,7 @@ def test_export_and_convert_leave_no_files(run, model, tmp_path, monkeypatch, na
     finished = run(name, *words[name])
     assert (finished.status, finished.err) == (143, "keras-bert-zoo: terminated\n")
     assert len(folders) == 1
+    assert ended == [True] * (name == "export")
     assert list(tmp_path.iterdir()) == []
 
 

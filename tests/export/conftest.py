@@ -12,6 +12,7 @@ from keras_bert_zoo.encoders.bert import BertEncoder
 from keras_bert_zoo.export.saved_model import SavedModelExport
 from keras_bert_zoo.export.verify import hostile_rows
 from keras_bert_zoo.heads.classifier import ClassificationHead
+from tests.helpers import eagerly
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 VOCABULARY = [
@@ -19,6 +20,7 @@ VOCABULARY = [
     "the", "card", "has", "not", "arrived", "天", "气", "!", "?", ".", ",",
 ]  # fmt: skip
 LABELS = ["late_card", "weather, 天气", "other"]
+ATTENTION_GROUPS = 2  # tests of the command line use the default
 
 
 def make_task(kind: str, *, dtype: str = "float32") -> Any:
@@ -31,7 +33,8 @@ def make_task(kind: str, *, dtype: str = "float32") -> Any:
     if isinstance(task, TextClassifier):
         # So that the labels differ from text to text, whatever the weights happen to be.
         columns = [list(column) for column in zip(*hostile_rows(task), strict=True)]
-        logits = task.predict_logits(tuple(columns) if task.pair else columns[0])
+        with eagerly():
+            logits = task.predict_logits(tuple(columns) if task.pair else columns[0])
         task.head.bias.assign_sub(logits.mean(axis=0))
     return task
 
@@ -78,7 +81,9 @@ class Exported:
 
 def _exported(tmp_path_factory: Any, kind: str, **options: Any) -> Exported:
     task = make_task(kind)
-    export = task.export(tmp_path_factory.mktemp("models") / kind, **options)
+    path = tmp_path_factory.mktemp("models") / kind
+    with eagerly():  # the export's graph is traced; the task's answers are computed op by op
+        export = task.export(path, attention_groups=ATTENTION_GROUPS, **options)
     return Exported(task, export, tf.saved_model.load(str(export.path)))
 
 

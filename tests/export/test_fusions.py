@@ -5,7 +5,7 @@ from collections import Counter
 import tensorflow as tf
 from tensorflow.python.eager import context
 
-from keras_bert_zoo.export.saved_model import ATTENTION_GROUPS
+from tests.export.conftest import ATTENTION_GROUPS
 from tests.helpers import onednn_is_on, run_with_onednn
 
 

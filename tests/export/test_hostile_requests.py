@@ -1,5 +1,7 @@
 """Requests of another shape, dtype or with unknown ids are refused, by every signature."""
 
+import functools
+import signal
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -79,13 +81,17 @@ def session_calls(path):
     with tf.compat.v1.Session(graph=graph) as session:
         meta = tf.compat.v1.saved_model.loader.load(session, ["serve"], str(path))
 
-        def ask(name, inputs):
+        @functools.cache  # TensorFlow optimizes the graph for every callable
+        def make_callable(name, inputs):
             signature = meta.signature_def[name]
             options = config_pb2.CallableOptions(
                 feed=[signature.inputs[n].name for n in inputs],
                 fetch=[tensor.name for tensor in signature.outputs.values()],
             )
-            call = session._make_callable_from_options(options)
+            return session._make_callable_from_options(options)
+
+        def ask(name, inputs):
+            call = make_callable(name, tuple(inputs))
             return call(
                 *(x.numpy() if x.shape.rank else np.array(x.numpy()) for x in inputs.values())
             )
@@ -188,6 +194,12 @@ def fake(tmp_path, monkeypatch, body):
     script.write_text(f"import json, os, signal\ninput()\n{body}\n")
     monkeypatch.setattr(verify, "_SCRIPT", Path(script))
     return verify.Verifier()
+
+
+def test_the_process_ends_with_the_verifier(tmp_path, monkeypatch):
+    with fake(tmp_path, monkeypatch, "") as verifier:  # waits for a request
+        assert verifier._process.poll() is None
+    assert verifier._process.returncode == -signal.SIGKILL
 
 
 def test_a_crash_is_one_clear_error(tmp_path, monkeypatch):

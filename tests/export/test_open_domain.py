@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_bert_zoo.export.signatures import build_serving_graph
+from keras_bert_zoo.export import signatures
 from keras_bert_zoo.export.verify import compare_answers, hostile_rows
 from tests.helpers import eagerly
 from tests.tasks.collection import (
@@ -24,11 +24,11 @@ def task():
 
 def test_the_export_answers_as_python_does(task, tmp_path):
     task.top_k, task.retriever_weight = 2, 5.0
-    export = task.export(tmp_path / "library")
+    export = task.export(tmp_path / "library", attention_groups=2)
     # `export` checks it in another process: with single questions, batches and no questions.
     assert export.texts == len(hostile_rows(task))
     assert export.frozen
-    signatures = tf.saved_model.load(str(export.path)).signatures
+    loaded = tf.saved_model.load(str(export.path)).signatures
     questions = [
         text if isinstance(text, bytes) else text.encode() for (text,) in hostile_rows(task)
     ]
@@ -37,8 +37,7 @@ def test_the_export_answers_as_python_does(task, tmp_path):
     def ask(chosen):
         texts = tf.constant(chosen, tf.string, shape=[len(chosen)])
         return {
-            name: value.numpy()
-            for name, value in signatures["serving_default"](question=texts).items()
+            name: value.numpy() for name, value in loaded["serving_default"](question=texts).items()
         }
 
     answers = ask(questions)
@@ -52,22 +51,27 @@ def test_the_export_answers_as_python_does(task, tmp_path):
     assert compare_answers(task, "one by one", some, joined, 1e-5) < 1e-5
     assert ask([])["answer"].shape == (0, 2)
     ids, _ = task.encode_texts(tf.constant(questions[:3]))
-    passages = signatures["tokens"](**ids)
-    numbers, _ = task.find_passages(questions[:3], top_passages=3)
+    passages = loaded["tokens"](**ids)
+    with eagerly():
+        numbers, _ = task.find_passages(questions[:3], top_passages=3)
     np.testing.assert_array_equal(passages["document_id"], task.passages.document_id[numbers])
 
 
 @pytest.mark.parametrize("freeze", [True, False])
 def test_both_models_are_in_the_graph_the_reader_in_bfloat16(task, freeze):
     task.top_k, task.retriever_weight = 1, 50.0
-    graph = build_serving_graph(task, dtype="bfloat16", freeze=freeze, attention_groups=2)
+    stages = [
+        signatures._Stage(stage, dtype="bfloat16", freeze=freeze, attention_groups=1)
+        for stage in task.stages()
+    ]
     retriever, reader = (
-        {variable.dtype for variable in weights.values()} for weights in graph.module.weights
+        {variable.dtype for variable in stage.weights.variables.values()} for stage in stages
     )
     assert retriever == (set() if freeze else {tf.float32})
     assert reader == (set() if freeze else {tf.float32, tf.bfloat16})
     gc.collect()
-    outputs = graph.signatures["serving_default"](question=tf.constant(QUESTIONS))
+    runs = [stage.run for stage in stages]
+    outputs = task.answer_with(runs, tf.constant(QUESTIONS), options=task.options)
     answers = {name: value.numpy() for name, value in outputs.items()}
     with eagerly():
         expected = task.answer_rows(QUESTIONS)

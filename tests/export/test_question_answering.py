@@ -12,7 +12,8 @@ def test_the_export_answers_as_python_does(tmp_path):
     task = kbz.QuestionAnswerer.load(
         ASSETS / "question_answering", top_k=2, max_length=40, stride=8, null_threshold=0.1
     )
-    export = task.export(tmp_path / "model")  # which asks it hostile texts without the package
+    # It asks the export hostile texts in an interpreter without the package.
+    export = task.export(tmp_path / "model", attention_groups=2)
     serve = tf.saved_model.load(str(export.path)).signatures["serving_default"]
     rows = hostile_rows(task) * 5
     questions, contexts = (

@@ -17,9 +17,15 @@ from keras_bert_zoo.presets.convert import conversion, convert_checkpoint
 from keras_bert_zoo.text.sentencepiece.model import parse_model
 from keras_bert_zoo.text.sentencepiece.tokenizer import SentencePieceTokenizer
 from keras_bert_zoo.text.special_tokens import AddedToken
-from tests.helpers import ASSETS
+from tests.helpers import ASSETS, eagerly
 
 GOOGLE = ASSETS / "google_bert"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def op_by_op():
+    with eagerly():
+        yield
 
 
 def tensors_of(directory):

@@ -18,11 +18,14 @@ Legend: B texts, U distinct parts of texts, N characters, W words, T tokens.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
+import json
 import os
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from keras_bert_zoo.errors import ConfigError
@@ -131,7 +134,7 @@ class SentencePieceTokenizer(Tokenizer):
             step.may_cut for step in self._steps
         )
         self._cutter = TextCutter(
-            plain_characters(self._image) if may_cut else None,
+            _plain_characters(json.dumps(self.normalizer)) if may_cut else None,
             with_kinds=self.prefix == "first" or any(step.knows_first for step in self._steps),
         )
         self._finder = special_tokens.SpecialTokenFinder(
@@ -187,12 +190,6 @@ class SentencePieceTokenizer(Tokenizer):
                         f"received {one!r} and {other!r}."
                     )
         return tokens
-
-    def _image(self, text: str) -> str:
-        """Normalizes a single character."""
-        for step in self._steps:
-            text = step.image(text)
-        return text
 
     @classmethod
     def from_directory(cls, directory: str | os.PathLike[str]) -> SentencePieceTokenizer:
@@ -368,3 +365,16 @@ class SentencePieceTokenizer(Tokenizer):
         texts = tf.where(first, tf.gather(self._first_texts, ids), tf.gather(self._texts, ids))
         pieces = tf.RaggedTensor.from_row_splits(texts, splits, validate=False)
         return tf.strings.reduce_join(pieces, axis=-1)
+
+
+@functools.lru_cache(maxsize=4)
+def _plain_characters(normalizer: str) -> np.ndarray:
+    """Returns `plain_characters` of a normalizer in JSON. They need a second to compute."""
+    steps = steps_from_json(json.loads(normalizer))
+
+    def image(text: str) -> str:
+        for step in steps:
+            text = step.image(text)
+        return text
+
+    return plain_characters(image)

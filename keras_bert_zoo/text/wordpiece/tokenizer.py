@@ -112,8 +112,7 @@ class WordPieceTokenizer(Tokenizer):
                 f"Expected tokens of at most {_MAXIMUM_PIECE_BYTES} bytes, received "
                 f"{long[0]!r:.60}."
             )
-        op_pieces = tuple(self._op_piece(i, piece, normalizer) for i, piece in enumerate(pieces))
-        model = _wordpiece_model(op_pieces, self.unk_token)
+        model = _wordpiece_model(self._op_pieces(normalizer), self.unk_token)
         begins = np.array([not piece.startswith(_PREFIX) for piece in pieces], np.int32)
         characters = np.array([len(piece.removeprefix(_PREFIX)) for piece in pieces], np.int32)
         # A word of fewer pieces cannot be too long. (An unknown word counts with the length of
@@ -184,14 +183,21 @@ class WordPieceTokenizer(Tokenizer):
             )
         return dataclasses.replace(token, content=content)
 
-    def _op_piece(self, index: int, piece: str, normalizer: BertNormalizer) -> str:
-        """Returns the piece in the op's vocabulary."""
-        if index == self.unk_token_id:
-            return piece
-        if piece in ("", _PREFIX) or any(map(normalizer.never_in_word, piece)):
-            # BERT never matches the piece, but the op might. So another piece replaces it.
-            return f"{_UNREACHABLE}{index}"
-        return "".join(map(normalizer.stand_in, piece))
+    def _op_pieces(self, normalizer: BertNormalizer) -> tuple[str, ...]:
+        """Returns the pieces in the op's vocabulary."""
+        characters = set().union(*self.pieces)
+        never = {char for char in characters if normalizer.never_in_word(char)}
+        stand_ins = str.maketrans({char: normalizer.stand_in(char) for char in characters})
+
+        def op_piece(index: int, piece: str) -> str:
+            if index == self.unk_token_id:
+                return piece
+            if piece in ("", _PREFIX) or not never.isdisjoint(piece):
+                # BERT never matches the piece, but the op might. So another piece replaces it.
+                return f"{_UNREACHABLE}{index}"
+            return piece.translate(stand_ins)
+
+        return tuple(op_piece(index, piece) for index, piece in enumerate(self.pieces))
 
     @classmethod
     def from_directory(cls, directory: str | os.PathLike[str]) -> WordPieceTokenizer:
