@@ -14,9 +14,7 @@ from keras_bert_zoo.layers.attention_groups import (
     Layout,
     merge_first_heads,
     merge_heads,
-    multiply,
     padded_groups,
-    softmax,
     split_first_heads,
     split_heads,
     when_few,
@@ -137,10 +135,10 @@ class SelfAttention(ConfiguredLayer):
             # In this order, product, scale and mask are fused into one batch product on CPU.
             scores = self.products(q, k, layout, group, **only) * scale
             scores += tf.cast(self.added_scores(layout, group, **only), dtype)  # (n, N, s, s)
-            probability = softmax(scores, layout)
+            probability = tf.nn.softmax(scores)
             probabilities.append(probability)
             v = self.place_values(v, layout, group)
-            contexts.append(multiply(self.dropout(probability, training=training), v, layout))
+            contexts.append(tf.matmul(self.dropout(probability, training=training), v))
         return contexts, probabilities
 
     def step(
@@ -241,7 +239,7 @@ class SelfAttention(ConfiguredLayer):
         Returns:
             float (n, N, s or 1, s).
         """
-        return multiply(queries, keys, layout, transpose_b=True)
+        return tf.matmul(queries, keys, transpose_b=True)
 
     def added_scores(
         self, layout: Layout, group: int, *, first_token_only: bool = False

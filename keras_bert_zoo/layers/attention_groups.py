@@ -22,7 +22,7 @@ _MASKED_SCORE = -1e9
 Layout = dict[str, Any]
 
 # The largest number of tokens of which attention computes all pairs, in one group.
-FEW_TOKENS = 64
+FEW_TOKENS = 128
 
 
 def additive_mask(attend: tf.Tensor) -> tf.Tensor:
@@ -150,32 +150,16 @@ def padded_groups(layout: Layout) -> Layout:
     )
 
 
-def multiply(a: tf.Tensor, b: tf.Tensor, layout: Layout, *, transpose_b: bool = False) -> tf.Tensor:
-    """Multiplies batches of matrices (n, N, s, t) of attention.
-
-    In the flat group of few tokens, each oneDNN kernel takes longer to start than to compute.
-    TensorFlow replaces no BatchMatMulV3.
-    """
-    if "flat" in layout:
-        return tf.raw_ops.BatchMatMulV3(x=a, y=b, Tout=a.dtype, adj_y=transpose_b)
-    return tf.matmul(a, b, transpose_b=transpose_b)
-
-
-def softmax(scores: tf.Tensor, layout: Layout) -> tf.Tensor:
-    """Computes the softmax of the last axis, without oneDNN in the flat group as in `multiply`."""
-    if "flat" not in layout:
-        return tf.nn.softmax(scores)
-    wide = tf.cast(scores, tf.float32)
-    powers = tf.exp(wide - tf.reduce_max(wide, axis=-1, keepdims=True))
-    return tf.cast(powers / tf.reduce_sum(powers, axis=-1, keepdims=True), scores.dtype)
-
-
 def _transpose(x: tf.Tensor) -> tf.Tensor:
-    """Swaps the first two of three axes, without oneDNN as in `multiply`."""
+    """Swaps the first two of three axes.
+
+    For a few numbers, starting oneDNN's kernel takes longer than the work. TensorFlow has no such
+    kernel for integers.
+    """
 
     @tf.custom_gradient
     def swap(x: tf.Tensor) -> Any:
-        # TensorFlow has no oneDNN kernel for integers, and no gradient of their bits.
+        # Bits have no gradient.
         bits = tf.bitcast(x, {2: tf.uint16, 4: tf.int32, 8: tf.int64}[x.dtype.size])
         return tf.bitcast(tf.transpose(bits, [1, 0, 2]), x.dtype), _transpose
 

@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from keras_bert_zoo.layers.attention import SelfAttention
-from keras_bert_zoo.layers.attention_groups import Layout, group_positions, multiply
+from keras_bert_zoo.layers.attention_groups import Layout, group_positions
 from keras_bert_zoo.layers.configured import ConfiguredLayer
 from keras_bert_zoo.layers.dense import Dense
 from keras_bert_zoo.layers.initializers import TruncatedNormal
@@ -188,7 +188,7 @@ class DisentangledSelfAttention(SelfAttention):
         first_token_only: bool = False,
     ) -> tf.Tensor:
         """Adds the terms of relative positions; see `SelfAttention.products`."""
-        scores = multiply(queries, keys, layout, transpose_b=True)
+        scores = tf.matmul(queries, keys, transpose_b=True)
         if "distance_table" not in layout:
             return scores
         distances, of_keys = layout["distances"][group], layout["distances_of_keys"][group]

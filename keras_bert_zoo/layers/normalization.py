@@ -11,7 +11,7 @@ from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.layers.configured import ConfiguredLayer
 
 # Starting oneDNN's kernel takes longer than to normalize these.
-_FEW_ROWS = 64
+_FEW_ROWS = 96
 
 
 @keras.saving.register_keras_serializable("keras_bert_zoo")
