@@ -351,8 +351,8 @@ def files(tmp_path_factory):
     (folder / "dev.jsonl").write_text("".join(rows), "utf-8")
     arguments = [
         "train", *fast(folder / "tiny", "--task", "token-classification", "--nested"), "--epochs",
-        "5", "--learning-rate", "5e-3", "--max-length", "32", "--train", folder / "train.jsonl",
-        "--dev", folder / "dev.jsonl", "--output", folder / "model",
+        "5", "--batch-size", "8", "--learning-rate", "5e-3", "--max-length", "32", "--train",
+        folder / "train.jsonl", "--dev", folder / "dev.jsonl", "--output", folder / "model",
     ]  # fmt: skip
     with as_graphs():
         assert main([str(argument) for argument in arguments]) == 0
