@@ -122,18 +122,14 @@ class TokenLayout(keras.layers.Layer):
         self, token_ids: Any, segment_ids: Any, padding_mask: Any
     ) -> dict[str, Any]:
         """Returns the shapes and dtypes, without a graph: most are unknown in the packed layout."""
-        if self.kind == "padded":
-            layout: dict[str, Any] = super().compute_output_spec(
-                token_ids, segment_ids, padding_mask
-            )
-            return layout
 
         def spec(*shape: int | None, dtype: str = "int32") -> keras.KerasTensor:
             return keras.KerasTensor(shape, dtype)
 
-        rows = token_ids.shape[0]
-        of_tokens = ["token_ids", "segment_ids", "attended", "positions", "cells"]
-        of_tokens += ["group_places", "group_widths", "group_columns"]
+        rows, columns = token_ids.shape
+        padded = self.kind == "padded"
+        tokens = rows * columns if padded and None not in (rows, columns) else None
+        of_tokens = ["token_ids", "segment_ids", "attended", "positions"]
         of_rows = ["first_tokens"]
         if self.padding_id is not None:
             of_tokens.append("counted_positions")
@@ -141,27 +137,29 @@ class TokenLayout(keras.layers.Layer):
             of_tokens += ["previous_ids", "next_ids"]
         if self.last_tokens:
             of_rows.append("last_tokens")
-        if self.attention_groups > 1:
-            of_rows.append("restore")
+        several = self.attention_groups > 1 and not padded
         # One group has all rows of the batch. With several, the flat group is the last one.
-        several = self.attention_groups > 1
         sizes = [None] * self.attention_groups if several else [rows]
-        attend = [spec(size, 1, 1, None, dtype="float32") for size in sizes]
-        indices = [spec(size, None) for size in sizes]
-        if several:
-            attend.append(spec(1, 1, None, None, dtype="float32"))
-            indices.append(spec(1, None))
-        return (
-            {name: spec(None) for name in of_tokens}
-            | {name: spec(rows) for name in of_rows}
-            | {
-                "attend": attend,
-                "group_indices": indices,
+        width = columns if padded else None
+        layout: dict[str, Any] = {
+            "attend": [spec(size, 1, 1, width, dtype="float32") for size in sizes]
+        }
+        if padded:
+            layout["shape_of"] = spec(rows, columns)
+        else:
+            of_tokens += ["cells", "group_places", "group_widths", "group_columns"]
+            layout |= {
+                "group_indices": [spec(size, None) for size in sizes],
                 "spares": spec(None, 1),
-                "unpack": spec(*token_ids.shape),
+                "unpack": spec(rows, columns),
             }
-            | ({"few": spec(dtype="bool")} if several else {})
-        )
+        if several:
+            of_rows.append("restore")
+            layout["attend"].append(spec(1, 1, None, None, dtype="float32"))
+            layout["group_indices"].append(spec(1, None))
+            layout["few"] = spec(dtype="bool")
+        layout |= {name: spec(tokens) for name in of_tokens}
+        return layout | {name: spec(rows) for name in of_rows}
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
