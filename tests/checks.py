@@ -155,7 +155,7 @@ def check_export(task: Any, texts: Any, folder: Path) -> None:
         folder: an empty directory.
     """
     columns = task.examples(texts, labelled=False).columns
-    # A task that takes single texts or pairs is told which ones to serve.
+    # Tell a task of single texts or of pairs which of them to serve.
     options = {"pair": True} if len(columns) > len(task.text_specs()) else {}
     task.export(folder / "served", **options)
     served = tf.saved_model.load(str(folder / "served" / "1")).signatures["serving_default"]

@@ -144,10 +144,9 @@ def flat_group(layout: Layout) -> Layout:
 
 def padded_groups(layout: Layout) -> Layout:
     """Returns a layout without the flat group."""
-    lists = {name: value for name, value in layout.items() if isinstance(value, list)}
-    return (
-        layout | {name: value[:-1] for name, value in lists.items()} if "few" in layout else layout
-    )
+    if "few" not in layout:
+        return layout
+    return layout | {name: value[:-1] for name, value in layout.items() if isinstance(value, list)}
 
 
 def _transpose(x: tf.Tensor) -> tf.Tensor:
