@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -24,6 +25,15 @@ def apart(actual: Any, expected: Any, mask: np.ndarray) -> float:
     if expected.shape[:2] == mask.shape:
         difference = difference * mask.reshape(mask.shape + (1,) * (expected.ndim - 2))
     return float(difference.max())
+
+
+def check_specs(stated: Any, computed: Any) -> None:
+    """Compares the shapes and dtypes that layers state with those of the tensors they compute."""
+    keras.tree.assert_same_structure(stated, computed)
+    pairs = zip(keras.tree.flatten(stated), keras.tree.flatten(computed), strict=True)
+    for spec, values in pairs:
+        assert values.dtype == spec.dtype, spec
+        tf.TensorShape(spec.shape).assert_is_compatible_with(values.shape)
 
 
 def check_encoder(encoder: Encoder, inputs: dict[str, np.ndarray], folder: Path) -> None:
@@ -62,6 +72,9 @@ def check_encoder(encoder: Encoder, inputs: dict[str, np.ndarray], folder: Path)
         encoder.config, token_layout="padded", pooler=has_pooler, dtype="mixed_bfloat16"
     )
     mixed.set_weights(encoder.get_weights())
+    for model in (mixed, other):
+        stated = [layer.output for layer in model.layers]
+        check_specs(stated, keras.Model(model.input, stated)(inputs))
     actual = mixed(inputs)["sequence_output"]
     assert actual.dtype == tf.bfloat16
     scale = float(np.abs(expected["sequence_output"]).max())
@@ -99,6 +112,8 @@ def check_head(model: HeadedModel, inputs: dict[str, np.ndarray]) -> dict[str, t
     for variable, gradient in zip(heads, tape.gradient(loss, heads), strict=True):
         assert gradient is not None, variable.path
     expected: dict[str, tf.Tensor] = model(inputs)
+    check_specs(model.output, expected)
+    check_specs(other.output, outputs)
     assert sorted(outputs) == sorted(expected) == sorted(model.heads)
     for kind, values in outputs.items():
         assert values.dtype == tf.float32

@@ -46,6 +46,7 @@ class DebertaEmbeddings(ConfiguredLayer):
 
     def __init__(self, config: DebertaV2Config, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.hidden_dim = config.hidden_dim
         width = config.embedding_dim or config.hidden_dim
         initializer = TruncatedNormal(stddev=config.initializer_range)
 
@@ -76,6 +77,17 @@ class DebertaEmbeddings(ConfiguredLayer):
             epsilon=config.layer_norm_epsilon, dtype="float32", name="norm"
         )
         self.dropout = keras.layers.Dropout(config.dropout, dtype=self.dtype_policy)
+
+    def build(self, *_: Any) -> None:
+        """Creates the weights of the projection and of the norm."""
+        if self.projection is not None:
+            self.projection.build(self.token_table.shape)
+        self.norm.build((None, self.hidden_dim))
+
+    def compute_output_spec(self, layout: Layout, training: bool = False) -> keras.KerasTensor:
+        """Returns the shape and dtype of `call`'s output, without a graph."""
+        shape = (layout["token_ids"].shape[0], self.hidden_dim)
+        return keras.KerasTensor(shape, dtype=self.compute_dtype)
 
     def call(self, layout: Layout, training: bool = False) -> tf.Tensor:
         """Embeds the tokens; see the class."""

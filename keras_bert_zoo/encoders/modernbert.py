@@ -22,7 +22,7 @@ from keras_bert_zoo.layers.pre_norm_block import (
     GatedFeedForward,
     PreNormBlock,
 )
-from keras_bert_zoo.layers.rotary import rotary_frequencies, rotary_tables
+from keras_bert_zoo.layers.rotary import rotary_frequencies, rotary_tables, spec_of_tables
 from keras_bert_zoo.layers.token_layout import Layout, mean_of_tokens
 
 _MASKED_SCORE = -1e9
@@ -59,6 +59,15 @@ class ModernBertEmbeddings(ConfiguredLayer):
         )
         self.dropout = keras.layers.Dropout(config.dropout, dtype=self.dtype_policy)
 
+    def build(self, *_: Any) -> None:
+        """Creates the weights of the norm."""
+        self.norm.build(self.token_table.shape)
+
+    def compute_output_spec(self, layout: Layout, training: bool = False) -> keras.KerasTensor:
+        """Returns the shape and dtype of `call`'s output, without a graph."""
+        shape = (layout["token_ids"].shape[0], self.token_table.shape[1])
+        return keras.KerasTensor(shape, dtype=self.compute_dtype)
+
     def call(self, layout: Layout, training: bool = False) -> tf.Tensor:
         """Embeds the tokens; see the class."""
         x = self.norm(tf.gather(self.token_table.value, layout["token_ids"]), training=training)
@@ -91,6 +100,17 @@ class LocalAndGlobal(ConfiguredLayer):
             / config.local_factor,
         }
         self.kinds = sorted(set(config.types))
+
+    def compute_output_spec(self, layout: Layout) -> dict[str, Any]:
+        """Returns the shapes and dtypes of `call`'s output, without a graph."""
+        shared: dict[str, Any] = {
+            kind: spec_of_tables(layout, 2 * len(self.frequencies[kind])) for kind in self.kinds
+        }
+        if LOCAL in self.kinds:
+            shared["window"] = [
+                keras.KerasTensor((None, 1, None, None), dtype="float32") for _ in layout["attend"]
+            ]
+        return shared
 
     def call(self, layout: Layout) -> dict[str, Any]:
         """Computes the shared tensors; see the class."""
@@ -144,6 +164,18 @@ class PredictionHead(ConfiguredLayer):
             dtype=self.dtype_policy,
             name="norm",
         )
+
+    def build(self, x_shape: tuple[int | None, ...], *_: Any) -> None:
+        """Creates the weights of the dense layer and of the norm."""
+        self.dense.build(x_shape)
+        self.norm.build((None, self.dense.units))
+
+    def compute_output_spec(
+        self, x: Any, layout: Layout | None = None, training: bool = False
+    ) -> keras.KerasTensor:
+        """Returns the shape and dtype of `call`'s output, without a graph."""
+        rows = x.shape[0] if layout is None else layout["first_tokens"].shape[0]
+        return keras.KerasTensor((rows, self.dense.units), dtype=self.compute_dtype)
 
     def call(self, x: tf.Tensor, layout: Layout | None = None, training: bool = False) -> tf.Tensor:
         """Pools; see the class."""

@@ -53,6 +53,10 @@ class SharedContext(keras.layers.Layer):
         self.context = context
         self.built = True
 
+    def compute_output_spec(self, layout: Layout) -> Any:
+        """Returns the shapes and dtypes of the context, without a graph."""
+        return self.context.compute_output_spec(layout)
+
     def call(self, layout: Layout) -> Any:
         """Computes the context."""
         return self.context(layout)

@@ -139,6 +139,13 @@ class EmbeddingHead(keras.layers.Layer):
         if not self.built:
             raise ConfigError("Expected a connected head; call `connect_weights` first.")
 
+    def compute_output_spec(self, states: Any, layout: Layout | None = None) -> keras.KerasTensor:
+        """Returns the shape and dtype of `call`'s output, without a graph."""
+        state = states if self.layer_start is None else states[-1]
+        rows = state.shape[0] if layout is None else layout["first_tokens"].shape[0]
+        width = self.dimensions or self.pooled_dim(state.shape[-1])
+        return keras.KerasTensor((rows, width), dtype="float32")
+
     def call(self, states: Any, layout: Layout | None = None) -> tf.Tensor:
         """Computes the embeddings; see the class."""
         if self.layer_start is None:

@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.layers.dense import Dense
 from keras_bert_zoo.layers.rotary import rotary_frequencies, rotate, spread_tables
-from keras_bert_zoo.layers.token_layout import Layout, to_batch
+from keras_bert_zoo.layers.token_layout import Layout, spec_of_batch, to_batch
 
 # Added to both terms of a token, so that initially no span is an entity. Few spans are entities:
 # without this prior, the first epoch learns little else (see RetinaNet, arXiv 1708.02002).
@@ -78,6 +78,11 @@ class GlobalPointerHead(Dense):
         self.head_dim = head_dim
         self.dropout = keras.layers.Dropout(dropout, dtype="float32")
         self._frequencies = rotary_frequencies(head_dim)
+
+    def compute_output_spec(self, x: Any, layout: Layout, *_: Any, **__: Any) -> keras.KerasTensor:
+        """Returns the shape and dtype of `call`'s output, without a graph."""
+        width = 2 * self.types * (self.head_dim + 2)
+        return spec_of_batch(layout, width, dtype=self.compute_dtype)
 
     def call(  # type: ignore[override]
         self, x: tf.Tensor, layout: Layout, training: bool = False

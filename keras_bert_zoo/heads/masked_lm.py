@@ -11,7 +11,12 @@ from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.heads.classifier import apply_transform, build_transform, make_transform
 from keras_bert_zoo.layers.dense import Dense
 from keras_bert_zoo.layers.initializers import TruncatedNormal
-from keras_bert_zoo.layers.token_layout import Layout, take_positions, to_batch
+from keras_bert_zoo.layers.token_layout import (
+    Layout,
+    spec_of_batch,
+    take_positions,
+    to_batch,
+)
 
 
 @keras.saving.register_keras_serializable("keras_bert_zoo")
@@ -131,6 +136,14 @@ class MaskedLMHead(keras.layers.Layer):
             self.bias = self.add_weight(
                 name="bias", shape=(self.vocabulary_size,), initializer="zeros", autocast=False
             )
+
+    def compute_output_spec(
+        self, x: Any, layout: Layout, positions: Any = None, training: bool = False
+    ) -> keras.KerasTensor:
+        """Returns the shape and dtype of `call`'s output, without a graph."""
+        if positions is None:
+            return spec_of_batch(layout, self.vocabulary_size, dtype="float32")
+        return keras.KerasTensor((*positions.shape, self.vocabulary_size), dtype="float32")
 
     def call(
         self,

@@ -116,6 +116,12 @@ class RelationHead(keras.layers.Layer):
             "relation.output": self.output_layer,
         }
 
+    def compute_output_spec(
+        self, x: Any, layout: Layout, token_ids: Any, *_: Any, **__: Any
+    ) -> keras.KerasTensor:
+        """Returns the shape and dtype of `call`'s output, without a graph."""
+        return keras.KerasTensor((token_ids.shape[0], self.units), dtype="float32")
+
     def call(
         self,
         x: tf.Tensor,

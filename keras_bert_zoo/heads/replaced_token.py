@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from keras_bert_zoo.heads.token_classifier import TokenClassificationHead
-from keras_bert_zoo.layers.token_layout import Layout
+from keras_bert_zoo.layers.token_layout import Layout, spec_of_batch
 
 
 @keras.saving.register_keras_serializable("keras_bert_zoo")
@@ -25,6 +27,10 @@ class ReplacedTokenHead(TokenClassificationHead):
 
     Source: arXiv 2003.10555, section 2; Hugging Face's ElectraDiscriminatorPredictions.
     """
+
+    def compute_output_spec(self, x: Any, layout: Layout, *_: Any, **__: Any) -> keras.KerasTensor:
+        """Returns the shape and dtype of `call`'s output, without a graph."""
+        return spec_of_batch(layout, dtype=self.compute_dtype)
 
     def call(  # type: ignore[override]
         self, x: tf.Tensor, layout: Layout, training: bool = False

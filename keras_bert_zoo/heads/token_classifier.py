@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from keras_bert_zoo.heads.classifier import ClassificationHead
-from keras_bert_zoo.layers.token_layout import Layout, to_batch
+from keras_bert_zoo.layers.token_layout import Layout, spec_of_batch, to_batch
 
 
 @keras.saving.register_keras_serializable("keras_bert_zoo")
@@ -29,6 +31,10 @@ class TokenClassificationHead(ClassificationHead):
 
     Source: Hugging Face's BertForTokenClassification and BertForQuestionAnswering.
     """
+
+    def compute_output_spec(self, x: Any, layout: Layout, *_: Any, **__: Any) -> keras.KerasTensor:
+        """Returns the shape and dtype of `call`'s output, without a graph."""
+        return spec_of_batch(layout, self.units, dtype=self.compute_dtype)
 
     def call(  # type: ignore[override]
         self, x: tf.Tensor, layout: Layout, training: bool = False

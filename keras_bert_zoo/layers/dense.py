@@ -72,6 +72,10 @@ class Dense(keras.layers.Layer):
         if self.use_bias:
             self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
 
+    def compute_output_spec(self, x: Any, *_: Any, **__: Any) -> keras.KerasTensor:
+        """Returns the shape and dtype of `call`'s output, without a graph."""
+        return keras.KerasTensor((*x.shape[:-1], self.units), dtype=self.compute_dtype)
+
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Applies the layer; see the class."""
         inputs = x

@@ -74,6 +74,22 @@ class RelativeDistances(ConfiguredLayer):
             LayerNormalization(epsilon=epsilon, dtype="float32", name="norm") if normalize else None
         )
 
+    def build(self, *_: Any) -> None:
+        """Creates the weights of the norm."""
+        if self.norm is not None:
+            self.norm.build(self.table.shape)
+
+    def compute_output_spec(self, layout: Layout, training: bool = False) -> dict[str, Any]:
+        """Returns the shapes and dtypes of `call`'s output, without a graph."""
+        shared: dict[str, Any] = {
+            "distance_table": keras.KerasTensor((None, self.table.shape[1]), self.compute_dtype)
+        }
+        for name in ("distances", "distances_of_keys"):
+            shared[name] = [
+                keras.KerasTensor((None, None, None), dtype="int32") for _ in layout["attend"]
+            ]
+        return shared
+
     def call(self, layout: Layout, training: bool = False) -> dict[str, Any]:
         """Looks up the distances; see the class."""
         distances, of_keys = [], []

@@ -50,6 +50,10 @@ class LayerNormalization(keras.layers.Layer):
         if self.use_bias:
             self.beta = self.add_weight(name="beta", shape=(width,), initializer="zeros")
 
+    def compute_output_spec(self, x: Any, training: bool = False) -> keras.KerasTensor:
+        """Returns the shape and dtype of `call`'s output, without a graph."""
+        return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
+
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Normalizes; see the class."""
         gamma = tf.convert_to_tensor(self.gamma)
@@ -110,6 +114,10 @@ class NoNorm(ConfiguredLayer):
         width = input_shape[-1]
         self.gamma = self.add_weight(name="gamma", shape=(width,), initializer="ones")
         self.beta = self.add_weight(name="beta", shape=(width,), initializer="zeros")
+
+    def compute_output_spec(self, x: Any, training: bool = False) -> keras.KerasTensor:
+        """Returns the shape and dtype of `call`'s output, without a graph."""
+        return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Scales and shifts; see the class."""

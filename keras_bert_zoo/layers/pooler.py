@@ -95,6 +95,11 @@ class FirstToken(keras.layers.Layer):
         super().__init__(**kwargs)
         self._activate = get_activation(activation)
 
+    def compute_output_spec(self, x: Any, layout: Layout | None = None) -> keras.KerasTensor:
+        """Returns the shape and dtype of `call`'s output, without a graph."""
+        rows = x.shape[0] if layout is None else layout["first_tokens"].shape[0]
+        return keras.KerasTensor((rows, x.shape[-1]), dtype=self.compute_dtype)
+
     def call(self, x: tf.Tensor, layout: Layout | None = None) -> tf.Tensor:
         """Pools; see the class."""
         if layout is not None:
@@ -118,6 +123,11 @@ class LastToken(keras.layers.Layer):
     """
 
     reads_first_token = False
+
+    def compute_output_spec(self, x: Any, layout: Layout) -> keras.KerasTensor:
+        """Returns the shape and dtype of `call`'s output, without a graph."""
+        rows = layout["last_tokens"].shape[0]
+        return keras.KerasTensor((rows, x.shape[-1]), dtype=self.compute_dtype)
 
     def call(self, x: tf.Tensor, layout: Layout) -> tf.Tensor:
         """Pools; see the class."""

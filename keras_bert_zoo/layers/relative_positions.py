@@ -58,6 +58,13 @@ class RelativePositionBias(keras.layers.Layer):
             autocast=False,
         )
 
+    def compute_output_spec(self, layout: Layout) -> Layout:
+        """Returns the shapes and dtypes of `call`'s output, without a graph."""
+        shape = (None, self.table.shape[1], None, None)
+        # Keras tells tensors apart by their identity, so each needs its own object.
+        biases = [keras.KerasTensor(shape, dtype="float32") for _ in layout["attend"]]
+        return {"attention_bias": biases}
+
     def call(self, layout: Layout) -> Layout:
         """Computes the biases; see the class."""
         distances = np.arange(-_LAST_DISTANCE, _LAST_DISTANCE + 1)

@@ -81,6 +81,15 @@ def spread_tables(cosines: tf.Tensor, sines: tf.Tensor, *, interleaved: bool = F
     return cosines[:, tf.newaxis], sines[:, tf.newaxis]
 
 
+def spec_of_tables(layout: Layout, head_dim: int) -> list[tuple[Any, Any]]:
+    """Returns the shapes and dtypes of `rotary_tables`' output, without a graph."""
+
+    def table() -> keras.KerasTensor:
+        return keras.KerasTensor((None, 1, None, head_dim), dtype="float32")
+
+    return [(table(), table()) for _ in layout["attend"]]
+
+
 def rotate(
     x: tf.Tensor, tables: Tables, *, interleaved: bool = False, first_token_only: bool = False
 ) -> tf.Tensor:
@@ -149,6 +158,10 @@ class SinusoidTable(keras.layers.Layer):
             trainable=False,
             autocast=False,
         )
+
+    def compute_output_spec(self, layout: Layout) -> Layout:
+        """Returns the shapes and dtypes of `call`'s output, without a graph."""
+        return {"rotary": spec_of_tables(layout, self.table.shape[1])}
 
     def call(self, layout: Layout) -> Layout:
         """Reads the rows of the tokens' positions; see the class."""

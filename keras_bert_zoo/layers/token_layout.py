@@ -301,6 +301,12 @@ def to_batch(x: tf.Tensor, layout: Layout) -> tf.Tensor:
     return tf.gather(with_zeros, layout["unpack"])
 
 
+def spec_of_batch(layout: Layout, *widths: int, dtype: str) -> keras.KerasTensor:
+    """Returns the shape (B, S, *widths) and the dtype of `to_batch`'s output, without a graph."""
+    rows_and_columns = layout["shape_of" if "shape_of" in layout else "unpack"].shape
+    return keras.KerasTensor((*rows_and_columns, *widths), dtype=dtype)
+
+
 def from_batch(x: tf.Tensor, layout: Layout) -> tf.Tensor:
     """Converts a padded batch to tokens; the inverse of `to_batch`.
 
@@ -368,8 +374,7 @@ class TokensToBatch(keras.layers.Layer):
 
     def compute_output_spec(self, x: Any, layout: Layout) -> keras.KerasTensor:
         """Returns the shape and dtype of `call`'s output, without a graph."""
-        batch = layout["shape_of" if "shape_of" in layout else "unpack"].shape
-        return keras.KerasTensor((*batch, x.shape[-1]), dtype=x.dtype)
+        return spec_of_batch(layout, x.shape[-1], dtype=x.dtype)
 
     def call(self, x: tf.Tensor, layout: Layout) -> tf.Tensor:
         """Restores the batch; see `to_batch`."""

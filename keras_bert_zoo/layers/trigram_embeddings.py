@@ -75,9 +75,18 @@ class TrigramEmbeddings(ConfiguredLayer):
         self.segment_table = table("segment_table", config.num_segments, config.hidden_dim)
 
     def build(self, *_: Any) -> None:
-        """Creates the unused weights; the constructor and the first call create the others."""
+        """Creates the weights of the projection and of the norm."""
+        width = self.token_table.shape[1]
         if self.unused is not None:
             self.unused.build()
+        if self.projection is not None:
+            self.projection.build((None, 3 * width if self.trigram else width))
+        self.norm.build(self.position_table.shape)
+
+    def compute_output_spec(self, layout: Layout, training: bool = False) -> keras.KerasTensor:
+        """Returns the shape and dtype of `call`'s output, without a graph."""
+        shape = (layout["token_ids"].shape[0], self.position_table.shape[1])
+        return keras.KerasTensor(shape, dtype=self.compute_dtype)
 
     def call(self, layout: Layout, training: bool = False) -> tf.Tensor:
         """Embeds the tokens; see the class."""
