@@ -15,6 +15,7 @@ outputs are equal. Configurations survive the round trip and have the defaults o
 
 import argparse
 import dataclasses
+import gc
 import itertools
 import json
 import multiprocessing
@@ -224,15 +225,16 @@ def check_defaults(family: str) -> list[str]:
 def compare_all(chosen: list[Case], jobs: int) -> Iterator[Result]:
     """Compares cases in several processes, because Python takes most of the time."""
     if jobs < 2 or len(chosen) < 2:
-        _one_thread()
+        _start_worker()
         yield from map(compare, chosen)
         return
     context = multiprocessing.get_context("spawn")
-    with context.Pool(min(jobs, len(chosen)), initializer=_one_thread) as pool:
+    with context.Pool(min(jobs, len(chosen)), initializer=_start_worker) as pool:
         yield from pool.imap(compare, chosen)
 
 
-def _one_thread() -> None:
+def _start_worker() -> None:
+    gc.freeze()  # `clear_session` collects: it need not look at the imported modules
     torch.set_num_threads(1)
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
