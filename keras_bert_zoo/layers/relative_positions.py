@@ -61,7 +61,7 @@ class RelativePositionBias(keras.layers.Layer):
     def compute_output_spec(self, layout: Layout) -> Layout:
         """Returns the shapes and dtypes of `call`'s output, without a graph."""
         shape = (None, self.table.shape[1], None, None)
-        # Keras tells tensors apart by their identity, so each needs its own object.
+        # Keras identifies a tensor by its object, so each needs one.
         biases = [keras.KerasTensor(shape, dtype="float32") for _ in layout["attend"]]
         return {"attention_bias": biases}
 
