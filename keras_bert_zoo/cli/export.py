@@ -8,12 +8,19 @@ import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from keras_bert_zoo.cli import options
 from keras_bert_zoo.cli.messages import show
 from keras_bert_zoo.cli.options import Parser
+from keras_bert_zoo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from keras_bert_zoo.cli.tasks.base import TaskCommand
+    from keras_bert_zoo.export.int8 import Int8Report
+
+_MOST_CALIBRATION = 1000  # texts
 
 DESCRIPTION = """\
 Write a trained model as a SavedModel that takes raw strings and runs in TensorFlow Serving:
@@ -23,6 +30,8 @@ model's, in a process without this package, before OUTPUT/VERSION appears."""
 EXAMPLES = """
   keras-bert-zoo export --model runs/intents --output saved_models/intents
   keras-bert-zoo export --model runs/intents --output saved_models/intents --dtype bfloat16
+  keras-bert-zoo export --model runs/intents --output saved_models/intents --dtype int8 \\
+      --calibrate texts.csv --data dev.csv --max-drop 0.003
   keras-bert-zoo export --model nli-model --output saved_models/nli --pairs
 """
 
@@ -43,9 +52,32 @@ def add_arguments(parser: Parser) -> None:
     )
     parser.add_argument(
         "--dtype",
-        choices=("float32", "bfloat16"),
+        choices=("float32", "bfloat16", "int8"),
         default="float32",
-        help="precision of the encoder's computations; outputs are always float32",
+        help="precision of the encoder's computations; outputs are always float32. int8 needs "
+        "--calibrate and an x86-64 CPU",
+    )
+    int8 = parser.add_group("--dtype int8")
+    int8.add_argument(
+        "--calibrate",
+        metavar="FILE",
+        help="about 100 to 1,000 texts like those that will be served; labels are not read",
+    )
+    int8.add_argument(
+        "--data",
+        metavar="FILE",
+        help="labelled file; the change of the model's main figure is shown",
+    )
+    int8.add_argument(
+        "--max-drop",
+        metavar="X",
+        type=options.non_negative_float,
+        help="refuse the export if this figure drops by more; needs --data",
+    )
+    int8.add_argument(
+        "--fallback",
+        action="store_true",
+        help="also write the bfloat16 model, as the version before",
     )
     options.add_ignore_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -53,10 +85,13 @@ def add_arguments(parser: Parser) -> None:
 
 def add_task_options(parser: Parser, argv: Sequence[str]) -> None:
     """Adds the options of the task that --model names."""
+    from keras_bert_zoo.cli.columns import use_saved_options
     from keras_bert_zoo.cli.saved_task import peek_command
 
     command = peek_command(argv)
     command.add_export_options(parser.add_group(f"--task {command.name}"))
+    command.add_data_options(parser, labelled=True)
+    use_saved_options(parser, argv, command, "data")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -64,8 +99,9 @@ def run(args: argparse.Namespace) -> int:
     from keras_bert_zoo.cli.columns import named_flags
     from keras_bert_zoo.cli.saved_task import saved_command
 
+    command = saved_command(args.model)
     with named_flags(args):
-        extra = saved_command(args.model).export_options(args)
+        extra = command.export_options(args) | _int8_options(args, command)
 
     from keras_bert_zoo.cli.runtime import start_tensorflow
 
@@ -76,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
     task = load_task(args.model, ignore_config_keys=args.ignore_config_keys)
     export = task.export(args.output, version=args.version, dtype=args.dtype, **extra)
     if args.json:
-        values = dataclasses.asdict(export)
+        values: dict[str, Any] = dataclasses.asdict(export)
         print(json.dumps(values | {"path": str(export.path)}))
         return 0
     show(f"exported {export.path} ({export.model_bytes / 2**20:.1f} MiB, {export.dtype})")
@@ -84,8 +120,45 @@ def run(args: argparse.Namespace) -> int:
         f"verified without this package on {export.texts} texts: same predictions, scores within "
         f"{export.largest_difference:.1e}; signatures {', '.join(export.signatures)}"
     )
+    if export.int8 is not None:
+        show(_int8_text(export.int8))
     show(_how_to_serve(export.path.parent, task.text_specs(pair=extra.get("pair"))))
     return 0
+
+
+def _int8_options(args: argparse.Namespace, command: TaskCommand) -> dict[str, Any]:
+    """Reads the files of an int8 export."""
+    given = {"--calibrate": args.calibrate, "--data": args.data, "--max-drop": args.max_drop}
+    if args.dtype != "int8":
+        for flag in [flag for flag, value in given.items() if value is not None]:
+            raise ConfigError(f"{flag} applies only to --dtype int8")
+        if args.fallback:
+            raise ConfigError("--fallback applies only to --dtype int8")
+        return {}
+    if args.calibrate is None:
+        raise ConfigError("--dtype int8 needs --calibrate FILE, texts like those that are served")
+    reading = argparse.Namespace(**vars(args) | {"input": args.calibrate, "replace_invalid": False})
+    return {
+        "calibration": next(command.read_in_parts(args.calibrate, reading))[:_MOST_CALIBRATION],
+        "examples": None if args.data is None else command.read_to_measure(args.data, args),
+        "max_drop": args.max_drop,
+        "fallback": args.fallback,
+    }
+
+
+def _int8_text(report: Int8Report) -> str:
+    """Formats what became int8, and what it costs."""
+    total = len(report.layers) + len(report.bfloat16_layers)
+    text = (
+        f"int8: {len(report.layers)} of {total} dense layers, the others stay bfloat16; "
+        f"{report.texts} calibration texts: cosine of the states at least "
+        f"{report.least_cosine:.4f}"
+    )
+    if report.equal_answers is not None:
+        text += f", {report.equal_answers:.1%} equal answers"
+    if report.figure is not None:
+        text += f"\n{report.figure}: {report.before:.4f} before, {report.after:.4f} in int8"
+    return text
 
 
 def _how_to_serve(base: Path, specs: dict[str, Any]) -> str:

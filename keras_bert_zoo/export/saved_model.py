@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import platform
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
@@ -15,7 +17,12 @@ from keras_bert_zoo.directories.renames import rename_new
 from keras_bert_zoo.directories.replacing import sync_name, sync_tree, write_aside
 from keras_bert_zoo.errors import ConfigError, ExportError
 from keras_bert_zoo.export.audit import audit_saved_model
-from keras_bert_zoo.export.serving_files import write_batching_parameters, write_warmup_requests
+from keras_bert_zoo.export.int8 import Int8Report, quantize
+from keras_bert_zoo.export.serving_files import (
+    write_batching_parameters,
+    write_requirements,
+    write_warmup_requests,
+)
 from keras_bert_zoo.export.signatures import (
     build_serving_graph,
     compute_dtype,
@@ -30,6 +37,8 @@ _logger = logging.getLogger(__name__)
 # them that saving makes, need the rest.
 _LARGEST_FROZEN = 1_500_000_000  # bytes
 _LAST_VERSION = 2**63 - 1  # TF Serving ignores larger numbers
+# The compute dtype of the encoder in the graph. Products in int8 belong to its layers.
+_GRAPH_DTYPES = {"float32": "float32", "bfloat16": "bfloat16", "int8": "bfloat16"}
 # A server receives texts in any order of length; see `TokenLayout`.
 ATTENTION_GROUPS = 6
 
@@ -49,6 +58,7 @@ class SavedModelExport:
         texts: int. The number of texts on which the export and the model agree.
         largest_difference: float. Between their scores; relative for scores beyond 1.
         seconds: float. Duration of the export.
+        int8: Int8Report or None. For int8: its layers, and the loss of accuracy.
     """
 
     path: Path
@@ -61,6 +71,7 @@ class SavedModelExport:
     texts: int
     largest_difference: float
     seconds: float
+    int8: Int8Report | None = None
 
 
 def export_saved_model(
@@ -72,6 +83,10 @@ def export_saved_model(
     freeze: bool | None = None,
     attention_groups: int = ATTENTION_GROUPS,
     pair: bool | None = None,
+    calibration: Any = None,
+    examples: Any = None,
+    max_drop: float | None = None,
+    fallback: bool = False,
 ) -> SavedModelExport:
     """Writes PATH/VERSION/, a self-contained SavedModel that takes strings.
 
@@ -89,12 +104,20 @@ def export_saved_model(
         path: path of the model: saved_models/NAME.
         version: int. None: 1, or the newest version + 1. The number is chosen when the export is
             complete, so concurrent exports get different versions.
-        dtype: "float32" or "bfloat16". The compute dtype of the encoder. None: the task's.
+        dtype: "float32", "bfloat16" or "int8". The compute dtype of the encoder. None: the task's.
+            In int8, the dense layers of the blocks multiply int8 numbers, and the rest is bfloat16.
+            The file then needs an x86-64 CPU. See `export.int8.quantize`.
         freeze: bool. Whether weights become constants of the graph, which is faster on CPU. None:
             True if they fit into the graph.
         attention_groups: int. See `TokenLayout`.
         pair: bool. Whether the export takes pairs of texts, `text` and `text_pair`. None: the
             task's attribute `pair`, or single texts if it is None too.
+        calibration: texts for int8, what `task.predict` takes: about 100 to 1,000 like those that
+            will be served.
+        examples: labelled examples for int8, what `task.report` takes, or (x, y), or None. The
+            result has the change of the task's main figure.
+        max_drop: float or None. For int8: the largest accepted drop of this figure.
+        fallback: bool. For int8: also write the bfloat16 model, as the version before.
 
     Returns:
         SavedModelExport.
@@ -113,6 +136,7 @@ def export_saved_model(
         raise ConfigError(
             f"Expected `dtype` to be one of {', '.join(TOLERANCES)} or None, received {dtype!r}."
         )
+    _check_int8(dtype, freeze, calibration, examples, max_drop, fallback)
     try:
         is_new = not base.exists()
         target = base / str(_version(base, version))
@@ -128,6 +152,21 @@ def export_saved_model(
             f"received {weight_bytes(task, dtype) / 1e9:.1f} GB. Pass `freeze=False`."
         )
     tolerance = max(TOLERANCES[dtype], TOLERANCES[own_dtype])
+    report = None
+    if dtype == "int8":
+        exact = task
+        task, report = quantize(task, calibration, examples=examples, max_drop=max_drop)
+        if fallback:
+            before = export_saved_model(
+                exact,
+                path,
+                version=version,
+                dtype="bfloat16",
+                attention_groups=attention_groups,
+                pair=pair,
+            )
+            target = base / str(_version(base, before.version + 1))
+            version = None if version is None else before.version + 1
     try:
         with (
             Verifier() as verifier,
@@ -136,11 +175,17 @@ def export_saved_model(
         ):
             aside = hidden.path
             graph = build_serving_graph(
-                task, dtype=dtype, freeze=freeze, attention_groups=attention_groups, pair=pair
+                task,
+                dtype=_GRAPH_DTYPES[dtype],
+                freeze=freeze,
+                attention_groups=attention_groups,
+                pair=pair,
             )
             _save(graph.module, graph.signatures, aside)
             write_batching_parameters(aside)
             write_warmup_requests(aside, task, model_name=base.name, pair=pair)
+            if report is not None:
+                write_requirements(aside)
             audit_saved_model(aside)
             verification = verifier.check(aside, task, tolerance=tolerance, pair=pair)
             size = sum(file.stat().st_size for file in aside.rglob("*") if file.is_file())
@@ -161,7 +206,43 @@ def export_saved_model(
         texts=verification.texts,
         largest_difference=verification.largest_difference,
         seconds=time.monotonic() - begin,
+        int8=report,
     )
+
+
+def _check_int8(
+    dtype: str,
+    freeze: bool | None,
+    calibration: Any,
+    examples: Any,
+    max_drop: float | None,
+    fallback: bool,
+) -> None:
+    """Raises ConfigError for options that belong to int8 alone, or that it lacks."""
+    if dtype != "int8":
+        given = {
+            "calibration": calibration is not None,
+            "examples": examples is not None,
+            "max_drop": max_drop is not None,
+            "fallback": fallback,
+        }
+        for name in (name for name, is_given in given.items() if is_given):
+            raise ConfigError(f'`{name}` applies only to dtype="int8", received {dtype!r}.')
+        return
+    if calibration is None:
+        raise ConfigError(
+            "Expected `calibration` for int8: about 100 to 1,000 texts like those that will be "
+            "served. Their ranges become constants of the export."
+        )
+    if freeze is False:
+        raise ConfigError("Expected `freeze` to be True or None for int8: weights are constants.")
+    if max_drop is not None and examples is None:
+        raise ConfigError("Expected labelled `examples` with `max_drop`, received None.")
+    if platform.machine() not in ("x86_64", "AMD64"):
+        raise ConfigError(
+            f"Expected an x86-64 CPU for int8, received {platform.machine()}: the export is "
+            'verified here. Use dtype="bfloat16".'
+        )
 
 
 def check_pair(task: Task, pair: bool | None) -> None:

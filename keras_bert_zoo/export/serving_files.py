@@ -12,6 +12,7 @@ from keras_bert_zoo.tasks.task import Task
 
 WARMUP_FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
 BATCHING_FILE = "batching_params.pbtxt"
+REQUIREMENTS_FILE = os.path.join("assets.extra", "REQUIREMENTS.txt")
 
 # Batch sizes of a server: single requests and joined requests.
 _BATCH_SIZES = (1, 2, 4, 8, 16, 32)
@@ -38,6 +39,27 @@ max_enqueued_batches { value: 64 }
 # Do not add pad_variable_length_inputs: it would fill `padding_mask` with ones.
 # Send strings, or token ids that are padded to one length.
 """
+
+
+_REQUIREMENTS = """\
+This model multiplies matrices in int8, with the op _QuantizedMatMul of TensorFlow 2.20 or newer for
+x86-64 CPUs (oneDNN). Other builds of TensorFlow refuse to load it.
+It is fast on CPUs with AMX or AVX512_VNNI.
+"""
+
+
+def write_requirements(directory: Path) -> None:
+    """Writes `REQUIREMENTS_FILE` of an int8 export into a version's directory.
+
+    Args:
+        directory: path of the version.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    path = directory / REQUIREMENTS_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(_REQUIREMENTS, encoding="utf-8")
 
 
 def write_batching_parameters(directory: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_bert_zoo.encoders.encoder import INPUT_NAMES, Encoder
+from keras_bert_zoo.encoders.freezing import dense_layers
 from keras_bert_zoo.encoders.registry import build_encoder
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.export.checks import check_shapes, check_tokens, id_ranges
@@ -117,7 +118,7 @@ def build_serving_graph(
         "tokens": _concrete(from_tokens, list(model_specs.values())),
         "examples": _concrete(from_examples, list(example_specs.values())),
     }
-    return ServingGraph(module, signatures, sum(stage.weights.bytes for stage in stages))
+    return ServingGraph(module, signatures, sum(stage.bytes for stage in stages))
 
 
 class _Stage:
@@ -131,6 +132,7 @@ class _Stage:
 
     Attributes:
         weights: _Weights.
+        bytes: int. Size of the weights in the graph.
     """
 
     def __init__(self, model: Task, *, dtype: str, freeze: bool, attention_groups: int) -> None:
@@ -163,6 +165,8 @@ class _Stage:
             self.weights.create_variables()
         self._model = model
         self._concrete = _concrete(run, [specs])
+        products = [layer.int8 for layer in dense_layers(encoder) if layer.int8 is not None]
+        self.bytes = self.weights.bytes + sum(product.nbytes for product in products)
 
     def run(self, inputs: Mapping[str, tf.Tensor]) -> Any:
         """Computes the model's outputs; splits a large batch into chunks of rows."""

@@ -11,7 +11,7 @@ from keras_bert_zoo.layers.attention import SelfAttention
 from keras_bert_zoo.layers.attention_groups import Layout
 from keras_bert_zoo.layers.block import Block
 from keras_bert_zoo.layers.configured import ConfiguredLayer
-from keras_bert_zoo.layers.dense import Dense
+from keras_bert_zoo.layers.dense import Dense, add_dense
 from keras_bert_zoo.layers.normalization import make_norm
 from keras_bert_zoo.layers.unused_weights import UnusedWeights
 
@@ -150,10 +150,10 @@ class BottleneckBlock(Block):
         if first_token_only:
             first = layout["first_tokens"]
             x, inside = tf.gather(x, first), tf.gather(inside, first)  # (B, H), (B, W)
-        attended = self.attention_output(context)
-        if self.dropout is not None:
-            attended = self.dropout(attended, training=training)
-        inside = self.attention_norm(attended + inside, training=training)
+        attended = add_dense(
+            self.attention_output, context, inside, dropout=self.dropout, training=training
+        )
+        inside = self.attention_norm(attended, training=training)
         for feed_forward in (*self.feed_forwards, self.last_feed_forward):
             inside = feed_forward(inside, training=training)
         if self.output_bottleneck is None:
@@ -223,10 +223,11 @@ class FeedForward(ConfiguredLayer):
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Transforms the tokens; see the class."""
-        transformed = self.output_dense(self.intermediate(x, training=training))
-        if self.dropout is not None:
-            transformed = self.dropout(transformed, training=training)
-        return self.output_norm(transformed + x, training=training)
+        inner = self.intermediate(x, training=training)
+        transformed = add_dense(
+            self.output_dense, inner, x, dropout=self.dropout, training=training
+        )
+        return self.output_norm(transformed, training=training)
 
 
 @keras.saving.register_keras_serializable("keras_bert_zoo")
@@ -258,11 +259,10 @@ class _Bottleneck(ConfiguredLayer):
         self, x: tf.Tensor, residual: tf.Tensor | None = None, training: bool = False
     ) -> tf.Tensor:
         """Projects: float (T, any) -> (T, units)."""
-        x = self.dense(x)
-        if self.dropout is not None:
-            x = self.dropout(x, training=training)
         if residual is not None:
-            x += residual
+            x = add_dense(self.dense, x, residual, dropout=self.dropout, training=training)
+        else:
+            x = self.dense(x, training=training)
         return self.norm(x, training=training)
 
 

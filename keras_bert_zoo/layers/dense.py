@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -10,7 +10,11 @@ import tensorflow as tf
 
 from keras_bert_zoo.layers.activations import gelu, get_activation, trained_gelu
 from keras_bert_zoo.layers.initializers import TruncatedNormal
+from keras_bert_zoo.layers.int8 import Int8Product, int8_affine, join_products
 from keras_bert_zoo.layers.scopes import compute_scope
+
+Observer = Callable[["Dense", tf.Tensor, tf.Tensor], None]
+"""Receives a layer, its input and its output."""
 
 
 @keras.saving.register_keras_serializable("keras_bert_zoo")
@@ -56,6 +60,8 @@ class Dense(keras.layers.Layer):
         self.initializer_range = initializer_range
         self.lora_a: Any = None
         self.lora_b: Any = None
+        self.int8: Int8Product | None = None  # set on the copy of a layer that is exported
+        self.observer: Observer | None = None
         self._activate = get_activation(activation)
         # On other devices, the compiler or the device fuses the gradient of autodiff.
         on_cpu = not tf.config.list_physical_devices("GPU")
@@ -78,6 +84,17 @@ class Dense(keras.layers.Layer):
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Applies the layer; see the class."""
+        if self.int8 is not None:
+            y = int8_affine(self.int8, x, dtype=self.compute_dtype)
+            return y if self.int8.fuses else self._activate(y)
+        y = self._affine(x, training)
+        if self.activation != "linear":
+            y = self._activate_in_training(y) if training else self._activate(y)
+        if self.observer is not None:
+            self.observer(self, x, y)
+        return y
+
+    def _affine(self, x: tf.Tensor, training: bool) -> tf.Tensor:
         inputs = x
         if not self.use_bias:
             x = tf.matmul(x, self.kernel)
@@ -88,9 +105,7 @@ class Dense(keras.layers.Layer):
             x = tf.nn.bias_add(tf.matmul(x, self.kernel), self.bias)
         if self.lora_a is not None:
             x += self._low_rank(inputs, training)
-        if self.activation == "linear":
-            return x
-        return self._activate_in_training(x) if training else self._activate(x)
+        return x
 
     def enable_lora(self, rank: int, *, alpha: float, dropout: float = 0.0) -> None:
         """Adds a low-rank update to the kernel: `kernel + alpha / rank * lora_a @ lora_b`.
@@ -138,6 +153,34 @@ class Dense(keras.layers.Layer):
         }
 
 
+def add_dense(
+    dense: Dense,
+    x: tf.Tensor,
+    residual: tf.Tensor,
+    *,
+    dropout: keras.layers.Layer | None = None,
+    training: bool = False,
+) -> tf.Tensor:
+    """Computes `dropout(dense(x)) + residual`: the end of each part of a block.
+
+    Args:
+        dense: Dense layer without activation.
+        x: float (T, input width).
+        residual: float (T, units).
+        dropout: Keras layer or None.
+        training: bool.
+
+    Returns:
+        float (T, units).
+    """
+    if dense.int8 is not None:
+        return int8_affine(dense.int8, x, dtype=dense.compute_dtype, residual=residual)
+    y = dense(x, training=training)
+    if dropout is not None:
+        y = dropout(y, training=training)
+    return y + residual
+
+
 def apply_jointly(layers: Sequence[Dense], x: tf.Tensor) -> tf.Tensor | None:
     """Applies several linear layers to one input in one product, if their weights are constants.
 
@@ -151,6 +194,11 @@ def apply_jointly(layers: Sequence[Dense], x: tf.Tensor) -> tf.Tensor | None:
         float (T, sum of units). None: the weights are no constants, or a layer has no bias or a
         low-rank update.
     """
+    products = [layer.int8 for layer in layers if layer.int8 is not None]
+    if len(products) == len(layers):
+        return int8_affine(join_products(products), x, dtype=layers[0].compute_dtype)
+    if products:
+        return None
     if len(layers) < 2 or any(layer.lora_a is not None or not layer.use_bias for layer in layers):
         return None
     with compute_scope(layers[0]):

@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras_bert_zoo.config import EncoderConfig
 from keras_bert_zoo.layers.attention import SelfAttention
 from keras_bert_zoo.layers.block import Block
-from keras_bert_zoo.layers.dense import Dense
+from keras_bert_zoo.layers.dense import Dense, add_dense
 from keras_bert_zoo.layers.normalization import LayerNormalization
 from keras_bert_zoo.layers.token_layout import Layout
 
@@ -94,11 +94,15 @@ class EncoderBlock(Block):
 
     def add_attended(self, context: tf.Tensor, x: tf.Tensor, training: bool) -> tf.Tensor:
         """Adds the attention's output to its input: float (T, H)."""
-        attended = self.dropout(self.attention_output(context), training=training)
-        return self.attention_norm(attended + x, training=training)
+        attended = add_dense(
+            self.attention_output, context, x, dropout=self.dropout, training=training
+        )
+        return self.attention_norm(attended, training=training)
 
     def add_transformed(self, x: tf.Tensor, training: bool) -> tf.Tensor:
         """Applies the feed-forward part: float (T, H)."""
-        transformed = self.output_dense(self.intermediate(x, training=training))
-        transformed = self.dropout(transformed, training=training)
-        return self.output_norm(transformed + x, training=training)
+        inner = self.intermediate(x, training=training)
+        transformed = add_dense(
+            self.output_dense, inner, x, dropout=self.dropout, training=training
+        )
+        return self.output_norm(transformed, training=training)

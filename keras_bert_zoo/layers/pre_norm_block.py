@@ -11,7 +11,7 @@ from keras_bert_zoo.layers.activations import get_activation
 from keras_bert_zoo.layers.attention_groups import Layout
 from keras_bert_zoo.layers.block import Block
 from keras_bert_zoo.layers.configured import ConfiguredLayer
-from keras_bert_zoo.layers.dense import Dense
+from keras_bert_zoo.layers.dense import Dense, add_dense
 from keras_bert_zoo.layers.normalization import LayerNormalization
 from keras_bert_zoo.layers.rotary import RotarySelfAttention
 
@@ -192,6 +192,6 @@ class PreNormBlock(Block):
         )
         if first_token_only:
             x = tf.gather(x, layout["first_tokens"])  # (B, H)
-        x = x + self.dropout(self.attention_output(context), training=training)
+        x = add_dense(self.attention_output, context, x, dropout=self.dropout, training=training)
         normalized = self.feed_forward_norm(x, training=training)
         return x + self.feed_forward(normalized, training=training), probabilities

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.metrics.classification import format_values
@@ -37,6 +37,9 @@ class TranslationReport:
         brevity_penalty: float. Below 1 if the translations are shorter than the references.
         signature: str. sacreBLEU's description of the BLEU computation, to report with the score.
     """
+
+    main_figure: ClassVar[str] = "bleu"
+    """The figure that compares models; higher is better."""
 
     bleu: float
     chrf: float

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -26,6 +26,9 @@ class ChoiceReport:
         rows: int.
         right: int. The number of correct rows.
     """
+
+    main_figure: ClassVar[str] = "accuracy"
+    """The figure that compares models; higher is better."""
 
     accuracy: float
     chance: float

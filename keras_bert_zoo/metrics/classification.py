@@ -8,7 +8,7 @@ import unicodedata
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -78,6 +78,9 @@ class ClassificationReport:
         confusion: int64 (L, L). The number of rows with true label i and predicted label j.
     """
 
+    main_figure: ClassVar[str] = "accuracy"
+    """The figure that compares models; higher is better."""
+
     accuracy: float
     macro_precision: float
     macro_recall: float
@@ -111,6 +114,9 @@ class MultiLabelReport:
         macro_f1: float. Likewise, the mean of the labels' F1.
         labels: the scores of each label.
     """
+
+    main_figure: ClassVar[str] = "micro_f1"
+    """The figure that compares models; higher is better."""
 
     subset_accuracy: float
     micro_precision: float
@@ -146,6 +152,9 @@ class RegressionReport:
         mean_absolute_error: float, in units of the label.
         rows: int. The number of rows.
     """
+
+    main_figure: ClassVar[str] = "pearson"
+    """The figure that compares models; higher is better."""
 
     pearson: float
     spearman: float

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -45,6 +45,9 @@ class EntityReport:
         labels: the scores of each type.
         texts: int. The number of texts.
     """
+
+    main_figure: ClassVar[str] = "f1"
+    """The figure that compares models; higher is better."""
 
     precision: float
     recall: float

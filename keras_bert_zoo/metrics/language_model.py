@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
@@ -26,6 +26,9 @@ class MaskedLMReport:
         tokens: int. The number of masked tokens.
         rows: int. The number of texts.
     """
+
+    main_figure: ClassVar[str] = "accuracy"
+    """The figure that compares models; higher is better."""
 
     loss: float
     perplexity: float

@@ -12,7 +12,7 @@ import string
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
@@ -66,6 +66,9 @@ class QuestionReport:
         best_f1: float or None. Likewise for F1.
         best_f1_threshold: float or None. Likewise.
     """
+
+    main_figure: ClassVar[str] = "f1"
+    """The figure that compares models; higher is better."""
 
     exact_match: float
     f1: float

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -37,6 +37,9 @@ class RelationReport:
         wrong_direction: int. The number of rows with only the direction wrong.
         relations: the scores of each relation that occurs, including `Other`.
     """
+
+    main_figure: ClassVar[str] = "macro_f1"
+    """The figure that compares models; higher is better."""
 
     accuracy: float
     macro_precision: float

@@ -5,7 +5,7 @@ Dimensions: Q queries, N documents, P pairs of a query and a relevant document, 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -28,6 +28,9 @@ class SimilarityReport:
         pearson: float. Linear correlation; 0 likewise.
         rows: int. The number of pairs.
     """
+
+    main_figure: ClassVar[str] = "spearman"
+    """The figure that compares models; higher is better."""
 
     spearman: float
     pearson: float
@@ -54,6 +57,9 @@ class TripletReport:
         rows: int. The number of groups.
     """
 
+    main_figure: ClassVar[str] = "accuracy"
+    """The figure that compares models; higher is better."""
+
     accuracy: float
     margin: float
     rows: int
@@ -78,6 +84,9 @@ class RetrievalReport:
         queries: int. The number of queries.
         documents: int. The number of documents searched.
     """
+
+    main_figure: ClassVar[str] = "mrr_at_10"
+    """The figure that compares models; higher is better."""
 
     recall: dict[int, float]
     mrr_at_10: float

@@ -27,6 +27,7 @@ __all__ = [
     "predict_logits",
     "predict_texts",
     "refuse_texts",
+    "text_columns",
 ]
 
 _MOST_GRAPHS = 4  # cached per task, for different options or weights
@@ -42,7 +43,7 @@ def predict_texts(
     batch_size = 64 if batch_size is None else batch_size
     if python_batches(x):
         parts = [
-            answer_rows(task, *_columns(task, batch), batch_size=batch_size, options=options)
+            answer_rows(task, *text_columns(task, batch), batch_size=batch_size, options=options)
             for batch in prediction_batches(x)
         ]
     elif isinstance(x, tf.data.Dataset):
@@ -50,7 +51,7 @@ def predict_texts(
         elements = (element if isinstance(element, tuple) else (element,) for element in x)
         parts = [_answer_batch(task, options, *batch) for batch in elements]
     else:
-        columns = _columns(task, x)
+        columns = text_columns(task, x)
         parts = [
             answer_rows(task, *columns, batch_size=batch_size, verbose=verbose, options=options)
         ]
@@ -194,7 +195,7 @@ def _answer_batch(task: Any, options: TaskOptions, *texts: tf.Tensor) -> Answers
     return {name: value.numpy() for name, value in graph(*texts).items()}
 
 
-def _columns(task: Any, x: Any) -> tuple[Sequence[Any], ...]:
+def text_columns(task: Any, x: Any) -> tuple[Sequence[Any], ...]:
     """Returns the texts of an input of `predict`, one column per input of the task."""
     columns: tuple[Sequence[Any], ...] = task.examples(x, labelled=False).columns
     if task.spec.pairs is None:  # elsewhere `examples` returns the columns that the task takes

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +58,26 @@ def test_prints_the_export_and_how_to_serve_it(quick, run, model, tmp_path):
     line = run("export", "--model", model, "--output", output, "--version", 7).err
     assert line.startswith(f"keras-bert-zoo: error: Version 7 is already in {output}")
     assert line.count("\n") == 1
+
+
+def test_int8_reads_texts_and_labelled_data(quick, run, refused, model, data, tmp_path):
+    output = tmp_path / "colours"
+    command = ["export", "--model", model, "--output", output, "--dtype", "int8"]
+    texts = tmp_path / "texts.csv"
+    texts.write_text("text\nthe sky\na rose\n")
+    finished = run(*command, "--calibrate", texts, "--data", data / "dev.csv", "--max-drop", 0.5)
+    assert (finished.status, finished.err) == (0, "")
+    _, sizes, accuracy, *_ = finished.out.splitlines()[1:]
+    assert sizes.startswith("int8: ")
+    assert re.search(r"2 calibration texts: cosine of the states at least (0.99|1.00)\d\d,", sizes)
+    assert sizes.endswith("100.0% equal answers")
+    assert accuracy.startswith("accuracy: ")
+    assert (output / "1/assets.extra/REQUIREMENTS.txt").exists()
+    assert "--dtype int8 needs --calibrate FILE" in refused(*command)
+    assert "--max-drop" in refused(*command, "--calibrate", texts, "--max-drop", 0.5)
+    other = [*command[:-1], "bfloat16"]
+    assert "--calibrate applies only to --dtype int8" in refused(*other, "--calibrate", texts)
+    assert "--fallback applies only to --dtype int8" in refused(*other, "--fallback")
 
 
 def test_json(printed, exported):

@@ -103,3 +103,9 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 def regressor(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """A regressor whose weights are variables, not constants."""
     return _exported(tmp_path_factory, "regressor", freeze=False)
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> WordPieceTokenizer:
+    """A tokenizer of a small vocabulary."""
+    return WordPieceTokenizer(VOCABULARY)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_bert_zoo import EncoderConfig, TextClassifier, WordPieceTokenizer
+from keras_bert_zoo import EncoderConfig, TextClassifier
 from keras_bert_zoo.encoders.registry import build_encoder, families
 from keras_bert_zoo.export import signatures
 from keras_bert_zoo.export.verify import hostile_rows
@@ -27,19 +27,19 @@ def small_config(family):
     raise AssertionError(f"no golden of {family}")
 
 
-@pytest.fixture(scope="module")
-def tokenizer():
-    return WordPieceTokenizer(VOCABULARY)
-
-
-@pytest.fixture(params=families())
-def task(request, tokenizer):
+def small_task(family, tokenizer):
+    """A classifier with a small random encoder of a family."""
     keras.utils.set_random_seed(3)
-    encoder = build_encoder(small_config(request.param), pooled_for="classification")
+    encoder = build_encoder(small_config(family), pooled_for="classification")
     for variable in encoder.weights:  # biases too
         variable.assign_add(keras.random.normal(variable.shape, stddev=0.1))
     length = min(20, encoder.config.max_tokens)
     return TextClassifier(encoder, tokenizer, LABELS, max_length=length)
+
+
+@pytest.fixture(params=families())
+def task(request, tokenizer):
+    return small_task(request.param, tokenizer)
 
 
 def test_the_graph_answers_as_python_does(task):
