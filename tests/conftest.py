@@ -10,6 +10,11 @@ from typing import Any
 # Before the first import of TensorFlow or Keras: no start-up chatter, and always this backend.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ["KERAS_BACKEND"] = "tensorflow"
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # The other workers use the other cores. Two threads of one small operation would mostly wait
+    # for each other.
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+    os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
 import pytest
 

@@ -30,6 +30,7 @@ COMMANDS = {
     "evaluate": "evaluate a trained model on labelled data",
     "predict": "write predictions for a file or standard input as JSON Lines",
     "export": "write a SavedModel that takes raw strings, for TensorFlow Serving",
+    "bench": "measure the latency and throughput of a model or an export",
 }
 
 

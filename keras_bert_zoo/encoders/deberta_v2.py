@@ -20,6 +20,7 @@ from keras_bert_zoo.layers.disentangled_attention import (
     DisentangledSelfAttention,
     RelativeDistances,
 )
+from keras_bert_zoo.layers.embeddings import look_up
 from keras_bert_zoo.layers.encoder_block import EncoderBlock
 from keras_bert_zoo.layers.initializers import TruncatedNormal
 from keras_bert_zoo.layers.normalization import LayerNormalization
@@ -91,7 +92,7 @@ class DebertaEmbeddings(ConfiguredLayer):
 
     def call(self, layout: Layout, training: bool = False) -> tf.Tensor:
         """Embeds the tokens; see the class."""
-        x = tf.gather(self.token_table.value, layout["token_ids"])
+        x = look_up(self.token_table, layout["token_ids"])
         if self.position_table is not None:
             x += tf.gather(self.position_table.value, layout["positions"])
         if self.segment_table is not None:

@@ -15,6 +15,7 @@ from keras_bert_zoo.encoders.shapes import Shapes
 from keras_bert_zoo.layers.attention_groups import group_positions
 from keras_bert_zoo.layers.configured import ConfiguredLayer
 from keras_bert_zoo.layers.dense import Dense
+from keras_bert_zoo.layers.embeddings import look_up
 from keras_bert_zoo.layers.initializers import TruncatedNormal
 from keras_bert_zoo.layers.normalization import LayerNormalization
 from keras_bert_zoo.layers.pre_norm_block import (
@@ -70,7 +71,7 @@ class ModernBertEmbeddings(ConfiguredLayer):
 
     def call(self, layout: Layout, training: bool = False) -> tf.Tensor:
         """Embeds the tokens; see the class."""
-        x = self.norm(tf.gather(self.token_table.value, layout["token_ids"]), training=training)
+        x = self.norm(look_up(self.token_table, layout["token_ids"]), training=training)
         return self.dropout(tf.cast(x, self.compute_dtype), training=training)
 
 

@@ -144,7 +144,10 @@ class _Stage:
         self._layers = encoder, head
         own = {id(variable) for variable in model.encoder.weights}
         others = [variable for variable in model.weights if id(variable) not in own]
-        self.weights = _Weights([*encoder.weights, *others], freeze=freeze)
+        products = [layer.int8 for layer in dense_layers(encoder) if layer.int8 is not None]
+        self.weights = _Weights(
+            [*encoder.weights, *others], freeze=freeze, narrow_tables=bool(products)
+        )
 
         def run(batch: dict[str, tf.Tensor]) -> Any:
             with self.weights:
@@ -165,7 +168,6 @@ class _Stage:
             self.weights.create_variables()
         self._model = model
         self._concrete = _concrete(run, [specs])
-        products = [layer.int8 for layer in dense_layers(encoder) if layer.int8 is not None]
         self.bytes = self.weights.bytes + sum(product.nbytes for product in products)
 
     def run(self, inputs: Mapping[str, tf.Tensor]) -> Any:
@@ -233,11 +235,13 @@ class _Weights(keras.StatelessScope):
     Args:
         weights: list of Keras variables.
         freeze: bool. Whether to use constants.
+        narrow_tables: bool. Whether tables of tokens are stored in bfloat16; see `look_up`.
     """
 
-    def __init__(self, weights: list[Any], *, freeze: bool) -> None:
+    def __init__(self, weights: list[Any], *, freeze: bool, narrow_tables: bool = False) -> None:
         super().__init__()
         self.freeze = freeze
+        self.narrow_tables = narrow_tables
         self.bytes = 0
         self.variables: dict[str, tf.Variable] = {}
         self._values = {variable.path: variable.value for variable in weights}
@@ -252,18 +256,20 @@ class _Weights(keras.StatelessScope):
 
     def get_current_value(self, variable: Any) -> tf.Tensor:
         """Returns the tensor that Keras reads instead of a variable's value."""
-        # Inside a layer, `variable.dtype` is the layer's compute dtype.
-        name = f"{variable.path.replace('/', '.')}.{variable.dtype}"
+        dtype = variable.dtype  # inside a layer, the layer's compute dtype
+        if self.narrow_tables and variable.path.endswith("/token_table"):
+            dtype = "bfloat16"
+        name = f"{variable.path.replace('/', '.')}.{dtype}"
         if self.freeze:
             if name not in self._constants:
                 with tf.init_scope():  # outside the graph under construction
-                    array = self._stored(variable.path, variable.dtype).numpy()
+                    array = self._stored(variable.path, dtype).numpy()
                 self._constants[name] = tf.constant(array)
             return self._constants[name]
         if name in self.variables:
             return self.variables[name].read_value()
-        self._read[name] = (variable.path, variable.dtype)
-        return tf.zeros(variable.shape, variable.dtype)
+        self._read[name] = (variable.path, dtype)
+        return tf.zeros(variable.shape, dtype)
 
     def _stored(self, path: str, dtype: Any) -> tf.Tensor:
         value = tf.cast(self._values[path], dtype)

@@ -107,9 +107,22 @@ class Embeddings(ConfiguredLayer):
 
     def embed(self, layout: Layout) -> tf.Tensor:
         """Returns the sum of the embeddings, float32 (T, width). A family may add to it."""
-        x = tf.gather(self.token_table.value, layout["token_ids"])
+        x = look_up(self.token_table, layout["token_ids"])
         if self.positions is not None:
             x += tf.gather(self.position_table.value, layout[self.positions])
         if self.segment_table is not None:
             x += tf.gather(self.segment_table.value, layout["segment_ids"])
         return x
+
+
+def look_up(table: Any, ids: tf.Tensor) -> tf.Tensor:
+    """Gathers rows of a table of tokens; an export may store the table in bfloat16.
+
+    Args:
+        table: Keras variable (V, width).
+        ids: int32 (T,).
+
+    Returns:
+        float32 (T, width).
+    """
+    return tf.cast(tf.gather(table.value, ids), tf.float32)

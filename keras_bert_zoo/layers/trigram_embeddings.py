@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras_bert_zoo.config import EncoderConfig
 from keras_bert_zoo.layers.configured import ConfiguredLayer
 from keras_bert_zoo.layers.dense import Dense
+from keras_bert_zoo.layers.embeddings import look_up
 from keras_bert_zoo.layers.initializers import TruncatedNormal
 from keras_bert_zoo.layers.normalization import make_norm
 from keras_bert_zoo.layers.token_layout import Layout
@@ -90,7 +91,7 @@ class TrigramEmbeddings(ConfiguredLayer):
 
     def call(self, layout: Layout, training: bool = False) -> tf.Tensor:
         """Embeds the tokens; see the class."""
-        x = tf.gather(self.token_table.value, layout["token_ids"])  # (T, width)
+        x = look_up(self.token_table, layout["token_ids"])  # (T, width)
         if self.trigram:
             following = self._neighbours(layout["next_ids"])
             preceding = self._neighbours(layout["previous_ids"])
@@ -105,4 +106,4 @@ class TrigramEmbeddings(ConfiguredLayer):
 
     def _neighbours(self, ids: tf.Tensor) -> tf.Tensor:
         inside = tf.cast(ids >= 0, tf.float32)[:, tf.newaxis]
-        return tf.gather(self.token_table.value, tf.maximum(ids, 0)) * inside
+        return look_up(self.token_table, tf.maximum(ids, 0)) * inside

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -14,7 +15,9 @@ import pytest
 import tensorflow as tf
 
 from keras_bert_zoo.cli.main import main
+from keras_bert_zoo.errors import ExportError
 from keras_bert_zoo.export import saved_model
+from keras_bert_zoo.export.session import ExportSession, newest_version
 from keras_bert_zoo.export.signatures import ServingGraph
 from keras_bert_zoo.export.verify import Verification
 from tests.cli.conftest import snapshot
@@ -98,6 +101,38 @@ def test_ask_export(exported, repository):
     assert answer.strip().startswith("-> blue (")
     assert other.strip().startswith("-> red (")
     assert "not keras_bert_zoo" in imported
+
+
+def test_bench_measures_an_export_and_its_model(
+    run, refused, exported, model, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "2")  # restored after the test
+    quick = ["--words", 3, 20, "--batch-sizes", 2, "--seconds", "0.01"]
+    answer = run("bench", exported, *quick, "--json").json
+    assert [(row["words"], row["batch_size"]) for row in answer["rows"]] == [(3, 2), (20, 2)]
+    for row in answer["rows"]:
+        assert 0 < row["p50_ms"] <= row["p95_ms"] <= row["p99_ms"]
+        assert row["requests"] >= 10
+        assert row["texts_per_second"] > 0
+    assert "cores" in answer["processor"]
+    assert answer["memory_mib"]["at_the_end"] > 100
+    head, columns, *rows, memory = run("bench", model, *quick, "--threads", 1).out.splitlines()
+    assert head.endswith("1 threads")
+    assert os.environ["TF_NUM_INTRAOP_THREADS"] == "1"
+    assert columns.split()[:4] == ["words", "texts", "p50", "ms"]
+    assert [row.split()[:2] for row in rows] == [["3", "2"], ["20", "2"]]
+    assert memory.startswith("memory: ")
+    assert "there is no such directory" in refused("bench", tmp_path / "none")
+
+
+def test_a_session_answers_as_the_export(exported, tmp_path):
+    session = ExportSession(exported)
+    assert session.inputs == {"text": tf.TensorShape([None])}
+    answer = session.run({"text": ["the sky", "a rosé".encode()]})
+    assert answer["label"].tolist() == [b"blue", b"red"]
+    assert newest_version(exported) == newest_version(exported / "1") == exported / "1"
+    with pytest.raises(ExportError, match="versions with it, received neither"):
+        newest_version(tmp_path)
 
 
 def test_an_export_is_no_model_to_export(refused, exported, tmp_path):

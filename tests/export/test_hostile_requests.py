@@ -41,7 +41,8 @@ class NoStage:
     """Replaces a model in tests of the checks before it."""
 
     def __init__(self, model, **_):
-        self.weights = SimpleNamespace(variables={}, bytes=0)
+        self.weights = SimpleNamespace(variables={})
+        self.bytes = 0
 
     def run(self, inputs):
         return inputs

@@ -273,7 +273,7 @@ def test_unknown_options(single, tmp_path):
     with pytest.raises(ConfigError, match="'onnx' is not supported. Expected one of: saved_model"):
         single.task.export(tmp_path, format="onnx")
     with pytest.raises(
-        ConfigError, match="Expected `dtype` to be one of float32, bfloat16 or None"
+        ConfigError, match="Expected `dtype` to be one of float32, bfloat16, int8 or None"
     ):
         single.task.export(tmp_path, dtype="float16")
 

@@ -1,6 +1,11 @@
 """Time of one request with one text, by its length: exports against peers.
 
     python tools/bench/latency.py [--preset NAME_OR_DIR] [--tokens 14 64 256] [--rounds 20]
+    TF_NUM_INTRAOP_THREADS=1 python tools/bench/latency.py --data DIR
+
+The second form is the fastest setting for short requests: each operation of TensorFlow uses one
+thread. With --data, a folder as for serving.py, there is also an int8 export, calibrated on 200 of
+its texts.
 
 Needs the extra `parity`. All engines compute the mean-pooled embedding of a text, tokenization
 included. They take turns in a random order, so that other load on the machine affects all of them
@@ -17,9 +22,11 @@ from pathlib import Path
 
 import numpy as np
 import transformers
-from peers import PEERS, export_engine, peer_engines, processor, unit_mean
+from peers import PEERS, export_engine, peer_engines, unit_mean
+from serving import calibration_texts
 
 import keras_bert_zoo as kbz
+from keras_bert_zoo.cli.runtime import processor
 
 IGNORED, COUNTED = 3, 5  # requests per turn
 WORDS = "how do i activate my new card please it has not arrived at my address yet".split()
@@ -36,6 +43,7 @@ def main():
     parser.add_argument("--tokens", type=int, nargs="+", default=[14, 64, 256])
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=PEERS)
+    parser.add_argument("--data", type=Path, help="texts to calibrate an int8 export")
     parser.add_argument("--before", type=Path, help="an earlier export, for a ratio")
     options = parser.parse_args()
 
@@ -43,8 +51,11 @@ def main():
     engines = {}
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
-        for dtype in ("bfloat16", "float32"):
-            path = task.export(directory / dtype, dtype=dtype).path
+        calibrated = {"bfloat16": {}, "float32": {}}
+        if options.data:
+            calibrated["int8"] = {"calibration": calibration_texts(options.data)}
+        for dtype, more in calibrated.items():
+            path = task.export(directory / dtype, dtype=dtype, **more).path
             engines[f"export {dtype}"] = export_engine(path, "embedding")
         if options.before:
             engines["export before"] = export_engine(options.before, "embedding")

@@ -15,10 +15,11 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 import numpy as np
 import onnxruntime
 import openvino
-import tensorflow as tf
 import torch
 from onnxruntime.quantization import quantize_dynamic
 from transformers import AutoTokenizer
+
+from keras_bert_zoo.export.session import ExportSession
 
 Engine = Callable[[list[str]], np.ndarray]
 # Converts the model's first output (B, ...) and the padding mask (B, S) to the answer (B, ...).
@@ -27,14 +28,8 @@ Finish = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 def export_engine(path: Path, output: str) -> Engine:
     """An export in a session, as in TF Serving, without eager execution."""
-    session = tf.compat.v1.Session(graph=tf.Graph())
-    with session.graph.as_default():
-        signatures = tf.compat.v1.saved_model.load(session, ["serve"], str(path)).signature_def
-    signature = signatures["serving_default"]
-    run = session.make_callable(
-        signature.outputs[output].name, feed_list=[signature.inputs["text"].name]
-    )
-    return lambda texts: run(np.array([text.encode() for text in texts], dtype=object))
+    session = ExportSession(path)
+    return lambda texts: session.run({"text": texts})[output]
 
 
 def peer_engines(
@@ -70,18 +65,6 @@ def peer_engines(
         name: engine(PEERS[name](lambda dtype: _load(kind, directory, dtype), example, directory))
         for name in names
     }
-
-
-def processor() -> str:
-    """Returns the processor's name, its number of cores and its units for matrix products."""
-    lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    fields = dict(line.split("\t: ", 1) for line in lines if "\t: " in line)
-    fields = {name.strip(): value for name, value in fields.items()}
-    flags = fields.get("flags", "").split()
-    units = [
-        flag for flag in ("amx_int8", "amx_bf16", "avx512_bf16", "avx512_vnni") if flag in flags
-    ]
-    return f"{fields.get('model name', 'unknown processor')}, {os.cpu_count()} cores, {units}"
 
 
 def softmax(logits: np.ndarray, _: Any = None) -> np.ndarray:

@@ -8,9 +8,10 @@ mr/rt-polarity.{neg,pos} and xquad/xquad.en.json.gz. The texts are 1,000 of Bank
 and batched by 32 in this order.
 
 A classifier with 77 labels is built on the preset, saved as a Hugging Face directory for the other
-engines, and exported. All engines compute one function in bfloat16, tokenization included. They
-alternate every few batches, so that other load on the machine affects all of them equally. The
-result is the ratio of their times. Times of different runs are not comparable.
+engines, and exported. All engines compute one function in bfloat16, tokenization included. With
+--int8, there is also an int8 export, calibrated on 200 other texts. Engines alternate every few
+batches, so that other load on the machine affects all of them equally. The result is the ratio of
+their times. Times of different runs are not comparable.
 """
 
 import argparse
@@ -39,13 +40,18 @@ BATCH_SIZE = 32
 TURN = 10  # batches
 
 
+def read_movies(data: Path) -> list[str]:
+    sentences = []
+    for name in ("neg", "pos"):
+        lines = (data / "mr" / f"rt-polarity.{name}").read_bytes().splitlines()
+        sentences += [line.decode("utf-8", "replace").strip() for line in lines]
+    return sentences
+
+
 def read_texts(data: Path) -> list[str]:
     with open(data / "banking77" / "test.csv", encoding="utf-8", newline="") as file:
         banking = [row["text"] for row in csv.DictReader(file)]
-    movies = []
-    for name in ("neg", "pos"):
-        lines = (data / "mr" / f"rt-polarity.{name}").read_bytes().splitlines()
-        movies += [line.decode("utf-8", "replace").strip() for line in lines]
+    movies = read_movies(data)
     with gzip.open(data / "xquad" / "xquad.en.json.gz", "rt", encoding="utf-8") as file:
         articles = json.load(file)["data"]
     paragraphs = [part["context"] for article in articles for part in article["paragraphs"]]
@@ -53,6 +59,15 @@ def read_texts(data: Path) -> list[str]:
     texts = rng.sample(banking, 1000) + rng.sample(movies, 1000) + paragraphs[:240]
     rng.shuffle(texts)
     return texts
+
+
+def calibration_texts(data):
+    """200 other texts of Banking77 and MR, for an int8 export."""
+    with gzip.open(data / "banking77" / "train.csv.gz", "rt", encoding="utf-8", newline="") as file:
+        banking = [row["text"] for row in csv.DictReader(file)]
+    others = sorted(set(read_movies(data)) - set(read_texts(data)))
+    rng = random.Random(1)
+    return rng.sample(banking, 100) + rng.sample(others, 100)
 
 
 def eager_engine(path):
@@ -68,6 +83,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--attention-groups", type=int)
     parser.add_argument("--skip-peers", action="store_true")
+    parser.add_argument("--int8", action="store_true")
+    parser.add_argument("--before", type=Path, help="an earlier export, for a ratio")
     options = parser.parse_args()
 
     texts = read_texts(options.data)
@@ -88,6 +105,12 @@ def main():
             "export, TF session": export_engine(export.path, "scores"),
             "export, tf.saved_model": eager_engine(export.path),
         }
+        if options.before:
+            engines["export before"] = export_engine(options.before, "scores")
+        if options.int8:
+            texts_seen = calibration_texts(options.data)
+            path = task.export(f"{folder}/int8", dtype="int8", calibration=texts_seen).path
+            engines["export, int8"] = export_engine(path, "scores")
         if not options.skip_peers:
             engines |= peer_engines(
                 Path(folder, "huggingface"),

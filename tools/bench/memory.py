@@ -1,0 +1,69 @@
+"""Peak memory of a process that answers requests of one megabyte with exports.
+
+    python tools/bench/memory.py [--preset NAME_OR_DIR] [--megabytes 1] [--dtype float32]
+
+An untrained QuestionAnswerer and an untrained TokenClassifier are exported. For each, a new process
+loads the export into a session, answers a short request and then a long one: a question about a
+context of this size, or a text of this size. The result is the peak of its resident memory, with
+the imports and the loaded model, and the time of the long request.
+"""
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+SENTENCE = "The card that I ordered in March 2024 has still not arrived at my address in Leeds. "
+
+
+def answer(path, megabytes):
+    """Runs in the new process."""
+    from keras_bert_zoo.export.session import ExportSession
+
+    session = ExportSession(path)
+    text = SENTENCE * int(megabytes * 1_000_000 / len(SENTENCE))
+    steps = {"loaded": SENTENCE, "short request": SENTENCE, "long request": text}
+    for name, value in steps.items():
+        begin = time.perf_counter()
+        if name != "loaded":
+            inputs = {"text": [value], "question": ["Where?"], "context": [value]}
+            session.run({key: inputs[key] for key in session.inputs})
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(f"  {name:14}{peak:8.0f} MiB{time.perf_counter() - begin:9.1f} s", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--preset", default="minilm_l6_en_uncased")
+    parser.add_argument("--megabytes", type=float, default=1.0)
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--export", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.export:
+        answer(options.export, options.megabytes)
+        return
+
+    import keras_bert_zoo as kbz
+    from keras_bert_zoo.cli.runtime import processor
+
+    print(f"{options.preset}, {options.dtype}, {options.megabytes} MB, {processor()}")
+    tasks = {
+        "QuestionAnswerer": kbz.QuestionAnswerer.from_preset(options.preset, new_head=True),
+        "TokenClassifier": kbz.TokenClassifier.from_preset(
+            options.preset, labels=["person", "place"]
+        ),
+    }
+    for name, task in tasks.items():
+        print(name, flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            export = task.export(f"{folder}/model", dtype=options.dtype)
+            arguments = ["--export", export.path, "--megabytes", options.megabytes]
+            command = [sys.executable, __file__, *map(str, arguments)]
+            subprocess.run(command, check=True)
+
+
+if __name__ == "__main__":
+    main()
