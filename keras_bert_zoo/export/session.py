@@ -44,10 +44,8 @@ class ExportSession:
     Attributes:
         inputs: name -> tf.TensorShape.
 
-    Example:
-        >>> session = ExportSession("saved_models/intents")  # doctest: +SKIP
-        >>> session.run({"text": ["My card has not arrived"]})["label"]  # doctest: +SKIP
-        array([b'card_arrival'], dtype=object)
+    Example: `ExportSession("saved_models/intents").run({"text": ["My card has not arrived"]})`
+    returns `{"label": array([b"card_arrival"]), "score": ..., "scores": ...}`.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, signature: str = "serving_default") -> None:

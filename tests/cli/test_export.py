@@ -68,14 +68,18 @@ def test_int8_reads_texts_and_labelled_data(quick, run, refused, model, data, tm
     command = ["export", "--model", model, "--output", output, "--dtype", "int8"]
     texts = tmp_path / "texts.csv"
     texts.write_text("text\nthe sky\na rose\n")
-    finished = run(*command, "--calibrate", texts, "--data", data / "dev.csv", "--max-drop", 0.5)
+    measured = ["--calibrate", texts, "--data", data / "dev.csv", "--max-drop", 0.5, "--fallback"]
+    finished = run(*command, *measured)
     assert (finished.status, finished.err) == (0, "")
     _, sizes, accuracy, *_ = finished.out.splitlines()[1:]
     assert sizes.startswith("int8: ")
     assert re.search(r"2 calibration texts: cosine of the states at least (0.99|1.00)\d\d,", sizes)
     assert sizes.endswith("100.0% equal answers")
     assert accuracy.startswith("accuracy: ")
-    assert (output / "1/assets.extra/REQUIREMENTS.txt").exists()
+    assert (output / "1/saved_model.pb").exists()  # the fallback in bfloat16
+    assert not (output / "1/assets.extra/REQUIREMENTS.txt").exists()
+    assert (output / "2/assets.extra/REQUIREMENTS.txt").exists()
+    assert sorted(path.name for path in output.iterdir()) == ["1", "2"]
     assert "--dtype int8 needs --calibrate FILE" in refused(*command)
     assert "--max-drop" in refused(*command, "--calibrate", texts, "--max-drop", 0.5)
     other = [*command[:-1], "bfloat16"]
