@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_bert_zoo.encoders.encoder import INPUT_NAMES, Encoder
+from keras_bert_zoo.encoders.encoder import INPUT_NAMES
 from keras_bert_zoo.encoders.freezing import dense_layers
 from keras_bert_zoo.errors import ConfigError, DataError, ExportError
 from keras_bert_zoo.export.calibration import Calibration
 from keras_bert_zoo.export.verify import strings_as_bytes
 from keras_bert_zoo.layers.dense import Dense
 from keras_bert_zoo.layers.int8 import Int8Product
+from keras_bert_zoo.layers.token_layout import to_batch
 from keras_bert_zoo.tasks.predicting import joined_widths, text_columns
 from keras_bert_zoo.tasks.task import Task
 
@@ -133,14 +134,16 @@ def _choose(
 ) -> Int8Report:
     """Makes layers int8, except for the fewest that the cosine requires in bfloat16."""
     products, chains, groups = calibration.products(), calibration.chains(), calibration.groups()
-    tokens = [_encoder_inputs(task, batch) for batch in batches]
-    expected = _states(task.encoder, tokens)
+    names = task.spec.serving_inputs()
+    encoded = [task.encode_texts(*batch)[0] for batch in batches]
+    tokens = [{name: inputs[name] for name in names} for inputs in encoded]
+    expected = _states(task, tokens)
 
     def cosines(worst: int) -> np.ndarray:
         """Leaves out the groups of layers with the largest errors."""
         left_out = {path for group in groups[:worst] for path in group}
         _assign(layers, products, chains, left_out)
-        return _cosines(expected, _states(copy.encoder, tokens), tokens)
+        return _cosines(expected, _states(copy, tokens))
 
     worst = _smallest(lambda count: cosines(count).min() >= _LEAST_COSINE, len(groups))
     chosen = cosines(worst)
@@ -216,33 +219,57 @@ def _assign(
             layer.int8 = replace(products[layer.path], output_range=ranges.get(layer.path))
 
 
-def _encoder_inputs(task: Task, columns: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
-    inputs, _ = task.encode_texts(*columns)
-    flat = {name: inputs[name] for name in INPUT_NAMES}
-    return {name: tf.reshape(ids, [-1, tf.shape(ids)[-1]]) for name, ids in flat.items()}
+class _Observed:
+    """A head that records its input and its layout.
+
+    Args:
+        head: the head.
+
+    Attributes:
+        inputs: list of (tensor or list of tensors, layout or None), one per call.
+    """
+
+    def __init__(self, head: Any) -> None:
+        self.inputs: list[tuple[Any, Any]] = []
+        self._head = head
+
+    def __getattr__(self, name: str) -> Any:
+        """Returns an attribute of the head."""
+        return getattr(self._head, name)
+
+    def __call__(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """Calls the head."""
+        layouts = [value for value in (*args, *kwargs.values()) if isinstance(value, dict)]
+        self.inputs.append((x, layouts[0] if layouts else None))
+        return self._head(x, *args, **kwargs)
 
 
-def _states(encoder: Encoder, batches: Sequence[dict[str, tf.Tensor]]) -> list[np.ndarray]:
-    """Computes an encoder's last states, float32 (B, S, H) per batch."""
-    specs = {name: tf.TensorSpec([None, None], tf.int32) for name in INPUT_NAMES}
+def _states(task: Task, batches: Sequence[dict[str, tf.Tensor]]) -> list[np.ndarray]:
+    """Computes what the head reads: the encoder's states, float32 (B, ...) per batch."""
+    specs = {
+        name: tf.TensorSpec(tensor.shape, tf.int32)
+        for name, tensor in task.spec.serving_inputs().items()
+    }
 
     @tf.function(input_signature=[specs], autograph=False)
     def run(inputs: dict[str, tf.Tensor]) -> tf.Tensor:
-        return tf.cast(encoder(inputs)["sequence_output"], tf.float32)
+        head = _Observed(task.head)
+        task.serve(task.encoder, head, inputs, options=task.options, token_layout=task.token_layout)
+        if not head.inputs:  # a decoder reads the states otherwise
+            x = task.encoder({name: inputs[name] for name in INPUT_NAMES})["sequence_output"]
+            return tf.cast(x, tf.float32)
+        x, layout = head.inputs[0]
+        x = tf.cast(x[-1] if isinstance(x, list) else x, tf.float32)
+        return x if layout is None else to_batch(x, layout)
 
     return [run(batch).numpy() for batch in batches]
 
 
-def _cosines(
-    expected: Sequence[np.ndarray],
-    got: Sequence[np.ndarray],
-    batches: Sequence[dict[str, tf.Tensor]],
-) -> np.ndarray:
+def _cosines(expected: Sequence[np.ndarray], got: Sequence[np.ndarray]) -> np.ndarray:
     """Returns the cosine between the states of each row."""
     cosines = []
-    for ours, theirs, batch in zip(expected, got, batches, strict=True):
-        mask = batch["padding_mask"].numpy()[:, :, np.newaxis]
-        pairs = ((ours, theirs), (ours, ours), (theirs, theirs))
-        dot, *squares = [(left * right * mask).sum(axis=(1, 2)) for left, right in pairs]
-        cosines.append(dot / np.sqrt(squares[0] * squares[1]))
+    for left, right in zip(expected, got, strict=True):
+        ours, theirs = (states.reshape(len(states), -1) for states in (left, right))
+        norms = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
+        cosines.append((ours * theirs).sum(axis=1) / norms)
     return np.concatenate(cosines)

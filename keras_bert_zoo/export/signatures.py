@@ -15,6 +15,7 @@ from keras_bert_zoo.encoders.freezing import dense_layers
 from keras_bert_zoo.encoders.registry import build_encoder
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.export.checks import check_shapes, check_tokens, id_ranges
+from keras_bert_zoo.layers.scopes import serving_scope
 from keras_bert_zoo.tasks.chunks import run_in_chunks
 from keras_bert_zoo.tasks.task import Task
 
@@ -150,8 +151,8 @@ class _Stage:
         )
 
         def run(batch: dict[str, tf.Tensor]) -> Any:
-            with self.weights:
-                outputs = model.serve(
+            with self.weights, serving_scope():
+                return model.serve(
                     encoder,
                     head,
                     batch,
@@ -159,8 +160,6 @@ class _Stage:
                     token_layout="packed",
                     attention_groups=attention_groups,
                 )
-            _forget_gradients(tf.compat.v1.get_default_graph())
-            return outputs
 
         specs = _token_specs(model)
         if not freeze:
@@ -190,16 +189,6 @@ def weight_bytes(task: Task, dtype: str) -> int:
 def _concrete(body: Callable[..., Any], specs: list[tf.TensorSpec]) -> Any:
     # Autograph is off: there is no Python control flow to convert.
     return tf.function(body, input_signature=specs, autograph=False).get_concrete_function()
-
-
-def _forget_gradients(graph: tf.Graph) -> None:
-    """Removes the names of custom gradients, which are not saved.
-
-    With the names, loading the export logs a warning that it cannot be trained.
-    """
-    for operation in graph.get_operations():
-        if operation.type == "IdentityN":  # the op that tf.custom_gradient adds
-            operation._clear_attr("_gradient_op_type")
 
 
 def _token_specs(task: Task) -> dict[str, tf.TensorSpec]:

@@ -12,6 +12,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_bert_zoo.layers.scopes import with_gradient
+
 # oneDNN caches one primitive per shape. Rounding up the number of columns makes shapes repeat.
 _COLUMN_MULTIPLE = 8
 
@@ -156,7 +158,7 @@ def _transpose(x: tf.Tensor) -> tf.Tensor:
     kernel for integers.
     """
 
-    @tf.custom_gradient
+    @with_gradient
     def swap(x: tf.Tensor) -> Any:
         # Bits have no gradient.
         bits = tf.bitcast(x, {2: tf.uint16, 4: tf.int32, 8: tf.int64}[x.dtype.size])
@@ -221,7 +223,7 @@ def split_heads(
 
     # The two gathers are inverse to each other, so each is the gradient of the other. Autodiff
     # would use a scatter-add, which is single-threaded on CPU.
-    @tf.custom_gradient
+    @with_gradient
     def split(x: tf.Tensor) -> Any:
         vectors = tf.reshape(x, [-1, head_dim])
         outputs = [[tf.gather(vectors, index) for index in of_part] for of_part in indices]
@@ -253,7 +255,7 @@ def merge_heads(groups: Sequence[tf.Tensor], layout: Layout) -> tf.Tensor:
     if "shape_of" in layout:
         return tf.reshape(tf.transpose(groups[0], [0, 2, 1, 3]), [-1, heads, head_dim])
 
-    @tf.custom_gradient
+    @with_gradient
     def merge(*groups: tf.Tensor) -> Any:
         def gradient(upstream: tf.Tensor) -> list[tf.Tensor]:
             # Padding reads a spare token. Its gradient is zero, because its output is never used.

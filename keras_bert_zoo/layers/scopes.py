@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
 
 # `keras.name_scope` is not enough: under a scope that overrides its parent with "", the variables
 # that a layer creates in its constructor get a path that starts with a slash.
 import keras
+import tensorflow as tf
 from keras.src.backend.common import global_state
 from keras.src.backend.common.variables import AutocastScope
 
@@ -57,3 +60,44 @@ def compute_scope(layer: keras.layers.Layer) -> AutocastScope:
         'bfloat16'
     """
     return AutocastScope(layer.compute_dtype)
+
+
+_SERVING: ContextVar[bool] = ContextVar("serving", default=False)
+
+
+@contextmanager
+def serving_scope() -> Iterator[None]:
+    """Builds graphs without custom gradients: an export computes none.
+
+    Otherwise loading an export logs a warning for each function with a custom gradient.
+
+    Yields:
+        None.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> with serving_scope():
+        ...     square = with_gradient(lambda x: (x * x, lambda upstream: 2 * x * upstream))
+        >>> float(square(tf.constant(3.0)))
+        9.0
+    """
+    token = _SERVING.set(True)
+    try:
+        yield
+    finally:
+        _SERVING.reset(token)
+
+
+def with_gradient(function: Callable[..., tuple[Any, Any]]) -> Callable[..., Any]:
+    """`tf.custom_gradient`, except in `serving_scope`, where the gradient is ignored.
+
+    Args:
+        function: tensors -> (outputs, gradient function); see `tf.custom_gradient`.
+
+    Returns:
+        function, tensors -> outputs.
+    """
+    if _SERVING.get():
+        return lambda *tensors: function(*tensors)[0]
+    chosen: Callable[..., Any] = tf.custom_gradient(function)
+    return chosen

@@ -269,6 +269,14 @@ def test_what_a_killed_export_left_is_removed(quick, single, tmp_path):
     assert os.listdir(tmp_path / "model") == ["1"]
 
 
+def test_the_graph_has_no_custom_gradients(single):
+    """Loading it would log a warning for each."""
+    graph = (single.export.path / "saved_model.pb").read_bytes()
+    assert b"StatelessIf" in graph  # functions in functions are a part of it
+    assert b"_gradient_op_type" not in graph
+    assert b"IdentityN" not in graph
+
+
 def test_unknown_options(single, tmp_path):
     with pytest.raises(ConfigError, match="'onnx' is not supported. Expected one of: saved_model"):
         single.task.export(tmp_path, format="onnx")
