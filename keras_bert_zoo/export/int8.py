@@ -79,9 +79,9 @@ def quantize(
         (Task, Int8Report).
 
     Raises:
-        ConfigError: the task or its encoder has no dense layers that can be int8.
+        ConfigError: the task has several models.
         DataError: there are no texts.
-        ExportError: the figure drops by more than `max_drop`.
+        ExportError: no dense layer can be int8, or the figure drops by more than `max_drop`.
     """
     columns = text_columns(task, texts)
     count = len(columns[0])
@@ -95,6 +95,12 @@ def quantize(
     ]
     calibration = _observe(copy, layers, batches)
     report = _choose(task, copy, layers, calibration, batches[: -(-_COMPARED // _BATCH)])
+    if not report.layers:
+        raise ExportError(
+            f"Expected at least one dense layer in int8 with a cosine of {_LEAST_COSINE} to the "
+            "states of the model, received none. Calibrate with more texts like those that are "
+            'served, or export with dtype="bfloat16".'
+        )
     report = replace(report, texts=count, equal_answers=_equal_answers(task, copy, columns))
     if examples is None:
         return copy, report
@@ -195,9 +201,7 @@ def _copy(task: Task) -> Task:
     config = task.get_config()
     config["encoder"]["options"]["dtype"] = "mixed_bfloat16"
     copy = type(task).from_config(config)
-    weights = {variable.path: variable for variable in task.weights}
-    for variable in copy.weights:
-        variable.assign(weights[variable.path])
+    copy.set_weights(task.get_weights())
     return copy
 
 

@@ -152,21 +152,9 @@ def export_saved_model(
             f"received {weight_bytes(task, dtype) / 1e9:.1f} GB. Pass `freeze=False`."
         )
     tolerance = max(TOLERANCES[dtype], TOLERANCES[own_dtype])
-    report = None
+    exact, report = task, None
     if dtype == "int8":
-        exact = task
         task, report = quantize(task, calibration, examples=examples, max_drop=max_drop)
-        if fallback:
-            before = export_saved_model(
-                exact,
-                path,
-                version=version,
-                dtype="bfloat16",
-                attention_groups=attention_groups,
-                pair=pair,
-            )
-            target = base / str(_version(base, before.version + 1))
-            version = None if version is None else before.version + 1
     try:
         with (
             Verifier() as verifier,
@@ -190,6 +178,17 @@ def export_saved_model(
             verification = verifier.check(aside, task, tolerance=tolerance, pair=pair)
             size = sum(file.stat().st_size for file in aside.rglob("*") if file.is_file())
             sync_tree(aside)
+            if fallback:  # now that the int8 model has passed: a failure leaves no files
+                before = export_saved_model(
+                    exact,
+                    path,
+                    version=version,
+                    dtype="bfloat16",
+                    attention_groups=attention_groups,
+                    pair=pair,
+                )
+                version = None if version is None else before.version + 1
+                target = base / str(_version(base, version))
             target = place_version(aside, target, version)
     finally:
         if is_new:

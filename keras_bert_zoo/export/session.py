@@ -13,8 +13,6 @@ import tensorflow as tf
 from keras_bert_zoo.errors import ExportError
 from keras_bert_zoo.export.verify import strings_as_bytes
 
-_OPS = "tensorflow_text"
-
 
 def newest_version(path: str | os.PathLike[str]) -> Path:
     """Returns the directory of an export's newest version, or `path` if it is a version.
@@ -49,7 +47,8 @@ class ExportSession:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, signature: str = "serving_default") -> None:
-        __import__(_OPS)  # registers the ops
+        import tensorflow_text  # noqa: F401  (registers the ops)
+
         session = tf.compat.v1.Session(graph=tf.Graph())
         with session.graph.as_default():
             loaded = tf.compat.v1.saved_model.load(session, ["serve"], str(newest_version(path)))

@@ -8,6 +8,7 @@ import pytest
 from keras_bert_zoo import TextClassifier
 from keras_bert_zoo.encoders.registry import families
 from keras_bert_zoo.errors import ConfigError, DataError, ExportError
+from keras_bert_zoo.export import int8
 from keras_bert_zoo.export.int8 import quantize
 from keras_bert_zoo.export.verify import hostile_rows
 from tests.export.conftest import LABELS
@@ -63,13 +64,12 @@ def test_an_export_measures_itself(bert, tmp_path):
 
 def test_a_drop_is_refused(bert, tmp_path, monkeypatch):
     texts = texts_of(bert)
-    wrong = [LABELS[0]] * len(texts)
+    report = bert.report(texts, [LABELS[0]] * len(texts))
     monkeypatch.setattr(
         TextClassifier,
         "report",
         lambda task, *_, **__: dataclasses.replace(report, accuracy=0.9 if task is bert else 0.85),
     )
-    report = original(bert, texts, wrong)
     with pytest.raises(ExportError, match="at most 0.01 below 0.9000, received 0.8500"):
         bert.export(
             tmp_path / "model", dtype="int8", calibration=texts, examples=texts, max_drop=0.01
@@ -77,7 +77,10 @@ def test_a_drop_is_refused(bert, tmp_path, monkeypatch):
     assert not (tmp_path / "model").exists()
 
 
-original = TextClassifier.report
+def test_without_a_layer_in_int8_there_is_no_export(bert, monkeypatch):
+    monkeypatch.setattr(int8, "_LEAST_COSINE", 1.1)
+    with pytest.raises(ExportError, match="at least one dense layer in int8"):
+        int8.quantize(bert, texts_of(bert)[:2])
 
 
 def test_options_are_checked(bert, tmp_path):
