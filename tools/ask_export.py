@@ -3,7 +3,8 @@
 
     python tools/ask_export.py saved_models/NAME/VERSION "My card has not arrived yet" ...
 
-Prints the label of a classifier, or the documents of a search, with their scores.
+Prints the label of a classifier, or the documents of a search, with their scores. Of other exports
+of single texts, it prints all outputs.
 
 For saved_models/NAME the newest version is used, as in TensorFlow Serving.
 """
@@ -57,12 +58,21 @@ def main() -> None:
 
         tf.config.list_logical_devices()
     answer = tf.saved_model.load(str(model)).signatures["serving_default"]
-    answers = answer(text=tf.constant(arguments.text))
-    outputs = answers["document" if "document" in answers else "label"].numpy()
-    for text, labels, scores in zip(arguments.text, outputs, answers["score"].numpy(), strict=True):
+    inputs = sorted(answer.structured_input_signature[1])
+    if inputs != ["text"]:
+        sys.exit(f"ask_export.py: expected an export of single texts; {model} takes {inputs}")
+    answers = {k: v.numpy() for k, v in answer(text=tf.constant(arguments.text)).items()}
+    name = "document" if "document" in answers else "label"
+    for index, text in enumerate(arguments.text):
         print(text)
-        for label, score in zip(np.atleast_1d(labels), np.atleast_1d(scores), strict=True):
-            print(f"    -> {label.decode()} ({score:.3f})")
+        if name in answers and "score" in answers:
+            pair = np.atleast_1d(answers[name][index]), np.atleast_1d(answers["score"][index])
+            for label, score in zip(*pair, strict=True):
+                print(f"    -> {label.decode()} ({score:.3f})")
+            continue
+        for output in sorted(answers):
+            values = np.array2string(answers[output][index], precision=3, threshold=8)
+            print(f"    {output}: {values}")
     foreign = sorted({name.split(".")[0] for name in sys.modules} & {"keras_bert_zoo"})
     print(f"imported: tensorflow {tf.__version__}, tensorflow_text; not keras_bert_zoo")
     if foreign:

@@ -238,15 +238,16 @@ def main() -> None:
         parser.error("expected --models, --train or both, received neither")
     step = 37 if arguments.sample else 1
     points = list(check_tokenizer.code_points())[::step]
+    naughty = sorted(arguments.data.rglob("blns.json"))
+    if not naughty:
+        sys.exit(f"check_sentencepiece.py: expected blns.json in {arguments.data}, received none")
     folder_texts = check_tokenizer.folder_texts(arguments.data)
     sets = {
         "code points in a word": [f"a{c}b hello" for c in points],
         "code points alone": points,
         "code points doubled": [c + c for c in points],
         "code points after a space": [f"x {c}y" for c in points],
-        "naughty strings": json.loads(
-            next(iter(sorted(arguments.data.rglob("blns.json")))).read_text("utf-8")
-        ),
+        "naughty strings": json.loads(naughty[0].read_text("utf-8")),
         "random strings": check_tokenizer.random_texts(1_000 if arguments.sample else 20_000),
         "random clusters": cluster_texts(1_000 if arguments.sample else 50_000),
         "texts of the folder": folder_texts[::step],

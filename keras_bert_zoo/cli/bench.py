@@ -69,7 +69,7 @@ def add_arguments(parser: Parser) -> None:
         metavar="N",
         help="threads of one operation; default: one per core. 1 is often faster for short texts",
     )
-    options.add_dtype_option(parser, default="float32")
+    options.add_dtype_option(parser, default=None)
     options.add_ignore_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -78,12 +78,16 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
     from keras_bert_zoo.cli.runtime import processor, start_tensorflow
 
-    if not Path(args.model).exists():
-        raise ConfigError(f"{args.model}: there is no such directory")
+    is_export = _is_export(args.model)
+    if is_export and args.dtype is not None:
+        raise ConfigError(
+            f"--dtype applies only to a trained model; {args.model} is an export, whose precision "
+            "was chosen when it was written"
+        )
     if args.threads is not None:
         os.environ["TF_NUM_INTRAOP_THREADS"] = str(args.threads)
     tf = start_tensorflow(verbose=args.verbose)
-    answer, shapes = _load(args, tf)
+    answer, shapes = _load(args, tf, is_export=is_export)
     summary = {
         "model": args.model,
         "processor": processor(),
@@ -112,21 +116,41 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _is_export(model: str) -> bool:
+    """Whether a path is an export; a directory with a model and exports is the model.
+
+    Raises:
+        ConfigError: it is neither an export nor a model's directory.
+    """
+    path = Path(model)
+    if not path.exists():
+        raise ConfigError(f"{model}: there is no such directory")
+    if (path / "config.json").exists():
+        return False
+    if (path / "saved_model.pb").exists() or any(path.glob("*/saved_model.pb")):
+        return True
+    raise ConfigError(
+        f"{model}: expected an export (saved_models/NAME) or a directory written by "
+        "`keras-bert-zoo train`, received neither"
+    )
+
+
 def _load(
-    args: argparse.Namespace, tf: Any
+    args: argparse.Namespace, tf: Any, *, is_export: bool
 ) -> tuple[Callable[[Mapping[str, Any]], Any], dict[str, list[int]]]:
     """Returns a function that answers a request, and the shapes of its inputs without the rows."""
     from keras_bert_zoo.export.session import ExportSession
 
-    path = Path(args.model)
-    if (path / "saved_model.pb").exists() or any(path.glob("*/saved_model.pb")):
-        session = ExportSession(path)
+    if is_export:
+        session = ExportSession(args.model)
         return session.run, {name: shape[1:].as_list() for name, shape in session.inputs.items()}
     from keras_bert_zoo.cli.runtime import keras_dtype
     from keras_bert_zoo.tasks.registry import load_task
 
     task = load_task(
-        args.model, dtype=keras_dtype(args.dtype, tf), ignore_config_keys=args.ignore_config_keys
+        args.model,
+        dtype=keras_dtype(args.dtype or "float32", tf),
+        ignore_config_keys=args.ignore_config_keys,
     )
     shapes = {name: spec.shape[1:].as_list() for name, spec in task.text_specs().items()}
     return lambda inputs: task.answer_rows(*inputs.values()), shapes

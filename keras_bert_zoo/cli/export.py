@@ -113,13 +113,15 @@ def run(args: argparse.Namespace) -> int:
     export = task.export(args.output, version=args.version, dtype=args.dtype, **extra)
     if args.json:
         values: dict[str, Any] = dataclasses.asdict(export)
-        print(json.dumps(values | {"path": str(export.path)}))
+        print(json.dumps(values, default=str))
         return 0
     show(f"exported {export.path} ({export.model_bytes / 2**20:.1f} MiB, {export.dtype})")
     show(
         f"verified without this package on {export.texts} texts: same predictions, scores within "
         f"{export.largest_difference:.1e}; signatures {', '.join(export.signatures)}"
     )
+    if export.fallback is not None:
+        show(f"exported {export.fallback} (bfloat16)")
     if export.int8 is not None:
         show(_int8_text(export.int8))
     show(_how_to_serve(export.path.parent, task.text_specs(pair=extra.get("pair"))))

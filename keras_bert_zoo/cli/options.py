@@ -400,7 +400,7 @@ def add_ignore_option(parser: Any) -> None:
     )
 
 
-def add_dtype_option(parser: Any, default: str) -> None:
+def add_dtype_option(parser: Any, default: str | None) -> None:
     """Adds the option for the precision of computations."""
     parser.add_argument(
         "--dtype",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import gzip
 import os
 import sys
@@ -18,15 +19,15 @@ from keras_bert_zoo.files import SIDE_FILE
 
 
 def check_outputs(args: argparse.Namespace, names: Sequence[str]) -> None:
-    """Rejects output files that the command reads, or that are inside its model's directory.
+    """Rejects output files that cannot be written, or that would overwrite an input.
 
     Args:
         args: the parsed arguments of a command.
         names: the options with output files.
 
     Raises:
-        DataError: an output and another option name the same file, or an output is inside the
-            directory of `--model`.
+        DataError: an output and another option name the same file, an output is inside the
+            directory of `--model`, or its folder is missing or read-only.
     """
     inputs = {name: value for name, value in vars(args).items() if name not in names}
     written: dict[Path, str] = {}
@@ -51,6 +52,21 @@ def check_outputs(args: argparse.Namespace, names: Sequence[str]) -> None:
                 f"{output}: expected a file for {flag} outside the model's directory; a file of "
                 "the model could be overwritten"
             )
+        _check_folder(output)
+
+
+def _check_folder(output: str) -> None:
+    """Raises now what `written_file` would raise after the work."""
+    folder = Path(output).resolve().parent
+    code = None
+    if not folder.exists():
+        code = errno.ENOENT
+    elif not folder.is_dir():
+        code = errno.ENOTDIR
+    elif not os.access(folder, os.W_OK):
+        code = errno.EACCES
+    if code is not None:
+        raise DataError(f"{output}: cannot write: {os.strerror(code)}; nothing was changed there")
 
 
 def _is_device(output: str) -> bool:

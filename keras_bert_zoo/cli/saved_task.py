@@ -24,7 +24,7 @@ def saved_command(directory: str) -> TaskCommand:
         TaskCommand.
 
     Raises:
-        CheckpointError: the directory is missing or an export.
+        CheckpointError: the directory is missing, a file or an export.
         ConfigError: its config.json cannot be read.
     """
     # Imported here because they import NumPy, which makes --help slow.
@@ -32,6 +32,11 @@ def saved_command(directory: str) -> TaskCommand:
     from keras_bert_zoo.tasks.files import saved_task_name
 
     path = find_directory(directory)
+    if path.is_file():
+        raise CheckpointError(
+            f"{directory}: expected a directory written by `keras-bert-zoo train`, received a "
+            "file; to convert a .keras file: keras.models.load_model(FILE).save(DIRECTORY)"
+        )
     if not path.is_dir():
         raise CheckpointError(
             f"{directory}: there is no such directory; pass one written by `keras-bert-zoo train`"

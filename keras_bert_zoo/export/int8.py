@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +21,9 @@ from keras_bert_zoo.layers.token_layout import to_batch
 from keras_bert_zoo.tasks.predicting import joined_widths, text_columns
 from keras_bert_zoo.tasks.task import Task
 
+_logger = logging.getLogger(__name__)
+
+_FEW = 100  # texts
 _BATCH = 16  # texts
 _COMPARED = 128  # texts whose states are compared, for each choice of layers
 # The least cosine, of any calibration text, between the encoder's last states in int8 and float32.
@@ -85,6 +89,13 @@ def quantize(
     """
     columns = text_columns(task, texts)
     count = len(columns[0])
+    if 0 < count < _FEW:
+        _logger.warning(
+            "int8 is calibrated with %d texts. Ranges of other texts may be larger: pass about "
+            "%d to 1,000 texts like those that will be served.",
+            count,
+            _FEW,
+        )
     if not count:
         raise DataError("Expected texts for the calibration, received none.")
     copy = _copy(task)

@@ -59,6 +59,7 @@ class SavedModelExport:
         largest_difference: float. Between their scores; relative for scores beyond 1.
         seconds: float. Duration of the export.
         int8: Int8Report or None. For int8: its layers, and the loss of accuracy.
+        fallback: Path or None. The version in bfloat16, with the option `fallback`.
     """
 
     path: Path
@@ -72,6 +73,7 @@ class SavedModelExport:
     largest_difference: float
     seconds: float
     int8: Int8Report | None = None
+    fallback: Path | None = None
 
 
 def export_saved_model(
@@ -139,6 +141,9 @@ def export_saved_model(
     _check_int8(dtype, freeze, calibration, examples, max_drop, fallback)
     try:
         is_new = not base.exists()
+        nearest = next(parent for parent in (base, *base.parents) if parent.exists())
+        if not nearest.is_dir():
+            raise ExportError(f"Expected a directory or a new path, received the file {nearest}.")
         target = base / str(_version(base, version))
     except OSError as failure:  # the name is too long, or the directory is unreadable
         raise ExportError(
@@ -152,7 +157,7 @@ def export_saved_model(
             f"received {weight_bytes(task, dtype) / 1e9:.1f} GB. Pass `freeze=False`."
         )
     tolerance = max(TOLERANCES[dtype], TOLERANCES[own_dtype])
-    exact, report = task, None
+    exact, report, bfloat16 = task, None, None
     if dtype == "int8":
         task, report = quantize(task, calibration, examples=examples, max_drop=max_drop)
     try:
@@ -179,7 +184,7 @@ def export_saved_model(
             size = sum(file.stat().st_size for file in aside.rglob("*") if file.is_file())
             sync_tree(aside)
             if fallback:  # now that the int8 model has passed: a failure leaves no files
-                before = export_saved_model(
+                bfloat16 = export_saved_model(
                     exact,
                     path,
                     version=version,
@@ -187,7 +192,7 @@ def export_saved_model(
                     attention_groups=attention_groups,
                     pair=pair,
                 )
-                version = None if version is None else before.version + 1
+                version = None if version is None else bfloat16.version + 1
                 target = base / str(_version(base, version))
             target = place_version(aside, target, version)
     finally:
@@ -206,6 +211,7 @@ def export_saved_model(
         largest_difference=verification.largest_difference,
         seconds=time.monotonic() - begin,
         int8=report,
+        fallback=None if bfloat16 is None else bfloat16.path,
     )
 
 

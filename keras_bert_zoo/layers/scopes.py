@@ -1,4 +1,4 @@
-"""Variable names that do not depend on open name scopes."""
+"""Scopes in which variables are created and read, and graphs are built."""
 
 from __future__ import annotations
 
@@ -96,6 +96,8 @@ def with_gradient(function: Callable[..., tuple[Any, Any]]) -> Callable[..., Any
 
     Returns:
         function, tensors -> outputs.
+
+    Example: see `serving_scope`.
     """
     if _SERVING.get():
         return lambda *tensors: function(*tensors)[0]

@@ -217,6 +217,11 @@ def _expand_user(path: Path) -> Path:
 def _describe_unknown_preset(name: str, path: Path, catalog: Iterable[str]) -> str:
     # Google's bert_model.ckpt is a prefix of the file names.
     parts = path.parent.glob(f"{glob.escape(path.name)}.*") if path.suffix else ()
+    if path.suffix == ".keras" and path.is_file():
+        return (
+            f"Expected a directory, received the file {name!r}. To convert it: "
+            f"keras.models.load_model({name!r}).save(DIRECTORY)."
+        )
     if path.is_file() or any(parts):
         return (
             f"Expected a directory, received {name!r}, one file of a checkpoint. Pass its "

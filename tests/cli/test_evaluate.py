@@ -87,6 +87,9 @@ def test_directories_that_are_no_models(refused, data, tmp_path, preset):
     arguments = ["--data", data / "dev.csv"]
     assert "there is no such directory" in refused("evaluate", "--model", "nowhere", *arguments)
     assert "No config.json in" in refused("evaluate", "--model", tmp_path, *arguments)
+    (tmp_path / "model.keras").touch()
+    line = refused("evaluate", "--model", tmp_path / "model.keras", *arguments)
+    assert "received a file; to convert a .keras file: keras.models" in line
     (tmp_path / "export" / "1").mkdir(parents=True)
     (tmp_path / "export" / "1" / "saved_model.pb").touch()
     for export in (tmp_path / "export", tmp_path / "export" / "1"):

@@ -70,8 +70,10 @@ def test_int8_reads_texts_and_labelled_data(quick, run, refused, model, data, tm
     texts.write_text("text\nthe sky\na rose\n")
     measured = ["--calibrate", texts, "--data", data / "dev.csv", "--max-drop", 0.5, "--fallback"]
     finished = run(*command, *measured)
-    assert (finished.status, finished.err) == (0, "")
-    _, sizes, accuracy, *_ = finished.out.splitlines()[1:]
+    assert finished.status == 0
+    assert "int8 is calibrated with 2 texts." in finished.err
+    _, _, before, sizes, accuracy, *_ = finished.out.splitlines()
+    assert before == f"exported {output / '1'} (bfloat16)"
     assert sizes.startswith("int8: ")
     assert re.search(r"2 calibration texts: cosine of the states at least (0.99|1.00)\d\d,", sizes)
     assert sizes.endswith("100.0% equal answers")
@@ -127,6 +129,9 @@ def test_bench_measures_an_export_and_its_model(
     assert [row.split()[:2] for row in rows] == [["3", "2"], ["20", "2"]]
     assert memory.startswith("memory: ")
     assert "there is no such directory" in refused("bench", tmp_path / "none")
+    assert "expected an export (saved_models/NAME) or a dir" in refused("bench", tmp_path)
+    line = refused("bench", exported, "--dtype", "float32")
+    assert line.startswith("--dtype applies only to a trained model")
 
 
 def test_a_session_answers_as_the_export(exported, tmp_path):
@@ -160,7 +165,7 @@ def test_a_full_disk_leaves_earlier_versions(quick, refused, model, exported, mo
 def test_a_folder_that_cannot_be_written(refused, model, tmp_path):
     (tmp_path / "file").touch()
     line = refused("export", "--model", model, "--output", tmp_path / "file" / "m")
-    assert line.startswith("Cannot write ")
+    assert line == f"Expected a directory or a new path, received the file {tmp_path / 'file'}."
 
 
 @pytest.mark.parametrize("name", ["quickstart", "ask_export.py", "test"])

@@ -512,6 +512,12 @@ def test_a_file_to_write_is_none_to_read(tmp_path, monkeypatch):
     check_outputs(args, ("errors", "html"))
     args = argparse.Namespace(model="model", data="a.csv", errors="b.csv", html="c.html")
     check_outputs(args, ("errors", "html"))
+    args = argparse.Namespace(data="a.csv", html="no/c.html")
+    with pytest.raises(DataError, match="no/c.html: cannot write: No such file or directory"):
+        check_outputs(args, ("html",))
+    args = argparse.Namespace(data="a.csv", html="link.csv/c.html")
+    with pytest.raises(DataError, match="link.csv/c.html: cannot write: Not a directory"):
+        check_outputs(args, ("html",))
 
 
 def test_a_name_with_gz_is_written_gzipped(tmp_path):

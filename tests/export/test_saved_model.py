@@ -3,6 +3,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -277,6 +278,17 @@ def test_the_graph_has_no_custom_gradients(single):
     assert b"IdentityN" not in graph
 
 
+def test_ask_export_prints_other_outputs(regressor, repository):
+    script = repository / "tools" / "ask_export.py"
+    finished = subprocess.run(
+        [sys.executable, script, regressor.export.path, "the sky"], capture_output=True, text=True
+    )
+    assert finished.returncode == 0, finished.stderr
+    text, score, _ = finished.stdout.splitlines()
+    assert text == "the sky"
+    assert score.startswith("    score: ")
+
+
 def test_unknown_options(single, tmp_path):
     with pytest.raises(ConfigError, match="'onnx' is not supported. Expected one of: saved_model"):
         single.task.export(tmp_path, format="onnx")
@@ -288,7 +300,7 @@ def test_unknown_options(single, tmp_path):
 
 def test_a_folder_that_cannot_be_written(quick, single, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ExportError, match="Cannot write .*/file/model/1: Not a directory") as info:
+    with pytest.raises(ExportError, match="a new path, received the file .*/file") as info:
         single.task.export(tmp_path / "file" / "model")
     assert "\n" not in str(info.value)
 

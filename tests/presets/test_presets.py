@@ -84,6 +84,9 @@ def test_an_empty_name_is_refused(name):
 def test_a_file_of_a_checkpoint_says_to_give_its_directory(tmp_path, name):
     (tmp_path / "model.safetensors").touch()
     (tmp_path / "bert_model.ckpt.index").touch()
+    (tmp_path / "task.keras").touch()
+    with pytest.raises(CheckpointError, match="To convert it: keras.models.load_model"):
+        resolve.find_preset(tmp_path / "task.keras")
     with pytest.raises(CheckpointError, match=f"Pass its directory: '{re.escape(str(tmp_path))}'"):
         resolve.find_preset(tmp_path / name)
 
