@@ -15,7 +15,7 @@ from keras_bert_zoo.encoders.freezing import dense_layers
 from keras_bert_zoo.encoders.registry import build_encoder
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.export.checks import check_shapes, check_tokens, id_ranges
-from keras_bert_zoo.layers.scopes import serving_scope
+from keras_bert_zoo.layers.scopes import only_rows_are_read, serving_scope
 from keras_bert_zoo.tasks.chunks import run_in_chunks
 from keras_bert_zoo.tasks.task import Task
 
@@ -29,7 +29,7 @@ class ServingGraph:
     """The functions and weights of an export.
 
     Attributes:
-        module: tf.Module with the functions, and with the variables if weights are not frozen.
+        module: tf.Module with the functions and the variables.
         signatures: name -> concrete function.
         weight_bytes: int. Size of the weights in the dtypes of the graph.
     """
@@ -60,7 +60,7 @@ def build_serving_graph(
         task: Task.
         dtype: "float32" or "bfloat16". The compute dtype of the encoder.
         freeze: bool. Whether weights become constants of the graph or variables. oneDNN reorders
-            constants once, and variables in every call.
+            constants once, and variables in every call. Tables of tokens are always variables.
         attention_groups: int. See `TokenLayout`.
         pair: bool. See `Task.text_specs`.
 
@@ -223,19 +223,27 @@ class _Weights(keras.StatelessScope):
 
     Args:
         weights: list of Keras variables.
-        freeze: bool. Whether to use constants.
-        narrow_tables: bool. Whether tables of tokens are stored in bfloat16; see `look_up`.
+        freeze: bool. Whether to use constants, except for tables; see `only_rows_are_read`.
+        narrow_tables: bool. Whether these tables are stored in bfloat16.
     """
 
     def __init__(self, weights: list[Any], *, freeze: bool, narrow_tables: bool = False) -> None:
         super().__init__()
         self.freeze = freeze
-        self.narrow_tables = narrow_tables
+        self.table_dtype = "bfloat16" if narrow_tables else "float32"
         self.bytes = 0
         self.variables: dict[str, tf.Variable] = {}
         self._values = {variable.path: variable.value for variable in weights}
         self._constants: dict[str, tf.Tensor] = {}
         self._read: dict[str, tuple[str, Any]] = {}
+        if freeze:
+            # Before a function is traced: one that creates variables is traced twice.
+            self._read = {
+                _name(path, self.table_dtype): (path, self.table_dtype)
+                for path in self._values
+                if path.endswith("/token_table")
+            }
+            self.create_variables()
 
     def create_variables(self) -> None:
         """Creates the variables that a graph traced in this scope has read."""
@@ -245,11 +253,11 @@ class _Weights(keras.StatelessScope):
 
     def get_current_value(self, variable: Any) -> tf.Tensor:
         """Returns the tensor that Keras reads instead of a variable's value."""
-        dtype = variable.dtype  # inside a layer, the layer's compute dtype
-        if self.narrow_tables and variable.path.endswith("/token_table"):
-            dtype = "bfloat16"
-        name = f"{variable.path.replace('/', '.')}.{dtype}"
-        if self.freeze:
+        is_table = only_rows_are_read()
+        # Inside a layer, `variable.dtype` is the layer's compute dtype.
+        dtype = self.table_dtype if is_table else variable.dtype
+        name = _name(variable.path, dtype)
+        if self.freeze and not is_table:
             if name not in self._constants:
                 with tf.init_scope():  # outside the graph under construction
                     array = self._stored(variable.path, dtype).numpy()
@@ -264,3 +272,7 @@ class _Weights(keras.StatelessScope):
         value = tf.cast(self._values[path], dtype)
         self.bytes += value.dtype.size * int(np.prod(value.shape))
         return value
+
+
+def _name(path: str, dtype: Any) -> str:
+    return f"{path.replace('/', '.')}.{dtype}"

@@ -12,6 +12,7 @@ from keras_bert_zoo.layers.configured import ConfiguredLayer
 from keras_bert_zoo.layers.dense import Dense
 from keras_bert_zoo.layers.initializers import TruncatedNormal
 from keras_bert_zoo.layers.normalization import LayerNormalization
+from keras_bert_zoo.layers.scopes import rows_scope
 from keras_bert_zoo.layers.token_layout import Layout
 
 
@@ -118,6 +119,8 @@ class Embeddings(ConfiguredLayer):
 def look_up(table: Any, ids: tf.Tensor) -> tf.Tensor:
     """Gathers rows of a table of tokens; an export may store the table in bfloat16.
 
+    See also `scopes.only_rows_are_read`.
+
     Args:
         table: Keras variable (V, width).
         ids: int32 (T,).
@@ -125,4 +128,6 @@ def look_up(table: Any, ids: tf.Tensor) -> tf.Tensor:
     Returns:
         float32 (T, width).
     """
-    return tf.cast(tf.gather(table.value, ids), tf.float32)
+    with rows_scope():
+        rows = table.value
+    return tf.cast(tf.gather(rows, ids), tf.float32)

@@ -63,6 +63,42 @@ def compute_scope(layer: keras.layers.Layer) -> AutocastScope:
 
 
 _SERVING: ContextVar[bool] = ContextVar("serving", default=False)
+_ROWS: ContextVar[bool] = ContextVar("rows", default=False)
+
+
+@contextmanager
+def rows_scope() -> Iterator[None]:
+    """Marks reads of a table of which only some rows are used; see `only_rows_are_read`.
+
+    Yields:
+        None.
+
+    Example:
+        >>> with rows_scope():
+        ...     only_rows_are_read()
+        True
+    """
+    token = _ROWS.set(True)
+    try:
+        yield
+    finally:
+        _ROWS.reset(token)
+
+
+def only_rows_are_read() -> bool:
+    """Returns whether a `rows_scope` is open.
+
+    An export stores such tables as variables. As constants of the graph, they would be copied with
+    it many times while it is loaded and optimized, and nothing would be gained.
+
+    Returns:
+        bool.
+
+    Example:
+        >>> only_rows_are_read()
+        False
+    """
+    return _ROWS.get()
 
 
 @contextmanager
