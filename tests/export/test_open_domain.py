@@ -67,8 +67,14 @@ def test_both_models_are_in_the_graph_the_reader_in_bfloat16(task, freeze):
     retriever, reader = (
         {variable.dtype for variable in stage.weights.variables.values()} for stage in stages
     )
-    assert retriever == (set() if freeze else {tf.float32})
-    assert reader == (set() if freeze else {tf.float32, tf.bfloat16})
+    # Frozen models read nothing but the table of tokens from outside their graphs.
+    assert retriever == {tf.float32}
+    assert reader == ({tf.float32} if freeze else {tf.float32, tf.bfloat16})
+    for stage in stages:
+        captured = stage._concrete.captured_inputs
+        assert {tensor.dtype for tensor in captured} == {tf.resource}
+        assert len(captured) == len(stage.weights.variables)
+        assert len(captured) == 1 or not freeze
     gc.collect()
     runs = [stage.run for stage in stages]
     outputs = task.answer_with(runs, tf.constant(QUESTIONS), options=task.options)
