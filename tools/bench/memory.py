@@ -3,9 +3,9 @@
     python tools/bench/memory.py [--preset NAME_OR_DIR] [--megabytes 1] [--dtype float32]
 
 An untrained QuestionAnswerer and an untrained TokenClassifier are exported. For each, a new process
-loads the export into a session, answers a short request and then a long one: a question about a
-context of this size, or a text of this size. The result is the peak of its resident memory, with
-the imports and the loaded model, and the time of the long request.
+without Python's TensorFlow loads the export (c_session.py), answers a short request and then a long
+one: a question about a context of this size, or a text of this size. The result is the peak of its
+resident memory, and the time of each step.
 """
 
 import argparse
@@ -15,25 +15,30 @@ import tempfile
 import time
 from pathlib import Path
 
+from c_session import CSession, describe
+
 SENTENCE = "The card that I ordered in March 2024 has still not arrived at my address in Leeds. "
 
 
-def answer(path, megabytes):
-    """Runs in the new process."""
-    from keras_bert_zoo.export.session import ExportSession
+def report(step, begin):
+    """Prints the peak of this process's memory so far, and the time since `begin`."""
+    # Not `ru_maxrss`: a new process inherits that of its parent.
+    lines = Path("/proc/self/status").read_text("utf-8").splitlines()
+    peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
+    print(f"  {step:14}{peak:8.0f} MiB{time.perf_counter() - begin:9.1f} s", flush=True)
 
-    session = ExportSession(path)
+
+def answer(path, names, megabytes):
+    """Runs in the new process."""
+    begin = time.perf_counter()
+    session = CSession(path, names)
+    report("loaded", begin)
     text = SENTENCE * int(megabytes * 1_000_000 / len(SENTENCE))
-    steps = {"loaded": SENTENCE, "short request": SENTENCE, "long request": text}
-    for name, value in steps.items():
+    for step, value in (("short request", SENTENCE), ("long request", text)):
         begin = time.perf_counter()
-        if name != "loaded":
-            inputs = {"text": [value], "question": ["Where?"], "context": [value]}
-            session.run({key: inputs[key] for key in session.inputs})
-        # Not `ru_maxrss`: a new process inherits that of its parent.
-        lines = Path("/proc/self/status").read_text("utf-8").splitlines()
-        peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
-        print(f"  {name:14}{peak:8.0f} MiB{time.perf_counter() - begin:9.1f} s", flush=True)
+        inputs = {"text": [value], "question": ["Where?"], "context": [value]}
+        session.run({key: inputs[key] for key in session.inputs})
+        report(step, begin)
 
 
 def main():
@@ -41,10 +46,10 @@ def main():
     parser.add_argument("--preset", default="minilm_l6_en_uncased")
     parser.add_argument("--megabytes", type=float, default=1.0)
     parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--export", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--export", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.export:
-        answer(options.export, options.megabytes)
+        answer(*options.export, options.megabytes)
         return
 
     import keras_bert_zoo as kbz
@@ -61,7 +66,8 @@ def main():
         print(name, flush=True)
         with tempfile.TemporaryDirectory() as folder:
             export = task.export(f"{folder}/model", dtype=options.dtype)
-            arguments = ["--export", export.path, "--megabytes", options.megabytes]
+            arguments = ["--export", export.path, describe(export.path)]
+            arguments += ["--megabytes", options.megabytes]
             command = [sys.executable, __file__, *map(str, arguments)]
             subprocess.run(command, check=True)
 
