@@ -132,9 +132,13 @@ class SelfAttention(ConfiguredLayer):
         for group, (q, k, v) in enumerate(zip(queries, keys, values, strict=True)):
             q = self.place(q, layout, group, **only)
             k = self.place(k, layout, group)
-            # In this order, product, scale and mask are fused into one batch product on CPU.
-            scores = self.products(q, k, layout, group, **only) * scale
-            scores += tf.cast(self.added_scores(layout, group, **only), dtype)  # (n, N, s, s)
+            added = self.added_scores(layout, group, **only)
+            if added is None:
+                scores = self.products(q * scale, k, layout, group, **only)
+            else:
+                # In this order, product, scale and mask are fused into one batch product on CPU.
+                scores = self.products(q, k, layout, group, **only) * scale
+                scores += tf.cast(added, dtype)  # (n, N, s, s)
             probability = tf.nn.softmax(scores)
             probabilities.append(probability)
             v = self.place_values(v, layout, group)
@@ -243,7 +247,7 @@ class SelfAttention(ConfiguredLayer):
 
     def added_scores(
         self, layout: Layout, group: int, *, first_token_only: bool = False
-    ) -> tf.Tensor:
+    ) -> tf.Tensor | None:
         """Returns the tensor to add to scores: the mask, or `attention_bias`, which includes it.
 
         Args:
@@ -252,10 +256,10 @@ class SelfAttention(ConfiguredLayer):
             first_token_only: bool. Whether the only queries are the rows' first columns.
 
         Returns:
-            float32 (n, 1, 1, s), or (n, N or 1, s or 1, s).
+            float32 (n, 1, 1, s), or (n, N or 1, s or 1, s). None: every key is attended to.
         """
         added = layout["attention_bias" if "attention_bias" in layout else "attend"][group]
-        return added[:, :, :1] if first_token_only else added
+        return added[:, :, :1] if first_token_only and added is not None else added
 
     def _split(self, x: tf.Tensor) -> tf.Tensor:
         shape = tf.shape(x)  # n, s, H

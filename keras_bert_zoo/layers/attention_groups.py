@@ -117,8 +117,9 @@ def when_few(
 ) -> tf.Tensor:
     """Computes attention in the flat group if the batch has few tokens, otherwise in the others.
 
-    Several groups of a few tokens take longer than all pairs of tokens in one. `function` must not
-    read weights: in a branch they are no constants, and oneDNN would reorder them in every call.
+    Several groups of a few tokens take longer than all pairs of tokens in one. A batch without
+    padding needs no groups. `function` must not read weights: in a branch they are no constants,
+    and oneDNN would reorder them in every call.
 
     Args:
         function: computes attention with a layout whose lists have the groups to use.
@@ -131,10 +132,26 @@ def when_few(
     few = layout["few"]
     if single:
         few = tf.logical_and(few, tf.equal(tf.size(layout["first_tokens"]), 1))
-    result: tf.Tensor = tf.cond(
-        few, lambda: function(flat_group(layout)), lambda: function(padded_groups(layout))
-    )
+    # A family's positions, lists as well, exist only for the groups.
+    lists = {name for name, value in layout.items() if isinstance(value, list)}
+    by_group = not lists <= {"attend", "group_indices"}
+
+    def many() -> tf.Tensor:
+        padded = padded_groups(layout)
+        if by_group:
+            return function(padded)
+        return tf.cond(
+            layout["full"], lambda: function(_full_batch(layout)), lambda: function(padded)
+        )
+
+    result: tf.Tensor = tf.cond(few, lambda: function(flat_group(layout)), many)
     return result
+
+
+def _full_batch(layout: Layout) -> Layout:
+    """Returns the padded layout of a batch without padding, which needs no mask."""
+    same = {name: layout[name] for name in ("first_tokens", "spares")}
+    return same | {"shape_of": layout["unpack"], "attend": [None]}
 
 
 def flat_group(layout: Layout) -> Layout:
@@ -212,9 +229,11 @@ def split_heads(
         vectors = _transpose(tf.reshape(x, [-1, parts * heads, head_dim]))
         return [[part] for part in tf.split(vectors[tf.newaxis], parts, axis=1)]
     if "shape_of" in layout:
-        rows = tf.reshape(x, [*dimensions(layout["shape_of"]), parts * heads, head_dim])
-        rows = tf.transpose(rows, [0, 2, 1, 3])
-        return [[part] for part in (tf.split(rows, parts, axis=1) if parts > 1 else [rows])]
+        rows, columns = dimensions(layout["shape_of"])
+        if "spares" in layout:
+            x = x[: rows * columns]
+        vectors = tf.reshape(x, [rows, columns, parts, heads, head_dim])
+        return [[part] for part in tf.unstack(tf.transpose(vectors, [2, 0, 3, 1, 4]))]
     # One gather of vectors of D numbers does the work of a gather of tokens and of a transpose. The
     # indices are the same in all layers: TensorFlow's optimizer computes them once.
     first = [tf.expand_dims(index * (parts * heads), 1) for index in layout["group_indices"]]
@@ -253,7 +272,10 @@ def merge_heads(groups: Sequence[tf.Tensor], layout: Layout) -> tf.Tensor:
     if "flat" in layout:
         return _transpose(groups[0][0])
     if "shape_of" in layout:
-        return tf.reshape(tf.transpose(groups[0], [0, 2, 1, 3]), [-1, heads, head_dim])
+        tokens = tf.reshape(tf.transpose(groups[0], [0, 2, 1, 3]), [-1, heads, head_dim])
+        if "spares" in layout:
+            tokens = tf.pad(tokens, [[0, tf.shape(layout["spares"])[0]], [0, 0], [0, 0]])
+        return tokens
 
     @with_gradient
     def merge(*groups: tf.Tensor) -> Any:

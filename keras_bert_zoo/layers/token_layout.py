@@ -55,9 +55,10 @@ class TokenLayout(keras.layers.Layer):
         start at `padding_id + 1` and are `padding_id` at tokens with this id. With `neighbours`,
         also `previous_ids` and `next_ids` int32 (T,), the ids of padding included, -1 beyond the
         edges of the batch. With `last_tokens`, also `last_tokens` int32 (B,), the token index of
-        each row's last column. With several groups, also `few`, bool (): whether the batch has few
-        tokens. Lists then have one more group, the flat one, of one row with all tokens of such a
-        batch; its mask is (1, 1, T, T). See `attention_groups.when_few`.
+        each row's last column. With several groups, also `full`, bool (): whether the batch has no
+        padding; and `few`, bool (): whether it has few tokens. Lists then have one more group, the
+        flat one, of one row with all tokens of such a batch; its mask is (1, 1, T, T). See
+        `attention_groups.when_few`.
 
     Raises:
         ConfigError: unknown `kind` or `attention_groups` below 1.
@@ -157,7 +158,7 @@ class TokenLayout(keras.layers.Layer):
             of_rows.append("restore")
             layout["attend"].append(spec(1, 1, None, None, dtype="float32"))
             layout["group_indices"].append(spec(1, None))
-            layout["few"] = spec(dtype="bool")
+            layout |= {name: spec(dtype="bool") for name in ("few", "full")}
         layout |= {name: spec(tokens) for name in of_tokens}
         return layout | {name: spec(rows) for name in of_rows}
 
@@ -253,6 +254,7 @@ def _packed_layout(
         layout["first_tokens"] = starts
         unpack = tf.cumsum(counted) * counted
     else:
+        layout["full"] = tf.reduce_all(attend)
         # (B,): the index of each row among the sorted rows
         layout["few"] = tf.size(slot) <= FEW_TOKENS
         index, mask = make_flat_group(with_spare(row, -1), attended, layout["few"])

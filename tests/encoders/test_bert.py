@@ -57,12 +57,15 @@ def test_minilm_equals_transformers_on_real_texts(layout):
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize(("rows", "length"), [(1, 1), (1, 9), (3, 20), (9, 33), (0, 5)])
-def test_layouts_are_equal(groups, rows, length):
+def test_layouts_are_equal(groups, full, rows, length):
     padded = make_encoder(token_layout="padded")
     packed = BertEncoder(SMALL, token_layout="packed", attention_groups=groups)
     packed.set_weights(padded.get_weights())
     inputs = random_inputs(rows, length, vocabulary_size=50)
+    if full:
+        inputs["padding_mask"][:] = 1
     expected, actual = padded(inputs), packed(inputs)
     # The packed layout computes the first column even if it is masked. Other padding is zero.
     mask = inputs["padding_mask"].copy()
@@ -138,10 +141,13 @@ def test_dropout_acts_in_training_alone():
     assert np.abs(first - second).max() > 1e-3
 
 
+@pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize("layout", ["padded", "packed"])
-def test_pooled_outputs_skips_no_part_of_the_result(layout):
+def test_pooled_outputs_skips_no_part_of_the_result(layout, full):
     encoder = make_encoder(token_layout=layout)
     inputs = random_inputs(7, 19, vocabulary_size=50)
+    if full:
+        inputs["padding_mask"][:] = 1
     symbolic = encoder_inputs()
     for groups in (1, 4):
         model = keras.Model(
