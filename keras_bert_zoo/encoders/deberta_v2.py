@@ -20,6 +20,7 @@ from keras_bert_zoo.layers.disentangled_attention import (
     DisentangledSelfAttention,
     RelativeDistances,
 )
+from keras_bert_zoo.layers.dropout import Dropout
 from keras_bert_zoo.layers.embeddings import look_up
 from keras_bert_zoo.layers.encoder_block import EncoderBlock
 from keras_bert_zoo.layers.initializers import TruncatedNormal
@@ -77,7 +78,7 @@ class DebertaEmbeddings(ConfiguredLayer):
         self.norm = LayerNormalization(
             epsilon=config.layer_norm_epsilon, dtype="float32", name="norm"
         )
-        self.dropout = keras.layers.Dropout(config.dropout, dtype=self.dtype_policy)
+        self.dropout = Dropout(config.dropout, dtype=self.dtype_policy)
 
     def build(self, *_: Any) -> None:
         """Creates the weights of the projection and of the norm."""
@@ -134,7 +135,7 @@ class TokenConvolution(ConfiguredLayer):
         self.norm = LayerNormalization(
             epsilon=config.layer_norm_epsilon, dtype=self.dtype_policy, name="norm"
         )
-        self.dropout = keras.layers.Dropout(config.dropout, dtype=self.dtype_policy)
+        self.dropout = Dropout(config.dropout, dtype=self.dtype_policy)
 
     def build(self, embedded_shape: tuple[Any, ...], x_shape: Any = None) -> None:
         """Creates `kernel` (width, H / groups, H) and `bias` (H,)."""

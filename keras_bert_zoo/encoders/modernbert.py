@@ -15,6 +15,7 @@ from keras_bert_zoo.encoders.shapes import Shapes
 from keras_bert_zoo.layers.attention_groups import group_positions
 from keras_bert_zoo.layers.configured import ConfiguredLayer
 from keras_bert_zoo.layers.dense import Dense
+from keras_bert_zoo.layers.dropout import Dropout
 from keras_bert_zoo.layers.embeddings import look_up
 from keras_bert_zoo.layers.initializers import TruncatedNormal
 from keras_bert_zoo.layers.normalization import LayerNormalization
@@ -58,7 +59,7 @@ class ModernBertEmbeddings(ConfiguredLayer):
             dtype="float32",
             name="norm",
         )
-        self.dropout = keras.layers.Dropout(config.dropout, dtype=self.dtype_policy)
+        self.dropout = Dropout(config.dropout, dtype=self.dtype_policy)
 
     def build(self, *_: Any) -> None:
         """Creates the weights of the norm."""

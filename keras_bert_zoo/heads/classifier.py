@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from keras_bert_zoo.layers.dense import Dense
+from keras_bert_zoo.layers.dropout import Dropout
 from keras_bert_zoo.layers.normalization import LayerNormalization
 
 
@@ -58,7 +59,7 @@ class ClassificationHead(Dense):
         super().__init__(
             units, initializer_range=initializer_range, **{"dtype": "float32"} | kwargs
         )
-        self.dropout = keras.layers.Dropout(dropout, dtype="float32")
+        self.dropout = Dropout(dropout, dtype="float32")
         self._transform_options: dict[str, Any] = {
             "transform_units": transform_units,
             "transform_activation": transform_activation,

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.layers.dense import Dense
+from keras_bert_zoo.layers.dropout import Dropout
 from keras_bert_zoo.layers.rotary import rotary_frequencies, rotate, spread_tables
 from keras_bert_zoo.layers.token_layout import Layout, spec_of_batch, to_batch
 
@@ -76,7 +77,7 @@ class GlobalPointerHead(Dense):
         )
         self.types = types
         self.head_dim = head_dim
-        self.dropout = keras.layers.Dropout(dropout, dtype="float32")
+        self.dropout = Dropout(dropout, dtype="float32")
         self._frequencies = rotary_frequencies(head_dim)
 
     def compute_output_spec(self, x: Any, layout: Layout, *_: Any, **__: Any) -> keras.KerasTensor:

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_bert_zoo.encoders.encoder import Encoder
 from keras_bert_zoo.layers.dense import Dense
+from keras_bert_zoo.layers.dropout import Dropout
 from keras_bert_zoo.layers.token_layout import Layout, to_batch
 from keras_bert_zoo.validation import check_choice
 
@@ -102,7 +103,7 @@ class RelationHead(keras.layers.Layer):
         self.text = Dense(hidden_dim, name="text", **options)
         self.entity = Dense(hidden_dim, name="entity", **options)
         self.output_layer = Dense(units, name="output", **options)
-        self.dropout = keras.layers.Dropout(dropout, dtype="float32")
+        self.dropout = Dropout(dropout, dtype="float32")
         self.text.build((None, hidden_dim))
         self.entity.build((None, hidden_dim))
         self.output_layer.build((None, 3 * hidden_dim))

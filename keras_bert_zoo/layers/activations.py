@@ -24,29 +24,45 @@ def gelu(x: tf.Tensor) -> tf.Tensor:
 
 
 @tf.custom_gradient
-def trained_gelu(x: tf.Tensor) -> tuple[tf.Tensor, Any]:
-    """Computes `gelu` with a custom gradient; each is compiled to one pass over `x`.
+def trained_gelu(x: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, Any]:
+    """Computes `gelu(x + bias)` with a custom gradient; each is compiled to one pass over `x`.
 
     For training on CPU. TensorFlow cannot fuse the elementwise operations of the gradient there:
-    it reads the model's widest tensor nine times, in bfloat16 without vector instructions.
+    it reads the model's widest tensor nine times, in bfloat16 without vector instructions. And it
+    fuses the sum with the product before it, which takes twice the time if weights are variables.
 
     Args:
         x: float (T, I).
+        bias: float (I,).
 
     Returns:
         float (T, I), same dtype; computed in float32.
     """
-    return _gelu_forward(x), lambda upstream: _gelu_gradient(x, upstream)
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        inner = _gelu_gradient(x, bias, upstream)
+        return inner, sum_of_rows(inner)
+
+    return _gelu_forward(x, bias), gradient
+
+
+def sum_of_rows(x: tf.Tensor) -> tf.Tensor:
+    """Sums (T, I) to (I,) as a product with ones.
+
+    On CPU in bfloat16 this is several times faster than BiasAddGrad, and it sums in float32.
+    """
+    ones = tf.ones([1, tf.shape(x)[0]], x.dtype)
+    return tf.squeeze(tf.matmul(ones, x), 0)
 
 
 @tf.function(jit_compile=True)
-def _gelu_forward(x: tf.Tensor) -> tf.Tensor:
-    return tf.cast(gelu(tf.cast(x, tf.float32)), x.dtype)
+def _gelu_forward(x: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+    return tf.cast(gelu(tf.cast(x, tf.float32) + tf.cast(bias, tf.float32)), x.dtype)
 
 
 @tf.function(jit_compile=True)
-def _gelu_gradient(x: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
-    wide = tf.cast(x, tf.float32)
+def _gelu_gradient(x: tf.Tensor, bias: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
+    wide = tf.cast(x, tf.float32) + tf.cast(bias, tf.float32)
     cumulative = 0.5 * (1.0 + tf.math.erf(wide * math.sqrt(0.5)))
     density = tf.exp(-0.5 * tf.square(wide)) / math.sqrt(2 * math.pi)
     return tf.cast(tf.cast(upstream, tf.float32) * (cumulative + wide * density), x.dtype)

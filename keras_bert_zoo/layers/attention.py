@@ -21,6 +21,7 @@ from keras_bert_zoo.layers.attention_groups import (
 )
 from keras_bert_zoo.layers.configured import ConfiguredLayer
 from keras_bert_zoo.layers.dense import Dense, apply_jointly
+from keras_bert_zoo.layers.dropout import Dropout
 
 
 @keras.saving.register_keras_serializable("keras_bert_zoo")
@@ -70,7 +71,7 @@ class SelfAttention(ConfiguredLayer):
         self.make_projections(
             units=hidden_dim, initializer_range=initializer_range, dtype=self.dtype_policy
         )
-        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self.dropout = Dropout(dropout, dtype=self.dtype_policy)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates the projections' weights, for an input (T, H)."""

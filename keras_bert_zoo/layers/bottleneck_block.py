@@ -12,6 +12,7 @@ from keras_bert_zoo.layers.attention_groups import Layout
 from keras_bert_zoo.layers.block import Block
 from keras_bert_zoo.layers.configured import ConfiguredLayer
 from keras_bert_zoo.layers.dense import Dense, add_dense
+from keras_bert_zoo.layers.dropout import Dropout
 from keras_bert_zoo.layers.normalization import make_norm
 from keras_bert_zoo.layers.unused_weights import UnusedWeights
 
@@ -112,7 +113,7 @@ class BottleneckBlock(Block):
         )
         self.dropout = None
         if bottleneck_dim is None:
-            self.dropout = keras.layers.Dropout(dropout, **shared)
+            self.dropout = Dropout(dropout, **shared)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates the layers' weights, including unused ones, for an input (T, H)."""
@@ -213,7 +214,7 @@ class FeedForward(ConfiguredLayer):
         )
         self.output_dense = Dense(units, name="output_dense", **dense)
         self.output_norm = make_norm(norm, epsilon=epsilon, name="output_norm", **shared)
-        self.dropout = keras.layers.Dropout(dropout, **shared) if dropout else None
+        self.dropout = Dropout(dropout, **shared) if dropout else None
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates the layers' weights."""
@@ -248,7 +249,7 @@ class _Bottleneck(ConfiguredLayer):
         shared: dict[str, Any] = {"dtype": self.dtype_policy}
         self.dense = Dense(units, initializer_range=initializer_range, name="dense", **shared)
         self.norm = make_norm(norm, epsilon=epsilon, name="norm", **shared)
-        self.dropout = keras.layers.Dropout(dropout, **shared) if dropout else None
+        self.dropout = Dropout(dropout, **shared) if dropout else None
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates the layers' weights."""

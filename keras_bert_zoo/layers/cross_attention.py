@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.layers.configured import ConfiguredLayer
 from keras_bert_zoo.layers.dense import Dense
+from keras_bert_zoo.layers.dropout import Dropout
 
 
 class Memory(NamedTuple):
@@ -76,7 +77,7 @@ class CrossAttention(ConfiguredLayer):
         self.query = Dense(name="query", **options)
         self.key = Dense(name="key", **options)
         self.value = Dense(name="value", **options)
-        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self.dropout = Dropout(dropout, dtype=self.dtype_policy)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates the projections' weights."""

@@ -8,7 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_bert_zoo.layers.activations import gelu, get_activation, trained_gelu
+from keras_bert_zoo.layers.activations import gelu, get_activation, sum_of_rows, trained_gelu
+from keras_bert_zoo.layers.dropout import Dropout
 from keras_bert_zoo.layers.initializers import TruncatedNormal
 from keras_bert_zoo.layers.int8 import Int8Product, int8_affine, join_products
 from keras_bert_zoo.layers.scopes import compute_scope
@@ -65,8 +66,7 @@ class Dense(keras.layers.Layer):
         self._activate = get_activation(activation)
         # On other devices, the compiler or the device fuses the gradient of autodiff.
         on_cpu = not tf.config.list_physical_devices("GPU")
-        fused = self._activate is gelu and on_cpu
-        self._activate_in_training = trained_gelu if fused else self._activate
+        self._trains_with_gelu = self._activate is gelu and on_cpu and use_bias
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates `kernel` (input width, units) and, with `use_bias`, `bias` (units,)."""
@@ -87,9 +87,12 @@ class Dense(keras.layers.Layer):
         if self.int8 is not None:
             y = int8_affine(self.int8, x, dtype=self.compute_dtype)
             return y if self.int8.fuses else self._activate(y)
+        if training and self._trains_with_gelu and self.lora_a is None:
+            kernel, bias = tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.bias)
+            return trained_gelu(tf.matmul(x, kernel), bias)
         y = self._affine(x, training)
         if self.activation != "linear":
-            y = self._activate_in_training(y) if training else self._activate(y)
+            y = self._activate(y)
         if self.observer is not None:
             self.observer(self, x, y)
         return y
@@ -123,7 +126,7 @@ class Dense(keras.layers.Layer):
         self.lora_scale = alpha / rank
         self.lora_dropout = dropout
         self._tracker.unlock()  # as Keras' layers do, to add weights after `build`
-        self._dropout_layer = keras.layers.Dropout(dropout) if dropout else None
+        self._dropout_layer = Dropout(dropout) if dropout else None
         self.lora_a = self.add_weight(
             name="lora_a",
             shape=(self.kernel.shape[0], rank),
@@ -211,14 +214,11 @@ def apply_jointly(layers: Sequence[Dense], x: tf.Tensor) -> tf.Tensor | None:
 
 @tf.custom_gradient
 def _trained_affine(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, Any]:
-    # A product with ones computes the bias' gradient. On CPU in bfloat16 this is several times
-    # faster than BiasAddGrad, and it sums in float32.
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        ones = tf.ones([1, tf.shape(upstream)[0]], upstream.dtype)
         return (
             tf.matmul(upstream, kernel, transpose_b=True),
             tf.matmul(x, upstream, transpose_a=True),
-            tf.reshape(tf.matmul(ones, upstream), tf.shape(bias)),
+            sum_of_rows(upstream),
         )
 
     return tf.nn.bias_add(tf.matmul(x, kernel), bias), gradient

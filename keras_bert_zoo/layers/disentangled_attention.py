@@ -15,6 +15,7 @@ from keras_bert_zoo.layers.attention import SelfAttention
 from keras_bert_zoo.layers.attention_groups import Layout, group_positions
 from keras_bert_zoo.layers.configured import ConfiguredLayer
 from keras_bert_zoo.layers.dense import Dense
+from keras_bert_zoo.layers.dropout import Dropout
 from keras_bert_zoo.layers.initializers import TruncatedNormal
 from keras_bert_zoo.layers.normalization import LayerNormalization
 
@@ -174,7 +175,7 @@ class DisentangledSelfAttention(SelfAttention):
             self.position_query = (
                 self.query if share_projections else Dense(name="position_query", **options)
             )
-        self.position_dropout = keras.layers.Dropout(position_dropout, dtype=self.dtype_policy)
+        self.position_dropout = Dropout(position_dropout, dtype=self.dtype_policy)
 
     def call(
         self,

@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras_bert_zoo.config import EncoderConfig
 from keras_bert_zoo.layers.configured import ConfiguredLayer
 from keras_bert_zoo.layers.dense import Dense
+from keras_bert_zoo.layers.dropout import Dropout
 from keras_bert_zoo.layers.initializers import TruncatedNormal
 from keras_bert_zoo.layers.normalization import LayerNormalization
 from keras_bert_zoo.layers.scopes import rows_scope
@@ -62,7 +63,7 @@ class Embeddings(ConfiguredLayer):
         self.norm = LayerNormalization(
             epsilon=config.layer_norm_epsilon, dtype="float32", name="norm"
         )
-        self.dropout = keras.layers.Dropout(config.dropout, dtype=self.dtype_policy)
+        self.dropout = Dropout(config.dropout, dtype=self.dtype_policy)
         self.token_table = self.add_table("token_table", config.vocabulary_size)
         self.position_table: Any = None
         if positions is not None:

@@ -11,6 +11,7 @@ from keras_bert_zoo.config import EncoderConfig
 from keras_bert_zoo.layers.attention import SelfAttention
 from keras_bert_zoo.layers.block import Block
 from keras_bert_zoo.layers.dense import Dense, add_dense
+from keras_bert_zoo.layers.dropout import Dropout
 from keras_bert_zoo.layers.normalization import LayerNormalization
 from keras_bert_zoo.layers.token_layout import Layout
 
@@ -44,7 +45,7 @@ class EncoderBlock(Block):
         self.output_norm = LayerNormalization(
             epsilon=config.layer_norm_epsilon, name="output_norm", **shared
         )
-        self.dropout = keras.layers.Dropout(config.dropout, **shared)
+        self.dropout = Dropout(config.dropout, **shared)
 
     def make_attention(self, config: EncoderConfig, **options: Any) -> SelfAttention:
         """Builds the attention layer. A family may override it.

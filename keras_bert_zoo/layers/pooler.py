@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_bert_zoo.layers.activations import get_activation
 from keras_bert_zoo.layers.dense import Dense
+from keras_bert_zoo.layers.dropout import Dropout
 from keras_bert_zoo.layers.token_layout import Layout
 
 
@@ -53,7 +54,7 @@ class Pooler(keras.layers.Layer):
             dtype=self.dtype_policy,
             name="dense",
         )
-        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy) if dropout else None
+        self.dropout = Dropout(dropout, dtype=self.dtype_policy) if dropout else None
 
     def build(self, x_shape: tuple[int | None, ...], *_: Any) -> None:
         """Creates the dense layer's weights, for an input (T, H)."""

@@ -12,6 +12,7 @@ from keras_bert_zoo.layers.attention_groups import Layout
 from keras_bert_zoo.layers.block import Block
 from keras_bert_zoo.layers.configured import ConfiguredLayer
 from keras_bert_zoo.layers.dense import Dense, add_dense
+from keras_bert_zoo.layers.dropout import Dropout
 from keras_bert_zoo.layers.normalization import LayerNormalization
 from keras_bert_zoo.layers.rotary import RotarySelfAttention
 
@@ -99,7 +100,7 @@ class GatedFeedForward(ConfiguredLayer):
         self.contraction = Dense(output_dim, name="contraction", **shared)
         self.intermediate_dim = intermediate_dim
         self.activate = get_activation(activation)
-        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self.dropout = Dropout(dropout, dtype=self.dtype_policy)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates the weights of both layers."""
@@ -169,7 +170,7 @@ class PreNormBlock(Block):
             dtype=self.dtype_policy,
             name="attention_output",
         )
-        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self.dropout = Dropout(dropout, dtype=self.dtype_policy)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates the layers' weights, for an input (T, H)."""

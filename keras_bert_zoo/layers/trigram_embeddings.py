@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras_bert_zoo.config import EncoderConfig
 from keras_bert_zoo.layers.configured import ConfiguredLayer
 from keras_bert_zoo.layers.dense import Dense
+from keras_bert_zoo.layers.dropout import Dropout
 from keras_bert_zoo.layers.embeddings import look_up
 from keras_bert_zoo.layers.initializers import TruncatedNormal
 from keras_bert_zoo.layers.normalization import make_norm
@@ -63,7 +64,7 @@ class TrigramEmbeddings(ConfiguredLayer):
             self.unused = UnusedWeights(shapes, name="projection")
         # torch.nn.LayerNorm's default epsilon: the source ignores the configured one here.
         self.norm = make_norm(norm, epsilon=1e-5, dtype="float32", name="norm")
-        self.dropout = keras.layers.Dropout(config.dropout, dtype=self.dtype_policy)
+        self.dropout = Dropout(config.dropout, dtype=self.dtype_policy)
         initializer = TruncatedNormal(stddev=config.initializer_range)
 
         def table(name: str, rows: int, columns: int) -> Any:
