@@ -87,9 +87,11 @@ class Dense(keras.layers.Layer):
         if self.int8 is not None:
             y = int8_affine(self.int8, x, dtype=self.compute_dtype)
             return y if self.int8.fuses else self._activate(y)
-        if training and self._trains_with_gelu and self.lora_a is None:
-            kernel, bias = tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.bias)
-            return trained_gelu(tf.matmul(x, kernel), bias)
+        if training and self._trains_with_gelu:
+            y = tf.matmul(x, self.kernel)
+            if self.lora_a is not None:
+                y += self._low_rank(x, training)
+            return trained_gelu(y, tf.convert_to_tensor(self.bias))
         y = self._affine(x, training)
         if self.activation != "linear":
             y = self._activate(y)

@@ -64,9 +64,9 @@ def _drop(x: tf.Tensor, seed: tf.Tensor, rate: float) -> tf.Tensor:
     first = _hash(seed[0] + _hash(seed[1], _ODD), _ODD)
     second = _hash(first, seed[0])
     bits = _hash(tf.cast(tf.range(tf.size(flat)), tf.uint32) + first, second)
-    kept = bits >= tf.constant(round(rate * 2**32), tf.uint32)
+    remains = bits >= tf.constant(round(rate * 2**32), tf.uint32)
     scaled = tf.cast(flat, tf.float32) * (1 / (1 - rate))
-    return tf.reshape(tf.cast(tf.where(kept, scaled, 0.0), x.dtype), tf.shape(x))
+    return tf.reshape(tf.cast(tf.where(remains, scaled, 0.0), x.dtype), tf.shape(x))
 
 
 _ODD = 0x9E3779B9  # 2**32 divided by the golden ratio

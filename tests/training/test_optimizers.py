@@ -16,7 +16,8 @@ OPTIONS = {"weight_decay": 0.1, "epsilon": 1e-6, "global_clipnorm": 0.5}
 def make_variables():
     random = np.random.default_rng(0)
     return [
-        keras.Variable(random.normal(size=(11, 3)), name="token_table"),
+        # Large enough to be updated by the compiled function; the kernel is not.
+        keras.Variable(random.normal(size=(700, 100)), name="token_table"),
         keras.Variable(random.normal(size=(3, 4)), name="kernel"),
         keras.Variable(random.normal(size=(4,)), name="bias"),
         keras.Variable(random.normal(size=(4,)), name="gamma"),
@@ -27,9 +28,9 @@ def gradients(step):
     random = np.random.default_rng(step)
     # Row 2 occurs twice: its gradient is the sum.
     rows = tf.IndexedSlices(
-        tf.constant(random.normal(size=(4, 3)), tf.float32),
+        tf.constant(random.normal(size=(4, 100)), tf.float32),
         tf.constant([2, 5, 2, 7]),
-        tf.constant([11, 3]),
+        tf.constant([700, 100]),
     )
     return [rows, *(tf.constant(random.normal(size=s), tf.float32) for s in [(3, 4), 4, 4])]
 
