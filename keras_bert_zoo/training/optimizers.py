@@ -15,6 +15,10 @@ from keras_bert_zoo.training.arguments import check_arguments
 # (google-research/bert, optimization.py).
 NO_DECAY = ("bias", "gamma", "beta")
 
+# The least size of a variable that a compiled function updates: starting it takes longer than the
+# passes that it saves on fewer numbers.
+LARGE = 65_536
+
 
 @keras.saving.register_keras_serializable(package="keras_bert_zoo")
 class AdamW(keras.optimizers.AdamW):
@@ -90,7 +94,9 @@ class AdamW(keras.optimizers.AdamW):
         rate = tf.cast(learning_rate, variable.dtype)
         step = tf.cast(self.iterations.value + 1, variable.dtype)
         decays = bool(self.weight_decay) and self._use_weight_decay(variable)
-        if decays and variable.shape.num_elements() >= _LARGE and self._compiles:
+        large = variable.shape.num_elements() >= LARGE
+        # A compiled function knows nothing of a strategy's variables, one for each device.
+        if decays and large and self._compiles and not tf.distribute.has_strategy():
             _update(
                 variable, first, second, gradient, rate, step,
                 betas=(self.beta_1, self.beta_2),
@@ -136,10 +142,6 @@ class AdamW(keras.optimizers.AdamW):
         merged = [_merge_rows(g) if isinstance(g, tf.IndexedSlices) else g for g in grads]
         clipped, _ = tf.clip_by_global_norm(merged, self.global_clipnorm)
         return list(clipped)
-
-
-# Starting a compiled function takes longer than the passes that it saves on fewer numbers.
-_LARGE = 65_536
 
 
 @tf.function(jit_compile=True, autograph=False)

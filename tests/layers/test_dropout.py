@@ -13,7 +13,9 @@ SHAPE = (400, 250)
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_share_is_exact_and_the_mean_does_not_change(rate, dtype):
-    y = np.asarray(Dropout(rate, seed=3, dtype=dtype)(tf.ones(SHAPE, dtype), training=True), np.float32)
+    y = np.asarray(
+        Dropout(rate, seed=3, dtype=dtype)(tf.ones(SHAPE, dtype), training=True), np.float32
+    )
     scale = float(tf.cast(1 / (1 - rate), dtype))
     assert set(np.unique(y)) == {0.0, np.float32(scale)}
     deviation = np.sqrt(rate * (1 - rate) / y.size)

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 import keras_bert_zoo as kbz
+from keras_bert_zoo.training import optimizers
 from keras_bert_zoo.training.probe import probe_head
 from keras_bert_zoo.training.strategies import make_strategy
 from tests.helpers import ASSETS, eagerly
@@ -116,6 +117,7 @@ def compare_classifiers():
 
 
 def main(names):
+    optimizers.LARGE = 1  # one replica updates every weight by the compiled function
     cpu = tf.config.list_physical_devices("CPU")[0]
     count = 2 if names == ["classifiers"] else 3
     devices = [tf.config.LogicalDeviceConfiguration()] * count
