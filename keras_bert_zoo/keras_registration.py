@@ -58,6 +58,7 @@ CLASSES = {
     "layers.cross_attention": "CrossAttention",
     "layers.decoder_block": "DecoderBlock",
     "layers.dense": "Dense",
+    "layers.dropout": "Dropout",
     "layers.disentangled_attention": "RelativeDistances DisentangledSelfAttention",
     "layers.embeddings": "Embeddings",
     "layers.encoder_block": "EncoderBlock",

@@ -132,9 +132,10 @@ def when_few(
     few = layout["few"]
     if single:
         few = tf.logical_and(few, tf.equal(tf.size(layout["first_tokens"]), 1))
-    # A family's positions, lists as well, exist only for the groups.
+    # A family's positions, lists as well, exist only for the groups. And with the queries of first
+    # tokens, TensorFlow would not fuse the residual sum that follows.
     lists = {name for name, value in layout.items() if isinstance(value, list)}
-    by_group = not lists <= {"attend", "group_indices"}
+    by_group = single or not lists <= {"attend", "group_indices"}
 
     def many() -> tf.Tensor:
         padded = padded_groups(layout)
