@@ -92,7 +92,7 @@ def transformers_engine(directory, texts, targets, count, length, batch_size):
     decay = [p for p in model.parameters() if p.ndim > 1]
     groups = [{"params": decay}, {"params": no_decay, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=RATE, eps=1e-6, weight_decay=0.01, fused=True)
-    labels = torch.tensor(targets)
+    labels = torch.tensor(targets, dtype=torch.long)
 
     def run():
         order = np.random.default_rng(0).permutation(len(texts))
