@@ -115,11 +115,11 @@ def make_flat_group(
 def when_few(
     function: Callable[[Layout], tf.Tensor], layout: Layout, *, single: bool = False
 ) -> tf.Tensor:
-    """Computes attention in the flat group if the batch has few tokens, otherwise in the others.
+    """Computes attention of few tokens in the flat group, of other batches in the other groups.
 
     Several groups of a few tokens take longer than all pairs of tokens in one. A batch without
-    padding needs no groups. `function` must not read weights: in a branch they are no constants,
-    and oneDNN would reorder them in every call.
+    padding is not gathered into groups, and needs no mask. `function` must not read weights: in a
+    branch they are no constants, and oneDNN would reorder them in every call.
 
     Args:
         function: computes attention with a layout whose lists have the groups to use.

@@ -16,10 +16,11 @@ class Dropout(keras.layers.Dropout):
     a quarter of the time of a training step. In bfloat16 it drops 10.2 % for a rate of 0.1, because
     it compares random numbers of 8 bits. This layer compiles one pass. Its random numbers are a
     hash of the position and of the seed, so the gradient computes them again instead of storing
-    them. On a GPU it is `keras.layers.Dropout`.
+    them. On a GPU, and with a `noise_shape`, it is `keras.layers.Dropout`.
 
     Args:
         rate: float in [0, 1]. The share that is set to 0.
+        **kwargs: options of `keras.layers.Dropout`, such as `seed`.
 
     Call arguments:
         inputs: float, any shape.
@@ -27,6 +28,9 @@ class Dropout(keras.layers.Dropout):
 
     Returns:
         float, same shape and dtype.
+
+    Raises:
+        ValueError: `rate` is not in [0, 1].
 
     Source: arXiv 1207.0580. The hash is of the form of Murmur3's finalizer.
 
@@ -43,7 +47,8 @@ class Dropout(keras.layers.Dropout):
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Drops; see the class."""
-        if not training or not 0 < self.rate < 1 or not self._compiles:
+        compiles = self._compiles and 0 < self.rate < 1 and self.noise_shape is None
+        if not (training and compiles):
             return super().call(inputs, training=training)
         return _dropped(inputs, tf.cast(self.seed_generator.next(), tf.uint32), self.rate)
 

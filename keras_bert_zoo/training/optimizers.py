@@ -1,4 +1,4 @@
-"""AdamW with TensorFlow's fused kernel, and its learning rate schedule."""
+"""AdamW in one pass over each variable, and its learning rate schedule."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ LARGE = 65_536
 class AdamW(keras.optimizers.AdamW):
     """Adam with decoupled weight decay: a faster `keras.optimizers.AdamW` with equal updates.
 
-    TensorFlow's fused ResourceApplyAdam updates each variable in one pass. Keras needs a dozen
+    A compiled function decays and updates a large variable in one pass. TensorFlow's fused
+    ResourceApplyAdam updates the others, and all under a distribution strategy. Keras needs a dozen
     elementwise operations, and each reads the whole variable. The global norm of a sparse gradient
     uses only its rows. On CPU, Keras' update of a small batch costs more than the forward and
     backward pass.

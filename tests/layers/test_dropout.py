@@ -71,6 +71,12 @@ def test_nothing_is_dropped_in_inference_or_at_a_rate_of_zero():
     assert not np.any(Dropout(1.0)(x, training=True))
 
 
+def test_a_noise_shape_is_shared_as_in_keras():
+    y = Dropout(0.5, noise_shape=(None, 1), seed=2)(tf.ones(SHAPE), training=True).numpy()
+    assert (y == y[:, :1]).all()
+    assert 0 < (y[:, 0] == 0).mean() < 1
+
+
 def test_it_is_saved_as_a_layer_of_keras():
     layer = keras.saving.deserialize_keras_object(
         keras.saving.serialize_keras_object(Dropout(0.25, seed=4))

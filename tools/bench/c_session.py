@@ -115,8 +115,8 @@ class CSession:
 
         def output_of(name):
             operation, _, index = name.partition(":")
-            found = self._c.TF_GraphOperationByName(graph, operation.encode())
-            return _Output(found, int(index))
+            handle = self._c.TF_GraphOperationByName(graph, operation.encode())
+            return _Output(handle, int(index))
 
         self.inputs = {name: output_of(tensor) for name, tensor in names["inputs"].items()}
         outputs = [output_of(tensor) for tensor in names["outputs"].values()]
