@@ -5,7 +5,7 @@ Each `check_*` function returns the value as a plain Python object, or raises `C
 >>> check_integer("rank", 9, minimum=1, maximum=8)
 Traceback (most recent call last):
 ...
-keras_bert_zoo.errors.ConfigError: Expected `rank` to be an integer between 1 and 8, received 9.
+keras_bert_zoo.errors.ConfigError: Expected `rank` to be an integer from 1 to 8, received 9.
 """
 
 from __future__ import annotations
@@ -186,8 +186,9 @@ def _error(name: str, expected: str, value: Any) -> ConfigError:
 
 def _range(minimum: float | None, maximum: float | None, exclusive: bool = False) -> str:
     if minimum is not None and maximum is not None:
-        suffix = " (exclusive)" if exclusive else ""
-        return f" between {minimum:,} and {maximum:,}{suffix}"
+        if exclusive:
+            return f" between {minimum:,} and {maximum:,} (exclusive)"
+        return f" from {minimum:,} to {maximum:,}"
     if minimum is not None:
         return f" greater than {minimum:,}" if exclusive else f" of at least {minimum:,}"
     if maximum is not None:

@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,20 @@ def pytest_collection_finish() -> None:
     """
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def lasting_kernels() -> Iterator[None]:
+    """Keeps the kernels of operations when a test sets a seed.
+
+    TensorFlow forgets them all, and making one takes a millisecond, because kernels of stateful
+    random operations hold their states. All random operations here are stateless.
+    """
+    from tensorflow.python import pywrap_tfe
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pywrap_tfe, "TFE_ContextClearCaches", lambda context: None)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -116,9 +131,30 @@ def repository() -> Path:
     return Path(__file__).resolve().parent.parent
 
 
+# Files of few tests that take long: begun last, one of them would run alone at the end.
+_LONG = ("test_new_parts.py", "test_replicas.py", "test_pages.py")
+
+
+def _scope(nodeid: str) -> str:
+    """The file of a test, or the folder if its files share costly fixtures."""
+    path = Path(nodeid.partition("::")[0])
+    return str(path.parent if path.parent.name in ("cli", "export") else path)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts what takes long first: some files, then those of many tests."""
+    tests = Counter(_scope(item.nodeid) for item in items)
+
+    def place(item: pytest.Item) -> tuple[bool, int]:
+        scope = _scope(item.nodeid)
+        return not scope.endswith(_LONG), -tests[scope]
+
+    items.sort(key=place)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Runs all tests that share costly fixtures in one worker: those of a file, or of a folder.
+    """Runs all tests that share costly fixtures in one worker, in the order of collection.
 
     `--dist loadgroup` would need a suffix of node ids, which pytest 9.2 ignores.
     """
@@ -126,7 +162,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class Scheduler(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            path = Path(nodeid.partition("::")[0])
-            return str(path.parent if path.parent.name in ("cli", "export") else path)
+            return _scope(nodeid)
 
+    config.option.loadscopereorder = False
     return Scheduler(config, log)

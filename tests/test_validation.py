@@ -37,7 +37,7 @@ def test_booleans_are_not_numbers():
     [
         (
             lambda: check_integer("rank", 9, minimum=1, maximum=8),
-            "Expected `rank` to be an integer between 1 and 8, received 9.",
+            "Expected `rank` to be an integer from 1 to 8, received 9.",
         ),
         (
             lambda: check_integer("rank", True, minimum=1),

@@ -62,7 +62,7 @@ def add_lora(
         )
     widest = min(min(layer.kernel.shape) for layer in chosen)
     if isinstance(rank, bool) or not isinstance(rank, int) or not 1 <= rank <= widest:
-        expected = f"an integer between 1 and {widest}"
+        expected = f"an integer from 1 to {widest}"
         raise ConfigError(f"Expected `rank` to be {expected}, received {rank!r}.")
     if not is_number(dropout) or not 0 <= dropout < 1:
         raise ConfigError(f"Expected `dropout` to be a number in [0, 1), received {dropout!r}.")

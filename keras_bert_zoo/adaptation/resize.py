@@ -95,7 +95,7 @@ def extend_token_table(
     size = encoder.config.vocabulary_size
     first = size if first_id is None else first_id
     if not 0 < first <= size:
-        raise ConfigError(f"Expected `first_id` to be between 1 and {size}, received {first_id!r}.")
+        raise ConfigError(f"Expected `first_id` to be from 1 to {size}, received {first_id!r}.")
     if not pieces:
         raise ConfigError("Expected `pieces` of at least one new token, received none.")
     outside = [i for ids in pieces for i in ids if not 0 <= i < size]

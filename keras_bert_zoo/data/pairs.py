@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_bert_zoo.data.examples import Examples, clipped
 from keras_bert_zoo.data.fields import Field, list_in_text
-from keras_bert_zoo.data.tables import TableFormat, _name_and_format, table_records
+from keras_bert_zoo.data.tables import TableFormat, name_and_format, table_records
 from keras_bert_zoo.errors import ConfigError, DataError
 
 __all__ = ["TextGroups", "read_groups"]
@@ -215,7 +215,7 @@ def read_groups(
     labels: list[str] = []
     rows: list[int] = []
     width: int | None = None
-    is_table = _name_and_format(path, format)[1] != "jsonl"
+    is_table = name_and_format(path, format)[1] != "jsonl"
     for row, values in records:
         line = Field(lines.name, row)
         group = [line.text(n, v) for n, v in zip(texts, values, strict=False)]

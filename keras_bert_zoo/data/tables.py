@@ -16,6 +16,7 @@ from keras_bert_zoo.data.delimited import delimited_records, missing_column
 from keras_bert_zoo.data.examples import Examples, LabelKind, Labels
 from keras_bert_zoo.data.fields import Field, json_type
 from keras_bert_zoo.data.lines import Lines
+from keras_bert_zoo.data.streams import unreadable
 from keras_bert_zoo.errors import ConfigError, DataError
 
 __all__ = ["Field", "TableFormat", "read_table", "read_table_in_parts", "table_records"]
@@ -217,7 +218,7 @@ def table_records(
         DataError: while iterating.
     """
     names = list(names)
-    name, format = _name_and_format(path, format)
+    name, format = name_and_format(path, format)
     lines = Lines(path, name, encoding, replace_invalid=replace_invalid)
     kind = FORMATS[format]
     if kind.read is not None:
@@ -278,9 +279,15 @@ class _EmptyTexts:
             )
 
 
-def _name_and_format(
+def name_and_format(
     path: str | os.PathLike[str] | BinaryIO, format: TableFormat | None
 ) -> tuple[str, TableFormat]:
+    """Returns the name of a file for messages, and its format: `format`, or by the name's ending.
+
+    Raises:
+        ConfigError: an unknown format or ending.
+        DataError: a directory.
+    """
     if isinstance(path, str | os.PathLike):
         name = os.fspath(path)
     else:
@@ -291,6 +298,8 @@ def _name_and_format(
             suffix: key for key, kind in FORMATS.items() for suffix in kind.suffixes
         }
         format = known.get(suffixes[-1] if suffixes else "")
+        if format is None and isinstance(path, str | os.PathLike) and os.path.isdir(path):
+            raise unreadable(IsADirectoryError(), name)
         if format is None:
             raise ConfigError(
                 f"{name}: expected a name that ends in one of {', '.join(known)}, or in one of "

@@ -27,7 +27,7 @@ def freeze_blocks(parts: Parts, blocks: int | None = None, *, embeddings: bool =
     whole = blocks is None
     frozen = count if blocks is None else blocks
     if isinstance(frozen, bool) or not isinstance(frozen, int) or not 0 <= frozen <= count:
-        expected = f"None or an integer between 0 and {count}"
+        expected = f"None or an integer from 0 to {count}"
         raise ConfigError(f"Expected `blocks` to be {expected}, received {blocks!r}.")
     lower = {id(block) for block in parts.blocks[:frozen]}
     if any(id(block) in lower for block in parts.blocks[frozen:]):

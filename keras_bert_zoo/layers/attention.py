@@ -12,12 +12,12 @@ import tensorflow as tf
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.layers.attention_groups import (
     Layout,
+    in_fastest_groups,
     merge_first_heads,
     merge_heads,
     padded_groups,
     split_first_heads,
     split_heads,
-    when_few,
 )
 from keras_bert_zoo.layers.configured import ConfiguredLayer
 from keras_bert_zoo.layers.dense import Dense, apply_jointly
@@ -100,7 +100,9 @@ class SelfAttention(ConfiguredLayer):
         elif training:
             context, _ = attend(padded_groups(layout))
         else:
-            context = when_few(lambda part: attend(part)[0], layout, single=first_token_only)
+            context = in_fastest_groups(
+                lambda part: attend(part)[0], layout, single=first_token_only
+            )
         # With the shape of the tensor that the result's projection is added to, TensorFlow fuses
         # the sum with the product.
         shape = tf.shape(x if first is None else first)

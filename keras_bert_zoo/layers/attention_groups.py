@@ -112,14 +112,14 @@ def make_flat_group(
     return tf.expand_dims(tf.range(count), 0), mask[tf.newaxis, tf.newaxis]
 
 
-def when_few(
+def in_fastest_groups(
     function: Callable[[Layout], tf.Tensor], layout: Layout, *, single: bool = False
 ) -> tf.Tensor:
-    """Computes attention of few tokens in the flat group, of other batches in the other groups.
+    """Computes attention in the groups that are fastest for the batch.
 
-    Several groups of a few tokens take longer than all pairs of tokens in one. A batch without
-    padding is not gathered into groups, and needs no mask. `function` must not read weights: in a
-    branch they are no constants, and oneDNN would reorder them in every call.
+    Few tokens are one flat group: several groups take longer than all pairs of tokens. A batch
+    without padding is not gathered into groups, and needs no mask. `function` must not read
+    weights: in a branch they are no constants, and oneDNN would reorder them in every call.
 
     Args:
         function: computes attention with a layout whose lists have the groups to use.

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_bert_zoo.layers.activations import gelu, get_activation, sum_of_rows, trained_gelu
+from keras_bert_zoo.layers.devices import on_cpu
 from keras_bert_zoo.layers.dropout import Dropout
 from keras_bert_zoo.layers.initializers import TruncatedNormal
 from keras_bert_zoo.layers.int8 import Int8Product, int8_affine, join_products
@@ -65,8 +66,7 @@ class Dense(keras.layers.Layer):
         self.observer: Observer | None = None
         self._activate = get_activation(activation)
         # On other devices, the compiler or the device fuses the gradient of autodiff.
-        on_cpu = not tf.config.list_physical_devices("GPU")
-        self._trains_with_gelu = self._activate is gelu and on_cpu and use_bias
+        self._trains_with_gelu = self._activate is gelu and use_bias and on_cpu()
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates `kernel` (input width, units) and, with `use_bias`, `bias` (units,)."""

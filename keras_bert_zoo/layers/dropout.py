@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_bert_zoo.layers.devices import on_cpu
+
 
 @keras.saving.register_keras_serializable("keras_bert_zoo")
 class Dropout(keras.layers.Dropout):
@@ -43,7 +45,7 @@ class Dropout(keras.layers.Dropout):
 
     def __init__(self, rate: float, **kwargs: Any) -> None:
         super().__init__(rate, **kwargs)
-        self._compiles = not tf.config.list_physical_devices("GPU")
+        self._compiles = on_cpu()
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Drops; see the class."""

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.layers.configured import ConfiguredLayer
+from keras_bert_zoo.layers.devices import on_cpu
 
 # Starting oneDNN's kernel takes longer than to normalize these.
 _FEW_ROWS = 96
@@ -41,7 +42,7 @@ class LayerNormalization(keras.layers.Layer):
         self.epsilon = epsilon
         self.use_bias = use_bias
         # A GPU has kernels for the moments, and the batch-norm form would be slower on it.
-        self._fuse = not tf.config.list_physical_devices("GPU")
+        self._fuse = on_cpu()
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates `gamma` (H,) and, with `use_bias`, `beta` (H,)."""

@@ -194,13 +194,13 @@ def fitted_length(max_length: int | None, default: int, most: int) -> int:
     """Checks `max_length`; None: the default, or the encoder's positions if these are fewer.
 
     Raises:
-        ConfigError: `max_length` is not between 3 and `most`.
+        ConfigError: `max_length` is not from 3 to `most`.
     """
     if max_length is None:
         return min(default, most)
     if not isinstance(max_length, int) or not 3 <= max_length <= most:
         raise ConfigError(
-            f"`max_length` must be between 3 and the encoder's {most} positions, received "
+            f"`max_length` must be from 3 to the encoder's {most} positions, received "
             f"{max_length!r}."
         )
     return max_length

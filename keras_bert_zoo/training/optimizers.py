@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.layers.devices import on_cpu
 from keras_bert_zoo.training.arguments import check_arguments
 
 # Substrings of variable names without weight decay: biases, and LayerNorm's scale and shift
@@ -77,7 +78,7 @@ class AdamW(keras.optimizers.AdamW):
             **kwargs,
         )
         # A GPU has a faster kernel.
-        self._compiles = not tf.config.list_physical_devices("GPU")
+        self._compiles = on_cpu()
 
     def build(self, variables: Sequence[Any]) -> None:
         """Creates the moments; excludes biases and LayerNorm from the decay."""

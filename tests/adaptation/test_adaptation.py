@@ -124,7 +124,7 @@ def test_a_saved_model_has_the_updates_merged(tmp_path):
 def test_lora_refuses_what_it_cannot_do(encoder):
     with pytest.raises(ConfigError, match=r"`targets` to be some of .*key.*received \['querry'\]"):
         add_lora(encoder, targets=["querry"])
-    with pytest.raises(ConfigError, match="`rank` to be an integer between 1 and 16, received 17"):
+    with pytest.raises(ConfigError, match="`rank` to be an integer from 1 to 16, received 17"):
         add_lora(encoder, rank=17)
     for alpha in (float("nan"), float("inf"), 0, -1.0, "16", True):
         with pytest.raises(ConfigError, match="`alpha` to be a positive number or None, received "):
@@ -151,7 +151,7 @@ def test_freezing_by_depth(encoder):
     assert encoder.trainable_variables == []
     encoder.freeze(0, embeddings=False)
     assert len(encoder.trainable_variables) == len(encoder.weights)
-    with pytest.raises(ConfigError, match="None or an integer between 0 and 2, received 3"):
+    with pytest.raises(ConfigError, match="None or an integer from 0 to 2, received 3"):
         encoder.freeze(3)
 
 

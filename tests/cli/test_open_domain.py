@@ -160,7 +160,7 @@ def test_errors_name_their_place(run, refused, library, files, tmp_path):
             ("--retriever-weight", "1e7"),
             "below 1,000,000, received 10000000.0",
         ),
-        (files / "pages.txt", ("--top-k", "101"), "`--top-k` to be an integer between 1 and 100"),
+        (files / "pages.txt", ("--top-k", "101"), "`--top-k` to be an integer from 1 to 100"),
         (files / "dev.json", ("--text", "text"), "for --format squad, received --text; remove"),
         (
             files / "pages.txt",
@@ -181,7 +181,7 @@ def test_errors_name_their_place(run, refused, library, files, tmp_path):
     assert "6 of 6 answers are misplaced or missing" in message
     predict = ("predict", "--model", library, "--input", files / "dev.json")
     message = refused(*predict, "--top-k", 100_000)
-    assert message == "Expected `--top-k` to be an integer between 1 and 100, received 100000."
+    assert message == "Expected `--top-k` to be an integer from 1 to 100, received 100000."
     message = refused("predict", "--model", library, "--input", files / "pages.csv")
     assert "pages.csv:1: expected a column 'question'" in message
     message = refused("train", "--task", "open-domain-question-answering", "--preset", RETRIEVER,

@@ -259,6 +259,7 @@ def test_unreadable_paths(write, tmp_path):
     folder = tmp_path / "folder.csv"
     folder.mkdir()
     fails(f"{folder}: expected a file, but this is a directory", folder)
+    fails(f"{tmp_path}: expected a file, but this is a directory", tmp_path)  # without an ending
     plain = tmp_path / "plain.csv.gz"
     plain.write_bytes(b"text,label\na,x\n")
     fails(f"{plain}: cannot decompress after line 0: Not a gzipped file", plain)

@@ -328,7 +328,7 @@ def test_options_that_were_set_are_in_the_file(tmp_path):
         expected = task.predict(texts)
         task.save(tmp_path / f"{index}.keras")
         check_equal(keras.models.load_model(tmp_path / f"{index}.keras").predict(texts), expected)
-    with pytest.raises(ConfigError, match="`max_length` must be between 3 and"):
+    with pytest.raises(ConfigError, match="`max_length` must be from 3 to"):
         tagger.max_length = 1000
     with pytest.raises(ConfigError, match="`legal_only` cannot be set"):
         make("token-classification nested")[0].legal_only = True

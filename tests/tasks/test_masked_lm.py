@@ -161,7 +161,7 @@ def test_transformers_loads_it_with_equal_logits(tmp_path, tiny):
 
 
 def test_invalid_arguments_and_texts_are_refused(tiny):
-    with pytest.raises(ConfigError, match="`top_k` to be an integer between 1 and 22, received 0"):
+    with pytest.raises(ConfigError, match="`top_k` to be an integer from 1 to 22, received 0"):
         kbz.MaskedLM.load(TINY, top_k=0)
     with pytest.raises(ConfigError, match=r"in \(0, 1\), received 0\.0"):
         kbz.MaskedLM.load(TINY, mask_rate=0.0)

@@ -326,7 +326,7 @@ def test_contradictory_options_are_refused():
         train(task, class_weight={"abd": 1.0})
     with pytest.raises(ConfigError, match="needs at least two labels"):
         make_classifier(labels=["one"])
-    with pytest.raises(ConfigError, match="`max_length` must be between 3 and the encoder's 24"):
+    with pytest.raises(ConfigError, match="`max_length` must be from 3 to the encoder's 24"):
         make_classifier(max_length=25)
 
 

@@ -155,7 +155,7 @@ class TokenClassifier(TrainableTask):
         stride = room // 4 if stride is None else stride
         if not is_integer(stride) or not 0 <= stride <= room // 2:
             raise ConfigError(
-                f"`stride` must be between 0 and {room // 2}, half of the {room} tokens of a "
+                f"`stride` must be from 0 to {room // 2}, half of the {room} tokens of a "
                 f"window without the special ones, received {stride!r}."
             )
         self.stride = stride

@@ -255,12 +255,12 @@ def test_tuning_takes_the_weight_of_the_best_f1(task):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"passage_tokens": 1000}, "`passage_tokens` to be an integer between 1 and"),
+        ({"passage_tokens": 1000}, "`passage_tokens` to be an integer from 1 to"),
         ({"passage_tokens": 3}, "Expected `passage_tokens` of at least"),
-        ({"passage_overlap": 200}, "`passage_overlap` to be an integer between 0 and"),
-        ({"passage_overlap": True}, "`passage_overlap` to be an integer between 0 and"),
-        ({"top_passages": 0}, "`top_passages` to be an integer between 1 and 1,000, received 0"),
-        ({"top_k": 101}, "`top_k` to be an integer between 1 and 100, received 101"),
+        ({"passage_overlap": 200}, "`passage_overlap` to be an integer from 0 to"),
+        ({"passage_overlap": True}, "`passage_overlap` to be an integer from 0 to"),
+        ({"top_passages": 0}, "`top_passages` to be an integer from 1 to 1,000, received 0"),
+        ({"top_k": 101}, "`top_k` to be an integer from 1 to 100, received 101"),
         (
             {"retriever_weight": -1},
             "`retriever_weight` to be a number of at least 0 .*, received -1",
@@ -280,12 +280,12 @@ def test_what_makes_no_sense_is_refused(models, monkeypatch, options, message):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("top_k", 101, "`top_k` to be an integer between 1 and 100, received 101"),
-        ("top_k", True, "`top_k` to be an integer between 1 and 100, received True"),
+        ("top_k", 101, "`top_k` to be an integer from 1 to 100, received 101"),
+        ("top_k", True, "`top_k` to be an integer from 1 to 100, received True"),
         (
             "top_passages",
             1001,
-            "`top_passages` to be an integer between 1 and 1,000, received 1001",
+            "`top_passages` to be an integer from 1 to 1,000, received 1001",
         ),
         ("retriever_weight", -3.0, "`retriever_weight` to be a number of at least 0"),
         ("retriever_weight", float("nan"), "`retriever_weight` to be .*, received nan"),

@@ -267,11 +267,11 @@ def test_transformers_loads_what_is_saved(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"stride": 17}, "`stride` to be an integer between 0 and 16, received 17"),
-        ({"top_k": 0}, "`top_k` to be an integer between 1 and 512, received 0"),
+        ({"stride": 17}, "`stride` to be an integer from 0 to 16, received 17"),
+        ({"top_k": 0}, "`top_k` to be an integer from 1 to 512, received 0"),
         ({"max_answer_tokens": 1.5}, "`max_answer_tokens` to be an integer .*, received 1.5"),
         ({"null_threshold": float("nan")}, "`null_threshold` to be a number, received nan"),
-        ({"max_length": 65}, "`max_length` must be between 3 and the encoder's 64 positions"),
+        ({"max_length": 65}, "`max_length` must be from 3 to the encoder's 64 positions"),
     ],
 )
 def test_numbers_without_sense_are_refused(shared, options, message):

@@ -168,7 +168,7 @@ def test_refusals():
         task.predict((["a"], ["b"]))
     with pytest.raises(DataError, match="takes examples in memory"):
         task.fit(tf.data.Dataset.from_tensors((["a"], [1])))
-    with pytest.raises(ConfigError, match="`stride` must be between 0 and 7"):
+    with pytest.raises(ConfigError, match="`stride` must be from 0 to 7"):
         make_task(stride=8)
     with pytest.raises(ConfigError, match="not of IOB2"):
         kbz.TokenClassifier(task.encoder, task.tokenizer, ["O", "PER"], scheme="IOB2")

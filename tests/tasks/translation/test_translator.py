@@ -287,19 +287,19 @@ def test_weights_may_stay_variables(trained):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_beams": 0}, "`num_beams` to be an integer between 1 and 64, received 0"),
+        ({"num_beams": 0}, "`num_beams` to be an integer from 1 to 64, received 0"),
         (
             {"max_target_length": 500},
-            "`max_target_length` to be an integer between 1 and 16, received 500",
+            "`max_target_length` to be an integer from 1 to 16, received 500",
         ),
         ({"length_penalty": "1"}, "`length_penalty` to be a number"),
         (
             {"length_penalty": float("nan")},
-            "`length_penalty` to be a number between -2 and 10, received nan",
+            "`length_penalty` to be a number from -2 to 10, received nan",
         ),
         (
             {"length_penalty": -8.0},
-            "`length_penalty` to be a number between -2 and 10, received -8.0",
+            "`length_penalty` to be a number from -2 to 10, received -8.0",
         ),
         ({"label_smoothing": 1.0}, "`label_smoothing` to be a number .* below 1, received 1.0"),
         ({"decoder_layers": 1}, "are for a new decoder"),
@@ -315,11 +315,11 @@ def test_what_could_not_be_loaded_is_not_saved(tmp_path):
     task = kbz.Translator.from_preset(GOLDEN)
     task.num_beams = 100
     with pytest.raises(
-        ConfigError, match="`num_beams` to be an integer between 1 and 64, received 100"
+        ConfigError, match="`num_beams` to be an integer from 1 to 64, received 100"
     ):
         task.save(tmp_path / "saved")
     with pytest.raises(
-        ConfigError, match="`num_beams` to be an integer between 1 and 64, received 100"
+        ConfigError, match="`num_beams` to be an integer from 1 to 64, received 100"
     ):
         task.predict(["a"])
     assert not (tmp_path / "saved").exists()
