@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from keras_bert_zoo.keras_registration import register_when_imported
 
 if TYPE_CHECKING:
+    from keras_bert_zoo.adaptation.layers import select_layers
     from keras_bert_zoo.adaptation.lora import add_lora, merge_lora
     from keras_bert_zoo.adaptation.resize import extend_positions
+    from keras_bert_zoo.adaptation.trim import trim_vocabulary
     from keras_bert_zoo.adaptation.vocabulary import extend_vocabulary
     from keras_bert_zoo.encoders.encoder import Encoder
     from keras_bert_zoo.encoders.registry import EncoderConfig
@@ -63,6 +65,8 @@ __all__ = [
     "extend_vocabulary",
     "list_presets",
     "merge_lora",
+    "select_layers",
+    "trim_vocabulary",
 ]
 
 # Public name -> its module. Add a new public name here, in `__all__` and in the block above.
@@ -92,6 +96,8 @@ _MODULES = {
     "extend_vocabulary": "keras_bert_zoo.adaptation.vocabulary",
     "list_presets": "keras_bert_zoo.presets.catalog",
     "merge_lora": "keras_bert_zoo.adaptation.lora",
+    "select_layers": "keras_bert_zoo.adaptation.layers",
+    "trim_vocabulary": "keras_bert_zoo.adaptation.trim",
 }
 
 

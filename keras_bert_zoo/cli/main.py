@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 from keras_bert_zoo import __version__
 from keras_bert_zoo.cli.messages import PROGRAM, log_to_stderr, say, with_flags
@@ -19,12 +20,13 @@ from keras_bert_zoo.errors import BertZooError, ConfigError
 
 OK, BAD_INPUT, BROKEN_PIPE = 0, 2, 141
 
-# Subcommand -> description. Each is the module keras_bert_zoo.cli.NAME with `DESCRIPTION`,
+# Subcommand -> description. Each is a module of keras_bert_zoo.cli with `DESCRIPTION`,
 # `EXAMPLES`, `add_arguments(parser)` and `run(args)`, which returns an exit status. Some also have
 # `add_task_options(parser, argv)`, for options that depend on the task.
 COMMANDS = {
     "presets": "list the pretrained models that `train` can start from",
     "convert": "write a checkpoint in another format and compare the two",
+    "trim-vocabulary": "write a model with only the tokens of given texts",
     "train": "fine-tune a model on a file",
     "index": "build a searchable collection of documents for question answering",
     "evaluate": "evaluate a trained model on labelled data",
@@ -83,9 +85,13 @@ def _dispatch(argv: list[str]) -> int:
             raise ConfigError(f"unknown command {name!r}; {hint}Expected one of {choices}")
         _top_parser().parse_args(argv)
         raise ConfigError(f"expected a command before {name!r}: {', '.join(COMMANDS)}")
-    command = importlib.import_module(f"keras_bert_zoo.cli.{name}")
+    command = _module(name)
     parser = command_parser(name, argv[1:])
     return int(command.run(parse(parser, argv[1:])))
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f"keras_bert_zoo.cli.{name.replace('-', '_')}")
 
 
 def command_parser(name: str, argv: Sequence[str]) -> Parser:
@@ -98,7 +104,7 @@ def command_parser(name: str, argv: Sequence[str]) -> Parser:
     Returns:
         Parser, for `options.parse`.
     """
-    command = importlib.import_module(f"keras_bert_zoo.cli.{name}")
+    command = _module(name)
     parser = Parser(
         prog=f"{PROGRAM} {name}",
         description=command.DESCRIPTION,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -390,6 +390,48 @@ class Tokenizer(abc.ABC):
         texts = [to_strings(strings)[0]] + ([] if first is None else [to_strings(first)[0]])
         check_rows(texts)
         return self._compiled(("windows", max_length, stride, padding), tokenize_and_cut, *texts)
+
+    def subset(self, token_ids: Iterable[int]) -> Tokenizer:
+        """Returns a tokenizer with a part of the vocabulary, in the same order.
+
+        It has the given tokens, the added ones, and those that the tokenizer needs: the parts of
+        tokens that are merged, and each single character of a token. A text whose tokens are all
+        given gets the same tokens, with new ids. Other texts are split into shorter tokens, or get
+        `unk_token`.
+
+        Args:
+            token_ids: int. Ids of tokens.
+
+        Raises:
+            ConfigError: an id outside the vocabulary.
+
+        Example:
+            >>> from keras_bert_zoo.text import WordPieceTokenizer
+            >>> names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "##a", "##aa", "b"]
+            >>> WordPieceTokenizer(names).subset([7]).vocabulary[5:]
+            ['a', '##a', '##aa']
+        """
+        remaining = {int(token_id) for token_id in token_ids}
+        outside = [i for i in remaining if not 0 <= i < self.vocabulary_size]
+        if outside:
+            raise ConfigError(
+                f"Expected ids from 0 to {self.vocabulary_size - 1:,}, received {outside[0]}."
+            )
+        remaining |= {self._ids[token.content] for token in self.added_tokens} | {self.unk_token_id}
+        return self._with_tokens({self.vocabulary[i] for i in remaining})
+
+    @abc.abstractmethod
+    def _with_tokens(self, tokens: set[str]) -> Tokenizer:
+        """Returns a tokenizer with these tokens and the others that it needs; see `subset`."""
+
+    def _renumbered(self, pieces: Sequence[str]) -> dict[str, Any]:
+        """Returns the options that number the added tokens for other pieces."""
+        places = {piece: i for i, piece in enumerate(pieces)}
+        ids: dict[str, int] = {}
+        for token in sorted(self.added_tokens, key=lambda token: token.id or 0):
+            ids[token.content] = places.setdefault(token.content, len(places))
+        added = [dataclasses.replace(token, id=ids[token.content]) for token in self.added_tokens]
+        return {"added_tokens": added}
 
     def _run(
         self, strings: tf.Tensor, *, with_offsets: bool

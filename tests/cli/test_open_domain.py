@@ -152,7 +152,7 @@ def test_errors_name_their_place(run, refused, library, files, tmp_path):
         (
             files / "pages.txt",
             ("--passage-tokens", "900"),
-            "`--passage-tokens` to be an integer between 1",
+            "`--passage-tokens` to be an integer from 1",
         ),
         (files / "pages.txt", ("--retriever-weight", "-1"), "number of at least 0, received '-1'"),
         (

@@ -167,6 +167,25 @@ class ByteBpeTokenizer(Tokenizer):
                 "With NFC, it is supported only for tokens of ASCII characters."
             )
 
+    def _with_tokens(self, tokens: set[str]) -> ByteBpeTokenizer:
+        """Returns a tokenizer with a part of the pieces; see `Tokenizer.subset`."""
+        ranks = {pair: rank for rank, pair in enumerate(self.merges)}
+        remaining = tokens | set(byte_bpe_model.byte_by_character())
+        waiting = [token for token in tokens if len(token) > 1]
+        while waiting:
+            # A token arises in one way only, in any text: by the last merge of its text.
+            pair = byte_bpe_model.final_merge(waiting.pop(), ranks)
+            parts = set(pair or ()) - remaining  # not of one byte, all of which remain
+            remaining |= parts
+            waiting.extend(parts)
+        pieces = [piece for piece in self.pieces if piece in remaining]
+        merges = [
+            (left, right)
+            for left, right in self.merges
+            if left in remaining and right in remaining and left + right in remaining
+        ]
+        return ByteBpeTokenizer(pieces, merges, self.options, **self._renumbered(pieces))
+
     @classmethod
     def from_directory(cls, directory: str | os.PathLike[str]) -> ByteBpeTokenizer:
         """Reads a Hugging Face directory: tokenizer.json, or vocab.json and merges.txt.

@@ -191,6 +191,19 @@ class SentencePieceTokenizer(Tokenizer):
                     )
         return tokens
 
+    def _with_tokens(self, tokens: set[str]) -> SentencePieceTokenizer:
+        """Returns a tokenizer with a part of the pieces; see `Tokenizer.subset`."""
+        single = {char for token in tokens for char in token}
+        if self.byte_fallback:
+            single |= {f"<0x{byte:02X}>" for byte in range(256)}
+        # The lowest score is a part of the score of unknown characters.
+        lowest, _ = min(self.pieces, key=lambda piece: piece[1])
+        remaining = tokens | single | {lowest}
+        pieces = [(piece, score) for piece, score in self.pieces if piece in remaining]
+        return SentencePieceTokenizer(
+            pieces, self.options, **self._renumbered([piece for piece, _ in pieces])
+        )
+
     @classmethod
     def from_directory(cls, directory: str | os.PathLike[str]) -> SentencePieceTokenizer:
         """Reads a Hugging Face directory: tokenizer.json, or SentencePiece's model file.

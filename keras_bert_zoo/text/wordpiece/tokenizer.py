@@ -221,6 +221,17 @@ class WordPieceTokenizer(Tokenizer):
         """
         write_directory(directory, self.pieces, self.options)
 
+    def _with_tokens(self, tokens: set[str]) -> WordPieceTokenizer:
+        """Returns a tokenizer with a part of the pieces; see `Tokenizer.subset`."""
+        single = {
+            form
+            for token in tokens
+            for char in token.removeprefix(_PREFIX)
+            for form in (char, _PREFIX + char)
+        }
+        pieces = [piece for piece in self.pieces if piece in tokens or piece in single]
+        return WordPieceTokenizer(pieces, self.options, **self._renumbered(pieces))
+
     def tokenize_flat(
         self, strings: tf.Tensor, *, with_offsets: bool
     ) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, ...]]:
