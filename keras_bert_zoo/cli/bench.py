@@ -14,6 +14,7 @@ from typing import Any
 from keras_bert_zoo.cli import options
 from keras_bert_zoo.cli.messages import show
 from keras_bert_zoo.cli.options import Parser
+from keras_bert_zoo.cli.saved_task import is_export
 from keras_bert_zoo.errors import ConfigError
 
 DESCRIPTION = """\
@@ -78,8 +79,8 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
     from keras_bert_zoo.cli.runtime import processor, start_tensorflow
 
-    is_export = _is_export(args.model)
-    if is_export and args.dtype is not None:
+    exported = is_export(args.model)
+    if exported and args.dtype is not None:
         raise ConfigError(
             f"--dtype applies only to a trained model; {args.model} is an export, whose precision "
             "was chosen when it was written"
@@ -87,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     if args.threads is not None:
         os.environ["TF_NUM_INTRAOP_THREADS"] = str(args.threads)
     tf = start_tensorflow(verbose=args.verbose)
-    answer, shapes = _load(args, tf, is_export=is_export)
+    answer, shapes = _load(args, tf, exported=exported)
     summary = {
         "model": args.model,
         "processor": processor(),
@@ -116,32 +117,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _is_export(model: str) -> bool:
-    """Whether a path is an export; a directory with a model and exports is the model.
-
-    Raises:
-        ConfigError: it is neither an export nor a model's directory.
-    """
-    path = Path(model)
-    if not path.exists():
-        raise ConfigError(f"{model}: there is no such directory")
-    if (path / "config.json").exists():
-        return False
-    if (path / "saved_model.pb").exists() or any(path.glob("*/saved_model.pb")):
-        return True
-    raise ConfigError(
-        f"{model}: expected an export (saved_models/NAME) or a directory written by "
-        "`keras-bert-zoo train`, received neither"
-    )
-
-
 def _load(
-    args: argparse.Namespace, tf: Any, *, is_export: bool
+    args: argparse.Namespace, tf: Any, *, exported: bool
 ) -> tuple[Callable[[Mapping[str, Any]], Any], dict[str, list[int]]]:
     """Returns a function that answers a request, and the shapes of its inputs without the rows."""
     from keras_bert_zoo.export.session import ExportSession
 
-    if is_export:
+    if exported:
         session = ExportSession(args.model)
         return session.run, {name: shape[1:].as_list() for name, shape in session.inputs.items()}
     from keras_bert_zoo.cli.runtime import keras_dtype

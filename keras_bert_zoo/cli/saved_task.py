@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from keras_bert_zoo.cli.options import peek
 from keras_bert_zoo.cli.tasks import TASKS, task_command
 from keras_bert_zoo.cli.tasks.base import TaskCommand
 from keras_bert_zoo.directories.replacing import find_directory
-from keras_bert_zoo.errors import BertZooError, CheckpointError
+from keras_bert_zoo.errors import BertZooError, CheckpointError, ConfigError
 
 
 def saved_command(directory: str) -> TaskCommand:
@@ -53,6 +54,25 @@ def saved_command(directory: str) -> TaskCommand:
     if name == "classification" and config.get("problem_type") == "multi_label_classification":
         name = "multi-label"
     return task_command(name)
+
+
+def is_export(model: str) -> bool:
+    """Whether a path is an export; a directory with a model and exports is the model.
+
+    Raises:
+        ConfigError: it is neither an export nor a model's directory.
+    """
+    path = Path(model)
+    if not path.exists():
+        raise ConfigError(f"{model}: there is no such directory")
+    if (path / "config.json").exists():
+        return False
+    if (path / "saved_model.pb").exists() or any(path.glob("*/saved_model.pb")):
+        return True
+    raise ConfigError(
+        f"{model}: expected an export (saved_models/NAME) or a directory written by "
+        "`keras-bert-zoo train`, received neither"
+    )
 
 
 def peek_command(argv: Sequence[str]) -> TaskCommand:

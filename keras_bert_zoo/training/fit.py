@@ -36,6 +36,7 @@ from keras_bert_zoo.training.rows import RowBatches
 
 __all__ = [
     "DEFAULT_LEARNING_RATE",
+    "adopt_examples",
     "compile_task",
     "evaluate_task",
     "fit_task",
@@ -132,7 +133,7 @@ def fit_task(
         examples, targets = prepared(task, x, y)
         objective = task.objective(examples)
         weights = example_weights(objective, examples, targets, class_weight, sample_weight)
-        _adopt(task, objective, examples)
+        adopt_examples(task, objective, examples)
         rows: RowBatches = task.rows(examples, targets, weights)
         if arguments["probe_epochs"]:
             _probe(task, objective, rows, targets, weights, arguments["probe_epochs"])
@@ -227,7 +228,7 @@ def make_dataset(
     examples, targets = prepared(task, x, y)
     objective = task.objective(examples)
     weights = example_weights(objective, examples, targets, class_weight, sample_weight)
-    _adopt(task, objective, examples)
+    adopt_examples(task, objective, examples)
     rows: RowBatches = task.rows(examples, targets, weights)
     return rows.batches(batch_size=batch_size, seed=seed, in_order=not shuffle)
 
@@ -273,7 +274,7 @@ def one_batch(
     examples, targets = prepared(task, x, y)
     objective = task.objective(examples)
     if training:
-        _adopt(task, objective, examples)
+        adopt_examples(task, objective, examples)
     else:
         check_texts(task, examples)
     weights = example_weights(objective, examples, targets, class_weight, sample_weight)
@@ -308,7 +309,7 @@ def _probe(
     )
 
 
-def _adopt(task: Any, objective: Objective, examples: Any) -> None:
+def adopt_examples(task: Any, objective: Objective, examples: Any) -> None:
     """Sets the attributes of the task that depend on the training data."""
     if task.spec.pairs is None:
         task.pair = len(examples.columns) == 2

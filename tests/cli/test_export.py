@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -20,6 +21,7 @@ from keras_bert_zoo.export import saved_model
 from keras_bert_zoo.export.session import ExportSession, newest_version
 from keras_bert_zoo.export.signatures import ServingGraph
 from keras_bert_zoo.export.verify import Verification
+from keras_bert_zoo.tasks.text_classifier import TextClassifier
 from tests.cli.conftest import snapshot
 
 
@@ -174,3 +176,25 @@ def test_tools_are_executable(repository, name):
     assert path.stat().st_mode & 0o111
     if path.suffix != ".py":
         subprocess.run(["bash", "-n", path], check=True)
+
+
+def test_an_export_teaches_a_student(run, refused, exported, model, preset, data, tmp_path):
+    common = ["distill", "--teacher", exported, "--train", data / "train.csv"]
+    finished = run(
+        *common, "--student", preset, "--epochs", "16", "--batch-size", "24",
+        "--learning-rate", "0.05", "--dtype", "float32", "--output", tmp_path / "student",
+    )  # fmt: skip
+    assert finished.status == 0, finished.err
+    texts = [line.split(",")[0] for line in (data / "train.csv").read_text().splitlines()[1:]]
+    student, teacher = (
+        TextClassifier.load(path).predict(texts)["scores"] for path in (tmp_path / "student", model)
+    )
+    assert np.abs(student - teacher).mean() < 0.15
+    message = refused(*common, "--layers", "1", "--output", tmp_path / "no")
+    assert message.startswith("--layers needs a teacher that train wrote; with an export, pass")
+    (tmp_path / "few.txt").write_text("the rose is here\n")
+    message = refused(
+        "distill", "--teacher", exported, "--student", preset, "--output", tmp_path / "no",
+        "--train", tmp_path / "few.txt", "--no-labels",
+    )  # fmt: skip
+    assert "expected texts with each of the 3 labels among the answers" in message
