@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from keras_bert_zoo.text.sentencepiece.tokenizer import SentencePieceTokenizer
     from keras_bert_zoo.text.tokenizer import Tokenizer
     from keras_bert_zoo.text.wordpiece.tokenizer import WordPieceTokenizer
+    from keras_bert_zoo.training.distillation import distill
 
 __version__ = "0.1.0"
 
@@ -61,6 +62,7 @@ __all__ = [
     "__version__",
     "add_lora",
     "convert_checkpoint",
+    "distill",
     "extend_positions",
     "extend_vocabulary",
     "list_presets",
@@ -92,6 +94,7 @@ _MODULES = {
     "WordPieceTokenizer": "keras_bert_zoo.text.wordpiece.tokenizer",
     "add_lora": "keras_bert_zoo.adaptation.lora",
     "convert_checkpoint": "keras_bert_zoo.presets.convert",
+    "distill": "keras_bert_zoo.training.distillation",
     "extend_positions": "keras_bert_zoo.adaptation.resize",
     "extend_vocabulary": "keras_bert_zoo.adaptation.vocabulary",
     "list_presets": "keras_bert_zoo.presets.catalog",

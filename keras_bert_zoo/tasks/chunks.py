@@ -8,7 +8,10 @@ from typing import Any
 import tensorflow as tf
 
 TOKENS_AT_ONCE = 16_384
-"""Tokens of one chunk, including padding: 32 rows of 512 tokens are one chunk."""
+"""Tokens of one chunk, including padding: 32 rows of 512 tokens at most."""
+
+ATTENDED_AT_ONCE = 4_096
+"""Tokens of one chunk without padding, on average: the scores of attention take most memory."""
 
 
 def run_in_chunks(
@@ -26,7 +29,8 @@ def run_in_chunks(
             structure. Their shapes without B must be equal for all chunks.
         inputs: name -> tensor (B, ...).
         row_cost: int32 (). The cost of a row, in tokens. A chunk costs at most `TOKENS_AT_ONCE`,
-            but has at least one row.
+            but has at least one row. Chunks have at most `ATTENDED_AT_ONCE` tokens of
+            `padding_mask`, if there is one, on average.
 
     Returns:
         the outputs of `run` for all rows.
@@ -40,6 +44,9 @@ def run_in_chunks(
     rows = count + added
     at_once = tf.maximum(TOKENS_AT_ONCE // tf.maximum(row_cost, 1), 1)
     chunks = tf.maximum(-(-rows // at_once), 1)
+    if "padding_mask" in inputs:
+        attended = -(-tf.reduce_sum(inputs["padding_mask"]) // ATTENDED_AT_ONCE)
+        chunks = tf.minimum(tf.maximum(chunks, attended), rows)
     size = -(-rows // chunks)  # all chunks have about the same size
 
     def chunk_of(index: Any) -> dict[str, tf.Tensor]:

@@ -83,6 +83,8 @@ def distill(
             states that fit.
         DataError: the labels do not fit the texts.
 
+    Example: `distill(teacher, select_layers(teacher, 3), texts, epochs=5)`.
+
     Source: arXiv 1503.02531 (logits), 1910.01108 (cosine of states).
     """
     check_arguments(
@@ -188,7 +190,7 @@ class DistillationLoss(keras.losses.Loss):
         temperature: float. See `distill`. The term of the teacher is multiplied by its square, so
             that its gradients have the same size at every temperature.
         label_weight: float from 0 to 1.
-        multi_label: bool. Whether each label has a probability of its own (sigmoid).
+        multi_label: bool. Whether the labels do not exclude each other (sigmoid, not softmax).
 
     Call arguments:
         y_true: float (B, 2 C), the teacher's logits, then the labels as rows of 0 and 1.

@@ -52,6 +52,21 @@ def test_chunks_are_joined(bound, shape):
     assert in_graph.get_concrete_function().structured_outputs["rows"].shape.rank == 1
 
 
+@pytest.mark.parametrize(("attended", "sizes"), [(4, [6]), (10, [2] * 3), (100, [1] * 6)])
+def test_rows_with_more_tokens_are_in_smaller_chunks(attended, sizes, monkeypatch):
+    monkeypatch.setattr(chunks, "ATTENDED_AT_ONCE", 24)
+    mask = np.arange(100) < attended
+    inputs = {"padding_mask": tf.constant(np.tile(mask.astype(np.int32), [6, 1]))}
+    computed = []
+
+    def rows(inputs):
+        computed.append(inputs["padding_mask"].shape[0])
+        return tf.reduce_sum(inputs["padding_mask"], axis=1)
+
+    assert run_in_chunks(rows, inputs, tf.constant(1)).numpy().tolist() == [attended] * 6
+    assert computed == sizes
+
+
 def test_the_model_is_in_the_graph_once():
     @tf.function(input_signature=[tf.TensorSpec([None, 3])], autograph=False)
     def in_graph(x):
