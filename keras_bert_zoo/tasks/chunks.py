@@ -10,8 +10,9 @@ import tensorflow as tf
 TOKENS_AT_ONCE = 16_384
 """Tokens of one chunk, including padding: 32 rows of 512 tokens at most."""
 
-ATTENDED_AT_ONCE = 4_096
-"""Tokens of one chunk without padding, on average: the scores of attention take most memory."""
+SCORES_AT_ONCE = 1 << 20
+"""Pairs of tokens of the rows of one chunk, on average: 4 rows of 512 tokens, or 64 of 128. The
+scores of attention, one for each pair and head, take most memory."""
 
 
 def run_in_chunks(
@@ -29,8 +30,8 @@ def run_in_chunks(
             structure. Their shapes without B must be equal for all chunks.
         inputs: name -> tensor (B, ...).
         row_cost: int32 (). The cost of a row, in tokens. A chunk costs at most `TOKENS_AT_ONCE`,
-            but has at least one row. Chunks have at most `ATTENDED_AT_ONCE` tokens of
-            `padding_mask`, if there is one, on average.
+            but has at least one row. With a `padding_mask`, chunks also have at most
+            `SCORES_AT_ONCE` pairs of tokens, on average.
 
     Returns:
         the outputs of `run` for all rows.
@@ -45,8 +46,9 @@ def run_in_chunks(
     at_once = tf.maximum(TOKENS_AT_ONCE // tf.maximum(row_cost, 1), 1)
     chunks = tf.maximum(-(-rows // at_once), 1)
     if "padding_mask" in inputs:
-        attended = -(-tf.reduce_sum(inputs["padding_mask"]) // ATTENDED_AT_ONCE)
-        chunks = tf.minimum(tf.maximum(chunks, attended), rows)
+        tokens = tf.reduce_sum(inputs["padding_mask"], axis=-1)
+        scores = tf.reduce_sum(tf.square(tf.cast(tokens, tf.float32))) / SCORES_AT_ONCE
+        chunks = tf.minimum(tf.maximum(chunks, tf.cast(tf.math.ceil(scores), tf.int32)), rows)
     size = -(-rows // chunks)  # all chunks have about the same size
 
     def chunk_of(index: Any) -> dict[str, tf.Tensor]:

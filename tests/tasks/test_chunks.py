@@ -52,9 +52,11 @@ def test_chunks_are_joined(bound, shape):
     assert in_graph.get_concrete_function().structured_outputs["rows"].shape.rank == 1
 
 
-@pytest.mark.parametrize(("attended", "sizes"), [(4, [6]), (10, [2] * 3), (100, [1] * 6)])
+@pytest.mark.parametrize(
+    ("attended", "sizes"), [(2, [6]), (3, [3, 3]), (4, [2] * 3), (100, [1] * 6)]
+)
 def test_rows_with_more_tokens_are_in_smaller_chunks(attended, sizes, monkeypatch):
-    monkeypatch.setattr(chunks, "ATTENDED_AT_ONCE", 24)
+    monkeypatch.setattr(chunks, "SCORES_AT_ONCE", 32)
     mask = np.arange(100) < attended
     inputs = {"padding_mask": tf.constant(np.tile(mask.astype(np.int32), [6, 1]))}
     computed = []
