@@ -91,6 +91,7 @@ CLASSES = {
         "ContrastiveLoss MultipleNegativesRankingLoss CoSENTLoss "
         "CosineSimilarityLoss TripletLoss MatryoshkaLoss"
     ),
+    "training.distillation": "DistillationLoss",
     "training.entity_targets": "GlobalPointerLoss",
     "training.keras_metrics": "OnLogits",
     "training.optimizers": "AdamW WarmupLinearDecay",

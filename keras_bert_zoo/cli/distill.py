@@ -10,9 +10,10 @@ from typing import Any
 
 from keras_bert_zoo.cli import options
 from keras_bert_zoo.cli.columns import given_options, named_flags, show_next
-from keras_bert_zoo.cli.messages import show
+from keras_bert_zoo.cli.messages import say, show
 from keras_bert_zoo.cli.options import Parser
 from keras_bert_zoo.cli.saved_task import is_export, saved_command
+from keras_bert_zoo.cli.signals import held_back_signals, name_of, status_of
 from keras_bert_zoo.cli.tasks import task_command
 from keras_bert_zoo.errors import ConfigError
 
@@ -113,7 +114,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
-    from keras_bert_zoo.cli.output import check_output
+    from keras_bert_zoo.cli.output import check_output, check_space, save_model
 
     _check_options(args)
     exported = is_export(args.teacher)
@@ -143,31 +144,42 @@ def run(args: argparse.Namespace) -> int:
     if not exported:
         show_parameters += f" of {teacher.count_params():,}"
     print(f"training on {len(train):,} texts, {show_parameters}, {dtype}", file=out, flush=True)
-    with contextlib.redirect_stdout(out):
-        history = distill(
-            teacher,
-            student,
-            train,
-            validation_data=dev,
-            temperature=args.temperature,
-            label_weight=args.label_weight,
-            hidden_weight=args.hidden_weight,
-            batch_size=args.batch_size,
-            epochs=args.epochs,
-            learning_rate=args.learning_rate,
-            patience=args.patience,
-            seed=args.seed,
-            verbose=1 if sys.stdout.isatty() else 2,  # a progress bar, or a line per epoch
-        )
-    names = ("teacher", "layers", "student", "train", "no_labels", "dev", "dev_fraction", "epochs",
-             "temperature", "label_weight", "hidden_weight", "batch_size", "learning_rate",
-             "seed")  # fmt: skip
-    student.training_record = {name: getattr(args, name) for name in names} | {
-        "dtype": dtype,
-        "history": {k: [float(v) for v in values] for k, values in history.history.items()},
-    }
+    check_space(args.output, student)
+    steps = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda step, logs: trained.append(True)
+    )
+    trained: list[bool] = []
+    interrupt, history = None, {}
+    try:
+        with contextlib.redirect_stdout(out):
+            history = distill(
+                teacher,
+                student,
+                train,
+                validation_data=dev,
+                temperature=args.temperature,
+                label_weight=args.label_weight,
+                hidden_weight=args.hidden_weight,
+                batch_size=args.batch_size,
+                epochs=args.epochs,
+                learning_rate=args.learning_rate,
+                patience=args.patience,
+                seed=args.seed,
+                callbacks=[steps],
+                verbose=1 if sys.stdout.isatty() else 2,  # a progress bar, or a line per epoch
+            ).history
+    except KeyboardInterrupt as error:
+        interrupt = error
+        if not trained:  # an untrained model must not take the place of an earlier one
+            say(f"{name_of(interrupt)} before the first step; nothing is saved")
+            return status_of(interrupt)
+    student.training_record = _record(args, dtype, history, interrupted=interrupt is not None)
     student.column_options = given_options(args, command)
-    student.save(args.output)
+    with held_back_signals():
+        save_model(student, args.output)
+    if interrupt is not None:
+        say(f"{name_of(interrupt)}; the weights so far are saved in {args.output}")
+        return status_of(interrupt)
     report = None if dev is None else student.report(dev)
     if args.json:
         values = {} if report is None else report.to_dict()
@@ -178,6 +190,20 @@ def run(args: argparse.Namespace) -> int:
         show(str(report))
     show_next(args.output)
     return 0
+
+
+def _record(
+    args: argparse.Namespace, dtype: str, history: dict[str, Any], *, interrupted: bool
+) -> dict[str, Any]:
+    """The training record of the saved directory."""
+    names = ("teacher", "layers", "student", "train", "no_labels", "dev", "dev_fraction", "epochs",
+             "temperature", "label_weight", "hidden_weight", "batch_size", "learning_rate",
+             "seed")  # fmt: skip
+    return {name: getattr(args, name) for name in names} | {
+        "dtype": dtype,
+        "interrupted": interrupted,
+        "history": {name: [float(v) for v in values] for name, values in history.items()},
+    }
 
 
 def _check_options(args: argparse.Namespace) -> None:

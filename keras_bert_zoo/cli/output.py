@@ -7,10 +7,12 @@ import contextlib
 import errno
 import gzip
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from keras_bert_zoo.directories.hidden import discard, discard_abandoned, make_hidden
 from keras_bert_zoo.directories.replacing import replace_directory, sync_path
@@ -156,3 +158,37 @@ def check_output(output: str) -> None:
     ):
         (temporary / "trial").write_bytes(b"x")
         raise _Undo
+
+
+def check_space(output: str, task: Any) -> None:
+    """Checks the free space for a model, before hours of training.
+
+    Raises:
+        CheckpointError: the disk has too little.
+    """
+    needed = 4 * task.count_params()
+    free = shutil.disk_usage(Path(output).absolute().parent).free
+    if free < needed:
+        raise CheckpointError(
+            f"Cannot write {output}: the model takes {needed / 2**20:,.0f} MiB, but only "
+            f"{free / 2**20:,.0f} MiB are free there. Training was not started."
+        )
+
+
+def save_model(task: Any, output: str) -> None:
+    """Saves a trained task.
+
+    Raises:
+        CheckpointError: `output` cannot be written. The message names a directory for temporary
+            files where the task is saved instead, if possible.
+    """
+    try:
+        task.save(output)
+    except CheckpointError as error:
+        try:
+            name = Path(output).absolute().name
+            fallback = Path(tempfile.mkdtemp(prefix=f"keras-bert-zoo-{name}-")) / name
+            task.save(fallback)
+        except (CheckpointError, OSError):
+            raise error from None
+        raise CheckpointError(f"{error} The trained model is saved in {fallback}") from None

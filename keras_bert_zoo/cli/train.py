@@ -6,21 +6,18 @@ import argparse
 import contextlib
 import importlib.util
 import json
-import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_bert_zoo.cli import options
 from keras_bert_zoo.cli.columns import given_options, named_flags, show_next
 from keras_bert_zoo.cli.messages import say
 from keras_bert_zoo.cli.options import Parser
-from keras_bert_zoo.cli.output import check_output
+from keras_bert_zoo.cli.output import check_output, check_space, save_model
 from keras_bert_zoo.cli.signals import held_back_signals, name_of, status_of
 from keras_bert_zoo.cli.tasks import TASKS, task_command
-from keras_bert_zoo.errors import CheckpointError, ConfigError
+from keras_bert_zoo.errors import ConfigError
 
 if TYPE_CHECKING:
     from keras_bert_zoo.cli.tasks.base import TaskCommand
@@ -184,7 +181,7 @@ def run(args: argparse.Namespace) -> int:
             dtype=dtype,
             ignore_config_keys=args.ignore_config_keys,
         )
-    _check_space(args.output, task)
+    check_space(args.output, task)
     held_out = f"{len(dev):,} held out, " if dev is not None else ""
     print(
         f"training on {len(train):,} {command.unit}, {held_out}"
@@ -208,7 +205,7 @@ def run(args: argparse.Namespace) -> int:
     task.column_options = given_options(args, command)
     try:
         with held_back_signals():
-            _save(task, args.output)
+            save_model(task, args.output)
     except KeyboardInterrupt as late:  # raised after the block: the task is saved
         if interrupt is None:
             interrupt, saved = late, "the trained weights"
@@ -241,16 +238,6 @@ def _check_preset(args: argparse.Namespace, command: TaskCommand) -> None:
             f"of {args.preset}, received {args.max_length}"
         )
     command.check_preset(args, raw)
-
-
-def _check_space(output: str, task: Task) -> None:
-    needed = 4 * task.count_params()
-    free = shutil.disk_usage(Path(output).absolute().parent).free
-    if free < needed:
-        raise CheckpointError(
-            f"Cannot write {output}: the model takes {needed / 2**20:,.0f} MiB, but only "
-            f"{free / 2**20:,.0f} MiB are free there. Training was not started."
-        )
 
 
 def _read(args: argparse.Namespace, command: TaskCommand) -> tuple[Any, Any]:
@@ -305,20 +292,6 @@ def _record(args: argparse.Namespace, task: Task, dtype: str, interrupted: bool)
         "interrupted": interrupted,
         **fitted,
     }
-
-
-def _save(task: Task, output: str) -> None:
-    """Saves the task; if `output` cannot be written, in a fallback directory."""
-    try:
-        task.save(output)
-    except CheckpointError as error:
-        try:
-            name = Path(output).absolute().name
-            fallback = Path(tempfile.mkdtemp(prefix=f"keras-bert-zoo-{name}-")) / name
-            task.save(fallback)
-        except (CheckpointError, OSError):
-            raise error from None
-        raise CheckpointError(f"{error} The trained model is saved in {fallback}") from None
 
 
 def _report(args: argparse.Namespace, command: TaskCommand, task: Task, dev: Any) -> None:

@@ -7,7 +7,7 @@ options are written to files, so that readers and writers need no tokenizer.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from keras_bert_zoo.errors import ConfigError
@@ -154,3 +154,22 @@ def merged_added_tokens(options: TokenizerOptions) -> list[AddedToken]:
     ]
     tokens += [token for token in flags.values() if token.content not in names]
     return sorted(tokens, key=lambda token: not token.special)
+
+
+def renumbered(tokens: Iterable[AddedToken], pieces: Sequence[str]) -> list[AddedToken]:
+    """Returns added tokens with the ids that they have after other pieces.
+
+    Args:
+        tokens: AddedTokens with their ids.
+        pieces: the tokens of a vocabulary, in the order of their ids. Added tokens outside it
+            follow in their order.
+
+    Example:
+        >>> [token.id for token in renumbered([AddedToken("<a>", id=9)], ["x", "y"])]
+        [2]
+    """
+    tokens = list(tokens)
+    places = {piece: i for i, piece in enumerate(pieces)}
+    for token in sorted(tokens, key=lambda token: token.id or 0):
+        places.setdefault(token.content, len(places))
+    return [dataclasses.replace(token, id=places[token.content]) for token in tokens]

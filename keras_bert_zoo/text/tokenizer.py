@@ -394,13 +394,12 @@ class Tokenizer(abc.ABC):
     def subset(self, token_ids: Iterable[int]) -> Tokenizer:
         """Returns a tokenizer with a part of the vocabulary, in the same order.
 
-        It has the given tokens, the added ones, and those that the tokenizer needs: the parts of
-        tokens that are merged, and each single character of a token. A text whose tokens are all
-        given gets the same tokens, with new ids. Other texts are split into shorter tokens, or get
-        `unk_token`.
+        A text whose tokens are all given gets the same tokens, with new ids. Other texts are split
+        into shorter tokens, or get `unk_token`.
 
         Args:
-            token_ids: int. Ids of tokens.
+            token_ids: int. Ids of tokens. The added tokens, the parts of merged tokens, and the
+                single characters of all tokens stay, too.
 
         Raises:
             ConfigError: an id outside the vocabulary.
@@ -412,26 +411,15 @@ class Tokenizer(abc.ABC):
             ['a', '##a', '##aa']
         """
         remaining = {int(token_id) for token_id in token_ids}
-        outside = [i for i in remaining if not 0 <= i < self.vocabulary_size]
+        outside, last = remaining - {*range(self.vocabulary_size)}, self.vocabulary_size - 1
         if outside:
-            raise ConfigError(
-                f"Expected ids from 0 to {self.vocabulary_size - 1:,}, received {outside[0]}."
-            )
-        remaining |= {self._ids[token.content] for token in self.added_tokens} | {self.unk_token_id}
-        return self._with_tokens({self.vocabulary[i] for i in remaining})
+            raise ConfigError(f"Expected ids from 0 to {last:,}, received {min(outside)}.")
+        added = {self.unk_token, *(token.content for token in self.added_tokens)}
+        return self._with_tokens(added | {self.vocabulary[i] for i in remaining})
 
     @abc.abstractmethod
     def _with_tokens(self, tokens: set[str]) -> Tokenizer:
         """Returns a tokenizer with these tokens and the others that it needs; see `subset`."""
-
-    def _renumbered(self, pieces: Sequence[str]) -> dict[str, Any]:
-        """Returns the options that number the added tokens for other pieces."""
-        places = {piece: i for i, piece in enumerate(pieces)}
-        ids: dict[str, int] = {}
-        for token in sorted(self.added_tokens, key=lambda token: token.id or 0):
-            ids[token.content] = places.setdefault(token.content, len(places))
-        added = [dataclasses.replace(token, id=ids[token.content]) for token in self.added_tokens]
-        return {"added_tokens": added}
 
     def _run(
         self, strings: tf.Tensor, *, with_offsets: bool

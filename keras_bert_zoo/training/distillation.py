@@ -47,7 +47,7 @@ def distill(
     """Trains a classifier to give the answers of another one.
 
     The teacher answers each text once, before the training. Labels are optional: texts without
-    labels teach, too. A student with some of the teacher's blocks (`select_layers`) learns fastest.
+    labels teach, too. `select_layers` makes a student of some of the teacher's blocks.
 
     Args:
         teacher: TextClassifier; or a function that maps `x` to logits (examples, C), in the order

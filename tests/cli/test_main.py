@@ -54,7 +54,7 @@ def test_examples_are_command_lines_that_parse(name):
     from keras_bert_zoo.cli.main import command_parser
     from keras_bert_zoo.cli.options import parse
 
-    command = importlib.import_module(f"keras_bert_zoo.cli.{name}")
+    command = importlib.import_module(f"keras_bert_zoo.cli.{name.replace('-', '_')}")
     lines = command.EXAMPLES.replace("\\\n", " ").split("\n")
     examples = [line.strip() for line in lines if f"keras-bert-zoo {name}" in line]
     assert examples
@@ -70,7 +70,7 @@ def test_version(run):
 
 
 def test_a_command_is_needed(refused):
-    assert refused().startswith("expected a command: presets, convert, train")
+    assert refused().startswith("expected a command: presets, convert, trim-vocabulary, train")
     assert refused("--json") == "unrecognized arguments: --json"
 
 

@@ -77,8 +77,8 @@ def test_texts_of_the_part_have_the_same_tokens(name, trained, texts, tmp_path):
     # Words in other orders consist of the same tokens, too, if no token crosses words.
     words = [word for text in part for word in text.split()]
     random.Random(0).shuffle(words)
-    for word in words[:200]:
-        (old,), (new,) = pieces_of(tokenizer, [word]), pieces_of(smaller, [word])
+    words = words[:200]
+    for old, new in zip(pieces_of(tokenizer, words), pieces_of(smaller, words), strict=True):
         if set(old) <= set(smaller.vocabulary):
             assert new == old
     # Its files have the same vocabulary, and Hugging Face reads them with the same results.
@@ -87,7 +87,7 @@ def test_texts_of_the_part_have_the_same_tokens(name, trained, texts, tmp_path):
     assert loaded.vocabulary == smaller.vocabulary
     transformers = pytest.importorskip("transformers")
     reference = transformers.AutoTokenizer.from_pretrained(tmp_path)
-    for text in [*part, *texts[-40:], *OTHERS]:
+    for text in [*part[:20], *texts[-20:], *OTHERS]:
         wanted = reference(text, add_special_tokens=False)["input_ids"]
         assert loaded.tokenize([text]).to_list() == [wanted], text
 

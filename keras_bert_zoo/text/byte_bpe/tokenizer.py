@@ -37,6 +37,7 @@ from keras_bert_zoo.text.byte_bpe.files import (
     write_directory,
 )
 from keras_bert_zoo.text.byte_bpe.options import ByteBpeOptions
+from keras_bert_zoo.text.options import renumbered
 from keras_bert_zoo.text.special_tokens import AddedToken
 from keras_bert_zoo.text.tokenizer import Tokenizer
 from keras_bert_zoo.text.unicode import code_points
@@ -184,7 +185,9 @@ class ByteBpeTokenizer(Tokenizer):
             for left, right in self.merges
             if left in remaining and right in remaining and left + right in remaining
         ]
-        return ByteBpeTokenizer(pieces, merges, self.options, **self._renumbered(pieces))
+        return ByteBpeTokenizer(
+            pieces, merges, self.options, added_tokens=renumbered(self.added_tokens, pieces)
+        )
 
     @classmethod
     def from_directory(cls, directory: str | os.PathLike[str]) -> ByteBpeTokenizer:

@@ -30,6 +30,7 @@ import tensorflow as tf
 
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.text import ragged_ops, special_tokens, text_cut
+from keras_bert_zoo.text.options import renumbered
 from keras_bert_zoo.text.sentencepiece.files import read_directory, write_directory
 from keras_bert_zoo.text.sentencepiece.options import SPACE_SIGN as SPACE_SIGN
 from keras_bert_zoo.text.sentencepiece.options import SentencePieceOptions
@@ -201,7 +202,9 @@ class SentencePieceTokenizer(Tokenizer):
         remaining = tokens | single | {lowest}
         pieces = [(piece, score) for piece, score in self.pieces if piece in remaining]
         return SentencePieceTokenizer(
-            pieces, self.options, **self._renumbered([piece for piece, _ in pieces])
+            pieces,
+            self.options,
+            added_tokens=renumbered(self.added_tokens, [piece for piece, _ in pieces]),
         )
 
     @classmethod

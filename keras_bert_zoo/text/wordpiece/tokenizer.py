@@ -24,6 +24,7 @@ from tensorflow_text.core.pybinds import pywrap_fast_wordpiece_tokenizer_model_b
 
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.text import offsets, ragged_ops, special_tokens, text_cut
+from keras_bert_zoo.text.options import renumbered
 from keras_bert_zoo.text.special_tokens import AddedToken
 from keras_bert_zoo.text.tokenizer import Tokenizer
 from keras_bert_zoo.text.unicode.normalizer import BertNormalizer, unicode_rules
@@ -230,7 +231,9 @@ class WordPieceTokenizer(Tokenizer):
             for form in (char, _PREFIX + char)
         }
         pieces = [piece for piece in self.pieces if piece in tokens or piece in single]
-        return WordPieceTokenizer(pieces, self.options, **self._renumbered(pieces))
+        return WordPieceTokenizer(
+            pieces, self.options, added_tokens=renumbered(self.added_tokens, pieces)
+        )
 
     def tokenize_flat(
         self, strings: tf.Tensor, *, with_offsets: bool
