@@ -16,8 +16,9 @@ from keras_bert_zoo.encoders.parts import encoder_inputs
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.training.arguments import as_callbacks, check_arguments
 from keras_bert_zoo.training.data import prepared, validation_parts
-from keras_bert_zoo.training.fit import adopt_examples, compile_task, replicas_of
+from keras_bert_zoo.training.fit import adopt_examples, build_shared, compile_task, replicas_of
 from keras_bert_zoo.training.loop import default_optimizer, run_fit
+from keras_bert_zoo.training.replicas import even_batches
 from keras_bert_zoo.validation import check_number
 
 Teacher = Callable[[Any], np.ndarray]
@@ -103,25 +104,31 @@ def distill(
     if validation_data is not None:
         held_x, held_y, _ = validation_parts(objective, validation_data)
         held = _rows(student, answer, held_x, held_y, needs_labels=True)
-        validation = held.batches(batch_size=batch_size, shuffle=False)
+        validation = even_batches(
+            held.batches(batch_size=batch_size, shuffle=False), replicas_of(student)
+        )
     steps = int(batches.cardinality())
-    optimizer = default_optimizer(
-        steps, epochs=epochs, learning_rate=learning_rate, warmup_fraction=warmup_fraction,
-        weight_decay=weight_decay, global_clipnorm=global_clipnorm,
-    )  # fmt: skip
     loss = DistillationLoss(
         temperature=temperature, label_weight=label_weight, multi_label=student.multi_label
     )
-    metric = keras.metrics.MeanMetricWrapper(
-        _labels_agree if student.multi_label else _label_agrees, name="accuracy"
-    )
+    model: keras.Model = student
     if hidden_weight:
-        model: keras.Model = _WithHiddenStates(student, teacher, hidden_weight)
-        model.compile(optimizer, loss, metrics=[metric], jit_compile=False)
-    else:
-        model = student
-        with student.distribute_strategy.scope():
+        model = _WithHiddenStates(student, teacher, hidden_weight)
+    with student.distribute_strategy.scope():
+        optimizer = default_optimizer(
+            steps, epochs=epochs, learning_rate=learning_rate, warmup_fraction=warmup_fraction,
+            weight_decay=weight_decay, global_clipnorm=global_clipnorm,
+        )  # fmt: skip
+        metric = keras.metrics.MeanMetricWrapper(
+            _labels_agree if student.multi_label else _label_agrees, name="accuracy"
+        )
+        if hidden_weight:
+            model.compile(optimizer, loss, metrics=[metric], jit_compile=False)
+        else:
             compile_task(student, optimizer, loss, [metric])
+    batches = even_batches(batches, replicas_of(student))
+    if not hidden_weight:
+        build_shared(student, batches)
     return run_fit(
         model,
         batches,

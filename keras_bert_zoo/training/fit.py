@@ -37,6 +37,7 @@ from keras_bert_zoo.training.rows import RowBatches
 __all__ = [
     "DEFAULT_LEARNING_RATE",
     "adopt_examples",
+    "build_shared",
     "compile_task",
     "evaluate_task",
     "fit_task",

@@ -101,11 +101,28 @@ def train_preset(chosen):
     return found | {"scores": task.predict(TEXTS)["scores"]}
 
 
+def distilled(logits, replicas):
+    """Trains a student, with validation; returns measures and logits."""
+    with strategy(replicas).scope():
+        student = make("classification")[0]
+    random = np.random.default_rng(1)
+    for variable in student.trainable_variables:
+        variable.assign(random.normal(scale=0.3, size=variable.shape))
+    history = kbz.distill(
+        lambda texts: logits[: len(texts)], student, TEXTS, validation_data=(TEXTS[:5], NAMES[:5]),
+        epochs=2, batch_size=4, learning_rate=0.02, verbose=0,
+    )  # fmt: skip
+    measures = {name: np.array(values) for name, values in history.history.items()}
+    return measures | {"logits": student.predict_logits(TEXTS)}
+
+
 def compare_classifiers():
     """Compares two replicas, op by op and in a graph; and heads whose loss is a sum."""
     with eagerly():
         compare("classification", [2])
         compare("classification", [2], measure=False, global_clipnorm=None)
+        logits = make("classification")[0].predict_logits(TEXTS)
+        check_equal(distilled(logits, 1), distilled(logits, 2), "a student")
         losses = probe_losses(2)
         np.testing.assert_allclose(losses, probe_losses(1), rtol=1e-5)
         np.testing.assert_allclose(losses[0], 7 * np.log(2), rtol=1e-5)
