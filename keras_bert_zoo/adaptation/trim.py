@@ -24,9 +24,9 @@ def trim_vocabulary(
     """Returns copies of a model and its tokenizer with only the tokens that occur in texts.
 
     Most of a multilingual model is its token table: 192 of the 278 million weights of
-    XLM-RoBERTa-base. A model for one language needs a tenth of it. Texts whose tokens remain get
-    the same tokens and the same outputs. The special tokens, the added tokens and the single
-    characters of all remaining tokens stay, so other texts are split into shorter tokens.
+    XLM-RoBERTa-base. If all tokens of a text remain, it has the same tokens and the same outputs.
+    The special tokens, the added tokens and the single characters of all remaining tokens stay, so
+    other texts are split into shorter tokens.
 
     Args:
         model: Encoder, HeadedModel, or a task with one encoder. Its updates and its LoRA are

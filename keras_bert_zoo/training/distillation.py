@@ -172,7 +172,7 @@ def _rows(student: Any, answer: Teacher, x: Any, y: Any, *, needs_labels: bool) 
     labelled = y is not None or getattr(x, "labels", None) is not None
     if needs_labels and not labelled:
         raise ConfigError("Expected labels with `label_weight` and for validation, received none.")
-    examples = prepared(student, x, y)[0] if labelled else student.examples(x, None)
+    examples, truth = prepared(student, x, y) if labelled else (student.examples(x, None), None)
     adopt_examples(student, student.objective(examples), examples)
     logits = np.asarray(answer(x), np.float32)
     count = len(student.labels)
@@ -181,11 +181,10 @@ def _rows(student: Any, answer: Teacher, x: Any, y: Any, *, needs_labels: bool) 
             f"Expected the teacher's logits of shape {(len(examples), count)}, received "
             f"{logits.shape}."
         )
-    if not labelled:
-        truth = (logits > 0) if student.multi_label else np.eye(count)[logits.argmax(1)]
-    else:
-        truth = student.targets(examples, y)
-        truth = truth if student.multi_label else np.eye(count)[truth]
+    if truth is None:
+        truth = logits > 0 if student.multi_label else logits.argmax(1)
+    if not student.multi_label:
+        truth = np.eye(count)[truth]
     return student.rows(examples, np.concatenate([logits, truth], 1).astype(np.float32), None)
 
 
@@ -269,7 +268,6 @@ class _WithHiddenStates(keras.Model):
     def __init__(self, student: Any, teacher: Any, weight: float) -> None:
         super().__init__()
         _check_states(student, teacher)
-        self.student = student  # its variables are the ones to train
         inputs = encoder_inputs()
         states, layout = student.encoder.layer_states(inputs)
         logits = student.head(student.encoder.pooler(states[-1], layout))
