@@ -15,6 +15,11 @@ from keras_bert_zoo.cli.options import Parser
 from keras_bert_zoo.cli.saved_task import is_export, saved_command
 from keras_bert_zoo.cli.signals import held_back_signals, name_of, status_of
 from keras_bert_zoo.cli.tasks import task_command
+from keras_bert_zoo.cli.training_options import (
+    add_schedule_options,
+    add_validation_options,
+    check_validation_options,
+)
 from keras_bert_zoo.errors import ConfigError
 
 DESCRIPTION = """\
@@ -55,15 +60,7 @@ def add_arguments(parser: Parser) -> None:
         action="store_true",
         help="--train has no labels; the teacher's answers are the only targets",
     )
-    parser.add_argument(
-        "--dev", metavar="FILE", help="validation data with labels, which selects the best epoch"
-    )
-    parser.add_argument(
-        "--dev-fraction",
-        metavar="F",
-        type=options.open_share,
-        help="fraction of --train to hold out for validation instead, stratified by label",
-    )
+    add_validation_options(parser)
     group = parser.add_group("training")
     group.add_argument(
         "--temperature",
@@ -84,21 +81,7 @@ def add_arguments(parser: Parser) -> None:
         help="weight of the distance of the layers' states from the teacher's; with --layers, or "
         "with a --student of the same vocabulary and width",
     )
-    group.add_argument(
-        "--epochs", type=options.positive_int, default=5, help="number of passes over --train"
-    )
-    group.add_argument(
-        "--batch-size", type=options.positive_int, default=64, help="examples per step"
-    )
-    group.add_argument(
-        "--learning-rate", type=options.positive_float, default=3e-4, help="peak learning rate"
-    )
-    group.add_argument(
-        "--patience",
-        type=options.positive_int,
-        help="epochs without improvement on the validation data before training stops; "
-        "default: never",
-    )
+    add_schedule_options(group, epochs=5, batch_size=64, learning_rate=3e-4)
     options.add_dtype_option(group, default="auto")
     group.add_argument(
         "--seed", type=options.seed_int, default=0, help="random seed of a new head and the order"
@@ -209,10 +192,7 @@ def _record(
 def _check_options(args: argparse.Namespace) -> None:
     if bool(args.layers) == bool(args.student):
         raise ConfigError("expected --layers N or --student NAME_OR_DIR, one of the two")
-    if args.dev and args.dev_fraction:
-        raise ConfigError("expected --dev or --dev-fraction, received both; leave one out")
-    if args.patience and not (args.dev or args.dev_fraction):
-        raise ConfigError("--patience needs validation data; pass --dev or --dev-fraction")
+    check_validation_options(args)
     if args.no_labels and (args.label_weight or args.dev_fraction):
         raise ConfigError("--no-labels excludes --label-weight and --dev-fraction; pass --dev")
 

@@ -17,6 +17,11 @@ from keras_bert_zoo.cli.options import Parser
 from keras_bert_zoo.cli.output import check_output, check_space, save_model
 from keras_bert_zoo.cli.signals import held_back_signals, name_of, status_of
 from keras_bert_zoo.cli.tasks import TASKS, task_command
+from keras_bert_zoo.cli.training_options import (
+    add_schedule_options,
+    add_validation_options,
+    check_validation_options,
+)
 from keras_bert_zoo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -60,15 +65,7 @@ def add_arguments(parser: Parser) -> None:
         "--output", required=True, metavar="DIR", help="directory to write; an earlier model "
         "in it is replaced when the new one is complete, and other files are kept"
     )  # fmt: skip
-    parser.add_argument(
-        "--dev", metavar="FILE", help="validation data, which selects the best epoch"
-    )
-    parser.add_argument(
-        "--dev-fraction",
-        metavar="F",
-        type=options.open_share,
-        help="fraction of --train to hold out for validation instead, stratified by label",
-    )
+    add_validation_options(parser)
     parser.add_argument("--task", choices=tuple(TASKS), default=_DEFAULT, help="task to train")
     parser.add_argument(
         "--keep-head",
@@ -76,20 +73,12 @@ def add_arguments(parser: Parser) -> None:
         help="keep the labels and the head of the preset instead of adding a new head",
     )
     group = parser.add_group("training")
-    group.add_argument(
-        "--epochs", type=options.positive_int, default=3, help="number of passes over --train"
-    )
+    add_schedule_options(group, epochs=3, batch_size=32, learning_rate=5e-5)
     group.add_argument(
         "--probe-epochs",
         type=options.non_negative_int,
         default=0,
         help="epochs that first train only the new head; 30 take seconds and may save a full epoch",
-    )
-    group.add_argument(
-        "--batch-size", type=options.positive_int, default=32, help="examples per step"
-    )
-    group.add_argument(
-        "--learning-rate", type=options.positive_float, default=5e-5, help="peak learning rate"
     )
     group.add_argument(
         "--warmup-fraction",
@@ -113,12 +102,6 @@ def add_arguments(parser: Parser) -> None:
         "--max-length",
         type=options.positive_int,
         help="maximum number of tokens per text; default: 128, or the saved one with --keep-head",
-    )
-    group.add_argument(
-        "--patience",
-        type=options.positive_int,
-        help="epochs without improvement on the validation data before training stops; "
-        "default: never",
     )
     options.add_dtype_option(group, default="auto")
     group.add_argument(
@@ -154,7 +137,7 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
     # All inputs are checked before TensorFlow is imported.
     command = task_command(args.task)
-    _check_options(args)
+    check_validation_options(args)
     command.check_options(args)
     if args.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ConfigError("--tensorboard needs the package tensorboard: pip install tensorboard")
@@ -214,13 +197,6 @@ def run(args: argparse.Namespace) -> int:
         return status_of(interrupt)
     _report(args, command, task, dev)
     return 0
-
-
-def _check_options(args: argparse.Namespace) -> None:
-    if args.dev and args.dev_fraction:
-        raise ConfigError("expected --dev or --dev-fraction, received both; leave one out")
-    if args.patience and not (args.dev or args.dev_fraction):
-        raise ConfigError("--patience needs validation data; pass --dev or --dev-fraction")
 
 
 def _check_preset(args: argparse.Namespace, command: TaskCommand) -> None:
