@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import sys
 from typing import Any
 
 from keras_bert_zoo.cli import options
-from keras_bert_zoo.cli.columns import given_options, named_flags, show_next
-from keras_bert_zoo.cli.messages import say, show
+from keras_bert_zoo.cli.columns import given_options, named_flags
+from keras_bert_zoo.cli.messages import say
 from keras_bert_zoo.cli.options import Parser
 from keras_bert_zoo.cli.saved_task import is_export, saved_command
 from keras_bert_zoo.cli.signals import held_back_signals, name_of, status_of
@@ -19,6 +18,7 @@ from keras_bert_zoo.cli.training_options import (
     add_schedule_options,
     add_validation_options,
     check_validation_options,
+    report_training,
 )
 from keras_bert_zoo.errors import ConfigError
 
@@ -163,15 +163,7 @@ def run(args: argparse.Namespace) -> int:
     if interrupt is not None:
         say(f"{name_of(interrupt)}; the weights so far are saved in {args.output}")
         return status_of(interrupt)
-    report = None if dev is None else student.report(dev)
-    if args.json:
-        values = {} if report is None else report.to_dict()
-        numbers = {k: v for k, v in values.items() if isinstance(v, int | float)}
-        print(json.dumps({"output": args.output, "dev": numbers or None}))
-        return 0
-    if report is not None:
-        show(str(report))
-    show_next(args.output)
+    report_training(args, command, student, dev)
     return 0
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.util
-import json
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from keras_bert_zoo.cli import options
-from keras_bert_zoo.cli.columns import given_options, named_flags, show_next
+from keras_bert_zoo.cli.columns import given_options, named_flags
 from keras_bert_zoo.cli.messages import say
 from keras_bert_zoo.cli.options import Parser
 from keras_bert_zoo.cli.output import check_output, check_space, save_model
@@ -21,6 +20,7 @@ from keras_bert_zoo.cli.training_options import (
     add_schedule_options,
     add_validation_options,
     check_validation_options,
+    report_training,
 )
 from keras_bert_zoo.errors import ConfigError
 
@@ -195,7 +195,7 @@ def run(args: argparse.Namespace) -> int:
     if interrupt:
         say(f"{name_of(interrupt)}; {saved} are saved in {args.output}")
         return status_of(interrupt)
-    _report(args, command, task, dev)
+    report_training(args, command, task, dev)
     return 0
 
 
@@ -268,21 +268,3 @@ def _record(args: argparse.Namespace, task: Task, dtype: str, interrupted: bool)
         "interrupted": interrupted,
         **fitted,
     }
-
-
-def _report(args: argparse.Namespace, command: TaskCommand, task: Task, dev: Any) -> None:
-    report = None if dev is None else task.report(dev)
-    if args.json:
-        values = None
-        if report is not None:
-            values = {k: v for k, v in report.to_dict().items() if isinstance(v, int | float)}
-        print(json.dumps({"output": args.output, "dev": values, "training": task.training_record}))
-        return
-    if report is not None:
-        numbers = ", ".join(
-            f"{name.replace('_', ' ')} {value:.4f}"
-            for name, value in report.to_dict().items()
-            if isinstance(value, float)
-        )
-        print(f"held-out data ({len(dev):,} {command.unit}): {numbers}")
-    show_next(args.output, predict=command.predict_hint(args))

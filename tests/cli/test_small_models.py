@@ -91,6 +91,7 @@ def test_an_interrupt_saves_the_weights_so_far(steps, run, model, data, tmp_path
         "--batch-size", "8", "--dtype", "float32", "--output", tmp_path / "out",
     )  # fmt: skip
     assert finished.status == 130
+    assert "held-out" not in finished.out
     if not steps:
         assert finished.err.endswith("interrupted before the first step; nothing is saved\n")
         assert not (tmp_path / "out").exists()
@@ -104,10 +105,11 @@ def test_another_preset_as_the_student(run, model, preset, data, tmp_path):
     finished = run(
         "distill", "--teacher", model, "--student", preset, "--train", data / "train.csv",
         "--epochs", "4", "--batch-size", "24", "--learning-rate", "0.05", "--dtype", "float32",
-        "--output", out,
+        "--output", out, "--dev", data / "dev.csv",
     )  # fmt: skip
     assert finished.status == 0, finished.err
     assert "keras-bert-zoo evaluate" in finished.out
+    assert "\nheld-out data (12 texts): accuracy 0." in finished.out
     texts = ["the rose is here", "a sea is here", "the leaf is here"]
     assert distance(out, model, texts) < distance(preset, model, texts)
 
