@@ -4,6 +4,7 @@ import contextlib
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +55,28 @@ def random_inputs(
         "segment_ids": random.integers(0, segments, shape).astype(np.int32),
         "padding_mask": (random.random(shape) < 0.6).astype(np.int32),
     }
+
+
+def executed_ops(directory: Path, inputs: dict[str, list[str] | np.ndarray]) -> Counter[str]:
+    """Counts the kernels that a SavedModel starts for a request, by operation.
+
+    Unlike the optimized graph, they include those of functions that are called.
+    """
+    v1 = tf.compat.v1
+    metadata = v1.RunMetadata()
+    with v1.Session(graph=tf.Graph()) as session:
+        loaded = v1.saved_model.load(session, ["serve"], str(directory))
+        signature = loaded.signature_def["serving_default"]
+        session.run(
+            [output.name for output in signature.outputs.values()],
+            {signature.inputs[name].name: values for name, values in inputs.items()},
+            options=v1.RunOptions(trace_level=v1.RunOptions.FULL_TRACE),
+            run_metadata=metadata,
+        )
+    labels = [
+        node.timeline_label for part in metadata.step_stats.dev_stats for node in part.node_stats
+    ]
+    return Counter(label.split(" = ")[1].split("(")[0] for label in labels if " = " in label)
 
 
 def onednn_is_on() -> bool:

@@ -19,7 +19,7 @@ def gelu(x: tf.Tensor) -> tf.Tensor:
     Keep the order of the operations: TensorFlow's remapper fuses them, with the MatMul and BiasAdd
     before them, into one `_FusedMatMul` node. `tf.nn.gelu` computes the same.
     """
-    half, one, scale = (tf.cast(value, x.dtype) for value in (0.5, 1.0, math.sqrt(0.5)))
+    half, one, scale = (tf.constant(value, x.dtype) for value in (0.5, 1.0, math.sqrt(0.5)))
     return half * x * (one + tf.math.erf(x * scale))
 
 

@@ -89,19 +89,19 @@ class SelfAttention(ConfiguredLayer):
         """Attends; see the class."""
         first, tokens = self.project(x, layout, first_token_only=first_token_only)
 
-        def attend(layout: Layout) -> tuple[tf.Tensor, list[tf.Tensor]]:
-            contexts, probabilities = self._attend(first, tokens, layout, x.dtype, training)
-            merge = merge_heads if first is None else merge_first_heads
-            return merge(contexts, layout), probabilities  # (T or B, N, D)
-
         probabilities: list[tf.Tensor] = []
         if "few" not in layout:
-            context, probabilities = attend(layout)
+            context, probabilities = self._attend(layout, first, tokens, training=training)
         elif training:
-            context, _ = attend(padded_groups(layout))
+            context, _ = self._attend(padded_groups(layout), first, tokens, training=True)
         else:
             context = in_fastest_groups(
-                lambda part: attend(part)[0], layout, single=first_token_only
+                lambda *arguments: self._attend(*arguments)[0],
+                layout,
+                first,
+                tokens,
+                key=(type(self), repr(self.get_config() | {"name": None}), first is None),
+                single=first_token_only,
             )
         # With the shape of the tensor that the result's projection is added to, TensorFlow fuses
         # the sum with the product.
@@ -113,13 +113,12 @@ class SelfAttention(ConfiguredLayer):
 
     def _attend(
         self,
+        layout: Layout,
         first: tf.Tensor | None,
         tokens: list[tf.Tensor],
-        layout: Layout,
-        dtype: Any,
-        training: bool,
-    ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
-        """Returns the heads' outputs and the probabilities, one tensor per group."""
+        training: bool = False,
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Returns the heads' outputs (T or B, N, D), and probabilities, one tensor per group."""
         width = self.num_heads * self.head_dim
         parts = [
             part
@@ -130,6 +129,7 @@ class SelfAttention(ConfiguredLayer):
         if first is not None:
             queries = split_first_heads(first, layout, heads=self.num_heads)
         only = {"first_token_only": first is not None}
+        dtype = values[0].dtype
         scale = tf.cast(self.scale, dtype)
         contexts, probabilities = [], []
         for group, (q, k, v) in enumerate(zip(queries, keys, values, strict=True)):
@@ -146,7 +146,8 @@ class SelfAttention(ConfiguredLayer):
             probabilities.append(probability)
             v = self.place_values(v, layout, group)
             contexts.append(tf.matmul(self.dropout(probability, training=training), v))
-        return contexts, probabilities
+        merge = merge_heads if first is None else merge_first_heads
+        return merge(contexts, layout), probabilities
 
     def step(
         self, x: tf.Tensor, cache: tuple[tf.Tensor, tf.Tensor]

@@ -7,12 +7,13 @@ splits the batch into a few groups of similar length, each padded to its longest
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from keras_bert_zoo.layers.scopes import with_gradient
+from keras_bert_zoo.layers.shared_functions import share
 
 # oneDNN caches one primitive per shape. Rounding up the number of columns makes shapes repeat.
 _COLUMN_MULTIPLE = 8
@@ -113,7 +114,11 @@ def make_flat_group(
 
 
 def in_fastest_groups(
-    function: Callable[[Layout], tf.Tensor], layout: Layout, *, single: bool = False
+    function: Callable[..., tf.Tensor],
+    layout: Layout,
+    *inputs: Any,
+    key: Hashable,
+    single: bool = False,
 ) -> tf.Tensor:
     """Computes attention in the groups that are fastest for the batch.
 
@@ -122,8 +127,10 @@ def in_fastest_groups(
     weights: in a branch they are no constants, and oneDNN would reorder them in every call.
 
     Args:
-        function: computes attention with a layout whose lists have the groups to use.
+        function: computes attention with a layout whose lists have the groups to use, and `inputs`.
         layout: the output of `TokenLayout` for several groups.
+        *inputs: other arguments of `function`.
+        key: hashable. What `function` depends on; see `share`.
         single: bool. Whether the flat group needs a batch of one row.
 
     Returns:
@@ -135,17 +142,15 @@ def in_fastest_groups(
     # A family's positions, lists as well, exist only for the groups. And with the queries of first
     # tokens, TensorFlow would not fuse the residual sum that follows.
     lists = {name for name, value in layout.items() if isinstance(value, list)}
-    by_group = single or not lists <= {"attend", "group_indices"}
+    many = share(("groups", key), function, padded_groups(layout), *inputs)
+    if not single and lists <= {"attend", "group_indices"}:
+        in_groups = many
+        full = share(("full", key), function, _full_batch(layout), *inputs)
 
-    def many() -> tf.Tensor:
-        padded = padded_groups(layout)
-        if by_group:
-            return function(padded)
-        return tf.cond(
-            layout["full"], lambda: function(_full_batch(layout)), lambda: function(padded)
-        )
+        def many() -> tf.Tensor:
+            return tf.cond(layout["full"], full, in_groups)
 
-    result: tf.Tensor = tf.cond(few, lambda: function(flat_group(layout)), many)
+    result: tf.Tensor = tf.cond(few, lambda: function(flat_group(layout), *inputs), many)
     return result
 
 

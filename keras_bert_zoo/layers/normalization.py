@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.layers.configured import ConfiguredLayer
 from keras_bert_zoo.layers.devices import on_cpu
+from keras_bert_zoo.layers.shared_functions import share
 
 # Starting oneDNN's kernel takes longer than to normalize these.
 _FEW_ROWS = 96
@@ -66,9 +67,8 @@ class LayerNormalization(keras.layers.Layer):
         def plain() -> tf.Tensor:
             return _normalized(x, gamma, beta, self.epsilon)[0]
 
-        def fused() -> tf.Tensor:
-            return self._fused(x, gamma, beta)
-
+        key = ("layer norm", self.epsilon, self.use_bias)
+        fused = share(key, self._fused, x, gamma, beta)
         if rows is not None:
             return plain() if rows <= _FEW_ROWS else fused()
         normalized = tf.cond(tf.shape(x)[0] <= _FEW_ROWS, plain, fused)

@@ -6,7 +6,7 @@ import tensorflow as tf
 from tensorflow.python.eager import context
 
 from tests.export.conftest import ATTENTION_GROUPS
-from tests.helpers import onednn_is_on, run_with_onednn
+from tests.helpers import executed_ops, onednn_is_on, run_with_onednn
 
 
 def test_the_served_graph_is_fused(request):
@@ -27,10 +27,16 @@ def test_the_served_graph_is_fused(request):
     expected = {
         "_FusedMatMul BiasAdd GeluExact": blocks,
         "_FusedMatMul BiasAdd Add": 2 * blocks,  # all residual sums
-        "_MklFusedBatchMatMulV2 Mul Add": (groups + 1) * blocks,  # and the flat group
-        "_MklLayerNorm": 2 * blocks + 1,
+        "_MklFusedBatchMatMulV2 Mul Add": blocks,  # of the group for few tokens
     }
     assert {name: counts[name] for name in expected} == expected
     assert not counts["FusedBatchNormV3"]
     # Custom gradients add this op, which passes its inputs on.
     assert counts["IdentityN"] <= blocks
+
+    # Layers call the same functions for several groups and for many rows.
+    ops = executed_ops(single.export.path, {"text": ["the card " * (1 + n) for n in range(12)]})
+    # The last block computes only the first tokens, whose norm is not fused.
+    expected = {"_MklFusedBatchMatMulV2": groups * blocks, "_MklLayerNorm": 2 * blocks - 1}
+    assert {name: ops[name] for name in expected} == expected
+    assert not ops["FusedBatchNormV3"]
