@@ -53,6 +53,16 @@ def lasting_kernels() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def whole_tracebacks() -> None:
+    """Turns off what hides frames of errors: it wraps the call of each operation and layer."""
+    import keras
+    import tensorflow as tf
+
+    keras.config.disable_traceback_filtering()
+    tf.debugging.disable_traceback_filtering()
+
+
 @pytest.fixture(autouse=True, scope="module")
 def collect_garbage() -> Iterator[None]:
     """Frees a module's models before the next one: they hang in cycles, graphs and all."""

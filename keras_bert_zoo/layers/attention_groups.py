@@ -130,7 +130,7 @@ def in_fastest_groups(
         function: computes attention with a layout whose lists have the groups to use, and `inputs`.
         layout: the output of `TokenLayout` for several groups.
         *inputs: other arguments of `function`.
-        key: hashable. What `function` depends on; see `share`.
+        key: hashable. All that `function` depends on, as in `share`.
         single: bool. Whether the flat group needs a batch of one row.
 
     Returns:

@@ -34,7 +34,7 @@ def share(
     50 microseconds, so it is for branches that compute much more than that.
 
     Args:
-        key: hashable. What `function` depends on, except `inputs`.
+        key: hashable. All that `function` depends on, except `inputs`.
         function: inputs -> tensor. It reads no variables.
         *inputs: tensors, alone or in nested lists and dicts, with other values between them.
 

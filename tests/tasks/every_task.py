@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -44,6 +45,7 @@ def _config() -> kbz.EncoderConfig:
     )
 
 
+@functools.cache  # its graphs are compiled once
 def make_tokenizer() -> WordPieceTokenizer:
     return WordPieceTokenizer(VOCABULARY, additional_special_tokens=MARKERS)
 
