@@ -64,8 +64,11 @@ class LayerNormalization(keras.layers.Layer):
             return _normalize_rows(x, gamma, beta, self.epsilon)
         rows = x.shape[0]  # unknown in graphs
 
+        # Not in the branch: constants are cast once.
+        wide = [tf.cast(weight, tf.float32) for weight in (gamma, beta)]
+
         def plain() -> tf.Tensor:
-            return _normalized(x, gamma, beta, self.epsilon)[0]
+            return _normalized(x, *wide, self.epsilon)[0]
 
         key = ("layer norm", self.epsilon, self.use_bias)
         fused = share(key, self._fused, x, gamma, beta)

@@ -46,6 +46,7 @@ class TokenLayout(keras.layers.Layer):
     Call arguments:
         token_ids, segment_ids, padding_mask: int32 (B, S). `padding_mask` 1 = attend, 0 = padding;
             holes and left padding are allowed, positions are the columns.
+        training: bool.
 
     Returns:
         dict: `token_ids`, `segment_ids`, `positions` int32 (T,); `attended` int32 (T,), 0 at
@@ -57,8 +58,8 @@ class TokenLayout(keras.layers.Layer):
         edges of the batch. With `last_tokens`, also `last_tokens` int32 (B,), the token index of
         each row's last column. With several groups, also `full`, bool (): whether the batch has no
         padding; and `few`, bool (): whether it has few tokens. Lists then have one more group, the
-        flat one, of one row with all tokens of such a batch; its mask is (1, 1, T, T). See
-        `attention_groups.in_fastest_groups`.
+        flat one, of one row with all tokens of such a batch; its mask is (1, 1, T, T). The other
+        groups are empty if such a batch has one row, except in training. See `attention_groups.in_fastest_groups`.
 
     Raises:
         ConfigError: unknown `kind` or `attention_groups` below 1.
@@ -88,7 +89,13 @@ class TokenLayout(keras.layers.Layer):
         self.neighbours = neighbours
         self.last_tokens = last_tokens
 
-    def call(self, token_ids: tf.Tensor, segment_ids: tf.Tensor, padding_mask: tf.Tensor) -> Layout:
+    def call(
+        self,
+        token_ids: tf.Tensor,
+        segment_ids: tf.Tensor,
+        padding_mask: tf.Tensor,
+        training: bool = False,
+    ) -> Layout:
         """Computes the layout; see the class."""
         if self.kind == "padded":
             layout = _padded_layout(token_ids, segment_ids, padding_mask)
@@ -99,6 +106,7 @@ class TokenLayout(keras.layers.Layer):
                 padding_mask,
                 self.attention_groups,
                 keep_last=self.last_tokens,
+                always_in_groups=training,
             )
         if self.padding_id is not None:
             counted = tf.cast(token_ids != self.padding_id, tf.int32)
@@ -120,7 +128,7 @@ class TokenLayout(keras.layers.Layer):
         return layout
 
     def compute_output_spec(
-        self, token_ids: Any, segment_ids: Any, padding_mask: Any
+        self, token_ids: Any, segment_ids: Any, padding_mask: Any, training: bool = False
     ) -> dict[str, Any]:
         """Returns the shapes and dtypes, without a graph: most are unknown in the packed layout."""
 
@@ -195,6 +203,7 @@ def _packed_layout(
     groups: int,
     *,
     keep_last: bool,
+    always_in_groups: bool,
 ) -> Layout:
     shape = tf.shape(token_ids)
     rows, columns = tf.unstack(shape)
@@ -234,19 +243,34 @@ def _packed_layout(
     flat = cell if order is None else tf.gather(order, row) * columns + column
     cells = {"cells": with_spare(flat, rows * columns)}
     attended = pick_tokens(tf.cast(attend, tf.int32), cells)
-    indices, masks, places, widths = make_groups(lengths, starts, attended, tokens, groups)
+    few = tf.size(slot) <= FEW_TOKENS
+
+    def grouped() -> list[tf.Tensor]:
+        indices, masks, places, widths = make_groups(lengths, starts, attended, tokens, groups)
+        # Where attention groups hold the tokens (T,): the row's first cell among the cells of all
+        # groups, the width of the row, and the column. Spare tokens read the first cell.
+        values = tf.gather(places, row), tf.gather(widths, row), token - tf.gather(starts, row)
+        return [*indices, *masks, *(with_spare(value, 0) for value in values)]
+
+    # The flat group, see below, is enough for few tokens of one row. With more rows, the queries of
+    # first tokens need the other groups.
+    def no_groups() -> list[tf.Tensor]:
+        index, mask, none = tf.zeros([0, 1], tf.int32), tf.zeros([0, 1, 1, 1]), slot[:0]
+        return [index] * groups + [mask] * groups + [none] * 3
+
+    grouping = order is None or always_in_groups
+    alone = tf.logical_and(few, tf.equal(rows, 1))
+    parts = grouped() if grouping else tf.cond(alone, no_groups, grouped)
     layout = cells | {
         "token_ids": pick_tokens(token_ids, cells),
         "segment_ids": pick_tokens(segment_ids, cells),
         "attended": attended,
         "positions": with_spare(column, 0),
-        "attend": masks,
-        "group_indices": indices,
-        # Where attention groups hold the tokens (T,): the row's first cell among the cells of all
-        # groups, the width of the row, and the column. Spare tokens read the first cell.
-        "group_places": with_spare(tf.gather(places, row), 0),
-        "group_widths": with_spare(tf.gather(widths, row), 0),
-        "group_columns": with_spare(token - tf.gather(starts, row), 0),
+        "group_indices": parts[:groups],
+        "attend": parts[groups : 2 * groups],
+        "group_places": parts[-3],
+        "group_widths": parts[-2],
+        "group_columns": parts[-1],
         "spares": tf.expand_dims(tf.range(tokens, tf.size(slot)), 1),
     }
     if order is None:
@@ -256,8 +280,8 @@ def _packed_layout(
     else:
         layout["full"] = tf.reduce_all(attend)
         # (B,): the index of each row among the sorted rows
-        layout["few"] = tf.size(slot) <= FEW_TOKENS
-        index, mask = make_flat_group(with_spare(row, -1), attended, layout["few"])
+        layout["few"] = few
+        index, mask = make_flat_group(with_spare(row, -1), attended, few)
         layout["group_indices"].append(index)
         layout["attend"].append(mask)
         layout["restore"] = tf.math.invert_permutation(order)

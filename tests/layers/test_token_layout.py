@@ -47,8 +47,9 @@ def inputs_for(mask):
 
 
 def lay_out(kind, groups, mask):
-    """The layout of a batch in padded groups."""
-    return padded_groups(TokenLayout(kind, attention_groups=groups)(**inputs_for(mask)))
+    """The layout of a batch in padded groups, as in training: always with all tokens."""
+    layer = TokenLayout(kind, attention_groups=groups)
+    return padded_groups(layer(**inputs_for(mask), training=True))
 
 
 def attended_cells(mask):
@@ -180,6 +181,8 @@ def test_few_tokens_also_have_a_flat_group(name):
     ((_, width),) = [index.shape for index in flat["group_indices"]]
     count = layout["token_ids"].shape[0]
     assert bool(layout["few"]) == (count <= FEW_TOKENS) == (width > 0)
+    grouped = sum(index.shape[0] for index in layout["group_indices"][:-1])
+    assert grouped == (0 if width and len(attended) == 1 else len(attended))
     if not width:
         return
     assert width == count
