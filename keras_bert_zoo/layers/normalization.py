@@ -65,10 +65,10 @@ class LayerNormalization(keras.layers.Layer):
         rows = x.shape[0]  # unknown in graphs
 
         # Not in the branch: constants are cast once.
-        wide = [tf.cast(weight, tf.float32) for weight in (gamma, beta)]
+        wide_gamma, wide_beta = tf.cast(gamma, tf.float32), tf.cast(beta, tf.float32)
 
         def plain() -> tf.Tensor:
-            return _normalized(x, *wide, self.epsilon)[0]
+            return _normalized(x, wide_gamma, wide_beta, self.epsilon)[0]
 
         key = ("layer norm", self.epsilon, self.use_bias)
         fused = share(key, self._fused, x, gamma, beta)

@@ -35,7 +35,7 @@ def share(
 
     Args:
         key: hashable. All that `function` depends on, except `inputs`.
-        function: inputs -> tensor. It reads no variables.
+        function: inputs -> tensor. One that reads other tensors, or variables, is not shared.
         *inputs: tensors, alone or in nested lists and dicts, with other values between them.
 
     Returns:
@@ -52,12 +52,14 @@ def share(
     specs = tf.nest.map_structure(_spec, inputs)
     # In the graph, so that both are freed together.
     graph = tf.compat.v1.get_default_graph()
-    cache: dict[Hashable, _Shared] = getattr(graph, _CACHE, {})
+    cache: dict[Hashable, _Shared | None] = getattr(graph, _CACHE, {})
     setattr(graph, _CACHE, cache)
     case = key, repr(specs)
     if case not in cache:
         cache[case] = _trace(function, specs)
     shared = cache[case]
+    if shared is None:
+        return lambda: function(*inputs)
     tensors = [x for x in tf.nest.flatten(inputs) if tf.is_tensor(x)]
     return lambda: shared.concrete(*(tensors[index] for index in shared.reads))
 
@@ -66,8 +68,11 @@ def _spec(x: Any) -> Any:
     return tf.TensorSpec(x.shape, x.dtype) if tf.is_tensor(x) else x
 
 
-def _trace(function: Callable[..., tf.Tensor], specs: Any) -> _Shared:
-    """Traces a function twice: the second time with only those inputs that it reads."""
+def _trace(function: Callable[..., tf.Tensor], specs: Any) -> _Shared | None:
+    """Traces a function twice: the second time with only those inputs that it reads.
+
+    Returns None if it also reads other tensors: calls in other layers would read the same ones.
+    """
     flat = tf.nest.flatten(specs)
     places = [index for index, spec in enumerate(flat) if isinstance(spec, tf.TensorSpec)]
 
@@ -86,6 +91,8 @@ def _trace(function: Callable[..., tf.Tensor], specs: Any) -> _Shared:
         ).get_concrete_function()
 
     every = list(range(len(places)))
-    inputs = traced(every).graph.inputs
-    reads = [index for index in every if inputs[index].consumers()]
+    first = traced(every)
+    if first.captured_inputs:
+        return None
+    reads = [index for index in every if first.graph.inputs[index].consumers()]
     return _Shared(traced(reads), reads)

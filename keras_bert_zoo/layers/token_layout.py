@@ -59,7 +59,8 @@ class TokenLayout(keras.layers.Layer):
         each row's last column. With several groups, also `full`, bool (): whether the batch has no
         padding; and `few`, bool (): whether it has few tokens. Lists then have one more group, the
         flat one, of one row with all tokens of such a batch; its mask is (1, 1, T, T). The other
-        groups are empty if such a batch has one row, except in training. See `attention_groups.in_fastest_groups`.
+        groups are empty if such a batch has one row, except in training. See
+        `attention_groups.in_fastest_groups`.
 
     Raises:
         ConfigError: unknown `kind` or `attention_groups` below 1.

@@ -89,3 +89,15 @@ def test_gradients_pass_through_a_call() -> None:
         return tape.gradient(y, x)
 
     np.testing.assert_array_equal(gradient(tf.constant([1.0, 2.0])), [2.0, 4.0])
+
+
+def test_a_function_that_reads_other_tensors_is_not_shared() -> None:
+    variable = tf.Variable(5.0)
+
+    @tf.function(autograph=False)
+    def run(x: tf.Tensor) -> list[tf.Tensor]:
+        local = [share("key", lambda x, n=n: n * x, tf.constant(1.0))() for n in (2 * x, 3 * x)]
+        return [*local, share("variable", lambda x: variable * x, x)()]
+
+    assert [float(y) for y in run(tf.constant(1.0))] == [2.0, 3.0, 5.0]
+    assert not called(run.get_concrete_function(tf.constant(1.0)))
