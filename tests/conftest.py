@@ -55,7 +55,7 @@ def lasting_kernels() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def whole_tracebacks() -> None:
-    """Turns off what hides frames of errors: it wraps the call of each operation and layer."""
+    """Turns off traceback filtering, which wraps each call of an operation or layer."""
     import keras
     import tensorflow as tf
 

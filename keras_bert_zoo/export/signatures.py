@@ -175,7 +175,7 @@ class _Stage:
 
 
 def weight_bytes(task: Task, dtype: str) -> int:
-    """Returns an upper bound of the size of a frozen graph's constants, in bytes."""
+    """Returns an upper bound of the size of the constants of a frozen graph, in bytes."""
     total = 0
     for stage in task.stages():
         size = 2 if dtype == "bfloat16" and not stage.spec.keeps_dtype else 4

@@ -100,7 +100,6 @@ class SelfAttention(ConfiguredLayer):
                 layout,
                 first,
                 tokens,
-                key=(type(self), repr(self.get_config() | {"name": None}), first is None),
                 single=first_token_only,
             )
         # With the shape of the tensor that the result's projection is added to, TensorFlow fuses
@@ -118,7 +117,7 @@ class SelfAttention(ConfiguredLayer):
         tokens: list[tf.Tensor],
         training: bool = False,
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        """Returns the heads' outputs (T or B, N, D), and probabilities, one tensor per group."""
+        """Returns the heads' outputs, (T or B, N, D), and a list of each group's probabilities."""
         width = self.num_heads * self.head_dim
         parts = [
             part

@@ -7,7 +7,7 @@ splits the batch into a few groups of similar length, each padded to its longest
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -117,7 +117,6 @@ def in_fastest_groups(
     function: Callable[..., tf.Tensor],
     layout: Layout,
     *inputs: Any,
-    key: Hashable,
     single: bool = False,
 ) -> tf.Tensor:
     """Computes attention in the groups that are fastest for the batch.
@@ -130,7 +129,6 @@ def in_fastest_groups(
         function: computes attention with a layout whose lists have the groups to use, and `inputs`.
         layout: the output of `TokenLayout` for several groups.
         *inputs: other arguments of `function`.
-        key: hashable. All that `function` depends on, as in `share`.
         single: bool. Whether the flat group needs a batch of one row.
 
     Returns:
@@ -142,10 +140,10 @@ def in_fastest_groups(
     # A family's positions, lists as well, exist only for the groups. And with the queries of first
     # tokens, TensorFlow would not fuse the residual sum that follows.
     lists = {name for name, value in layout.items() if isinstance(value, list)}
-    many = share(("groups", key), function, padded_groups(layout), *inputs)
+    in_groups = share(function, padded_groups(layout), *inputs)
+    many = in_groups
     if not single and lists <= {"attend", "group_indices"}:
-        in_groups = many
-        full = share(("full", key), function, _full_batch(layout), *inputs)
+        full = share(function, _full_batch(layout), *inputs)
 
         def many() -> tf.Tensor:
             return tf.cond(layout["full"], full, in_groups)

@@ -64,16 +64,15 @@ class LayerNormalization(keras.layers.Layer):
             return _normalize_rows(x, gamma, beta, self.epsilon)
         rows = x.shape[0]  # unknown in graphs
 
-        # Not in the branch: constants are cast once.
+        # Outside of the branch, TensorFlow casts constants only once.
         wide_gamma, wide_beta = tf.cast(gamma, tf.float32), tf.cast(beta, tf.float32)
 
         def plain() -> tf.Tensor:
             return _normalized(x, wide_gamma, wide_beta, self.epsilon)[0]
 
-        key = ("layer norm", self.epsilon, self.use_bias)
-        fused = share(key, self._fused, x, gamma, beta)
         if rows is not None:
-            return plain() if rows <= _FEW_ROWS else fused()
+            return plain() if rows <= _FEW_ROWS else self._fused(x, gamma, beta)
+        fused = share(self._fused, x, gamma, beta)
         normalized = tf.cond(tf.shape(x)[0] <= _FEW_ROWS, plain, fused)
         # After a `tf.cond`, the optimizer does not know the shape, and fuses no residual sum.
         return tf.reshape(normalized, tf.shape(x))

@@ -124,6 +124,19 @@ def serving_scope() -> Iterator[None]:
         _SERVING.reset(token)
 
 
+def is_serving() -> bool:
+    """Returns whether a `serving_scope` is open.
+
+    Returns:
+        bool.
+
+    Example:
+        >>> is_serving()
+        False
+    """
+    return _SERVING.get()
+
+
 def with_gradient(function: Callable[..., tuple[Any, Any]]) -> Callable[..., Any]:
     """`tf.custom_gradient`, except in `serving_scope`, where the gradient is ignored.
 
@@ -135,7 +148,7 @@ def with_gradient(function: Callable[..., tuple[Any, Any]]) -> Callable[..., Any
 
     Example: see `serving_scope`.
     """
-    if _SERVING.get():
+    if is_serving():
         return lambda *tensors: function(*tensors)[0]
     chosen: Callable[..., Any] = tf.custom_gradient(function)
     return chosen

@@ -46,7 +46,7 @@ class TokenLayout(keras.layers.Layer):
     Call arguments:
         token_ids, segment_ids, padding_mask: int32 (B, S). `padding_mask` 1 = attend, 0 = padding;
             holes and left padding are allowed, positions are the columns.
-        training: bool.
+        training: bool. It must be True where attention is called with `training=True`.
 
     Returns:
         dict: `token_ids`, `segment_ids`, `positions` int32 (T,); `attended` int32 (T,), 0 at
@@ -58,8 +58,8 @@ class TokenLayout(keras.layers.Layer):
         edges of the batch. With `last_tokens`, also `last_tokens` int32 (B,), the token index of
         each row's last column. With several groups, also `full`, bool (): whether the batch has no
         padding; and `few`, bool (): whether it has few tokens. Lists then have one more group, the
-        flat one, of one row with all tokens of such a batch; its mask is (1, 1, T, T). The other
-        groups are empty if such a batch has one row, except in training. See
+        flat one, of one row with all tokens of such a batch; its mask is (1, 1, T, T). Outside
+        of training, the other groups are empty if such a batch has one row. See
         `attention_groups.in_fastest_groups`.
 
     Raises:
@@ -253,15 +253,16 @@ def _packed_layout(
         values = tf.gather(places, row), tf.gather(widths, row), token - tf.gather(starts, row)
         return [*indices, *masks, *(with_spare(value, 0) for value in values)]
 
-    # The flat group, see below, is enough for few tokens of one row. With more rows, the queries of
-    # first tokens need the other groups.
-    def no_groups() -> list[tf.Tensor]:
-        index, mask, none = tf.zeros([0, 1], tf.int32), tf.zeros([0, 1, 1, 1]), slot[:0]
-        return [index] * groups + [mask] * groups + [none] * 3
+    def empty() -> list[tf.Tensor]:
+        index, mask, values = tf.zeros([0, 1], tf.int32), tf.zeros([0, 1, 1, 1]), slot[:0]
+        return [index] * groups + [mask] * groups + [values] * 3
 
-    grouping = order is None or always_in_groups
-    alone = tf.logical_and(few, tf.equal(rows, 1))
-    parts = grouped() if grouping else tf.cond(alone, no_groups, grouped)
+    if order is None or always_in_groups:
+        parts = grouped()
+    else:
+        # The flat group, see below, is enough for few tokens of one row. With more rows, the
+        # queries of first tokens need the other groups.
+        parts = tf.cond(tf.logical_and(few, tf.equal(rows, 1)), empty, grouped)
     layout = cells | {
         "token_ids": pick_tokens(token_ids, cells),
         "segment_ids": pick_tokens(segment_ids, cells),
@@ -280,11 +281,11 @@ def _packed_layout(
         unpack = tf.cumsum(counted) * counted
     else:
         layout["full"] = tf.reduce_all(attend)
-        # (B,): the index of each row among the sorted rows
         layout["few"] = few
         index, mask = make_flat_group(with_spare(row, -1), attended, few)
         layout["group_indices"].append(index)
         layout["attend"].append(mask)
+        # (B,): the index of each row among the sorted rows
         layout["restore"] = tf.math.invert_permutation(order)
         layout["first_tokens"] = tf.gather(starts, layout["restore"])
         unpack = tf.scatter_nd(tf.expand_dims(flat, 1), token + 1, [rows * columns])

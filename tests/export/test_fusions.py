@@ -30,7 +30,6 @@ def test_the_served_graph_is_fused(request):
         "_MklFusedBatchMatMulV2 Mul Add": blocks,  # of the group for few tokens
     }
     assert {name: counts[name] for name in expected} == expected
-    assert not counts["FusedBatchNormV3"]
     # Custom gradients add this op, which passes its inputs on.
     assert counts["IdentityN"] <= blocks
 

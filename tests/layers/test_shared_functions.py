@@ -1,4 +1,4 @@
-"""Tests of functions that several layers call."""
+"""Tests of functions that several layers of an export call."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from keras_bert_zoo.layers.attention import SelfAttention
+from keras_bert_zoo.layers.scopes import serving_scope
 from keras_bert_zoo.layers.shared_functions import share
 from keras_bert_zoo.layers.token_layout import TokenLayout
 
@@ -21,74 +22,92 @@ def called(concrete: Any) -> list[str]:
     return [node.attr["f"].func.name for node in calls]
 
 
-def test_calls_with_one_key_share_a_function() -> None:
-    calls = []
+def scaled(values: dict[str, Any], factor: float) -> tf.Tensor:
+    return values["x"] * factor
 
-    def scale(values: dict[str, Any], factor: float) -> tf.Tensor:
-        calls.append(factor)
-        return values["x"] * factor
 
-    @tf.function(autograph=False)
-    def run(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        parts = [
-            share("scale", scale, {"x": x, "unread": y}, 2.0)(),
-            share("scale", scale, {"x": y, "unread": x}, 2.0)(),
-            share("scale", scale, {"x": y, "unread": x}, 3.0)(),
-            share("another key", scale, {"x": x, "unread": y}, 2.0)(),
-            share("scale", scale, {"x": tf.stack([x, y]), "unread": y}, 2.0)(),
-        ]
-        return tf.concat([tf.reshape(part, [-1]) for part in parts], axis=0)
+def scale_all(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    parts = [
+        share(scaled, {"x": x, "unread": y}, 2.0)(),
+        share(scaled, {"x": y, "unread": x}, 2.0)(),
+        share(scaled, {"x": y, "unread": x}, 3.0)(),
+        share(scaled, {"x": tf.stack([x, y]), "unread": y}, 2.0)(),
+        tf.cond(x[0] > 0, share(scaled, {"x": x, "unread": y}, 2.0), lambda: x),
+    ]
+    return tf.concat([tf.reshape(part, [-1]) for part in parts], axis=0)
 
+
+def test_calls_with_equal_bodies_share_a_function() -> None:
     x, y = tf.constant([1.0, 2.0]), tf.constant([3.0, 4.0])
-    np.testing.assert_array_equal(run(x, y), [2, 4, 6, 8, 9, 12, 2, 4, 2, 4, 6, 8])
-    names = called(run.get_concrete_function(x, y))
-    assert names[0] == names[1]
-    assert len(set(names)) == 4
-    graph = run.get_concrete_function(x, y).graph
-    inputs = [len(op.inputs) for op in graph.get_operations() if op.type == "PartitionedCall"]
-    assert inputs == [1] * 5
-    assert len(calls) == 2 * 4  # traced twice each
+    with serving_scope():
+        run = tf.function(scale_all, autograph=False).get_concrete_function(x, y)
+    np.testing.assert_array_equal(run(x, y), [2, 4, 6, 8, 9, 12, 2, 4, 6, 8, 2, 4])
+    names = called(run)
+    assert len(names) == 5
+    assert len(set(names)) == 3  # two factors and two shapes
+    inputs = [len(op.inputs) for op in run.graph.get_operations() if op.type == "PartitionedCall"]
+    assert inputs == [1] * 4
 
 
-def attend(layers: list[SelfAttention], ids: Any, mask: Any, x: tf.Tensor) -> tf.Tensor:
-    layout = TokenLayout("packed", attention_groups=3)(ids, tf.zeros_like(ids), mask)
+def test_only_exports_share_functions() -> None:
+    x = tf.constant([1.0, 2.0])
+    assert not called(tf.function(scale_all, autograph=False).get_concrete_function(x, x))
+
+
+def attend(
+    layers: list[SelfAttention], ids: Any, mask: Any, x: tf.Tensor, *, first_token_only: bool
+) -> tf.Tensor:
+    layout = TokenLayout("packed", attention_groups=2)(ids, tf.zeros_like(ids), mask)
     tokens = tf.gather(x, layout["token_ids"])
-    for layer in layers:
+    for layer in layers[:-1]:
         tokens += layer(tokens, layout)[0]
-    return tf.gather(tokens, layout["unpack"][:, 0])
+    last, _ = layers[-1](tokens, layout, first_token_only=first_token_only)
+    return last if first_token_only else tf.gather(tokens + last, layout["unpack"][:, 0])
 
 
-@pytest.mark.parametrize("equal", [True, False])
-def test_layers_with_equal_configs_share_attention(equal: bool) -> None:
+# With groups, and without padding. The others are one flat group: they call no shared function.
+BATCHES = [(3, 80, False), (4, 50, True), (1, 9, True), (3, 9, False)]
+
+
+@pytest.mark.parametrize(
+    ("heads", "known", "first_token_only"),
+    [
+        ([2, 2], "nothing", False),
+        ([2, 4, 4], "nothing", True),
+        ([2, 2], "shape", True),
+    ],
+)
+def test_layers_with_equal_attention_share_it(
+    heads: list[int], known: str, first_token_only: bool
+) -> None:
     layers = [
-        SelfAttention(hidden_dim=8, num_heads=heads, dropout=0.1, name=f"attention_{index}")
-        for index, heads in enumerate([2, 2, 2] if equal else [2, 4, 1])
+        SelfAttention(hidden_dim=8, num_heads=number, dropout=0.1, name=f"attention_{index}")
+        for index, number in enumerate(heads)
     ]
     generator = np.random.default_rng(0)
     table = tf.constant(generator.normal(size=(30, 8)), tf.float32)
-    graph = tf.function(attend, autograph=False).get_concrete_function(
-        layers, tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None, None], tf.int32), table
-    )
-    # One with groups and one for batches without padding.
-    assert len(set(called(graph))) == 2 * (1 if equal else 3)
-    for rows, columns, full in ((3, 40, False), (4, 50, True), (1, 9, True)):
-        lengths = [[columns]] * rows if full else [[columns // (row + 1)] for row in range(rows)]
+
+    def trace(*shape: int | None) -> Any:
+        spec = tf.TensorSpec(shape, tf.int32)
+        with serving_scope():
+            graph = tf.function(attend, autograph=False).get_concrete_function(
+                layers, spec, spec, table, first_token_only=first_token_only
+            )
+        names = [(number, part) for number in heads for part in ("groups", "full")]
+        if first_token_only:
+            names[-2:] = [(heads[-1], "groups of first tokens")]
+        assert len(set(called(graph))) == len(set(names))
+        return graph
+
+    graph = trace(None, None) if known == "nothing" else None
+    for rows, columns, full in BATCHES if graph else BATCHES[:2]:
+        serve = graph or trace(rows, columns)
+        lengths = [[columns // (1 if full else row + 1)] for row in range(rows)]
         mask = np.arange(columns) < np.array(lengths)
         ids = generator.integers(1, 30, (rows, columns)) * mask
         arrays = tf.constant(ids, tf.int32), tf.constant(mask, tf.int32)
-        expected = attend(layers, *arrays, table)  # op by op
-        np.testing.assert_allclose(graph(*arrays, table), expected, atol=1e-6)
-
-
-def test_gradients_pass_through_a_call() -> None:
-    @tf.function(autograph=False)
-    def gradient(x: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            y = tf.reduce_sum(share("square", tf.square, x)())
-        return tape.gradient(y, x)
-
-    np.testing.assert_array_equal(gradient(tf.constant([1.0, 2.0])), [2.0, 4.0])
+        op_by_op = attend(layers, *arrays, table, first_token_only=first_token_only)
+        np.testing.assert_allclose(serve(*arrays, table), op_by_op, atol=1e-6)
 
 
 def test_a_function_that_reads_other_tensors_is_not_shared() -> None:
@@ -96,8 +115,10 @@ def test_a_function_that_reads_other_tensors_is_not_shared() -> None:
 
     @tf.function(autograph=False)
     def run(x: tf.Tensor) -> list[tf.Tensor]:
-        local = [share("key", lambda x, n=n: n * x, tf.constant(1.0))() for n in (2 * x, 3 * x)]
-        return [*local, share("variable", lambda x: variable * x, x)()]
+        local = [share(lambda x, n=n: n * x, tf.constant(1.0))() for n in (2 * x, 3 * x)]
+        return [*local, share(lambda x: variable * x, x)()]
 
-    assert [float(y) for y in run(tf.constant(1.0))] == [2.0, 3.0, 5.0]
-    assert not called(run.get_concrete_function(tf.constant(1.0)))
+    with serving_scope():
+        concrete = run.get_concrete_function(tf.constant(1.0))
+    assert [float(y) for y in concrete(tf.constant(1.0))] == [2.0, 3.0, 5.0]
+    assert not called(concrete)
