@@ -103,9 +103,10 @@ def only_rows_are_read() -> bool:
 
 @contextmanager
 def serving_scope() -> Iterator[None]:
-    """Builds graphs without custom gradients: an export computes none.
+    """Builds graphs of exports: without custom gradients, and with shared functions.
 
-    Otherwise loading an export logs a warning for each function with a custom gradient.
+    Otherwise loading an export logs a warning for each function with a custom gradient. For the
+    functions, see `shared_functions.share`.
 
     Yields:
         None.
