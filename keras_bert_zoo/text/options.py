@@ -113,6 +113,19 @@ class TokenizerOptions:
         return tuple(token.content for token in self.added_tokens if token.special)
 
 
+def token_ids(vocabulary: Sequence[str]) -> dict[str, int]:
+    """Returns the ids of distinct tokens, which are their positions; else raises ConfigError."""
+    ids = {token: i for i, token in enumerate(vocabulary)}
+    if len(ids) != len(vocabulary):
+        repeated = [token for i, token in enumerate(vocabulary) if ids[token] != i]
+        raise ConfigError(
+            f"Expected a vocabulary of distinct tokens, received {len(repeated)} duplicates, such "
+            f"as {repeated[:3]!r}. A token's position is its id, so rename the duplicates instead "
+            "of removing them."
+        )
+    return ids
+
+
 def check_special_tokens(options: TokenizerOptions, vocabulary: Mapping[str, int]) -> None:
     """Raises ConfigError if a special token has no id.
 

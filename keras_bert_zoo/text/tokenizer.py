@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -12,10 +13,12 @@ import tensorflow as tf
 
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.text import packing, ragged_ops, windows
+from keras_bert_zoo.text.compiled import CompiledFunctions, functions_of
 from keras_bert_zoo.text.options import (
     TokenizerOptions,
     check_special_tokens,
     merged_added_tokens,
+    token_ids,
 )
 from keras_bert_zoo.text.special_tokens import AddedToken
 from keras_bert_zoo.text.strings import Texts, check_rows, to_strings
@@ -61,14 +64,7 @@ class Tokenizer(abc.ABC):
     """
 
     def __init__(self, vocabulary: Sequence[str], options: TokenizerOptions) -> None:
-        self._ids = {token: i for i, token in enumerate(vocabulary)}
-        if len(self._ids) != len(vocabulary):
-            repeated = [token for i, token in enumerate(vocabulary) if self._ids[token] != i]
-            raise ConfigError(
-                f"Expected a vocabulary of distinct tokens, received {len(repeated)} duplicates, "
-                f"such as {repeated[:3]!r}. A token's position is its id, so rename the duplicates "
-                "instead of removing them."
-            )
+        self._ids = token_ids(vocabulary)
         check_special_tokens(options, self._ids)
         self.vocabulary = list(vocabulary)
         tokens = merged_added_tokens(options)
@@ -101,7 +97,6 @@ class Tokenizer(abc.ABC):
             self.pad_token_id,
             **dataclasses.asdict(options.packing),
         )
-        self._functions: dict[tuple[Any, ...], Any] = {}
 
     def _add(self, token: AddedToken) -> None:
         """Adds a token to the vocabulary if it is new."""
@@ -434,17 +429,21 @@ class Tokenizer(abc.ABC):
     def _compiled(
         self, key: tuple[Any, ...], function: Callable[..., Any], *strings: tf.Tensor
     ) -> Any:
-        """Calls a function of texts, which is compiled once for each key.
+        """Calls a function of texts, which is compiled once for each key."""
+        signature = [tf.TensorSpec([None], tf.string)] * len(strings)
+        return self._functions.get((*key, len(strings)), function, signature)(*strings)
 
-        A plain object holds the functions. If it were a `tf.Module`, a model with a tokenizer
-        would save them all. Autograph is off, because no Python code needs conversion.
-        """
-        key = (*key, len(strings))
-        if key not in self._functions:
-            signature = [tf.TensorSpec([None], tf.string)] * len(strings)
-            self._functions[key] = tf.function(function, input_signature=signature, autograph=False)
-        return self._functions[key](*strings)
+    @functools.cached_property
+    def _functions(self) -> CompiledFunctions:
+        """The compiled functions. Equal tokenizers share them, but not those of a user's class."""
+        owner, *contents = self._contents()
+        shared = owner is type(self)
+        return functions_of((owner, repr(self.options), *contents) if shared else None)
+
+    def _contents(self) -> tuple[Any, ...]:
+        """Returns a class and all that its functions depend on beside the options, hashable."""
+        return (Tokenizer,)
 
     def __getstate__(self) -> dict[str, Any]:
         """Drops compiled functions, which cannot be copied or pickled."""
-        return {**self.__dict__, "_functions": {}}
+        return {name: value for name, value in self.__dict__.items() if name != "_functions"}

@@ -153,6 +153,9 @@ class ByteBpeTokenizer(Tokenizer):
             self._token_lengths = tf.constant([len(token) for token in self.vocabulary], tf.int64)
             self._takes_left = tf.constant([token in takes_left for token in self.vocabulary])
 
+    def _contents(self) -> tuple[Any, ...]:
+        return ByteBpeTokenizer, self.pieces, self.merges
+
     def _check_added(self, token: AddedToken) -> None:
         """Raises ConfigError if the token cannot be matched exactly."""
         content = token.content
@@ -253,12 +256,9 @@ class ByteBpeTokenizer(Tokenizer):
         """
         if finder is None:
             return tokenize(*texts)
-        key = (name, with_offsets)
-        if key not in self._functions:
-            # A separate function, which the graph contains only once.
-            signature = [tf.TensorSpec([None], kind) for kind in (tf.string, tf.uint8, tf.int64)]
-            self._functions[key] = tf.function(tokenize, input_signature=signature, autograph=False)
-        compiled = self._functions[key]
+        # A separate function, which the graph contains only once.
+        signature = [tf.TensorSpec([None], kind) for kind in (tf.string, tf.uint8, tf.int64)]
+        compiled = self._functions.get((name, with_offsets), tokenize, signature)
         ids, splits, *spans = tf.cond(
             _any_pair(texts[1], self._first_pairs[name]),
             lambda: _flat(

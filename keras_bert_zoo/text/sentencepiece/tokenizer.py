@@ -192,6 +192,9 @@ class SentencePieceTokenizer(Tokenizer):
                     )
         return tokens
 
+    def _contents(self) -> tuple[Any, ...]:
+        return SentencePieceTokenizer, self.pieces
+
     def _with_tokens(self, tokens: set[str]) -> SentencePieceTokenizer:
         """Returns a tokenizer with a part of the pieces; see `Tokenizer.subset`."""
         single = {char for token in tokens for char in token}

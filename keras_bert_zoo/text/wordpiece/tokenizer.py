@@ -222,6 +222,9 @@ class WordPieceTokenizer(Tokenizer):
         """
         write_directory(directory, self.pieces, self.options)
 
+    def _contents(self) -> tuple[Any, ...]:
+        return WordPieceTokenizer, self.pieces
+
     def _with_tokens(self, tokens: set[str]) -> WordPieceTokenizer:
         """Returns a tokenizer with a part of the pieces; see `Tokenizer.subset`."""
         single = {
