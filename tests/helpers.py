@@ -73,6 +73,11 @@ def executed_ops(directory: Path, inputs: dict[str, list[str] | np.ndarray]) -> 
             options=v1.RunOptions(trace_level=v1.RunOptions.FULL_TRACE),
             run_metadata=metadata,
         )
+    return kernels(metadata)
+
+
+def kernels(metadata: tf.compat.v1.RunMetadata) -> Counter[str]:
+    """Counts the kernels in a trace of a session, by operation."""
     labels = [
         node.timeline_label for part in metadata.step_stats.dev_stats for node in part.node_stats
     ]

@@ -116,6 +116,11 @@ def add_arguments(parser: Parser) -> None:
         default="default",
         help="mirrored: train on all GPUs of this machine",
     )
+    group.add_argument(
+        "--gradient-checkpointing",
+        action="store_true",
+        help="save memory: compute the encoder's blocks again for the gradient; steps take longer",
+    )
     group.add_argument("--tensorboard", metavar="DIR", help="write logs for TensorBoard here")
     options.add_ignore_option(group)
     parser.add_argument(
@@ -246,6 +251,7 @@ def _fit(
             probe_epochs=args.probe_epochs,
             seed=args.seed,
             callbacks=callbacks,
+            gradient_checkpointing=args.gradient_checkpointing,
             verbose=1 if sys.stdout.isatty() else 2,  # a progress bar, or a line per epoch
             **extra,
         )

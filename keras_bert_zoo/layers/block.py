@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from keras_bert_zoo.layers.configured import ConfiguredLayer
+from keras_bert_zoo.layers.recomputation import recomputed
 from keras_bert_zoo.layers.token_layout import Layout
 
 
@@ -33,7 +35,14 @@ class Block(ConfiguredLayer):
     Returns:
         (output, probabilities): float (T, H), or (B, H) with `first_token_only`; and the
         attention probabilities as `SelfAttention` returns them.
+
+    Attributes:
+        gradient_checkpointing: bool. Whether training stores only the input and computes the block
+            again for the gradient; see `recomputation`. Attention probabilities then have no
+            gradient.
     """
+
+    gradient_checkpointing = False
 
     def __init__(self, *, hidden_dim: int, num_heads: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -55,3 +64,26 @@ class Block(ConfiguredLayer):
             for _ in ([] if "few" in layout else layout["attend"])
         ]
         return keras.KerasTensor((None, self.hidden_dim), dtype=dtype), probabilities
+
+    def __call__(self, x: Any, layout: Layout, *others: Any, **options: Any) -> Any:
+        """Calls the block, and again for the gradient with `gradient_checkpointing`."""
+        if not (self.gradient_checkpointing and options.get("training")):
+            return super().__call__(x, layout, *others, **options)
+        # All floats of a layout may have gradients, such as those of relative positions.
+        values = tf.nest.flatten(layout)
+        floats = [i for i, value in enumerate(values) if _is_float(value)]
+        probabilities: list[tf.Tensor] = []
+
+        def call(x: tf.Tensor, *tensors: tf.Tensor) -> tf.Tensor:
+            for i, tensor in zip(floats, tensors, strict=True):
+                values[i] = tensor
+            packed = tf.nest.pack_sequence_as(layout, values)
+            y, probabilities[:] = super(Block, self).__call__(x, packed, *others, **options)
+            return y
+
+        y = recomputed(call, [x, *(values[i] for i in floats)])
+        return y, list(probabilities)
+
+
+def _is_float(value: Any) -> bool:
+    return tf.is_tensor(value) and value.dtype.is_floating

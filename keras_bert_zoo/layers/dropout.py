@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from keras_bert_zoo.layers.devices import on_cpu
+from keras_bert_zoo.layers.recomputation import next_seed
 
 
 @keras.saving.register_keras_serializable("keras_bert_zoo")
@@ -49,10 +50,13 @@ class Dropout(keras.layers.Dropout):
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Drops; see the class."""
-        compiles = self._compiles and 0 < self.rate < 1 and self.noise_shape is None
-        if not (training and compiles):
+        if not (training and 0 < self.rate < 1 and self.noise_shape is None):
             return super().call(inputs, training=training)
-        return _dropped(inputs, tf.cast(self.seed_generator.next(), tf.uint32), self.rate)
+        seed = next_seed(self.seed_generator)
+        if self._compiles:
+            return _dropped(inputs, tf.cast(seed, tf.uint32), self.rate)
+        # As Keras does.
+        return tf.nn.experimental.stateless_dropout(inputs, self.rate, tf.cast(seed, tf.int32))
 
 
 def _dropped(x: tf.Tensor, seed: tf.Tensor, rate: float) -> tf.Tensor:

@@ -147,6 +147,8 @@ class TrainableTask(Task):
         validation_batch_size: int | None = None,
         validation_freq: Any = 1,
         loss: Any = None,
+        gradient_checkpointing: bool = False,
+        steps_per_execution: int = 1,
     ) -> keras.callbacks.History:
         """Fine-tunes on text.
 
@@ -197,6 +199,11 @@ class TrainableTask(Task):
             validation_freq: int, or a list of the epochs to validate in, from 1.
             loss: a loss for this and later calls, as for `compile`; None: the loss given to
                 `compile`, or else the task's default.
+            gradient_checkpointing: bool. Save memory: store only the inputs of the encoder's
+                blocks, and compute the blocks again for the gradient. See
+                `Encoder.gradient_checkpointing`.
+            steps_per_execution: int. Steps per call of the compiled function, as for Keras'
+                `compile`. Callbacks see the last of them.
 
         Returns:
             keras.callbacks.History.
@@ -231,6 +238,8 @@ class TrainableTask(Task):
             validation_steps=validation_steps,
             validation_batch_size=validation_batch_size,
             validation_freq=validation_freq,
+            gradient_checkpointing=gradient_checkpointing,
+            steps_per_execution=steps_per_execution,
         )
 
     def make_dataset(

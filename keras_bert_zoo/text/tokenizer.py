@@ -441,7 +441,7 @@ class Tokenizer(abc.ABC):
         return functions_of((owner, repr(self.options), *contents) if shared else None)
 
     def _contents(self) -> tuple[Any, ...]:
-        """Returns a class and all that its functions depend on beside the options, hashable."""
+        """Returns a class, and what its functions depend on apart from the options; hashable."""
         return (Tokenizer,)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -144,6 +144,10 @@ def _number(
     return f"{expected}{' or None' if optional else ''}", check
 
 
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool | np.bool_)
+
+
 def _is_frequency(value: Any) -> bool:
     if isinstance(value, Sequence | set) and not isinstance(value, str):
         return bool(value) and all(_is_integer(item) and item >= 1 for item in value)
@@ -159,6 +163,7 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "patience": _integer(0, optional=True),
     "steps": _integer(1, optional=True),
     "steps_per_epoch": _integer(1, optional=True),
+    "steps_per_execution": _integer(1),
     "validation_steps": _integer(1, optional=True),
     "validation_batch_size": _integer(1, optional=True),
     "validation_freq": ("an integer of at least 1, or a list of epochs from 1 on", _is_frequency),
@@ -168,5 +173,6 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "weight_decay": _number("a number of at least 0", lambda value: value >= 0),
     "global_clipnorm": _number("a number above 0", lambda value: value > 0, optional=True),
     "seed": ("an integer", _is_integer),
-    "shuffle": ("True or False", lambda value: isinstance(value, bool | np.bool_)),
+    "shuffle": ("True or False", _is_bool),
+    "gradient_checkpointing": ("True or False", _is_bool),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -112,8 +114,12 @@ def fit_task(
     split = arguments["validation_split"] if validation_data is None else 0.0
     hooks = as_callbacks(callbacks)
     objective: Objective = task.objective()
-    if loss is not None and task.compiled_by_caller:
-        raise ConfigError("Give the loss to `compile` or to `fit`, not to both.")
+    for name, given in (
+        ("loss", loss is not None),
+        ("steps_per_execution", arguments["steps_per_execution"] > 1),
+    ):
+        if given and task.compiled_by_caller:
+            raise ConfigError(f"Give `{name}` to `compile` or to `fit`, not to both.")
     task.fit_loss = None if loss is None else resolve_loss(loss, objective.outputs)
 
     if is_batched(x):
@@ -175,26 +181,27 @@ def fit_task(
                 initial_epoch=first_epoch,
                 constant=any(map(sets_the_rate, hooks)),
             )
-            compile_task(task, optimizer)
+            compile_task(task, optimizer, steps_per_execution=int(arguments["steps_per_execution"]))
     batches = replicas.even_batches(batches, replicas_of(task))
     if steps_per_epoch is None and not is_batched(x):
         # Keras then reads on from one iterator where it would create two in each epoch.
         steps_per_epoch = int(batches.cardinality())
     build_shared(task, batches)
     task.training_record = {}  # an interrupted run leaves no record
-    history = run_fit(
-        task,
-        batches,
-        validation=validation,
-        monitor=monitor,
-        patience=arguments["patience"],
-        epochs=arguments["epochs"],
-        callbacks=hooks,
-        verbose=verbose,
-        initial_epoch=first_epoch,
-        steps_per_epoch=steps_per_epoch,
-        validation_freq=arguments["validation_freq"],
-    )
+    with _checkpointing(task, arguments["gradient_checkpointing"]):
+        history = run_fit(
+            task,
+            batches,
+            validation=validation,
+            monitor=monitor,
+            patience=arguments["patience"],
+            epochs=arguments["epochs"],
+            callbacks=hooks,
+            verbose=verbose,
+            initial_epoch=first_epoch,
+            steps_per_epoch=steps_per_epoch,
+            validation_freq=arguments["validation_freq"],
+        )
     task.training_record = {
         "steps": len(history.epoch) * steps,
         "epochs": len(history.epoch),
@@ -206,6 +213,19 @@ def fit_task(
         },
     }
     return history
+
+
+@contextmanager
+def _checkpointing(task: Any, enabled: bool) -> Iterator[None]:
+    """Trains with gradient checkpointing, also if the step was traced without it."""
+    if not enabled or task.encoder.gradient_checkpointing:
+        yield
+        return
+    task.encoder.gradient_checkpointing, task.train_function = True, None
+    try:
+        yield
+    finally:
+        task.encoder.gradient_checkpointing, task.train_function = False, None
 
 
 def make_dataset(

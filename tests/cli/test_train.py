@@ -145,13 +145,14 @@ def test_options_reach_the_training(run, preset, data, tmp_path, monkeypatch):
         "--output", tmp_path / "m", "--epochs", 9, "--batch-size", 4, "--learning-rate", "1e-3",
         "--warmup-fraction", "0.2", "--weight-decay", "0", "--clip-norm", 0, "--patience", 2,
         "--class-weight", "balanced", "--seed", 7, "--max-length", 20, "--probe-epochs", 5,
-        "--dtype", "bfloat16", "--tensorboard", tmp_path / "logs",
+        "--dtype", "bfloat16", "--tensorboard", tmp_path / "logs", "--gradient-checkpointing",
     )  # fmt: skip
     assert finished.status == 130
     expected = {
         "epochs": 9, "batch_size": 4, "learning_rate": 1e-3, "warmup_fraction": 0.2,
         "weight_decay": 0.0, "global_clipnorm": None, "patience": 2, "class_weight": "balanced",
         "seed": 7, "max_length": 20, "probe_epochs": 5, "verbose": 2,
+        "gradient_checkpointing": True,
     }  # fmt: skip
     assert {name: seen[name] for name in expected} == expected
     assert "mixed_bfloat16" in finished.out

@@ -297,6 +297,8 @@ def classifier():
         ({"probe_epochs": -1}, "`probe_epochs`"),
         ({"seed": 1.5}, "`seed` must be an integer"),
         ({"shuffle": "yes"}, "`shuffle` must be True or False"),
+        ({"gradient_checkpointing": 1}, "`gradient_checkpointing` must be True or False"),
+        ({"steps_per_execution": 0}, "`steps_per_execution` must be an integer of at least 1"),
         ({"validation_split": 1.0}, "`validation_split` must be a number from 0 to below 1"),
         ({"validation_freq": 0}, "`validation_freq`"),
         ({"steps_per_epoch": 0}, "`steps_per_epoch`"),
@@ -348,6 +350,28 @@ def test_a_global_policy_that_cannot_train_is_refused():
     finally:
         keras.config.set_dtype_policy("float32")
     assert isinstance(make("classification")[0], kbz.TextClassifier)
+
+
+@as_graphs()
+def test_recomputed_blocks_and_several_steps_per_call_train_the_same():
+    results = []
+    for options in ({}, {"gradient_checkpointing": True, "steps_per_execution": 2}):
+        task, x, y = make("classification")
+        history, steps = fit(task, x, y, learning_rate=0.01, **options)
+        results.append((history["loss"], task.get_weights(), steps.steps))
+        assert not task.encoder.gradient_checkpointing
+    (loss, weights, steps), (other_loss, other_weights, calls) = results
+    np.testing.assert_allclose(other_loss, loss, rtol=1e-5)
+    for ours, theirs in zip(weights, other_weights, strict=True):
+        np.testing.assert_allclose(theirs, ours, atol=1e-5)
+    assert (steps, calls) == ([4, 4], [2, 2])
+
+
+def test_an_argument_of_compile_is_not_given_to_fit():
+    task, x, y = make("classification")
+    task.compile(AdamW(0.01), steps_per_execution=2)
+    with pytest.raises(ConfigError, match="Give `steps_per_execution` to `compile` or to `fit`"):
+        task.fit(x, y, steps_per_execution=2)
 
 
 @as_graphs()
