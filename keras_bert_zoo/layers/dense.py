@@ -19,6 +19,11 @@ Observer = Callable[["Dense", tf.Tensor, tf.Tensor], None]
 """Receives a layer, its input and its output."""
 
 
+# TensorFlow fuses a product with an activation or a residual sum only if it has a bias, and its
+# optimizer removes a bias of zeros. Added to a number above 1e-22, this changes nothing.
+_ALMOST_ZERO = 1e-30
+
+
 @keras.saving.register_keras_serializable("keras_bert_zoo")
 class Dense(keras.layers.Layer):
     """Computes `activation(x @ kernel + bias)` on rank-2 inputs.
@@ -102,7 +107,10 @@ class Dense(keras.layers.Layer):
     def _affine(self, x: tf.Tensor, training: bool) -> tf.Tensor:
         inputs = x
         if not self.use_bias:
-            x = tf.matmul(x, self.kernel)
+            kernel = tf.convert_to_tensor(self.kernel)
+            x = tf.matmul(x, kernel)
+            if _is_constant(kernel):
+                x = tf.nn.bias_add(x, tf.fill([self.units], tf.cast(_ALMOST_ZERO, x.dtype)))
         elif training:
             kernel, bias = tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.bias)
             x = _trained_affine(x, kernel, bias)
@@ -209,9 +217,38 @@ def apply_jointly(layers: Sequence[Dense], x: tf.Tensor) -> tf.Tensor | None:
     with compute_scope(layers[0]):
         kernels = [tf.convert_to_tensor(layer.kernel) for layer in layers]
         biases = [tf.convert_to_tensor(layer.bias) for layer in layers]
-    if not all(tf.is_symbolic_tensor(kernel) and kernel.op.type == "Const" for kernel in kernels):
+    if not all(map(_is_constant, kernels)):
         return None
     return tf.nn.bias_add(tf.matmul(x, tf.concat(kernels, axis=1)), tf.concat(biases, axis=0))
+
+
+def _is_constant(x: tf.Tensor) -> bool:
+    return tf.is_symbolic_tensor(x) and x.op.type == "Const"
+
+
+def apply_halves(layer: Dense, x: tf.Tensor) -> list[tf.Tensor] | None:
+    """Applies the halves of a linear layer in two products, if its weights are constants.
+
+    TensorFlow fuses an activation of one half with its product, but not with a part of a product.
+
+    Args:
+        layer: Dense layer without activation.
+        x: float (T, H).
+
+    Returns:
+        two tensors, float (T, units / 2). None: the weights are no constants, or the layer has a
+        low-rank update or computes in int8.
+    """
+    if layer.int8 is not None or layer.observer is not None or layer.lora_a is not None:
+        return None
+    with compute_scope(layer):
+        kernel = tf.convert_to_tensor(layer.kernel)
+        bias = layer.bias if layer.use_bias else tf.fill([layer.units], _ALMOST_ZERO)
+        bias = tf.cast(tf.convert_to_tensor(bias), kernel.dtype)
+    if not _is_constant(kernel):
+        return None
+    parts = zip(tf.split(kernel, 2, axis=1), tf.split(bias, 2), strict=True)
+    return [tf.nn.bias_add(tf.matmul(x, part), shift) for part, shift in parts]
 
 
 @tf.custom_gradient

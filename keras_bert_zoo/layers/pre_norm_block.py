@@ -11,7 +11,7 @@ from keras_bert_zoo.layers.activations import get_activation
 from keras_bert_zoo.layers.attention_groups import Layout
 from keras_bert_zoo.layers.block import Block
 from keras_bert_zoo.layers.configured import ConfiguredLayer
-from keras_bert_zoo.layers.dense import Dense, add_dense
+from keras_bert_zoo.layers.dense import Dense, add_dense, apply_halves
 from keras_bert_zoo.layers.dropout import Dropout
 from keras_bert_zoo.layers.normalization import LayerNormalization
 from keras_bert_zoo.layers.rotary import RotarySelfAttention
@@ -109,8 +109,12 @@ class GatedFeedForward(ConfiguredLayer):
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Transforms the tokens; see the class."""
-        content, gate = tf.split(self.expansion(x), 2, axis=-1)
-        return self.contraction(self.dropout(self.activate(content) * gate, training=training))
+        halves = apply_halves(self.expansion, x)
+        content, gate = halves or tf.split(self.expansion(x), 2, axis=-1)
+        # Without this reshape, the optimizer would move a factor of the activation to the gate, and
+        # then not fuse the activation.
+        activated = tf.reshape(self.activate(content), [tf.shape(x)[0], self.intermediate_dim])
+        return self.contraction(self.dropout(activated * gate, training=training))
 
 
 @keras.saving.register_keras_serializable("keras_bert_zoo")

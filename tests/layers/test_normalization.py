@@ -55,3 +55,14 @@ def test_gradient_equals_autodiff():
         y = (x - mean) * tf.math.rsqrt(variance + 1e-5) * layer.gamma + layer.beta
     for gradient, reference in zip(gradients, tape.gradient(y, sources, upstream), strict=True):
         np.testing.assert_allclose(gradient, reference, atol=2e-5)
+
+
+def test_many_rows_without_a_bias():
+    """Fused by a bias of almost zero; few rows are computed by another form."""
+    layer = LayerNormalization(epsilon=1e-5, use_bias=False)
+    layer.build((None, 16))
+    x = np.random.default_rng(3).normal(size=(200, 16)).astype(np.float32)
+    compiled = tf.function(layer, input_signature=[tf.TensorSpec([None, 16])], autograph=False)
+    layer.beta = tf.Variable(tf.zeros([16]))  # of `expected`
+    np.testing.assert_allclose(compiled(x), expected(layer, x), atol=3e-6)
+    np.testing.assert_allclose(compiled(x[:2]), expected(layer, x[:2]), atol=3e-6)

@@ -1,13 +1,14 @@
 """Inference speed of every family against transformers in torch, both in bfloat16.
 
-    python tools/bench/families.py [--family NAME ...] [--layers 4] [--rounds 9]
+    python tools/bench/families.py [--family NAME ...] [--layers 4] [--turns 9]
 
-Each family has the widths of its default configuration, random weights and `--layers` layers. All
-engines get ids. The batches are 32 rows of 128 tokens, and 32 rows of mixed lengths from 8 to 256
-tokens (evenly in the logarithm), padded to the longest. Encoders are frozen, as in an export. The
-engines alternate, so that other load on the machine affects both equally. The results are ratios
-of medians: above 1, this package is faster. The cosine compares the states of all tokens with
-transformers in float32; it is the lower one of the two batches. Needs the extra `parity`.
+Each family has the widths of its base model (see `WIDTHS`), random weights and `--layers` layers.
+The engines get ids and compute mean-pooled embeddings: an export of this package in a session, and
+transformers in torch. The batches are 32 rows of 128 tokens, and 32 rows of mixed lengths from 8 to
+256 tokens (evenly in the logarithm), padded to the longest. The engines alternate, so that other
+load on the machine affects both equally. Ratios above 1: this package is faster. Each turn has its
+own ratio; the result is their median. The cosine compares embeddings with transformers in float32;
+it is the lowest one. Needs the extra `parity`.
 """
 
 import argparse
@@ -22,15 +23,32 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import keras
 import numpy as np
-import tensorflow as tf
 import torch
-from encoder import compiled
 
 import keras_bert_zoo as kbz
 from keras_bert_zoo.cli.runtime import processor
+from keras_bert_zoo.export.session import ExportSession
+from keras_bert_zoo.text import WordPieceTokenizer
 from tools.zoo.reference import Case, families
 
 ROWS, FULL, SHORTEST, LONGEST = 32, 128, 8, 256
+# The options of the base model that differ from transformers' defaults.
+BASE = {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072}
+WIDTHS = {
+    "albert": BASE,
+    "deberta_v2": BASE
+    | {
+        "vocab_size": 128100,
+        "relative_attention": True,
+        "position_buckets": 256,
+        "norm_rel_ebd": "layer_norm",
+        "share_att_key": True,
+        "pos_att_type": ["p2c", "c2p"],
+        "position_biased_input": False,
+        "type_vocab_size": 0,
+    },
+    "electra": BASE | {"embedding_size": 768},
+}
 
 
 def make_batches(vocabulary):
@@ -55,50 +73,65 @@ def torch_engine(model, batch):
 
     def run():
         with torch.inference_mode():
-            return model(input_ids=ids, attention_mask=mask).last_hidden_state.float().numpy()
+            states = model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
+            sums = (states * mask[..., None]).sum(1)
+            return torch.nn.functional.normalize(sums, dim=-1).numpy()
 
     return run
 
 
-def measure(engines, rounds):
-    """Returns the median of the seconds of each engine."""
-    seconds = {name: [] for name in engines}
-    for turn in range(rounds + 1):
-        for name, run in engines.items():
-            for call in range(3):
+def export_engine(session, batch):
+    inputs = {name: batch[name] for name in session.inputs}
+    return lambda: session.run(inputs)["embedding"]
+
+
+def measure(engines, turns):
+    """Returns the seconds (turns, engines): of each engine's turn, the faster of two calls."""
+    seconds = np.zeros((turns, len(engines)))
+    for turn in range(turns):
+        for column, run in enumerate(engines):
+            times = []
+            for _ in range(3):
                 begin = time.perf_counter()
                 run()
-                # The threads of the other engine still wait for work, and use the cores.
-                if turn and call:
-                    seconds[name].append(time.perf_counter() - begin)
-    return {name: float(np.median(values)) for name, values in seconds.items()}
+                times.append(time.perf_counter() - begin)
+            # In the first call, the threads of the other engine still use the cores.
+            seconds[turn, column] = min(times[1:])
+    return seconds
 
 
-def cosine(a, b, mask):
-    a, b = a[mask > 0], b[mask > 0]
-    return float(np.sum(a * b) / np.sqrt(np.sum(a * a) * np.sum(b * b)))
-
-
-def compare(family, layers, rounds):
+def compare(family, layers, turns):
     """Returns a row of the table: milliseconds and ratio of both batches, and the cosine."""
     case = Case(family, "", "")
     torch.manual_seed(0)
-    model = case.module.MODELS[""](case.module.CONFIG(num_hidden_layers=layers)).eval()
+    config = case.module.CONFIG(num_hidden_layers=layers, **WIDTHS.get(family, {}))
+    model = case.module.MODELS[""](config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 1:  # TensorFlow would remove the sum with a bias of zeros
+                parameter += 0.02 * torch.randn_like(parameter)
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    words = [f"w{i}" for i in range(config.vocab_size - len(special))]
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
-        encoder = kbz.Encoder.from_preset(folder, dtype="mixed_bfloat16")
-    cells, worst = [], 1.0
-    batches = make_batches(model.config.vocab_size)
-    expected = {name: torch_engine(model, batch)() for name, batch in batches.items()}
-    model = model.to(torch.bfloat16)
-    for name, batch in batches.items():
-        inputs = {key: tf.constant(batch[key]) for key in encoder.input}
-        ours = compiled(encoder, inputs, frozen=True)
-        engines = {"ours": lambda ours=ours: ours().numpy(), "torch": torch_engine(model, batch)}
-        answer = engines["ours"]().astype(np.float32)
-        worst = min(worst, cosine(answer, expected[name], batch["padding_mask"]))
-        seconds = measure(engines, rounds)
-        cells += [1e3 * seconds["ours"], 1e3 * seconds["torch"], seconds["torch"] / seconds["ours"]]
+        task = kbz.TextEmbedder(
+            kbz.Encoder.from_preset(folder, pooler=False),
+            WordPieceTokenizer([*special, *words]),
+            max_length=LONGEST,
+        )
+        path = task.export(f"{folder}/export", dtype="bfloat16").path
+        session = ExportSession(path, signature="tokens")
+        cells, worst = [], 1.0
+        batches = make_batches(config.vocab_size)
+        expected = {name: torch_engine(model, batch)() for name, batch in batches.items()}
+        model = model.to(torch.bfloat16)
+        for name, batch in batches.items():
+            engines = [export_engine(session, batch), torch_engine(model, batch)]
+            answer = engines[0]()
+            worst = min(worst, float((answer * expected[name]).sum(-1).min()))
+            seconds = measure(engines, turns)
+            ratio = np.median(seconds[:, 1] / seconds[:, 0])
+            cells += [*(1e3 * np.median(seconds, axis=0)), ratio]
     keras.backend.clear_session()
     return cells, worst
 
@@ -107,16 +140,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--family", nargs="+", default=families(), choices=families())
     parser.add_argument("--layers", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--turns", type=int, default=9)
     options = parser.parse_args()
-    print(f"{options.layers} layers, {ROWS} rows, {options.rounds} rounds, {processor()}")
+    print(f"{options.layers} layers, {ROWS} rows, {options.turns} turns, {processor()}")
     print(
         f"{'family':12}{'full ms':>9}{'torch':>8}{'ratio':>7}{'mixed ms':>10}{'torch':>8}", end=""
     )
     print(f"{'ratio':>7}{'cosine':>9}")
     for family in options.family:
         (full, theirs, ratio, mixed, their_mixed, mixed_ratio), worst = compare(
-            family, options.layers, options.rounds
+            family, options.layers, options.turns
         )
         print(
             f"{family:12}{full:9.0f}{theirs:8.0f}{ratio:7.2f}{mixed:10.0f}{their_mixed:8.0f}"
