@@ -67,7 +67,8 @@ class Block(ConfiguredLayer):
 
     def __call__(self, x: Any, layout: Layout, *others: Any, **options: Any) -> Any:
         """Calls the block, and again for the gradient with `gradient_checkpointing`."""
-        if not (self.gradient_checkpointing and options.get("training")):
+        # `others`: the memory of a decoder's block would have no gradient.
+        if others or not (self.gradient_checkpointing and options.get("training")):
             return super().__call__(x, layout, *others, **options)
         # All floats of a layout may have gradients, such as those of relative positions.
         values = tf.nest.flatten(layout)
@@ -78,11 +79,11 @@ class Block(ConfiguredLayer):
             for i, tensor in zip(floats, tensors, strict=True):
                 values[i] = tensor
             packed = tf.nest.pack_sequence_as(layout, values)
-            y, probabilities[:] = super(Block, self).__call__(x, packed, *others, **options)
+            y, probabilities[:] = super(Block, self).__call__(x, packed, **options)
             return y
 
         y = recomputed(call, [x, *(values[i] for i in floats)])
-        return y, list(probabilities)
+        return y, [tf.stop_gradient(tensor) for tensor in probabilities]
 
 
 def _is_float(value: Any) -> bool:

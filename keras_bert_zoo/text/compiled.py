@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
-__all__ = ["CompiledFunctions", "functions_of"]
+__all__ = ["CompiledFunctions", "SharesFunctions"]
 
 # An entry lives as long as one of its tokenizers.
 _SHARED: weakref.WeakValueDictionary[Hashable, CompiledFunctions] = weakref.WeakValueDictionary()
@@ -39,10 +40,49 @@ class CompiledFunctions:
         return self._functions[key]
 
 
-def functions_of(contents: tuple[Hashable, ...] | None) -> CompiledFunctions:
-    """Returns the functions of all tokenizers with these contents, or new ones for None."""
-    return (
-        CompiledFunctions()
-        if contents is None
-        else _SHARED.setdefault(contents, CompiledFunctions())
-    )
+class SharesFunctions:
+    """A base class whose equal objects share compiled functions of texts.
+
+    A subclass overrides `_contents`. Objects of a subclass without an own `_contents` share none,
+    because they may depend on more.
+    """
+
+    options: Any
+
+    def _contents(self) -> tuple[Any, ...]:
+        """Returns a class, and what its functions depend on apart from its options; hashable."""
+        return (SharesFunctions,)
+
+    @functools.cached_property
+    def _functions(self) -> CompiledFunctions:
+        owner, *contents = self._contents()
+        if owner is not type(self):
+            return CompiledFunctions()
+        values = {
+            name: value
+            for name, value in vars(self).items()
+            if isinstance(value, str | int | float | None)
+        }
+        key = (owner, *contents, *sorted(values.items(), key=lambda item: item[0]))
+        return _SHARED.setdefault(key, CompiledFunctions())
+
+    def _compiled(
+        self, key: tuple[Any, ...], function: Callable[..., Any], *strings: tf.Tensor
+    ) -> Any:
+        """Calls a function of texts, which is compiled once for each key."""
+        signature = [tf.TensorSpec([None], tf.string)] * len(strings)
+        return self._functions.get((*key, len(strings)), function, signature)(*strings)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Sets an attribute. Functions that were compiled before do not depend on it."""
+        self.__dict__.pop("_functions", None)
+        super().__setattr__(name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Drops compiled functions, which cannot be copied or pickled."""
+        return {name: value for name, value in self.__dict__.items() if name != "_functions"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Sets the attributes; earlier versions have stored an empty dict of functions."""
+        self.__dict__.update(state)
+        self.__dict__.pop("_functions", None)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-import functools
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.text import packing, ragged_ops, windows
-from keras_bert_zoo.text.compiled import CompiledFunctions, functions_of
+from keras_bert_zoo.text.compiled import SharesFunctions
 from keras_bert_zoo.text.options import (
     TokenizerOptions,
     check_special_tokens,
@@ -24,7 +23,7 @@ from keras_bert_zoo.text.special_tokens import AddedToken
 from keras_bert_zoo.text.strings import Texts, check_rows, to_strings
 
 
-class Tokenizer(abc.ABC):
+class Tokenizer(SharesFunctions, abc.ABC):
     """Base class of tokenizers; subclasses split texts into tokens.
 
     A tokenizer is a plain object with constants. Its methods accept Python strings, eager tensors
@@ -84,6 +83,8 @@ class Tokenizer(abc.ABC):
             added_tokens=self.added_tokens,
             additional_special_tokens=self.additional_special_tokens,
         )
+        # Now, because the caller may change a container among the options.
+        self._options_text = repr(self.options)
         self.unk_token, self.cls_token = options.unk_token, options.cls_token
         self.sep_token, self.pad_token = options.sep_token, options.pad_token
         self.mask_token = options.mask_token
@@ -425,25 +426,3 @@ class Tokenizer(abc.ABC):
             lambda texts: self.tokenize_flat(texts, with_offsets=with_offsets),
             strings,
         )
-
-    def _compiled(
-        self, key: tuple[Any, ...], function: Callable[..., Any], *strings: tf.Tensor
-    ) -> Any:
-        """Calls a function of texts, which is compiled once for each key."""
-        signature = [tf.TensorSpec([None], tf.string)] * len(strings)
-        return self._functions.get((*key, len(strings)), function, signature)(*strings)
-
-    @functools.cached_property
-    def _functions(self) -> CompiledFunctions:
-        """The compiled functions. Equal tokenizers share them, but not those of a user's class."""
-        owner, *contents = self._contents()
-        shared = owner is type(self)
-        return functions_of((owner, repr(self.options), *contents) if shared else None)
-
-    def _contents(self) -> tuple[Any, ...]:
-        """Returns a class, and what its functions depend on apart from the options; hashable."""
-        return (Tokenizer,)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Drops compiled functions, which cannot be copied or pickled."""
-        return {name: value for name, value in self.__dict__.items() if name != "_functions"}

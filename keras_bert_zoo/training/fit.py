@@ -151,6 +151,11 @@ def fit_task(
         check_ends(batches, "An epoch reads", "give `steps_per_epoch`")
     steps = max(0, int(batches.cardinality()))
     if steps_per_epoch is not None:
+        if steps_per_epoch % arguments["steps_per_execution"]:
+            raise ConfigError(
+                "Expected `steps_per_epoch` to be a multiple of `steps_per_execution`, received "
+                f"{steps_per_epoch} and {arguments['steps_per_execution']}."
+            )
         if batches.cardinality() != tf.data.INFINITE_CARDINALITY:
             batches = batches.repeat()
         steps = steps_per_epoch
@@ -188,7 +193,10 @@ def fit_task(
         steps_per_epoch = int(batches.cardinality())
     build_shared(task, batches)
     task.training_record = {}  # an interrupted run leaves no record
-    with _checkpointing(task, arguments["gradient_checkpointing"]):
+    with (
+        _checkpointing(task, arguments["gradient_checkpointing"]),
+        _several_steps(task, int(arguments["steps_per_execution"])),
+    ):
         history = run_fit(
             task,
             batches,
@@ -218,14 +226,30 @@ def fit_task(
 @contextmanager
 def _checkpointing(task: Any, enabled: bool) -> Iterator[None]:
     """Trains with gradient checkpointing, also if the step was traced without it."""
-    if not enabled or task.encoder.gradient_checkpointing:
+    if not enabled:
         yield
         return
+    before = [block.gradient_checkpointing for block in task.encoder.blocks]
     task.encoder.gradient_checkpointing, task.train_function = True, None
     try:
         yield
     finally:
-        task.encoder.gradient_checkpointing, task.train_function = False, None
+        for block, value in zip(task.encoder.blocks, before, strict=True):
+            block.gradient_checkpointing = value
+        task.train_function = None
+
+
+@contextmanager
+def _several_steps(task: Any, steps: int) -> Iterator[None]:
+    """Runs several steps in one call. Without a reset, Keras would predict in such calls, too."""
+    if steps > 1:
+        task.steps_per_execution = steps
+    try:
+        yield
+    finally:
+        if steps > 1:
+            task.steps_per_execution = 1
+            task.train_function = task.test_function = task.predict_function = None
 
 
 def make_dataset(

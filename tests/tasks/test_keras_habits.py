@@ -298,6 +298,10 @@ def classifier():
         ({"seed": 1.5}, "`seed` must be an integer"),
         ({"shuffle": "yes"}, "`shuffle` must be True or False"),
         ({"gradient_checkpointing": 1}, "`gradient_checkpointing` must be True or False"),
+        (
+            {"steps_per_epoch": 3, "steps_per_execution": 2},
+            "`steps_per_epoch` to be a multiple of `steps_per_execution`, received 3 and 2",
+        ),
         ({"steps_per_execution": 0}, "`steps_per_execution` must be an integer of at least 1"),
         ({"validation_split": 1.0}, "`validation_split` must be a number from 0 to below 1"),
         ({"validation_freq": 0}, "`validation_freq`"),
@@ -355,11 +359,13 @@ def test_a_global_policy_that_cannot_train_is_refused():
 @as_graphs()
 def test_recomputed_blocks_and_several_steps_per_call_train_the_same():
     results = []
-    for options in ({}, {"gradient_checkpointing": True, "steps_per_execution": 2}):
+    for options in ({}, {"gradient_checkpointing": True, "steps_per_execution": 3}):
         task, x, y = make("classification")
         history, steps = fit(task, x, y, learning_rate=0.01, **options)
         results.append((history["loss"], task.get_weights(), steps.steps))
+        assert int(task.optimizer.iterations) == 8
         assert not task.encoder.gradient_checkpointing
+        assert task.steps_per_execution == 1  # Keras would use it to predict, too
     (loss, weights, steps), (other_loss, other_weights, calls) = results
     np.testing.assert_allclose(other_loss, loss, rtol=1e-5)
     for ours, theirs in zip(weights, other_weights, strict=True):

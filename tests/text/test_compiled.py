@@ -61,6 +61,29 @@ def test_copies_share():
         assert two._functions is one._functions
 
 
+def test_changes_have_an_effect_and_end_sharing():
+    one, two = word_piece("a", max_length=8), word_piece("a", max_length=8)
+    text = "a a a a a a a a a"
+    assert one(text)["token_ids"].shape == two(text)["token_ids"].shape == (1, 8)
+    assert one._functions is two._functions
+    one.max_length = 4
+    assert one._functions is not two._functions
+    assert [one(text)["token_ids"].shape[1], two(text)["token_ids"].shape[1]] == [4, 8]
+
+    options = {"type": "Replace", "pattern": {"String": "x"}, "content": "a"}
+    before = sentence_piece(("▁a", -1.0), normalizer=options)
+    options["content"] = "b"
+    after = sentence_piece(("▁a", -1.0), normalizer=options)
+    assert before._functions is not after._functions
+
+
+def test_a_pickle_of_an_earlier_version():
+    one = word_piece("a", "##b")
+    two = WordPieceTokenizer.__new__(WordPieceTokenizer)
+    two.__setstate__(one.__getstate__() | {"_functions": {}})
+    assert two.tokenize("ab").numpy().tolist() == [5, 6]
+
+
 def test_other_classes_do_not_share():
     """A class may depend on more than its base class, such as `first` here."""
 
