@@ -73,13 +73,16 @@ def test_scores_depend_on_distances_alone(interleaved):
     assert np.ptp(scores[0]) > 0.1
 
 
-def test_bfloat16_is_turned_in_float32():
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_bfloat16_is_turned_in_float32(interleaved):
     layout = make_layout("padded", np.ones([1, 200], np.int32))
-    (tables,) = rotary_tables(layout, rotary_frequencies(HEAD_DIM), scale=1.5)
+    frequencies = rotary_frequencies(HEAD_DIM)
+    (tables,) = rotary_tables(layout, frequencies, interleaved=interleaved, scale=1.5)
     x = tf.random.stateless_normal([1, 2, 200, HEAD_DIM], seed=[1, 2], dtype=tf.bfloat16)
-    actual = rotate(x, tables)
+    actual = rotate(x, tables, interleaved=interleaved)
     assert actual.dtype == tf.bfloat16
-    expected = 1.5 * rotated(tf.cast(x, tf.float32).numpy(), np.arange(200), 10000.0, False)
+    wide = tf.cast(x, tf.float32).numpy()
+    expected = 1.5 * rotated(wide, np.arange(200), 10000.0, interleaved)
     # Half a unit in the last place of bfloat16, relative.
     assert np.abs(tf.cast(actual, tf.float32) - expected).max() < np.abs(expected).max() * 2**-8
 
