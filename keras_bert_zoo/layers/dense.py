@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_bert_zoo.layers.activations import gelu, get_activation, sum_of_rows, trained_gelu
-from keras_bert_zoo.layers.devices import on_cpu
+from keras_bert_zoo.layers.devices import ALMOST_ZERO, on_cpu
 from keras_bert_zoo.layers.dropout import Dropout
 from keras_bert_zoo.layers.initializers import TruncatedNormal
 from keras_bert_zoo.layers.int8 import Int8Product, int8_affine, join_products
@@ -17,11 +17,6 @@ from keras_bert_zoo.layers.scopes import compute_scope
 
 Observer = Callable[["Dense", tf.Tensor, tf.Tensor], None]
 """Receives a layer, its input and its output."""
-
-
-# TensorFlow fuses a product with an activation or a residual sum only if it has a bias, and its
-# optimizer removes a bias of zeros. Added to a number above 1e-22, this changes nothing.
-_ALMOST_ZERO = 1e-30
 
 
 @keras.saving.register_keras_serializable("keras_bert_zoo")
@@ -110,7 +105,7 @@ class Dense(keras.layers.Layer):
             kernel = tf.convert_to_tensor(self.kernel)
             x = tf.matmul(x, kernel)
             if _is_constant(kernel):
-                x = tf.nn.bias_add(x, tf.fill([self.units], tf.cast(_ALMOST_ZERO, x.dtype)))
+                x = tf.nn.bias_add(x, tf.fill([self.units], tf.cast(ALMOST_ZERO, x.dtype)))
         elif training:
             kernel, bias = tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.bias)
             x = _trained_affine(x, kernel, bias)
@@ -243,7 +238,7 @@ def apply_halves(layer: Dense, x: tf.Tensor) -> list[tf.Tensor] | None:
         return None
     with compute_scope(layer):
         kernel = tf.convert_to_tensor(layer.kernel)
-        bias = layer.bias if layer.use_bias else tf.fill([layer.units], _ALMOST_ZERO)
+        bias = layer.bias if layer.use_bias else tf.fill([layer.units], ALMOST_ZERO)
         bias = tf.cast(tf.convert_to_tensor(bias), kernel.dtype)
     if not _is_constant(kernel):
         return None

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+# On CPU, TensorFlow fuses products with activations or sums, and layer normalization, only if they
+# have a bias; and its optimizer removes a bias of zeros. Added to a number above 1e-22, this one
+# changes nothing.
+ALMOST_ZERO = 1e-30
+
 
 def on_cpu() -> bool:
     """Whether TensorFlow sees no GPU: passes that are fused for CPU pay off there only.

@@ -9,12 +9,8 @@ import tensorflow as tf
 
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.layers.configured import ConfiguredLayer
-from keras_bert_zoo.layers.devices import on_cpu
+from keras_bert_zoo.layers.devices import ALMOST_ZERO, on_cpu
 from keras_bert_zoo.layers.shared_functions import share
-
-# TensorFlow's remapper needs a sum, and its optimizer removes a sum with zeros. Added to a number
-# above 1e-22, this changes nothing.
-_ALMOST_ZERO = 1e-30
 
 # Starting oneDNN's kernel takes longer than to normalize these.
 _FEW_ROWS = 96
@@ -95,7 +91,7 @@ class LayerNormalization(keras.layers.Layer):
             is_training=True,
         ).y
         if not self.use_bias:
-            beta += tf.cast(_ALMOST_ZERO, beta.dtype)
+            beta += tf.cast(ALMOST_ZERO, beta.dtype)
         return tf.reshape(normalized, shape) * gamma + beta
 
     def get_config(self) -> dict[str, Any]:

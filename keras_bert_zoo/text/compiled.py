@@ -45,6 +45,13 @@ class SharesFunctions:
 
     A subclass overrides `_contents`. Objects of a subclass without an own `_contents` share none,
     because they may depend on more.
+
+    Example:
+        >>> from keras_bert_zoo.text import WordPieceTokenizer
+        >>> tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"]
+        >>> one, two = WordPieceTokenizer(tokens), WordPieceTokenizer(tokens)
+        >>> one._functions is two._functions
+        True
     """
 
     options: Any

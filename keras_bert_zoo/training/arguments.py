@@ -33,6 +33,13 @@ def check_arguments(**values: Any) -> None:
     first, last = values.get("initial_epoch"), values.get("epochs")
     if not wrong and first is not None and last is not None and first >= last:
         wrong.append(f"`initial_epoch` must be below `epochs`, {last}, received {first!r}")
+    steps, call = values.get("steps_per_epoch"), values.get("steps_per_execution")
+    if not wrong and steps is not None and call is not None and steps % call:
+        # Keras would go on to the next multiple.
+        wrong.append(
+            "`steps_per_epoch` must be a multiple of `steps_per_execution`, received "
+            f"{steps!r} and {call!r}"
+        )
     if wrong:
         raise ConfigError("; ".join(wrong) + ".")
 

@@ -151,11 +151,6 @@ def fit_task(
         check_ends(batches, "An epoch reads", "give `steps_per_epoch`")
     steps = max(0, int(batches.cardinality()))
     if steps_per_epoch is not None:
-        if steps_per_epoch % arguments["steps_per_execution"]:
-            raise ConfigError(
-                "Expected `steps_per_epoch` to be a multiple of `steps_per_execution`, received "
-                f"{steps_per_epoch} and {arguments['steps_per_execution']}."
-            )
         if batches.cardinality() != tf.data.INFINITE_CARDINALITY:
             batches = batches.repeat()
         steps = steps_per_epoch
@@ -186,7 +181,7 @@ def fit_task(
                 initial_epoch=first_epoch,
                 constant=any(map(sets_the_rate, hooks)),
             )
-            compile_task(task, optimizer, steps_per_execution=int(arguments["steps_per_execution"]))
+            compile_task(task, optimizer)
     batches = replicas.even_batches(batches, replicas_of(task))
     if steps_per_epoch is None and not is_batched(x):
         # Keras then reads on from one iterator where it would create two in each epoch.

@@ -300,7 +300,7 @@ def classifier():
         ({"gradient_checkpointing": 1}, "`gradient_checkpointing` must be True or False"),
         (
             {"steps_per_epoch": 3, "steps_per_execution": 2},
-            "`steps_per_epoch` to be a multiple of `steps_per_execution`, received 3 and 2",
+            "`steps_per_epoch` must be a multiple of `steps_per_execution`, received 3 and 2",
         ),
         ({"steps_per_execution": 0}, "`steps_per_execution` must be an integer of at least 1"),
         ({"validation_split": 1.0}, "`validation_split` must be a number from 0 to below 1"),
