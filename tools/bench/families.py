@@ -5,17 +5,16 @@
 Each family has the widths of its base model (see `WIDTHS`), random weights and `--layers` layers.
 The engines get ids and compute mean-pooled embeddings: an export of this package in a session, and
 transformers in torch. The batches are 32 rows of 128 tokens, and 32 rows of mixed lengths from 8 to
-256 tokens (evenly in the logarithm), padded to the longest. The engines alternate, so that other
-load on the machine affects both equally. Ratios above 1: this package is faster. Each turn has its
-own ratio; the result is their median. The cosine compares embeddings with transformers in float32;
-it is the lowest one. Needs the extra `parity`.
+256 tokens (evenly in the logarithm), padded to the longest. The engines take turns. Of each turn,
+the faster of two calls counts. The results are the medians of the times and of the turns' ratios
+(above 1: this package is faster), and the least cosine of an embedding to transformers in float32.
+Needs the extra `parity`.
 """
 
 import argparse
 import os
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -24,9 +23,10 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import keras
 import numpy as np
 import torch
+from tables import Table, add_json_option, report
+from turns import take_turns
 
 import keras_bert_zoo as kbz
-from keras_bert_zoo.cli.runtime import processor
 from keras_bert_zoo.export.session import ExportSession
 from keras_bert_zoo.text import WordPieceTokenizer
 from tools.zoo.reference import Case, families
@@ -85,23 +85,8 @@ def export_engine(session, batch):
     return lambda: session.run(inputs)["embedding"]
 
 
-def measure(engines, turns):
-    """Returns the seconds (turns, engines): of each engine's turn, the faster of two calls."""
-    seconds = np.zeros((turns, len(engines)))
-    for turn in range(turns):
-        for column, run in enumerate(engines):
-            times = []
-            for _ in range(3):
-                begin = time.perf_counter()
-                run()
-                times.append(time.perf_counter() - begin)
-            # In the first call, the threads of the other engine still use the cores.
-            seconds[turn, column] = min(times[1:])
-    return seconds
-
-
 def compare(family, layers, turns):
-    """Returns a row of the table: milliseconds and ratio of both batches, and the cosine."""
+    """Returns a row of the table: times and ratio of both batches, and the least cosine."""
     case = Case(family, "", "")
     torch.manual_seed(0)
     config = case.module.CONFIG(num_hidden_layers=layers, **WIDTHS.get(family, {}))
@@ -126,14 +111,19 @@ def compare(family, layers, turns):
         expected = {name: torch_engine(model, batch)() for name, batch in batches.items()}
         model = model.to(torch.bfloat16)
         for name, batch in batches.items():
-            engines = [export_engine(session, batch), torch_engine(model, batch)]
-            answer = engines[0]()
+            engines = {
+                "export": export_engine(session, batch),
+                "torch": torch_engine(model, batch),
+            }
+            answer = engines["export"]()
             worst = min(worst, float((answer * expected[name]).sum(-1).min()))
-            seconds = measure(engines, turns)
-            ratio = np.median(seconds[:, 1] / seconds[:, 0])
-            cells += [*(1e3 * np.median(seconds, axis=0)), ratio]
+            seconds = take_turns(engines, turns)
+            ours, theirs = (
+                np.reshape(seconds[name], (turns, -1)).min(-1) for name in ("export", "torch")
+            )
+            cells += [1e3 * np.median(ours), 1e3 * np.median(theirs), np.median(theirs / ours)]
     keras.backend.clear_session()
-    return cells, worst
+    return [*map(float, cells), worst]
 
 
 def main():
@@ -141,21 +131,21 @@ def main():
     parser.add_argument("--family", nargs="+", default=families(), choices=families())
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--turns", type=int, default=9)
+    add_json_option(parser)
     options = parser.parse_args()
-    print(f"{options.layers} layers, {ROWS} rows, {options.turns} turns, {processor()}")
-    print(
-        f"{'family':12}{'full ms':>9}{'torch':>8}{'ratio':>7}{'mixed ms':>10}{'torch':>8}", end=""
-    )
-    print(f"{'ratio':>7}{'cosine':>9}")
+    rows = {}
     for family in options.family:
-        (full, theirs, ratio, mixed, their_mixed, mixed_ratio), worst = compare(
-            family, options.layers, options.turns
-        )
-        print(
-            f"{family:12}{full:9.0f}{theirs:8.0f}{ratio:7.2f}{mixed:10.0f}{their_mixed:8.0f}"
-            f"{mixed_ratio:7.2f}{worst:9.4f}",
-            flush=True,
-        )
+        rows[family] = compare(family, options.layers, options.turns)
+        print(family, *(f"{value:.3f}" for value in rows[family]), flush=True)
+    columns = {
+        "full, ms": ".0f", "torch, ms": ".0f", "full, ratio": ".2f",
+        "mixed, ms": ".0f", "torch, mixed, ms": ".0f", "mixed, ratio": ".2f",
+        "least cosine": ".4f",
+    }  # fmt: skip
+    print(f"{options.layers} layers, {ROWS} rows, {options.turns} turns")
+    plotted = ["full, ratio", "mixed, ratio"]
+    axis = "times the speed of transformers in torch"
+    report([Table("families", "family", columns, rows, axis, plotted)], options.json)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from keras_bert_zoo.cli.runtime import processor
+from tables import Table, add_json_option, report
 
 PROGRAM = """
 import json, sys, time
@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("export", type=Path)
     parser.add_argument("--before", type=Path, help="an earlier export, for a ratio")
     parser.add_argument("--rounds", type=int, default=5)
+    add_json_option(parser)
     options = parser.parse_args()
 
     paths = [path for path in (options.export, options.before) if path]
@@ -58,17 +59,19 @@ def main() -> None:
     for _ in range(options.rounds):
         for index in random.sample(range(len(paths)), len(paths)):
             rounds[index].append(measure(paths[index]))
-    print(processor())
-    columns = ["export", "processor time", *(["before", "ratio"] if options.before else [])]
-    print(f"{'step':16}" + "".join(f"{name:>16}" for name in columns))
+    columns = {"s": ".2f", "processor time, s": ".2f"}
+    if options.before:
+        columns |= {"before, s": ".2f", "before, processor time, s": ".2f", "ratio": ".2f"}
+    rows = {}
     for step in rounds[0][0]:
         times = [
             [statistics.median(run[step][k] for run in runs) for k in (0, 1)] for runs in rounds
         ]
-        cells = [f"{times[0][0]:14.2f} s", f"{times[0][1]:14.2f} s"]
+        rows[step] = [value for pair in times for value in pair]
         if options.before:
-            cells += [f"{times[1][1]:14.2f} s", f"{times[0][1] / times[1][1]:16.2f}"]
-        print(f"{step:16}" + "".join(cells))
+            rows[step].append(times[0][1] / times[1][1])
+    table = Table("first_answer", "step", columns, rows, "s", ["s", "processor time, s"])
+    report([table], options.json)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import numpy as np
 import tensorflow as tf
+from tables import Table, add_json_option, report
 
 from keras_bert_zoo.arrays import aligned_zeros
 from keras_bert_zoo.checkpoints.formats import open_checkpoint
@@ -157,6 +158,7 @@ def main():
     parser.add_argument("--presets", type=int, default=5, help="number of runs of from_preset")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     parser.add_argument("--preset-at", help=argparse.SUPPRESS)
+    add_json_option(parser)
     options = parser.parse_args()
     if options.memory_of:
         measure_memory(options.memory_of)
@@ -177,25 +179,27 @@ def main():
             times["plain, NumPy array"].append(
                 read_plainly(path, lambda count: np.empty(count, np.uint8))
             )
-        print(f"{size / 2**20:,.0f} MiB, {options.rounds} rounds, {os.cpu_count()} cores")
-        ours = statistics.median(times["into Keras variables"])
-        print(f"{'':22}{'median s':>10}{'least s':>10}{'ours / it':>11}")
-        for name, seconds in times.items():
-            median = statistics.median(seconds)
-            print(f"{name:22}{median:>10.3f}{min(seconds):>10.3f}{ours / median:>11.2f}")
+        print(f"{size / 2**20:,.0f} MiB, {options.rounds} rounds")
+        mebibytes = size / 2**20
+        rows = {
+            f"{name}, {mebibytes:,.0f} MiB": [statistics.median(seconds), min(seconds), None]
+            for name, seconds in times.items()
+        }
         (peak,) = run_process("--memory-of", directory)
-        print(f"peak memory: {peak / size:.2f} x the weights")
+        rows[f"into Keras variables, {mebibytes:,.0f} MiB"][2] = peak / size
     with tempfile.TemporaryDirectory() as directory:
         write_preset(directory)
         runs = [run_process("--preset-at", directory) for _ in range(options.presets)]
-    plain, seconds, peak, weights = (
-        statistics.median(values) for values in zip(*runs, strict=True)
-    )
-    print(
-        f"Encoder.from_preset, {weights / 2**20:,.0f} MiB, {options.presets} processes: median "
-        f"{seconds:.2f} s (least {min(run[1] for run in runs):.2f} s), {seconds / plain:.1f} x a "
-        f"plain read ({plain:.3f} s); peak memory {peak / weights:.2f} x the weights"
-    )
+    plain, _, peak, weights = (statistics.median(values) for values in zip(*runs, strict=True))
+    mebibytes = weights / 2**20
+    rows[f"plain, NumPy array, {mebibytes:,.0f} MiB"] = [plain, min(run[0] for run in runs), None]
+    rows[f"Encoder.from_preset, {mebibytes:,.0f} MiB"] = [
+        statistics.median(run[1] for run in runs),
+        min(run[1] for run in runs),
+        peak / weights,
+    ]
+    columns = {"median, s": ".2f", "least, s": ".2f", "peak memory / weights": ".2f"}
+    report([Table("loading", "way", columns, rows, "s", ["median, s"])], options.json)
 
 
 if __name__ == "__main__":

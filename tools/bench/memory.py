@@ -16,29 +16,30 @@ import time
 from pathlib import Path
 
 from c_session import CSession, describe
+from tables import Table, add_json_option, report
 
+STEPS = "loaded", "short request", "long request"
 SENTENCE = "The card that I ordered in March 2024 has still not arrived at my address in Leeds. "
 
 
-def report(step, begin):
-    """Prints the peak of this process's memory so far, and the time since `begin`."""
+def peak_memory():
+    """The peak of this process's memory so far, in MiB."""
     # Not `ru_maxrss`: a new process inherits that of its parent.
     lines = Path("/proc/self/status").read_text("utf-8").splitlines()
-    peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
-    print(f"  {step:14}{peak:8.0f} MiB{time.perf_counter() - begin:9.1f} s", flush=True)
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
 
 
 def answer(path, names, megabytes):
-    """Runs in the new process."""
+    """Runs in the new process; prints the memory in MiB and the seconds of each step."""
     begin = time.perf_counter()
     session = CSession(path, names)
-    report("loaded", begin)
+    print(peak_memory(), time.perf_counter() - begin)
     text = SENTENCE * int(megabytes * 1_000_000 / len(SENTENCE))
-    for step, value in (("short request", SENTENCE), ("long request", text)):
+    for value in (SENTENCE, text):
         begin = time.perf_counter()
         inputs = {"text": [value], "question": ["Where?"], "context": [value]}
         session.run({key: inputs[key] for key in session.inputs})
-        report(step, begin)
+        print(peak_memory(), time.perf_counter() - begin)
 
 
 def main():
@@ -47,29 +48,33 @@ def main():
     parser.add_argument("--megabytes", type=float, default=1.0)
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--export", nargs=2, help=argparse.SUPPRESS)
+    add_json_option(parser)
     options = parser.parse_args()
     if options.export:
         answer(*options.export, options.megabytes)
         return
 
     import keras_bert_zoo as kbz
-    from keras_bert_zoo.cli.runtime import processor
 
-    print(f"{options.preset}, {options.dtype}, {options.megabytes} MB, {processor()}")
+    print(f"{options.preset}, {options.dtype}, {options.megabytes} MB")
     tasks = {
         "QuestionAnswerer": kbz.QuestionAnswerer.from_preset(options.preset, new_head=True),
         "TokenClassifier": kbz.TokenClassifier.from_preset(
             options.preset, labels=["person", "place"]
         ),
     }
+    rows = {}
     for name, task in tasks.items():
-        print(name, flush=True)
         with tempfile.TemporaryDirectory() as folder:
             export = task.export(f"{folder}/model", dtype=options.dtype)
             arguments = ["--export", export.path, describe(export.path)]
             arguments += ["--megabytes", options.megabytes]
             command = [sys.executable, __file__, *map(str, arguments)]
-            subprocess.run(command, check=True)
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        for step, line in zip(STEPS, done.stdout.splitlines(), strict=True):
+            rows[f"{name}, {step}"] = [float(value) for value in line.split()]
+    columns = {"peak memory, MiB": ",.0f", "s": ".1f"}
+    report([Table("memory", "step", columns, rows, "MiB", ["peak memory, MiB"])], options.json)
 
 
 if __name__ == "__main__":

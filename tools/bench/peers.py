@@ -1,17 +1,19 @@
 """The engines that benchmarks compare: an export in a session, and peers on the same weights.
 
-Each is a function from a list of str to a float32 array, tokenization included. The peers use
-Hugging Face's tokenizers and pad to the longest text of the batch. They need the extra `parity`.
+Each is a function from a list of str to a float32 array, tokenization included, or from a batch of
+token ids. The peers use Hugging Face's tokenizers and pad to the longest text of the batch. They
+need the extra `parity`.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
+import nncf
 import numpy as np
 import onnxruntime
 import openvino
@@ -21,6 +23,7 @@ from transformers import AutoTokenizer
 
 from keras_bert_zoo.export.session import ExportSession
 
+Batch = dict[str, np.ndarray]  # the names are those of transformers: input_ids, ...
 Engine = Callable[[list[str]], np.ndarray]
 # Converts the model's first output (B, ...) and the padding mask (B, S) to the answer (B, ...).
 Finish = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -33,7 +36,13 @@ def export_engine(path: Path, output: str) -> Engine:
 
 
 def peer_engines(
-    directory: Path, kind: Any, finish: Finish, *, max_length: int, names: list[str]
+    directory: Path,
+    kind: Any,
+    finish: Finish,
+    *,
+    max_length: int,
+    names: Sequence[str] | None = None,
+    calibration: Sequence[str] = (),
 ) -> dict[str, Engine]:
     """Builds the engines of the peers.
 
@@ -42,29 +51,62 @@ def peer_engines(
         kind: the class of transformers that loads the model, such as `AutoModel`.
         finish: see `Finish`.
         max_length: int. Longer texts are truncated.
-        names: keys of `PEERS`.
+        names: keys of `PEERS`; None selects all. Without `calibration`, that is all but
+            `CALIBRATED`.
+        calibration: texts for the peer `CALIBRATED`.
 
     Returns:
         dict, name -> engine.
     """
     tokenizer = AutoTokenizer.from_pretrained(directory)
 
-    def engine(run: Callable[[dict[str, np.ndarray]], np.ndarray]) -> Engine:
-        def answer(texts: list[str]) -> np.ndarray:
-            batch = dict(
-                tokenizer(
-                    texts, padding=True, truncation=True, max_length=max_length, return_tensors="np"
-                )
+    def tokenized(texts: list[str]) -> Batch:
+        return dict(
+            tokenizer(
+                texts, padding=True, truncation=True, max_length=max_length, return_tensors="np"
             )
+        )
+
+    def engine(run: Callable[[Batch], np.ndarray]) -> Engine:
+        def answer(texts: list[str]) -> np.ndarray:
+            batch = tokenized(texts)
             return finish(np.asarray(run(batch), np.float32), batch["attention_mask"])
 
         return answer
 
-    example = dict(tokenizer(["an example", "another one"], padding=True, return_tensors="pt"))
-    return {
-        name: engine(PEERS[name](lambda dtype: _load(kind, directory, dtype), example, directory))
-        for name in names
-    }
+    batches = [tokenized([text]) for text in calibration]
+    runs = peer_runs(directory, kind, tokenized(["an example", "another"]), names, batches)
+    return {name: engine(run) for name, run in runs.items()}
+
+
+def peer_runs(
+    directory: Path,
+    kind: Any,
+    example: Batch,
+    names: Sequence[str] | None = None,
+    calibration: Sequence[Batch] = (),
+) -> dict[str, Callable[[Batch], Any]]:
+    """Builds the peers as functions from a batch of token ids to the model's first output.
+
+    Args:
+        directory: a Hugging Face directory.
+        kind: the class of transformers that loads the model.
+        example: a batch with at least two rows, for tracing.
+        names: as in `peer_engines`.
+        calibration: batches for the peer `CALIBRATED`.
+
+    Returns:
+        dict, name -> function.
+    """
+    if names is None:
+        names = [name for name in PEERS if calibration or name != CALIBRATED]
+    tensors = {name: torch.from_numpy(np.asarray(ids)) for name, ids in example.items()}
+
+    def load(dtype: torch.dtype) -> Any:
+        model = kind.from_pretrained(directory, dtype=dtype, attn_implementation="sdpa")
+        return model.eval()
+
+    return {name: PEERS[name](load, tensors, directory, calibration) for name in names}
 
 
 def softmax(logits: np.ndarray, _: Any = None) -> np.ndarray:
@@ -80,15 +122,11 @@ def unit_mean(states: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return mean / np.linalg.norm(mean, axis=-1, keepdims=True)
 
 
-def _load(kind: Any, directory: Path, dtype: torch.dtype) -> Any:
-    return kind.from_pretrained(directory, dtype=dtype, attn_implementation="sdpa").eval()
-
-
 def _torch(dtype: torch.dtype) -> Any:
     def build(load: Any, *_: Any) -> Any:
         model = load(dtype)
 
-        def run(batch: dict[str, np.ndarray]) -> np.ndarray:
+        def run(batch: Batch) -> np.ndarray:
             with torch.inference_mode():
                 outputs = model(**{name: torch.from_numpy(ids) for name, ids in batch.items()})
             return outputs[0].float().numpy()
@@ -110,7 +148,7 @@ class _FirstOutput(torch.nn.Module):
 
 
 def _onnx_runtime(quantized: bool) -> Any:
-    def build(load: Any, example: dict[str, torch.Tensor], directory: Path) -> Any:
+    def build(load: Any, example: dict[str, torch.Tensor], directory: Path, _: Any) -> Any:
         path = directory / "model.onnx"
         if not path.exists():
             axes = {name: {0: "rows", 1: "columns"} for name in example}
@@ -130,10 +168,17 @@ def _onnx_runtime(quantized: bool) -> Any:
     return build
 
 
-def _openvino(precision: str) -> Any:
-    def build(load: Any, example: dict[str, torch.Tensor], _: Path) -> Any:
+def _openvino(precision: str, *, quantized: bool = False) -> Any:
+    def build(
+        load: Any, example: dict[str, torch.Tensor], _: Path, calibration: Sequence[Batch]
+    ) -> Any:
         with torch.inference_mode():
             model = openvino.convert_model(load(torch.float32), example_input=example)
+        if quantized:
+            data = nncf.Dataset(calibration)
+            size = len(calibration)
+            kind = nncf.ModelType.TRANSFORMER
+            model = nncf.quantize(model, data, model_type=kind, subset_size=size)
         options = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
         compiled = openvino.Core().compile_model(model, "CPU", options)
         return lambda batch: compiled(batch)[0]
@@ -141,11 +186,13 @@ def _openvino(precision: str) -> Any:
     return build
 
 
+CALIBRATED = "OpenVINO int8 (static)"
 PEERS = {
     "torch float32": _torch(torch.float32),
     "torch bfloat16": _torch(torch.bfloat16),
     "ONNX Runtime float32": _onnx_runtime(quantized=False),
-    "ONNX Runtime int8": _onnx_runtime(quantized=True),
+    "ONNX Runtime int8 (dynamic)": _onnx_runtime(quantized=True),
     "OpenVINO float32": _openvino("f32"),
     "OpenVINO bfloat16": _openvino("bf16"),
+    CALIBRATED: _openvino("bf16", quantized=True),
 }

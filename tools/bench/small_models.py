@@ -22,14 +22,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 import numpy as np
+from tables import Table, add_json_option, report
 
 import keras_bert_zoo as kbz
-from keras_bert_zoo.cli.runtime import processor
 from keras_bert_zoo.data.tables import read_table
 from keras_bert_zoo.export.session import ExportSession
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "banking77"
-LINE = "{:<44} {:>7} {:>9} {:>9} {:>9}"
 
 
 def versions(options, train, dtype):
@@ -72,6 +71,7 @@ def main():
     parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=40)
+    add_json_option(parser)
     options = parser.parse_args()
     keras.utils.set_random_seed(0)
     train = read_table(DATA / "train.csv.gz", label="category")
@@ -92,13 +92,13 @@ def main():
                 begin = time.perf_counter()
                 session.run({"text": texts})
                 times.append(time.perf_counter() - begin)
-    print(processor())
-    print(LINE.format("", "MiB", "accuracy", "texts/s", "ratio"))
     first = rows[0][-1]
+    table = {}
     for name, _, size, share, times in rows:
         ratio = statistics.median(a / b for a, b in zip(first, times, strict=True))
-        rate = 32 / statistics.median(times)
-        print(LINE.format(name, f"{size:.1f}", f"{share:.4f}", f"{rate:.0f}", f"{ratio:.2f}"))
+        table[name] = [size, share, 32 / statistics.median(times), ratio]
+    columns = {"MiB": ".1f", "accuracy": ".4f", "texts/s": ".0f", "ratio": ".2f"}
+    report([Table("small_models", "version", columns, table, "texts/s", ["texts/s"])], options.json)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ tf.config.threading.set_inter_op_parallelism_threads(1)
 
 import tensorflow_text as tf_text  # noqa: E402
 import tokenizers  # noqa: E402
+from tables import Table, add_json_option, report  # noqa: E402
 
 from keras_bert_zoo.text import WordPieceTokenizer  # noqa: E402
 from keras_bert_zoo.text.registry import load_tokenizer_directory  # noqa: E402
@@ -124,6 +125,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--cased", action="store_true", help="the vocab.txt is cased")
+    add_json_option(parser)
     arguments = parser.parse_args()
 
     texts = read_texts(arguments.texts, arguments.count)
@@ -162,14 +164,15 @@ def main() -> None:
         f"tokenizers {tokenizers.__version__}, Python {platform.python_version()}"
     )
     slowest = best["tokenizers encode_batch"]
-    print(f"{'':46} {'seconds':>9} {'texts/s':>10} {'ratio':>9}")
+    rows: dict[str, list[float | None]] = {}
     for name_of_run, seconds in best.items():
-        count = 1 if name_of_run.endswith("one text") else len(texts)
-        ratio = "" if count == 1 else f"{slowest / seconds:9.1f}"
-        print(f"{name_of_run:46} {seconds:9.5f} {count / seconds:10,.0f} {ratio:>9}")
-    fastest = min(slowest, best["tokenizers encode_batch_fast"])
-    ratio = fastest / best[f"{name}.tokenize"]
-    print(f"tokenize relative to the faster method of Hugging Face: {ratio:.1f}")
+        if name_of_run.endswith("one text"):
+            rows[name_of_run] = [1e6 * seconds, None, None]
+        else:
+            rows[name_of_run] = [None, len(texts) / seconds, slowest / seconds]
+    columns = {"one text, microseconds": ".1f", "texts/s": ",.0f", "times encode_batch": ".1f"}
+    table = Table("tokenizer", "engine", columns, rows, "texts/s", ["texts/s"], logarithmic=True)
+    report([table], arguments.json)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ all of them equally. Needs the extra `parity`.
 
 import argparse
 import os
-import time
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -25,10 +24,11 @@ import numpy as np
 import tensorflow as tf
 import torch
 from serving import read_texts
+from tables import Table, add_json_option, report
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from turns import take_turns
 
 import keras_bert_zoo as kbz
-from keras_bert_zoo.cli.runtime import processor
 from keras_bert_zoo.data.labels import LabelMap
 from keras_bert_zoo.data.tables import read_table
 from keras_bert_zoo.presets.resolve import find_preset
@@ -122,35 +122,36 @@ def main():
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=3)
+    add_json_option(parser)
     options = parser.parse_args()
 
     directory = str(find_preset(options.preset))
-    rows = options.batch_size * options.steps
-    print(f"{options.preset}, batch {options.batch_size}, {options.rounds} rounds, {processor()}")
-    sets = {"Banking77": (banking77(rows), 64)}
+    count = options.batch_size * options.steps
+    sets = {"Banking77": (banking77(count), 64)}
     if options.data:
-        sets["mixed lengths"] = mixed_lengths(options.data, rows // 3), 256
-    for name, ((texts, targets, count), length) in sets.items():
-        common = directory, texts, targets, count, length, options.batch_size
+        sets["mixed lengths"] = mixed_lengths(options.data, count // 3), 256
+    rows: dict[str, list[float]] = {}
+    for (texts, targets, labels), length in sets.values():
+        common = directory, texts, targets, labels, length, options.batch_size
         engines = {
             "transformers, torch, bfloat16 autocast": transformers_engine(*common),
-            f"keras-hub, float32, padded to {length}": keras_hub_engine(*common),
+            "keras-hub, float32, padded": keras_hub_engine(*common),
             "this package, float32": this_package(*common, "float32"),
             "this package, bfloat16": this_package(*common, "mixed_bfloat16"),
         }
-        times = {engine: [] for engine in engines}
         for run in engines.values():
             run()  # traces and compiles the step
-        for _ in range(options.rounds):
-            for engine, run in engines.items():
-                begin = time.perf_counter()
-                run()
-                times[engine].append(time.perf_counter() - begin)
-        base = np.median(next(iter(times.values())))
-        print(name)
-        for engine, seconds in times.items():
-            median = np.median(seconds)
-            print(f"  {engine:40}{len(texts) / median:8.1f} rows/s{base / median:8.2f}")
+        seconds = take_turns(engines, options.rounds, ignored=0, counted=1)
+        medians = {engine: float(np.median(times)) for engine, times in seconds.items()}
+        base = next(iter(medians.values()))
+        for engine, median in medians.items():
+            rows.setdefault(engine, []).extend([len(texts) / median, base / median])
+    columns = {}
+    for name in sets:
+        columns |= {f"{name}, rows/s": ".1f", f"{name}, times torch": ".2f"}
+    print(f"{options.preset}, batch {options.batch_size}, {options.rounds} rounds")
+    plotted = [f"{name}, rows/s" for name in sets]
+    report([Table("training", "engine", columns, rows, "rows/s", plotted)], options.json)
 
 
 if __name__ == "__main__":

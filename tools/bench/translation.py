@@ -20,6 +20,7 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 import tensorflow as tf
 import torch
 import transformers
+from tables import Table, add_json_option, report
 
 import keras_bert_zoo as kbz
 
@@ -65,6 +66,7 @@ def main():
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--num-beams", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
+    add_json_option(parser)
     args = parser.parse_args()
     lines = args.texts.read_text(encoding="utf-8").splitlines()
     texts = [line.split("\t")[0] for line in lines]
@@ -91,11 +93,13 @@ def main():
     first, second = answers.values()
     same = sum(a == b for a, b in zip(first, second, strict=True))
     print(f"{len(texts)} texts, batches of {args.batch_size}, {args.num_beams} beams, float32")
-    slowest = max(seconds.values())
-    for name, value in seconds.items():
-        rate = args.rounds * len(texts) / value
-        print(f"{name:24} {rate:8.1f} texts/s  {slowest / value:6.2f}")
     print(f"{same} of {len(texts)} translations are the same")
+    slowest = max(seconds.values())
+    rows = {
+        name: [args.rounds * len(texts) / value, slowest / value] for name, value in seconds.items()
+    }
+    columns = {"texts/s": ".1f", "ratio": ".2f"}
+    report([Table("translation", "engine", columns, rows, "texts/s", ["texts/s"])], args.json)
 
 
 if __name__ == "__main__":
