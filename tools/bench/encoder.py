@@ -4,9 +4,9 @@
     python tools/bench/encoder.py --data DIR
 
 All engines compute the encoder's output for rows without padding. This package runs as a Keras
-model in both token layouts, and as an export in a session. The peers are keras-hub's BertBackbone, and
-transformers, ONNX Runtime and OpenVINO, which need the extra `parity`. With --data, a folder as for
-serving.py, there are also int8 engines, calibrated on 200 of its texts.
+model in both token layouts, and as an export in a session. The peers are keras-hub's BertBackbone,
+and transformers, ONNX Runtime and OpenVINO, which need the extra `parity`. With --data, a folder as
+for serving.py, there are also int8 engines, calibrated on 200 of its texts.
 
 The engines take turns. The values are the median time, the rows per second, the speed relative to
 transformers in torch with bfloat16, and the least cosine to float32 of the mean of a row's states.
