@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from keras_bert_zoo.text.sentencepiece.tokenizer import SentencePieceTokenizer
     from keras_bert_zoo.text.tokenizer import Tokenizer
     from keras_bert_zoo.text.wordpiece.tokenizer import WordPieceTokenizer
+    from keras_bert_zoo.training.checkpoints import Checkpoints
     from keras_bert_zoo.training.distillation import distill
 
 __version__ = "0.1.0"
@@ -42,6 +43,7 @@ __version__ = "0.1.0"
 __all__ = [
     "BertZooError",
     "ByteBpeTokenizer",
+    "Checkpoints",
     "Encoder",
     "EncoderConfig",
     "HeadedModel",
@@ -75,6 +77,7 @@ __all__ = [
 _MODULES = {
     "BertZooError": "keras_bert_zoo.errors",
     "ByteBpeTokenizer": "keras_bert_zoo.text.byte_bpe.tokenizer",
+    "Checkpoints": "keras_bert_zoo.training.checkpoints",
     "Encoder": "keras_bert_zoo.encoders.encoder",
     "EncoderConfig": "keras_bert_zoo.encoders.registry",
     "HeadedModel": "keras_bert_zoo.presets.headed_model",

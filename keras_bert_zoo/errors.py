@@ -15,6 +15,7 @@ __all__ = [
     "DataError",
     "ExportError",
     "MissingColumnError",
+    "TrainingError",
     "one_line",
     "printable",
 ]
@@ -74,6 +75,10 @@ class CheckpointError(BertZooError, ValueError):
 
 class ExportError(BertZooError, RuntimeError):
     """An export cannot be written, or its results differ from the model's."""
+
+
+class TrainingError(BertZooError, RuntimeError):
+    """A training run cannot go on, such as with gradients that are not finite."""
 
 
 def printable(text: str) -> str:

@@ -94,10 +94,12 @@ CLASSES = {
     "training.distillation": "DistillationLoss",
     "training.entity_targets": "GlobalPointerLoss",
     "training.keras_metrics": "OnLogits",
-    "training.optimizers": "AdamW WarmupLinearDecay",
+    "training.lamb": "Lamb",
+    "training.optimizers": "AdamW Adafactor Lion Muon",
     "training.outputs": "OneHotLoss ScoredLoss FunctionLoss",
     "training.question_answering": "SpanLoss",
     "training.replicas": "ReplicaLoss",
+    "training.schedules": "WarmupDecay WarmupLinearDecay BudgetDecay",
     "training.token_loss": "SmoothedTokenLoss CrfLoss",
 }
 """Module -> its classes that Keras' files may contain. A test compares it with the decorators."""

@@ -28,6 +28,7 @@ COMMANDS = {
     "convert": "write a checkpoint in another format and compare the two",
     "trim-vocabulary": "write a model with only the tokens of given texts",
     "train": "fine-tune a model on a file",
+    "launch": "run a training command in several processes of this machine",
     "distill": "train a smaller classifier to give the answers of a trained one",
     "index": "build a searchable collection of documents for question answering",
     "evaluate": "evaluate a trained model on labelled data",

@@ -404,7 +404,7 @@ def add_dtype_option(parser: Any, default: str | None) -> None:
     """Adds the option for the precision of computations."""
     parser.add_argument(
         "--dtype",
-        choices=("auto", "float32", "bfloat16"),
+        choices=("auto", "float32", "bfloat16", "float16"),
         default=default,
         help="precision of computations; auto: bfloat16 if the hardware supports it",
     )

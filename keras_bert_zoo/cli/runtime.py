@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,30 +17,33 @@ _BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16", "svebf16"}
 _UNITS = ("amx_int8", "amx_bf16", "avx512_bf16", "avx512_vnni", "avx_vnni", "avx512f", "avx2")
 
 
-def start_tensorflow(*, verbose: bool) -> Any:
+def start_tensorflow(*, verbose: bool, first: Callable[[], Any] | None = None) -> Any:
     """Imports TensorFlow and lists its devices.
 
     Args:
         verbose: bool. Whether to show TensorFlow's messages.
+        first: what to do before TensorFlow starts its devices, such as making a strategy.
 
     Returns:
         the module `tensorflow`.
     """
     if verbose:
-        return start_interruptible()
+        return start_interruptible(first)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # TensorFlow ignores the log level until its logging is set up.
     with _captured_stderr():
-        tf = start_interruptible()
+        tf = start_interruptible(first)
     tf.get_logger().setLevel("ERROR")
     return tf
 
 
-def start_interruptible() -> Any:
+def start_interruptible(first: Callable[[], Any] | None = None) -> Any:
     """Imports TensorFlow, which Ctrl-C and SIGTERM interrupt; returns its module."""
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     import tensorflow as tf
 
+    if first is not None:
+        first()
     tf.config.list_logical_devices()
     return tf
 
@@ -73,15 +76,15 @@ def keras_dtype(name: str, tf: Any) -> str:
     """Returns the Keras dtype policy of a --dtype.
 
     Args:
-        name: str. "auto", "float32" or "bfloat16".
+        name: str. "auto", "float32", "bfloat16" or "float16".
         tf: the return value of `start_tensorflow`.
 
     Returns:
-        "float32" or "mixed_bfloat16".
+        "float32", "mixed_bfloat16" or "mixed_float16".
     """
     if name == "auto":
         name = "bfloat16" if _has_bfloat16(tf) else "float32"
-    return "mixed_bfloat16" if name == "bfloat16" else name
+    return name if name == "float32" else f"mixed_{name}"
 
 
 def _has_bfloat16(tf: Any) -> bool:

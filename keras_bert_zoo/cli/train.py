@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.util
+import io
+import shutil
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from keras_bert_zoo.cli import options
 from keras_bert_zoo.cli.columns import given_options, named_flags
@@ -17,10 +19,14 @@ from keras_bert_zoo.cli.output import check_output, check_space, save_model
 from keras_bert_zoo.cli.signals import held_back_signals, name_of, status_of
 from keras_bert_zoo.cli.tasks import TASKS, task_command
 from keras_bert_zoo.cli.training_options import (
+    add_checkpoint_options,
+    add_distribution_options,
     add_schedule_options,
     add_validation_options,
     check_validation_options,
+    make_checkpoints,
     report_training,
+    strategy_of,
 )
 from keras_bert_zoo.errors import ConfigError
 
@@ -84,13 +90,37 @@ def add_arguments(parser: Parser) -> None:
         "--warmup-fraction",
         type=options.share,
         default=0.1,
-        help="fraction of the steps with a rising learning rate; afterwards it decays to 0",
+        help="fraction of the steps with a rising learning rate; then it decays, see --schedule",
     )
     group.add_argument(
         "--weight-decay",
         type=options.non_negative_float,
         default=0.01,
-        help="weight decay of AdamW",
+        help="weight decay; biases and LayerNorm have none",
+    )
+    group.add_argument(
+        "--optimizer",
+        choices=("adamw", "lamb", "adafactor", "lion", "muon"),
+        default="adamw",
+        help="optimizer",
+    )
+    group.add_argument(
+        "--schedule",
+        choices=("linear", "cosine", "polynomial", "constant", "inverse_sqrt"),
+        default="linear",
+        help="decay of the learning rate after the warm-up",
+    )
+    group.add_argument(
+        "--layer-decay",
+        type=options.share,
+        default=1.0,
+        metavar="F",
+        help="factor of the learning rate from each layer to the one below it",
+    )
+    group.add_argument(
+        "--average-weights",
+        action="store_true",
+        help="end with the exponential moving average of the weights",
     )
     group.add_argument(
         "--clip-norm",
@@ -110,17 +140,13 @@ def add_arguments(parser: Parser) -> None:
         default=0,
         help="random seed of the head, dropout, batch order and validation split",
     )
-    group.add_argument(
-        "--strategy",
-        choices=("default", "mirrored"),
-        default="default",
-        help="mirrored: train on all GPUs of this machine",
-    )
+    add_distribution_options(group)
     group.add_argument(
         "--gradient-checkpointing",
         action="store_true",
         help="save memory: compute the encoder's blocks again for the gradient; steps take longer",
     )
+    add_checkpoint_options(group)
     group.add_argument("--tensorboard", metavar="DIR", help="write logs for TensorBoard here")
     options.add_ignore_option(group)
     parser.add_argument(
@@ -154,15 +180,20 @@ def run(args: argparse.Namespace) -> int:
 
     from keras_bert_zoo.cli.runtime import keras_dtype, start_tensorflow
 
-    tf = start_tensorflow(verbose=args.verbose)
+    tf = start_tensorflow(verbose=args.verbose, first=lambda: strategy_of(args))
     import keras
 
-    from keras_bert_zoo.training.strategies import make_strategy
+    from keras_bert_zoo.training.strategies import is_chief
 
-    out = sys.stderr if args.json else sys.stdout
+    strategy = strategy_of(args)
+    if args.per_replica_batch_size:
+        args.batch_size = args.per_replica_batch_size * strategy.num_replicas_in_sync
+    out: TextIO = sys.stderr if args.json else sys.stdout
+    if not is_chief(strategy):  # the first worker shows the progress
+        out = io.StringIO()
     keras.utils.set_random_seed(args.seed)
     dtype = keras_dtype(args.dtype, tf)
-    with make_strategy(args.strategy).scope():
+    with strategy.scope():
         task = command.build(
             args,
             max_length=args.max_length,
@@ -179,6 +210,8 @@ def run(args: argparse.Namespace) -> int:
     )
     with contextlib.redirect_stdout(out):
         interrupt = _fit(args, task, train, dev, command.fit_options(args))
+    if not is_chief(strategy):  # the first worker saves the model
+        return status_of(interrupt) if interrupt else 0
     if interrupt and not (task.compiled and task.optimizer.iterations.numpy()):
         # An untrained model must not take the place of an earlier, trained one.
         say(f"{name_of(interrupt)} before the first step; nothing is saved")
@@ -197,9 +230,13 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt as late:  # raised after the block: the task is saved
         if interrupt is None:
             interrupt, saved = late, "the trained weights"
+    checkpoints = make_checkpoints(args)
     if interrupt:
-        say(f"{name_of(interrupt)}; {saved} are saved in {args.output}")
+        more = "; --resume goes on with the run" if checkpoints is not None else ""
+        say(f"{name_of(interrupt)}; {saved} are saved in {args.output}{more}")
         return status_of(interrupt)
+    if checkpoints is not None:
+        shutil.rmtree(checkpoints.directory, ignore_errors=True)
     report_training(args, command, task, dev)
     return 0
 
@@ -247,11 +284,18 @@ def _fit(
             warmup_fraction=args.warmup_fraction,
             weight_decay=args.weight_decay,
             global_clipnorm=args.clip_norm or None,
+            optimizer=args.optimizer,
+            schedule=args.schedule,
+            layer_decay=args.layer_decay,
+            average_weights=args.average_weights,
             patience=args.patience,
             probe_epochs=args.probe_epochs,
             seed=args.seed,
             callbacks=callbacks,
             gradient_checkpointing=args.gradient_checkpointing,
+            accumulation_steps=args.accumulation_steps,
+            checkpoints=make_checkpoints(args),
+            resume=args.resume,
             verbose=1 if sys.stdout.isatty() else 2,  # a progress bar, or a line per epoch
             **extra,
         )
@@ -268,7 +312,8 @@ def _record(args: argparse.Namespace, task: Task, dtype: str, interrupted: bool)
     fitted = {} if interrupted else task.training_record
     names = ("preset", "train", "dev", "dev_fraction", "task", "learning_rate", "warmup_fraction",
              "weight_decay", "probe_epochs", "clip_norm", "class_weight", "tune_thresholds", "seed",
-             "batch_size")  # fmt: skip
+             "batch_size", "accumulation_steps", "strategy", "optimizer", "schedule", "layer_decay",
+             "average_weights")  # fmt: skip
     return {name: getattr(args, name) for name in names if hasattr(args, name)} | {
         "dtype": dtype,
         "interrupted": interrupted,

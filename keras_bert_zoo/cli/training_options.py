@@ -49,6 +49,101 @@ def add_schedule_options(group: Any, *, epochs: int, batch_size: int, learning_r
     )
 
 
+def add_distribution_options(group: Any) -> None:
+    """Adds the options for several devices and machines; see `training.strategies`."""
+    group.add_argument(
+        "--strategy",
+        choices=("default", "mirrored", "multi-worker"),
+        default="default",
+        help="mirrored: all GPUs of this machine; multi-worker: several machines",
+    )
+    group.add_argument(
+        "--replicas",
+        type=options.positive_int,
+        metavar="N",
+        help="with --strategy mirrored and without GPUs: N parts of the CPU",
+    )
+    group.add_argument(
+        "--workers",
+        metavar="HOST:PORT,...",
+        help="with --strategy multi-worker: the addresses of all workers, in the same order on "
+        "each; default: those of the environment variable TF_CONFIG",
+    )
+    group.add_argument(
+        "--worker-index",
+        type=options.non_negative_int,
+        metavar="I",
+        help="the place of this process among --workers, from 0",
+    )
+    group.add_argument(
+        "--per-replica-batch-size",
+        type=options.positive_int,
+        metavar="N",
+        help="examples per step and replica, instead of --batch-size, which is for all replicas",
+    )
+    group.add_argument(
+        "--accumulation-steps",
+        type=options.positive_int,
+        default=1,
+        metavar="N",
+        help="parts of a batch that are computed one by one before an update; saves memory",
+    )
+
+
+def add_checkpoint_options(group: Any) -> None:
+    """Adds the options for checkpoints of a run; see `training.run_checkpoints`."""
+    group.add_argument(
+        "--checkpoint-every",
+        type=options.positive_int,
+        metavar="STEPS",
+        help="save the run in OUTPUT.checkpoints after every STEPS steps and every epoch",
+    )
+    group.add_argument(
+        "--checkpoint-minutes",
+        type=options.positive_float,
+        metavar="M",
+        help="save the run after every M minutes and every epoch",
+    )
+    group.add_argument(
+        "--keep-checkpoints",
+        type=options.positive_int,
+        default=2,
+        metavar="K",
+        help="number of checkpoints to keep; all are deleted when the model is saved",
+    )
+    group.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from the newest checkpoint with the same command; without one, start",
+    )
+
+
+def make_checkpoints(args: argparse.Namespace) -> Any:
+    """Returns the Checkpoints of the options, or None without any of them."""
+    if not (args.resume or args.checkpoint_every or args.checkpoint_minutes):
+        return None
+    from keras_bert_zoo.training.checkpoints import Checkpoints
+
+    return Checkpoints(
+        f"{args.output.rstrip('/')}.checkpoints",
+        every_steps=args.checkpoint_every,
+        every_minutes=args.checkpoint_minutes,
+        keep=args.keep_checkpoints,
+    )
+
+
+def strategy_of(args: argparse.Namespace) -> Any:
+    """Returns the tf.distribute strategy of the options."""
+    from keras_bert_zoo.training.strategies import make_strategy
+
+    return make_strategy(
+        args.strategy,
+        replicas=args.replicas,
+        workers=args.workers.split(",") if args.workers else (),
+        worker_index=args.worker_index,
+    )
+
+
 def check_validation_options(args: argparse.Namespace) -> None:
     """Raises ConfigError if the options of this module contradict each other."""
     if args.dev and args.dev_fraction:

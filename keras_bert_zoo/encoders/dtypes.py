@@ -23,11 +23,10 @@ def check_dtype(dtype: Any) -> None:
             'Expected `dtype` to be a Keras dtype policy such as "float32" or "mixed_bfloat16", '
             f"received {show(dtype)}."
         ) from None
-    # 16-bit weights lose the small updates of fine-tuning, and masks overflow in float16.
-    if "float16" in (policy.variable_dtype, policy.compute_dtype) or (
-        policy.variable_dtype == "bfloat16"
-    ):
+    # 16-bit weights lose the small updates of fine-tuning.
+    if policy.variable_dtype in ("float16", "bfloat16"):
         raise ConfigError(
             f"Expected a `dtype` in which models can train, received {policy.name!r}. Pass "
-            '"mixed_bfloat16", which computes in bfloat16 on float32 weights, or "float32".'
+            '"mixed_bfloat16" or "mixed_float16", which compute in 16 bits on float32 weights, or '
+            '"float32".'
         )

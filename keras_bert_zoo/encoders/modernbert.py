@@ -12,7 +12,7 @@ from keras_bert_zoo.encoders import shapes
 from keras_bert_zoo.encoders.encoder import Encoder, Parts
 from keras_bert_zoo.encoders.modernbert_config import GLOBAL, LOCAL, ModernBertConfig
 from keras_bert_zoo.encoders.shapes import Shapes
-from keras_bert_zoo.layers.attention_groups import group_positions
+from keras_bert_zoo.layers.attention_groups import MASKED_SCORE, group_positions
 from keras_bert_zoo.layers.configured import ConfiguredLayer
 from keras_bert_zoo.layers.dense import Dense
 from keras_bert_zoo.layers.dropout import Dropout
@@ -26,8 +26,6 @@ from keras_bert_zoo.layers.pre_norm_block import (
 )
 from keras_bert_zoo.layers.rotary import rotary_frequencies, rotary_tables, spec_of_tables
 from keras_bert_zoo.layers.token_layout import Layout, mean_of_tokens
-
-_MASKED_SCORE = -1e9
 
 
 @keras.saving.register_keras_serializable("keras_bert_zoo")
@@ -128,7 +126,7 @@ class LocalAndGlobal(ConfiguredLayer):
 
     def _far(self, positions: tf.Tensor) -> tf.Tensor:
         distance = tf.abs(positions[:, :, tf.newaxis] - positions[:, tf.newaxis, :])
-        return tf.where(distance <= self.reach, 0.0, _MASKED_SCORE)[:, tf.newaxis]
+        return tf.where(distance <= self.reach, 0.0, MASKED_SCORE)[:, tf.newaxis]
 
 
 @keras.saving.register_keras_serializable("keras_bert_zoo")

@@ -106,7 +106,8 @@ def export_saved_model(
         path: path of the model: saved_models/NAME.
         version: int. None: 1, or the newest version + 1. The number is chosen when the export is
             complete, so concurrent exports get different versions.
-        dtype: "float32", "bfloat16" or "int8". The compute dtype of the encoder. None: the task's.
+        dtype: "float32", "bfloat16" or "int8". The compute dtype of the encoder. None: the task's,
+            and float32 for float16.
             In int8, the dense layers of the blocks multiply int8 numbers, and the rest is bfloat16.
             The file then needs an x86-64 CPU. See `export.int8.quantize`.
         freeze: bool. Whether weights become constants of the graph, which is faster on CPU. None:
@@ -133,7 +134,8 @@ def export_saved_model(
     check_pair(task, pair)
     base = Path(path).absolute()
     own_dtype = compute_dtype(task)
-    dtype = own_dtype if dtype is None else dtype
+    if dtype is None:
+        dtype = "float32" if own_dtype == "float16" else own_dtype
     if dtype not in TOLERANCES:
         raise ConfigError(
             f"Expected `dtype` to be one of {', '.join(TOLERANCES)} or None, received {dtype!r}."
@@ -156,7 +158,7 @@ def export_saved_model(
             f"Expected weights of at most {_LARGEST_FROZEN / 1e9:.1f} GB for `freeze=True`, "
             f"received {weight_bytes(task, dtype) / 1e9:.1f} GB. Pass `freeze=False`."
         )
-    tolerance = max(TOLERANCES[dtype], TOLERANCES[own_dtype])
+    tolerance = max(TOLERANCES[dtype], TOLERANCES.get(own_dtype, TOLERANCES["bfloat16"]))
     exact, report, bfloat16 = task, None, None
     if dtype == "int8":
         task, report = quantize(task, calibration, examples=examples, max_drop=max_drop)

@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras_bert_zoo.config import EncoderConfig
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.heads.masked_lm import MaskedLMHead
+from keras_bert_zoo.layers.attention_groups import MASKED_SCORE
 from keras_bert_zoo.layers.cross_attention import Memory
 from keras_bert_zoo.layers.decoder_block import Cache, DecoderBlock
 from keras_bert_zoo.layers.dense import Dense
@@ -18,8 +19,6 @@ from keras_bert_zoo.layers.embeddings import Embeddings
 from keras_bert_zoo.layers.initializers import untouched_weights
 from keras_bert_zoo.layers.scopes import root_scope
 from keras_bert_zoo.layers.token_layout import Layout, TokenLayout, attention_mask
-
-_MASKED_SCORE = -1e9
 
 
 @keras.saving.register_keras_serializable("keras_bert_zoo")
@@ -138,7 +137,7 @@ class TransformerDecoder(keras.layers.Layer):
         """Computes the logits of whole texts; see the class."""
         layout = self.token_layout(target_ids, tf.zeros_like(target_ids), target_mask)
         width = tf.shape(target_ids)[1]
-        later = tf.where(tf.range(width) > tf.range(width)[:, tf.newaxis], _MASKED_SCORE, 0.0)
+        later = tf.where(tf.range(width) > tf.range(width)[:, tf.newaxis], MASKED_SCORE, 0.0)
         layout["attention_bias"] = [layout["attend"][0] + later]  # (B, 1, T, T)
         x = self.embeddings(layout, training=training)
         memories = self.remember(states, padding_mask, training=training)

@@ -18,9 +18,10 @@ from keras_bert_zoo.layers.shared_functions import share
 # oneDNN caches one primitive per shape. Rounding up the number of columns makes shapes repeat.
 _COLUMN_MULTIPLE = 8
 
-# Added to the score of a masked key. exp(-1e9) is 0 in float32 and in bfloat16, and unlike
-# -infinity it gives a row without any key a finite (and unused) result. Google's BERT adds -1e4.
-_MASKED_SCORE = -1e9
+# Added to the score of a masked key. exp(-3e4) is 0 in every dtype, and unlike -infinity it gives a
+# row without any key a finite (and unused) result. The sum of two such masks is finite in float16.
+# Google's BERT adds -1e4.
+MASKED_SCORE = -3e4
 
 Layout = dict[str, Any]
 
@@ -37,7 +38,7 @@ def additive_mask(attend: tf.Tensor) -> tf.Tensor:
     Returns:
         float32 (n, 1, 1, s): 0, or about -infinity.
     """
-    mask = tf.where(attend, 0.0, _MASKED_SCORE)
+    mask = tf.where(attend, 0.0, MASKED_SCORE)
     return tf.expand_dims(tf.expand_dims(mask, 1), 1)
 
 
@@ -109,7 +110,7 @@ def make_flat_group(
     count = tf.where(few, tf.size(rows), 0)
     rows, attended = rows[:count], attended[:count]
     same = tf.equal(tf.expand_dims(rows, 1), tf.expand_dims(rows, 0))
-    mask = tf.where(tf.logical_and(same, attended == 1), 0.0, _MASKED_SCORE)
+    mask = tf.where(tf.logical_and(same, attended == 1), 0.0, MASKED_SCORE)
     return tf.expand_dims(tf.range(count), 0), mask[tf.newaxis, tf.newaxis]
 
 

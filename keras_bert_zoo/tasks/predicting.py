@@ -15,7 +15,7 @@ from keras_bert_zoo.errors import DataError
 from keras_bert_zoo.tasks.options import TaskOptions
 from keras_bert_zoo.training.arguments import check_arguments, check_pairs
 from keras_bert_zoo.training.batches import check_ends, prediction_batches, python_batches
-from keras_bert_zoo.training.data import replicas_of
+from keras_bert_zoo.training.data import has_workers, replicas_of
 from keras_bert_zoo.training.replicas import even_batches
 from keras_bert_zoo.training.rows import LabelledBatches
 from keras_bert_zoo.training.tokenized import tokenized_dataset
@@ -152,17 +152,28 @@ def predict_logits(
         else:
             _check_dataset(task, x)
         batches = tokenized_dataset(x, task.tokenizer, max_length=task.max_length, targets=None)
-        batches = even_batches(batches, replicas_of(task))
-        return np.asarray(keras.Model.predict(task, batches, verbose=verbose))
+        return _predicted(task, batches, verbose)
     examples = task.examples(x, labelled=False)
     if task.spec.pairs is None:
         check_pairs(task, len(examples.columns))
     if not len(examples):
         return empty
     rows: LabelledBatches = task.rows(examples, None)
-    batches = even_batches(rows.batches(batch_size=batch_size, shuffle=False), replicas_of(task))
-    logits = keras.Model.predict(task, batches, verbose=verbose)
+    logits = _predicted(task, rows.batches(batch_size=batch_size, shuffle=False), verbose)
     return restore_order(logits, length_order(rows.lengths))
+
+
+def _predicted(task: Any, batches: tf.data.Dataset, verbose: Any) -> np.ndarray:
+    """Computes the outputs of batches of token ids, on all replicas of this process."""
+    if not has_workers(task):
+        batches = even_batches(batches, replicas_of(task))
+        return np.asarray(keras.Model.predict(task, batches, verbose=verbose))
+    # Workers may predict at different times, so each computes everything.
+    call = task.step_functions.get(
+        "predict",
+        lambda: tf.function(lambda inputs: task(inputs, training=False), reduce_retracing=True),
+    )
+    return np.concatenate([call(batch[0]).numpy() for batch in batches])
 
 
 def _windowed_size(length: int, options: Any, batch_size: int) -> int:

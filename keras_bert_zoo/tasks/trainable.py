@@ -13,7 +13,9 @@ from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.tasks.task import Task
 from keras_bert_zoo.training import replicas
 from keras_bert_zoo.training.arguments import check_optimizer
+from keras_bert_zoo.training.checkpoints import Checkpoints
 from keras_bert_zoo.training.data import replicas_of
+from keras_bert_zoo.training.epochs import StepFunctions
 from keras_bert_zoo.training.fit import (
     DEFAULT_LEARNING_RATE,
     compile_task,
@@ -21,10 +23,13 @@ from keras_bert_zoo.training.fit import (
     fit_task,
     make_dataset,
     one_batch,
+    prepare_updates,
 )
+from keras_bert_zoo.training.loss_units import SharedUnit
 from keras_bert_zoo.training.objective import Objective
 from keras_bert_zoo.training.optimizers import AdamW
 from keras_bert_zoo.training.rows import RowBatches
+from keras_bert_zoo.training.updates import Updates
 
 
 @keras.saving.register_keras_serializable("keras_bert_zoo")
@@ -40,7 +45,9 @@ class TrainableTask(Task):
         self.compiled_by_caller = False
         self.measures_default = True
         self.fit_loss: Any = None
-        self.loss_unit: replicas.SharedUnit = ""
+        self.loss_unit: SharedUnit = ""
+        self.updates: Updates | None = None
+        self.step_functions = StepFunctions()
 
     # === Hooks ===
 
@@ -132,6 +139,10 @@ class TrainableTask(Task):
         warmup_fraction: float = 0.1,
         weight_decay: float = 0.01,
         global_clipnorm: float | None = 1.0,
+        optimizer: str = "adamw",
+        schedule: str = "linear",
+        layer_decay: float = 1.0,
+        average_weights: bool = False,
         class_weight: Any = None,
         sample_weight: Any = None,
         patience: int | None = None,
@@ -149,12 +160,16 @@ class TrainableTask(Task):
         loss: Any = None,
         gradient_checkpointing: bool = False,
         steps_per_execution: int = 1,
+        accumulation_steps: int = 1,
+        checkpoints: Checkpoints | None = None,
+        resume: bool = False,
     ) -> keras.callbacks.History:
         """Fine-tunes on text.
 
         Batches are bucketed by length. Unless `compile` was called before, the optimizer is AdamW
-        with a linear warm-up and a linear decay to 0 over all steps. With `validation_data` the
-        weights of the best epoch are restored, also after Ctrl-C.
+        with a linear warm-up and a linear decay to 0 over all steps; `optimizer` and `schedule`
+        select others. With `validation_data` the weights of the best epoch are restored, also
+        after Ctrl-C.
 
         Args:
             x: list of str, or a NumPy array or pandas Series of them; a tuple of two of these for
@@ -172,6 +187,13 @@ class TrainableTask(Task):
             warmup_fraction: float in [0, 1]. Share of the steps in which the rate rises.
             weight_decay: float. Biases and LayerNorm are excluded.
             global_clipnorm: float or None. Gradients are scaled down to this global L2 norm.
+            optimizer: "adamw", "lamb", "adafactor", "lion" or "muon"; see `training.optimizers`.
+            schedule: the decay after the warm-up: "linear", "cosine", "polynomial", "constant" or
+                "inverse_sqrt"; see `training.schedules`.
+            layer_decay: float in (0, 1]. Below 1, lower layers have smaller rates; see
+                `training.layer_rates`.
+            average_weights: bool. End with the exponential moving average of the weights, and not
+                with those of the best epoch.
             class_weight: dict from label (or id) to float; list or array with one number per
                 label, in the order of the labels; or "balanced". Single-label only.
             sample_weight: float, one per text.
@@ -204,43 +226,37 @@ class TrainableTask(Task):
                 `Encoder.gradient_checkpointing`.
             steps_per_execution: int. Steps per call of the compiled function, as for Keras'
                 `compile`. Callbacks see the last of them.
+            accumulation_steps: int. Parts of a batch that are computed one after the other, before
+                one update of the weights: a batch of 32 in 4 parts needs the memory of 8 texts. The
+                update is that of the whole batch. The loss must be a mean over rows or tokens.
+            checkpoints: Checkpoints or None. Where and how often to save the run.
+            resume: bool. Go on from the newest of `checkpoints`, if there is one. The data and the
+                options must be the same. The numbers of replicas and of parts may differ.
 
         Returns:
             keras.callbacks.History.
 
         Raises:
             DataError: labels are unknown or do not fit the texts.
-            ConfigError: options are out of range or contradict each other.
+            ConfigError: options are out of range or contradict each other, or a run is resumed with
+                other options.
+            CheckpointError: a checkpoint cannot be read or written.
+            TrainingError: gradients are not finite.
         """
         return fit_task(
-            self,
-            x,
-            y,
-            validation_data=validation_data,
-            batch_size=batch_size,
-            class_weight=class_weight,
-            sample_weight=sample_weight,
-            callbacks=callbacks,
-            verbose=verbose,
-            loss=loss,
-            epochs=epochs,
-            learning_rate=learning_rate,
-            warmup_fraction=warmup_fraction,
-            weight_decay=weight_decay,
-            global_clipnorm=global_clipnorm,
-            patience=patience,
-            probe_epochs=probe_epochs,
-            seed=seed,
-            shuffle=shuffle,
-            initial_epoch=initial_epoch,
-            steps_per_epoch=steps_per_epoch,
-            validation_split=validation_split,
-            validation_steps=validation_steps,
-            validation_batch_size=validation_batch_size,
-            validation_freq=validation_freq,
-            gradient_checkpointing=gradient_checkpointing,
-            steps_per_execution=steps_per_execution,
-        )
+            self, x, y, validation_data=validation_data, batch_size=batch_size, epochs=epochs,
+            learning_rate=learning_rate, warmup_fraction=warmup_fraction,
+            weight_decay=weight_decay, global_clipnorm=global_clipnorm, optimizer=optimizer,
+            schedule=schedule, layer_decay=layer_decay, average_weights=average_weights,
+            class_weight=class_weight, sample_weight=sample_weight, patience=patience,
+            probe_epochs=probe_epochs, seed=seed, callbacks=callbacks, verbose=verbose,
+            shuffle=shuffle, initial_epoch=initial_epoch, steps_per_epoch=steps_per_epoch,
+            validation_split=validation_split, validation_steps=validation_steps,
+            validation_batch_size=validation_batch_size, validation_freq=validation_freq,
+            loss=loss, gradient_checkpointing=gradient_checkpointing,
+            steps_per_execution=steps_per_execution, accumulation_steps=accumulation_steps,
+            checkpoints=checkpoints, resume=resume,
+        )  # fmt: skip
 
     def make_dataset(
         self,
@@ -394,20 +410,14 @@ class TrainableTask(Task):
             super()._maybe_symbolic_build(*args, **kwargs)
 
     def make_train_function(self, force: bool = False) -> None:
-        """Creates the optimizer's variables and the function of a training step.
-
-        A step that creates variables would be traced twice.
-        """
-        if not self.optimizer.built:
-            with self.distribute_strategy.scope():
-                self.optimizer.build(self.trainable_variables)
+        """Creates the variables of the optimizer and the function of `train_on_batch`."""
+        prepare_updates(self)
         super().make_train_function(force)
 
     def train_step(self, data: Any) -> Any:
         """Trains on a batch, or on the share of one of several replicas."""
-        if replicas_of(self) > 1:
-            return replicas.train_step(self, data, self.loss_unit)
-        return super().train_step(data)
+        updates = self.updates or prepare_updates(self)
+        return replicas.train_step(self, data, self.loss_unit, updates)
 
     def test_step(self, data: Any) -> Any:
         """Evaluates a batch, as `train_step`."""

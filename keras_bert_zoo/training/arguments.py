@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_bert_zoo.errors import ConfigError, DataError
+from keras_bert_zoo.training.checkpoints import Checkpoints
 
 __all__ = ["as_callbacks", "check_arguments", "check_optimizer", "check_pairs", "class_weights"]
 
@@ -33,13 +34,8 @@ def check_arguments(**values: Any) -> None:
     first, last = values.get("initial_epoch"), values.get("epochs")
     if not wrong and first is not None and last is not None and first >= last:
         wrong.append(f"`initial_epoch` must be below `epochs`, {last}, received {first!r}")
-    steps, call = values.get("steps_per_epoch"), values.get("steps_per_execution")
-    if not wrong and steps is not None and call is not None and steps % call:
-        # Keras would go on to the next multiple.
-        wrong.append(
-            "`steps_per_epoch` must be a multiple of `steps_per_execution`, received "
-            f"{steps!r} and {call!r}"
-        )
+    if values.get("resume") and values.get("checkpoints") is None and not wrong:
+        wrong.append("`resume` needs `checkpoints`, received None")
     if wrong:
         raise ConfigError("; ".join(wrong) + ".")
 
@@ -171,6 +167,7 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "steps": _integer(1, optional=True),
     "steps_per_epoch": _integer(1, optional=True),
     "steps_per_execution": _integer(1),
+    "accumulation_steps": _integer(1),
     "validation_steps": _integer(1, optional=True),
     "validation_batch_size": _integer(1, optional=True),
     "validation_freq": ("an integer of at least 1, or a list of epochs from 1 on", _is_frequency),
@@ -182,4 +179,13 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "seed": ("an integer", _is_integer),
     "shuffle": ("True or False", _is_bool),
     "gradient_checkpointing": ("True or False", _is_bool),
+    "resume": ("True or False", _is_bool),
+    "optimizer": ("a string", lambda value: isinstance(value, str)),
+    "schedule": ("a string", lambda value: isinstance(value, str)),
+    "layer_decay": _number("a number above 0 to 1", lambda value: 0 < value <= 1),
+    "average_weights": ("True or False", _is_bool),
+    "checkpoints": (
+        "keras_bert_zoo.Checkpoints or None",
+        lambda value: value is None or isinstance(value, Checkpoints),
+    ),
 }

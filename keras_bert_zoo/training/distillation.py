@@ -16,7 +16,14 @@ from keras_bert_zoo.encoders.parts import encoder_inputs
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.training.arguments import as_callbacks, check_arguments
 from keras_bert_zoo.training.data import prepared, validation_parts
-from keras_bert_zoo.training.fit import adopt_examples, build_shared, compile_task, replicas_of
+from keras_bert_zoo.training.fit import (
+    build_shared,
+    compile_task,
+    prepare_updates,
+    replicas_of,
+)
+from keras_bert_zoo.training.fit_data import adopt_examples
+from keras_bert_zoo.training.guard import StopOnNonFinite
 from keras_bert_zoo.training.loop import default_optimizer, run_fit
 from keras_bert_zoo.training.replicas import even_batches
 from keras_bert_zoo.validation import check_number
@@ -127,8 +134,11 @@ def distill(
         else:
             compile_task(student, optimizer, loss, [metric])
     batches = even_batches(batches, replicas_of(student))
+    hooks = as_callbacks(callbacks)
     if not hidden_weight:
         build_shared(student, batches)
+        prepare_updates(student)
+        hooks.append(StopOnNonFinite(steps, 0, 0, lambda step: None))
     return run_fit(
         model,
         batches,
@@ -136,7 +146,7 @@ def distill(
         monitor=("val_loss", "min") if student.multi_label else ("val_accuracy", "max"),
         patience=patience,
         epochs=epochs,
-        callbacks=as_callbacks(callbacks),
+        callbacks=hooks,
         verbose=verbose,
     )
 

@@ -22,7 +22,7 @@ from keras_bert_zoo.data.tagging import Tagging
 from keras_bert_zoo.heads.global_pointer import span_loss, span_scores
 from keras_bert_zoo.text.offsets import byte_offsets
 from keras_bert_zoo.text.words import WordWindows, candidate_spans
-from keras_bert_zoo.training.replicas import SharedUnit
+from keras_bert_zoo.training.loss_units import SharedUnit
 from keras_bert_zoo.training.rows import in_parts, token_rows
 
 __all__ = [

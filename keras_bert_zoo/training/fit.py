@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,27 +15,38 @@ from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.training import replicas
 from keras_bert_zoo.training.arguments import as_callbacks, check_arguments
 from keras_bert_zoo.training.batches import (
-    check_ends,
     is_batched,
+    python_batches,
 )
+from keras_bert_zoo.training.checkpoints import find_position
 from keras_bert_zoo.training.data import (
     DATASET_LABELS,
     check_texts,
     dataset_to_train_on,
     example_weights,
+    has_workers,
     labelled_batches,
     prepared,
     replicas_of,
-    split_examples,
-    validation_parts,
 )
+from keras_bert_zoo.training.fit_data import (
+    TrainingData,
+    adopt_examples,
+    training_data,
+    validation_of,
+)
+from keras_bert_zoo.training.guard import StopOnNonFinite
 from keras_bert_zoo.training.keras_metrics import resolve_metrics
-from keras_bert_zoo.training.loop import default_optimizer, run_fit, sets_the_rate
-from keras_bert_zoo.training.objective import EpochMeasures, Objective
+from keras_bert_zoo.training.layer_rates import layer_rates
+from keras_bert_zoo.training.loop import default_optimizer, run_fit, run_test, sets_the_rate
+from keras_bert_zoo.training.loss_units import loss_unit
+from keras_bert_zoo.training.objective import Objective
 from keras_bert_zoo.training.optimizers import AdamW
 from keras_bert_zoo.training.outputs import resolve_loss
 from keras_bert_zoo.training.probe import probe_task
 from keras_bert_zoo.training.rows import RowBatches
+from keras_bert_zoo.training.run_checkpoints import CheckpointWriter
+from keras_bert_zoo.training.updates import Updates
 
 __all__ = [
     "DEFAULT_LEARNING_RATE",
@@ -45,8 +57,14 @@ __all__ = [
     "fit_task",
     "make_dataset",
     "one_batch",
+    "prepare_updates",
     "replicas_of",
 ]
+
+# The options of a run that must be the same when it goes on from a checkpoint.
+_FIXED_OPTIONS = ("epochs", "learning_rate", "warmup_fraction", "weight_decay", "global_clipnorm",
+                  "seed", "shuffle", "initial_epoch", "optimizer", "schedule", "layer_decay",
+                  "average_weights", "patience")  # fmt: skip
 
 DEFAULT_LEARNING_RATE = 2e-5
 """The learning rate of `compile` without an optimizer."""
@@ -86,10 +104,12 @@ def compile_task(
         loss=shared,
         metrics=metrics,
         weighted_metrics=weighted,
-        **kwargs,
+        **{"auto_scale_loss": False} | kwargs,  # see `training.updates`
     )
+    task.updates = None
+    task.step_functions.clear()
     task.loss = loss
-    task.loss_unit = replicas.loss_unit(loss)
+    task.loss_unit = loss_unit(loss)
 
 
 def fit_task(
@@ -109,65 +129,35 @@ def fit_task(
     """Fine-tunes a task; see `Task.fit` for the arguments and errors."""
     batch_size = 32 if batch_size is None else batch_size
     check_arguments(batch_size=batch_size, **arguments)
-    shuffle, seed = arguments["shuffle"], arguments["seed"]
-    first_epoch, steps_per_epoch = arguments["initial_epoch"], arguments["steps_per_epoch"]
-    split = arguments["validation_split"] if validation_data is None else 0.0
-    hooks = as_callbacks(callbacks)
     objective: Objective = task.objective()
     for name, given in (
         ("loss", loss is not None),
         ("steps_per_execution", arguments["steps_per_execution"] > 1),
+        ("average_weights", arguments["average_weights"]),
+        ("optimizer", arguments["optimizer"] != "adamw"),
+        ("schedule", arguments["schedule"] != "linear"),
+        ("layer_decay", arguments["layer_decay"] != 1),
     ):
         if given and task.compiled_by_caller:
             raise ConfigError(f"Give `{name}` to `compile` or to `fit`, not to both.")
     task.fit_loss = None if loss is None else resolve_loss(loss, objective.outputs)
+    checkpoints = arguments["checkpoints"]
+    position = None
+    if checkpoints is not None:
+        _check_reproducible(x, arguments["shuffle"])
+        position = find_position(checkpoints, resume=arguments["resume"])
+    if arguments["probe_epochs"] and has_workers(task):
+        raise ConfigError("`probe_epochs` is not possible with several workers.")
 
-    if is_batched(x):
-        if y is not None or class_weight is not None or sample_weight is not None:
-            raise ConfigError(DATASET_LABELS)
-        if arguments["probe_epochs"]:
-            raise ConfigError("`probe_epochs` needs texts in memory, not a dataset.")
-        if split:
-            raise ConfigError(
-                "`validation_split` needs texts in memory, not a dataset: pass "
-                "`validation_data`, made with the dataset's `take` and `skip`."
-            )
-        order = seed if shuffle else None
-        batches, hooks = dataset_to_train_on(task, objective, x, hooks, order, steps_per_epoch)
-    else:
-        if split:
-            x, y, sample_weight, validation_data = split_examples(task, x, y, sample_weight, split)
-        examples, targets = prepared(task, x, y)
-        objective = task.objective(examples)
-        weights = example_weights(objective, examples, targets, class_weight, sample_weight)
-        adopt_examples(task, objective, examples)
-        rows: RowBatches = task.rows(examples, targets, weights)
-        if arguments["probe_epochs"]:
-            _probe(task, objective, rows, targets, weights, arguments["probe_epochs"])
-        batches = rows.batches(
-            batch_size=batch_size, seed=seed, in_order=not shuffle, first_epoch=first_epoch
-        )
-    if steps_per_epoch is None:
-        check_ends(batches, "An epoch reads", "give `steps_per_epoch`")
-    steps = max(0, int(batches.cardinality()))
-    if steps_per_epoch is not None:
-        if batches.cardinality() != tf.data.INFINITE_CARDINALITY:
-            batches = batches.repeat()
-        steps = steps_per_epoch
-
-    validation, monitor = None, ("val_loss", "min")
-    if validation_data is not None:
-        size = arguments["validation_batch_size"] or batch_size
-        held_x, held_y, held_weights = validation_parts(objective, validation_data)
-        validation, held_out = labelled_batches(
-            task, objective, held_x, held_y, size, held_weights, arguments["validation_steps"]
-        )
-        if task.measures_default:
-            measured = task.objective(held_out[0]) if held_out else objective
-            monitor = measured.monitor
-            if held_out and measured.measure is not None:
-                hooks = [EpochMeasures(measured.measure, *held_out, size), *hooks]
-
+    data = training_data(
+        task, objective, x, y, validation_data=validation_data, class_weight=class_weight,
+        sample_weight=sample_weight, batch_size=batch_size, callbacks=as_callbacks(callbacks),
+        **arguments,
+    )  # fmt: skip
+    if arguments["probe_epochs"] and position is None:
+        _probe(task, data, arguments["probe_epochs"])
+    steps = data.steps if arguments["steps_per_epoch"] is None else arguments["steps_per_epoch"]
+    validation, monitor, hooks = validation_of(task, data, batch_size=batch_size, **arguments)
     if not task.compiled_by_caller:
         # A new optimizer for every call: the schedule of the last call has ended at rate 0.
         with task.distribute_strategy.scope():
@@ -178,20 +168,40 @@ def fit_task(
                 warmup_fraction=arguments["warmup_fraction"],
                 weight_decay=arguments["weight_decay"],
                 global_clipnorm=arguments["global_clipnorm"],
-                initial_epoch=first_epoch,
+                initial_epoch=arguments["initial_epoch"],
                 constant=any(map(sets_the_rate, hooks)),
+                optimizer=arguments["optimizer"],
+                schedule=arguments["schedule"],
+                rate_factors=_rate_factors(task, arguments["layer_decay"]),
+                use_ema=arguments["average_weights"],
             )
             compile_task(task, optimizer)
-    batches = replicas.even_batches(batches, replicas_of(task))
-    if steps_per_epoch is None and not is_batched(x):
-        # Keras then reads on from one iterator where it would create two in each epoch.
-        steps_per_epoch = int(batches.cardinality())
-    build_shared(task, batches)
+    if checkpoints is not None and not steps:
+        raise ConfigError(
+            "Expected data with a known number of batches for `checkpoints`, received an unknown "
+            "number: give `steps_per_epoch`, or apply tf.data.experimental.assert_cardinality."
+        )
+
+    parts = int(arguments["accumulation_steps"])
+    _check_parts(task, parts)
+    first = arguments["initial_epoch"]
+    epoch, step = (first, 0) if position is None else (position.epoch, position.step)
+    done = (epoch - first) * steps + step
+    _check_agreement(task, done)
+    batches = replicas.even_batches(data.batches_after(done), replicas_of(task), parts)
+    build_shared(task, batches, restored=checkpoints is not None)
+    prepare_updates(task, parts)
+    guard = StopOnNonFinite(steps, first * steps, done, data.rows_of)
+    make_writer = None
+    if checkpoints is not None:
+        run = {"steps_per_epoch": steps, "batch_size": batch_size, "data": data.hash}
+        run |= {name: arguments[name] for name in _FIXED_OPTIONS}
+        run["validates"] = validation is not None
+        make_writer = functools.partial(
+            CheckpointWriter, checkpoints, position, run, steps, guard.check
+        )
     task.training_record = {}  # an interrupted run leaves no record
-    with (
-        _checkpointing(task, arguments["gradient_checkpointing"]),
-        _several_steps(task, int(arguments["steps_per_execution"])),
-    ):
+    with _checkpointing(task, arguments["gradient_checkpointing"]):
         history = run_fit(
             task,
             batches,
@@ -199,17 +209,23 @@ def fit_task(
             monitor=monitor,
             patience=arguments["patience"],
             epochs=arguments["epochs"],
-            callbacks=hooks,
+            callbacks=[*hooks, guard],
             verbose=verbose,
-            initial_epoch=first_epoch,
-            steps_per_epoch=steps_per_epoch,
+            restores_best=not arguments["average_weights"],
+            initial_epoch=arguments["epochs"] if position and position.stopped else epoch,
+            initial_step=step,
+            steps_per_epoch=steps if data.repeats else None,
+            make_writer=make_writer,
+            steps_per_execution=max(arguments["steps_per_execution"], task.steps_per_execution),
+            parts=parts,
+            update=task.updates.apply if parts > 1 else None,
             validation_freq=arguments["validation_freq"],
         )
     task.training_record = {
         "steps": len(history.epoch) * steps,
         "epochs": len(history.epoch),
         "batch_size": int(batch_size),
-        "seed": int(seed),
+        "seed": int(arguments["seed"]),
         "history": {
             name: [float(v) if np.isfinite(v) else None for v in values]  # JSON has no NaN
             for name, values in history.history.items()
@@ -226,25 +242,78 @@ def _checkpointing(task: Any, enabled: bool) -> Iterator[None]:
         return
     before = [block.gradient_checkpointing for block in task.encoder.blocks]
     task.encoder.gradient_checkpointing, task.train_function = True, None
+    task.step_functions.clear()
     try:
         yield
     finally:
         for block, value in zip(task.encoder.blocks, before, strict=True):
             block.gradient_checkpointing = value
         task.train_function = None
+        task.step_functions.clear()
 
 
-@contextmanager
-def _several_steps(task: Any, steps: int) -> Iterator[None]:
-    """Runs several steps in one call. Without a reset, Keras would predict in such calls, too."""
-    if steps > 1:
-        task.steps_per_execution = steps
-    try:
-        yield
-    finally:
-        if steps > 1:
-            task.steps_per_execution = 1
-            task.train_function = task.test_function = task.predict_function = None
+def prepare_updates(task: Any, accumulation: int = 1) -> Updates:
+    """Creates and returns what updates the weights of a compiled task, under its strategy.
+
+    It is created again if the optimizer, the trainable variables or the accumulation changed. A
+    training step that creates variables would be traced twice.
+    """
+    variables = task.trainable_variables
+    updates: Updates | None = task.updates
+    if (
+        updates is not None
+        and updates.optimizer is task.optimizer
+        and updates.accumulation == accumulation
+        and [id(v) for v in updates.variables] == [id(v) for v in variables]
+    ):
+        updates.reset()
+        return updates
+    with task.distribute_strategy.scope():
+        if not task.optimizer.built:
+            task.optimizer.build(variables)
+        updates = Updates(
+            task.optimizer,
+            variables,
+            accumulation=accumulation,
+            scales_loss=task.encoder.blocks[0].compute_dtype == "float16",
+        )
+    task.updates, task.train_function = updates, None
+    task.step_functions.clear()
+    return updates
+
+
+def _check_reproducible(x: Any, shuffle: bool) -> None:
+    if is_batched(x) and python_batches(x) and shuffle:
+        raise ConfigError(
+            "Expected `shuffle=False` with `checkpoints` and batches made in Python, received "
+            "`shuffle=True`: a later process cannot repeat the order."
+        )
+
+
+def _check_agreement(task: Any, done: int) -> None:
+    """Checks that all workers go on from the same step."""
+    if not has_workers(task):
+        return
+    strategy = task.distribute_strategy
+    steps = strategy.run(lambda: tf.constant(done, tf.int64))
+    total = int(strategy.reduce(tf.distribute.ReduceOp.SUM, steps, axis=None))
+    if total != done * strategy.num_replicas_in_sync:
+        raise ConfigError(
+            f"Expected the same checkpoints for all workers, received step {done} here and another "
+            "one elsewhere: the directory of the checkpoints must be shared."
+        )
+
+
+def _rate_factors(task: Any, decay: float) -> dict[str, float] | None:
+    return None if decay == 1 else layer_rates(task, decay)
+
+
+def _check_parts(task: Any, parts: int) -> None:
+    if parts > 1 and not task.loss_unit:
+        raise ConfigError(
+            "Expected a loss that is a mean over rows or tokens for `accumulation_steps`, received "
+            f"{type(task.loss).__name__}, which needs the outputs of the whole batch."
+        )
 
 
 def make_dataset(
@@ -298,13 +367,13 @@ def evaluate_task(
             optimizer = task.optimizer if task.compiled else AdamW(DEFAULT_LEARNING_RATE)
             compile_task(task, optimizer)
     build_shared(task, batches)
-    return keras.Model.evaluate(
-        task,
-        batches,
-        verbose=verbose,
-        callbacks=as_callbacks(callbacks),
-        return_dict=return_dict,
-    )
+    hooks = as_callbacks(callbacks)
+    if not has_workers(task):
+        return keras.Model.evaluate(
+            task, batches, verbose=verbose, callbacks=hooks, return_dict=return_dict
+        )
+    logs = run_test(task, batches, callbacks=hooks, verbose=verbose)
+    return logs if return_dict else task._flatten_metrics_in_order(logs)
 
 
 def one_batch(
@@ -322,36 +391,17 @@ def one_batch(
     return rows.one_batch(seed=int(task.optimizer.iterations) if training else 0)
 
 
-def build_shared(task: Any, batches: tf.data.Dataset) -> None:
-    """Creates the variables of metrics and optimizer under the strategy, if it has replicas."""
-    if replicas_of(task) > 1:
+def build_shared(task: Any, batches: tf.data.Dataset, *, restored: bool = False) -> None:
+    """Creates the variables of metrics, if they are shared or restored; Keras waits for a batch."""
+    if replicas_of(task) > 1 or restored:
         with task.distribute_strategy.scope():
             task._symbolic_build(data_batch=batches.element_spec)
 
 
-def _probe(
-    task: Any,
-    objective: Objective,
-    rows: RowBatches,
-    targets: np.ndarray,
-    weights: np.ndarray | None,
-    epochs: int,
-) -> None:
-    if not objective.probes:
+def _probe(task: Any, data: TrainingData, epochs: int) -> None:
+    if not data.objective.probes:
         raise ConfigError(f"`probe_epochs` is not possible for a {type(task).__name__}.")
+    loss = task.loss if task.compiled_by_caller else (task.fit_loss or data.objective.loss())
     probe_task(
-        task,
-        rows,
-        targets,
-        task.loss if task.compiled_by_caller else (task.fit_loss or objective.loss()),
-        epochs=epochs,
-        sample_weight=weights,
-    )
-
-
-def adopt_examples(task: Any, objective: Objective, examples: Any) -> None:
-    """Sets the attributes of the task that depend on the training data."""
-    if task.spec.pairs is None:
-        task.pair = len(examples.columns) == 2
-    if objective.adopt is not None:
-        objective.adopt(examples)
+        task, data.rows, data.targets, loss, epochs=epochs, sample_weight=data.weights
+    )  # fmt: skip

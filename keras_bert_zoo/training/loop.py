@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from keras_bert_zoo.errors import ConfigError
-from keras_bert_zoo.training.optimizers import AdamW, WarmupLinearDecay
+from keras_bert_zoo.training.epochs import (
+    StepFunction,
+    StepFunctions,
+    distribute,
+    run_epochs,
+    run_validation,
+    step_function,
+)
+from keras_bert_zoo.training.optimizers import make_optimizer
+from keras_bert_zoo.training.run_checkpoints import CheckpointWriter
+from keras_bert_zoo.training.schedules import make_schedule
+from keras_bert_zoo.training.summed_gradients import SummedGradients
 
 
 def sets_the_rate(callback: keras.callbacks.Callback) -> bool:
@@ -34,8 +45,12 @@ def default_optimizer(
     global_clipnorm: float | None,
     initial_epoch: int = 0,
     constant: bool = False,
-) -> AdamW:
-    """Returns AdamW with a linear warm-up and a linear decay to 0 over all steps of a run.
+    optimizer: str = "adamw",
+    schedule: str = "linear",
+    rate_factors: Mapping[str, float] | None = None,
+    use_ema: bool = False,
+) -> SummedGradients:
+    """Returns an optimizer with a linear warm-up and a decay over all steps of a run.
 
     Args:
         steps_per_epoch: int. Below 1: unknown.
@@ -46,12 +61,16 @@ def default_optimizer(
         global_clipnorm: float or None.
         initial_epoch: int. The epoch at which the run continues.
         constant: bool. Whether the rate is constant, so that callbacks can set it.
+        optimizer: str. A key of `optimizers.OPTIMIZERS`.
+        schedule: str. One of `schedules.SCHEDULES`. Not used with `constant`.
+        rate_factors: dict or None. See `layer_rates`.
+        use_ema: bool. Whether the run ends with the moving average of the weights.
 
     Returns:
-        AdamW.
+        SummedGradients.
 
     Raises:
-        ConfigError: the number of steps is unknown.
+        ConfigError: the number of steps, the optimizer or the schedule is unknown.
     """
     rate: Any = float(learning_rate)
     if not constant:
@@ -62,13 +81,21 @@ def default_optimizer(
                 "`steps_per_epoch`, call `compile` first, or apply "
                 "tf.data.experimental.assert_cardinality."
             )
-        rate = WarmupLinearDecay(
+        rate = make_schedule(
+            schedule,
             rate,
             total_steps=steps,
             warmup_steps=int(warmup_fraction * steps),
             first_step=initial_epoch * steps_per_epoch,
         )
-    return AdamW(rate, weight_decay, global_clipnorm=global_clipnorm)
+    return make_optimizer(
+        optimizer,
+        rate,
+        weight_decay=weight_decay,
+        global_clipnorm=global_clipnorm,
+        rate_factors=rate_factors,
+        use_ema=use_ema,
+    )
 
 
 class BestEpoch(keras.callbacks.EarlyStopping):
@@ -90,9 +117,13 @@ def run_fit(
     epochs: int,
     callbacks: Sequence[keras.callbacks.Callback],
     verbose: Any,
+    restores_best: bool = True,
+    parts: int = 1,
+    update: Callable[[], None] | None = None,
+    make_writer: Callable[[BestEpoch | None], CheckpointWriter] | None = None,
     **options: Any,
 ) -> keras.callbacks.History:
-    """Runs Keras' `fit` and restores the weights of the best epoch.
+    """Runs the loop over epochs and restores the weights of the best epoch.
 
     Args:
         model: compiled.
@@ -103,7 +134,12 @@ def run_fit(
         epochs: int.
         callbacks: Keras callbacks.
         verbose: as in Keras.
-        **options: further arguments of Keras' `fit`.
+        restores_best: bool. Whether the run ends with the weights of the best epoch.
+        parts: int. Parts of a batch whose gradients are accumulated.
+        update: applies accumulated gradients, with several parts.
+        make_writer: makes the callback that saves checkpoints, from the one that holds the best
+            epoch; None: no checkpoints.
+        **options: further arguments of `run_epochs`.
 
     Returns:
         keras.callbacks.History.
@@ -118,22 +154,64 @@ def run_fit(
             monitor[0],
             mode=monitor[1],
             patience=epochs if patience is None else patience,
-            restore_best_weights=True,
+            restore_best_weights=restores_best,
         )
     elif patience is not None:
         raise ConfigError("`patience` needs `validation_data` to measure improvement on.")
+    hooks = [*callbacks, *([] if best is None else [best])]
+    writer = None if make_writer is None else make_writer(best)
     try:
-        return keras.Model.fit(
+        return run_epochs(
             model,
             batches,
-            validation_data=validation,
+            _step_function(model, "train_step", parts=parts, update=update),
+            validation=validation,
+            run_tests=None if validation is None else _step_function(model, "test_step"),
             epochs=epochs,
-            callbacks=[*callbacks, *([] if best is None else [best])],
+            callbacks=[*hooks, *([] if writer is None else [writer])],
             verbose=verbose,
-            shuffle=False,  # the batches are already shuffled
+            parts=parts,
             **options,
         )
     except KeyboardInterrupt:
-        if best is not None and best.best_weights is not None:
-            model.set_weights(best.best_weights)
+        try:
+            if writer is not None:
+                writer.save_interrupted()
+        finally:
+            if best is not None and best.best_weights is not None:
+                model.set_weights(best.best_weights)
         raise
+
+
+def run_test(
+    model: keras.Model,
+    batches: tf.data.Dataset,
+    *,
+    callbacks: Sequence[keras.callbacks.Callback],
+    verbose: Any,
+) -> dict[str, float]:
+    """Evaluates a compiled model on several workers, where Keras' `evaluate` fails.
+
+    Args:
+        model: compiled.
+        batches: batches of `replicas.even_batches`.
+        callbacks: Keras callbacks.
+        verbose: as in Keras.
+
+    Returns:
+        dict, name -> value.
+    """
+    count = max(0, int(batches.cardinality())) or None
+    hooks = keras.callbacks.CallbackList(
+        list(callbacks), add_progbar=verbose != 0, verbose=verbose, epochs=1, model=model,
+        steps=count,
+    )  # fmt: skip
+    run_tests = _step_function(model, "test_step")
+    measured = run_validation(model, distribute(model, batches), run_tests, hooks, count)
+    return {name: float(value) for name, value in measured.items()}
+
+
+def _step_function(model: keras.Model, name: str, **options: Any) -> StepFunction:
+    """Compiles a step of a model; a task keeps it for the next call."""
+    functions: StepFunctions = getattr(model, "step_functions", None) or StepFunctions()
+    return functions.get(name, lambda: step_function(model, getattr(model, name), **options))

@@ -1,28 +1,25 @@
-"""AdamW in one pass over each variable, and its learning rate schedule."""
+"""Optimizers: AdamW in one pass over each variable, and others with equal rules of clipping."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+import re
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from keras_bert_zoo.errors import ConfigError
-from keras_bert_zoo.layers.devices import on_cpu
 from keras_bert_zoo.training.arguments import check_arguments
+from keras_bert_zoo.training.lamb import Lamb
+from keras_bert_zoo.training.summed_gradients import SummedGradients
+from keras_bert_zoo.validation import check_choice
 
-# Substrings of variable names without weight decay: biases, and LayerNorm's scale and shift
-# (google-research/bert, optimization.py).
-NO_DECAY = ("bias", "gamma", "beta")
-
-# The least size of a variable that a compiled function updates: starting it takes longer than the
-# passes that it saves on fewer numbers.
-LARGE = 65_536
+__all__ = ["OPTIMIZERS", "Adafactor", "AdamW", "Lion", "Muon", "make_optimizer"]
 
 
 @keras.saving.register_keras_serializable(package="keras_bert_zoo")
-class AdamW(keras.optimizers.AdamW):
+class AdamW(SummedGradients, keras.optimizers.AdamW):
     """Adam with decoupled weight decay: a faster `keras.optimizers.AdamW` with equal updates.
 
     A compiled function decays and updates a large variable in one pass. TensorFlow's fused
@@ -35,21 +32,17 @@ class AdamW(keras.optimizers.AdamW):
         learning_rate: float or LearningRateSchedule.
         weight_decay: float. Biases and LayerNorm are excluded.
         beta_1, beta_2, epsilon: floats. Defaults of arXiv 1810.04805, appendix A.2; epsilon as in
-            google-research/bert.
+            google-research/bert. As in Keras, it is added to the uncorrected root of the second
+            moment; PyTorch adds it to the corrected root, so its epsilon is in effect smaller.
         global_clipnorm: float or None. Gradients are scaled down to this global L2 norm.
+        rate_factors: dict or None. See `SummedGradients`.
         **kwargs: as for `keras.optimizers.AdamW`. `amsgrad` is not supported.
 
     Raises:
         ConfigError: `amsgrad=True`, or a number is out of range.
 
-    Attributes:
-        clips_sums: bool. Whether it clips the sum of the gradients of all replicas, not those of
-            each replica.
-
     Source: arXiv 1711.05101.
     """
-
-    clips_sums: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -60,31 +53,21 @@ class AdamW(keras.optimizers.AdamW):
         beta_2: float = 0.999,
         epsilon: float = 1e-6,
         global_clipnorm: float | None = 1.0,
+        rate_factors: Mapping[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
         if kwargs.get("amsgrad"):
             raise ConfigError("`amsgrad=True` is not supported by AdamW's fused kernel.")
-        if isinstance(learning_rate, int | float):
-            check_arguments(learning_rate=learning_rate)
-            learning_rate = float(learning_rate)
-        check_arguments(weight_decay=weight_decay, global_clipnorm=global_clipnorm)
         super().__init__(
-            learning_rate=learning_rate,
+            learning_rate,
             weight_decay=weight_decay,
             beta_1=beta_1,
             beta_2=beta_2,
             epsilon=epsilon,
             global_clipnorm=global_clipnorm,
+            rate_factors=rate_factors,
             **kwargs,
         )
-        # A GPU has a faster kernel.
-        self._compiles = on_cpu()
-
-    def build(self, variables: Sequence[Any]) -> None:
-        """Creates the moments; excludes biases and LayerNorm from the decay."""
-        if not self.built:
-            self.exclude_from_weight_decay(var_names=list(NO_DECAY))
-        super().build(variables)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Updates one variable and its moments in place."""
@@ -93,21 +76,19 @@ class AdamW(keras.optimizers.AdamW):
         if isinstance(variable, keras.Variable):
             variable = variable.value
         gradient = tf.cast(tf.convert_to_tensor(gradient), variable.dtype)
-        rate = tf.cast(learning_rate, variable.dtype)
-        step = tf.cast(self.iterations.value + 1, variable.dtype)
-        decays = bool(self.weight_decay) and self._use_weight_decay(variable)
-        large = variable.shape.num_elements() >= LARGE
-        # A compiled function knows nothing of a strategy's variables, one for each device.
-        if decays and large and self._compiles and not tf.distribute.has_strategy():
+        rate = self.variable_rate(learning_rate, variable)
+        step = self.next_step(variable.dtype)
+        decay = self.decay_of(variable)
+        if decay and self.compiles(variable):
             _update(
                 variable, first, second, gradient, rate, step,
                 betas=(self.beta_1, self.beta_2),
                 epsilon=self.epsilon,
-                decay=self.weight_decay,
+                decay=decay,
             )  # fmt: skip
             return
-        if decays:
-            variable.assign_sub(variable * (rate * tf.cast(self.weight_decay, variable.dtype)))
+        if decay:
+            variable.assign_sub(variable * (rate * tf.cast(decay, variable.dtype)))
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=first.handle,
@@ -120,30 +101,6 @@ class AdamW(keras.optimizers.AdamW):
             epsilon=tf.cast(self.epsilon, variable.dtype),
             grad=gradient,
         )
-
-    def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
-        """Does nothing: `update_step` also applies the decay."""
-
-    def _clips_sums(self) -> bool:
-        """Whether this is one of several replicas and gradients are clipped."""
-        replica = tf.distribute.get_replica_context()
-        several = replica is not None and replica.num_replicas_in_sync > 1
-        return several and bool(self.clipnorm or self.global_clipnorm or self.clipvalue)
-
-    def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> list[Any]:
-        if self._clips_sums():  # `_clip_gradients` has already summed them
-            return list(grads_and_vars)
-        return list(super()._all_reduce_sum_gradients(grads_and_vars))
-
-    def _clip_gradients(self, grads: Sequence[Any]) -> list[Any]:
-        if self._clips_sums():
-            summed = super()._all_reduce_sum_gradients([(grad, grad) for grad in grads])
-            grads = [grad for grad, _ in summed]
-        if not self.global_clipnorm:
-            return list(super()._clip_gradients(grads))
-        merged = [_merge_rows(g) if isinstance(g, tf.IndexedSlices) else g for g in grads]
-        clipped, _ = tf.clip_by_global_norm(merged, self.global_clipnorm)
-        return list(clipped)
 
 
 @tf.function(jit_compile=True, autograph=False)
@@ -170,68 +127,169 @@ def _update(
     second.assign(square)
 
 
-def _merge_rows(gradient: tf.IndexedSlices) -> tf.IndexedSlices:
-    # A repeated token has several rows. The norm needs their sum.
-    rows, places = tf.unique(gradient.indices)
-    values = tf.math.unsorted_segment_sum(gradient.values, places, tf.size(rows))
-    return tf.IndexedSlices(values, rows, gradient.dense_shape)
+@keras.saving.register_keras_serializable(package="keras_bert_zoo")
+class Adafactor(SummedGradients, keras.optimizers.Adafactor):
+    """Adafactor: Adam without the first moment, and with its own clipping of each update.
+
+    The learning rate is relative to the size of a variable: `keras.optimizers.Adafactor` multiplies
+    it by the root mean square of the weights, at least `epsilon_2`. So it is larger than that of
+    AdamW, often 1e-3. Keras also limits it to `1 / sqrt(step)`. Keras stores the factored second
+    moment in full, so Adafactor needs half of AdamW's memory, not less.
+
+    Args:
+        learning_rate: float or LearningRateSchedule.
+        weight_decay: float. Biases and LayerNorm are excluded.
+        global_clipnorm: float or None. Gradients are scaled down to this global L2 norm.
+        rate_factors: dict or None. See `SummedGradients`.
+        **kwargs: as for `keras.optimizers.Adafactor`.
+
+    Raises:
+        ConfigError: a number is out of range.
+
+    Source: arXiv 1804.04235.
+    """
+
+    def __init__(self, learning_rate: Any, weight_decay: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(learning_rate, weight_decay=weight_decay, **kwargs)
 
 
 @keras.saving.register_keras_serializable(package="keras_bert_zoo")
-class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """Rises linearly from 0 to `learning_rate`, then falls linearly to 0.
+class Lion(SummedGradients, keras.optimizers.Lion):
+    """Lion: every weight moves by the learning rate, in the direction of a moving average.
+
+    It needs half of AdamW's memory. Compared with AdamW, its paper recommends a learning rate that
+    is 3 to 10 times smaller, and a weight decay that is larger by the same factor.
 
     Args:
-        learning_rate: float. The peak.
-        total_steps: int. Training steps; the rate is 0 from here on.
-        warmup_steps: int. Steps of the rise.
-        first_step: int. The step of the schedule at step 0 of the optimizer, to continue a run.
-
-    Call arguments:
-        step: int, or a scalar tensor.
-
-    Returns:
-        float32 scalar.
+        learning_rate: float or LearningRateSchedule.
+        weight_decay: float. Biases and LayerNorm are excluded.
+        global_clipnorm: float or None. Gradients are scaled down to this global L2 norm.
+        rate_factors: dict or None. See `SummedGradients`.
+        **kwargs: as for `keras.optimizers.Lion`.
 
     Raises:
-        ConfigError: `warmup_steps` is not in [0, total_steps], or `total_steps` is below 1.
+        ConfigError: a number is out of range.
 
-    Source: google-research/bert, optimization.py.
+    Source: arXiv 2302.06675.
+    """
+
+    def __init__(self, learning_rate: Any, weight_decay: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(learning_rate, weight_decay=weight_decay, **kwargs)
+
+
+# A matrix of a block: block_0/attention/query/kernel, group_0_block_0/intermediate/kernel.
+_BLOCK_KERNEL = re.compile(r"(^|[/_])block_\d+/(.+/)?kernel$")
+
+
+@keras.saving.register_keras_serializable(package="keras_bert_zoo")
+class Muon(SummedGradients, keras.optimizers.Muon):
+    """Muon: orthogonalizes the momentum of each matrix of the encoder's blocks.
+
+    Adam updates all other variables: embeddings, heads, poolers, biases, LayerNorm, the factors of
+    LoRA, and kernels that are not matrices. Both share the learning rate. With `rms_rate`, an
+    update of a matrix is about as large as one of Adam, so learning rates of AdamW fit.
+
+    Args:
+        learning_rate: float or LearningRateSchedule.
+        weight_decay: float. Biases and LayerNorm are excluded.
+        epsilon: float. That of Adam, as in google-research/bert.
+        adam_weight_decay: float or None. The decay of variables that Adam updates. None:
+            `weight_decay`.
+        global_clipnorm: float or None. Gradients are scaled down to this global L2 norm.
+        rate_factors: dict or None. See `SummedGradients`.
+        **kwargs: as for `keras.optimizers.Muon`. `exclude_layers` are patterns of paths of further
+            variables for Adam.
+
+    Raises:
+        ConfigError: a number is out of range.
+
+    Source: arXiv 2502.16982; Keller Jordan et al., "Muon: An optimizer for hidden layers in neural
+    networks" (2024).
     """
 
     def __init__(
         self,
-        learning_rate: float,
+        learning_rate: Any,
+        weight_decay: float = 0.0,
         *,
-        total_steps: int,
-        warmup_steps: int = 0,
-        first_step: int = 0,
+        epsilon: float = 1e-6,
+        adam_weight_decay: float | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__()
-        check_arguments(learning_rate=learning_rate)
-        if total_steps < 1 or not 0 <= warmup_steps <= total_steps:
-            raise ConfigError(
-                "Expected 0 <= `warmup_steps` <= `total_steps` and `total_steps` >= 1, received "
-                f"{warmup_steps} and {total_steps}."
-            )
-        self.learning_rate = learning_rate
-        self.total_steps = total_steps
-        self.warmup_steps = warmup_steps
-        self.first_step = first_step
+        if adam_weight_decay is None:
+            adam_weight_decay = weight_decay
+        check_arguments(weight_decay=adam_weight_decay)
+        super().__init__(
+            learning_rate,
+            weight_decay=weight_decay,
+            epsilon=epsilon,
+            adam_weight_decay=adam_weight_decay,
+            **kwargs,
+        )
 
-    def __call__(self, step: Any) -> tf.Tensor:
-        """Returns the rate at `step`."""
-        step = tf.cast(step, tf.float32) + float(self.first_step)
-        # Steps start at 0, where a rate of 0 would waste the first step.
-        rise = (step + 1.0) / float(self.warmup_steps + 1)
-        fall = (self.total_steps - step) / float(max(1, self.total_steps - self.warmup_steps))
-        return self.learning_rate * tf.clip_by_value(tf.minimum(rise, fall), 0.0, 1.0)
+    def decay_of(self, variable: Any) -> float:
+        """Returns the weight decay of a variable; 0.0 for biases and LayerNorm."""
+        if self.adam_velocities[self._get_variable_index(variable)] is None:
+            return super().decay_of(variable)
+        return float(self.adam_weight_decay) if self._use_weight_decay(variable) else 0.0
 
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        return {
-            "learning_rate": self.learning_rate,
-            "total_steps": self.total_steps,
-            "warmup_steps": self.warmup_steps,
-            "first_step": self.first_step,
-        }
+    def _should_use_adamw(self, variable: Any) -> bool:
+        in_block = _BLOCK_KERNEL.search(variable.path) is not None
+        return not in_block or bool(super()._should_use_adamw(variable))
+
+
+OPTIMIZERS: dict[str, type[SummedGradients]] = {
+    "adamw": AdamW,
+    "lamb": Lamb,
+    "adafactor": Adafactor,
+    "lion": Lion,
+    "muon": Muon,
+}
+"""Name -> optimizer, for `make_optimizer`."""
+
+
+def make_optimizer(
+    name: str,
+    learning_rate: Any,
+    *,
+    weight_decay: float,
+    global_clipnorm: float | None,
+    rate_factors: Mapping[str, float] | None = None,
+    **kwargs: Any,
+) -> SummedGradients:
+    """Returns an optimizer by its name.
+
+    Args:
+        name: str. A key of `OPTIMIZERS`.
+        learning_rate: float or LearningRateSchedule.
+        weight_decay: float. Biases and LayerNorm are excluded.
+        global_clipnorm: float or None. Gradients are scaled down to this global L2 norm.
+        rate_factors: dict or None. See `layer_rates`.
+        **kwargs: further arguments of the optimizer.
+
+    Returns:
+        SummedGradients.
+
+    Raises:
+        ConfigError: the name or an argument is unknown, or a number is out of range.
+
+    Example:
+        >>> make_optimizer("lion", 1e-5, weight_decay=0.1, global_clipnorm=1.0).weight_decay
+        0.1
+    """
+    optimizer = OPTIMIZERS[check_choice("optimizer", name, OPTIMIZERS)]
+    try:
+        return optimizer(
+            learning_rate,
+            weight_decay=weight_decay,
+            global_clipnorm=global_clipnorm,
+            rate_factors=rate_factors,
+            **kwargs,
+        )
+    except ConfigError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"Expected arguments of {optimizer.__name__}, received "
+            f"{', '.join(sorted(kwargs)) or repr(learning_rate)}: {error}"
+        ) from error

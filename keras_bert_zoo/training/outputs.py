@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from keras_bert_zoo.data.pipeline import NO_LABEL
 from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.training.loss_units import loss_unit
 from keras_bert_zoo.training.token_loss import SmoothedTokenLoss
 
 __all__ = [
@@ -128,6 +129,7 @@ class OneHotLoss(keras.losses.Loss):
         super().__init__(name=loss.name, reduction=loss.reduction)
         self.loss = loss
         self.count = count
+        self.unit = loss_unit(loss)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Computes the loss of each row.
@@ -158,6 +160,7 @@ class ScoredLoss(keras.losses.Loss):
         super().__init__(name=loss.name, reduction=loss.reduction)
         self.loss = loss
         self.scores = scores
+        self.unit = loss_unit(loss)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Computes the loss of each row, (B,), from targets and logits (B, 1)."""

@@ -19,7 +19,7 @@ from keras_bert_zoo.data.questions import Answer, QuestionExamples
 from keras_bert_zoo.data.squad import misplaced_answers
 from keras_bert_zoo.errors import DataError
 from keras_bert_zoo.text.tokenizer import Tokenizer
-from keras_bert_zoo.training.replicas import SharedUnit
+from keras_bert_zoo.training.loss_units import SharedUnit
 from keras_bert_zoo.training.rows import in_parts, token_rows
 from keras_bert_zoo.validation import is_integer
 

@@ -1,11 +1,11 @@
-"""Training and evaluation steps with equal results on any number of replicas.
+"""Training and evaluation steps with equal results on any number of replicas and parts of a batch.
 
 Keras averages the mean losses of the replicas, so a row of a small share has a larger weight. It
-clips the gradients of each replica separately. It fails if the batch size is not a multiple of the
-number of replicas. Here `even_batches` pads a batch with copies of a row. The copies are dropped
-after the model, before any loss or metric. The loss is that of the whole batch. A mean over rows or
-tokens is scaled by the replica's share of them. All other losses are computed on the gathered
-outputs of all replicas.
+fails if the batch size is not a multiple of the number of replicas. Here `even_batches` pads a
+batch with copies of a row, and adds the number of rows and tokens of the whole batch. The copies
+are dropped after the model, before any loss or metric. The loss is that of the whole batch. A mean
+over rows or tokens is scaled by the share of them that a replica has. All other losses are computed
+on the gathered outputs of all replicas.
 
 Sample weights of 0 for the copies would not be enough: losses over the whole batch, such as those
 with in-batch negatives, and means over tokens would still include the copies.
@@ -14,20 +14,20 @@ with in-batch negatives, and means over tokens would still include the copies.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from keras_bert_zoo.data.pipeline import NO_LABEL
 from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.training.loss_units import SharedUnit
+from keras_bert_zoo.training.updates import Updates
 
 __all__ = [
-    "REAL_ROW",
     "ReplicaLoss",
-    "SharedUnit",
     "even_batches",
-    "loss_unit",
     "predict_step",
     "split_rows",
     "test_step",
@@ -36,98 +36,130 @@ __all__ = [
 
 REAL_ROW = "real_row"
 """Name of the input that marks copies, int32 (B,): 1 is a real row, 0 is a copy to drop."""
+BATCH_ROWS = "rows_of_the_batch"
+"""Name of the input with the number of real rows of the whole batch, float32 (B,)."""
+BATCH_TOKENS = "tokens_of_the_batch"
+"""Name of the input with the number of labelled tokens of the whole batch, float32 (B,)."""
 
-SharedUnit = Literal["rows", "tokens", ""]
-"""The unit of a loss that is a mean: rows, labelled tokens, or "" for any other loss."""
 
-
-def even_batches(dataset: tf.data.Dataset, replicas: int) -> tf.data.Dataset:
-    """Pads batches with copies of their first row, so that all replicas get the same number.
+def even_batches(dataset: tf.data.Dataset, replicas: int, parts: int = 1) -> tf.data.Dataset:
+    """Pads batches with copies of their first row, so that all shares have the same size.
 
     Args:
         dataset: batches `(inputs,)`, `(inputs, labels)` or `(inputs, labels, sample_weight)`, where
             inputs are a dict of tensors (B, ...).
         replicas: int.
+        parts: int. Parts of a batch that follow each other, for the accumulation of gradients.
 
     Returns:
-        the padded dataset, with `REAL_ROW` among the inputs; the dataset itself without replicas.
+        the padded dataset, with `REAL_ROW`, `BATCH_ROWS` and `BATCH_TOKENS` among the inputs, and
+        with one element per part of a batch; the dataset itself with one replica and one part.
     """
-    if replicas < 2:
+    shares = replicas * parts
+    if shares < 2:
         return dataset
 
-    def fill(*parts: Any) -> tuple[Any, ...]:
-        rows = tf.shape(tf.nest.flatten(parts[0])[0])[0]
-        places = tf.range(rows + (-rows) % replicas)
+    def fill(*elements: Any) -> tuple[Any, ...]:
+        rows = tf.shape(tf.nest.flatten(elements[0])[0])[0]
+        places = tf.range(rows + (-rows) % shares)
         real = places < rows
         places = tf.where(real, places, 0)
-        inputs, *rest = tf.nest.map_structure(lambda part: tf.gather(part, places), parts)
-        return ({**inputs, REAL_ROW: tf.cast(real, tf.int32)}, *rest)
+        totals = {BATCH_ROWS: tf.cast(rows, tf.float32)}
+        totals[BATCH_TOKENS] = _labelled_tokens(elements[1]) if len(elements) > 1 else 0.0
+        inputs, *rest = tf.nest.map_structure(lambda part: tf.gather(part, places), elements)
+        totals = {name: tf.repeat(total, tf.size(places)) for name, total in totals.items()}
+        return ({**inputs, REAL_ROW: tf.cast(real, tf.int32), **totals}, *rest)
 
-    return dataset.map(fill)
+    dataset = dataset.map(fill)
+    if parts == 1:
+        return dataset
+
+    def split(*elements: Any) -> tf.data.Dataset:
+        def of_parts(tensor: tf.Tensor) -> tf.Tensor:
+            shape = tf.shape(tensor)
+            return tf.reshape(tensor, tf.concat([[parts, shape[0] // parts], shape[1:]], 0))
+
+        return tf.data.Dataset.from_tensor_slices(tf.nest.map_structure(of_parts, elements))
+
+    cardinality = dataset.cardinality()
+    dataset = dataset.flat_map(split)
+    if cardinality >= 0:
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(cardinality * parts))
+    return dataset
 
 
-def split_rows(inputs: Any) -> tuple[Any, tf.Tensor | None]:
-    """Splits `REAL_ROW`, bool (B,) or None, from a model's inputs: (inputs, real)."""
+def _labelled_tokens(labels: Any) -> tf.Tensor:
+    """float32 (). The number of labels that are not `NO_LABEL`; 0 without labels of tokens."""
+    if not tf.is_tensor(labels) or not labels.dtype.is_integer or not labels.shape.rank:
+        return tf.constant(0.0)
+    return tf.reduce_sum(tf.cast(labels != tf.cast(NO_LABEL, labels.dtype), tf.float32))
+
+
+def split_rows(inputs: Any) -> tuple[Any, Share | None]:
+    """Splits what `even_batches` added from a model's inputs: (inputs, share or None)."""
     if not isinstance(inputs, Mapping) or REAL_ROW not in inputs:
         return inputs, None
-    rest = {name: value for name, value in inputs.items() if name != REAL_ROW}
-    return rest, tf.cast(inputs[REAL_ROW], tf.bool)
+    names = (REAL_ROW, BATCH_ROWS, BATCH_TOKENS)
+    rest = {name: value for name, value in inputs.items() if name not in names}
+    real, rows, tokens = (inputs[name] for name in names)
+    return rest, Share(tf.cast(real, tf.bool), rows[0], tokens[0])
 
 
-def loss_unit(loss: Any) -> SharedUnit:
-    """Returns the unit that a loss is a mean over: its `unit`, or that of a Keras loss.
+@dataclass(frozen=True)
+class Share:
+    """A replica's share of a batch, or a part of it.
 
     Args:
-        loss: keras.losses.Loss.
-
-    Returns:
-        "rows", "tokens", or "" for any other loss, also if its reduction is not a mean.
+        real: bool (B,). Which rows are no copies.
+        rows: float32 (). The number of real rows of the whole batch.
+        tokens: float32 (). The number of labelled tokens of the whole batch.
     """
-    if getattr(loss, "reduction", None) not in ("sum_over_batch_size", "mean"):
-        return ""
-    if isinstance(loss, keras.losses.SparseCategoricalCrossentropy):
-        # With a mask, Keras divides by the number of unmasked tokens and ignores the weights.
-        return "tokens" if getattr(loss, "ignore_class", None) == NO_LABEL else ""
-    unit: SharedUnit = getattr(loss, "unit", "")
-    return unit
+
+    real: tf.Tensor
+    rows: tf.Tensor
+    tokens: tf.Tensor
 
 
-def train_step(model: keras.Model, data: Any, unit: SharedUnit) -> dict[str, Any]:
+def train_step(model: keras.Model, data: Any, unit: SharedUnit, updates: Updates) -> dict[str, Any]:
     """Trains on one replica's share of a batch; see the module.
 
     Args:
-        model: compiled with a `ReplicaLoss`.
-        data: a batch of `even_batches`.
+        model: compiled; on several replicas, with a `ReplicaLoss`.
+        data: a batch, or with several replicas or parts one of `even_batches`.
         unit: the unit that the loss is a mean over.
+        updates: accumulates and applies the gradients.
 
     Returns:
         dict: name -> metric so far.
     """
-    (x, real), y, weight = _unpacked(data)
+    (x, share), y, weight = _unpacked(data)
     with tf.GradientTape() as tape:
         y_pred = model(x, training=True)
-        loss, targets, rows = _shared_loss(model, (x, y, y_pred, weight), real, unit, training=True)
-        scaled = model.optimizer.scale_loss(loss)
-    variables = model.trainable_variables
-    _apply(model.optimizer, tape.gradient(scaled, variables), variables)
-    return _measured(model, x, targets, loss, rows)
+        loss, targets = _shared_loss(model, (x, y, y_pred, weight), share, unit, training=True)
+        scaled = updates.scaled(loss)
+    gradients = tape.gradient(scaled, model.trainable_variables)
+    if updates.accumulation > 1:
+        updates.accumulate(gradients)
+    else:
+        updates.apply(gradients)
+    return _measured(model, x, targets, loss, share, updates.accumulation)
 
 
 def test_step(model: keras.Model, data: Any, unit: SharedUnit) -> dict[str, Any]:
     """Evaluates one replica's share of a batch; see `train_step`."""
-    (x, real), y, weight = _unpacked(data)
+    (x, share), y, weight = _unpacked(data)
     y_pred = model(x, training=False)
-    loss, targets, rows = _shared_loss(model, (x, y, y_pred, weight), real, unit, training=False)
-    return _measured(model, x, targets, loss, rows)
+    loss, targets = _shared_loss(model, (x, y, y_pred, weight), share, unit, training=False)
+    return _measured(model, x, targets, loss, share)
 
 
 def predict_step(model: keras.Model, data: Any) -> Any:
     """Computes the outputs of one replica's share of a batch, without the copies."""
-    (x, real), _, _ = _unpacked(data)
+    (x, share), _, _ = _unpacked(data)
     outputs = model(x, training=False)
-    if real is None:
+    if share is None:
         return outputs
-    return tf.nest.map_structure(lambda part: tf.boolean_mask(part, real), outputs)
+    return tf.nest.map_structure(lambda part: tf.boolean_mask(part, share.real), outputs)
 
 
 @keras.saving.register_keras_serializable("keras_bert_zoo")
@@ -178,7 +210,7 @@ class ReplicaLoss(keras.losses.Loss):
         return value if self._is_mean else value / tf.cast(self.replicas, value.dtype)
 
 
-def _unpacked(data: Any) -> tuple[tuple[Any, tf.Tensor | None], Any, Any]:
+def _unpacked(data: Any) -> tuple[tuple[Any, Share | None], Any, Any]:
     x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
     return split_rows(x), y, weight
 
@@ -186,42 +218,38 @@ def _unpacked(data: Any) -> tuple[tuple[Any, tf.Tensor | None], Any, Any]:
 def _shared_loss(
     model: keras.Model,
     batch: tuple[Any, Any, Any, Any],
-    real: tf.Tensor | None,
+    share: Share | None,
     unit: SharedUnit,
     *,
     training: bool,
-) -> tuple[tf.Tensor, tuple[Any, Any, Any], tf.Tensor]:
-    """Computes the share of the loss; the own labels, outputs and weights; and the batch's rows.
+) -> tuple[tf.Tensor, tuple[Any, Any, Any]]:
+    """Computes the share of the loss; and the own labels, outputs and weights.
 
-    The sum of the shares of all replicas is the loss of the batch.
+    The sum of all shares is the loss of the batch.
     """
     x, y, y_pred, weight = batch
     replica = tf.distribute.get_replica_context()
-    if real is None:
-        raise ConfigError(
-            "Expected a batch that is divided among the replicas, "
-            "received an undivided batch: call "
-            "`fit` or `evaluate`, which divide batches."
-        )
-    own = _select((y, y_pred, weight), real)
-    rows = replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(tf.cast(real, tf.float32)))
+    if share is None:
+        if replica.num_replicas_in_sync > 1:
+            raise ConfigError(
+                "Expected a batch that is divided among the replicas, received an undivided "
+                "batch: call `fit` or `evaluate`, which divide batches."
+            )
+        return model.compute_loss(x, y, y_pred, weight, training), (y, y_pred, weight)
+    own = _select((y, y_pred, weight), share.real)
     if unit:
         # If Keras knows that there are no rows, its loss is not a scalar.
         loss = tf.reduce_sum(model.compute_loss(x, *own, training))
-        count = tf.cast(tf.shape(own[0])[0], tf.float32)
+        count, total = tf.cast(tf.shape(own[0])[0], tf.float32), share.rows
         if unit == "tokens":
-            count = tf.reduce_sum(tf.cast(own[0] != NO_LABEL, tf.float32))
-        total = replica.all_reduce(tf.distribute.ReduceOp.SUM, count)
-        share = tf.math.divide_no_nan(count, total) * replica.num_replicas_in_sync
-        loss *= tf.cast(share, loss.dtype)
-    else:
-        all_real = replica.all_gather(tf.cast(real, tf.int32), axis=0) > 0
-        gathered = [
-            None if part is None else replica.all_gather(part, axis=0)
-            for part in (y, y_pred, weight)
-        ]
-        loss = model.compute_loss(x, *_select(gathered, all_real), training)
-    return loss, own, rows
+            count, total = _labelled_tokens(own[0]), share.tokens
+        part = tf.math.divide_no_nan(count, total) * replica.num_replicas_in_sync
+        return loss * tf.cast(part, loss.dtype), own
+    real = replica.all_gather(tf.cast(share.real, tf.int32), axis=0) > 0
+    gathered = [
+        None if part is None else replica.all_gather(part, axis=0) for part in (y, y_pred, weight)
+    ]
+    return model.compute_loss(x, *_select(gathered, real), training), own
 
 
 def _select(parts: Sequence[Any], rows: tf.Tensor) -> tuple[Any, Any, Any]:
@@ -230,26 +258,21 @@ def _select(parts: Sequence[Any], rows: tf.Tensor) -> tuple[Any, Any, Any]:
 
 
 def _measured(
-    model: keras.Model, x: Any, targets: tuple[Any, Any, Any], loss: tf.Tensor, rows: tf.Tensor
+    model: keras.Model,
+    x: Any,
+    targets: tuple[Any, Any, Any],
+    loss: tf.Tensor,
+    share: Share | None,
+    parts: int = 1,
 ) -> dict[str, Any]:
-    replica = tf.distribute.get_replica_context()
-    whole = replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.stop_gradient(loss))
+    """Updates the metrics; returns their values on this replica."""
+    shares = parts * tf.distribute.get_replica_context().num_replicas_in_sync
+    rows = tf.shape(tf.nest.flatten(x)[0])[0] if share is None else share.rows
     for metric in model.metrics:
         if metric.name == "loss":
-            metric.update_state(whole, sample_weight=rows)
+            # A mean whose values and weights are summed over the shares.
+            metric.update_state(
+                tf.stop_gradient(loss) * shares, sample_weight=tf.cast(rows, tf.float32) / shares
+            )
     y, y_pred, weight = targets
     return dict(model.compute_metrics(x, y, y_pred, sample_weight=weight))
-
-
-def _apply(optimizer: Any, gradients: list[Any], variables: list[Any]) -> None:
-    """Applies gradients. Rejects optimizers that clip the gradients of each replica."""
-    names = ("clipnorm", "global_clipnorm", "clipvalue")
-    clips = any(getattr(optimizer, name, None) for name in names)
-    if not clips or getattr(optimizer, "clips_sums", False):
-        optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        return
-    raise ConfigError(
-        f"{type(optimizer).__name__} clips the gradients of each replica, not their sum, so the "
-        "result depends on the number of replicas. Use `keras_bert_zoo`'s AdamW, which `fit` uses "
-        "by default, or do not clip."
-    )

@@ -75,8 +75,11 @@ class RowBatches:
         Returns:
             tf.data.Dataset of inputs, targets and weights.
         """
-        numbers = bucketed_batches(self.lengths, batch_size=batch_size, **options)
-        return prefetched_map(numbers, self.maker())
+        return prefetched_map(self.numbers(batch_size=batch_size, **options), self.maker())
+
+    def numbers(self, *, batch_size: int, **options: Any) -> tf.data.Dataset:
+        """Yields the numbers of the examples of each batch, int64 (B,); see `batches`."""
+        return bucketed_batches(self.lengths, batch_size=batch_size, **options)
 
     def one_batch(self, *, seed: int) -> tuple[Any, ...]:
         """Makes one batch of all examples, in their order; `seed` is for random draws."""

@@ -3,38 +3,127 @@
 from __future__ import annotations
 
 import functools
+import json
+import os
+from collections.abc import Sequence
 
 import tensorflow as tf
 
 from keras_bert_zoo.errors import ConfigError
 
-STRATEGIES = ("default", "mirrored")
+STRATEGIES = ("default", "mirrored", "multi-worker")
 
 
-def make_strategy(name: str) -> tf.distribute.Strategy:
+def make_strategy(
+    name: str,
+    *,
+    replicas: int | None = None,
+    workers: Sequence[str] = (),
+    worker_index: int | None = None,
+) -> tf.distribute.Strategy:
     """Returns a tf.distribute strategy; models are built in its `scope()`.
 
     Args:
-        name: "default" (one device) or "mirrored" (every GPU of this machine; without GPUs, every
-            logical CPU device).
+        name: "default" (one device), "mirrored" (every GPU of this machine; without GPUs, every
+            logical CPU device), or "multi-worker" (the GPUs or the CPU of several machines).
+        replicas: int or None. For "mirrored" on a CPU: the number of logical devices to create.
+        workers: addresses "host:port" of all workers, in the same order on each; empty: those of
+            the environment variable TF_CONFIG. For "multi-worker".
+        worker_index: int or None. The place of this process among `workers`.
 
     Returns:
         tf.distribute.Strategy.
 
     Raises:
-        ConfigError: unknown name.
+        ConfigError: unknown name, options that do not fit, or devices that are not there.
+
+    Example: `make_strategy("multi-worker", workers=["10.0.0.1:9000", "10.0.0.2:9000"],
+    worker_index=0)`
     """
-    if name == "default":
-        return tf.distribute.get_strategy()
+    if name not in STRATEGIES:
+        raise ConfigError(
+            f"Strategy {name!r} is unknown. Expected one of: {', '.join(STRATEGIES)}."
+        )
+    if name != "mirrored" and replicas is not None:
+        raise ConfigError(f"Expected the strategy 'mirrored' for `replicas`, received {name!r}.")
+    if name != "multi-worker" and (workers or worker_index is not None):
+        raise ConfigError(f"Expected the strategy 'multi-worker' for `workers`, received {name!r}.")
     if name == "mirrored":
-        return _mirrored()
-    raise ConfigError(f"Strategy {name!r} is unknown. Expected one of: {', '.join(STRATEGIES)}.")
+        return _mirrored(replicas)
+    if name == "multi-worker":
+        return _multi_worker(workers, worker_index)
+    return tf.distribute.get_strategy()
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Returns whether this process writes the files: the only one, or the first worker."""
+    return bool(strategy.extended.should_checkpoint)
 
 
 @functools.cache
-def _mirrored() -> tf.distribute.Strategy:
+def _mirrored(replicas: int | None) -> tf.distribute.Strategy:
     # Cached, because a second strategy would use the collectives of the first one.
-    kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+    if tf.config.list_physical_devices("GPU"):
+        if replicas is not None:
+            raise ConfigError("Expected a machine without GPUs for `replicas`, received GPUs.")
+        kind = "GPU"
+    else:
+        kind = "CPU"
+        if replicas is not None:
+            _split_cpu(replicas)
     return tf.distribute.MirroredStrategy(
         [device.name for device in tf.config.list_logical_devices(kind)]
     )
+
+
+def _split_cpu(count: int) -> None:
+    """Divides the CPU into logical devices, which is possible only before TensorFlow starts."""
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    devices = [tf.config.LogicalDeviceConfiguration()] * count
+    try:
+        tf.config.set_logical_device_configuration(cpu, devices)
+    except RuntimeError as error:
+        if len(tf.config.list_logical_devices("CPU")) != count:
+            raise ConfigError(
+                f"Expected `replicas={count}` before the first use of TensorFlow, received it "
+                "afterwards: make the strategy first."
+            ) from error
+
+
+def _multi_worker(workers: Sequence[str], index: int | None) -> tf.distribute.Strategy:
+    if workers:
+        if index is None or not 0 <= index < len(workers):
+            raise ConfigError(
+                f"Expected `worker_index` from 0 to {len(workers) - 1} with `workers`, received "
+                f"{index}."
+            )
+        task = {"type": "worker", "index": index}
+        os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": list(workers)}, "task": task})
+    elif index is not None:
+        raise ConfigError("Expected `workers` with `worker_index`, received none.")
+    try:
+        config = json.loads(os.environ.get("TF_CONFIG", "{}"))
+        addresses = config["cluster"]["worker"]
+        place = int(config["task"]["index"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            "Expected `workers` and `worker_index`, or an environment variable TF_CONFIG with "
+            '{"cluster": {"worker": [...]}, "task": {"type": "worker", "index": N}}, received '
+            f"{os.environ.get('TF_CONFIG', 'none')}."
+        ) from error
+    if not 0 <= place < len(addresses):
+        raise ConfigError(
+            f"Expected a task index from 0 to {len(addresses) - 1} in TF_CONFIG, received {place}."
+        )
+    return _collective()
+
+
+@functools.cache
+def _collective() -> tf.distribute.Strategy:
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except RuntimeError as error:
+        raise ConfigError(
+            "Expected the strategy 'multi-worker' before the first use of TensorFlow, received it "
+            "afterwards: make the strategy first."
+        ) from error

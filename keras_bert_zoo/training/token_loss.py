@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_bert_zoo.data.pipeline import NO_LABEL
 from keras_bert_zoo.layers.crf import ConditionalRandomField, sequence_loss
-from keras_bert_zoo.training.replicas import SharedUnit
+from keras_bert_zoo.training.loss_units import SharedUnit
 
 __all__ = ["CrfLoss", "SmoothedTokenLoss"]
 

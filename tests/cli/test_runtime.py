@@ -57,12 +57,12 @@ def test_messages_of_the_start_are_shown_only_after_an_error(monkeypatch, capfd)
             raise ImportError("no TensorFlow")
         return SimpleNamespace(get_logger=lambda: SimpleNamespace(setLevel=lambda level: None))
 
-    monkeypatch.setattr(runtime, "start_interruptible", lambda: start(fail=False))
+    monkeypatch.setattr(runtime, "start_interruptible", lambda first: start(fail=False))
     runtime.start_tensorflow(verbose=False)
     assert capfd.readouterr().err == ""
     runtime.start_tensorflow(verbose=True)
     assert capfd.readouterr().err == "log message\n"
-    monkeypatch.setattr(runtime, "start_interruptible", lambda: start(fail=True))
+    monkeypatch.setattr(runtime, "start_interruptible", lambda first: start(fail=True))
     with pytest.raises(ImportError):
         runtime.start_tensorflow(verbose=False)
     assert capfd.readouterr().err == "log message\n"

@@ -255,7 +255,7 @@ def test_a_signal_during_the_start(data):
     """There is no traceback."""
     code = (
         "import os, signal, sys; from keras_bert_zoo.cli import runtime, main\n"
-        "runtime.start_interruptible = lambda: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "runtime.start_interruptible = lambda first: os.kill(os.getpid(), signal.SIGTERM)\n"
         "sys.exit(main.main())"
     )
     finished = subprocess.run(

@@ -13,10 +13,14 @@ import keras
 import numpy as np
 import pytest
 
+from keras_bert_zoo.cli.main import command_parser
 from keras_bert_zoo.cli.tasks.text import TextCommand
 from keras_bert_zoo.tasks.registry import load_task
 from keras_bert_zoo.tasks.task import Task
 from keras_bert_zoo.tasks.text_classifier import TextClassifier
+from keras_bert_zoo.training.optimizers import OPTIMIZERS
+from keras_bert_zoo.training.schedules import SCHEDULES
+from keras_bert_zoo.training.strategies import STRATEGIES
 from tests.cli.conftest import fast, snapshot, texts
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,6 +28,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def weights(folder) -> list[np.ndarray]:
     return load_task(folder).get_weights()
+
+
+def test_the_choices_are_those_of_the_package():
+    choices = {flag: action.choices for flag, action in command_parser("train", []).flags().items()}
+    assert set(choices["--optimizer"]) == set(OPTIMIZERS)
+    assert set(choices["--schedule"]) == set(SCHEDULES)
+    assert set(choices["--strategy"]) == set(STRATEGIES)
 
 
 def test_trains_and_prints_the_next_commands(training, preset):

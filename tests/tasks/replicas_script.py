@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 import keras_bert_zoo as kbz
-from keras_bert_zoo.training import optimizers
+from keras_bert_zoo.training import summed_gradients
 from keras_bert_zoo.training.probe import probe_head
 from keras_bert_zoo.training.strategies import make_strategy
 from tests.helpers import ASSETS, eagerly
@@ -27,12 +27,14 @@ def strategy(replicas):
     )
 
 
-def run(name, replicas, *, loss=None, measure=True, **options):
+def run(name, replicas, *, loss=None, compiled=None, measure=True, **options):
     """Trains an epoch, by default in batches of 5 and 2 rows; returns weights and measures."""
     with strategy(replicas).scope():
         task, x, y = make(name)
         if loss is not None:
             task.compile("sgd", loss)
+        if compiled == "adam":  # an optimizer of Keras that clips
+            task.compile(keras.optimizers.Adam(0.01, global_clipnorm=0.1))
     # Initializers draw different numbers under a strategy.
     random = np.random.default_rng(0)
     for variable in task.trainable_weights:
@@ -116,11 +118,28 @@ def distilled(logits, replicas):
     return measures | {"logits": student.predict_logits(TEXTS)}
 
 
+def check_overflow():
+    """Gradients that overflow on the second replica skip the step on both."""
+    with strategy(2).scope():
+        task, x, y = make("regression", dtype="mixed_float16")
+    before = task.get_weights()
+    targets = [*y[:-1], 3e38]  # its square is infinite
+    task.fit(x, targets, batch_size=7, epochs=1, shuffle=False, verbose=0)
+    updates = task.updates
+    assert float(updates.loss_scale.scale.numpy()) == 2.0**14
+    assert (updates.count.numpy(), updates.skipped.numpy()) == (1, 1)
+    for old, new in zip(before, task.get_weights(), strict=True):
+        np.testing.assert_array_equal(new, old)
+
+
 def compare_classifiers():
     """Compares two replicas, op by op and in a graph; and heads whose loss is a sum."""
     with eagerly():
         compare("classification", [2])
         compare("classification", [2], measure=False, global_clipnorm=None)
+        check_overflow()
+        compare("classification", [2], measure=False, accumulation_steps=2, optimizer="lamb")
+        compare("classification", [2], measure=False, compiled="adam")
         logits = make("classification")[0].predict_logits(TEXTS)
         check_equal(distilled(logits, 1), distilled(logits, 2), "a student")
         losses = probe_losses(2)
@@ -134,7 +153,7 @@ def compare_classifiers():
 
 
 def main(names):
-    optimizers.LARGE = 1  # one replica updates every weight by the compiled function
+    summed_gradients.LARGE = 1  # one replica updates every weight by the compiled function
     cpu = tf.config.list_physical_devices("CPU")[0]
     count = 2 if names == ["classifiers"] else 3
     devices = [tf.config.LogicalDeviceConfiguration()] * count

@@ -6,8 +6,8 @@ import sys
 import keras
 import pytest
 
+from keras_bert_zoo.training.loss_units import loss_unit
 from keras_bert_zoo.training.outputs import OneHotLoss
-from keras_bert_zoo.training.replicas import loss_unit
 from keras_bert_zoo.training.token_loss import SmoothedTokenLoss
 from tests.tasks.every_task import TRAINED
 
@@ -17,7 +17,10 @@ def test_only_means_have_a_unit():
         assert loss_unit(SmoothedTokenLoss(reduction=reduction)) == "tokens"
     for reduction in ("sum", "mean_with_sample_weight"):
         assert loss_unit(SmoothedTokenLoss(reduction=reduction)) == ""
-    assert loss_unit(OneHotLoss(keras.losses.CategoricalHinge(reduction="sum"), 2)) == ""
+    hinge = keras.losses.CategoricalHinge
+    assert loss_unit(OneHotLoss(hinge(), 2)) == loss_unit(hinge()) == "rows"
+    assert loss_unit(OneHotLoss(hinge(reduction="sum"), 2)) == ""
+    assert loss_unit(keras.losses.Dice()) == ""  # of the whole batch
 
 
 def check_replicas(repository, *names):

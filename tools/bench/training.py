@@ -32,7 +32,8 @@ import keras_bert_zoo as kbz
 from keras_bert_zoo.data.labels import LabelMap
 from keras_bert_zoo.data.tables import read_table
 from keras_bert_zoo.presets.resolve import find_preset
-from keras_bert_zoo.training.optimizers import AdamW, WarmupLinearDecay
+from keras_bert_zoo.training.optimizers import AdamW
+from keras_bert_zoo.training.schedules import WarmupLinearDecay
 
 BANKING77 = Path(__file__).parents[1] / "data" / "banking77" / "train.csv.gz"
 RATE = 2e-4

@@ -1,0 +1,131 @@
+"""keras-bert-zoo launch: runs a training command in several processes of this machine."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+
+from keras_bert_zoo.cli import options
+from keras_bert_zoo.cli.messages import say
+from keras_bert_zoo.cli.options import Parser
+from keras_bert_zoo.errors import ConfigError
+
+DESCRIPTION = """\
+Run a training command in several processes of this machine, as workers of --strategy multi-worker.
+They find each other through the environment variable TF_CONFIG. If a worker ends with an error or
+is killed, the others are ended, and with --restarts all start again. With the options --resume and
+--checkpoint-every of the command, they go on from the newest checkpoint."""
+
+EXAMPLES = """
+  keras-bert-zoo launch --workers 2 -- train --strategy multi-worker \\
+      --preset minilm_l6_en_uncased --train train.csv --output runs/intents
+  keras-bert-zoo launch --workers 2 --restarts 3 -- train --strategy multi-worker \\
+      --preset minilm_l6_en_uncased --train train.csv --output runs/intents \\
+      --checkpoint-every 500 --resume
+"""
+
+_PAUSE = 0.1  # seconds between two looks at the workers
+_PATIENCE = 30.0  # seconds for the workers to end after a signal
+BAD_INPUT = 2  # the exit status of a command line that fails again
+
+
+def add_arguments(parser: Parser) -> None:
+    """Adds the command's options."""
+    parser.add_argument(
+        "--workers", type=options.positive_int, required=True, metavar="N", help="processes"
+    )
+    parser.add_argument(
+        "--restarts",
+        type=options.non_negative_int,
+        default=0,
+        metavar="N",
+        help="how often to start all workers again after one of them failed",
+    )
+    parser.add_argument(
+        "command",
+        nargs=argparse.REMAINDER,
+        metavar="-- COMMAND",
+        help="the command of each worker, such as train with its options",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command; returns the exit status of the first worker that failed, or 0."""
+    command = args.command[1:] if args.command[:1] == ["--"] else args.command
+    if not command:
+        raise ConfigError("expected a command after --, such as -- train --strategy multi-worker")
+    for attempt in range(args.restarts + 1):
+        with _workers(args.workers, command) as workers:
+            status = _wait(workers)
+        if status in (0, BAD_INPUT) or attempt == args.restarts:
+            return status
+        say(f"a worker ended with status {status}; restart {attempt + 1} of {args.restarts}")
+    return 0
+
+
+@contextlib.contextmanager
+def _workers(count: int, command: Sequence[str]) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Starts the workers, and ends those that run at the end of the block."""
+    addresses = [f"127.0.0.1:{port}" for port in _free_ports(count)]
+    workers = []
+    try:
+        for index in range(count):
+            task = {"type": "worker", "index": index}
+            config = json.dumps({"cluster": {"worker": addresses}, "task": task})
+            workers.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", "keras_bert_zoo", *command],
+                    env=os.environ | {"TF_CONFIG": config},
+                    # The others print the same; their errors are shown.
+                    stdout=None if index == 0 else subprocess.DEVNULL,
+                )
+            )
+        yield workers
+    except KeyboardInterrupt as interrupt:
+        if not hasattr(interrupt, "number"):  # the terminal has sent Ctrl-C to the workers, too
+            _wait_for(workers)
+        raise
+    finally:
+        for worker in workers:
+            if worker.poll() is None:
+                worker.send_signal(signal.SIGTERM)
+        _wait_for(workers)
+
+
+def _wait(workers: Sequence[subprocess.Popen[bytes]]) -> int:
+    """Waits until all workers are done, or one failed; returns its exit status."""
+    while True:
+        states = [worker.poll() for worker in workers]
+        failed = [status for status in states if status]
+        if failed:
+            return failed[0] if failed[0] > 0 else 128 - failed[0]
+        if all(status == 0 for status in states):
+            return 0
+        time.sleep(_PAUSE)
+
+
+def _wait_for(workers: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Waits until all workers have ended, and kills those that do not end."""
+    end = time.monotonic() + _PATIENCE
+    for worker in workers:
+        try:
+            worker.wait(max(0.0, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            worker.kill()  # it waits for another worker
+            worker.wait()
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [int(each.getsockname()[1]) for each in sockets]

@@ -1,0 +1,245 @@
+"""A run that goes on from a checkpoint equals an uninterrupted one, bit by bit."""
+
+import json
+import os
+
+import keras
+import numpy as np
+import pytest
+
+import keras_bert_zoo as kbz
+from keras_bert_zoo.encoders.registry import build_encoder
+from keras_bert_zoo.errors import CheckpointError, ConfigError, TrainingError
+from keras_bert_zoo.training.checkpoints import Checkpoints, find_position
+from tests.helpers import eagerly
+from tests.tasks.every_task import NAMES, TEXTS, VOCABULARY, make, make_tokenizer
+
+OPTIONS = {"batch_size": 2, "epochs": 3, "learning_rate": 1e-2, "verbose": 0}
+
+
+class Interrupt(keras.callbacks.Callback):
+    """Ctrl-C after a number of steps, or while an epoch is validated."""
+
+    def __init__(self, steps=0, in_validation=False):
+        super().__init__()
+        self.steps = steps
+        self.in_validation = in_validation
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.steps -= 1
+        if self.steps == 0 and not self.in_validation:
+            raise KeyboardInterrupt
+
+    def on_test_batch_end(self, batch, logs=None):
+        if self.in_validation and self.steps <= 0:
+            raise KeyboardInterrupt
+
+
+class Losses(keras.callbacks.Callback):
+    """The mean loss of an epoch so far, after each step."""
+
+    def __init__(self):
+        super().__init__()
+        self.values = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.values.append(logs["loss"])
+
+
+def make_classifier():
+    """A classifier with dropout."""
+    config = kbz.EncoderConfig(
+        vocabulary_size=len(VOCABULARY), hidden_dim=8, num_layers=1, num_heads=2,
+        intermediate_dim=16, max_sequence_length=24, dropout=0.2,
+    )  # fmt: skip
+    return kbz.TextClassifier(build_encoder(config), make_tokenizer(), ["abc", "xyz"])
+
+
+def run(*callbacks, **options):
+    keras.utils.set_random_seed(0)
+    task = make_classifier()
+    random = np.random.default_rng(0)
+    for variable in task.trainable_weights:
+        variable.assign(random.normal(scale=0.3, size=variable.shape))
+    losses = Losses()
+    history = task.fit(TEXTS, NAMES, **OPTIONS | options, callbacks=[losses, *callbacks])
+    return losses.values, history, task.get_weights()
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """An uninterrupted run."""
+    with eagerly():
+        return run(validation_data=(TEXTS, NAMES))
+
+
+def check_goes_on(folder, whole, steps, **options):
+    losses, history, weights = run(
+        checkpoints=Checkpoints(folder), resume=True, validation_data=(TEXTS, NAMES), **options
+    )
+    assert len(losses) == steps
+    assert losses == whole[0][12 - steps :]
+    assert history.epoch == [0, 1, 2]
+    assert history.history == whole[1].history
+    for own, other in zip(weights, whole[2], strict=True):
+        np.testing.assert_array_equal(own, other)
+
+
+@pytest.mark.parametrize("steps", [1, 4, 6, 12])
+def test_a_run_goes_on_after_an_interrupt(tmp_path, whole, steps):
+    with eagerly():
+        with pytest.raises(KeyboardInterrupt):
+            run(Interrupt(steps), checkpoints=Checkpoints(tmp_path),
+                validation_data=(TEXTS, NAMES))  # fmt: skip
+        check_goes_on(tmp_path, whole, 12 - steps)
+
+
+def test_a_run_goes_on_after_an_interrupt_of_the_validation(tmp_path, whole):
+    with eagerly():
+        with pytest.raises(KeyboardInterrupt):
+            run(Interrupt(8, in_validation=True),
+                checkpoints=Checkpoints(tmp_path), validation_data=(TEXTS, NAMES))  # fmt: skip
+        check_goes_on(tmp_path, whole, 4)
+
+
+def test_a_run_goes_on_from_the_newest_of_the_checkpoints(tmp_path, whole):
+    """As after kill -9: only what was due is there."""
+
+    class Killed(Exception):
+        pass
+
+    class Kill(Interrupt):
+        def on_train_batch_end(self, batch, logs=None):
+            self.steps -= 1
+            if self.steps == 0:
+                raise Killed
+
+    with eagerly():
+        with pytest.raises(Killed):
+            run(Kill(8), checkpoints=Checkpoints(tmp_path, every_steps=3, keep=2),
+                validation_data=(TEXTS, NAMES))  # fmt: skip
+        # Steps 3 and 6, and the ends of epochs, 4 and 8; the callback came before the last one.
+        assert sorted(os.listdir(tmp_path)) == ["best", "step-00000004", "step-00000006"]
+        check_goes_on(tmp_path, whole, 6)
+        # A run that is complete gives its weights and history again.
+        check_goes_on(tmp_path, whole, 0)
+
+
+def test_a_run_that_was_stopped_early_does_not_go_on(tmp_path):
+    options = {"validation_data": (TEXTS, NAMES), "patience": 1, "learning_rate": 0.0}
+    with eagerly():
+        first = run(checkpoints=Checkpoints(tmp_path), **options)
+        again = run(checkpoints=Checkpoints(tmp_path), resume=True, **options)
+    assert len(first[0]) == 8  # the second epoch is no better
+    assert again[0] == []
+    assert again[1].history == first[1].history
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("classification", {"steps_per_epoch": 3}),  # a pass has four
+        ("classification", {"initial_epoch": 1, "average_weights": True}),
+        ("classification", {"accumulation_steps": 2, "optimizer": "lamb", "schedule": "cosine"}),
+        ("masked-lm", {}),  # other words are masked in every epoch
+    ],
+)
+def test_runs_with_other_options_go_on(tmp_path, name, options):
+    def fit(*callbacks, **more):
+        task, x, y = make(name)
+        random = np.random.default_rng(0)
+        for variable in task.trainable_weights:
+            variable.assign(random.normal(scale=0.3, size=variable.shape))
+        history = task.fit(x, y, **OPTIONS | options, callbacks=callbacks, **more)
+        return history.history, task.get_weights()
+
+    with eagerly():
+        whole = fit()
+        with pytest.raises(KeyboardInterrupt):
+            fit(Interrupt(5), checkpoints=Checkpoints(tmp_path))
+        again = fit(checkpoints=Checkpoints(tmp_path), resume=True)
+    assert again[0] == whole[0]
+    for own, other in zip(again[1], whole[1], strict=True):
+        np.testing.assert_array_equal(own, other)
+
+
+def test_a_run_starts_without_a_checkpoint(tmp_path, whole):
+    with eagerly():
+        check_goes_on(tmp_path / "new", whole, 12)
+
+
+def test_other_options_or_data_are_refused(tmp_path):
+    with eagerly():
+        with pytest.raises(KeyboardInterrupt):
+            run(Interrupt(2), checkpoints=Checkpoints(tmp_path))
+        with pytest.raises(ConfigError, match=r"learning_rate 0.01, now 0.02\. .*start a new run"):
+            run(checkpoints=Checkpoints(tmp_path), resume=True, learning_rate=0.02)
+        task, x, y = make("classification")
+        with pytest.raises(ConfigError, match="data '[0-9a-f]{16}', now '[0-9a-f]{16}'"):
+            task.fit(x, y[1:] + y[:1], **OPTIONS, checkpoints=Checkpoints(tmp_path), resume=True)
+        with pytest.raises(ConfigError, match="expected no checkpoints for a new run, received"):
+            run(checkpoints=Checkpoints(tmp_path))
+    with pytest.raises(ConfigError, match="`resume` needs `checkpoints`"):
+        task.fit(x, y, resume=True)
+    with pytest.raises(ConfigError, match="`checkpoints` must be keras_bert_zoo.Checkpoints"):
+        task.fit(x, y, checkpoints="runs")
+
+
+def test_damaged_checkpoints_are_refused(tmp_path):
+    with eagerly():
+        with pytest.raises(KeyboardInterrupt):
+            run(Interrupt(2), checkpoints=Checkpoints(tmp_path))
+        position = find_position(Checkpoints(tmp_path))
+        assert (position.epoch, position.step) == (0, 2)
+        state = position.path / "training_state.json"
+        text = state.read_text()
+        state.write_text(json.dumps(json.loads(text) | {"version": 7}))
+        with pytest.raises(CheckpointError, match="expected version 1 of a training state"):
+            find_position(Checkpoints(tmp_path))
+        state.write_text(text)
+        weights = position.path / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-7])
+        with pytest.raises(CheckpointError, match=r"model\.safetensors"):
+            run(checkpoints=Checkpoints(tmp_path), resume=True)
+
+
+def test_a_full_disk_leaves_the_earlier_checkpoint(tmp_path, whole, monkeypatch):
+    from keras_bert_zoo.training import run_checkpoints
+
+    write = run_checkpoints.write_safetensors
+
+    def full(directory, tensors, **options):
+        if int((directory.parent / "count").read_text()) > 1:
+            raise OSError(28, "No space left on device")
+        (directory.parent / "count").write_text("2")
+        return write(directory, tensors, **options)
+
+    (tmp_path / "count").write_text("1")
+    monkeypatch.setattr(run_checkpoints, "write_safetensors", full)
+    with eagerly():
+        with pytest.raises(CheckpointError, match="No space left on device"):
+            run(checkpoints=Checkpoints(tmp_path, every_steps=2), validation_data=(TEXTS, NAMES))
+        assert sorted(os.listdir(tmp_path)) == ["count", "step-00000002"]
+        monkeypatch.undo()
+        check_goes_on(tmp_path, whole, 10)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_examples():
+    with eagerly():
+        keras.utils.set_random_seed(0)
+        task, x, y = make("regression")
+        y = np.array(y, np.float32)
+        y[4] = 3e38  # its square is infinite
+        weights = []
+
+        class Weights(keras.callbacks.Callback):
+            def on_train_batch_begin(self, batch, logs=None):
+                weights.append(task.get_weights())
+
+        with pytest.raises(TrainingError, match=r"step 3, batch 3 of epoch 1, with the rows 4, 5"):
+            task.fit(x, y, **OPTIONS | {"batch_size": 2, "shuffle": False}, callbacks=[Weights()])
+    before, after = weights[2:4]  # around the third step
+    assert all(np.isfinite(value).all() for value in task.get_weights())
+    for old, new in zip(before, after, strict=True):
+        np.testing.assert_array_equal(new, old)
+    assert any((old != new).any() for old, new in zip(weights[1], before, strict=True))
