@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from keras_bert_zoo.layers.attention_groups import (
     FEW_TOKENS,
+    MASKED_SCORE,
     flat_group,
     group_positions,
     merge_first_heads,
@@ -105,7 +106,7 @@ def test_attention_sees_the_attended_tokens_of_each_row(name, kind, groups):
     for positions, added in zip(group_positions(layout), layout["attend"], strict=True):
         for row, row_mask in zip(positions.numpy(), added[:, 0, 0].numpy(), strict=True):
             seen.append(row[row_mask == 0].tolist())
-            assert set(row_mask[row_mask != 0]) <= {np.float32(-1e9)}
+            assert set(row_mask[row_mask != 0]) <= {np.float32(MASKED_SCORE)}
     if "restore" in layout:
         seen = [seen[index] for index in layout["restore"].numpy()]
     assert seen == [np.flatnonzero(row).tolist() for row in attended_cells(mask)]
@@ -231,3 +232,8 @@ def test_symbolic_shapes_fit_the_real_ones(shape, kind, groups, options):
     restore = TokensToBatch()
     batch = restore(keras.KerasTensor((None, 4), "float32"), expected)
     check(batch, restore(tf.zeros([64 if kind == "packed" else 63, 4]), actual))
+
+
+def test_masks_are_finite_in_float16_and_their_probability_is_0():
+    assert np.isfinite(np.float16(2 * MASKED_SCORE))  # two masks may apply to one key
+    assert np.exp(np.float32(MASKED_SCORE / 2)) == 0  # also where scores are large
