@@ -34,8 +34,9 @@ def whole(tmp_path_factory, preset, data):
 
 
 def check_equal(path, whole):
+    # Threads add in any order, so two runs differ by rounding.
     for name, value in weights(path).items():
-        np.testing.assert_array_equal(value, whole[name], err_msg=name)
+        np.testing.assert_allclose(value, whole[name], rtol=1e-4, atol=1e-6, err_msg=name)
 
 
 def wait_for_step(process, checkpoints, step):
