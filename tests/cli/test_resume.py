@@ -34,9 +34,10 @@ def whole(tmp_path_factory, preset, data):
 
 
 def check_equal(path, whole):
-    # Threads add in any order, so two runs differ by rounding.
+    # Threads add in any order, so two runs differ by rounding. Adam enlarges it where the gradient
+    # is only rounding, as that of the biases of keys. A step changes weights by about 2e-2.
     for name, value in weights(path).items():
-        np.testing.assert_allclose(value, whole[name], rtol=1e-4, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(value, whole[name], rtol=1e-4, atol=1e-4, err_msg=name)
 
 
 def wait_for_step(process, checkpoints, step):
