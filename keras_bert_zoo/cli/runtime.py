@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from keras_bert_zoo.errors import BertZooError
+
 # Flags in /proc/cpuinfo of CPUs with bfloat16 matrix products.
 _BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16", "svebf16"}
 # Flags of units for products of bfloat16 and int8.
@@ -61,6 +63,8 @@ def _captured_stderr() -> Iterator[None]:
         os.dup2(captured.fileno(), 2)
         try:
             yield
+        except BertZooError:  # its message says everything
+            raise
         except Exception:
             os.dup2(saved, 2)
             captured.seek(0)

@@ -203,31 +203,19 @@ def step_function(
         if update is not None:
             strategy.run(update)
 
+    repeated = _repeated if compiled else _repeated_in_python
+
     def one(iterator: Any) -> Any:
-        for _ in range(parts):
-            logs = of_data(next(iterator))
+        logs = repeated(lambda: of_data(next(iterator)), parts)
         if update is not None:
             of_all_parts()
         return logs
 
+    def several(iterator: Any, count: Any) -> Any:
+        return repeated(lambda: one(iterator), count)
+
     if not compiled:
-
-        def eagerly(iterator: Any, count: int) -> Any:
-            for _ in range(count):
-                logs = one(iterator)
-            return logs
-
-        return eagerly
-
-    def several(iterator: Any, count: tf.Tensor) -> Any:
-        first = one(iterator)
-        _, logs = tf.while_loop(
-            lambda index, _: index < count,
-            lambda index, _: (index + 1, one(iterator)),
-            (tf.ones((), tf.int32), first),
-        )
-        return logs
-
+        return several
     single = tf.function(one, reduce_retracing=True, autograph=False)
     loop = tf.function(several, reduce_retracing=True, autograph=False)
 
@@ -270,6 +258,25 @@ def distribute(model: keras.Model, batches: tf.data.Dataset) -> Any:
         return batches.flat_map(own).prefetch(local)
 
     return strategy.distribute_datasets_from_function(shares)
+
+
+def _repeated(function: Callable[[], Any], count: Any) -> Any:
+    """Calls a function in a loop of the graph; returns its last result."""
+    first = function()
+    if isinstance(count, int) and count == 1:
+        return first
+    _, last = tf.while_loop(
+        lambda index, _: index < count,
+        lambda index, _: (index + 1, function()),
+        (tf.ones((), tf.int32), first),
+    )
+    return last
+
+
+def _repeated_in_python(function: Callable[[], Any], count: int) -> Any:
+    for _ in range(count):
+        last = function()
+    return last
 
 
 def _mean(strategy: tf.distribute.Strategy, value: Any) -> Any:

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from keras_bert_zoo.cli import runtime
+from keras_bert_zoo.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -51,10 +52,10 @@ def test_dtype(monkeypatch):
 
 
 def test_messages_of_the_start_are_shown_only_after_an_error(monkeypatch, capfd):
-    def start(*, fail: bool):
+    def start(*, fail: bool, error: Exception = ImportError("no TensorFlow")):
         os.write(2, b"log message\n")
         if fail:
-            raise ImportError("no TensorFlow")
+            raise error
         return SimpleNamespace(get_logger=lambda: SimpleNamespace(setLevel=lambda level: None))
 
     monkeypatch.setattr(runtime, "start_interruptible", lambda first: start(fail=False))
@@ -66,5 +67,11 @@ def test_messages_of_the_start_are_shown_only_after_an_error(monkeypatch, capfd)
     with pytest.raises(ImportError):
         runtime.start_tensorflow(verbose=False)
     assert capfd.readouterr().err == "log message\n"
+    # The message of an error of the package says everything.
+    bad = ConfigError("no such strategy")
+    monkeypatch.setattr(runtime, "start_interruptible", lambda first: start(fail=True, error=bad))
+    with pytest.raises(ConfigError):
+        runtime.start_tensorflow(verbose=False)
+    assert capfd.readouterr().err == ""
     os.write(2, b"standard error is restored\n")
     assert capfd.readouterr().err == "standard error is restored\n"
