@@ -52,24 +52,24 @@ def test_dtype(monkeypatch):
 
 
 def test_messages_of_the_start_are_shown_only_after_an_error(monkeypatch, capfd):
-    def start(*, fail: bool, error: Exception = ImportError("no TensorFlow")):
+    def start(*, error: Exception | None = None):
         os.write(2, b"log message\n")
-        if fail:
+        if error is not None:
             raise error
         return SimpleNamespace(get_logger=lambda: SimpleNamespace(setLevel=lambda level: None))
 
-    monkeypatch.setattr(runtime, "start_interruptible", lambda first: start(fail=False))
+    monkeypatch.setattr(runtime, "start_interruptible", lambda first: start())
     runtime.start_tensorflow(verbose=False)
     assert capfd.readouterr().err == ""
     runtime.start_tensorflow(verbose=True)
     assert capfd.readouterr().err == "log message\n"
-    monkeypatch.setattr(runtime, "start_interruptible", lambda first: start(fail=True))
+    monkeypatch.setattr(runtime, "start_interruptible", lambda first: start(error=ImportError()))
     with pytest.raises(ImportError):
         runtime.start_tensorflow(verbose=False)
     assert capfd.readouterr().err == "log message\n"
     # The message of an error of the package says everything.
     bad = ConfigError("no such strategy")
-    monkeypatch.setattr(runtime, "start_interruptible", lambda first: start(fail=True, error=bad))
+    monkeypatch.setattr(runtime, "start_interruptible", lambda first: start(error=bad))
     with pytest.raises(ConfigError):
         runtime.start_tensorflow(verbose=False)
     assert capfd.readouterr().err == ""
