@@ -32,6 +32,8 @@ import keras_bert_zoo as kbz
 from keras_bert_zoo.data.labels import LabelMap
 from keras_bert_zoo.data.tables import read_table
 from keras_bert_zoo.presets.resolve import find_preset
+from keras_bert_zoo.training.fit import prepare_updates
+from keras_bert_zoo.training.loop import run_fit
 from keras_bert_zoo.training.optimizers import AdamW
 from keras_bert_zoo.training.schedules import WarmupLinearDecay
 
@@ -63,7 +65,11 @@ def this_package(directory, texts, targets, count, length, batch_size, dtype):
     )
     task.compile(AdamW(schedule()))
     batches = task.make_dataset(texts, list(map(str, targets)), batch_size=batch_size)
-    return lambda: keras.Model.fit(task, batches, epochs=1, verbose=0, shuffle=False)
+    prepare_updates(task)
+    return lambda: run_fit(
+        task, batches, validation=None, monitor=("val_loss", "min"), patience=None, epochs=1,
+        callbacks=[], verbose=0,
+    )  # fmt: skip
 
 
 def keras_hub_engine(directory, texts, targets, count, length, batch_size):
