@@ -139,13 +139,27 @@ def _int8_options(args: argparse.Namespace, command: TaskCommand) -> dict[str, A
         return {}
     if args.calibrate is None:
         raise ConfigError("--dtype int8 needs --calibrate FILE, texts like those that are served")
-    reading = argparse.Namespace(**vars(args) | {"input": args.calibrate, "replace_invalid": False})
+    reading = unlabelled_options(args, command)
     return {
         "calibration": next(command.read_in_parts(args.calibrate, reading))[:_MOST_CALIBRATION],
         "examples": None if args.data is None else command.read_to_measure(args.data, args),
         "max_drop": args.max_drop,
         "fallback": args.fallback,
     }
+
+
+def unlabelled_options(args: argparse.Namespace, command: TaskCommand) -> argparse.Namespace:
+    """Returns the options that read the calibration file, which has no labels.
+
+    Args:
+        args: those of the command, for labelled files.
+        command: the task's command.
+    """
+    parser = Parser()
+    command.add_data_options(parser, labelled=False)
+    defaults = vars(parser.parse_args([]))
+    given = {"input": args.calibrate, "replace_invalid": False}
+    return argparse.Namespace(**defaults | vars(args) | given)
 
 
 def _int8_text(report: Int8Report) -> str:

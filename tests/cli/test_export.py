@@ -1,5 +1,6 @@
 """keras-bert-zoo export, and requests to the export as in tools/quickstart."""
 
+import argparse
 import contextlib
 import errno
 import io
@@ -15,7 +16,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_bert_zoo.cli.export import unlabelled_options
 from keras_bert_zoo.cli.main import main
+from keras_bert_zoo.cli.options import Parser
+from keras_bert_zoo.cli.tasks import task_command
 from keras_bert_zoo.errors import ExportError
 from keras_bert_zoo.export import saved_model
 from keras_bert_zoo.export.session import ExportSession, newest_version
@@ -198,3 +202,22 @@ def test_an_export_teaches_a_student(run, refused, exported, model, preset, data
         "--train", tmp_path / "few.txt", "--no-labels",
     )  # fmt: skip
     assert "expected texts with each of the 3 labels among the answers" in message
+
+
+@pytest.mark.parametrize(
+    ("task", "row"),
+    [
+        ("classification", {"text": "a rose"}),
+        ("token-classification", {"text": "a rose"}),
+        ("question-answering", {"question": "where?", "context": "a rose"}),
+        ("embedding", {"text": "a rose"}),
+    ],
+)
+def test_calibration_files_have_no_labels(tmp_path, task, row):
+    path = tmp_path / "texts.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    command, parser = task_command(task), Parser()
+    command.add_data_options(parser, labelled=True)
+    args = argparse.Namespace(**vars(parser.parse_args([])), calibrate=str(path))
+    (examples,) = command.read_in_parts(path, unlabelled_options(args, command))
+    assert len(examples) == 1
