@@ -44,6 +44,19 @@ def golden_inputs(golden: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: golden[name] for name in ("token_ids", "segment_ids", "padding_mask")}
 
 
+def run_module(name: str, *arguments: str) -> None:
+    """Runs a module of the tests in a new process; it ends with the line "equal"."""
+    finished = subprocess.run(
+        [sys.executable, "-m", name, *arguments],
+        cwd=Path(__file__).resolve().parents[1],
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert finished.stdout.endswith("equal\n"), finished.stderr[-3000:]
+
+
 def random_inputs(
     rows: int, length: int, *, vocabulary_size: int, seed: int = 0, segments: int = 2
 ) -> dict[str, np.ndarray]:

@@ -15,9 +15,10 @@ from keras_bert_zoo.errors import DataError
 from keras_bert_zoo.tasks.options import TaskOptions
 from keras_bert_zoo.training.arguments import check_arguments, check_pairs
 from keras_bert_zoo.training.batches import check_ends, prediction_batches, python_batches
-from keras_bert_zoo.training.data import has_workers, replicas_of
+from keras_bert_zoo.training.data import replicas_of
 from keras_bert_zoo.training.replicas import even_batches
 from keras_bert_zoo.training.rows import LabelledBatches
+from keras_bert_zoo.training.strategies import has_workers
 from keras_bert_zoo.training.tokenized import tokenized_dataset
 
 __all__ = [
@@ -165,7 +166,7 @@ def predict_logits(
 
 def _predicted(task: Any, batches: tf.data.Dataset, verbose: Any) -> np.ndarray:
     """Computes the outputs of batches of token ids, on all replicas of this process."""
-    if not has_workers(task):
+    if not has_workers(task.distribute_strategy):
         batches = even_batches(batches, replicas_of(task))
         return np.asarray(keras.Model.predict(task, batches, verbose=verbose))
     # Workers may predict at different times, so each computes everything.

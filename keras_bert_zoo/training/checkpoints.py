@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from keras_bert_zoo.errors import CheckpointError, ConfigError
-from keras_bert_zoo.files import parse_json
+from keras_bert_zoo.schema import (
+    FLAG,
+    NULL,
+    OBJECT,
+    ValueType,
+    integer,
+    list_of,
+    names_to,
+    read_object,
+)
 from keras_bert_zoo.validation import check_integer, check_number
 
 __all__ = ["STATE_FILE", "STATE_VERSION", "Checkpoints", "Position", "find_position", "saved_steps"]
@@ -16,6 +25,21 @@ __all__ = ["STATE_FILE", "STATE_VERSION", "Checkpoints", "Position", "find_posit
 STATE_FILE = "training_state.json"
 """The file of a checkpoint with the position and the history of the run."""
 STATE_VERSION = 1
+
+_MOST = 2**53
+_BEST = ValueType(
+    "an object with best, best_epoch and wait",
+    lambda value: isinstance(value, dict) and {"best", "best_epoch", "wait"} <= set(value),
+)
+_SCHEMA = {
+    "epoch": integer(0, _MOST),
+    "step": integer(0, _MOST),
+    "stopped": FLAG,
+    "run": OBJECT,
+    "epochs": list_of(integer(0, _MOST), _MOST),
+    "history": names_to(ValueType("lists", lambda value: isinstance(value, list))),
+    "best": _BEST | NULL,
+}
 
 _STEP = re.compile(r"step-(\d{8,})")
 
@@ -102,17 +126,18 @@ def find_position(checkpoints: Checkpoints, *, resume: bool = True) -> Position 
             "earlier run: pass `resume=True` to go on with it, or delete them."
         )
     path = paths[-1]
-    try:
-        state = parse_json((path / STATE_FILE).read_bytes(), str(path / STATE_FILE))
-    except OSError as error:
-        raise CheckpointError(f"{path / STATE_FILE}: cannot be read: {error}") from error
+    file = path / STATE_FILE
+    state = read_object(file, _SCHEMA, CheckpointError)
     if state.get("version") != STATE_VERSION:
         raise CheckpointError(
-            f"{path / STATE_FILE}: expected version {STATE_VERSION} of a training state, received "
+            f"{file}: expected version {STATE_VERSION} of a training state, received "
             f"{state.get('version')!r}"
         )
+    missing = [name for name in _SCHEMA if name not in state]
+    if missing:
+        raise CheckpointError(f"{file}: expected the keys {', '.join(missing)}, received none")
     stopped = state["stopped"] and state["step"] == 0
-    return Position(path, int(state["epoch"]), int(state["step"]), stopped, state)
+    return Position(path, state["epoch"], state["step"], stopped, state)
 
 
 def saved_steps(directory: Path, *, complete: bool = True) -> list[Path]:

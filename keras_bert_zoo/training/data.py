@@ -33,7 +33,6 @@ __all__ = [
     "check_texts",
     "dataset_to_train_on",
     "example_weights",
-    "has_workers",
     "labelled_batches",
     "prepared",
     "replicas_of",
@@ -48,11 +47,6 @@ DATASET_LABELS = "A dataset brings its own labels and weights: give `x` alone."
 def replicas_of(task: Any) -> int:
     """Returns the number of replicas that mirror a model's variables."""
     return int(task.distribute_strategy.num_replicas_in_sync)
-
-
-def has_workers(task: Any) -> bool:
-    """Returns whether several processes train a model together."""
-    return isinstance(task.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
 def prepared(task: Any, x: Any, y: Any = None) -> tuple[Any, Any]:

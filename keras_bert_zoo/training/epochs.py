@@ -9,6 +9,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_bert_zoo.training.strategies import has_workers
+
 __all__ = [
     "StepFunction",
     "StepFunctions",
@@ -93,7 +95,7 @@ def run_epochs(
         list(callbacks), add_history=True, add_progbar=verbose != 0, verbose=verbose,
         epochs=epochs, steps=count, model=model,
     )  # fmt: skip
-    workers = isinstance(model.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    workers = has_workers(model.distribute_strategy)
     model.stop_training = False
     hooks.on_train_begin()
     initial_epoch = getattr(model, "_initial_epoch", None) or initial_epoch  # BackupAndRestore

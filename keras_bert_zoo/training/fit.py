@@ -24,7 +24,6 @@ from keras_bert_zoo.training.data import (
     check_texts,
     dataset_to_train_on,
     example_weights,
-    has_workers,
     labelled_batches,
     prepared,
     replicas_of,
@@ -46,6 +45,7 @@ from keras_bert_zoo.training.outputs import resolve_loss
 from keras_bert_zoo.training.probe import probe_task
 from keras_bert_zoo.training.rows import RowBatches
 from keras_bert_zoo.training.run_checkpoints import CheckpointWriter
+from keras_bert_zoo.training.strategies import has_workers
 from keras_bert_zoo.training.updates import Updates
 
 __all__ = [
@@ -146,7 +146,7 @@ def fit_task(
     if checkpoints is not None:
         _check_reproducible(x, arguments["shuffle"])
         position = find_position(checkpoints, resume=arguments["resume"])
-    if arguments["probe_epochs"] and has_workers(task):
+    if arguments["probe_epochs"] and has_workers(task.distribute_strategy):
         raise ConfigError("`probe_epochs` is not possible with several workers.")
 
     data = training_data(
@@ -292,7 +292,7 @@ def _check_reproducible(x: Any, shuffle: bool) -> None:
 
 def _check_agreement(task: Any, done: int) -> None:
     """Checks that all workers go on from the same step."""
-    if not has_workers(task):
+    if not has_workers(task.distribute_strategy):
         return
     strategy = task.distribute_strategy
     steps = strategy.run(lambda: tf.constant(done, tf.int64))
@@ -368,7 +368,7 @@ def evaluate_task(
             compile_task(task, optimizer)
     build_shared(task, batches)
     hooks = as_callbacks(callbacks)
-    if not has_workers(task):
+    if not has_workers(task.distribute_strategy):
         return keras.Model.evaluate(
             task, batches, verbose=verbose, callbacks=hooks, return_dict=return_dict
         )

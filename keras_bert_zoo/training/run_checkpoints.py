@@ -34,12 +34,16 @@ from keras_bert_zoo.training.checkpoints import (
     saved_steps,
 )
 from keras_bert_zoo.training.schedules import budget_variables
-from keras_bert_zoo.training.strategies import is_chief
+from keras_bert_zoo.training.strategies import has_workers, is_chief
 
 __all__ = ["CheckpointWriter"]
 
 BEST = "best"
 _PARTS = re.compile(rf"{STATE_FILE}|model.*\.safetensors(\.index\.json)?")
+
+
+# The attributes of Keras' EarlyStopping that a run needs to go on.
+_EARLY_STOPPING = ("best", "best_epoch", "wait")
 
 
 class _Records(NamedTuple):
@@ -91,7 +95,10 @@ class CheckpointWriter(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Restores the variables and early stopping."""
-        if self._has_workers() and self._checkpoints.every_minutes is not None:
+        if (
+            has_workers(self.model.distribute_strategy)
+            and self._checkpoints.every_minutes is not None
+        ):
             raise ConfigError(
                 "Expected `every_steps` with several workers, whose clocks differ, received "
                 f"`every_minutes={self._checkpoints.every_minutes}`."
@@ -105,8 +112,8 @@ class CheckpointWriter(keras.callbacks.Callback):
             }
             self._records = _Records(state["epochs"], history, state["best"])
             if self._best is not None and state["best"] is not None:
-                for name, value in state["best"].items():
-                    setattr(self._best, name, _number(value))
+                for name in _EARLY_STOPPING:
+                    setattr(self._best, name, _number(state["best"][name]))
                 if self._best.restore_best_weights:
                     self._best.best_weights = _read(self._checkpoints.directory / BEST, "state")
                     self._saved_best = self._best.best_epoch
@@ -165,7 +172,7 @@ class CheckpointWriter(keras.callbacks.Callback):
             CheckpointError: it cannot be written. Earlier checkpoints are whole.
             TrainingError: a step of the run has failed.
         """
-        if self._first_update is None or self._has_workers():
+        if self._first_update is None or has_workers(self.model.distribute_strategy):
             return
         number = int(self.model.updates.count.numpy()) - self._first_update
         if number > self._saved_step:
@@ -213,10 +220,6 @@ class CheckpointWriter(keras.callbacks.Callback):
     def _metrics(self) -> list[Any]:
         return [variable for metric in self.model.metrics for variable in metric.variables]
 
-    def _has_workers(self) -> bool:
-        strategy = self.model.distribute_strategy
-        return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
-
 
 def _check_same(position: Position, run: Mapping[str, Any]) -> None:
     before = position.state["run"]
@@ -235,7 +238,7 @@ def _check_same(position: Position, run: Mapping[str, Any]) -> None:
 def _early_stopping(best: keras.callbacks.EarlyStopping | None) -> dict[str, Any] | None:
     if best is None or best.best is None:
         return None
-    return {"best": _plain(best.best), "best_epoch": int(best.best_epoch), "wait": int(best.wait)}
+    return {name: _plain(getattr(best, name)) for name in _EARLY_STOPPING}
 
 
 def _plain(value: Any) -> Any:

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.training.arguments import check_arguments
+from keras_bert_zoo.training.strategies import has_workers
 from keras_bert_zoo.validation import check_choice, check_integer, check_number
 
 __all__ = [
@@ -315,8 +316,7 @@ class BudgetTimer(keras.callbacks.Callback):
         Raises:
             ConfigError: several workers train, whose clocks differ.
         """
-        strategy = self.model.distribute_strategy
-        if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        if has_workers(self.model.distribute_strategy):
             raise ConfigError("BudgetTimer is not possible with several workers: clocks differ.")
         self._start = None
 

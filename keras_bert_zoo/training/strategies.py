@@ -55,6 +55,11 @@ def make_strategy(
     return tf.distribute.get_strategy()
 
 
+def has_workers(strategy: tf.distribute.Strategy) -> bool:
+    """Returns whether several processes train a model together."""
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+
+
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Returns whether this process writes the files: the only one, or the first worker."""
     return bool(strategy.extended.should_checkpoint)

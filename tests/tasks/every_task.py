@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 
 import keras_bert_zoo as kbz
 from keras_bert_zoo.data.questions import Answer, QuestionExamples
@@ -170,6 +171,13 @@ TRAINED = [name for name in EVERY_TASK if name != "open-domain-question-answerin
 def weights_of(task: Any, targets: Any, class_weight: Any, sample_weight: Any = None) -> Any:
     """Returns the weights of examples that `fit` computes from its arguments."""
     return example_weights(task.objective(), targets, targets, class_weight, sample_weight)
+
+
+def spread_weights(task: Any) -> None:
+    """Gives a task other weights, which are equal under every strategy."""
+    random = np.random.default_rng(0)
+    for variable in task.trainable_weights:
+        variable.assign(random.normal(scale=0.3, size=variable.shape))
 
 
 def make(name: str, **options: Any) -> tuple[Any, Any, Any]:

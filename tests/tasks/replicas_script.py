@@ -13,7 +13,7 @@ from keras_bert_zoo.training import summed_gradients
 from keras_bert_zoo.training.probe import probe_head
 from keras_bert_zoo.training.strategies import make_strategy
 from tests.helpers import ASSETS, eagerly
-from tests.tasks.every_task import NAMES, TEXTS, TRAINED, make
+from tests.tasks.every_task import NAMES, TEXTS, TRAINED, make, spread_weights
 
 
 @functools.cache
@@ -36,9 +36,7 @@ def run(name, replicas, *, loss=None, compiled=None, measure=True, **options):
         if compiled == "adam":  # an optimizer of Keras that clips
             task.compile(keras.optimizers.Adam(0.01, global_clipnorm=0.1))
     # Initializers draw different numbers under a strategy.
-    random = np.random.default_rng(0)
-    for variable in task.trainable_weights:
-        variable.assign(random.normal(scale=0.3, size=variable.shape))
+    spread_weights(task)
     weighted = {}
     if name != "masked-lm":
         weighted["sample_weight"] = np.linspace(0.5, 2, 7).astype(np.float32)

@@ -1,14 +1,12 @@
 """Results are equal on one, two and three replicas."""
 
-import subprocess
-import sys
-
 import keras
 import pytest
 
 from keras_bert_zoo.training.loss_units import loss_unit
 from keras_bert_zoo.training.outputs import OneHotLoss
 from keras_bert_zoo.training.token_loss import SmoothedTokenLoss
+from tests.helpers import run_module
 from tests.tasks.every_task import TRAINED
 
 
@@ -23,24 +21,12 @@ def test_only_means_have_a_unit():
     assert loss_unit(keras.losses.Dice()) == ""  # of the whole batch
 
 
-def check_replicas(repository, *names):
-    finished = subprocess.run(
-        [sys.executable, "-m", "tests.tasks.replicas_script", *names],
-        cwd=repository,
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-    assert finished.stdout.endswith("equal\n"), finished.stderr[-3000:]
-
-
-def test_a_classifier_has_equal_results_on_two_replicas(repository):
-    check_replicas(repository, "classifiers")
+def test_a_classifier_has_equal_results_on_two_replicas():
+    run_module("tests.tasks.replicas_script", "classifiers")
 
 
 # Each takes twenty seconds of processor time.
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINED)
-def test_every_task_has_equal_results_on_any_number_of_replicas(name, repository):
-    check_replicas(repository, name)
+def test_every_task_has_equal_results_on_any_number_of_replicas(name):
+    run_module("tests.tasks.replicas_script", name)

@@ -5,14 +5,12 @@ import pytest
 
 from keras_bert_zoo.errors import ConfigError
 from tests.helpers import as_graphs, eagerly
-from tests.tasks.every_task import TRAINED, make
+from tests.tasks.every_task import TRAINED, make, spread_weights
 
 
 def fit(name, **options):
     task, x, y = make(name)
-    random = np.random.default_rng(0)
-    for variable in task.trainable_weights:
-        variable.assign(random.normal(scale=0.3, size=variable.shape))
+    spread_weights(task)
     weighted = {}
     if name != "masked-lm":
         weighted["sample_weight"] = np.linspace(0.5, 2, 7).astype(np.float32)

@@ -1,8 +1,6 @@
 """Optimizers compared with those of Keras and PyTorch; rates of layers; averages of weights."""
 
 import contextlib
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -18,7 +16,7 @@ from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.training.layer_rates import layer_rates
 from keras_bert_zoo.training.optimizers import OPTIMIZERS, Adafactor, AdamW, Lion, make_optimizer
 from keras_bert_zoo.training.schedules import WarmupDecay, WarmupLinearDecay
-from tests.helpers import ASSETS, eagerly
+from tests.helpers import ASSETS, eagerly, run_module
 
 OPTIONS = {"weight_decay": 0.1, "epsilon": 1e-6, "global_clipnorm": 0.5}
 
@@ -339,13 +337,5 @@ def test_averages_of_weights_equal_those_of_numpy(name):
         np.testing.assert_allclose(variable, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_optimizers_have_equal_results_on_two_replicas(repository):
-    finished = subprocess.run(
-        [sys.executable, "-m", "tests.training.replicas_script"],
-        cwd=repository,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert finished.stdout.endswith("equal\n"), finished.stderr[-3000:]
+def test_optimizers_have_equal_results_on_two_replicas():
+    run_module("tests.training.replicas_script")

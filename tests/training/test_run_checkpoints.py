@@ -12,7 +12,7 @@ from keras_bert_zoo.encoders.registry import build_encoder
 from keras_bert_zoo.errors import CheckpointError, ConfigError, TrainingError
 from keras_bert_zoo.training.checkpoints import Checkpoints, find_position
 from tests.helpers import eagerly
-from tests.tasks.every_task import NAMES, TEXTS, VOCABULARY, make, make_tokenizer
+from tests.tasks.every_task import NAMES, TEXTS, VOCABULARY, make, make_tokenizer, spread_weights
 
 OPTIONS = {"batch_size": 2, "epochs": 3, "learning_rate": 1e-2, "verbose": 0}
 
@@ -58,9 +58,7 @@ def make_classifier():
 def run(*callbacks, **options):
     keras.utils.set_random_seed(0)
     task = make_classifier()
-    random = np.random.default_rng(0)
-    for variable in task.trainable_weights:
-        variable.assign(random.normal(scale=0.3, size=variable.shape))
+    spread_weights(task)
     losses = Losses()
     history = task.fit(TEXTS, NAMES, **OPTIONS | options, callbacks=[losses, *callbacks])
     return losses.values, history, task.get_weights()
@@ -147,9 +145,7 @@ def test_a_run_that_was_stopped_early_does_not_go_on(tmp_path):
 def test_runs_with_other_options_go_on(tmp_path, name, options):
     def fit(*callbacks, **more):
         task, x, y = make(name)
-        random = np.random.default_rng(0)
-        for variable in task.trainable_weights:
-            variable.assign(random.normal(scale=0.3, size=variable.shape))
+        spread_weights(task)
         history = task.fit(x, y, **OPTIONS | options, callbacks=callbacks, **more)
         return history.history, task.get_weights()
 
@@ -193,8 +189,16 @@ def test_damaged_checkpoints_are_refused(tmp_path):
         assert (position.epoch, position.step) == (0, 2)
         state = position.path / "training_state.json"
         text = state.read_text()
-        state.write_text(json.dumps(json.loads(text) | {"version": 7}))
-        with pytest.raises(CheckpointError, match="expected version 1 of a training state"):
+        for change, message in (
+            ({"version": 7}, "expected version 1 of a training state, received 7"),
+            ({"epoch": -1}, "'epoch' must be an integer from 0"),
+            ({"best": {"wait": 1}}, "'best' must be an object with best, best_epoch and wait"),
+        ):
+            state.write_text(json.dumps(json.loads(text) | change))
+            with pytest.raises(CheckpointError, match=message):
+                find_position(Checkpoints(tmp_path))
+        state.write_text('{"version": 1}')
+        with pytest.raises(CheckpointError, match="expected the keys epoch, step"):
             find_position(Checkpoints(tmp_path))
         state.write_text(text)
         weights = position.path / "model.safetensors"
