@@ -190,7 +190,7 @@ def run_test(
     callbacks: Sequence[keras.callbacks.Callback],
     verbose: Any,
 ) -> dict[str, float]:
-    """Evaluates a compiled model on several workers, where Keras' `evaluate` fails.
+    """Evaluates a compiled model on several workers or TPUs, where Keras' `evaluate` fails.
 
     Args:
         model: compiled.
@@ -214,4 +214,7 @@ def run_test(
 def _step_function(model: keras.Model, name: str, **options: Any) -> StepFunction:
     """Compiles a step of a model; a task keeps it for the next call."""
     functions: StepFunctions = getattr(model, "step_functions", None) or StepFunctions()
-    return functions.get(name, lambda: step_function(model, getattr(model, name), **options))
+    jit = bool(getattr(model, "jit_compiles", False))
+    return functions.get(
+        name, lambda: step_function(model, getattr(model, name), jit_compile=jit, **options)
+    )
