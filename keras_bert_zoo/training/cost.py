@@ -23,13 +23,9 @@ import tensorflow as tf
 from keras_bert_zoo.config import EncoderConfig
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.layers.token_layout import TOKEN_LAYOUTS
-from keras_bert_zoo.training.model_shapes import ModelShapes, model_shapes
+from keras_bert_zoo.training.model_shapes import OF_ALL_TOKENS, ModelShapes, model_shapes
 
 __all__ = ["measured_peak", "training_flops"]
-
-# Layers of a block whose outputs attention needs for all tokens, even if only the first token of
-# each row goes on (the last block of a model with a pooled output).
-_OF_ALL_TOKENS = ("key", "value", "projection", "input_bottleneck", "query_key_bottleneck")
 
 
 def training_flops(
@@ -234,7 +230,7 @@ class _Count:
             part = layer.removeprefix("attention/")
             if part == layer or part.startswith("position_"):
                 continue
-            first = first_only and part not in _OF_ALL_TOKENS
+            first = first_only and part not in OF_ALL_TOKENS
             wide = "input_bottleneck/dense" in layers and part == "value"
             reads_x = wide and not config.use_bottleneck_attention
             rows = batch.rows if first else batch.tokens
@@ -257,7 +253,7 @@ class _Count:
     def distances(self, name: str, queries: int, query: bool, key: bool) -> bool:
         """Counts the scores of relative distances; returns whether they have a gradient."""
         config: Any = self.model.config
-        count = _count_distances(config, self.batch.columns)
+        count = count_distances(config, self.batch.columns)
         table = self.is_trained("relative_distances/")
         any_gradient = False
         for kind, layer, tokens, other in (
@@ -297,8 +293,8 @@ class _Count:
             self.product(rows[model.reads], k, n, gradient, table not in model.frozen)
 
 
-def _count_distances(config: Any, columns: int) -> int:
-    """P for rows of at most `columns` tokens; see `layers.disentangled_attention`."""
+def count_distances(config: Any, columns: int) -> int:
+    """Returns P for rows of at most `columns` tokens; see `layers.disentangled_attention`."""
     buckets, limit = config.position_buckets, config.distance_limit
     span = buckets if buckets > 0 else limit
     farthest = max(columns - 1, 0)

@@ -13,7 +13,11 @@ from keras_bert_zoo.encoders.shapes import Shapes
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.heads.kinds import HEADS, head_kind, head_shapes
 
-__all__ = ["ModelShapes", "model_shapes", "task_shapes"]
+__all__ = ["OF_ALL_TOKENS", "ModelShapes", "model_shapes", "task_shapes"]
+
+OF_ALL_TOKENS = ("key", "value", "projection", "input_bottleneck", "query_key_bottleneck")
+"""Layers of a block whose outputs attention needs for all tokens, even if only the first token of
+each row goes on (the last block of a model with a pooled output)."""
 
 
 @dataclass(frozen=True)
