@@ -227,7 +227,10 @@ def make_plan(
         share=share,
         step=step,
         bytes_sent_per_step=all_reduce_bytes(
-            model, replicas, tokens=int(lengths.sum() / steps / replicas)
+            model,
+            replicas,
+            tokens=int(lengths.sum() / steps / replicas),
+            dense_tables=int(options.get("accumulation_steps", 1)) > 1,
         ),
     )
 

@@ -47,7 +47,9 @@ class StepTime:
         return max(self.compute + self.all_reduce, self.input)
 
 
-def all_reduce_bytes(model: ModelShapes, replicas: int, tokens: int = 0) -> float:
+def all_reduce_bytes(
+    model: ModelShapes, replicas: int, tokens: int = 0, *, dense_tables: bool = False
+) -> float:
     """Computes the bytes that each replica sends for the sum of the gradients of a step.
 
     A ring sends every dense gradient 2 (N - 1) / N times. The gradients of embeddings are the rows
@@ -58,6 +60,8 @@ def all_reduce_bytes(model: ModelShapes, replicas: int, tokens: int = 0) -> floa
         model: ModelShapes.
         replicas: int, N.
         tokens: int. Tokens of a batch on one replica.
+        dense_tables: bool. Whether the gradients of embeddings are dense, as they are with
+            accumulation.
 
     Returns:
         float, bytes. 0 with one replica.
@@ -78,7 +82,8 @@ def all_reduce_bytes(model: ModelShapes, replicas: int, tokens: int = 0) -> floa
     for path, shape in model.shapes.items():
         if path in model.frozen:
             continue
-        if path in _TABLES and not (model.tied and path == _TABLES[0]):
+        of_rows = path in _TABLES and not (model.tied and path == _TABLES[0])
+        if of_rows and not dense_tables:
             rows += tokens * shape[-1]
         else:
             dense += math.prod(shape)
