@@ -1,7 +1,7 @@
 """The memory of a training run on paper, and the memory that a machine has.
 
 The constants are fitted to measured peaks of whole processes on a CPU; see
-tools/bench/training_memory.py. On a GPU the estimate is that of its own memory, with the same
+tools/bench/training_memory.py. On a GPU the estimate is that of its memory, with the same
 constants, which were not measured there.
 """
 
@@ -40,6 +40,11 @@ _PER_EMBEDDING = 8
 # Logits, their float32 form, the loss and the gradient.
 _PER_LOGIT = 4
 
+# Of the gradients' size: those that exist while most activations are stored; and the gradients, the
+# clipped ones and the work of the update, after the activations are freed.
+_EARLY_GRADIENTS = 0.25
+_UPDATE = 2.4
+
 # Variables of the optimizer per trained parameter; see `_optimizer_bytes` for the others.
 _SLOTS = {"adamw": 2, "lamb": 2, "adafactor": 1, "lion": 1, "muon": 1}
 
@@ -50,13 +55,13 @@ class MemoryEstimate:
 
     Args:
         base: TensorFlow and the process; 0 on a GPU.
-        weights: the weights, and their copies in the compute dtype.
-        gradients: of all trained weights.
+        weights: the weights.
+        gradients: of all trained weights, as far as the activations are no longer stored.
         optimizer: its variables.
         accumulation: the sums of gradients over the parts of a batch.
         averages: the moving average of the weights.
         best_epoch: the weights of the best epoch.
-        activations: the results that the gradient needs.
+        activations: the results that the gradient needs, and weights in the compute dtype.
         logits: of the head, with their gradients.
 
     Example:
@@ -139,12 +144,7 @@ def estimate_memory(
             f"Expected `optimizer` to be one of {', '.join(_SLOTS)}, received {optimizer!r}."
         )
     trained, size = 4.0 * model.trained_parameters, 4 if dtype == "float32" else 2
-    tables = _table_bytes(model)
-    # A gradient of an embedding holds the rows of the tokens, but the update makes it dense.
-    gradients = trained - sum(tables) + max(tables, default=0.0)
-    if model.tied:
-        gradients = trained
-    casts = 0.0 if size == 4 else size * (model.parameters - sum(tables) / 4)
+    accumulates = accumulation_steps > 1
     # The longest part of a batch decides. Its rows are those of one part.
     lengths = np.sort(np.asarray(lengths, np.int64).reshape(-1))[::-1]
     rows = -(-len(lengths) // accumulation_steps)
@@ -155,25 +155,30 @@ def estimate_memory(
         checkpointing=gradient_checkpointing,
         padded=token_layout == "padded",
     )
+    if size == 2:
+        in_blocks = tuple(f"{name}/" for name in set(model.blocks()))
+        activations += (
+            replicas
+            * size
+            * sum(
+                math.prod(shape)
+                for path, shape in model.shapes.items()
+                if path.startswith(in_blocks)
+            )
+        )
+    logits = _logit_bytes(model, lengths[:rows], -(-predicted // accumulation_steps))
+    update = replicas * (_UPDATE + accumulates) * trained - activations - logits
     return MemoryEstimate(
         base=0.0 if on_gpu else _BASE,
-        weights=replicas * (4.0 * model.parameters + casts),
-        gradients=replicas * gradients,
+        weights=replicas * 4.0 * model.parameters,
+        gradients=max(replicas * _EARLY_GRADIENTS * trained, update),
         optimizer=replicas * _optimizer_bytes(model, optimizer),
-        accumulation=replicas * 2 * trained if accumulation_steps > 1 else 0.0,
+        accumulation=replicas * trained if accumulates else 0.0,
         averages=replicas * trained if average_weights else 0.0,
         best_epoch=4.0 * model.parameters if keeps_best else 0.0,
         activations=activations,
-        logits=_logit_bytes(model, lengths[:rows], -(-predicted // accumulation_steps)),
+        logits=logits,
     )
-
-
-def _table_bytes(model: ModelShapes) -> list[float]:
-    return [
-        4.0 * math.prod(shape)
-        for path, shape in model.shapes.items()
-        if path.startswith("embeddings/") and path.endswith("_table") and path not in model.frozen
-    ]
 
 
 def _optimizer_bytes(model: ModelShapes, optimizer: str) -> float:

@@ -92,6 +92,21 @@ def train(name, dtype, rows, length, *, steps, task="classification", validates=
     print(peak_memory() * 2**20)
 
 
+def estimate(name, dtype, rows, length, *, task="classification", validates=False, **options):
+    """What `estimate_memory` predicts for a run, in bytes."""
+    from keras_bert_zoo.config import config_class
+    from keras_bert_zoo.training.memory import estimate_memory
+    from keras_bert_zoo.training.model_shapes import model_shapes
+
+    family, config = CONFIGS[name]
+    units = {"classification": 2, "token_classification": 5}.get(task)
+    model = model_shapes(config_class(family)(**config), head=task, units=units)
+    predicted = round(0.15 * rows * length) if task == "masked_lm" else 0
+    return estimate_memory(
+        model, [length] * rows, dtype=dtype, keeps_best=validates, predicted=predicted, **options
+    ).total
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="measure the rows whose name has this text")
@@ -114,10 +129,13 @@ def main():
         done = subprocess.run(
             [*command, json.dumps(run)], check=True, stdout=subprocess.PIPE, text=True
         )
-        rows[title] = [float(done.stdout.split()[-1]) / 1e9]
-        print(title, rows[title], flush=True)
-    columns = {"measured, GB": ".2f"}
-    report([Table("training_memory", "run", columns, rows, "GB", ["measured, GB"])], options.json)
+        *positional, more = run
+        rows[title] = [
+            float(done.stdout.split()[-1]) / 1e9,
+            estimate(*positional, **more) / 1e9,
+        ]
+    columns = {"measured, GB": ".2f", "estimate, GB": ".2f"}
+    report([Table("training_memory", "run", columns, rows, "GB", list(columns))], options.json)
 
 
 if __name__ == "__main__":
