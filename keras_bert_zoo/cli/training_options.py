@@ -197,8 +197,8 @@ def report_plan(
     if not is_chief(task.distribute_strategy):
         return
     if args.json:
-        held_out = 0 if dev is None else len(dev)
-        print(json.dumps({"examples": len(train), "held_out": held_out} | plan.to_dict()))
+        counts = {"examples": len(train), "held_out": 0 if dev is None else len(dev)}
+        print(json.dumps(counts | plan.to_dict()))
         return
     held_out = f", {len(dev):,} held out" if dev is not None else ""
     print(f"would train on {len(train):,} {command.unit}{held_out}, {plan.dtype}")
