@@ -21,11 +21,13 @@ from keras_bert_zoo.cli.tasks import TASKS, task_command
 from keras_bert_zoo.cli.training_options import (
     add_checkpoint_options,
     add_distribution_options,
+    add_plan_options,
     add_schedule_options,
     add_validation_options,
     check_validation_options,
     layout_options,
     make_checkpoints,
+    report_plan,
     report_training,
     strategy_of,
 )
@@ -148,6 +150,7 @@ def add_arguments(parser: Parser) -> None:
         help="save memory: compute the encoder's blocks again for the gradient; steps take longer",
     )
     add_checkpoint_options(group)
+    add_plan_options(group)
     group.add_argument("--tensorboard", metavar="DIR", help="write logs for TensorBoard here")
     options.add_ignore_option(group)
     parser.add_argument(
@@ -202,6 +205,9 @@ def run(args: argparse.Namespace) -> int:
             ignore_config_keys=args.ignore_config_keys,
             **layout_options(args),
         )
+    if args.dry_run:
+        report_plan(args, command, task, train, dev)
+        return 0
     check_space(args.output, task)
     held_out = f"{len(dev):,} held out, " if dev is not None else ""
     print(
@@ -299,6 +305,7 @@ def _fit(
             jit_compile=args.jit_compile,
             checkpoints=make_checkpoints(args),
             resume=args.resume,
+            check_memory=args.memory_check,
             verbose=1 if sys.stdout.isatty() else 2,  # a progress bar, or a line per epoch
             **extra,
         )

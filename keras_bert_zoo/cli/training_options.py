@@ -128,6 +128,21 @@ def add_checkpoint_options(group: Any) -> None:
     )
 
 
+def add_plan_options(group: Any) -> None:
+    """Adds the options for the plan of a run; see `training.plan`."""
+    group.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print the steps, memory and time of the run, and train nothing",
+    )
+    group.add_argument(
+        "--memory-check",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="refuse a run that cannot fit into the memory",
+    )
+
+
 def make_checkpoints(args: argparse.Namespace) -> Any:
     """Returns the Checkpoints of the options, or None without any of them."""
     if not (args.resume or args.checkpoint_every or args.checkpoint_minutes):
@@ -166,6 +181,45 @@ def check_validation_options(args: argparse.Namespace) -> None:
         raise ConfigError("expected --dev or --dev-fraction, received both; leave one out")
     if args.patience and not (args.dev or args.dev_fraction):
         raise ConfigError("--patience needs validation data; pass --dev or --dev-fraction")
+
+
+def report_plan(
+    args: argparse.Namespace, command: TaskCommand, task: Any, train: Any, dev: Any
+) -> None:
+    """Prints the plan of a run that --dry-run asks for.
+
+    Args:
+        args: with the options of this module.
+        command: the task's command.
+        task: the task to train.
+        train: training data.
+        dev: validation data, or None.
+    """
+    from keras_bert_zoo.training.plan import plan_training
+    from keras_bert_zoo.training.strategies import is_chief
+
+    plan = plan_training(
+        task,
+        train,
+        batch_size=args.batch_size,
+        epochs=args.epochs,
+        seed=args.seed,
+        accumulation_steps=args.accumulation_steps,
+        gradient_checkpointing=args.gradient_checkpointing,
+        optimizer=args.optimizer,
+        average_weights=args.average_weights,
+        keeps_best=dev is not None,
+    )
+    if not is_chief(task.distribute_strategy):
+        return
+    if args.json:
+        counts = {"examples": len(train), "held_out": 0 if dev is None else len(dev)}
+        print(json.dumps(counts | plan.to_dict()))
+        return
+    held_out = f", {len(dev):,} held out" if dev is not None else ""
+    print(f"would train on {len(train):,} {command.unit}{held_out}, {plan.dtype}")
+    for line in plan.lines():
+        print(line)
 
 
 def report_training(args: argparse.Namespace, command: TaskCommand, task: Any, dev: Any) -> None:

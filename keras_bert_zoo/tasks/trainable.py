@@ -171,6 +171,7 @@ class TrainableTask(Task):
         jit_compile: bool = False,
         checkpoints: Checkpoints | None = None,
         resume: bool = False,
+        check_memory: bool = False,
     ) -> keras.callbacks.History:
         """Fine-tunes on text.
 
@@ -243,14 +244,17 @@ class TrainableTask(Task):
             checkpoints: Checkpoints or None. Where and how often to save the run.
             resume: bool. Go on from the newest of `checkpoints`, if there is one. The data and the
                 options must be the same. The numbers of replicas and of parts may differ.
+            check_memory: bool. Whether to refuse a run that cannot fit into the memory of the
+                machine, of the container or of the GPU. Not for batches. See
+                `training.memory.estimate_memory`.
 
         Returns:
             keras.callbacks.History.
 
         Raises:
             DataError: labels are unknown or do not fit the texts.
-            ConfigError: options are out of range or contradict each other, or a run is resumed with
-                other options.
+            ConfigError: options are out of range or contradict each other, a run is resumed with
+                other options, or the run cannot fit into the memory.
             CheckpointError: a checkpoint cannot be read or written.
             TrainingError: gradients are not finite.
         """
@@ -267,6 +271,7 @@ class TrainableTask(Task):
             loss=loss, gradient_checkpointing=gradient_checkpointing,
             steps_per_execution=steps_per_execution, accumulation_steps=accumulation_steps,
             jit_compile=jit_compile, checkpoints=checkpoints, resume=resume,
+            check_memory=check_memory,
         )  # fmt: skip
 
     def make_dataset(

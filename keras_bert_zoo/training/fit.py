@@ -43,6 +43,7 @@ from keras_bert_zoo.training.loss_units import loss_unit
 from keras_bert_zoo.training.objective import Objective
 from keras_bert_zoo.training.optimizers import AdamW
 from keras_bert_zoo.training.outputs import resolve_loss
+from keras_bert_zoo.training.plan import check_run
 from keras_bert_zoo.training.probe import probe_task
 from keras_bert_zoo.training.rows import RowBatches
 from keras_bert_zoo.training.run_checkpoints import CheckpointWriter
@@ -67,6 +68,9 @@ __all__ = [
 _FIXED_OPTIONS = ("epochs", "learning_rate", "warmup_fraction", "weight_decay", "global_clipnorm",
                   "seed", "shuffle", "initial_epoch", "optimizer", "schedule", "layer_decay",
                   "average_weights", "patience")  # fmt: skip
+
+# The options that the memory of a run depends on.
+_MEMORY_OPTIONS = ("accumulation_steps", "gradient_checkpointing", "optimizer", "average_weights")
 
 DEFAULT_LEARNING_RATE = 2e-5
 """The learning rate of `compile` without an optimizer."""
@@ -164,6 +168,11 @@ def fit_task(
         sample_weight=sample_weight, batch_size=batch_size, callbacks=as_callbacks(callbacks),
         **arguments,
     )  # fmt: skip
+    if arguments["check_memory"] and data.rows is not None:
+        check_run(
+            task, data.rows, batch_size=batch_size, keeps_best=data.validation_data is not None,
+            **{name: arguments[name] for name in _MEMORY_OPTIONS},
+        )  # fmt: skip
     if arguments["probe_epochs"] and position is None:
         _probe(task, data, arguments["probe_epochs"])
     steps = data.steps if arguments["steps_per_epoch"] is None else arguments["steps_per_epoch"]
