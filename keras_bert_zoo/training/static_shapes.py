@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_bert_zoo.data.pipeline import NO_LABEL
+from keras_bert_zoo.data.pipeline import NO_LABEL, without_autograph
 from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.training.rows import RowBatches
 from keras_bert_zoo.training.strategies import on_tpu
@@ -88,6 +88,7 @@ def widen_batches(dataset: tf.data.Dataset, shape: BatchShape) -> tf.data.Datase
     if "mask_positions" not in spec[0] and "target_ids" not in spec[0]:
         labels = "tokens"
 
+    @without_autograph  # it would replace the class of errors
     def widen(inputs: Mapping[str, tf.Tensor], *rest: tf.Tensor) -> tuple[Any, ...]:
         wide = {
             name: _widened(value, shape.widths[_AXES[name]], shape.pads.get(name, 0), name)
