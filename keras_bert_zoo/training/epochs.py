@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_bert_zoo.training.step_counts import StepCounts
 from keras_bert_zoo.training.strategies import has_workers
 
 __all__ = [
@@ -172,6 +173,7 @@ def step_function(
     *,
     parts: int = 1,
     update: Callable[[], None] | None = None,
+    counts: StepCounts | None = None,
 ) -> StepFunction:
     """Compiles a step of a model; a step reads `parts` elements.
 
@@ -180,6 +182,7 @@ def step_function(
         step: what each replica computes of its share of an element: data -> dict of scalars.
         parts: int.
         update: what each replica does after all parts of a step, or None.
+        counts: StepCounts of the steps, or None.
 
     Returns:
         function of an iterator and a number of steps, which returns the dict of the last step: the
@@ -195,9 +198,14 @@ def step_function(
             function, reduce_retracing=True, jit_compile=model.jit_compile, autograph=False
         )
 
+    def counted_step(data: Any) -> Any:
+        if counts is not None:
+            counts.add(data)
+        return step(data)
+
     @compile_step
     def of_data(data: Any) -> Any:
-        outputs = strategy.run(step, args=(data,))
+        outputs = strategy.run(counted_step, args=(data,))
         return keras.tree.map_structure(lambda value: _mean(strategy, value), outputs)
 
     @compile_step
@@ -206,9 +214,10 @@ def step_function(
             strategy.run(update)
 
     repeated = _repeated if compiled else _repeated_in_python
+    read = next if counts is None else counts.next
 
     def one(iterator: Any) -> Any:
-        logs = repeated(lambda: of_data(next(iterator)), parts)
+        logs = repeated(lambda: of_data(read(iterator)), parts)
         if update is not None:
             of_all_parts()
         return logs
