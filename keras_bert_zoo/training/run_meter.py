@@ -23,7 +23,7 @@ _READINGS = 200  # of a short run, whose readings may be closer
 
 _NUMBER = number(-1e300, 1e300)
 _COUNTS = ValueType(
-    "six numbers of at least 0",
+    f"{len(Counts._fields)} numbers of at least 0",
     lambda value: (
         isinstance(value, list) and len(value) == len(Counts._fields)
         and all(_NUMBER.accepts(item) and item >= 0 for item in value)

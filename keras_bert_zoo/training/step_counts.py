@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_bert_zoo.data.pipeline import NO_LABEL
 from keras_bert_zoo.training.replicas import split_rows
 
 __all__ = ["Counts", "StepCounts"]
@@ -24,17 +25,22 @@ class Counts(NamedTuple):
 
     Args:
         rows: int. Examples; copies that fill a batch are not counted.
+        sequences: int. Rows of tokens; some tasks have several per example.
         tokens: int. Tokens that the encoder reads, without padding.
-        places: int. Tokens with padding: rows times the length of their batch.
-        squares: int. The sum of the squared lengths of the rows, for the cost of attention.
+        places: int. Tokens with padding: sequences times the length of their batch.
+        squares: int. The sum of the squared lengths of the sequences, for the cost of attention.
+        labelled: int. Labels other than `NO_LABEL`: for masked language models, the predicted
+            tokens.
         seconds: float. Wall-clock time.
         waited: float. Seconds of it in which this process waited for the next batch.
     """
 
     rows: int = 0
+    sequences: int = 0
     tokens: int = 0
     places: int = 0
     squares: int = 0
+    labelled: int = 0
     seconds: float = 0.0
     waited: float = 0.0
 
@@ -59,7 +65,7 @@ class StepCounts:
         with strategy.scope():
             # Each replica has its own sum; reading it adds those of all replicas and workers.
             self._sums = tf.Variable(
-                tf.zeros(4, tf.int64), trainable=False, name="step_counts",
+                tf.zeros(6, tf.int64), trainable=False, name="step_counts",
                 synchronization=tf.VariableSynchronization.ON_READ,
                 aggregation=tf.VariableAggregation.SUM,
             )  # fmt: skip
@@ -72,20 +78,32 @@ class StepCounts:
         Args:
             data: batch of inputs (B, S) or (B, G, S), as `replicas.train_step` receives it.
         """
-        inputs, share = split_rows(keras.utils.unpack_x_y_sample_weight(data)[0])
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        inputs, share = split_rows(x)
         if not isinstance(inputs, Mapping) or "padding_mask" not in inputs:
             return
         mask = tf.cast(inputs["padding_mask"], tf.int64)
         shape = tf.shape(mask, tf.int64)
-        lengths = tf.reduce_sum(mask, axis=-1)
-        rows = shape[0]
-        if share is not None:
-            real = tf.cast(share.real, tf.int64)
-            rows = tf.reduce_sum(real)
-            lengths *= tf.reshape(real, [-1] + [1] * (len(lengths.shape) - 1))
-        places = rows * tf.reduce_prod(shape[1:])
+        real = tf.ones(shape[:1], tf.int64) if share is None else tf.cast(share.real, tf.int64)
+        lengths = tf.reduce_sum(mask, axis=-1)  # (B,) or (B, G)
+        lengths *= tf.reshape(real, [-1] + [1] * (len(lengths.shape) - 1))
+        rows = tf.reduce_sum(real)
+        sequences = rows * tf.reduce_prod(shape[1:-1])
+        labelled = tf.zeros((), tf.int64)
+        if tf.is_tensor(y) and y.dtype.is_integer and y.shape.rank:
+            marks = tf.cast(y != tf.cast(NO_LABEL, y.dtype), tf.int64)
+            labelled = tf.reduce_sum(tf.reshape(marks, [shape[0], -1]) * real[:, tf.newaxis])
         self._sums.assign_add(
-            tf.stack([rows, tf.reduce_sum(lengths), places, tf.reduce_sum(lengths**2)])
+            tf.stack(
+                [
+                    rows,
+                    sequences,
+                    tf.reduce_sum(lengths),
+                    sequences * shape[-1],
+                    tf.reduce_sum(lengths**2),
+                    labelled,
+                ]
+            )
         )
 
     def next(self, iterator: Any) -> Any:
