@@ -14,6 +14,7 @@ from keras_bert_zoo.training.probe import probe_head
 from keras_bert_zoo.training.strategies import make_strategy
 from tests.helpers import ASSETS, eagerly
 from tests.tasks.every_task import NAMES, TEXTS, TRAINED, make, spread_weights
+from tests.training.measured_runs import check_counts
 
 
 @functools.cache
@@ -136,6 +137,9 @@ def compare_classifiers():
         compare("classification", [2])
         compare("classification", [2], measure=False, global_clipnorm=None)
         check_overflow()
+        with strategy(2).scope():
+            check_counts()
+            check_counts(accumulation_steps=2)
         compare("classification", [2], measure=False, accumulation_steps=2, optimizer="lamb")
         compare("classification", [2], measure=False, compiled="adam")
         logits = make("classification")[0].predict_logits(TEXTS)

@@ -58,7 +58,9 @@ def check_counts(**options):
         for name, value in metrics.items():
             by_name.setdefault(name, {})[step] = value
     several = options.get("steps_per_execution", 1)
-    points = [step for step in range(1, 7) if (step - 1) % 3 % several == several - 1 or step % 3 == 0]
+    points = [
+        step for step in range(1, 7) if (step - 1) % 3 % several == several - 1 or step % 3 == 0
+    ]
     assert list(by_name["loss"]) == points
     assert by_name["epoch"] == {3: 1.0, 6: 2.0}
     assert list(by_name["val_loss"].values()) == history.history["val_loss"]

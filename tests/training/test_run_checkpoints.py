@@ -61,7 +61,7 @@ def run(*callbacks, **options):
     spread_weights(task)
     losses = Losses()
     history = task.fit(TEXTS, NAMES, **OPTIONS | options, callbacks=[losses, *callbacks])
-    return losses.values, history, task.get_weights()
+    return losses.values, history, task.get_weights(), task.training_record
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +71,21 @@ def whole():
         return run(validation_data=(TEXTS, NAMES))
 
 
+def without_times(record):
+    """A record without what differs from run to run."""
+    curves = {
+        group: {
+            n: v
+            for n, v in columns.items()
+            if n not in ("tokens_per_second", "waiting_share", "seconds")
+        }
+        for group, columns in record["curves"].items()
+    }
+    return {n: v for n, v in record.items() if n not in ("ended", "seconds")} | {"curves": curves}
+
+
 def check_goes_on(folder, whole, steps, **options):
-    losses, history, weights = run(
+    losses, history, weights, record = run(
         checkpoints=Checkpoints(folder), resume=True, validation_data=(TEXTS, NAMES), **options
     )
     assert len(losses) == steps
@@ -81,6 +94,9 @@ def check_goes_on(folder, whole, steps, **options):
     assert history.history == whole[1].history
     for own, other in zip(weights, whole[2], strict=True):
         np.testing.assert_array_equal(own, other)
+    assert without_times(record) == without_times(whole[3])
+    assert record["steps"] == 12
+    assert record["curves"]["steps"]["step"] == list(range(1, 13))
 
 
 @pytest.mark.parametrize("steps", [1, 4, 6, 12])

@@ -1,16 +1,7 @@
 """The throughput and the curves of a run: counts by hand, and equal after an interruption."""
 
-import json
-
-import keras
-import numpy as np
 import pytest
 
-import keras_bert_zoo as kbz
-from keras_bert_zoo.errors import CheckpointError, ConfigError
-from keras_bert_zoo.training import run_meter
-from keras_bert_zoo.training.run_meter import RunMeter
-from keras_bert_zoo.training.schedules import WarmupDecay
 from tests.helpers import as_graphs, eagerly
 from tests.tasks.every_task import NAMES, TEXTS, make
 from tests.training.measured_runs import PLACES, TOKENS, check_counts
