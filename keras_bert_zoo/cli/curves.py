@@ -150,8 +150,13 @@ def curves_page(title: str, record: Mapping[str, Any], source: str = "") -> str:
     parts.append(f'<div class="plots">{"".join(figures)}</div>')
     parts += ["<h2>Epochs</h2>", _epochs(record)]
     shown = {n: v for n, v in record.items() if n not in ("curves", "history")}
-    lines = [f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in _flat(shown)]
-    parts += ["<h2>Run</h2>", scroll_table(f'<table class="metrics">{"".join(lines)}</table>', "Run")]
+    lines = [
+        f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in _flat(shown)
+    ]
+    parts += [
+        "<h2>Run</h2>",
+        scroll_table(f'<table class="metrics">{"".join(lines)}</table>', "Run"),
+    ]
     return "\n".join([*parts, "</body></html>\n"])
 
 
