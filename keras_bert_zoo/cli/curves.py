@@ -75,7 +75,9 @@ def panels_of(record: Mapping[str, Any]) -> list[Panel]:
     names += [n for n in by_step if n not in ("step", *_THROUGHPUT)]
     for name in dict.fromkeys(names):
         if name != "loss":
-            note = "Training: the mean of the epoch so far. Validation: after each epoch."
+            note = (
+                "Training: since the point before, if it is a mean. Validation: after each epoch."
+            )
             panels.append(Panel(_title(name), name.replace("_", " "), note, both(name)))
     for name, title, axis, note in (
         ("learning_rate", "Learning rate", "learning rate", "Of the last update."),

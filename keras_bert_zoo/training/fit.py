@@ -200,7 +200,8 @@ def fit_task(
     run["validates"] = validation is not None
     run = {name: to_json(value) for name, value in run.items()}
     more = {name: to_json(arguments[name]) for name in _OTHER_OPTIONS}
-    meter = RunMeter(first * steps, arguments["epochs"] * steps, run | more)
+    shown = {name: value for name, value in run.items() if name != "data"} | more
+    meter = RunMeter(first * steps, arguments["epochs"] * steps, shown)
     make_writer = None
     if checkpoints is not None:
         make_writer = functools.partial(

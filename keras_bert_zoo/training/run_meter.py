@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_bert_zoo.errors import CheckpointError
 from keras_bert_zoo.schema import ValueType, check, integer, list_of, names_to, number
@@ -29,12 +31,16 @@ _COUNTS = ValueType(
         and all(_NUMBER.accepts(item) and item >= 0 for item in value)
     ),
 )  # fmt: skip
+_PAIR = ValueType(
+    "a pair of numbers",
+    lambda value: isinstance(value, list) and len(value) == 2 and all(map(_NUMBER.accepts, value)),
+)
 _CURVES = names_to(list_of(_NUMBER | ValueType("null", lambda value: value is None)))
 _STATE = {
     "step": integer(0, 2**53),
     "epoch_begin": integer(0, 2**53),
     "gap": integer(1, 2**53),
-    "loss": _NUMBER,
+    "means": names_to(_PAIR),
     "points": _CURVES,
     "epochs": _CURVES,
 } | dict.fromkeys(
@@ -80,7 +86,7 @@ class RunMeter(keras.callbacks.Callback):
         self._first_step = self._step = self._epoch_begin = first_step
         self._points: dict[str, list[Any]] = {"step": []}
         self._epochs: dict[str, list[Any]] = {"step": []}
-        self._loss = 0.0  # mean of the epoch up to the last point
+        self._means: dict[str, tuple[float, float]] = {}  # of the epoch up to the last point
         nothing = Counts()
         # Each is (all steps, the first steps of processes).
         self._now = self._at_epoch = self._at_point = (nothing, nothing)
@@ -101,8 +107,8 @@ class RunMeter(keras.callbacks.Callback):
         """Returns the curves: {"steps": name -> values, "epochs": name -> values}.
 
         All lists of a group have one value per point; None: not measured there. "step" is the
-        number of steps before the point. "loss" by step is the mean since the point before; other
-        metrics by step are those of the epoch so far.
+        number of steps before the point. The loss and other means by step are those of the steps
+        since the point before; other metrics by step are those of the epoch so far.
         """
         copies = ({n: list(v) for n, v in g.items()} for g in (self._points, self._epochs))
         return dict(zip(("steps", "epochs"), copies, strict=True))
@@ -129,7 +135,7 @@ class RunMeter(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Starts the clock."""
         if not self._restored:
-            self._epoch_begin, self._at_epoch = self._step, self._now
+            self._epoch_begin, self._at_epoch, self._means = self._step, self._now, {}
         self._restored = False
         self._is_training = True
         self._clock = time.perf_counter()
@@ -164,7 +170,7 @@ class RunMeter(keras.callbacks.Callback):
             epochs = {name: values[:-1] for name, values in epochs.items()}
         state: dict[str, Any] = {
             "step": step, "epoch_begin": self._epoch_begin if inside else step, "gap": self._gap,
-            "loss": self._loss, "points": self._points, "epochs": epochs,
+            "means": self._means, "points": self._points, "epochs": epochs,
         }  # fmt: skip
         for name, (total, cold) in self._marks().items():
             state |= {f"{name}total": list(total), f"{name}cold": list(cold)}
@@ -185,7 +191,8 @@ class RunMeter(keras.callbacks.Callback):
         if missing:
             raise CheckpointError(f"{where}: expected the keys {', '.join(missing)}, received none")
         self._step, self._epoch_begin = state["step"], state["epoch_begin"]
-        self._gap, self._loss = state["gap"], state["loss"]
+        self._gap = state["gap"]
+        self._means = {name: (total, weight) for name, (total, weight) in state["means"].items()}
         self._points = {name: list(values) for name, values in state["points"].items()}
         self._epochs = {name: list(values) for name, values in state["epochs"].items()}
         self._now, self._at_epoch, self._at_point = (
@@ -208,7 +215,7 @@ class RunMeter(keras.callbacks.Callback):
             return
         begin = self._now
         self._read()
-        self.latest = self.figures(begin)
+        self.latest = self.figures(begin, compiling=False)
         if step // self._gap > before // self._gap:
             self._add_point()
 
@@ -223,43 +230,52 @@ class RunMeter(keras.callbacks.Callback):
         self._now = (total.plus(new), cold.plus(new) if self._is_cold else cold)
         self._is_cold = self._is_cold and not new.rows
 
-    def figures(self, begin: tuple[Counts, Counts]) -> dict[str, float]:
-        """Returns the throughput since a moment of the run, as `Throughput` names it."""
+    def figures(self, begin: tuple[Counts, Counts], *, compiling: bool = True) -> dict[str, float]:
+        """Returns the throughput since a moment of the run, as `Throughput` names it.
+
+        Args:
+            begin: the sums at that moment.
+            compiling: bool. Whether the step that compiles the graph has rates, if no other does.
+        """
         total, cold = (now.minus(then) for now, then in zip(self._now, begin, strict=True))
         if not total.tokens:
             return {}
-        warm = total.minus(cold) if total.tokens > cold.tokens else total
-        seconds = max(warm.seconds, 1e-9)
         result = {
             "learning_rate": _rate(self.model.optimizer),
-            "tokens_per_second": warm.tokens / seconds,
             "padding_share": 1 - total.tokens / total.places,
-            "waiting_share": min(warm.waited / seconds, 1.0),
         }
+        warm = total.minus(cold)
+        if not warm.tokens:
+            if not compiling:
+                return result
+            warm = total
+        seconds = max(warm.seconds, 1e-9)
+        result["tokens_per_second"] = warm.tokens / seconds
+        result["waiting_share"] = min(warm.waited / seconds, 1.0)
         if self.flops is not None and self.peak:
             result["mfu"] = self.flops(warm) / seconds / self.peak
         return result
 
     def _add_point(self) -> None:
         results = {name: np.asarray(v) for name, v in self.model.get_metrics_result().items()}
-        metrics = {name: float(value) for name, value in results.items() if not value.ndim}
-        if "loss" in metrics:
-            # Keras' loss is the mean over the rows of the epoch so far.
-            begin = self._at_epoch[0].rows
-            rows = self.total.rows - begin
-            before = max(self._at_point[0].rows - begin, 0)
-            loss, earlier = metrics["loss"], self._loss if before else 0.0
-            if rows > before:
-                metrics["loss"] = (loss * rows - earlier * before) / (rows - before)
-            self._loss = loss if np.isfinite(loss) else 0.0
-        figures = self.figures(self._at_point)
-        _append(self._points, {"step": self._step, **metrics, **figures})
+        values = {name: float(value) for name, value in results.items() if not value.ndim}
+        before = self._at_point, self._means
+        means = _means(self.model)
+        for name, (total, count) in means.items():
+            earlier, weight = self._means.get(name, (0.0, 0.0))
+            if name in values and count > weight:
+                values[name] = (total - earlier) / (count - weight)
+        self._means = means
+        figures = self.figures(self._at_point, compiling=False)
+        _append(self._points, {"step": self._step, **values, **figures})
         self._at_point = self._now
         if len(self._points["step"]) > POINTS:
             self._gap *= 2
-            for name, values in self._points.items():
-                pairs = zip(values[::2], values[1::2], strict=False)
-                self._points[name] = [_mean(pair) if name == "loss" else pair[1] for pair in pairs]
+            self._at_point, self._means = before  # the last point has no pair, and is dropped
+            for name, column in self._points.items():
+                pairs = zip(column[::2], column[1::2], strict=False)
+                last = name in ("step", "learning_rate")
+                self._points[name] = [pair[1] if last else _middle(pair) for pair in pairs]
 
     def _end_epoch(self) -> None:
         if not self._is_training:
@@ -284,9 +300,22 @@ def _append(columns: dict[str, list[Any]], values: Mapping[str, float]) -> None:
         column.append(value)
 
 
-def _mean(pair: tuple[float | None, float | None]) -> float | None:
+def _middle(pair: tuple[float | None, float | None]) -> float | None:
     values = [value for value in pair if value is not None]
     return float(f"{sum(values) / len(values):.6g}") if values else None
+
+
+def _means(model: keras.Model) -> dict[str, tuple[float, float]]:
+    """The sums and weights of the metrics that are means over the epoch so far."""
+    result = {}
+    for metric in model.metrics:
+        for each in getattr(metric, "metrics", None) or [metric]:
+            if isinstance(each, keras.metrics.Mean):
+                sums = (np.asarray(tf.convert_to_tensor(v)) for v in (each.total, each.count))
+                total, weight = map(float, sums)
+                if math.isfinite(total):
+                    result[each.name] = (total, weight)
+    return result
 
 
 def _rate(optimizer: Any) -> float:

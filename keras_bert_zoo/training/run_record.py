@@ -10,7 +10,6 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -48,16 +47,16 @@ def from_json(value: Any) -> Any:
     return float(value) if isinstance(value, str) else value
 
 
-def environment(model: keras.Model) -> dict[str, Any]:
+def environment(task: Any) -> dict[str, Any]:
     """Returns the versions, the devices and the strategy of a run.
 
     Args:
-        model: keras.Model.
+        task: Task.
 
     Returns:
         dict of str, int and dict, for JSON.
     """
-    strategy = model.distribute_strategy
+    strategy = task.distribute_strategy
     gpus = [
         str(tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name))
         for gpu in tf.config.list_physical_devices("GPU")
@@ -71,7 +70,7 @@ def environment(model: keras.Model) -> dict[str, Any]:
         "gpus": gpus,
         "strategy": name,
         "replicas": int(strategy.num_replicas_in_sync),
-        "dtype": str(model.dtype_policy.name),
+        "dtype": str(task.encoder.blocks[0].dtype_policy.name),
     }
 
 
@@ -87,12 +86,12 @@ def _processor() -> str:
 
 
 def run_record(
-    model: keras.Model, meter: RunMeter, history: Mapping[str, list[Any]], **fields: Any
+    task: Any, meter: RunMeter, history: Mapping[str, list[Any]], **fields: Any
 ) -> dict[str, Any]:
     """Builds the record of a run, for JSON.
 
     Args:
-        model: keras.Model.
+        task: Task.
         meter: of the run.
         history: metric -> values by epoch.
         **fields: more entries.
@@ -103,7 +102,7 @@ def run_record(
     return {
         **fields,
         "options": dict(meter.options),
-        "environment": environment(model),
+        "environment": environment(task),
         "ended": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "seconds": round(meter.total.seconds, 3),
         "tokens": meter.total.tokens,
