@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from keras_bert_zoo.errors import CheckpointError
 from keras_bert_zoo.schema import ValueType, check, integer, list_of, names_to, number
+from keras_bert_zoo.training.keras_metrics import OnLogits
 from keras_bert_zoo.training.step_counts import Counts, StepCounts
 
 __all__ = ["POINTS", "RunMeter"]
@@ -310,11 +311,13 @@ def _means(model: keras.Model) -> dict[str, tuple[float, float]]:
     result = {}
     for metric in model.metrics:
         for each in getattr(metric, "metrics", None) or [metric]:
-            if isinstance(each, keras.metrics.Mean):
-                sums = (np.asarray(tf.convert_to_tensor(v)) for v in (each.total, each.count))
-                total, weight = map(float, sums)
-                if math.isfinite(total):
-                    result[each.name] = (total, weight)
+            inner = each.metric if isinstance(each, OnLogits) else each
+            if getattr(type(inner), "result", None) is not keras.metrics.Mean.result:
+                continue  # not a mean, or a function of one, such as its root
+            sums = (np.asarray(tf.convert_to_tensor(v)) for v in (inner.total, inner.count))
+            total, weight = map(float, sums)
+            if math.isfinite(total):
+                result[each.name] = (total, weight)
     return result
 
 

@@ -67,11 +67,14 @@ def check_counts(**options):
     np.testing.assert_allclose(
         list(by_name["epoch_loss"].values()), history.history["loss"], rtol=1e-6
     )
-    # The losses of the points are means over the rows since the point before.
+    # The losses and accuracies of the points are means over the rows since the point before.
     rows = {step: sum(3 if s % 3 else 1 for s in range(a + 1, step + 1))
             for a, step in zip([0, *points], points, strict=False)}  # fmt: skip
     for epoch in (0, 1):
         own = [step for step in points if 3 * epoch < step <= 3 * epoch + 3]
-        mean = sum(by_name["loss"][step] * rows[step] for step in own) / 7
-        np.testing.assert_allclose(mean, history.history["loss"][epoch], rtol=1e-4)
+        for name in ("loss", "accuracy"):
+            mean = sum(by_name[name][step] * rows[step] for step in own) / 7
+            np.testing.assert_allclose(mean, history.history[name][epoch], rtol=1e-4, err_msg=name)
+            hits = by_name["accuracy"][own[0]] * rows[own[0]]
+        assert hits == pytest.approx(round(hits), abs=1e-4)
     return record
