@@ -207,18 +207,22 @@ class RunMeter(keras.callbacks.Callback):
 
     # === Measuring ===
 
+    # Ctrl-C may come at any call. So the new state is computed first and then set at once; what an
+    # interrupt prevents, `state` repeats.
+
     def _advance(self, step: int) -> None:
         if step <= self._step:
             return
-        before, self._step = self._step, step
+        before = self._step
         is_due = step // self._every > before // self._every
-        if not (is_due or self._is_cold) or self.counts is None:
-            return
-        begin = self._now
-        self._read()
-        self.latest = self.figures(begin, compiling=False)
-        if step // self._gap > before // self._gap:
-            self._add_point()
+        if (is_due or self._is_cold) and self.counts is not None:
+            begin = self._now
+            self._read()
+            self.latest = self.figures(begin, compiling=False)
+            if step // self._gap > before // self._gap:
+                self._add_point(step)
+                return
+        self._step = step
 
     def _read(self) -> None:
         """Adds to the sums what happened since the last reading."""
@@ -226,10 +230,10 @@ class RunMeter(keras.callbacks.Callback):
             return
         seen, clock = self.counts.read(), time.perf_counter()
         new = seen.minus(self._seen)._replace(seconds=clock - self._clock)
-        self._seen, self._clock = seen, clock
         total, cold = self._now
-        self._now = (total.plus(new), cold.plus(new) if self._is_cold else cold)
-        self._is_cold = self._is_cold and not new.rows
+        now = (total.plus(new), cold.plus(new) if self._is_cold else cold)
+        is_cold = self._is_cold and not new.rows
+        self._seen, self._clock, self._now, self._is_cold = seen, clock, now, is_cold
 
     def figures(self, begin: tuple[Counts, Counts], *, compiling: bool = True) -> dict[str, float]:
         """Returns the throughput since a moment of the run, as `Throughput` names it.
@@ -257,48 +261,51 @@ class RunMeter(keras.callbacks.Callback):
             result["mfu"] = self.flops(warm) / seconds / self.peak
         return result
 
-    def _add_point(self) -> None:
+    def _add_point(self, step: int) -> None:
         results = {name: np.asarray(v) for name, v in self.model.get_metrics_result().items()}
         values = {name: float(value) for name, value in results.items() if not value.ndim}
-        before = self._at_point, self._means
         means = _means(self.model)
         for name, (total, count) in means.items():
             earlier, weight = self._means.get(name, (0.0, 0.0))
             if name in values and count > weight:
                 values[name] = (total - earlier) / (count - weight)
-        self._means = means
         figures = self.figures(self._at_point, compiling=False)
-        _append(self._points, {"step": self._step, **values, **figures})
-        self._at_point = self._now
-        if len(self._points["step"]) > POINTS:
-            self._gap *= 2
-            self._at_point, self._means = before  # the last point has no pair, and is dropped
-            for name, column in self._points.items():
+        points = _appended(self._points, {"step": step, **values, **figures})
+        gap, at_point = self._gap, self._now
+        if len(points["step"]) > POINTS:
+            gap *= 2
+            # The last point has no pair, and is dropped.
+            means, at_point = self._means, self._at_point
+            for name, column in points.items():
                 pairs = zip(column[::2], column[1::2], strict=False)
                 last = name in ("step", "learning_rate")
-                self._points[name] = [pair[1] if last else _middle(pair) for pair in pairs]
+                points[name] = [pair[1] if last else _middle(pair) for pair in pairs]
+        self._points, self._means, self._gap = points, means, gap
+        self._at_point, self._step = at_point, step
 
     def _end_epoch(self) -> None:
         if not self._is_training:
             return
-        self._is_training = False
         self._read()
-        self.last_epoch = self.figures(self._at_epoch)
+        figures = self.figures(self._at_epoch)
         seconds = self.total.seconds - self._at_epoch[0].seconds
-        _append(self._epochs, {"step": self._step, "seconds": seconds, **self.last_epoch})
+        epochs = _appended(self._epochs, {"step": self._step, "seconds": seconds, **figures})
+        self._epochs, self.last_epoch, self._is_training = epochs, figures, False
 
 
-def _append(columns: dict[str, list[Any]], values: Mapping[str, float]) -> None:
-    """Adds a row to columns; a value that is missing or not finite is None."""
+def _appended(
+    columns: Mapping[str, list[Any]], values: Mapping[str, float]
+) -> dict[str, list[Any]]:
+    """Returns columns with one more row; a value that is missing or not finite is None."""
     count = len(columns["step"])
-    for name in values:
-        columns.setdefault(name, [None] * count)
-    for name, column in columns.items():
+    result = {}
+    for name in {**columns, **values}:
         value = values.get(name)
         if isinstance(value, float):
             # Six digits are enough for curves, and keep the file small.
-            value = float(f"{value:.6g}") if np.isfinite(value) else None
-        column.append(value)
+            value = float(f"{value:.6g}") if math.isfinite(value) else None
+        result[name] = [*columns.get(name, [None] * count), value]
+    return result
 
 
 def _middle(pair: tuple[float | None, float | None]) -> float | None:

@@ -62,13 +62,15 @@ def environment(task: Any) -> dict[str, Any]:
         for gpu in tf.config.list_physical_devices("GPU")
     ]
     name = "default"
-    if strategy.num_replicas_in_sync > 1 or has_workers(strategy):
-        name = type(strategy).__name__
+    if has_workers(strategy):
+        name = "multi-worker"
+    elif isinstance(strategy, tf.distribute.MirroredStrategy):
+        name = "mirrored"
     return {
         "versions": dict(_versions()),
         "processor": _processor(),
         "gpus": gpus,
-        "strategy": name,
+        "strategy": name,  # as for `strategies.make_strategy`
         "replicas": int(strategy.num_replicas_in_sync),
         "dtype": str(task.encoder.blocks[0].dtype_policy.name),
     }

@@ -10,6 +10,7 @@ import pytest
 import keras_bert_zoo as kbz
 from keras_bert_zoo.encoders.registry import build_encoder
 from keras_bert_zoo.errors import CheckpointError, ConfigError, TrainingError
+from keras_bert_zoo.training import run_meter
 from keras_bert_zoo.training.checkpoints import Checkpoints, find_position
 from tests.helpers import eagerly
 from tests.tasks.every_task import NAMES, TEXTS, VOCABULARY, make, make_tokenizer, spread_weights
@@ -114,6 +115,22 @@ def test_a_run_goes_on_after_an_interrupt_of_the_validation(tmp_path, whole):
             run(Interrupt(8, in_validation=True),
                 checkpoints=Checkpoints(tmp_path), validation_data=(TEXTS, NAMES))  # fmt: skip
         check_goes_on(tmp_path, whole, 4)
+
+
+def test_an_interrupt_of_a_reading_loses_no_point_of_the_curves(tmp_path, whole, monkeypatch):
+    read, calls = run_meter._means, []
+
+    def interrupted(model):
+        calls.append(model)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return read(model)
+
+    monkeypatch.setattr(run_meter, "_means", interrupted)
+    with eagerly():
+        with pytest.raises(KeyboardInterrupt):
+            run(checkpoints=Checkpoints(tmp_path), validation_data=(TEXTS, NAMES))
+        check_goes_on(tmp_path, whole, 6)
 
 
 def test_a_run_goes_on_from_the_newest_of_the_checkpoints(tmp_path, whole):
