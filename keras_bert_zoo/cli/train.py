@@ -31,6 +31,7 @@ from keras_bert_zoo.cli.training_options import (
     add_schedule_options,
     add_validation_options,
     check_validation_options,
+    layout_options,
     make_checkpoints,
     report_training,
     strategy_of,
@@ -205,6 +206,7 @@ def run(args: argparse.Namespace) -> int:
             max_length=args.max_length,
             dtype=dtype,
             ignore_config_keys=args.ignore_config_keys,
+            **layout_options(args),
         )
     check_space(args.output, task)
     held_out = f"{len(dev):,} held out, " if dev is not None else ""
@@ -310,6 +312,7 @@ def _fit(
             seed=args.seed,
             gradient_checkpointing=args.gradient_checkpointing,
             accumulation_steps=args.accumulation_steps,
+            jit_compile=args.jit_compile,
             checkpoints=make_checkpoints(args),
             resume=args.resume,
             **extra,
@@ -327,7 +330,7 @@ def _options(args: argparse.Namespace, dtype: str) -> dict[str, Any]:
     names = ("preset", "train", "dev", "dev_fraction", "task", "learning_rate", "warmup_fraction",
              "weight_decay", "probe_epochs", "clip_norm", "class_weight", "tune_thresholds", "seed",
              "batch_size", "accumulation_steps", "strategy", "optimizer", "schedule", "layer_decay",
-             "average_weights")  # fmt: skip
+             "average_weights", "jit_compile")  # fmt: skip
     return {name: getattr(args, name) for name in names if hasattr(args, name)} | {
         "dtype": dtype,
         "sha256": file_hashes(args.train, args.dev),

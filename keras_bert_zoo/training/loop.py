@@ -210,7 +210,7 @@ def run_test(
     callbacks: Sequence[keras.callbacks.Callback],
     verbose: Any,
 ) -> dict[str, float]:
-    """Evaluates a compiled model on several workers, where Keras' `evaluate` fails.
+    """Evaluates a compiled model on several workers or TPUs, where Keras' `evaluate` fails.
 
     Args:
         model: compiled.
@@ -241,11 +241,16 @@ class CountedSteps:
 
     def __init__(self, model: keras.Model, **options: Any) -> None:
         self.counts = StepCounts(model.distribute_strategy)
-        self._run = step_function(model, model.train_step, counts=self.counts, **options)
+        self._run = _step_function(model, model.train_step, counts=self.counts, **options)
 
     def __call__(self, iterator: Any, count: int) -> Any:
         """Runs steps; see `StepFunction`."""
         return self._run(iterator, count)
+
+
+def _step_function(model: keras.Model, step: Callable[[Any], Any], **options: Any) -> StepFunction:
+    jit_compile = bool(getattr(model, "jit_compiles", False))
+    return step_function(model, step, jit_compile=jit_compile, **options)
 
 
 def _functions(model: keras.Model) -> StepFunctions:
@@ -259,4 +264,4 @@ def _train_function(model: keras.Model, **options: Any) -> CountedSteps:
 
 
 def _test_function(model: keras.Model) -> StepFunction:
-    return _functions(model).get("test_step", lambda: step_function(model, model.test_step))
+    return _functions(model).get("test_step", lambda: _step_function(model, model.test_step))
