@@ -115,12 +115,12 @@ def _trackers(args: argparse.Namespace, run_options: dict[str, Any]) -> list[Tra
     return trackers
 
 
-def end_trackers(callbacks: list[Any], output: str) -> None:
-    """Ends the trackers, with the record and the plots of the saved model."""
+def end_trackers(callbacks: list[Any], output: str | None) -> None:
+    """Ends the trackers, with the record and the plots of the saved model; None: none is saved."""
     from keras_bert_zoo.files import SIDE_FILE
     from keras_bert_zoo.training.trackers import Tracker
 
-    files = [Path(output, name) for name in (SIDE_FILE, *CURVES)]
+    files = [] if output is None else [Path(output, name) for name in (SIDE_FILE, *CURVES)]
     for callback in callbacks:
         if isinstance(callback, Tracker):
             callback.end([file for file in files if file.exists()])

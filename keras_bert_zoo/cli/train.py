@@ -229,7 +229,7 @@ def run(args: argparse.Namespace) -> int:
     if interrupt and not (task.compiled and task.optimizer.iterations.numpy()):
         # An untrained model must not take the place of an earlier, trained one.
         say(f"{name_of(interrupt)} before the first step; nothing is saved")
-        end_trackers(callbacks, "")
+        end_trackers(callbacks, None)
         return status_of(interrupt)
     saved = "the best weights so far" if dev is not None else "the weights so far"
     task.training_record = options_of_run | {
@@ -322,6 +322,9 @@ def _fit(
             with contextlib.suppress(OSError):  # after SIGHUP the terminal may be closed
                 print()  # ends the line of the progress bar
         return interrupt
+    except Exception:
+        end_trackers(extra["callbacks"], None)
+        raise
     return None
 
 
