@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from keras_bert_zoo.text.wordpiece.tokenizer import WordPieceTokenizer
     from keras_bert_zoo.training.checkpoints import Checkpoints
     from keras_bert_zoo.training.distillation import distill
+    from keras_bert_zoo.training.throughput import Throughput
+    from keras_bert_zoo.training.trackers import MLflowTracker, Tracker, WandbTracker
 
 __version__ = "0.1.0"
 
@@ -47,6 +49,7 @@ __all__ = [
     "Encoder",
     "EncoderConfig",
     "HeadedModel",
+    "MLflowTracker",
     "MaskedLM",
     "MultipleChoice",
     "NextSentence",
@@ -57,9 +60,12 @@ __all__ = [
     "TextClassifier",
     "TextEmbedder",
     "TextRegressor",
+    "Throughput",
     "TokenClassifier",
     "Tokenizer",
+    "Tracker",
     "Translator",
+    "WandbTracker",
     "WordPieceTokenizer",
     "__version__",
     "add_lora",
@@ -81,6 +87,7 @@ _MODULES = {
     "Encoder": "keras_bert_zoo.encoders.encoder",
     "EncoderConfig": "keras_bert_zoo.encoders.registry",
     "HeadedModel": "keras_bert_zoo.presets.headed_model",
+    "MLflowTracker": "keras_bert_zoo.training.trackers",
     "MaskedLM": "keras_bert_zoo.tasks.masked_lm",
     "MultipleChoice": "keras_bert_zoo.tasks.multiple_choice",
     "NextSentence": "keras_bert_zoo.tasks.next_sentence",
@@ -91,9 +98,12 @@ _MODULES = {
     "TextClassifier": "keras_bert_zoo.tasks.text_classifier",
     "TextEmbedder": "keras_bert_zoo.tasks.embedding.text_embedder",
     "TextRegressor": "keras_bert_zoo.tasks.text_regressor",
+    "Throughput": "keras_bert_zoo.training.throughput",
     "TokenClassifier": "keras_bert_zoo.tasks.token_classification.token_classifier",
     "Tokenizer": "keras_bert_zoo.text.tokenizer",
+    "Tracker": "keras_bert_zoo.training.trackers",
     "Translator": "keras_bert_zoo.tasks.translation.translator",
+    "WandbTracker": "keras_bert_zoo.training.trackers",
     "WordPieceTokenizer": "keras_bert_zoo.text.wordpiece.tokenizer",
     "add_lora": "keras_bert_zoo.adaptation.lora",
     "convert_checkpoint": "keras_bert_zoo.presets.convert",

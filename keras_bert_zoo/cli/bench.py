@@ -77,7 +77,8 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
-    from keras_bert_zoo.cli.runtime import processor, start_tensorflow
+    from keras_bert_zoo.cli.runtime import start_tensorflow
+    from keras_bert_zoo.processors import processor
 
     exported = is_export(args.model)
     if exported and args.dtype is not None:

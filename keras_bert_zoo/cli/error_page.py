@@ -13,6 +13,8 @@ from typing import Any
 
 from keras_bert_zoo.cli import error_plots
 from keras_bert_zoo.cli.error_plots import Predictions
+from keras_bert_zoo.cli.html_page import HEAD, html_figure, scroll_table
+from keras_bert_zoo.cli.svg_plots import check_plotting
 
 __all__ = ["error_page"]
 
@@ -21,73 +23,6 @@ _MATRIX_LABELS = 40  # a larger confusion matrix is listed instead
 _LISTED_CONFUSIONS = 30
 # Columns of an error with text in which spans may be marked.
 _TEXTS = ("text", "text_pair", "question", "context")
-
-# The colours are those of Okabe and Ito, lighter in the dark mode: https://jfly.uni-koeln.de/color/
-_HEAD = """\
-<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; \
-style-src 'unsafe-inline'; script-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{title}</title>
-<style>
-:root {{ --paper: #fff; --panel: #f5f6f8; --ink: #1c1f24; --faint: #5a626e; --grid: #d9dde3;
-  --blue: #0072b2; --orange: #b87800; --green: #007a5a; --purple: #a8557f; --sky: #2b8cc4;
-  --vermillion: #d55e00; }}
-@media (prefers-color-scheme: dark) {{ :root {{ --paper: #14171c; --panel: #1e232b;
-  --ink: #e7eaee; --faint: #a3acb9; --grid: #39414d; --blue: #56b4e9; --orange: #e69f00;
-  --green: #2cc295; --purple: #cc79a7; --sky: #9ad4f5; --vermillion: #ff8b45; }} }}
-* {{ box-sizing: border-box; }}
-body {{ font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 75rem;
-  padding: 1rem clamp(.75rem, 3vw, 2rem) 4rem; color: var(--ink); background: var(--paper); }}
-h1 {{ font-size: clamp(1.3rem, 4vw, 1.8rem); line-height: 1.25; overflow-wrap: anywhere; }}
-h2 {{ font-size: 1.15rem; margin: 2rem 0 .5rem; }}
-p {{ max-width: 45rem; }}
-.faint {{ color: var(--faint); overflow-wrap: anywhere; }}
-.scroll {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
-td, th {{ padding: .2rem .6rem; text-align: left; vertical-align: top; }}
-thead th, .metrics tr + tr > *, .labels tr + tr > * {{ border-top: 1px solid var(--grid); }}
-th {{ font-weight: 600; }} td.number, th.number {{ text-align: right; }}
-td.name, th.name {{ overflow-wrap: anywhere; min-width: 8rem; max-width: 20rem; }}
-.bar {{ display: block; width: clamp(4rem, 18vw, 12rem); height: .75rem; margin-top: .4rem;
-  background: linear-gradient(to right, var(--blue) var(--share), var(--grid) 0); }}
-.plots {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr));
-  gap: 1rem 2rem; }}
-figure {{ margin: 0; max-width: 34rem; }}
-figure svg {{ display: block; width: 100%; height: auto; }}
-svg text {{ fill: var(--ink); }}
-.matrix td, .matrix th {{ border: 1px solid var(--grid); padding: 0; }}
-.matrix th {{ font-weight: normal; padding: .25rem .5rem; min-width: 5.5rem; max-width: 10rem;
-  overflow-wrap: anywhere; }}
-.matrix td {{ text-align: center; min-width: 3rem; background: color-mix(in srgb, var(--orange)
-  var(--share, 0%), var(--paper)); }}
-.matrix td.correct {{ border: 2px solid var(--blue); font-weight: 600; background:
-  color-mix(in srgb, var(--blue) var(--share, 0%), var(--paper)); }}
-.matrix td > * {{ display: block; padding: .25rem .4rem; color: inherit; }}
-a {{ color: var(--blue); }}
-a:focus-visible, button:focus-visible, input:focus-visible, .scroll:focus-visible {{
-  outline: 3px solid var(--vermillion); outline-offset: 1px; }}
-a[aria-current] {{ outline: 3px solid var(--ink); }}
-.filter {{ display: flex; flex-wrap: wrap; gap: .5rem; align-items: center; }}
-.filter[hidden] {{ display: none; }}
-input, button {{ font: inherit; color: inherit; background: var(--panel); padding: .3rem .6rem;
-  border: 1px solid var(--faint); border-radius: .3rem; }}
-input {{ flex: 0 1 24rem; min-width: 0; width: 100%; }}
-.error {{ background: var(--panel); border-radius: .4rem; padding: .6rem .8rem; margin: .6rem 0;
-  display: grid; grid-template-columns: 7rem minmax(0, 1fr); gap: .15rem 1rem; }}
-.error[hidden] {{ display: none; }} .error:target {{ outline: 2px solid var(--blue); }}
-dt {{ color: var(--faint); }}
-dd {{ margin: 0; overflow-wrap: anywhere; white-space: pre-wrap; }}
-mark {{ color: inherit; background: none; padding: 0 .1em; }}
-mark.expected {{ border-bottom: 3px solid var(--blue); }}
-mark.wrong {{ border-bottom: 3px dashed var(--vermillion); }}
-@media (max-width: 36rem) {{
-  .error {{ grid-template-columns: 1fr; }} dd + dt {{ margin-top: .35rem; }}
-  td, th {{ padding: .2rem .35rem; }} .wide {{ display: none; }} }}
-</style></head><body>
-"""
 
 _FILTER = """\
 <p class="filter" id="filter" hidden><label for="words">Filter errors</label>
@@ -159,12 +94,12 @@ def error_page(
     Raises:
         ConfigError: matplotlib or scikit-learn is not installed.
     """
-    error_plots.check_plotting()
+    check_plotting()
     labels: list[str] = next((list(t) for t in figures.values() if _is_table(t)), [])
     listed = errors[:_LISTED_ERRORS]
     pairs = [_pair(row, labels) for row in listed]
     is_regression = predictions is not None and not len(predictions.labels)
-    parts = [_HEAD.format(title=escape(title)), f"<h1>{escape(title)}</h1>"]
+    parts = [HEAD.format(title=escape(title)), f"<h1>{escape(title)}</h1>"]
     if source:
         parts.append(f'<p class="faint">{escape(source)}</p>')
     counts = [_count(rows, "example")]
@@ -217,7 +152,7 @@ def _plots(errors: Sequence[Mapping[str, Any]], predictions: Predictions | None)
     if predictions is not None and len(predictions.labels):
         svg, error = error_plots.calibration_plot(predictions)
         parts.append(
-            _figure(
+            html_figure(
                 "Calibration", svg, f"Expected calibration error {error:.4f}, over 10 bins of "
                 "equal width. Points below the diagonal are overconfident."
             )
@@ -225,27 +160,18 @@ def _plots(errors: Sequence[Mapping[str, Any]], predictions: Predictions | None)
         if predictions.true.any():
             svg = error_plots.precision_recall_plot(predictions)
             note = "Labels with the lowest average precision (AP), each against the others."
-            parts.append(_figure("Precision and recall by label", svg, note))
+            parts.append(html_figure("Precision and recall by label", svg, note))
     elif predictions is not None and len(predictions.true):
         svg = error_plots.regression_plot(predictions)
         note = "Points on the dashed line are exact."
-        parts.append(_figure("Predicted and true values", svg, note))
+        parts.append(html_figure("Predicted and true values", svg, note))
     scores = [row["score"] for row in errors if isinstance(row.get("score"), float)]
     # Scores of spans or sequences may be logits.
     if scores and all(0 <= score <= 1 for score in scores):
         svg = error_plots.score_histogram(scores)
         note = "Errors with high scores are often wrong labels in the data."
-        parts.append(_figure("Confidence of the errors", svg, note))
+        parts.append(html_figure("Confidence of the errors", svg, note))
     return f'<div class="plots">{"".join(parts)}</div>' if parts else ""
-
-
-def _figure(title: str, svg: str, note: str) -> str:
-    return f'<figure><h2>{title}</h2>{svg}<figcaption class="faint">{note}</figcaption></figure>'
-
-
-def _scroll(table: str, name: str) -> str:
-    """Lets a wide table scroll sideways, by keyboard, too."""
-    return f'<div class="scroll" tabindex="0" role="region" aria-label="{name}">{table}</div>'
 
 
 def _metrics(figures: Mapping[str, Any]) -> str:
@@ -280,7 +206,7 @@ def _by_label(table: Mapping[str, Mapping[str, Any]], predictions: Predictions |
         bar = _bar(values["f1"]) if "f1" in values else ""
         rows.append(_cells([(label, "name"), *shown], bar))
     last = '<th class="wide" scope="col">F1</th>' if "f1" in columns else "<th></th>"
-    return _scroll(
+    return scroll_table(
         f'<table class="labels"><tr><th class="name" scope="col">label</th>{head}{last}</tr>'
         f"{''.join(rows)}</table>",
         "Metrics by label",
@@ -306,7 +232,7 @@ def _confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str], pairs: Se
     return (
         "<p>Rows: true labels. Columns: predicted labels. Cells with a thick border are correct. "
         "Select a count to list its errors.</p>"
-        + _scroll(
+        + scroll_table(
             f'<table class="matrix"><tr><th>true \\ predicted</th>{head}</tr>{"".join(rows)}'
             "</table>",
             "Confusion matrix",
@@ -333,7 +259,7 @@ def _confusion_list(
         for count, true, predicted in confusions[:_LISTED_CONFUSIONS]
     ]
     head = '<tr><th>true</th><th>predicted</th><th class="number">examples</th></tr>'
-    return "<p>The most frequent confusions. Select a count to list its errors.</p>" + _scroll(
+    return "<p>The most frequent confusions. Select a count to list its errors.</p>" + scroll_table(
         f'<table class="labels">{head}{"".join(rows)}</table>', "Confusions"
     )
 

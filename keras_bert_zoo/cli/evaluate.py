@@ -64,9 +64,9 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
     from keras_bert_zoo.cli.columns import named_flags
     from keras_bert_zoo.cli.error_page import error_page
-    from keras_bert_zoo.cli.error_plots import check_plotting
     from keras_bert_zoo.cli.output import check_outputs, written_file
     from keras_bert_zoo.cli.saved_task import load_saved_task, saved_command
+    from keras_bert_zoo.cli.svg_plots import check_plotting
     from keras_bert_zoo.metrics.classification import format_report
 
     check_outputs(args, ("errors", "html"))

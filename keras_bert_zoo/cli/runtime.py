@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,8 +14,6 @@ from keras_bert_zoo.errors import BertZooError
 
 # Flags in /proc/cpuinfo of CPUs with bfloat16 matrix products.
 _BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16", "svebf16"}
-# Flags of units for products of bfloat16 and int8.
-_UNITS = ("amx_int8", "amx_bf16", "avx512_bf16", "avx512_vnni", "avx_vnni", "avx512f", "avx2")
 
 
 def start_tensorflow(*, verbose: bool, first: Callable[[], Any] | None = None) -> Any:
@@ -108,18 +105,3 @@ def cpu_has_bfloat16(cpuinfo: str | os.PathLike[str] = "/proc/cpuinfo") -> bool:
         return False
     flags = [line for line in lines if line.lower().startswith(("flags", "features"))]
     return any(_BFLOAT16_FLAGS & set(line.partition(":")[2].split()) for line in flags)
-
-
-def processor(cpuinfo: str | os.PathLike[str] = "/proc/cpuinfo") -> str:
-    """Returns the CPU's name, its number of cores and its units for matrix products."""
-    try:
-        lines = Path(cpuinfo).read_text("utf-8", "replace").splitlines()
-    except OSError:
-        lines = []
-    parts = (line.partition(":") for line in lines)
-    fields = {name.strip().lower(): value.strip() for name, _, value in parts}
-    flags = fields.get("flags", fields.get("features", "")).split()
-    units = " ".join(unit for unit in _UNITS if unit in flags)
-    name = fields.get("model name") or platform.processor() or platform.machine()
-    cores = f"{name}, {os.cpu_count()} cores"
-    return f"{cores} ({units})" if units else cores

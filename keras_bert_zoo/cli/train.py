@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.util
 import io
 import shutil
 import sys
@@ -14,6 +13,14 @@ from typing import TYPE_CHECKING, Any, TextIO
 from keras_bert_zoo.cli import options
 from keras_bert_zoo.cli.columns import given_options, named_flags
 from keras_bert_zoo.cli.messages import say
+from keras_bert_zoo.cli.monitoring import (
+    add_monitoring_options,
+    check_monitoring_options,
+    end_trackers,
+    file_hashes,
+    monitoring_callbacks,
+    write_curves,
+)
 from keras_bert_zoo.cli.options import Parser
 from keras_bert_zoo.cli.output import check_output, check_space, save_model
 from keras_bert_zoo.cli.signals import held_back_signals, name_of, status_of
@@ -151,7 +158,7 @@ def add_arguments(parser: Parser) -> None:
     )
     add_checkpoint_options(group)
     add_plan_options(group)
-    group.add_argument("--tensorboard", metavar="DIR", help="write logs for TensorBoard here")
+    add_monitoring_options(group)
     options.add_ignore_option(group)
     parser.add_argument(
         "--json",
@@ -174,8 +181,7 @@ def run(args: argparse.Namespace) -> int:
     command = task_command(args.task)
     check_validation_options(args)
     command.check_options(args)
-    if args.tensorboard and importlib.util.find_spec("tensorboard") is None:
-        raise ConfigError("--tensorboard needs the package tensorboard: pip install tensorboard")
+    check_monitoring_options(args)
     _check_preset(args, command)
     check_output(args.output)
     with named_flags(args):
@@ -216,16 +222,26 @@ def run(args: argparse.Namespace) -> int:
         file=out,
         flush=True,
     )
+    options_of_run = _options(args, dtype)
     with contextlib.redirect_stdout(out):
-        interrupt = _fit(args, task, train, dev, command.fit_options(args))
+        terminal = out.isatty()
+        callbacks = monitoring_callbacks(args, options_of_run, terminal=terminal)
+        extra = command.fit_options(args)
+        # A progress bar, or a line per epoch.
+        extra |= {"callbacks": callbacks, "verbose": 1 if terminal else 2}
+        interrupt = _fit(args, task, train, dev, extra)
     if not is_chief(strategy):  # the first worker saves the model
         return status_of(interrupt) if interrupt else 0
     if interrupt and not (task.compiled and task.optimizer.iterations.numpy()):
         # An untrained model must not take the place of an earlier, trained one.
         say(f"{name_of(interrupt)} before the first step; nothing is saved")
+        end_trackers(callbacks, None)
         return status_of(interrupt)
     saved = "the best weights so far" if dev is not None else "the weights so far"
-    task.training_record = _record(args, task, dtype, interrupt is not None)
+    task.training_record = options_of_run | {
+        "interrupted": interrupt is not None,
+        **task.training_record,
+    }
     if interrupt is None:
         try:
             command.tune(task, dev, args)
@@ -239,6 +255,8 @@ def run(args: argparse.Namespace) -> int:
         if interrupt is None:
             interrupt, saved = late, "the trained weights"
     checkpoints = make_checkpoints(args)
+    write_curves(args, task.training_record)
+    end_trackers(callbacks, args.output)
     if interrupt:
         more = "; --resume goes on with the run" if checkpoints is not None else ""
         say(f"{name_of(interrupt)}; {saved} are saved in {args.output}{more}")
@@ -274,14 +292,13 @@ def _read(args: argparse.Namespace, command: TaskCommand) -> tuple[Any, Any]:
 
 
 def _fit(
-    args: argparse.Namespace, task: Task, train: Any, dev: Any, extra: dict[str, Any]
+    args: argparse.Namespace,
+    task: Task,
+    train: Any,
+    dev: Any,
+    extra: dict[str, Any],
 ) -> KeyboardInterrupt | None:
     """Trains; returns the interrupt that ended training early, or None."""
-    import keras
-
-    callbacks = []
-    if args.tensorboard:
-        callbacks.append(keras.callbacks.TensorBoard(args.tensorboard, write_graph=False))
     try:
         task.fit(
             train,
@@ -299,14 +316,12 @@ def _fit(
             patience=args.patience,
             probe_epochs=args.probe_epochs,
             seed=args.seed,
-            callbacks=callbacks,
             gradient_checkpointing=args.gradient_checkpointing,
             accumulation_steps=args.accumulation_steps,
             jit_compile=args.jit_compile,
             checkpoints=make_checkpoints(args),
             resume=args.resume,
             check_memory=args.memory_check,
-            verbose=1 if sys.stdout.isatty() else 2,  # a progress bar, or a line per epoch
             **extra,
         )
     except KeyboardInterrupt as interrupt:
@@ -314,18 +329,19 @@ def _fit(
             with contextlib.suppress(OSError):  # after SIGHUP the terminal may be closed
                 print()  # ends the line of the progress bar
         return interrupt
+    except Exception:
+        end_trackers(extra["callbacks"], None)
+        raise
     return None
 
 
-def _record(args: argparse.Namespace, task: Task, dtype: str, interrupted: bool) -> dict[str, Any]:
-    """The training record of the saved directory."""
-    fitted = {} if interrupted else task.training_record
+def _options(args: argparse.Namespace, dtype: str) -> dict[str, Any]:
+    """The options in the training record of the saved directory."""
     names = ("preset", "train", "dev", "dev_fraction", "task", "learning_rate", "warmup_fraction",
              "weight_decay", "probe_epochs", "clip_norm", "class_weight", "tune_thresholds", "seed",
              "batch_size", "accumulation_steps", "strategy", "optimizer", "schedule", "layer_decay",
              "average_weights", "jit_compile")  # fmt: skip
     return {name: getattr(args, name) for name in names if hasattr(args, name)} | {
         "dtype": dtype,
-        "interrupted": interrupted,
-        **fitted,
+        "sha256": file_hashes(args.train, args.dev),
     }

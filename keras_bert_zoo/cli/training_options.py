@@ -236,7 +236,9 @@ def report_training(args: argparse.Namespace, command: TaskCommand, task: Any, d
         values = None
         if report is not None:
             values = {k: v for k, v in report.to_dict().items() if isinstance(v, int | float)}
-        print(json.dumps({"output": args.output, "dev": values, "training": task.training_record}))
+        # The curves are in the saved directory.
+        record = {n: v for n, v in task.training_record.items() if n != "curves"}
+        print(json.dumps({"output": args.output, "dev": values, "training": record}))
         return
     if report is not None:
         numbers = ", ".join(

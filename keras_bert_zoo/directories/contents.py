@@ -35,7 +35,7 @@ MODEL_PARTS = re.compile(
             rf"modules\.json|sentence_({_ENCODERS})_config\.json",
             r"model\.safetensors|model-[0-9]+-of-[0-9]+\.safetensors|model\.safetensors\.index\.json",
             r"vocab\.txt|vocab\.json|merges\.txt|(tokenizer|special_tokens_map|added_tokens)\.json",
-            r"tokenizer_config\.json",
+            r"tokenizer_config\.json|training_curves\.(png|html)",
             rf"[0-9]+_({_MODULES})|target_tokenizer|retriever|reader",  # directories
         ]
     )

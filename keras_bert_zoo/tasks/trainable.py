@@ -154,7 +154,7 @@ class TrainableTask(TrainingSteps):
                 seconds and save an epoch or more.
             seed: int. Only the order of the batches depends on it. Initial weights and dropout
                 depend on `keras.utils.set_random_seed`.
-            callbacks: Keras callbacks.
+            callbacks: Keras callbacks; among them Throughput and Tracker.
             verbose: as in Keras.
             shuffle: bool. False: batches are in the order of the texts. Not used for a
                 tf.data.Dataset.

@@ -39,6 +39,7 @@ _SCHEMA = {
     "epochs": list_of(integer(0, _MOST), _MOST),
     "history": names_to(ValueType("lists", lambda value: isinstance(value, list))),
     "best": _BEST | NULL,
+    "meter": OBJECT,
 }
 
 _STEP = re.compile(r"step-(\d{8,})")

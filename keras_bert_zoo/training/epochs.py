@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from keras_bert_zoo.training.replicas import in_shares
+from keras_bert_zoo.training.step_counts import StepCounts
 from keras_bert_zoo.training.strategies import has_workers
 
 __all__ = [
@@ -174,6 +175,7 @@ def step_function(
     parts: int = 1,
     update: Callable[[], None] | None = None,
     jit_compile: bool = False,
+    counts: StepCounts | None = None,
 ) -> StepFunction:
     """Compiles a step of a model; a step reads `parts` elements.
 
@@ -183,6 +185,7 @@ def step_function(
         parts: int.
         update: what each replica does after all parts of a step, or None.
         jit_compile: bool. Whether XLA compiles the step.
+        counts: StepCounts of the steps, or None.
 
     Returns:
         function of an iterator and a number of steps, which returns the dict of the last step: the
@@ -198,9 +201,14 @@ def step_function(
             function, reduce_retracing=True, jit_compile=jit_compile, autograph=False
         )
 
+    def counted_step(data: Any) -> Any:
+        if counts is not None:
+            counts.add(data)
+        return step(data)
+
     @compile_step
     def of_data(data: Any) -> Any:
-        outputs = strategy.run(step, args=(data,))
+        outputs = strategy.run(counted_step, args=(data,))
         return keras.tree.map_structure(lambda value: _mean(strategy, value), outputs)
 
     @compile_step
@@ -209,9 +217,10 @@ def step_function(
             strategy.run(update)
 
     repeated = _repeated if compiled else _repeated_in_python
+    read = next if counts is None else counts.next
 
     def one(iterator: Any) -> Any:
-        logs = repeated(lambda: of_data(next(iterator)), parts)
+        logs = repeated(lambda: of_data(read(iterator)), parts)
         if update is not None:
             of_all_parts()
         return logs

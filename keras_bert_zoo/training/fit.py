@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from keras_bert_zoo.errors import ConfigError
@@ -47,6 +46,8 @@ from keras_bert_zoo.training.plan import check_run
 from keras_bert_zoo.training.probe import probe_task
 from keras_bert_zoo.training.rows import RowBatches
 from keras_bert_zoo.training.run_checkpoints import CheckpointWriter
+from keras_bert_zoo.training.run_meter import RunMeter
+from keras_bert_zoo.training.run_record import run_record, to_json
 from keras_bert_zoo.training.static_shapes import check_static
 from keras_bert_zoo.training.strategies import has_workers, on_tpu
 from keras_bert_zoo.training.updates import Updates
@@ -68,6 +69,8 @@ __all__ = [
 _FIXED_OPTIONS = ("epochs", "learning_rate", "warmup_fraction", "weight_decay", "global_clipnorm",
                   "seed", "shuffle", "initial_epoch", "optimizer", "schedule", "layer_decay",
                   "average_weights", "patience")  # fmt: skip
+_OTHER_OPTIONS = ("gradient_checkpointing", "accumulation_steps", "steps_per_execution",
+                  "probe_epochs")  # fmt: skip
 
 # The options that the memory of a run depends on.
 _MEMORY_OPTIONS = ("accumulation_steps", "gradient_checkpointing", "optimizer", "average_weights")
@@ -212,45 +215,53 @@ def fit_task(
     build_shared(task, batches, restored=checkpoints is not None)
     prepare_updates(task, parts)
     guard = StopOnNonFinite(steps, first * steps, done, data.rows_of)
+    run = {"steps_per_epoch": steps, "batch_size": batch_size, "data": data.hash}
+    run |= {name: arguments[name] for name in _FIXED_OPTIONS}
+    run["validates"] = validation is not None
+    run = {name: to_json(value) for name, value in run.items()}
+    more = {name: to_json(arguments[name]) for name in _OTHER_OPTIONS}
+    shown = {name: value for name, value in run.items() if name != "data"} | more
+    meter = RunMeter(first * steps, arguments["epochs"] * steps, shown)
     make_writer = None
     if checkpoints is not None:
-        run = {"steps_per_epoch": steps, "batch_size": batch_size, "data": data.hash}
-        run |= {name: arguments[name] for name in _FIXED_OPTIONS}
-        run["validates"] = validation is not None
         make_writer = functools.partial(
-            CheckpointWriter, checkpoints, position, run, steps, guard.check
+            CheckpointWriter, checkpoints, position, run, steps, guard.check, meter
         )
-    task.training_record = {}  # an interrupted run leaves no record
-    with _checkpointing(task, arguments["gradient_checkpointing"]):
-        history = run_fit(
-            task,
-            batches,
-            validation=validation,
-            monitor=monitor,
-            patience=arguments["patience"],
-            epochs=arguments["epochs"],
-            callbacks=[*hooks, guard],
-            verbose=verbose,
-            restores_best=not arguments["average_weights"],
-            initial_epoch=arguments["epochs"] if position and position.stopped else epoch,
-            initial_step=step,
-            steps_per_epoch=steps if data.repeats else None,
-            make_writer=make_writer,
-            steps_per_execution=max(arguments["steps_per_execution"], task.steps_per_execution),
-            parts=parts,
-            update=task.updates.apply if parts > 1 else None,
-            validation_freq=arguments["validation_freq"],
-        )
-    task.training_record = {
-        "steps": len(history.epoch) * steps,
-        "epochs": len(history.epoch),
-        "batch_size": int(batch_size),
-        "seed": int(arguments["seed"]),
-        "history": {
-            name: [float(v) if np.isfinite(v) else None for v in values]  # JSON has no NaN
-            for name, values in history.history.items()
-        },
-    }
+
+    def record(history: keras.callbacks.History) -> dict[str, Any]:
+        return run_record(
+            task, meter, history.history, steps=meter.steps, epochs=len(history.epoch),
+            batch_size=int(batch_size), seed=int(arguments["seed"]), data=data.hash,
+        )  # fmt: skip
+
+    task.training_record = {}
+    try:
+        with _checkpointing(task, arguments["gradient_checkpointing"]):
+            history = run_fit(
+                task,
+                batches,
+                validation=validation,
+                monitor=monitor,
+                patience=arguments["patience"],
+                epochs=arguments["epochs"],
+                callbacks=[*hooks, guard],
+                verbose=verbose,
+                restores_best=not arguments["average_weights"],
+                initial_epoch=arguments["epochs"] if position and position.stopped else epoch,
+                initial_step=step,
+                steps_per_epoch=steps if data.repeats else None,
+                make_writer=make_writer,
+                meter=meter,
+                steps_per_execution=max(arguments["steps_per_execution"], task.steps_per_execution),
+                parts=parts,
+                update=task.updates.apply if parts > 1 else None,
+                validation_freq=arguments["validation_freq"],
+            )
+    except KeyboardInterrupt:
+        if meter.steps:
+            task.training_record = record(task.history)
+        raise
+    task.training_record = record(history)
     return history
 
 

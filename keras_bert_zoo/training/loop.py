@@ -19,8 +19,12 @@ from keras_bert_zoo.training.epochs import (
 )
 from keras_bert_zoo.training.optimizers import make_optimizer
 from keras_bert_zoo.training.run_checkpoints import CheckpointWriter
+from keras_bert_zoo.training.run_meter import RunMeter
 from keras_bert_zoo.training.schedules import make_schedule
+from keras_bert_zoo.training.step_counts import StepCounts
 from keras_bert_zoo.training.summed_gradients import SummedGradients
+from keras_bert_zoo.training.throughput import Throughput
+from keras_bert_zoo.training.trackers import Tracker
 
 
 def sets_the_rate(callback: keras.callbacks.Callback) -> bool:
@@ -121,6 +125,7 @@ def run_fit(
     parts: int = 1,
     update: Callable[[], None] | None = None,
     make_writer: Callable[[BestEpoch | None], CheckpointWriter] | None = None,
+    meter: RunMeter | None = None,
     **options: Any,
 ) -> keras.callbacks.History:
     """Runs the loop over epochs and restores the weights of the best epoch.
@@ -139,6 +144,7 @@ def run_fit(
         update: applies accumulated gradients, with several parts.
         make_writer: makes the callback that saves checkpoints, from the one that holds the best
             epoch; None: no checkpoints.
+        meter: RunMeter or None. It measures the run.
         **options: further arguments of `run_epochs`.
 
     Returns:
@@ -158,15 +164,25 @@ def run_fit(
         )
     elif patience is not None:
         raise ConfigError("`patience` needs `validation_data` to measure improvement on.")
-    hooks = [*callbacks, *([] if best is None else [best])]
+    train = _train_function(model, parts=parts, update=update)
+    meter = RunMeter() if meter is None else meter
+    meter.counts = train.counts
+    trackers = [hook for hook in callbacks if isinstance(hook, Tracker)]
+    for hook in callbacks:
+        if isinstance(hook, Throughput | Tracker):
+            hook.attach(meter)
+    # The other callbacks see the throughput in the logs.
+    first = [hook for hook in callbacks if isinstance(hook, Throughput)]
+    rest = [hook for hook in callbacks if not isinstance(hook, Throughput)]
+    hooks = [meter, *first, *rest, *([] if best is None else [best])]
     writer = None if make_writer is None else make_writer(best)
     try:
         return run_epochs(
             model,
             batches,
-            _step_function(model, "train_step", parts=parts, update=update),
+            train,
             validation=validation,
-            run_tests=None if validation is None else _step_function(model, "test_step"),
+            run_tests=None if validation is None else _test_function(model),
             epochs=epochs,
             callbacks=[*hooks, *([] if writer is None else [writer])],
             verbose=verbose,
@@ -181,6 +197,10 @@ def run_fit(
             if best is not None and best.best_weights is not None:
                 model.set_weights(best.best_weights)
         raise
+    finally:
+        for tracker in trackers:
+            if tracker.ends_with_fit:
+                tracker.end()
 
 
 def run_test(
@@ -206,15 +226,42 @@ def run_test(
         list(callbacks), add_progbar=verbose != 0, verbose=verbose, epochs=1, model=model,
         steps=count,
     )  # fmt: skip
-    run_tests = _step_function(model, "test_step")
+    run_tests = _test_function(model)
     measured = run_validation(model, distribute(model, batches), run_tests, hooks, count)
     return {name: float(value) for name, value in measured.items()}
 
 
-def _step_function(model: keras.Model, name: str, **options: Any) -> StepFunction:
-    """Compiles a step of a model; a task keeps it for the next call."""
-    functions: StepFunctions = getattr(model, "step_functions", None) or StepFunctions()
-    jit = bool(getattr(model, "jit_compiles", False))
-    return functions.get(
-        name, lambda: step_function(model, getattr(model, name), jit_compile=jit, **options)
-    )
+class CountedSteps:
+    """A step function with the counts of its steps.
+
+    Args:
+        model: compiled.
+        **options: see `step_function`.
+    """
+
+    def __init__(self, model: keras.Model, **options: Any) -> None:
+        self.counts = StepCounts(model.distribute_strategy)
+        self._run = _step_function(model, model.train_step, counts=self.counts, **options)
+
+    def __call__(self, iterator: Any, count: int) -> Any:
+        """Runs steps; see `StepFunction`."""
+        return self._run(iterator, count)
+
+
+def _step_function(model: keras.Model, step: Callable[[Any], Any], **options: Any) -> StepFunction:
+    jit_compile = bool(getattr(model, "jit_compiles", False))
+    return step_function(model, step, jit_compile=jit_compile, **options)
+
+
+def _functions(model: keras.Model) -> StepFunctions:
+    """The compiled steps that a task keeps for the next call."""
+    return getattr(model, "step_functions", None) or StepFunctions()
+
+
+def _train_function(model: keras.Model, **options: Any) -> CountedSteps:
+    steps: Any = _functions(model).get("train_step", lambda: CountedSteps(model, **options))
+    return steps
+
+
+def _test_function(model: keras.Model) -> StepFunction:
+    return _functions(model).get("test_step", lambda: _step_function(model, model.test_step))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 import shutil
 import time
@@ -33,6 +32,8 @@ from keras_bert_zoo.training.checkpoints import (
     Position,
     saved_steps,
 )
+from keras_bert_zoo.training.run_meter import RunMeter
+from keras_bert_zoo.training.run_record import from_json, to_json
 from keras_bert_zoo.training.schedules import budget_variables
 from keras_bert_zoo.training.strategies import has_workers, is_chief
 
@@ -63,6 +64,7 @@ class CheckpointWriter(keras.callbacks.Callback):
         run: options of the run that must not change: name -> number, str, bool or None.
         steps_per_epoch: int. Steps per epoch.
         check: raises TrainingError if a step has failed; a checkpoint must not contain such a step.
+        meter: RunMeter of the run.
         best: the callback that holds the best epoch, or None.
     """
 
@@ -73,14 +75,16 @@ class CheckpointWriter(keras.callbacks.Callback):
         run: Mapping[str, Any],
         steps_per_epoch: int,
         check: Callable[[], None],
+        meter: RunMeter,
         best: keras.callbacks.EarlyStopping | None,
     ) -> None:
         super().__init__()
         self._checkpoints = checkpoints
         self._position = position
-        self._run = {name: _plain(value) for name, value in run.items()}
+        self._run = {name: to_json(value) for name, value in run.items()}
         self._steps_per_epoch = steps_per_epoch
         self._check = check
+        self._meter = meter
         self._best = best
         self._records = _Records([], {}, None)
         self._epoch = int(run["initial_epoch"]) if position is None else position.epoch
@@ -108,12 +112,13 @@ class CheckpointWriter(keras.callbacks.Callback):
             state = self._position.state
             _restore(self._position.path, {"state": self._variables()})
             history = {
-                name: [_number(v) for v in values] for name, values in state["history"].items()
+                name: [from_json(v) for v in values] for name, values in state["history"].items()
             }
             self._records = _Records(state["epochs"], history, state["best"])
+            self._meter.restore(state["meter"], str(self._position.path / STATE_FILE))
             if self._best is not None and state["best"] is not None:
                 for name in _EARLY_STOPPING:
-                    setattr(self._best, name, _number(state["best"][name]))
+                    setattr(self._best, name, from_json(state["best"][name]))
                 if self._best.restore_best_weights:
                     self._best.best_weights = _read(self._checkpoints.directory / BEST, "state")
                     self._saved_best = self._best.best_epoch
@@ -150,7 +155,7 @@ class CheckpointWriter(keras.callbacks.Callback):
             self._saved_best = best.best_epoch
         history = {name: list(values) for name, values in self._records.history.items()}
         for name, value in (logs or {}).items():
-            history.setdefault(name, []).append(_plain(value))
+            history.setdefault(name, []).append(to_json(value))
         # In one step: an interrupt before it repeats the end of this epoch.
         self._records, self._epoch = (
             _Records([*self._records.epochs, epoch], history, _early_stopping(best)),
@@ -195,10 +200,12 @@ class CheckpointWriter(keras.callbacks.Callback):
         if metrics is None:
             metrics = [_value(variable) for variable in self._metrics()]
         number = self._epoch * self._steps_per_epoch + step
+        measured = self._meter.state(number, inside=step > 0)
         if is_chief(self.model.distribute_strategy):
             state = {
                 "epoch": self._epoch, "step": step, "run": self._run,
-                "stopped": bool(self.model.stop_training), **self._records._asdict(),
+                "stopped": bool(self.model.stop_training), "meter": measured,
+                **self._records._asdict(),
             }  # fmt: skip
             values = {"state": [_value(v) for v in self._variables()], "metric": metrics}
             directory = self._checkpoints.directory
@@ -238,23 +245,7 @@ def _check_same(position: Position, run: Mapping[str, Any]) -> None:
 def _early_stopping(best: keras.callbacks.EarlyStopping | None) -> dict[str, Any] | None:
     if best is None or best.best is None:
         return None
-    return {name: _plain(getattr(best, name)) for name in _EARLY_STOPPING}
-
-
-def _plain(value: Any) -> Any:
-    """Converts numbers and arrays of them to values of JSON, which has no NaN."""
-    if isinstance(value, np.ndarray | np.generic | tf.Tensor):
-        value = np.asarray(value).tolist()
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _number(value: Any) -> Any:
-    """Converts what `_plain` returned for a number or an array back."""
-    if isinstance(value, list):
-        return [_number(item) for item in value]
-    return float(value) if isinstance(value, str) else value
+    return {name: to_json(getattr(best, name)) for name in _EARLY_STOPPING}
 
 
 def _value(variable: Any) -> np.ndarray:

@@ -145,7 +145,7 @@ def training(tmp_path_factory, preset, data) -> Training:
     output, logs = folder / "new" / "colours", folder / "logs"
     options = fast(preset, "--epochs", "8", "--learning-rate", "0.05")
     arguments = ["train", *options, "--train", data / "train.csv"]
-    arguments += ["--dev", data / "dev.csv", "--output", output, "--tensorboard", logs]
+    arguments += ["--dev", data / "dev.csv", "--output", output, "--tensorboard", logs, "--plot"]
     out, err = io.StringIO(), io.StringIO()
     with eagerly(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         status = main([str(argument) for argument in arguments])

@@ -11,8 +11,8 @@ from keras_bert_zoo.cli.error_plots import (
     Predictions,
     average_precisions,
     calibration_bins,
-    check_plotting,
 )
+from keras_bert_zoo.cli.svg_plots import check_plotting
 from keras_bert_zoo.errors import ConfigError
 
 VOID = {"meta", "input", "br"}

@@ -17,6 +17,7 @@ from keras_bert_zoo.training.probe import probe_head
 from keras_bert_zoo.training.strategies import make_strategy
 from tests.helpers import ASSETS, eagerly
 from tests.tasks.every_task import NAMES, TEXTS, TRAINED, make, spread_weights
+from tests.training.measured_runs import check_counts
 
 
 @functools.cache
@@ -173,6 +174,9 @@ def compare_classifiers():
         check_overflow()
         check_not_finite()
         compare_resumed()
+        with strategy(2).scope():
+            check_counts()
+            check_counts(accumulation_steps=2)
         compare("classification", [2], measure=False, accumulation_steps=2, optimizer="lamb")
         compare("classification", [2], measure=False, compiled="adam")
         logits = make("classification")[0].predict_logits(TEXTS)

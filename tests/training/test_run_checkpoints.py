@@ -10,6 +10,7 @@ import pytest
 import keras_bert_zoo as kbz
 from keras_bert_zoo.encoders.registry import build_encoder
 from keras_bert_zoo.errors import CheckpointError, ConfigError, TrainingError
+from keras_bert_zoo.training import run_meter
 from keras_bert_zoo.training.checkpoints import Checkpoints, find_position
 from tests.helpers import eagerly
 from tests.tasks.every_task import NAMES, TEXTS, VOCABULARY, make, make_tokenizer, spread_weights
@@ -61,7 +62,7 @@ def run(*callbacks, **options):
     spread_weights(task)
     losses = Losses()
     history = task.fit(TEXTS, NAMES, **OPTIONS | options, callbacks=[losses, *callbacks])
-    return losses.values, history, task.get_weights()
+    return losses.values, history, task.get_weights(), task.training_record
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +72,21 @@ def whole():
         return run(validation_data=(TEXTS, NAMES))
 
 
+def without_times(record):
+    """A record without what differs from run to run."""
+    curves = {
+        group: {
+            n: v
+            for n, v in columns.items()
+            if n not in ("tokens_per_second", "waiting_share", "seconds")
+        }
+        for group, columns in record["curves"].items()
+    }
+    return {n: v for n, v in record.items() if n not in ("ended", "seconds")} | {"curves": curves}
+
+
 def check_goes_on(folder, whole, steps, **options):
-    losses, history, weights = run(
+    losses, history, weights, record = run(
         checkpoints=Checkpoints(folder), resume=True, validation_data=(TEXTS, NAMES), **options
     )
     assert len(losses) == steps
@@ -81,6 +95,9 @@ def check_goes_on(folder, whole, steps, **options):
     assert history.history == whole[1].history
     for own, other in zip(weights, whole[2], strict=True):
         np.testing.assert_array_equal(own, other)
+    assert without_times(record) == without_times(whole[3])
+    assert record["steps"] == 12
+    assert record["curves"]["steps"]["step"] == list(range(1, 13))
 
 
 @pytest.mark.parametrize("steps", [1, 4, 6, 12])
@@ -98,6 +115,22 @@ def test_a_run_goes_on_after_an_interrupt_of_the_validation(tmp_path, whole):
             run(Interrupt(8, in_validation=True),
                 checkpoints=Checkpoints(tmp_path), validation_data=(TEXTS, NAMES))  # fmt: skip
         check_goes_on(tmp_path, whole, 4)
+
+
+def test_an_interrupt_of_a_reading_loses_no_point_of_the_curves(tmp_path, whole, monkeypatch):
+    read, calls = run_meter._means, []
+
+    def interrupted(model):
+        calls.append(model)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return read(model)
+
+    monkeypatch.setattr(run_meter, "_means", interrupted)
+    with eagerly():
+        with pytest.raises(KeyboardInterrupt):
+            run(checkpoints=Checkpoints(tmp_path), validation_data=(TEXTS, NAMES))
+        check_goes_on(tmp_path, whole, 6)
 
 
 def test_a_run_goes_on_from_the_newest_of_the_checkpoints(tmp_path, whole):

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from keras_bert_zoo.cli.runtime import processor
+from keras_bert_zoo.processors import processor
 
 # Blue, orange, green, vermilion of Okabe and Ito: readers who are colour-blind can tell them apart.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00")

@@ -1,0 +1,47 @@
+"""The progress bar of `train`, which fits the width of the terminal."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import keras
+
+from keras_bert_zoo.training.throughput import FIGURES
+
+__all__ = ["FittingBar", "fitting"]
+
+_BAR = 55  # columns of the steps, the bar, the remaining time and the time of a step
+_VALUE = 10  # columns of a number
+# The first ones of these that fit are shown.
+_ORDER = ("tokens_per_second", "learning_rate", "mfu", "waiting_share", "padding_share")
+
+
+class FittingBar(keras.callbacks.ProgbarLogger):
+    """The progress bar of Keras, without the throughput that does not fit the terminal.
+
+    Keras rewrites its line. A line that is wider than the terminal would be printed again and
+    again.
+    """
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Shows what fits."""
+        width = shutil.get_terminal_size().columns
+        super().on_train_batch_end(batch, fitting(logs or {}, width))
+
+
+def fitting(logs: dict[str, Any], width: int) -> dict[str, Any]:
+    """Leaves out what `Throughput` added to the logs, as far as it exceeds a width.
+
+    >>> logs = {"loss": 0.5, "tokens_per_second": 3e3, "learning_rate": 1e-3}
+    >>> list(fitting(logs, 100)), list(fitting(logs, 200))
+    (['loss', 'tokens_per_second'], ['loss', 'tokens_per_second', 'learning_rate'])
+    """
+    shown = {name: value for name, value in logs.items() if name not in FIGURES}
+    used = _BAR + sum(len(f" - {name}: ") + _VALUE for name in shown)
+    for name in _ORDER:
+        used += len(f" - {name}: ") + _VALUE
+        if name not in logs or used > width:
+            break
+        shown[name] = logs[name]
+    return shown

@@ -1,0 +1,116 @@
+"""The record of a training run: its options, data, versions and devices, and its curves."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import importlib.metadata
+import math
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+import keras_bert_zoo
+from keras_bert_zoo.processors import processor
+from keras_bert_zoo.training.run_meter import RunMeter
+from keras_bert_zoo.training.strategies import has_workers
+
+__all__ = ["environment", "from_json", "run_record", "to_json"]
+
+_PACKAGES = ("tensorflow", "tensorflow-text", "keras", "numpy")
+
+
+def to_json(value: Any) -> Any:
+    """Converts numbers and arrays of them to values of JSON, which has no NaN.
+
+    >>> to_json(np.array([1.0, np.nan]))
+    [1.0, 'nan']
+    """
+    if isinstance(value, np.ndarray | np.generic | tf.Tensor):
+        value = np.asarray(value).tolist()
+    if isinstance(value, list | tuple):
+        return [to_json(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def from_json(value: Any) -> Any:
+    """Converts what `to_json` returned for a number or an array back.
+
+    >>> from_json([1.0, "nan"])
+    [1.0, nan]
+    """
+    if isinstance(value, list):
+        return [from_json(item) for item in value]
+    return float(value) if isinstance(value, str) else value
+
+
+def environment(task: Any) -> dict[str, Any]:
+    """Returns the versions, the devices and the strategy of a run.
+
+    Args:
+        task: Task.
+
+    Returns:
+        dict of str, int and dict, for JSON.
+    """
+    strategy = task.distribute_strategy
+    gpus = [
+        str(tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name))
+        for gpu in tf.config.list_physical_devices("GPU")
+    ]
+    name = "default"
+    if has_workers(strategy):
+        name = "multi-worker"
+    elif isinstance(strategy, tf.distribute.MirroredStrategy):
+        name = "mirrored"
+    return {
+        "versions": dict(_versions()),
+        "processor": _processor(),
+        "gpus": gpus,
+        "strategy": name,  # as for `strategies.make_strategy`
+        "replicas": int(strategy.num_replicas_in_sync),
+        "dtype": str(task.encoder.blocks[0].dtype_policy.name),
+    }
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    versions = {"keras_bert_zoo": keras_bert_zoo.__version__, "python": platform.python_version()}
+    return versions | {name: importlib.metadata.version(name) for name in _PACKAGES}
+
+
+@functools.cache
+def _processor() -> str:
+    return processor()
+
+
+def run_record(
+    task: Any, meter: RunMeter, history: Mapping[str, list[Any]], **fields: Any
+) -> dict[str, Any]:
+    """Builds the record of a run, for JSON.
+
+    Args:
+        task: Task.
+        meter: of the run.
+        history: metric -> values by epoch.
+        **fields: more entries.
+
+    Returns:
+        dict. See "Seeing a run" in docs/training.md.
+    """
+    return {
+        **fields,
+        "options": dict(meter.options),
+        "environment": environment(task),
+        "ended": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "seconds": round(meter.total.seconds, 3),
+        "tokens": meter.total.tokens,
+        "history": {
+            name: [float(v) if np.isfinite(v) else None for v in values]  # JSON has no NaN
+            for name, values in history.items()
+        },
+        "curves": meter.curves(),
+    }
