@@ -88,8 +88,11 @@ class Predictions:
         return self.scores[rows, best], self.true[rows, best]
 
 
-def check_plotting() -> None:
+def check_plotting(flag: str = "--html") -> None:
     """Checks that the packages of the extra `html` are installed.
+
+    Args:
+        flag: str. The option that needs them.
 
     Raises:
         ConfigError: a package is missing.
@@ -97,7 +100,7 @@ def check_plotting() -> None:
     for module, package in (("matplotlib", "matplotlib"), ("sklearn", "scikit-learn")):
         if importlib.util.find_spec(module) is None:
             raise ConfigError(
-                f"Expected the package {package} for --html, but it is not installed. "
+                f"Expected the package {package} for {flag}, but it is not installed. "
                 "Run: pip install 'keras_bert_zoo[html]'"
             )
 

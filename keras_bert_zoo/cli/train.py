@@ -8,14 +8,17 @@ import importlib.util
 import io
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from keras_bert_zoo.cli import options
 from keras_bert_zoo.cli.columns import given_options, named_flags
+from keras_bert_zoo.cli.folds import cross_validate
 from keras_bert_zoo.cli.messages import say
 from keras_bert_zoo.cli.options import Parser
 from keras_bert_zoo.cli.output import check_output, check_space, save_model
+from keras_bert_zoo.cli.rate_finder import report_rates
+from keras_bert_zoo.cli.search_options import add_search_options, check_search_options
 from keras_bert_zoo.cli.signals import held_back_signals, name_of, status_of
 from keras_bert_zoo.cli.tasks import TASKS, task_command
 from keras_bert_zoo.cli.training_options import (
@@ -149,6 +152,7 @@ def add_arguments(parser: Parser) -> None:
     add_checkpoint_options(group)
     group.add_argument("--tensorboard", metavar="DIR", help="write logs for TensorBoard here")
     options.add_ignore_option(group)
+    add_search_options(parser)
     parser.add_argument(
         "--json",
         action="store_true",
@@ -169,14 +173,17 @@ def run(args: argparse.Namespace) -> int:
     # All inputs are checked before TensorFlow is imported.
     command = task_command(args.task)
     check_validation_options(args)
+    check_search_options(args)
     command.check_options(args)
     if args.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ConfigError("--tensorboard needs the package tensorboard: pip install tensorboard")
     _check_preset(args, command)
-    check_output(args.output)
+    if not args.find_learning_rate:  # which writes only a plot
+        check_output(args.output)
     with named_flags(args):
         train, dev = _read(args, command)
     command.check_data(train, dev)
+    folds = command.folds(train, args.folds, args.seed) if args.folds else []
 
     from keras_bert_zoo.cli.runtime import keras_dtype, start_tensorflow
 
@@ -191,15 +198,37 @@ def run(args: argparse.Namespace) -> int:
     out: TextIO = sys.stderr if args.json else sys.stdout
     if not is_chief(strategy):  # the first worker shows the progress
         out = io.StringIO()
-    keras.utils.set_random_seed(args.seed)
     dtype = keras_dtype(args.dtype, tf)
-    with strategy.scope():
-        task = command.build(
-            args,
-            max_length=args.max_length,
-            dtype=dtype,
-            ignore_config_keys=args.ignore_config_keys,
-        )
+
+    def build() -> Task:
+        keras.utils.set_random_seed(args.seed)
+        with strategy.scope():
+            task: Task = command.build(
+                args,
+                max_length=args.max_length,
+                dtype=dtype,
+                ignore_config_keys=args.ignore_config_keys,
+            )
+        return task
+
+    scores = None
+    if folds:
+        fold_args = argparse.Namespace(**vars(args) | {"tensorboard": None})
+        with contextlib.redirect_stdout(out):
+            scores = cross_validate(
+                args,
+                command,
+                train,
+                folds,
+                build=build,
+                fit=lambda task, rest: _fit(fold_args, task, rest, None, command.fit_options(args)),
+            )
+        if isinstance(scores, KeyboardInterrupt):
+            say(f"{name_of(scores)} during the cross-validation; nothing is saved")
+            return status_of(scores)
+    task = build()
+    if args.find_learning_rate:
+        return _find_rate(args, task, train, command.fit_options(args), out)
     check_space(args.output, task)
     held_out = f"{len(dev):,} held out, " if dev is not None else ""
     print(
@@ -218,6 +247,8 @@ def run(args: argparse.Namespace) -> int:
         return status_of(interrupt)
     saved = "the best weights so far" if dev is not None else "the weights so far"
     task.training_record = _record(args, task, dtype, interrupt is not None)
+    if scores is not None:
+        task.training_record |= {"folds": scores.summary()}
     if interrupt is None:
         try:
             command.tune(task, dev, args)
@@ -265,17 +296,47 @@ def _read(args: argparse.Namespace, command: TaskCommand) -> tuple[Any, Any]:
     return train, command.read(args.dev, args) if args.dev else None
 
 
+def _find_rate(
+    args: argparse.Namespace, task: Any, train: Any, extra: dict[str, Any], out: TextIO
+) -> int:
+    """Runs and prints the range test of --find-learning-rate; returns the exit status."""
+    from keras_bert_zoo.training.rate_finder import find_learning_rate, without_own_options
+    from keras_bert_zoo.training.strategies import is_chief
+
+    tests = []
+
+    def fit(x: Any, **options: Any) -> None:
+        options = without_own_options(options) | {"verbose": int(out.isatty())}
+        tests.append(find_learning_rate(task, x, **options))
+
+    with contextlib.redirect_stdout(out):
+        interrupt = _fit(args, task, train, None, extra, fit=fit)
+    if interrupt is not None:
+        say(f"{name_of(interrupt)}; no plot is saved")
+        return status_of(interrupt)
+    if is_chief(task.distribute_strategy):
+        report_rates(args, tests[0], out)
+    return 0
+
+
 def _fit(
-    args: argparse.Namespace, task: Task, train: Any, dev: Any, extra: dict[str, Any]
+    args: argparse.Namespace,
+    task: Any,
+    train: Any,
+    dev: Any,
+    extra: dict[str, Any],
+    *,
+    fit: Callable[..., Any] | None = None,
+    more_callbacks: Sequence[Any] = (),
 ) -> KeyboardInterrupt | None:
     """Trains; returns the interrupt that ended training early, or None."""
     import keras
 
-    callbacks = []
+    callbacks = [*more_callbacks]
     if args.tensorboard:
         callbacks.append(keras.callbacks.TensorBoard(args.tensorboard, write_graph=False))
     try:
-        task.fit(
+        (fit or task.fit)(
             train,
             validation_data=dev,
             batch_size=args.batch_size,
