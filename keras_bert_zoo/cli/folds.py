@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from keras_bert_zoo.cli.tasks.base import TaskCommand
-    from keras_bert_zoo.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -61,9 +60,9 @@ def cross_validate(
     examples: Any,
     folds: Sequence[np.ndarray],
     *,
-    build: Callable[[], Task],
-    fit: Callable[[Task, Any], KeyboardInterrupt | None],
-) -> FoldScores | KeyboardInterrupt:
+    build: Callable[[], Any],
+    fit: Callable[[Any, Any], KeyboardInterrupt | None],
+) -> FoldScores:
     """Trains a model without each fold and measures it on that fold.
 
     Args:
@@ -75,7 +74,10 @@ def cross_validate(
         fit: trains a task on examples; returns the interrupt that ended it early, or None.
 
     Returns:
-        the metrics; the interrupt that ended the training of a fold, if one did.
+        FoldScores.
+
+    Raises:
+        KeyboardInterrupt: the training of a fold was interrupted.
     """
     import numpy as np
 
@@ -89,10 +91,13 @@ def cross_validate(
         task = build()
         interrupt = fit(task, rest)
         if interrupt is not None:
-            return interrupt
-        report = task.report(held_out).to_dict()  # type: ignore[attr-defined]
+            raise interrupt
+        report = task.report(held_out).to_dict()
         reports.append({k: v for k, v in report.items() if isinstance(v, float)})
-        show(f"{place}: " + ", ".join(f"{k.replace('_', ' ')} {v:.4f}" for k, v in reports[-1].items()))
+        show(
+            f"{place}: "
+            + ", ".join(f"{k.replace('_', ' ')} {v:.4f}" for k, v in reports[-1].items())
+        )
         if args.fold_predictions:
             options = argparse.Namespace(**vars(args) | {"all_scores": True})
             rows = command.answer_rows(task, held_out, options)

@@ -3,18 +3,60 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from keras_bert_zoo.cli.messages import say
 from keras_bert_zoo.cli.output import written_file
 from keras_bert_zoo.cli.search_options import plot_path
+from keras_bert_zoo.cli.signals import name_of, status_of
 
 if TYPE_CHECKING:
     from keras_bert_zoo.training.rate_finder import RateTest
 
 _LINES = 20  # of the table
+
+
+def run_rate_test(
+    args: argparse.Namespace,
+    task: Any,
+    train: Callable[..., KeyboardInterrupt | None],
+    out: TextIO,
+) -> int:
+    """Runs a range test, prints it and draws it.
+
+    Args:
+        args: the arguments of train.
+        task: the task to train.
+        train: calls its argument `fit` as `task.fit`, with the options of train; returns the
+            interrupt that ended it, or None.
+        out: for the table.
+
+    Returns:
+        the exit status.
+    """
+    from keras_bert_zoo.training.rate_finder import find_learning_rate, without_own_options
+    from keras_bert_zoo.training.strategies import is_chief
+
+    tests: list[RateTest] = []
+
+    def fit(x: Any, **options: Any) -> None:
+        options = without_own_options(options) | {"verbose": int(out.isatty())}
+        tests.append(find_learning_rate(task, x, **options))
+
+    with contextlib.redirect_stdout(out):
+        interrupt = train(fit=fit)
+    if interrupt is not None:
+        say(f"{name_of(interrupt)}; no plot is saved")
+        return status_of(interrupt)
+    if is_chief(task.distribute_strategy):
+        report_rates(args, tests[0], out)
+    return 0
 
 
 def report_rates(args: argparse.Namespace, test: RateTest, out: TextIO) -> None:
@@ -88,11 +130,12 @@ def plot(test: RateTest) -> bytes:
             linestyle="--",
             label=f"suggestion: {test.suggestion:.1e}",
         )
-    shown = test.smoothed[np.isfinite(test.smoothed)]
+    shown = test.losses[: test.lowest + 1]
+    shown = shown[np.isfinite(shown)]
     if len(shown):  # a diverged loss would hide the minimum
-        low, first = float(shown.min()), float(shown[0])
+        low, first = float(shown.min()), float(test.smoothed[0])
         margin = 0.1 * max(first - low, 1e-3)
-        axes.set_ylim(low - 2 * margin, first + max(first - low, 10 * margin))
+        axes.set_ylim(low - margin, first + 5 * margin)
     axes.set(xscale="log", xlabel="learning rate", ylabel="loss")
     axes.grid(color="#e4e7eb", linewidth=0.8)
     axes.legend()
@@ -103,6 +146,4 @@ def plot(test: RateTest) -> bytes:
 
 def _plain(values: Any) -> list[float | None]:
     """Converts numbers for JSON, which has no NaN."""
-    import math
-
     return [float(value) if math.isfinite(value) else None for value in values]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import importlib.util
 import io
 import shutil
@@ -17,7 +18,7 @@ from keras_bert_zoo.cli.folds import cross_validate
 from keras_bert_zoo.cli.messages import say
 from keras_bert_zoo.cli.options import Parser
 from keras_bert_zoo.cli.output import check_output, check_space, save_model
-from keras_bert_zoo.cli.rate_finder import report_rates
+from keras_bert_zoo.cli.rate_finder import run_rate_test
 from keras_bert_zoo.cli.search_options import add_search_options, check_search_options
 from keras_bert_zoo.cli.signals import held_back_signals, name_of, status_of
 from keras_bert_zoo.cli.tasks import TASKS, task_command
@@ -62,6 +63,15 @@ _DEFAULT = next(iter(TASKS))
 
 def add_arguments(parser: Parser) -> None:
     """Adds the command's options."""
+    add_training_arguments(parser)
+    group = parser.add_group("one run")
+    add_checkpoint_options(group)
+    group.add_argument("--tensorboard", metavar="DIR", help="write logs for TensorBoard here")
+    add_search_options(parser)
+
+
+def add_training_arguments(parser: Parser) -> None:
+    """Adds the options that each trial of `tune` has, too."""
     parser.add_argument(
         "--preset",
         required=True,
@@ -149,10 +159,7 @@ def add_arguments(parser: Parser) -> None:
         action="store_true",
         help="save memory: compute the encoder's blocks again for the gradient; steps take longer",
     )
-    add_checkpoint_options(group)
-    group.add_argument("--tensorboard", metavar="DIR", help="write logs for TensorBoard here")
     options.add_ignore_option(group)
-    add_search_options(parser)
     parser.add_argument(
         "--json",
         action="store_true",
@@ -168,20 +175,36 @@ def add_task_options(parser: Parser, argv: Sequence[str]) -> None:
     command.add_train_options(parser.add_group(f"--task {command.name}"))
 
 
-def run(args: argparse.Namespace) -> int:
-    """Runs the command; returns the exit status."""
-    # All inputs are checked before TensorFlow is imported.
-    command = task_command(args.task)
+def check_options(args: argparse.Namespace, command: TaskCommand) -> None:
+    """Raises an error for options that are not possible, without the data."""
     check_validation_options(args)
     check_search_options(args)
     command.check_options(args)
     if args.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ConfigError("--tensorboard needs the package tensorboard: pip install tensorboard")
     _check_preset(args, command)
+
+
+def run(
+    args: argparse.Namespace,
+    make_callbacks: Callable[[Task, Any], Sequence[Any]] | None = None,
+) -> int:
+    """Runs the command.
+
+    Args:
+        args: the parsed arguments.
+        make_callbacks: makes Keras callbacks from the task and the validation data; None: none.
+
+    Returns:
+        the exit status.
+    """
+    # All inputs are checked before TensorFlow is imported.
+    command = task_command(args.task)
+    check_options(args, command)
     if not args.find_learning_rate:  # which writes only a plot
         check_output(args.output)
     with named_flags(args):
-        train, dev = _read(args, command)
+        train, dev = read_data(args, command)
     command.check_data(train, dev)
     folds = command.folds(train, args.folds, args.seed) if args.folds else []
 
@@ -209,27 +232,27 @@ def run(args: argparse.Namespace) -> int:
                 dtype=dtype,
                 ignore_config_keys=args.ignore_config_keys,
             )
+        if not args.find_learning_rate:
+            check_space(args.output, task)
         return task
 
     scores = None
     if folds:
-        fold_args = argparse.Namespace(**vars(args) | {"tensorboard": None})
-        with contextlib.redirect_stdout(out):
-            scores = cross_validate(
-                args,
-                command,
-                train,
-                folds,
-                build=build,
-                fit=lambda task, rest: _fit(fold_args, task, rest, None, command.fit_options(args)),
-            )
-        if isinstance(scores, KeyboardInterrupt):
-            say(f"{name_of(scores)} during the cross-validation; nothing is saved")
-            return status_of(scores)
+
+        def fit(task: Any, rest: Any) -> KeyboardInterrupt | None:
+            fold_args = argparse.Namespace(**vars(args) | {"tensorboard": None})
+            return _fit(fold_args, task, rest, None, command.fit_options(args))
+
+        try:
+            with contextlib.redirect_stdout(out):
+                scores = cross_validate(args, command, train, folds, build=build, fit=fit)
+        except KeyboardInterrupt as early:
+            say(f"{name_of(early)} during the cross-validation; nothing is saved")
+            return status_of(early)
     task = build()
     if args.find_learning_rate:
-        return _find_rate(args, task, train, command.fit_options(args), out)
-    check_space(args.output, task)
+        run_test = functools.partial(_fit, args, task, train, None, command.fit_options(args))
+        return run_rate_test(args, task, run_test, out)
     held_out = f"{len(dev):,} held out, " if dev is not None else ""
     print(
         f"training on {len(train):,} {command.unit}, {held_out}"
@@ -238,7 +261,14 @@ def run(args: argparse.Namespace) -> int:
         flush=True,
     )
     with contextlib.redirect_stdout(out):
-        interrupt = _fit(args, task, train, dev, command.fit_options(args))
+        interrupt = _fit(
+            args,
+            task,
+            train,
+            dev,
+            command.fit_options(args),
+            more_callbacks=make_callbacks(task, dev) if make_callbacks else (),
+        )
     if not is_chief(strategy):  # the first worker saves the model
         return status_of(interrupt) if interrupt else 0
     if interrupt and not (task.compiled and task.optimizer.iterations.numpy()):
@@ -289,34 +319,12 @@ def _check_preset(args: argparse.Namespace, command: TaskCommand) -> None:
     command.check_preset(args, raw)
 
 
-def _read(args: argparse.Namespace, command: TaskCommand) -> tuple[Any, Any]:
+def read_data(args: argparse.Namespace, command: TaskCommand) -> tuple[Any, Any]:
+    """Reads the training data and the validation data, or None."""
     train = command.read(args.train, args)
     if args.dev_fraction:
         return command.split(train, args.dev_fraction, args.seed)
     return train, command.read(args.dev, args) if args.dev else None
-
-
-def _find_rate(
-    args: argparse.Namespace, task: Any, train: Any, extra: dict[str, Any], out: TextIO
-) -> int:
-    """Runs and prints the range test of --find-learning-rate; returns the exit status."""
-    from keras_bert_zoo.training.rate_finder import find_learning_rate, without_own_options
-    from keras_bert_zoo.training.strategies import is_chief
-
-    tests = []
-
-    def fit(x: Any, **options: Any) -> None:
-        options = without_own_options(options) | {"verbose": int(out.isatty())}
-        tests.append(find_learning_rate(task, x, **options))
-
-    with contextlib.redirect_stdout(out):
-        interrupt = _fit(args, task, train, None, extra, fit=fit)
-    if interrupt is not None:
-        say(f"{name_of(interrupt)}; no plot is saved")
-        return status_of(interrupt)
-    if is_chief(task.distribute_strategy):
-        report_rates(args, tests[0], out)
-    return 0
 
 
 def _fit(

@@ -66,7 +66,7 @@ class RateTest:
     @property
     def lowest(self) -> int:
         """The step with the lowest smoothed loss, from 0."""
-        return int(np.nanargmin(self.smoothed))
+        return int(np.where(np.isfinite(self.smoothed), self.smoothed, np.inf).argmin())
 
 
 def smooth(losses: np.ndarray, share: float = SMOOTHING) -> np.ndarray:
@@ -255,4 +255,3 @@ def _compile_copy(task: Any) -> None:
                 setattr(optimizer, name, getattr(before, name))
         arguments = {**task._compile_arguments(), "metrics": [], "weighted_metrics": None}
         compile_task(task, optimizer, arguments.pop("loss"), **arguments)
-
