@@ -94,17 +94,17 @@ def table(test: RateTest) -> str:
 
     count = len(test.rates)
     steps = np.unique(np.linspace(0, count - 1, min(count, _LINES)).round().astype(int))
-    steps = np.union1d(steps, [test.lowest]) if test.suggestion else steps
+    steps = steps if test.lowest is None else np.union1d(steps, [test.lowest])
     lines = [f"{'step':>5} {'learning rate':>14} {'loss':>10} {'smoothed':>10}"]
     for step in steps:
-        mark = "  lowest" if test.suggestion and step == test.lowest else ""
+        mark = "  lowest" if step == test.lowest else ""
         lines.append(
             f"{step + 1:5} {test.rates[step]:14.2e} {test.losses[step]:10.4f} "
             f"{test.smoothed[step]:10.4f}{mark}"
         )
     if test.diverged:
         lines.append(f"the loss diverged at {test.rates[-1]:.2e}")
-    if test.suggestion is None:
+    if test.suggestion is None or test.lowest is None:
         lines.append("no suggestion: the loss did not fall")
     else:
         lines.append(
@@ -130,7 +130,7 @@ def plot(test: RateTest) -> bytes:
             linestyle="--",
             label=f"suggestion: {test.suggestion:.1e}",
         )
-    shown = test.losses[: test.lowest + 1]
+    shown = test.losses if test.lowest is None else test.losses[: test.lowest + 1]
     shown = shown[np.isfinite(shown)]
     if len(shown):  # a diverged loss would hide the minimum
         low, first = float(shown.min()), float(test.smoothed[0])

@@ -18,7 +18,14 @@ from keras_bert_zoo.training.epochs import StepFunctions
 from keras_bert_zoo.training.fit import compile_task
 from keras_bert_zoo.validation import check_integer, check_number
 
-__all__ = ["RateTest", "find_learning_rate", "smooth", "suggest_rate", "without_own_options"]
+__all__ = [
+    "RateTest",
+    "find_learning_rate",
+    "lowest_step",
+    "smooth",
+    "suggest_rate",
+    "without_own_options",
+]
 
 MIN_RATE, MAX_RATE, STEPS = 1e-7, 1.0, 100
 """The defaults of `find_learning_rate`."""
@@ -64,9 +71,9 @@ class RateTest:
     diverged: bool
 
     @property
-    def lowest(self) -> int:
-        """The step with the lowest smoothed loss, from 0."""
-        return int(np.where(np.isfinite(self.smoothed), self.smoothed, np.inf).argmin())
+    def lowest(self) -> int | None:
+        """The step of `lowest_step`."""
+        return lowest_step(self.smoothed)
 
 
 def smooth(losses: np.ndarray, share: float = SMOOTHING) -> np.ndarray:
@@ -90,18 +97,40 @@ def smooth(losses: np.ndarray, share: float = SMOOTHING) -> np.ndarray:
     return np.array(averages)
 
 
+def lowest_step(smoothed: np.ndarray) -> int | None:
+    """Returns the step with the lowest smoothed loss after the first tenth of the steps.
+
+    The first values are averages of few losses, and the lowest of them may be chance.
+
+    Args:
+        smoothed: float (steps,); NaN and infinity are ignored.
+
+    Returns:
+        int, from 0; None if the loss never falls below its average over the first tenth.
+
+    Example:
+        >>> lowest_step(np.array([3.0, 1.0, 2.0]))
+        1
+    """
+    start = max(1, len(smoothed) // 10)
+    finite = np.where(np.isfinite(smoothed), smoothed, np.inf)
+    if len(finite) <= start or finite[start:].min() >= finite[start - 1]:
+        return None
+    return start + int(finite[start:].argmin())
+
+
 def suggest_rate(rates: np.ndarray, smoothed: np.ndarray) -> float | None:
     """Returns a tenth of the rate with the lowest smoothed loss.
 
-    At the minimum of the curve, the rate is already too large: the loss only just stops falling.
-    A tenth of it is on the falling part.
+    At the minimum of the curve the rate is already too large, because the loss stops falling. A
+    tenth of it is on the falling part.
 
     Args:
         rates: float (steps,), rising.
-        smoothed: float (steps,), the smoothed losses; NaN and infinity are ignored.
+        smoothed: float (steps,), the smoothed losses.
 
     Returns:
-        float; None if the loss never falls below the first one.
+        float; None without a `lowest_step`.
 
     Example:
         >>> suggest_rate(np.array([1e-5, 1e-4, 1e-3]), np.array([3.0, 1.0, 2.0]))
@@ -110,10 +139,8 @@ def suggest_rate(rates: np.ndarray, smoothed: np.ndarray) -> float | None:
     Source: arXiv 1506.01186, section 3.3, reads the rate off the curve. The rule is that of S.
     Gugger, "How Do You Find A Good Learning Rate" (2018), and of `lr_find` in fastai ("minimum").
     """
-    finite = np.where(np.isfinite(smoothed), smoothed, np.inf)
-    if not len(finite) or finite.min() >= finite[0]:
-        return None
-    return float(rates[int(finite.argmin())] / _BELOW_MINIMUM)
+    lowest = lowest_step(smoothed)
+    return None if lowest is None else float(rates[lowest]) / _BELOW_MINIMUM
 
 
 def find_learning_rate(

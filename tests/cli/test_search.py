@@ -70,7 +70,9 @@ def test_the_table_and_the_plot_of_any_result():
     losses = np.full(50, 3.0)
     losses[-1] = np.nan
     failed = RateTest(rates, losses, losses, None, diverged=True)
-    assert table(failed).endswith("the loss diverged at 1.00e+00\nno suggestion: the loss did not fall")
+    assert table(failed).endswith(
+        "the loss diverged at 1.00e+00\nno suggestion: the loss did not fall"
+    )
     assert plot(failed).startswith(b"\x89PNG")
     one = RateTest(rates[:1], losses[:1], losses[:1], None, diverged=True)
     assert plot(one).startswith(b"\x89PNG")
@@ -89,7 +91,9 @@ def test_what_the_range_test_refuses(refused, preset, data, folder, monkeypatch)
     assert "is not a writable directory" in message
     find = error_plots.importlib.util.find_spec
     monkeypatch.setattr(
-        error_plots.importlib.util, "find_spec", lambda name: None if name == "matplotlib" else find(name)
+        error_plots.importlib.util,
+        "find_spec",
+        lambda name: None if name == "matplotlib" else find(name),
     )
     message = refused(*arguments)
     assert "Expected the package matplotlib for --find-learning-rate" in message

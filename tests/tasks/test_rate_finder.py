@@ -8,7 +8,12 @@ import tensorflow as tf
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.training import rate_finder
 from keras_bert_zoo.training.loop import default_optimizer
-from keras_bert_zoo.training.rate_finder import find_learning_rate, smooth, suggest_rate
+from keras_bert_zoo.training.rate_finder import (
+    find_learning_rate,
+    lowest_step,
+    smooth,
+    suggest_rate,
+)
 from tests.tasks.every_task import NAMES, TEXTS, TRAINED, make, spread_weights
 from tests.tasks.test_tasks import make_classifier
 
@@ -25,6 +30,14 @@ def test_the_suggestion_is_a_tenth_of_the_rate_of_the_minimum():
     assert suggest_rate(rates, np.array([3.0, 2.5, 1.0, 0.5, np.nan])) == pytest.approx(1e-3)
     assert suggest_rate(rates, np.array([3.0, 3.5, 4.0, 5.0, np.inf])) is None  # it never falls
     assert suggest_rate(rates[:1], np.array([3.0])) is None
+
+
+def test_the_first_tenth_of_the_steps_is_the_start_of_the_curve():
+    rates = np.geomspace(1e-6, 1, 20)
+    smoothed = np.array([0.1, 3.0, *([2.9] * 15), 1.5, 1.4, 8.0])  # the first loss is low by chance
+    assert lowest_step(smoothed) == 18
+    assert suggest_rate(rates, smoothed) == pytest.approx(rates[18] / 10)
+    assert lowest_step(np.array([0.1, 3.0, *([3.1] * 18)])) is None
 
 
 def test_rates_and_losses_are_those_of_steps_by_hand():
@@ -169,5 +182,3 @@ def test_what_it_refuses():
         find_learning_rate(task, x, y, steps=1)
     options = {"epochs": 1, "seed": 3, "validation_data": None, "optimizer": "lamb"}
     assert rate_finder.without_own_options(options) == {"seed": 3, "optimizer": "lamb"}
-
-
