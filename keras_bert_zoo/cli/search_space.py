@@ -17,9 +17,8 @@ __all__ = ["Choices", "Range", "command_line", "parse_space", "set_options"]
 
 # Options whose values cannot be compared, or that belong to the whole search.
 _FIXED = {
-    "help", "config", "verbose", "json", "train", "dev", "dev_fraction", "output", "task", "seed",
-    "strategy", "replicas", "workers", "worker_index", "ignore_config_keys", "resume",
-    "average_weights", *SAVED_OPTIONS,
+    "help", "json", "train", "dev", "dev_fraction", "output", "task", "seed", "strategy",
+    "replicas", "workers", "worker_index", "ignore_config_keys", "average_weights", *SAVED_OPTIONS,
 }  # fmt: skip
 _RANGE = re.compile(r"(?P<low>[^.:]+(?:\.[^.:]+)?)\.\.(?P<high>[^:]+?)(?P<log>:log)?")
 _DIGITS = 3  # significant digits of sampled numbers
@@ -199,7 +198,7 @@ def command_line(args: argparse.Namespace, flags: Mapping[str, argparse.Action])
     argv: list[str] = []
     for action in dict.fromkeys(flags.values()):
         value = getattr(args, action.dest, action.default)
-        if value == action.default or action.dest in ("help", "config"):
+        if value == action.default or action.dest in ("help", "json"):
             continue
         flag = action.option_strings[0]
         if action.nargs == 0:

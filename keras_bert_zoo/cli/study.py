@@ -221,7 +221,7 @@ def open_study(
         _cut_torn_line(file)
         pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
         if method == "halving":
-            pruner = optuna.pruners.SuccessiveHalvingPruner(reduction_factor=_ETA)
+            pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=_ETA)
         try:
             study = optuna.create_study(
                 storage=JournalStorage(JournalFileBackend(str(file))),

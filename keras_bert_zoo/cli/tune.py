@@ -13,9 +13,9 @@ import shlex
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from time import monotonic
 from typing import Any, TextIO
 
 from keras_bert_zoo.cli import options, train, trial
@@ -140,7 +140,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _train_flags(args: argparse.Namespace) -> dict[str, argparse.Action]:
-    return command_parser("train", ["--task", args.task]).flags()
+    """The flags of a training, with their own defaults."""
+    parser = Parser()
+    train.add_training_arguments(parser)
+    train.add_task_options(parser, ["--task", args.task])
+    return parser.flags()
 
 
 def _checked(args: argparse.Namespace) -> tuple[list[str], Space, str]:
@@ -202,9 +206,9 @@ def _search(
     flags = _train_flags(args)
     deadline = math.inf
     if args.timeout_minutes:
-        deadline = time.monotonic() + 60 * args.timeout_minutes
+        deadline = monotonic() + 60 * args.timeout_minutes
     while len(study.trials()) < args.trials:
-        if time.monotonic() >= deadline:
+        if monotonic() >= deadline:
             print(f"{args.timeout_minutes:g} minutes are over", file=out, flush=True)
             return
         proposal = study.propose()
@@ -216,27 +220,31 @@ def _search(
         print(f"trial {number} of {args.trials}: {shown}", file=out, flush=True)
         model = tempfile.mkdtemp(prefix="model-", dir=directory)
         argv = [*base, *set_options(values, flags), "--output", model]
-        result = _run_trial(study, number, values, argv, verbose=args.verbose)
+        result = _run_trial(args, study, number, values, argv)
         before = study.best()
         is_best = result.status == COMPLETE and (before is None or rank(result) < rank(before))
         if is_best:
             _put_in_place(Path(model), args.output)
         shutil.rmtree(model, ignore_errors=True)
         study.finish(result)
-        print(f"  {_outcome(result)}{' (the best so far)' * is_best}", file=out, flush=True)
+        print(
+            f"  {_outcome(result)}{' (the best so far)' if is_best else ''}", file=out, flush=True
+        )
 
 
 def _run_trial(
-    study: Study, number: int, values: dict[str, str], argv: list[str], *, verbose: bool
+    args: argparse.Namespace, study: Study, number: int, values: dict[str, str], argv: list[str]
 ) -> Trial:
+    last_epoch = int(values.get("epochs", args.epochs))
     reports: list[trial.Report] = []
 
     def report(new: trial.Report) -> bool:
         reports.append(new)
-        return study.goes_on(new.epoch, new.value, new.mode)
+        # After the last epoch, stopping a trial would save nothing.
+        return study.goes_on(new.epoch, new.value, new.mode) or new.epoch == last_epoch
 
-    start = time.monotonic()
-    ended = trial.run_process([*argv, "--verbose"] if verbose else argv, report)
+    start = monotonic()
+    ended = trial.run_process([*argv, "--verbose"] if args.verbose else argv, report)
     finite = [r.value for r in reports if math.isfinite(r.value)]
     if ended.status != FAILED and not finite:
         ended = trial.Ended(FAILED, "the metric on the validation data was not finite")
@@ -244,7 +252,7 @@ def _run_trial(
     value = None
     if finite:
         value = max(finite) if last.mode == "max" else min(finite)
-    seconds = round(time.monotonic() - start, 1)
+    seconds = round(monotonic() - start, 1)
     return Trial(
         number, values, ended.status, value, len(reports), seconds, last.monitor, last.mode,
         ended.message,

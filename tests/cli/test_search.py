@@ -1,12 +1,12 @@
 """`train --find-learning-rate` and `train --folds`."""
 
+import importlib.util
 import json
 
 import numpy as np
 import pytest
 from sklearn.model_selection import StratifiedKFold
 
-from keras_bert_zoo.cli import error_plots
 from keras_bert_zoo.cli.rate_finder import plot, table
 from keras_bert_zoo.tasks.registry import load_task
 from keras_bert_zoo.tasks.text_classifier import TextClassifier
@@ -28,8 +28,8 @@ def rate_test(preset, data, output, *more):
 
 
 def test_the_range_test_writes_a_plot_only(run, preset, data, folder, monkeypatch):
-    monkeypatch.setitem(find_learning_rate.__kwdefaults__, "steps", 12)
-    monkeypatch.setitem(find_learning_rate.__kwdefaults__, "min_rate", 1e-3)
+    monkeypatch.setitem(find_learning_rate.__kwdefaults__, "steps", 30)
+    monkeypatch.setitem(find_learning_rate.__kwdefaults__, "min_rate", 1e-4)
     finished = run(*rate_test(preset, data, folder / "new" / "m", "--dev-fraction", "0.25"))
     assert (finished.status, finished.err) == (0, "")
     assert "suggestion: --learning-rate " in finished.out
@@ -89,12 +89,12 @@ def test_what_the_range_test_refuses(refused, preset, data, folder, monkeypatch)
     (folder / "file").write_text("")
     message = refused(*rate_test(preset, data, folder / "file" / "m"))
     assert "is not a writable directory" in message
-    find = error_plots.importlib.util.find_spec
-    monkeypatch.setattr(
-        error_plots.importlib.util,
-        "find_spec",
-        lambda name: None if name == "matplotlib" else find(name),
-    )
+    find = importlib.util.find_spec
+
+    def find_others(name):
+        return None if name == "matplotlib" else find(name)
+
+    monkeypatch.setattr(importlib.util, "find_spec", find_others)
     message = refused(*arguments)
     assert "Expected the package matplotlib for --find-learning-rate" in message
     assert list(snapshot(folder)) == ["file"]

@@ -57,7 +57,8 @@ def test_rates_and_losses_are_those_of_steps_by_hand():
 
     loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     expected = []
-    for rate, (inputs, targets) in zip(test.rates, task.make_dataset(x, y, batch_size=3)):
+    batches = task.make_dataset(x, y, batch_size=3)
+    for rate, (inputs, targets) in zip(test.rates, batches, strict=True):
         with tf.GradientTape() as tape:
             loss = loss_of(targets, task(inputs, training=True))
         expected.append(float(loss))
