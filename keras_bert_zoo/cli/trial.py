@@ -22,7 +22,7 @@ from keras_bert_zoo.cli.options import parse
 from keras_bert_zoo.cli.signals import name_of, raised_signals, status_of
 from keras_bert_zoo.errors import one_line
 
-__all__ = ["Ended", "Report", "Runner", "run_here", "run_process"]
+__all__ = ["Ended", "Report", "run_here", "run_process"]
 
 _PATIENCE = 30.0  # seconds for a trial to end after a signal
 
@@ -57,10 +57,6 @@ class Ended(NamedTuple):
     message: str = ""
 
 
-Runner = Callable[[Sequence[str], Callable[[Report], bool]], Ended]
-"""Runs a trial: the options of train, and a function of the reports that is True to go on."""
-
-
 class _Stopped(Exception):
     """The search has stopped this trial."""
 
@@ -72,7 +68,7 @@ def run_here(
 
     Args:
         argv: the options of train.
-        report: see `Runner`.
+        report: receives a Report after each epoch, and returns whether the trial goes on.
         out: for the output of train; None: it is discarded.
 
     Returns:

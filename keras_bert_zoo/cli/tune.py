@@ -41,7 +41,7 @@ from keras_bert_zoo.files import SIDE_FILE
 
 DESCRIPTION = """\
 Search for the best options of a training. Each trial is a run of `train` with values from the given
-ranges, in a process of its own. The trials are compared by the metric that selects the best epoch.
+ranges, in a new process. The trials are compared by the metric that selects the best epoch.
 The model of the best trial is in the output directory, also after Ctrl-C. A trial that fails does
 not end the search. The extra `tune` brings optuna, which this command needs."""
 
@@ -67,6 +67,7 @@ TABLE = "trials.csv"
 def add_arguments(parser: Parser) -> None:
     """Adds the options of train and those of the search."""
     train.add_training_arguments(parser)
+    parser.flags()["--preset"].required = False  # it may be searched
     group = parser.add_group("search")
     group.add_argument(
         "--search",
@@ -127,8 +128,8 @@ def run(args: argparse.Namespace) -> int:
             file.write(_csv(trials, list(space), commands).encode("utf-8"))
     _show(args, trials, best, list(space), commands, out)
     if interrupt is not None:
-        kept = f"{len(trials)} finished trials are kept; --resume goes on with the search"
-        say(f"{name_of(interrupt)}; {kept}")
+        more = "--resume goes on with the search"
+        say(f"{name_of(interrupt)}; {len(trials)} finished trials are kept; {more}")
         return status_of(interrupt)
     if best is None:
         failed = [t for t in trials if t.status == FAILED]
@@ -158,6 +159,8 @@ def _checked(args: argparse.Namespace) -> tuple[list[str], Space, str]:
     flags = _train_flags(args)
     space = parse_space(args.search, flags)
     base = command_line(args, flags)
+    if not (args.preset or "preset" in space):
+        raise ConfigError("the following arguments are required: --preset")
     if not (args.dev or args.dev_fraction):
         raise ConfigError("tune compares trials on validation data; pass --dev or --dev-fraction")
     if args.strategy == "multi-worker":
@@ -177,18 +180,18 @@ def _checked(args: argparse.Namespace) -> tuple[list[str], Space, str]:
             f"expected lists of values for --method grid, received the range {sizes[0]}"
         )
     command = task_command(args.task)
-    ends: list[Mapping[str, str]] = [{}]
-    ends += [{name: end} for name, values in space.items() for end in values.ends()]
-    for values in ends:
-        try:
-            train.check_options(_train_arguments([*base, *set_options(values, flags)]), command)
-        except ConfigError as error:
-            where = "".join(f"--search {name}={end}: " for name, end in values.items())
-            raise ConfigError(f"{where}{error}") from None
+    first = {name: values.ends()[0] for name, values in space.items()}
+    for name, values in space.items():
+        for end in values.ends():
+            arguments = _train_arguments([*base, *set_options(first | {name: end}, flags)])
+            try:
+                train.check_options(arguments, command)
+            except ConfigError as error:
+                raise ConfigError(f"--search {name}={end}: {error}") from None
     check_output(args.output)
-    arguments = _train_arguments(base)
+    arguments = _train_arguments([*base, *set_options(first, flags)])
+    train.check_options(arguments, command)
     with named_flags(arguments):
-        train.check_options(arguments, command)
         data = train.read_data(arguments, command)
     command.check_data(*data)
     digest = hashlib.sha256(repr(data).encode("utf-8", "surrogatepass")).hexdigest()[:16]

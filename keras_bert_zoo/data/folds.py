@@ -55,10 +55,10 @@ def make_folds(
         raise ConfigError(f"expected at least 2 folds, received {folds}")
     units = count if groups is None else len(set(groups))
     if units < folds:
-        noun = "examples" if groups is None else "groups, whose examples stay together,"
+        noun = "examples" if groups is None else "groups of examples that stay together"
         raise DataError(
-            f"expected at least as many {noun} as folds, received {units} for {folds} folds; give "
-            "more data or fewer folds"
+            f"expected at least {folds} {noun} for {folds} folds, received {units}; give more data "
+            "or fewer folds"
         )
     options: dict[str, Any] = {"n_splits": folds, "shuffle": True, "random_state": seed}
     strata = np.zeros(count, np.int64)

@@ -182,13 +182,7 @@ def find_learning_rate(
         ConfigError: an argument is out of range, or one of `fit` that has no meaning here.
         DataError: as for `fit`.
 
-    Example:
-        >>> import keras_bert_zoo as kbz
-        >>> task = kbz.TextClassifier.from_preset("minilm_l6_en_uncased", labels=["bad", "good"])
-        >>> texts, labels = ["great", "awful"] * 8, ["good", "bad"] * 8
-        >>> test = find_learning_rate(task, texts, labels, steps=3, max_rate=1e-3, batch_size=4)
-        >>> test.rates.tolist()
-        [1e-07, 1e-05, 0.001]
+    Example: `find_learning_rate(task, texts, labels, batch_size=16).suggestion`
 
     Source: arXiv 1506.01186, section 3.3.
     """

@@ -210,7 +210,7 @@ def test_what_folds_refuse(refused, preset, data, folder):
     message = refused(*arguments, "--fold-predictions", folder / "p.jsonl")
     assert message == "--fold-predictions needs --folds K"
     message = refused(*arguments, "--folds", 100)
-    assert "at least as many examples as folds, received 48 for 100 folds" in message
+    assert "expected at least 100 examples for 100 folds, received 48" in message
     message = refused(*arguments, "--folds", 2, "--fold-predictions", data / "train.csv")
     assert "expected different files for --fold-predictions and --train" in message
     message = refused(*arguments, "--folds", 2, "--strategy", "multi-worker")

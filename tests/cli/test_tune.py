@@ -1,10 +1,12 @@
 """`tune`: its ranges, its trials, what a killed search keeps, and the best model."""
 
 import csv
+import importlib.util
 import json
 import math
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,8 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-pytest.importorskip("optuna")
 
 from keras_bert_zoo.cli import trial, tune
 from keras_bert_zoo.cli.main import command_parser
@@ -407,6 +407,30 @@ def test_two_searches_at_once_are_refused(
     assert "another search is running here" in messages[0]
 
 
+def test_presets_are_searched(run, refused, preset, data, tmp_path, trials):
+    given = arguments(preset, data, tmp_path / "m", search=["--trials", 4])
+    del given[1:3]  # --preset
+    assert "required: --preset" in refused(*given, "--search", "epochs=1..2")
+    other = tmp_path / "other"
+    shutil.copytree(preset, other)
+    search = ["--search", f"preset={preset},{other}", "--method", "grid"]
+    assert run(*given, *search).status == 0
+    assert sorted(args.preset for args in trials) == sorted([str(preset), str(other)])
+    message = refused(*given, "--search", f"preset={preset},{tmp_path / 'missing'}", "--resume")
+    assert message.startswith(f"--search preset={tmp_path / 'missing'}: ")
+
+
+def test_optuna_is_needed(refused, preset, data, tmp_path, monkeypatch):
+    find = importlib.util.find_spec
+
+    def find_others(name):
+        return None if name == "optuna" else find(name)
+
+    monkeypatch.setattr(importlib.util, "find_spec", find_others)
+    message = refused(*arguments(preset, data, tmp_path / "m"))
+    assert "pip install 'keras_bert_zoo[tune]'" in message
+
+
 def test_a_file_has_the_ranges(run, preset, data, tmp_path, trials):
     config = tmp_path / "tune.toml"
     config.write_text(
@@ -478,28 +502,19 @@ def test_a_process_reports_its_epochs(preset, data, tmp_path):
     assert 0 <= reports[0].value <= 1
 
 
-def test_a_process_that_fails_or_is_killed():
+def test_a_process_that_fails_or_is_killed(tmp_path, monkeypatch):
     ended = trial.run_process(["--preset", "missing"], lambda report: True)
     assert ended.status == "failed"
     assert "the following arguments are required: --train, --output" in ended.message
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trial.sys, "executable", "/bin/false")
-        assert trial.run_process([], bool) == Ended("failed", "ended with status 1")
-    code = "#!/bin/sh\nkill -9 $$\n"
-    assert_killed(code)
-
-
-def assert_killed(code):
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        script = Path(folder, "killed")
-        script.write_text(code)
+    script = tmp_path / "python"
+    monkeypatch.setattr(trial.sys, "executable", str(script))
+    for code, message in (
+        ("exit 3", "ended with status 3"),
+        ("kill -9 $$", "ended by the signal SIGKILL; the memory may have been full"),
+    ):
+        script.write_text(f"#!/bin/sh\n{code}\n")
         script.chmod(0o755)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(trial.sys, "executable", str(script))
-            ended = trial.run_process([], bool)
-    assert ended == Ended("failed", "ended by the signal SIGKILL; the memory may have been full")
+        assert trial.run_process([], bool) == Ended("failed", message)
 
 
 @pytest.mark.slow

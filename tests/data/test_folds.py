@@ -59,9 +59,9 @@ def test_rare_labels_are_named(caplog):
 
 
 def test_too_little_data():
-    with pytest.raises(DataError, match="as many examples as folds, received 2 for 3 folds"):
+    with pytest.raises(DataError, match="at least 3 examples for 3 folds, received 2"):
         make_folds(2, 3, seed=0)
-    with pytest.raises(DataError, match="as many groups, whose examples stay together, as folds"):
+    with pytest.raises(DataError, match="at least 3 groups of examples that stay together"):
         make_folds(9, 3, seed=0, groups=["a"] * 8 + ["b"])
     with pytest.raises(ConfigError, match="at least 2 folds, received 1"):
         make_folds(9, 1, seed=0)
