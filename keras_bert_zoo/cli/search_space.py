@@ -138,7 +138,8 @@ def _pairs(given: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(given, Mapping):
         yield from given.items()
         return
-    for text in given:
+    for item in given:
+        text = str(item)
         name, equals, value = text.partition("=")
         if not equals or not value.strip():
             raise ConfigError(
@@ -150,7 +151,8 @@ def _pairs(given: Any) -> Iterator[tuple[str, Any]]:
 
 def _values(name: str, value: Any, action: argparse.Action) -> Choices | Range:
     where = f"--search {name}"
-    if isinstance(value, str) and ".." in value:
+    is_path = action.type is None and action.nargs != 0  # or a name, as of a preset
+    if isinstance(value, str) and ".." in value and not is_path:
         return _range(where, value, action)
     items = value if isinstance(value, list) else str(value).split(",")
     texts = []

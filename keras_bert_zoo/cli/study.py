@@ -26,6 +26,7 @@ _FILE = "trials.log"
 _ETA = 3  # a third of the trials goes on after each rung, as in arXiv 1603.06560
 _TRIES = 100  # proposals before all combinations count as tried
 _RESULT = "result"  # the attribute of a finished trial
+_STOPPED = "stopped"  # that of a trial that is stopped: the epoch
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,10 @@ class Study:
         if self._method == "grid" and len(done) >= len(self._grid()):
             return None
         distributions = {name: values.distribution() for name, values in self._space.items()}
+        interrupted = self._running()
         for attempt in range(_TRIES):
             self._study.sampler = self._sampler(attempt)
-            trial = self._study.ask(distributions)
+            trial = interrupted.pop() if interrupted else self._study.ask(distributions)
             values = {name: v.text(trial.params[name]) for name, v in self._space.items()}
             if values not in done:
                 self._trial = trial
@@ -109,20 +111,33 @@ class Study:
             self._study.tell(trial, state=_state(FAILED))  # a repetition; it is not listed
         return None
 
+    def _running(self) -> list[Any]:
+        """The trial that a killed search left open, if it did; it begins again."""
+        from optuna.trial import Trial
+
+        frozen = self._study.get_trials(deepcopy=False, states=(_state("running"),))
+        return [Trial(self._study, each._trial_id) for each in frozen]
+
     def goes_on(self, epoch: int, value: float, mode: str) -> bool:
         """Records the value of an epoch of the current trial; returns whether it goes on."""
-        self._trial.report(_larger_is_better(value, mode), epoch)
-        return not self._trial.should_prune()
+        # A trial that begins again has reported some epochs before.
+        reported = self._study.get_trials(deepcopy=False)[self._trial.number].intermediate_values
+        if epoch not in reported:
+            self._trial.report(_larger_is_better(value, mode), epoch)
+            if self._trial.should_prune():
+                self._trial.set_user_attr(_STOPPED, epoch)
+        return bool(self._trial.user_attrs.get(_STOPPED) != epoch)
 
     def finish(self, result: Trial) -> None:
         """Records the end of the current trial."""
         self._trial.set_user_attr(_RESULT, asdict(result))
         self._tell(self._trial, asdict(result))
 
-    def close_interrupted(self) -> None:
-        """Ends the trials that a killed search left open."""
-        for trial in self._study.get_trials(deepcopy=False, states=(_state("running"),)):
-            self._tell(trial.number, trial.user_attrs.get(_RESULT, {"status": FAILED}))
+    def close_finished(self) -> None:
+        """Ends the trial whose result a killed search has recorded."""
+        for trial in self._running():
+            if _RESULT in trial.user_attrs:
+                self._tell(trial, trial.user_attrs[_RESULT])
 
     def _tell(self, trial: Any, result: Mapping[str, Any]) -> None:
         if result["status"] == COMPLETE:
@@ -246,7 +261,7 @@ def open_study(
                 f"other ones: {'; '.join(changed)}"
             )
         opened = Study(study, space, method, seed)
-        opened.close_interrupted()
+        opened.close_finished()
         yield opened
     finally:
         os.close(descriptor)

@@ -36,7 +36,13 @@ from keras_bert_zoo.cli.study import METHODS, Study, Trial, check_optuna, open_s
 from keras_bert_zoo.cli.tasks import task_command
 from keras_bert_zoo.cli.trial import COMPLETE, FAILED
 from keras_bert_zoo.directories.replacing import replace_directory
-from keras_bert_zoo.errors import CheckpointError, ConfigError, TrainingError, printable
+from keras_bert_zoo.errors import (
+    BertZooError,
+    CheckpointError,
+    ConfigError,
+    TrainingError,
+    printable,
+)
 from keras_bert_zoo.files import SIDE_FILE
 
 DESCRIPTION = """\
@@ -186,7 +192,7 @@ def _checked(args: argparse.Namespace) -> tuple[list[str], Space, str]:
             arguments = _train_arguments([*base, *set_options(first | {name: end}, flags)])
             try:
                 train.check_options(arguments, command)
-            except ConfigError as error:
+            except BertZooError as error:
                 raise ConfigError(f"--search {name}={end}: {error}") from None
     check_output(args.output)
     arguments = _train_arguments([*base, *set_options(first, flags)])

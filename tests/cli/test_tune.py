@@ -90,6 +90,8 @@ def test_ranges_and_lists():
         "gradient-checkpointing": [True, False],
     }  # fmt: skip
     assert parse_space(in_a_file, flags()) == space
+    space = parse_space(["preset=../a,../b"], flags())
+    assert space == {"preset": Choices(("../a", "../b"))}
     space = parse_space({"matryoshka": ["8,4", "8,2"]}, flags("embedding"))
     assert space == {"matryoshka": Choices(("8,4", "8,2"))}
 
@@ -236,7 +238,7 @@ def test_a_killed_search_goes_on_with_the_same_trials(
 
     def kill_third(argv, report):
         ended = run_trial(argv, report)
-        if len(trials) == 3:
+        if len(trials) == 3:  # after its last report, before its end is recorded
             raise Killed
         return ended
 
@@ -291,29 +293,48 @@ def test_ctrl_c_keeps_the_finished_trials(run, preset, data, tmp_path, trials, m
     assert list(snapshot(tmp_path / "m.trials")) == ["trials.log"]
 
 
-def test_halving_stops_the_worse_trials(run, preset, data, tmp_path, monkeypatch):
+@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize(
+    ("first_values", "goes_on", "ranked"),
+    [
+        # 1 of 1; the best of 2; no; of 4, only the best; the best of 5; of 6, the second.
+        ([0.5, 0.6, 0.4, 0.55, 0.7, 0.65], [1, 1, 0, 0, 1, 1], "562143"),
+        # Of 5, only the best. If a killed trial counted twice, the last would be the second of 6.
+        ([0.5, 0.6, 0.4, 0.7, 0.65], [1, 1, 0, 1, 0], "42153"),
+    ],
+)
+def test_halving_stops_the_worse_trials(
+    run, preset, data, tmp_path, monkeypatch, killed, first_values, goes_on, ranked
+):
     """By hand: a trial goes on after epoch 1 if it is in the best third so far, or the best."""
-    first_values = [0.5, 0.6, 0.4, 0.55, 0.7, 0.65]
-    # 1 of 1; the best of 2; no; of 4, only the best; the best of 5; of 6, the second.
-    goes_on = [True, True, False, False, True, True]
-    epochs = []
+    epochs, kills = [], [2] if killed else []
 
     def run_trial(argv, report):
-        epochs.append(0)
+        number = len(epochs) + 1
         for epoch in (1, 2):
-            epochs[-1] = epoch
-            value = first_values[len(epochs) - 1] + epoch / 100
-            if not report(Report(epoch, value, "val_loss", "max")):
-                return Ended("pruned")
+            if not report(Report(epoch, first_values[number - 1] + epoch / 100, "val_f1", "max")):
+                break
+            if number in kills:
+                kills.remove(number)
+                raise Killed
+        epochs.append(epoch)
+        if epoch == 1:
+            return Ended("pruned")
         (Path(options_of(argv).output) / "keras_bert_zoo.json").write_text("{}")
         return Ended("complete")
 
     monkeypatch.setattr(trial, "run_process", run_trial)
-    finished = run(*arguments(preset, data, tmp_path / "m", "--method", "halving", "--trials", 6))
+    more = ["--method", "halving", "--trials", len(first_values)]
+    given = arguments(preset, data, tmp_path / "m", *more)
+    if killed:
+        with pytest.raises(Killed):
+            run(*given)
+        given.append("--resume")
+    finished = run(*given)
     assert finished.status == 0, finished.err
     assert epochs == [2 if value else 1 for value in goes_on]
     assert finished.out.count("stopped: others were better") == 2
-    assert [row["trial"] for row in table(tmp_path / "m")] == ["5", "6", "2", "1", "4", "3"]
+    assert [row["trial"] for row in table(tmp_path / "m")] == list(ranked)
 
 
 def test_lower_is_better_for_a_loss(run, preset, data, tmp_path, monkeypatch):
