@@ -287,9 +287,10 @@ def _remove_models(directory: str) -> None:
 
 
 def _outcome(result: Trial) -> str:
-    time_taken = f"{result.epochs} epochs, {result.seconds:.1f} s"
     if result.status == FAILED:
         return f"failed: {result.message}"
+    epochs = "1 epoch" if result.epochs == 1 else f"{result.epochs} epochs"
+    time_taken = f"{epochs}, {result.seconds:.1f} s"
     stopped = "" if result.status == COMPLETE else "; stopped: others were better"
     return f"{result.monitor} {result.value:.4f}, {time_taken}{stopped}"
 
@@ -339,7 +340,7 @@ def _show(
     if trials:
         print(printable(_table(trials, names)), file=out)
     if best is not None:
-        print(f"best: trial {best.number}; it is the run of", file=out)
+        print(f"best: trial {best.number}, which this command repeats:", file=out)
         print(f"  {printable(commands[best.number])}", file=out, flush=True)
     if args.json:
         values: dict[str, Any] = {
