@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from keras_bert_zoo.text.wordpiece.tokenizer import WordPieceTokenizer
     from keras_bert_zoo.training.checkpoints import Checkpoints
     from keras_bert_zoo.training.distillation import distill
+    from keras_bert_zoo.training.rate_finder import find_learning_rate
     from keras_bert_zoo.training.throughput import Throughput
     from keras_bert_zoo.training.trackers import MLflowTracker, Tracker, WandbTracker
 
@@ -73,6 +74,7 @@ __all__ = [
     "distill",
     "extend_positions",
     "extend_vocabulary",
+    "find_learning_rate",
     "list_presets",
     "merge_lora",
     "select_layers",
@@ -110,6 +112,7 @@ _MODULES = {
     "distill": "keras_bert_zoo.training.distillation",
     "extend_positions": "keras_bert_zoo.adaptation.resize",
     "extend_vocabulary": "keras_bert_zoo.adaptation.vocabulary",
+    "find_learning_rate": "keras_bert_zoo.training.rate_finder",
     "list_presets": "keras_bert_zoo.presets.catalog",
     "merge_lora": "keras_bert_zoo.adaptation.lora",
     "select_layers": "keras_bert_zoo.adaptation.layers",

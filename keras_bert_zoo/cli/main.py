@@ -28,6 +28,7 @@ COMMANDS = {
     "convert": "write a checkpoint in another format and compare the two",
     "trim-vocabulary": "write a model with only the tokens of given texts",
     "train": "fine-tune a model on a file",
+    "tune": "search for the best options of a training",
     "launch": "run a training command in several processes of this machine",
     "distill": "train a smaller classifier to give the answers of a trained one",
     "index": "build a searchable collection of documents for question answering",
@@ -66,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except Exception as error:
-        message = _message(error)
+        message = message_of(error)
         if message is None:
             raise
         if verbose:
@@ -133,7 +134,7 @@ def _top_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _message(error: Exception) -> str | None:
+def message_of(error: Exception) -> str | None:
     """The message of an error that a user can cause; None for other errors."""
     if isinstance(error, BertZooError):
         return str(error)

@@ -208,6 +208,10 @@ def converted(action: argparse.Action, value: Any, where: str) -> Any:
         if not value or not all(isinstance(item, str) for item in value):
             raise ConfigError(f"{where}: expected a list of names, received {value!r}")
         return value
+    if action.nargs == "+" and action.type is None:  # the command checks the values
+        if not value or not isinstance(value, list | dict):
+            raise ConfigError(f"{where}: expected a table or a list, received {value!r}")
+        return value
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ConfigError(f"{where}: expected a string or a number, received {value!r}")
     text = value if isinstance(value, str) else repr(value)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import io
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from keras_bert_zoo.cli import options
 from keras_bert_zoo.cli.columns import given_options, named_flags
+from keras_bert_zoo.cli.folds import cross_validate
 from keras_bert_zoo.cli.messages import say
 from keras_bert_zoo.cli.monitoring import (
     add_monitoring_options,
@@ -23,6 +25,8 @@ from keras_bert_zoo.cli.monitoring import (
 )
 from keras_bert_zoo.cli.options import Parser
 from keras_bert_zoo.cli.output import check_output, check_space, save_model
+from keras_bert_zoo.cli.rate_finder import run_rate_test
+from keras_bert_zoo.cli.search_options import add_search_options, check_search_options
 from keras_bert_zoo.cli.signals import held_back_signals, name_of, status_of
 from keras_bert_zoo.cli.tasks import TASKS, task_command
 from keras_bert_zoo.cli.training_options import (
@@ -69,6 +73,16 @@ _DEFAULT = next(iter(TASKS))
 
 def add_arguments(parser: Parser) -> None:
     """Adds the command's options."""
+    add_training_arguments(parser)
+    group = parser.add_group("one run")
+    add_checkpoint_options(group)
+    add_plan_options(group)
+    add_monitoring_options(group)
+    add_search_options(parser)
+
+
+def add_training_arguments(parser: Parser) -> None:
+    """Adds the options that each trial of `tune` has, too."""
     parser.add_argument(
         "--preset",
         required=True,
@@ -156,9 +170,6 @@ def add_arguments(parser: Parser) -> None:
         action="store_true",
         help="save memory: compute the encoder's blocks again for the gradient; steps take longer",
     )
-    add_checkpoint_options(group)
-    add_plan_options(group)
-    add_monitoring_options(group)
     options.add_ignore_option(group)
     parser.add_argument(
         "--json",
@@ -175,18 +186,37 @@ def add_task_options(parser: Parser, argv: Sequence[str]) -> None:
     command.add_train_options(parser.add_group(f"--task {command.name}"))
 
 
-def run(args: argparse.Namespace) -> int:
-    """Runs the command; returns the exit status."""
-    # All inputs are checked before TensorFlow is imported.
-    command = task_command(args.task)
+def check_options(args: argparse.Namespace, command: TaskCommand) -> None:
+    """Raises an error for options that are not possible, without the data."""
     check_validation_options(args)
+    check_search_options(args)
     command.check_options(args)
     check_monitoring_options(args)
     _check_preset(args, command)
-    check_output(args.output)
+
+
+def run(
+    args: argparse.Namespace,
+    make_callbacks: Callable[[Task, Any], Sequence[Any]] | None = None,
+) -> int:
+    """Runs the command.
+
+    Args:
+        args: the parsed arguments.
+        make_callbacks: makes Keras callbacks from the task and the validation data; None: none.
+
+    Returns:
+        the exit status.
+    """
+    # All inputs are checked before TensorFlow is imported.
+    command = task_command(args.task)
+    check_options(args, command)
+    if not args.find_learning_rate:  # which writes only a plot
+        check_output(args.output)
     with named_flags(args):
-        train, dev = _read(args, command)
+        train, dev = read_data(args, command)
     command.check_data(train, dev)
+    folds = command.folds(train, args.folds, args.seed) if args.folds else []
 
     from keras_bert_zoo.cli.runtime import keras_dtype, start_tensorflow
 
@@ -201,20 +231,45 @@ def run(args: argparse.Namespace) -> int:
     out: TextIO = sys.stderr if args.json else sys.stdout
     if not is_chief(strategy):  # the first worker shows the progress
         out = io.StringIO()
-    keras.utils.set_random_seed(args.seed)
     dtype = keras_dtype(args.dtype, tf)
-    with strategy.scope():
-        task = command.build(
-            args,
-            max_length=args.max_length,
-            dtype=dtype,
-            ignore_config_keys=args.ignore_config_keys,
-            **layout_options(args),
-        )
+
+    def build() -> Task:
+        keras.utils.set_random_seed(args.seed)
+        with strategy.scope():
+            task: Task = command.build(
+                args,
+                max_length=args.max_length,
+                dtype=dtype,
+                ignore_config_keys=args.ignore_config_keys,
+                **layout_options(args),
+            )
+        if not (args.find_learning_rate or args.dry_run):
+            check_space(args.output, task)
+        return task
+
     if args.dry_run:
-        report_plan(args, command, task, train, dev)
+        report_plan(args, command, build(), train, dev)
         return 0
-    check_space(args.output, task)
+    terminal = out.isatty()
+    # A progress bar, or a line per epoch.
+    extra = command.fit_options(args) | {"callbacks": [], "verbose": 1 if terminal else 2}
+
+    scores = None
+    if folds:
+
+        def fit(task: Any, rest: Any) -> KeyboardInterrupt | None:
+            return _fit(args, task, rest, None, extra)
+
+        try:
+            with contextlib.redirect_stdout(out):
+                scores = cross_validate(args, command, train, folds, build=build, fit=fit)
+        except KeyboardInterrupt as early:
+            say(f"{name_of(early)} during the cross-validation; nothing is saved")
+            return status_of(early)
+    task = build()
+    if args.find_learning_rate:
+        run_test = functools.partial(_fit, args, task, train, None, extra)
+        return run_rate_test(args, task, run_test, out)
     held_out = f"{len(dev):,} held out, " if dev is not None else ""
     print(
         f"training on {len(train):,} {command.unit}, {held_out}"
@@ -224,12 +279,10 @@ def run(args: argparse.Namespace) -> int:
     )
     options_of_run = _options(args, dtype)
     with contextlib.redirect_stdout(out):
-        terminal = out.isatty()
         callbacks = monitoring_callbacks(args, options_of_run, terminal=terminal)
-        extra = command.fit_options(args)
-        # A progress bar, or a line per epoch.
-        extra |= {"callbacks": callbacks, "verbose": 1 if terminal else 2}
-        interrupt = _fit(args, task, train, dev, extra)
+        if make_callbacks:
+            callbacks += make_callbacks(task, dev)
+        interrupt = _fit(args, task, train, dev, extra | {"callbacks": callbacks})
     if not is_chief(strategy):  # the first worker saves the model
         return status_of(interrupt) if interrupt else 0
     if interrupt and not (task.compiled and task.optimizer.iterations.numpy()):
@@ -242,6 +295,8 @@ def run(args: argparse.Namespace) -> int:
         "interrupted": interrupt is not None,
         **task.training_record,
     }
+    if scores is not None:
+        task.training_record |= {"folds": scores.summary()}
     if interrupt is None:
         try:
             command.tune(task, dev, args)
@@ -284,7 +339,8 @@ def _check_preset(args: argparse.Namespace, command: TaskCommand) -> None:
     command.check_preset(args, raw)
 
 
-def _read(args: argparse.Namespace, command: TaskCommand) -> tuple[Any, Any]:
+def read_data(args: argparse.Namespace, command: TaskCommand) -> tuple[Any, Any]:
+    """Reads the training data and the validation data, or None."""
     train = command.read(args.train, args)
     if args.dev_fraction:
         return command.split(train, args.dev_fraction, args.seed)
@@ -297,10 +353,12 @@ def _fit(
     train: Any,
     dev: Any,
     extra: dict[str, Any],
+    *,
+    fit: Callable[..., Any] | None = None,
 ) -> KeyboardInterrupt | None:
-    """Trains; returns the interrupt that ended training early, or None."""
+    """Trains with `fit`, by default the task's; returns the interrupt that ended it, or None."""
     try:
-        task.fit(
+        (fit or task.fit)(
             train,
             validation_data=dev,
             batch_size=args.batch_size,

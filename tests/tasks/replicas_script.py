@@ -14,6 +14,7 @@ import keras_bert_zoo as kbz
 from keras_bert_zoo.errors import TrainingError
 from keras_bert_zoo.training import summed_gradients
 from keras_bert_zoo.training.probe import probe_head
+from keras_bert_zoo.training.rate_finder import find_learning_rate
 from keras_bert_zoo.training.strategies import make_strategy
 from tests.helpers import ASSETS, eagerly
 from tests.tasks.every_task import NAMES, TEXTS, TRAINED, make, spread_weights
@@ -166,6 +167,15 @@ def compare_resumed():
         np.testing.assert_allclose(resumed[key], value, rtol=1e-5, atol=1e-6, err_msg=key)
 
 
+def range_test(replicas, **options):
+    """The losses of a range test."""
+    with strategy(replicas).scope():
+        task, x, y = make("classification")
+    spread_weights(task)
+    options |= {"steps": 4, "min_rate": 1e-3, "max_rate": 0.1, "batch_size": 4}
+    return {"losses": find_learning_rate(task, x, y, **options).losses}
+
+
 def compare_classifiers():
     """Compares two replicas, op by op and in a graph; and heads whose loss is a sum."""
     with eagerly():
@@ -179,6 +189,8 @@ def compare_classifiers():
             check_counts(accumulation_steps=2)
         compare("classification", [2], measure=False, accumulation_steps=2, optimizer="lamb")
         compare("classification", [2], measure=False, compiled="adam")
+        for parts in (1, 2):
+            check_equal(range_test(1), range_test(2, accumulation_steps=parts), "a range test")
         logits = make("classification")[0].predict_logits(TEXTS)
         check_equal(distilled(logits, 1), distilled(logits, 2), "a student")
         losses = probe_losses(2)

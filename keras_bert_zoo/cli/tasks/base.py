@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from keras_bert_zoo.cli.error_plots import Predictions
     from keras_bert_zoo.data.examples import Examples
 
@@ -124,6 +126,17 @@ class TaskCommand(abc.ABC):
         """Splits examples into training and validation data."""
         parts: tuple[Any, Any] = examples.split(fraction, seed)
         return parts
+
+    def folds(self, examples: Any, count: int, seed: int) -> list[np.ndarray]:
+        """Divides examples into the folds of a cross-validation; see `data.folds`.
+
+        As for `split`, single labels are stratified.
+        """
+        from keras_bert_zoo.data.folds import make_folds
+
+        single = getattr(examples, "label_kind", None) == "single"
+        labels = examples.labels if single else None
+        return make_folds(len(examples), count, seed, labels=labels)
 
     # === Training ===
 

@@ -11,6 +11,8 @@ from keras_bert_zoo.cli.tasks.base import TaskCommand, file_format, number
 from keras_bert_zoo.errors import ConfigError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from keras_bert_zoo.data.questions import QuestionExamples
     from keras_bert_zoo.data.tables import TableFormat
     from keras_bert_zoo.tasks.question_answering.question_answerer import QuestionAnswerer
@@ -111,6 +113,15 @@ class QuestionCommand(TaskCommand):
         from keras_bert_zoo.data.squad import read_squad
 
         return read_squad(path, skip_misplaced=args.skip_misplaced, scoring=True)
+
+    def folds(self, examples: QuestionExamples, count: int, seed: int) -> list[np.ndarray]:
+        """Divides questions into folds; questions on one context stay together."""
+        from keras_bert_zoo.data.folds import make_folds
+
+        answerable = [bool(texts) for texts in examples.right_texts() or ()]
+        return make_folds(
+            len(examples), count, seed, labels=answerable or None, groups=examples.contexts
+        )
 
     def read_in_parts(self, source: Any, args: argparse.Namespace) -> Iterator[QuestionExamples]:
         """Reads questions and contexts from a table or a file in SQuAD format."""
