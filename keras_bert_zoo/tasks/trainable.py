@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 import keras
 import numpy as np
@@ -29,6 +29,7 @@ from keras_bert_zoo.training.loss_units import SharedUnit
 from keras_bert_zoo.training.objective import Objective
 from keras_bert_zoo.training.optimizers import AdamW
 from keras_bert_zoo.training.rows import RowBatches
+from keras_bert_zoo.training.tricks.options import TrickOptions, tricks_of
 from keras_bert_zoo.training.updates import Updates
 
 
@@ -163,6 +164,7 @@ class TrainableTask(Task):
         accumulation_steps: int = 1,
         checkpoints: Checkpoints | None = None,
         resume: bool = False,
+        **tricks: Unpack[TrickOptions],
     ) -> keras.callbacks.History:
         """Fine-tunes on text.
 
@@ -232,6 +234,7 @@ class TrainableTask(Task):
             checkpoints: Checkpoints or None. Where and how often to save the run.
             resume: bool. Go on from the newest of `checkpoints`, if there is one. The data and the
                 options must be the same. The numbers of replicas and of parts may differ.
+            **tricks: options for regularization, such as `r_drop`; see `TrickOptions`.
 
         Returns:
             keras.callbacks.History.
@@ -255,7 +258,7 @@ class TrainableTask(Task):
             validation_batch_size=validation_batch_size, validation_freq=validation_freq,
             loss=loss, gradient_checkpointing=gradient_checkpointing,
             steps_per_execution=steps_per_execution, accumulation_steps=accumulation_steps,
-            checkpoints=checkpoints, resume=resume,
+            checkpoints=checkpoints, resume=resume, tricks=tricks_of(tricks),
         )  # fmt: skip
 
     def make_dataset(
@@ -414,10 +417,10 @@ class TrainableTask(Task):
         prepare_updates(self)
         super().make_train_function(force)
 
-    def train_step(self, data: Any) -> Any:
+    def train_step(self, data: Any, regularizer: replicas.Regularizer | None = None) -> Any:
         """Trains on a batch, or on the share of one of several replicas."""
         updates = self.updates or prepare_updates(self)
-        return replicas.train_step(self, data, self.loss_unit, updates)
+        return replicas.train_step(self, data, self.loss_unit, updates, regularizer)
 
     def test_step(self, data: Any) -> Any:
         """Evaluates a batch, as `train_step`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 import keras
@@ -46,6 +47,9 @@ from keras_bert_zoo.training.probe import probe_task
 from keras_bert_zoo.training.rows import RowBatches
 from keras_bert_zoo.training.run_checkpoints import CheckpointWriter
 from keras_bert_zoo.training.strategies import has_workers
+from keras_bert_zoo.training.tricks.losses import label_loss
+from keras_bert_zoo.training.tricks.options import Tricks
+from keras_bert_zoo.training.tricks.step import check_task, make_regularizer
 from keras_bert_zoo.training.updates import Updates
 
 __all__ = [
@@ -123,13 +127,15 @@ def fit_task(
     sample_weight: Any,
     callbacks: Any,
     verbose: Any,
+    tricks: Tricks,
     loss: Any = None,
     **arguments: Any,
 ) -> keras.callbacks.History:
     """Fine-tunes a task; see `Task.fit` for the arguments and errors."""
     batch_size = 32 if batch_size is None else batch_size
-    check_arguments(batch_size=batch_size, **arguments)
+    check_arguments(batch_size=batch_size, **arguments, **asdict(tricks))
     objective: Objective = task.objective()
+    check_task(tricks, task, objective.outputs)
     for name, given in (
         ("loss", loss is not None),
         ("steps_per_execution", arguments["steps_per_execution"] > 1),
@@ -137,10 +143,11 @@ def fit_task(
         ("optimizer", arguments["optimizer"] != "adamw"),
         ("schedule", arguments["schedule"] != "linear"),
         ("layer_decay", arguments["layer_decay"] != 1),
+        ("loss", tricks.changes_loss),
     ):
         if given and task.compiled_by_caller:
             raise ConfigError(f"Give `{name}` to `compile` or to `fit`, not to both.")
-    task.fit_loss = None if loss is None else resolve_loss(loss, objective.outputs)
+    task.fit_loss = _loss_of_fit(loss, tricks, objective)
     checkpoints = arguments["checkpoints"]
     position = None
     if checkpoints is not None:
@@ -195,7 +202,7 @@ def fit_task(
     make_writer = None
     if checkpoints is not None:
         run = {"steps_per_epoch": steps, "batch_size": batch_size, "data": data.hash}
-        run |= {name: arguments[name] for name in _FIXED_OPTIONS}
+        run |= {name: arguments[name] for name in _FIXED_OPTIONS} | asdict(tricks)
         run["validates"] = validation is not None
         make_writer = functools.partial(
             CheckpointWriter, checkpoints, position, run, steps, guard.check
@@ -219,6 +226,7 @@ def fit_task(
             steps_per_execution=max(arguments["steps_per_execution"], task.steps_per_execution),
             parts=parts,
             update=task.updates.apply if parts > 1 else None,
+            regularizer=make_regularizer(tricks, objective.outputs, int(arguments["seed"])),
             validation_freq=arguments["validation_freq"],
         )
     task.training_record = {
@@ -226,12 +234,28 @@ def fit_task(
         "epochs": len(history.epoch),
         "batch_size": int(batch_size),
         "seed": int(arguments["seed"]),
+        **{name: value for name, value in asdict(tricks).items() if value},
         "history": {
             name: [float(v) if np.isfinite(v) else None for v in values]  # JSON has no NaN
             for name, values in history.history.items()
         },
     }
     return history
+
+
+def _loss_of_fit(loss: Any, tricks: Tricks, objective: Objective) -> keras.losses.Loss | None:
+    if loss is None and not tricks.changes_loss:
+        return None
+    if loss is None:
+        return label_loss(
+            objective.outputs, label_smoothing=tricks.label_smoothing, focal_loss=tricks.focal_loss
+        )
+    if tricks.changes_loss:
+        raise ConfigError(
+            "Expected `loss`, or `label_smoothing` and `focal_loss`, received both: each of them "
+            "is a loss."
+        )
+    return resolve_loss(loss, objective.outputs)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from keras_bert_zoo.training.epochs import (
     step_function,
 )
 from keras_bert_zoo.training.optimizers import make_optimizer
+from keras_bert_zoo.training.replicas import Regularizer
 from keras_bert_zoo.training.run_checkpoints import CheckpointWriter
 from keras_bert_zoo.training.schedules import make_schedule
 from keras_bert_zoo.training.summed_gradients import SummedGradients
@@ -121,6 +123,7 @@ def run_fit(
     parts: int = 1,
     update: Callable[[], None] | None = None,
     make_writer: Callable[[BestEpoch | None], CheckpointWriter] | None = None,
+    regularizer: Regularizer | None = None,
     **options: Any,
 ) -> keras.callbacks.History:
     """Runs the loop over epochs and restores the weights of the best epoch.
@@ -139,6 +142,7 @@ def run_fit(
         update: applies accumulated gradients, with several parts.
         make_writer: makes the callback that saves checkpoints, from the one that holds the best
             epoch; None: no checkpoints.
+        regularizer: see `replicas.train_step`; None: none.
         **options: further arguments of `run_epochs`.
 
     Returns:
@@ -160,11 +164,17 @@ def run_fit(
         raise ConfigError("`patience` needs `validation_data` to measure improvement on.")
     hooks = [*callbacks, *([] if best is None else [best])]
     writer = None if make_writer is None else make_writer(best)
+    step_options: dict[str, Any] = {"parts": parts, "update": update}
+    if regularizer is None:
+        run_steps = _step_function(model, "train_step", **step_options)
+    else:  # it belongs to this run
+        step = functools.partial(model.train_step, regularizer=regularizer)
+        run_steps = step_function(model, step, **step_options)
     try:
         return run_epochs(
             model,
             batches,
-            _step_function(model, "train_step", parts=parts, update=update),
+            run_steps,
             validation=validation,
             run_tests=None if validation is None else _step_function(model, "test_step"),
             epochs=epochs,

@@ -13,8 +13,8 @@ with in-batch negatives, and means over tokens would still include the copies.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -26,13 +26,23 @@ from keras_bert_zoo.training.loss_units import SharedUnit
 from keras_bert_zoo.training.updates import Updates
 
 __all__ = [
+    "Gradients",
+    "Part",
+    "Regularizer",
     "ReplicaLoss",
+    "Targets",
     "even_batches",
     "predict_step",
     "split_rows",
     "test_step",
     "train_step",
 ]
+
+Targets = tuple[Any, Any, Any]
+"""The labels, outputs and weights of the real rows of a share."""
+Gradients = tuple[tf.Tensor, Targets, list[Any]]
+"""The share of a loss, its `Targets`, and the gradients of the scaled loss, one per variable."""
+Regularizer = Callable[["Part"], Gradients]
 
 REAL_ROW = "real_row"
 """Name of the input that marks copies, int32 (B,): 1 is a real row, 0 is a copy to drop."""
@@ -120,7 +130,80 @@ class Share:
     tokens: tf.Tensor
 
 
-def train_step(model: keras.Model, data: Any, unit: SharedUnit, updates: Updates) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Part:
+    """One replica's share of a batch, or of a part of it, in a training step.
+
+    Args:
+        model: compiled.
+        x: the model's inputs.
+        y: labels.
+        weight: sample weights (B,), or None.
+        share: Share, or None on a single replica.
+        unit: the unit that the loss is a mean over.
+        updates: scales the loss, and counts the updates.
+    """
+
+    model: keras.Model
+    x: Any
+    y: Any
+    weight: Any
+    share: Share | None
+    unit: SharedUnit
+    updates: Updates
+
+    def outputs(self) -> Any:
+        """Computes the model's outputs, with dropout."""
+        return self.model(self.x, training=True)
+
+    def loss(self, y_pred: Any) -> tuple[tf.Tensor, Targets]:
+        """Computes the share of the loss; see `_shared_loss`."""
+        batch = (self.x, self.y, y_pred, self.weight)
+        return _shared_loss(self.model, batch, self.share, self.unit, training=True)
+
+    @property
+    def real(self) -> tf.Tensor:
+        """Bool (B,). Which rows are no copies."""
+        if self.share is not None:
+            return self.share.real
+        return tf.ones([tf.shape(tf.nest.flatten(self.x)[0])[0]], tf.bool)
+
+    @property
+    def places(self) -> tf.Tensor:
+        """int32 (B,). The places of the rows among those of all replicas."""
+        rows = tf.shape(self.real)[0]
+        replica = tf.distribute.get_replica_context()
+        return tf.cast(replica.replica_id_in_sync_group, tf.int32) * rows + tf.range(rows)
+
+    def gathered(self, tensor: tf.Tensor) -> tf.Tensor:
+        """Returns the rows of all replicas, in their order; it has a gradient."""
+        replica = tf.distribute.get_replica_context()
+        if replica.num_replicas_in_sync == 1:
+            return tensor
+        if tensor.dtype == tf.bool:  # has no sum
+            return replica.all_gather(tf.cast(tensor, tf.int32), axis=0) > 0
+        return replica.all_gather(tensor, axis=0)
+
+    def with_labels_of(self, places: tf.Tensor) -> Part:
+        """Returns this part with the labels and weights of other rows of all replicas.
+
+        Args:
+            places: int32 (B,).
+        """
+        y, weight = (
+            None if part is None else tf.gather(self.gathered(part), places)
+            for part in (self.y, self.weight)
+        )
+        return replace(self, y=y, weight=weight)
+
+
+def train_step(
+    model: keras.Model,
+    data: Any,
+    unit: SharedUnit,
+    updates: Updates,
+    regularizer: Regularizer | None = None,
+) -> dict[str, Any]:
     """Trains on one replica's share of a batch; see the module.
 
     Args:
@@ -128,21 +211,27 @@ def train_step(model: keras.Model, data: Any, unit: SharedUnit, updates: Updates
         data: a batch, or with several replicas or parts one of `even_batches`.
         unit: the unit that the loss is a mean over.
         updates: accumulates and applies the gradients.
+        regularizer: computes another loss and its gradients; see `training.tricks`. None: those of
+            the loss.
 
     Returns:
         dict: name -> metric so far.
     """
     (x, share), y, weight = _unpacked(data)
-    with tf.GradientTape() as tape:
-        y_pred = model(x, training=True)
-        loss, targets = _shared_loss(model, (x, y, y_pred, weight), share, unit, training=True)
-        scaled = updates.scaled(loss)
-    gradients = tape.gradient(scaled, model.trainable_variables)
+    part = Part(model, x, y, weight, share, unit, updates)
+    loss, targets, gradients = (regularizer or _gradients)(part)
     if updates.accumulation > 1:
         updates.accumulate(gradients)
     else:
         updates.apply(gradients)
     return _measured(model, x, targets, loss, share, updates.accumulation)
+
+
+def _gradients(part: Part) -> Gradients:
+    with tf.GradientTape() as tape:
+        loss, targets = part.loss(part.outputs())
+        scaled = part.updates.scaled(loss)
+    return loss, targets, tape.gradient(scaled, part.model.trainable_variables)
 
 
 def test_step(model: keras.Model, data: Any, unit: SharedUnit) -> dict[str, Any]:
@@ -222,7 +311,7 @@ def _shared_loss(
     unit: SharedUnit,
     *,
     training: bool,
-) -> tuple[tf.Tensor, tuple[Any, Any, Any]]:
+) -> tuple[tf.Tensor, Targets]:
     """Computes the share of the loss; and the own labels, outputs and weights.
 
     The sum of all shares is the loss of the batch.
@@ -252,7 +341,7 @@ def _shared_loss(
     return model.compute_loss(x, *_select(gathered, real), training), own
 
 
-def _select(parts: Sequence[Any], rows: tf.Tensor) -> tuple[Any, Any, Any]:
+def _select(parts: Sequence[Any], rows: tf.Tensor) -> Targets:
     y, y_pred, weight = (None if part is None else tf.boolean_mask(part, rows) for part in parts)
     return y, y_pred, weight
 
@@ -260,7 +349,7 @@ def _select(parts: Sequence[Any], rows: tf.Tensor) -> tuple[Any, Any, Any]:
 def _measured(
     model: keras.Model,
     x: Any,
-    targets: tuple[Any, Any, Any],
+    targets: Targets,
     loss: tf.Tensor,
     share: Share | None,
     parts: int = 1,
