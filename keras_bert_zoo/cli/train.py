@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import importlib.util
 import io
 import shutil
@@ -21,10 +22,12 @@ from keras_bert_zoo.cli.tasks import TASKS, task_command
 from keras_bert_zoo.cli.training_options import (
     add_checkpoint_options,
     add_distribution_options,
+    add_regularization_options,
     add_schedule_options,
     add_validation_options,
     check_validation_options,
     make_checkpoints,
+    regularization_of,
     report_training,
     strategy_of,
 )
@@ -140,6 +143,7 @@ def add_arguments(parser: Parser) -> None:
         default=0,
         help="random seed of the head, dropout, batch order and validation split",
     )
+    add_regularization_options(group)
     add_distribution_options(group)
     group.add_argument(
         "--gradient-checkpointing",
@@ -170,6 +174,7 @@ def run(args: argparse.Namespace) -> int:
     command = task_command(args.task)
     check_validation_options(args)
     command.check_options(args)
+    regularization_of(args)
     if args.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ConfigError("--tensorboard needs the package tensorboard: pip install tensorboard")
     _check_preset(args, command)
@@ -296,6 +301,7 @@ def _fit(
             accumulation_steps=args.accumulation_steps,
             checkpoints=make_checkpoints(args),
             resume=args.resume,
+            **dataclasses.asdict(regularization_of(args)),
             verbose=1 if sys.stdout.isatty() else 2,  # a progress bar, or a line per epoch
             **extra,
         )
@@ -313,7 +319,8 @@ def _record(args: argparse.Namespace, task: Task, dtype: str, interrupted: bool)
     names = ("preset", "train", "dev", "dev_fraction", "task", "learning_rate", "warmup_fraction",
              "weight_decay", "probe_epochs", "clip_norm", "class_weight", "tune_thresholds", "seed",
              "batch_size", "accumulation_steps", "strategy", "optimizer", "schedule", "layer_decay",
-             "average_weights")  # fmt: skip
+             "average_weights", "r_drop", "adversarial", "adversarial_epsilon", "label_smoothing",
+             "focal_loss", "mixup")  # fmt: skip
     return {name: getattr(args, name) for name in names if hasattr(args, name)} | {
         "dtype": dtype,
         "interrupted": interrupted,

@@ -182,7 +182,9 @@ class Part:
             return tensor
         if tensor.dtype == tf.bool:  # has no sum
             return replica.all_gather(tf.cast(tensor, tf.int32), axis=0) > 0
-        return replica.all_gather(tensor, axis=0)
+        rows = replica.all_gather(tensor, axis=0)
+        # The gradient of this operation is dense, as that of `all_gather` needs it.
+        return tf.reshape(rows, tf.shape(rows))
 
     def with_labels_of(self, places: tf.Tensor) -> Part:
         """Returns this part with the labels and weights of other rows of all replicas.

@@ -21,10 +21,9 @@ __all__ = [
 ADVERSARIAL = ("fgm", "freelb", "smart")
 """The values of `adversarial`."""
 
-_ON_OUTPUTS = ("r_drop", "smart")
 _ON_EMBEDDINGS = ("fgm", "freelb")
 _ON_LABELS = ("label_smoothing", "focal_loss")
-_ALL = (*_ON_OUTPUTS, *_ON_EMBEDDINGS, *_ON_LABELS, "mixup")
+_ALL = ("r_drop", "fgm", "freelb", "smart", *_ON_LABELS, "mixup")
 
 CRF_OR_NESTED = "token-classification with a CRF or nested entities"
 
@@ -32,10 +31,10 @@ TRICKS: dict[str, tuple[str, ...]] = {
     "classification": _ALL,
     "multi-label": _ALL,
     "next-sentence": _ALL,
-    "regression": (*_ON_OUTPUTS, *_ON_EMBEDDINGS, "mixup"),
-    "multiple-choice": (*_ON_OUTPUTS, *_ON_EMBEDDINGS, *_ON_LABELS),
-    "relations": (*_ON_OUTPUTS, *_ON_EMBEDDINGS, *_ON_LABELS),
-    "token-classification": (*_ON_OUTPUTS, *_ON_EMBEDDINGS, *_ON_LABELS),
+    "regression": ("r_drop", "fgm", "freelb", "smart", "mixup"),
+    "multiple-choice": _ALL[:-1],
+    "relations": _ALL[:-1],
+    "token-classification": _ALL[:-1],
     CRF_OR_NESTED: _ON_EMBEDDINGS,
     "question-answering": _ON_EMBEDDINGS,
     "embedding": _ON_EMBEDDINGS,
@@ -133,7 +132,7 @@ def tricks_of(options: Mapping[str, Any]) -> Tricks:
     return Tricks(**options)
 
 
-def check_tricks(tricks: Tricks, task: str, *, form: str = "`{}`") -> None:
+def check_tricks(tricks: Tricks, task: str, *, flags: bool = False) -> None:
     """Checks that tricks fit a task and each other.
 
     >>> check_tricks(Tricks(r_drop=1.0), "classification")
@@ -141,32 +140,32 @@ def check_tricks(tricks: Tricks, task: str, *, form: str = "`{}`") -> None:
     Args:
         tricks: Tricks, with valid values.
         task: str. A key of `TRICKS`. Other tasks have no tricks.
-        form: str. The form of an option in messages: "{}" is its name.
+        flags: bool. Whether messages name the flags of the command line.
 
     Raises:
         ConfigError: tricks do not fit the task, or contradict each other.
     """
 
     def shown(name: str) -> str:
-        option = "adversarial" if name in ADVERSARIAL else name
-        flag = form.format(option.replace("_", "-") if form.startswith("--") else option)
-        return flag if option == name else f"{flag} {name}"
+        if name in ADVERSARIAL:
+            return f"--adversarial {name}" if flags else f'`adversarial="{name}"`'
+        return f"--{name.replace('_', '-')}" if flags else f"`{name}`"
 
     allowed = TRICKS.get(task, ())
     wrong = [name for name in tricks.used if name not in allowed]
     if wrong:
-        expected = f"one of {', '.join(map(shown, allowed))}" if allowed else "no regularization"
+        expected = ", ".join(map(shown, allowed)) or "no regularization"
         raise ConfigError(
-            f"Expected {expected} for {task}, received {', '.join(map(shown, wrong))}."
+            f"Expected for {task}: {expected}; received {', '.join(map(shown, wrong))}."
         )
     if tricks.adversarial_epsilon is not None and tricks.adversarial is None:
         raise ConfigError(
-            f"{shown('adversarial_epsilon')} needs {shown('adversarial')}, one of "
-            f"{', '.join(ADVERSARIAL)}."
+            f"{shown('adversarial_epsilon')} needs {shown('fgm')}, {shown('freelb')} or "
+            f"{shown('smart')}, received none of them."
         )
     for other in ("r_drop", "smart"):
         if tricks.mixup and other in tricks.used:
             raise ConfigError(
-                f"Expected {shown('mixup')} or {shown(other)}, received both: a mixed text has no "
+                f"Expected {shown('mixup')} or {shown(other)}, received both: mixed texts have no "
                 "outputs to compare."
             )
