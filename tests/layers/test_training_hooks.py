@@ -14,9 +14,13 @@ from keras_bert_zoo.layers.training_hooks import (
 from tests.encoders.test_zoo import ONE_EACH, ZOO
 from tests.helpers import as_graphs, eagerly, golden_inputs, load_golden
 
+PADDED = [name for name in ONE_EACH if name.startswith(("bert-", "mobilebert-"))]
 
-@pytest.mark.parametrize("layout", ["padded", "packed"])
-@pytest.mark.parametrize("name", ONE_EACH)
+
+@pytest.mark.parametrize(
+    ("name", "layout"),
+    [*((name, "packed") for name in ONE_EACH), *((name, "padded") for name in PADDED)],
+)
 def test_a_perturbation_equals_a_change_of_the_table(name, layout):
     encoder = kbz.Encoder.from_preset(ZOO / name, token_layout=layout)
     inputs = golden_inputs(load_golden(f"zoo/{name}"))

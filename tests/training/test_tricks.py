@@ -27,6 +27,7 @@ from keras_bert_zoo.training.tricks.options import (
     tricks_of,
 )
 from keras_bert_zoo.training.tricks.step import make_regularizer
+from tests.documents import ROOT
 from tests.helpers import eagerly
 from tests.tasks import every_task
 from tests.tasks.every_task import make, spread_weights
@@ -243,7 +244,7 @@ def test_fgm_perturbs_along_finite_differences(layout):
     # Finite differences of the largest coordinates of each text.
     for row in range(2):
         size = np.abs(worst[row])
-        places = [np.unravel_index(i, size.shape) for i in np.argsort(size.ravel())[-4:]]
+        places = [np.unravel_index(i, size.shape) for i in np.argsort(size.ravel())[-3:]]
         slopes = []
         for place in places:
             step = np.zeros_like(worst)
@@ -256,16 +257,15 @@ def test_fgm_perturbs_along_finite_differences(layout):
     np.testing.assert_allclose(loss, (loss_at(part, clean) + loss_at(part, worst)) / 2, rtol=1e-5)
     assert loss_at(part, worst) > loss_at(part, clean)
     # The gradients are the mean of those of two plain steps.
-    for index, variable in enumerate(task.trainable_variables):
-        total = 0.0
-        for perturbation in seen:
-            with training_hooks.perturbed_words(tf.constant(perturbation)):
-                plain = passes.unperturbed(part, passes.plain)[2][index]
-            total = total + (0 if plain is None else tf.convert_to_tensor(plain))
-        if gradients[index] is not None:
-            np.testing.assert_allclose(
-                tf.convert_to_tensor(gradients[index]), total / 2, atol=1e-6, err_msg=variable.path
-            )
+    steps = []
+    for perturbation in seen:
+        with training_hooks.perturbed_words(tf.constant(perturbation)):
+            steps.append(passes.unperturbed(part, passes.plain)[2])
+    for own, first, second in zip(gradients, *steps, strict=True):
+        assert (own is None) == (first is None)
+        if own is not None:
+            mean = (tf.convert_to_tensor(first) + tf.convert_to_tensor(second)) / 2
+            np.testing.assert_allclose(tf.convert_to_tensor(own), mean, atol=1e-6)
 
 
 def test_freelb_ascends_inside_of_the_ball():
@@ -281,10 +281,9 @@ def test_freelb_ascends_inside_of_the_ball():
     np.testing.assert_allclose(loss, np.mean(losses), rtol=1e-5)
     # The noise depends on the seed and on the number of updates alone.
     for seed, count, equal in ((3, 0, True), (4, 0, False), (3, 1, False)):
-        again = []
-        _, other = real_part("classification", count=count)
-        adversarial.freelb(other, recorded(again), epsilon=0.4, seed=seed)
-        assert np.array_equal(again[0], seen[0]) == equal
+        part.updates.count.assign(count)
+        noise = 0.2 * adversarial._noise(part, seed).numpy()
+        assert np.array_equal(noise, seen[0]) == equal
 
 
 def test_smart_adds_the_divergence_under_a_bad_perturbation(monkeypatch):
@@ -362,6 +361,17 @@ def test_tricks_are_refused_with_one_line():
         tricks_of({"bach_size": 3})
 
 
+def test_the_page_lists_the_tricks_of_each_task():
+    page = (ROOT / "docs" / "training.md").read_text("utf-8")
+    lines = page[page.index("| task | r_drop |") :].split("\n\n")[0].splitlines()
+    head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    listed = {
+        task: {name for name, cell in zip(head[1:], cells, strict=True) if cell == "yes"}
+        for task, *cells in rows
+    }
+    assert listed == {task: set(names) for task, names in TRICKS.items()}
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
@@ -405,13 +415,13 @@ EACH = {
     "classification": [name for name in OPTIONS if name not in ("label_smoothing", "focal_loss")],
     "classification multi-label": ["r_drop", "mixup"],
     "regression": ["smart", "mixup"],
-    "token-classification": ["r_drop", "smart", "focal_loss"],
+    "token-classification": ["smart", "focal_loss"],
     "token-classification nested": ["fgm"],
-    "multiple-choice": ["fgm", "smart"],
+    "multiple-choice": ["fgm"],
     "relations": ["freelb"],
     "embedding": ["fgm"],
     "question-answering": ["fgm"],
-    "translation": ["r_drop", "label_smoothing"],
+    "translation": ["r_drop"],
 }
 
 
@@ -431,7 +441,7 @@ def test_tasks_train_with_tricks(name):
         assert {key: task.training_record[key] for key in OPTIONS[trick]} == OPTIONS[trick]
 
 
-@pytest.mark.parametrize("name", ["classification", "token-classification"])
+@pytest.mark.parametrize("name", ["token-classification"])
 def test_parts_give_the_update_of_the_batch(name):
     options = {"epochs": 1, **OPTIONS["r_drop"], **OPTIONS["fgm"]}
     losses, weights, _ = fit(name, **options)
