@@ -234,7 +234,7 @@ def loss_at(part, perturbation):
 
 @pytest.mark.parametrize("layout", ["packed", "padded"])
 def test_fgm_perturbs_along_finite_differences(layout):
-    task, part = real_part("classification", token_layout=layout)
+    _, part = real_part("classification", token_layout=layout)
     seen = []
     loss, _, gradients = adversarial.fgm(part, recorded(seen), epsilon=0.25)
     clean, worst = seen
