@@ -26,6 +26,7 @@ from keras_bert_zoo.cli.training_options import (
     add_schedule_options,
     add_validation_options,
     check_validation_options,
+    layout_options,
     make_checkpoints,
     regularization_of,
     report_training,
@@ -204,6 +205,7 @@ def run(args: argparse.Namespace) -> int:
             max_length=args.max_length,
             dtype=dtype,
             ignore_config_keys=args.ignore_config_keys,
+            **layout_options(args),
         )
     check_space(args.output, task)
     held_out = f"{len(dev):,} held out, " if dev is not None else ""
@@ -299,6 +301,7 @@ def _fit(
             callbacks=callbacks,
             gradient_checkpointing=args.gradient_checkpointing,
             accumulation_steps=args.accumulation_steps,
+            jit_compile=args.jit_compile,
             checkpoints=make_checkpoints(args),
             resume=args.resume,
             **dataclasses.asdict(regularization_of(args)),
@@ -319,8 +322,8 @@ def _record(args: argparse.Namespace, task: Task, dtype: str, interrupted: bool)
     names = ("preset", "train", "dev", "dev_fraction", "task", "learning_rate", "warmup_fraction",
              "weight_decay", "probe_epochs", "clip_norm", "class_weight", "tune_thresholds", "seed",
              "batch_size", "accumulation_steps", "strategy", "optimizer", "schedule", "layer_decay",
-             "average_weights", "r_drop", "adversarial", "adversarial_epsilon", "label_smoothing",
-             "focal_loss", "mixup")  # fmt: skip
+             "average_weights", "jit_compile", "r_drop", "adversarial", "adversarial_epsilon",
+             "label_smoothing", "focal_loss", "mixup")  # fmt: skip
     return {name: getattr(args, name) for name in names if hasattr(args, name)} | {
         "dtype": dtype,
         "interrupted": interrupted,

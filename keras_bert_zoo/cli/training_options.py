@@ -60,9 +60,9 @@ def add_distribution_options(group: Any) -> None:
     """Adds the options for several devices and machines; see `training.strategies`."""
     group.add_argument(
         "--strategy",
-        choices=("default", "mirrored", "multi-worker"),
+        choices=("default", "mirrored", "multi-worker", "tpu"),
         default="default",
-        help="mirrored: all GPUs of this machine; multi-worker: several machines",
+        help="mirrored: all GPUs of this machine; multi-worker: several machines; tpu: TPUs",
     )
     group.add_argument(
         "--replicas",
@@ -81,6 +81,16 @@ def add_distribution_options(group: Any) -> None:
         type=options.non_negative_int,
         metavar="I",
         help="the place of this process among --workers, from 0",
+    )
+    group.add_argument(
+        "--tpu",
+        metavar="NAME",
+        help="with --strategy tpu: the name or address of the TPU; default: local, on a TPU VM",
+    )
+    group.add_argument(
+        "--jit-compile",
+        action="store_true",
+        help="compile the training step with XLA; all batches are padded to one shape",
     )
     group.add_argument(
         "--per-replica-batch-size",
@@ -204,7 +214,13 @@ def strategy_of(args: argparse.Namespace) -> Any:
         replicas=args.replicas,
         workers=args.workers.split(",") if args.workers else (),
         worker_index=args.worker_index,
+        tpu=args.tpu,
     )
+
+
+def layout_options(args: argparse.Namespace) -> dict[str, str]:
+    """Returns the options of a task whose batches have static shapes, for XLA and TPUs."""
+    return {"token_layout": "padded"} if args.jit_compile or args.strategy == "tpu" else {}
 
 
 def check_validation_options(args: argparse.Namespace) -> None:

@@ -197,7 +197,10 @@ def _forward(
         return step + 1, alpha, alphas.write(step, alpha)
 
     _, _, alphas = tf.while_loop(
-        lambda step, alpha, alphas: step < steps, forward, (1, first, alphas.write(0, first))
+        lambda step, alpha, alphas: step < steps,
+        forward,
+        (1, first, alphas.write(0, first)),
+        maximum_iterations=steps - 1,  # XLA needs it for the gradient
     )
     return alphas.stack()
 

@@ -85,6 +85,7 @@ class TokenLayout(keras.layers.Layer):
                 f"Expected `attention_groups` to be at least 1, received {attention_groups}."
             )
         self.kind = kind
+        self.supports_jit = kind == "padded"  # XLA needs static shapes
         self.attention_groups = attention_groups
         self.padding_id = padding_id
         self.neighbours = neighbours

@@ -73,10 +73,22 @@ class MaskedAccuracy(keras.metrics.Mean):
         super().__init__(name=name, **kwargs)
 
     def update_state(self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: Any = None) -> None:
-        """Counts a batch: int32 (B, P) tokens, `NO_LABEL` at padding; (B, P, V) logits."""
+        """Counts the tokens of a batch.
+
+        Args:
+            y_true: int32 (B, P), `NO_LABEL` at padding.
+            y_pred: float (B, P, V), logits.
+            sample_weight: float (B,) or None.
+        """
         tokens = tf.cast(y_true, tf.int32)
         right = tf.equal(tokens, tf.argmax(y_pred, axis=-1, output_type=tf.int32))
-        super().update_state(tf.cast(right, tf.float32), tf.cast(tokens != NO_LABEL, tf.float32))
+        weights = tf.cast(tokens != NO_LABEL, tf.float32)
+        if sample_weight is not None:
+            weights *= tf.cast(sample_weight, tf.float32)[:, tf.newaxis]
+        # Keras would take the means of rows, which weight a token by the width of its batch.
+        super().update_state(
+            tf.reshape(tf.cast(right, tf.float32), [-1]), tf.reshape(weights, [-1])
+        )
 
 
 def token_scores(

@@ -18,7 +18,7 @@ from keras_bert_zoo.training.batches import check_ends, prediction_batches, pyth
 from keras_bert_zoo.training.data import replicas_of
 from keras_bert_zoo.training.replicas import even_batches
 from keras_bert_zoo.training.rows import LabelledBatches
-from keras_bert_zoo.training.strategies import has_workers
+from keras_bert_zoo.training.strategies import has_workers, on_tpu
 from keras_bert_zoo.training.tokenized import tokenized_dataset
 
 __all__ = [
@@ -166,10 +166,12 @@ def predict_logits(
 
 def _predicted(task: Any, batches: tf.data.Dataset, verbose: Any) -> np.ndarray:
     """Computes the outputs of batches of token ids, on all replicas of this process."""
-    if not has_workers(task.distribute_strategy):
+    strategy = task.distribute_strategy
+    if not (has_workers(strategy) or on_tpu(strategy)):
         batches = even_batches(batches, replicas_of(task))
         return np.asarray(keras.Model.predict(task, batches, verbose=verbose))
-    # Workers may predict at different times, so each computes everything.
+    # Workers may predict at different times, so each computes everything. The host of a TPU does so
+    # because the shapes differ.
     call = task.step_functions.get(
         "predict",
         lambda: tf.function(lambda inputs: task(inputs, training=False), reduce_retracing=True),

@@ -29,6 +29,7 @@ from keras_bert_zoo.training.loss_units import SharedUnit
 from keras_bert_zoo.training.objective import Objective
 from keras_bert_zoo.training.optimizers import AdamW
 from keras_bert_zoo.training.rows import RowBatches
+from keras_bert_zoo.training.strategies import on_tpu
 from keras_bert_zoo.training.tricks.options import TrickOptions, tricks_of
 from keras_bert_zoo.training.updates import Updates
 
@@ -44,11 +45,17 @@ class TrainableTask(Task):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.compiled_by_caller = False
+        self.jit_compiles = False
         self.measures_default = True
         self.fit_loss: Any = None
         self.loss_unit: SharedUnit = ""
         self.updates: Updates | None = None
         self.step_functions = StepFunctions()
+
+    @property
+    def static_shapes(self) -> bool:
+        """Whether all batches of a run have one shape, as XLA and TPUs need."""
+        return self.jit_compiles or on_tpu(self.distribute_strategy)
 
     # === Hooks ===
 
@@ -162,6 +169,7 @@ class TrainableTask(Task):
         gradient_checkpointing: bool = False,
         steps_per_execution: int = 1,
         accumulation_steps: int = 1,
+        jit_compile: bool = False,
         checkpoints: Checkpoints | None = None,
         resume: bool = False,
         **tricks: Unpack[TrickOptions],
@@ -231,6 +239,9 @@ class TrainableTask(Task):
             accumulation_steps: int. Parts of a batch that are computed one after the other, before
                 one update of the weights: a batch of 32 in 4 parts needs the memory of 8 texts. The
                 update is that of the whole batch. The loss must be a mean over rows or tokens.
+            jit_compile: bool. Whether XLA compiles the training step, on one device. All batches
+                are then padded to one shape: `batch_size` rows, as long as the longest text. The
+                encoder needs `token_layout="padded"`. On TPUs this is always so.
             checkpoints: Checkpoints or None. Where and how often to save the run.
             resume: bool. Go on from the newest of `checkpoints`, if there is one. The data and the
                 options must be the same. The numbers of replicas and of parts may differ.
@@ -258,7 +269,8 @@ class TrainableTask(Task):
             validation_batch_size=validation_batch_size, validation_freq=validation_freq,
             loss=loss, gradient_checkpointing=gradient_checkpointing,
             steps_per_execution=steps_per_execution, accumulation_steps=accumulation_steps,
-            checkpoints=checkpoints, resume=resume, tricks=tricks_of(tricks),
+            jit_compile=jit_compile, checkpoints=checkpoints, resume=resume,
+            tricks=tricks_of(tricks),
         )  # fmt: skip
 
     def make_dataset(
@@ -295,15 +307,9 @@ class TrainableTask(Task):
             DataError: as `fit`.
         """
         return make_dataset(
-            self,
-            x,
-            y,
-            batch_size=batch_size,
-            sample_weight=sample_weight,
-            class_weight=class_weight,
-            shuffle=shuffle,
-            seed=seed,
-        )
+            self, x, y, batch_size=batch_size, sample_weight=sample_weight,
+            class_weight=class_weight, shuffle=shuffle, seed=seed,
+        )  # fmt: skip
 
     def evaluate(
         self,
@@ -347,16 +353,9 @@ class TrainableTask(Task):
         if kwargs:
             raise ConfigError(f"`evaluate` does not take {', '.join(map(repr, kwargs))}.")
         return evaluate_task(
-            self,
-            x,
-            y,
-            batch_size=batch_size,
-            verbose=verbose,
-            sample_weight=sample_weight,
-            steps=steps,
-            callbacks=callbacks,
-            return_dict=return_dict,
-        )
+            self, x, y, batch_size=batch_size, verbose=verbose, sample_weight=sample_weight,
+            steps=steps, callbacks=callbacks, return_dict=return_dict,
+        )  # fmt: skip
 
     def train_on_batch(
         self,
@@ -420,12 +419,14 @@ class TrainableTask(Task):
     def train_step(self, data: Any, regularizer: replicas.Regularizer | None = None) -> Any:
         """Trains on a batch, or on the share of one of several replicas."""
         updates = self.updates or prepare_updates(self)
-        return replicas.train_step(self, data, self.loss_unit, updates, regularizer)
+        return replicas.train_step(
+            self, data, self.loss_unit, updates, static=self.static_shapes, regularizer=regularizer
+        )
 
     def test_step(self, data: Any) -> Any:
         """Evaluates a batch, as `train_step`."""
-        if replicas_of(self) > 1:
-            return replicas.test_step(self, data, self.loss_unit)
+        if replicas_of(self) > 1 or self.static_shapes:
+            return replicas.test_step(self, data, self.loss_unit, static=self.static_shapes)
         return super().test_step(data)
 
     def predict_step(self, data: Any) -> Any:

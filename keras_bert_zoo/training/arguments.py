@@ -181,6 +181,7 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "shuffle": ("True or False", _is_bool),
     "gradient_checkpointing": ("True or False", _is_bool),
     "resume": ("True or False", _is_bool),
+    "jit_compile": ("True or False", _is_bool),
     "optimizer": ("a string", lambda value: isinstance(value, str)),
     "schedule": ("a string", lambda value: isinstance(value, str)),
     "layer_decay": _number("a number above 0 to 1", lambda value: 0 < value <= 1),

@@ -14,7 +14,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_bert_zoo.data.pipeline import NO_LABEL
 from keras_bert_zoo.errors import ConfigError, DataError
+from keras_bert_zoo.training.loss_units import SharedUnit
 
 _MASKED_SCORE = -1e9  # its exp is 0 in float32
 # torch.nn.functional.pairwise_distance adds it to every difference.
@@ -36,6 +38,7 @@ class ContrastiveLoss(keras.losses.Loss):
         float32, scalar: the mean over the batch.
     """
 
+    unit: ClassVar[SharedUnit] = "batch"
     needs: ClassVar[str]
     """The groups: "groups" (anchor, positive, any negatives), "negatives" (at least one negative)
     or "scores" (pairs with a score)."""
@@ -58,7 +61,7 @@ class MultipleNegativesRankingLoss(ContrastiveLoss):
 
     Call arguments:
         y_true: int (B,). If two groups have the same number, their positives are not wrong answers
-            for each other's anchors.
+            for each other's anchors. `NO_LABEL`: the group is ignored.
         y_pred: float (B, G, D), G at least 2.
 
     Source: arXiv 1705.00652, section 4.4; sentence-transformers' loss of this name. The values are
@@ -80,19 +83,22 @@ class MultipleNegativesRankingLoss(ContrastiveLoss):
         labels = tf.range(groups)
         # Groups with the same number, except the group itself: its positive is the answer.
         y_true = tf.reshape(y_true, [-1])
-        same_number = tf.logical_and(
-            y_true[:, tf.newaxis] == y_true, tf.logical_not(tf.eye(groups, dtype=tf.bool))
-        )
-        masked = tf.where(same_number, _MASKED_SCORE, 0.0)  # (B, B)
+        other = tf.logical_not(tf.eye(groups, dtype=tf.bool))
+        real = y_true != tf.cast(NO_LABEL, y_true.dtype)
+        no_answer = tf.logical_or(y_true[:, tf.newaxis] == y_true, tf.logical_not(real))
+        masked = tf.where(tf.logical_and(no_answer, other), _MASKED_SCORE, 0.0)  # (B, B)
         to_positives = self.scale * tf.matmul(anchors, positives, transpose_b=True) + masked
         rest = tf.reshape(unit[:, 2:], [-1, unit.shape[-1]])  # (B * (G - 2), D)
         to_negatives = self.scale * tf.matmul(anchors, rest, transpose_b=True)
+        to_negatives += tf.repeat(tf.where(real, 0.0, _MASKED_SCORE), tf.shape(unit)[1] - 2)
         logits = tf.concat([to_positives, to_negatives], axis=1)
         loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-        if not self.symmetric:
-            return loss
-        back = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, tf.transpose(to_positives))
-        return (loss + back) / 2
+        if self.symmetric:
+            back = tf.nn.sparse_softmax_cross_entropy_with_logits(
+                labels, tf.transpose(to_positives)
+            )
+            loss = (loss + back) / 2
+        return _of_groups(loss, real)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
@@ -109,7 +115,7 @@ class CoSENTLoss(ContrastiveLoss):
         scale: float. The inverse of the temperature; 20 as in sentence-transformers.
 
     Call arguments:
-        y_true: float (B,). The similarity of the two texts of each pair.
+        y_true: float (B,). The similarity of the two texts of each pair. NaN: the pair is ignored.
         y_pred: float (B, 2, D).
 
     Source: kexue.fm/archives/8847; equal to sentence-transformers' CoSENTLoss.
@@ -122,13 +128,15 @@ class CoSENTLoss(ContrastiveLoss):
         self.scale = _positive("scale", scale)
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        """Computes the loss of a batch, float32 scalar."""
+        """Computes float32 (B,), whose mean is the loss of the batch."""
         scores = self.scale * _cosines(y_pred)
         y_true = tf.reshape(y_true, [-1])
-        # [i, j]: the score of pair i minus that of pair j; wrong if j should be more similar.
+        # [i, j]: the score of pair i minus that of pair j; wrong if j should be more similar. NaN
+        # is not below any number.
         differences = scores[:, tf.newaxis] - scores
         wrong = tf.where(y_true[:, tf.newaxis] < y_true, differences, _MASKED_SCORE)
-        return tf.reduce_logsumexp(tf.concat([[0.0], tf.reshape(wrong, [-1])], axis=0))
+        loss = tf.reduce_logsumexp(tf.concat([[0.0], tf.reshape(wrong, [-1])], axis=0))
+        return _of_groups(tf.fill([tf.size(scores)], loss), tf.logical_not(tf.math.is_nan(y_true)))
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
@@ -146,6 +154,7 @@ class CosineSimilarityLoss(ContrastiveLoss):
     Source: arXiv 1908.10084, section 3; sentence-transformers' loss of this name.
     """
 
+    unit = "rows"
     needs = "scores"
 
     def __init__(self, **kwargs: Any) -> None:
@@ -181,6 +190,7 @@ class TripletLoss(ContrastiveLoss):
     Source: arXiv 1503.03832; equal to sentence-transformers' TripletLoss if G = 3.
     """
 
+    unit = "rows"
     needs = "negatives"
 
     def __init__(self, distance: str = "euclidean", margin: float = 5.0, **kwargs: Any) -> None:
@@ -249,10 +259,10 @@ class MatryoshkaLoss(ContrastiveLoss):
         self.loss = loss
         self.dimensions = list(dimensions)
         self.weights = weights
-        self.needs = loss.needs  # type: ignore[misc]
+        self.needs, self.unit = loss.needs, loss.unit  # type: ignore[misc]
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        """Computes the sum, float32 (B,) or a scalar, as the loss."""
+        """Computes the sum, float32 (B,)."""
         if max(self.dimensions) > y_pred.shape[-1]:
             raise ConfigError(
                 f"The embeddings have {y_pred.shape[-1]} numbers, fewer than the "
@@ -308,6 +318,13 @@ def _unit(x: tf.Tensor) -> tf.Tensor:
     x = tf.cast(x, tf.float32)
     squares = tf.reduce_sum(tf.square(x), axis=-1, keepdims=True)
     return x * tf.math.rsqrt(tf.maximum(squares, _SMALLEST_NORM**2))
+
+
+def _of_groups(losses: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
+    """Scales losses, float32 (B,), such that their mean is that of the real groups, bool (B,)."""
+    weights = tf.cast(real, losses.dtype)
+    count = tf.maximum(tf.reduce_sum(weights), 1.0)
+    return losses * weights * (tf.cast(tf.size(losses), losses.dtype) / count)
 
 
 def _cosines(y_pred: tf.Tensor) -> tf.Tensor:

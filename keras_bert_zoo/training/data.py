@@ -25,6 +25,7 @@ from keras_bert_zoo.training.batches import (
 )
 from keras_bert_zoo.training.objective import Objective
 from keras_bert_zoo.training.rows import RowBatches, check_count, part_of
+from keras_bert_zoo.training.static_shapes import batch_shape, widen_batches
 from keras_bert_zoo.training.tokenized import tokenized_dataset
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "batch_converter",
     "check_texts",
     "dataset_to_train_on",
+    "divided_batches",
     "example_weights",
     "labelled_batches",
     "prepared",
@@ -108,7 +110,7 @@ def labelled_batches(
     Returns:
         tf.data.Dataset; and its examples and targets, or None if `x` is in batches.
     """
-    in_memory = None
+    in_memory = rows = None
     if is_batched(x):
         if y is not None or sample_weight is not None:
             raise ConfigError(DATASET_LABELS)
@@ -122,11 +124,37 @@ def labelled_batches(
         in_memory = examples, targets = prepared(task, x, y)
         check_texts(task, examples)
         weights = example_weights(objective, examples, targets, None, sample_weight)
-        rows: RowBatches = task.rows(examples, targets, weights)
+        rows = task.rows(examples, targets, weights)
         batches = rows.batches(batch_size=batch_size, shuffle=False, in_order=steps is not None)
     if steps is not None:
         batches = batches.take(steps)
-    return replicas.even_batches(batches, replicas_of(task)), in_memory
+    return divided_batches(task, batches, rows, batch_size), in_memory
+
+
+def divided_batches(
+    task: Any,
+    batches: tf.data.Dataset,
+    rows: RowBatches | None,
+    batch_size: int,
+    parts: int = 1,
+) -> tf.data.Dataset:
+    """Pads batches, so that replicas and parts have equal shares and, if required, static shapes.
+
+    Args:
+        task: Task.
+        batches: of at most `batch_size` examples.
+        rows: RowBatches; None for data that is read in batches.
+        batch_size: int.
+        parts: int. Parts of a batch that follow each other.
+
+    Returns:
+        tf.data.Dataset; see `replicas.even_batches`.
+    """
+    size = None
+    if task.static_shapes:
+        batches = widen_batches(batches, batch_shape(task, rows, batch_size))
+        size = batch_size
+    return replicas.even_batches(batches, replicas_of(task), parts, rows=size)
 
 
 def dataset_to_train_on(

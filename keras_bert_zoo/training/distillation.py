@@ -103,6 +103,10 @@ def distill(
     check_number("temperature", temperature, minimum=0, exclusive=True)
     check_number("label_weight", label_weight, minimum=0, maximum=1)
     check_number("hidden_weight", hidden_weight, minimum=0)
+    if student.static_shapes:
+        raise ConfigError(
+            "`distill` is not possible on TPUs, nor after `compile(jit_compile=True)`."
+        )
     answer = _teacher_function(teacher, student)
     rows = _rows(student, answer, x, y, needs_labels=label_weight > 0)
     objective = student.objective()

@@ -385,8 +385,10 @@ class GlobalPointerLoss(keras.losses.Loss):
         )
         scores = span_scores(tf.cast(y_pred, tf.float32), self.types)
         spans = labels[:, :, _SPANS]
-        at = tf.where(spans[:, :, 0] >= 0)  # (V, 2)
-        places = tf.concat([tf.cast(at[:, :1], tf.int32), tf.gather_nd(spans, at)], axis=1)
+        is_span = spans[:, :, 0] >= 0
+        rows = tf.broadcast_to(tf.range(tf.shape(spans)[0])[:, tf.newaxis], tf.shape(is_span))
+        places = tf.concat([rows[:, :, tf.newaxis], spans], axis=2)
+        places = tf.where(is_span[:, :, tf.newaxis], places, 0)
         # A place may be repeated, and scatter_nd adds repeated values.
-        marked = tf.scatter_nd(places, tf.ones_like(places[:, 0]), tf.shape(scores))
+        marked = tf.scatter_nd(places, tf.cast(is_span, tf.int32), tf.shape(scores))
         return span_loss(scores, candidates, marked > 0)

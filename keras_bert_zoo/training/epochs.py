@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_bert_zoo.training.replicas import in_shares
 from keras_bert_zoo.training.strategies import has_workers
 
 __all__ = [
@@ -172,14 +173,16 @@ def step_function(
     *,
     parts: int = 1,
     update: Callable[[], None] | None = None,
+    jit_compile: bool = False,
 ) -> StepFunction:
     """Compiles a step of a model; a step reads `parts` elements.
 
     Args:
-        model: compiled; its `run_eagerly` and `jit_compile` apply.
+        model: compiled; its `run_eagerly` applies.
         step: what each replica computes of its share of an element: data -> dict of scalars.
         parts: int.
         update: what each replica does after all parts of a step, or None.
+        jit_compile: bool. Whether XLA compiles the step.
 
     Returns:
         function of an iterator and a number of steps, which returns the dict of the last step: the
@@ -192,7 +195,7 @@ def step_function(
         if not compiled:
             return function
         return tf.function(
-            function, reduce_retracing=True, jit_compile=model.jit_compile, autograph=False
+            function, reduce_retracing=True, jit_compile=jit_compile, autograph=False
         )
 
     @compile_step
@@ -248,14 +251,11 @@ def distribute(model: keras.Model, batches: tf.data.Dataset) -> Any:
         local = replicas // workers
 
         def own(*parts: Any) -> tf.data.Dataset:
-            def of_replicas(tensor: tf.Tensor) -> tf.Tensor:
-                shape = tf.shape(tensor)
-                tensor = tf.reshape(
-                    tensor, tf.concat([[replicas, shape[0] // replicas], shape[1:]], 0)
-                )
-                return tensor[here * local : (here + 1) * local]
-
-            return tf.data.Dataset.from_tensor_slices(tf.nest.map_structure(of_replicas, parts))
+            shares = in_shares(parts, replicas)
+            first = here * local
+            return tf.data.Dataset.from_tensor_slices(
+                tf.nest.map_structure(lambda tensor: tensor[first : first + local], shares)
+            )
 
         return batches.flat_map(own).prefetch(local)
 

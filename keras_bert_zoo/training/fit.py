@@ -24,6 +24,7 @@ from keras_bert_zoo.training.data import (
     DATASET_LABELS,
     check_texts,
     dataset_to_train_on,
+    divided_batches,
     example_weights,
     labelled_batches,
     prepared,
@@ -46,7 +47,8 @@ from keras_bert_zoo.training.outputs import resolve_loss
 from keras_bert_zoo.training.probe import probe_task
 from keras_bert_zoo.training.rows import RowBatches
 from keras_bert_zoo.training.run_checkpoints import CheckpointWriter
-from keras_bert_zoo.training.strategies import has_workers
+from keras_bert_zoo.training.static_shapes import check_static
+from keras_bert_zoo.training.strategies import has_workers, on_tpu
 from keras_bert_zoo.training.tricks.losses import label_loss
 from keras_bert_zoo.training.tricks.options import Tricks
 from keras_bert_zoo.training.tricks.step import check_task, make_regularizer
@@ -79,6 +81,8 @@ def compile_task(
 ) -> None:
     """Compiles a task through Keras, with losses and metrics that fit its outputs.
 
+    `jit_compile` applies to the steps of `fit`. Elsewhere the shapes of batches are not static.
+
     Args:
         task: Task.
         optimizer: Keras optimizer.
@@ -100,6 +104,7 @@ def compile_task(
     weighted = kwargs.pop("weighted_metrics", None)
     if weighted is not None:
         weighted = resolve_metrics(weighted, objective.outputs)
+    task.jit_compiles = kwargs.pop("jit_compile", False) is True
     count = replicas_of(task)
     shared = replicas.ReplicaLoss(loss, count) if count > 1 else loss
     keras.Model.compile(
@@ -108,6 +113,7 @@ def compile_task(
         loss=shared,
         metrics=metrics,
         weighted_metrics=weighted,
+        jit_compile=False,
         **{"auto_scale_loss": False} | kwargs,  # see `training.updates`
     )
     task.updates = None
@@ -143,18 +149,22 @@ def fit_task(
         ("optimizer", arguments["optimizer"] != "adamw"),
         ("schedule", arguments["schedule"] != "linear"),
         ("layer_decay", arguments["layer_decay"] != 1),
+        ("jit_compile", arguments["jit_compile"]),
         ("loss", tricks.changes_loss),
     ):
         if given and task.compiled_by_caller:
             raise ConfigError(f"Give `{name}` to `compile` or to `fit`, not to both.")
+    if not task.compiled_by_caller:
+        task.jit_compiles = arguments["jit_compile"]
     task.fit_loss = _loss_of_fit(loss, tricks, objective)
     checkpoints = arguments["checkpoints"]
     position = None
     if checkpoints is not None:
         _check_reproducible(x, arguments["shuffle"])
         position = find_position(checkpoints, resume=arguments["resume"])
-    if arguments["probe_epochs"] and has_workers(task.distribute_strategy):
-        raise ConfigError("`probe_epochs` is not possible with several workers.")
+    strategy = task.distribute_strategy
+    if arguments["probe_epochs"] and (has_workers(strategy) or on_tpu(strategy)):
+        raise ConfigError("`probe_epochs` is not possible with several workers, nor on TPUs.")
 
     data = training_data(
         task, objective, x, y, validation_data=validation_data, class_weight=class_weight,
@@ -182,7 +192,8 @@ def fit_task(
                 rate_factors=_rate_factors(task, arguments["layer_decay"]),
                 use_ema=arguments["average_weights"],
             )
-            compile_task(task, optimizer)
+            compile_task(task, optimizer, jit_compile=arguments["jit_compile"])
+    check_static(task)
     if checkpoints is not None and not steps:
         raise ConfigError(
             "Expected data with a known number of batches for `checkpoints`, received an unknown "
@@ -195,7 +206,7 @@ def fit_task(
     epoch, step = (first, 0) if position is None else (position.epoch, position.step)
     done = (epoch - first) * steps + step
     _check_agreement(task, done)
-    batches = replicas.even_batches(data.batches_after(done), replicas_of(task), parts)
+    batches = divided_batches(task, data.batches_after(done), data.rows, batch_size, parts)
     build_shared(task, batches, restored=checkpoints is not None)
     prepare_updates(task, parts)
     guard = StopOnNonFinite(steps, first * steps, done, data.rows_of)
@@ -333,7 +344,7 @@ def _rate_factors(task: Any, decay: float) -> dict[str, float] | None:
 
 
 def _check_parts(task: Any, parts: int) -> None:
-    if parts > 1 and not task.loss_unit:
+    if parts > 1 and task.loss_unit not in ("rows", "tokens"):
         raise ConfigError(
             "Expected a loss that is a mean over rows or tokens for `accumulation_steps`, received "
             f"{type(task.loss).__name__}, which needs the outputs of the whole batch."
@@ -392,7 +403,7 @@ def evaluate_task(
             compile_task(task, optimizer)
     build_shared(task, batches)
     hooks = as_callbacks(callbacks)
-    if not has_workers(task.distribute_strategy):
+    if not (has_workers(task.distribute_strategy) or on_tpu(task.distribute_strategy)):
         return keras.Model.evaluate(
             task, batches, verbose=verbose, callbacks=hooks, return_dict=return_dict
         )
@@ -423,7 +434,7 @@ def build_shared(task: Any, batches: tf.data.Dataset, *, restored: bool = False)
 
 
 def _probe(task: Any, data: TrainingData, epochs: int) -> None:
-    if not data.objective.probes:
+    if not data.objective.probes or data.rows is None:
         raise ConfigError(f"`probe_epochs` is not possible for a {type(task).__name__}.")
     loss = task.loss if task.compiled_by_caller else (task.fit_loss or data.objective.loss())
     probe_task(

@@ -54,7 +54,7 @@ class TrainingData:
     steps: int
     repeats: bool
     passes: Callable[[int], tf.data.Dataset]
-    rows: Any = None
+    rows: RowBatches | None = None
     targets: Any = None
     weights: np.ndarray | None = None
     numbers: Callable[[int], tf.data.Dataset] | None = None

@@ -164,17 +164,13 @@ def run_fit(
         raise ConfigError("`patience` needs `validation_data` to measure improvement on.")
     hooks = [*callbacks, *([] if best is None else [best])]
     writer = None if make_writer is None else make_writer(best)
-    step_options: dict[str, Any] = {"parts": parts, "update": update}
-    if regularizer is None:
-        run_steps = _step_function(model, "train_step", **step_options)
-    else:  # it belongs to this run
-        step = functools.partial(model.train_step, regularizer=regularizer)
-        run_steps = step_function(model, step, **step_options)
     try:
         return run_epochs(
             model,
             batches,
-            run_steps,
+            _step_function(
+                model, "train_step", regularizer=regularizer, parts=parts, update=update
+            ),
             validation=validation,
             run_tests=None if validation is None else _step_function(model, "test_step"),
             epochs=epochs,
@@ -200,7 +196,7 @@ def run_test(
     callbacks: Sequence[keras.callbacks.Callback],
     verbose: Any,
 ) -> dict[str, float]:
-    """Evaluates a compiled model on several workers, where Keras' `evaluate` fails.
+    """Evaluates a compiled model on several workers or TPUs, where Keras' `evaluate` fails.
 
     Args:
         model: compiled.
@@ -221,7 +217,13 @@ def run_test(
     return {name: float(value) for name, value in measured.items()}
 
 
-def _step_function(model: keras.Model, name: str, **options: Any) -> StepFunction:
-    """Compiles a step of a model; a task keeps it for the next call."""
+def _step_function(
+    model: keras.Model, name: str, *, regularizer: Regularizer | None = None, **options: Any
+) -> StepFunction:
+    """Compiles a step of a model. A task keeps it for the next call, without a regularizer."""
     functions: StepFunctions = getattr(model, "step_functions", None) or StepFunctions()
+    options["jit_compile"] = bool(getattr(model, "jit_compiles", False))
+    if regularizer is not None:
+        step = functools.partial(getattr(model, name), regularizer=regularizer)
+        return step_function(model, step, **options)
     return functions.get(name, lambda: step_function(model, getattr(model, name), **options))

@@ -1,4 +1,4 @@
-"""Which losses are a mean over rows or tokens, so that shares of a batch can be computed apart."""
+"""The units of losses: how the share of a batch, or a batch with copies of rows, is computed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ from keras_bert_zoo.data.pipeline import NO_LABEL
 
 __all__ = ["SharedUnit", "loss_unit"]
 
-SharedUnit = Literal["rows", "tokens", ""]
-"""The unit of a loss that is a mean: rows, labelled tokens, or "" for any other loss."""
+SharedUnit = Literal["rows", "tokens", "batch", ""]
+"""The unit of a loss.
+
+"rows", "tokens": it is a mean over rows or labelled tokens, and shares can be computed apart.
+"batch": it compares the rows of a batch, and ignores rows whose label is `NO_LABEL` or NaN. "": any
+other loss.
+"""
 
 # Keras' losses that are a mean over the rows of a batch.
 _OF_ROWS = (
@@ -35,13 +40,13 @@ _OF_ROWS = (
 
 
 def loss_unit(loss: Any) -> SharedUnit:
-    """Returns the unit that a loss is a mean over: its `unit`, or that of a Keras loss.
+    """Returns the unit of a loss: its `unit`, or that of a Keras loss.
 
     Args:
         loss: keras.losses.Loss.
 
     Returns:
-        "rows", "tokens", or "" for any other loss, also if its reduction is not a mean.
+        a `SharedUnit`; "" if its reduction is not a mean.
     """
     if getattr(loss, "reduction", None) not in ("sum_over_batch_size", "mean"):
         return ""

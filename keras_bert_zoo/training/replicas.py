@@ -2,13 +2,14 @@
 
 Keras averages the mean losses of the replicas, so a row of a small share has a larger weight. It
 fails if the batch size is not a multiple of the number of replicas. Here `even_batches` pads a
-batch with copies of a row, and adds the number of rows and tokens of the whole batch. The copies
-are dropped after the model, before any loss or metric. The loss is that of the whole batch. A mean
-over rows or tokens is scaled by the share of them that a replica has. All other losses are computed
-on the gathered outputs of all replicas.
+batch with copies of a row, and adds the number of rows and tokens of the whole batch. The loss is
+that of the whole batch without the copies. A mean over rows or tokens is scaled by the share of
+them that a replica has, and copies have the weight 0 or no labels. All other losses are computed on
+the gathered outputs of all replicas. The losses of the package that compare rows ignore the copies.
+For others, copies are dropped before the loss.
 
-Sample weights of 0 for the copies would not be enough: losses over the whole batch, such as those
-with in-batch negatives, and means over tokens would still include the copies.
+Copies are dropped before metrics, too, because these may be any function of a batch. With static
+shapes, which XLA needs, nothing can be dropped: metrics then receive copies with the weight 0.
 """
 
 from __future__ import annotations
@@ -30,18 +31,16 @@ __all__ = [
     "Part",
     "Regularizer",
     "ReplicaLoss",
-    "Targets",
     "even_batches",
+    "in_shares",
     "predict_step",
     "split_rows",
     "test_step",
     "train_step",
 ]
 
-Targets = tuple[Any, Any, Any]
-"""The labels, outputs and weights of the real rows of a share."""
-Gradients = tuple[tf.Tensor, Targets, list[Any]]
-"""The share of a loss, its `Targets`, and the gradients of the scaled loss, one per variable."""
+Gradients = tuple[tf.Tensor, Any, list[Any]]
+"""The share of a loss, the outputs, and the gradients of the scaled loss, one per variable."""
 Regularizer = Callable[["Part"], Gradients]
 
 REAL_ROW = "real_row"
@@ -52,7 +51,9 @@ BATCH_TOKENS = "tokens_of_the_batch"
 """Name of the input with the number of labelled tokens of the whole batch, float32 (B,)."""
 
 
-def even_batches(dataset: tf.data.Dataset, replicas: int, parts: int = 1) -> tf.data.Dataset:
+def even_batches(
+    dataset: tf.data.Dataset, replicas: int, parts: int = 1, *, rows: int | None = None
+) -> tf.data.Dataset:
     """Pads batches with copies of their first row, so that all shares have the same size.
 
     Args:
@@ -60,42 +61,65 @@ def even_batches(dataset: tf.data.Dataset, replicas: int, parts: int = 1) -> tf.
             inputs are a dict of tensors (B, ...).
         replicas: int.
         parts: int. Parts of a batch that follow each other, for the accumulation of gradients.
+        rows: int or None. Batches are padded to this number of rows, for static shapes.
 
     Returns:
         the padded dataset, with `REAL_ROW`, `BATCH_ROWS` and `BATCH_TOKENS` among the inputs, and
-        with one element per part of a batch; the dataset itself with one replica and one part.
+        with one element per part of a batch; the dataset itself with one replica, one part and no
+        `rows`. With `rows`, the first dimension of all elements is known.
+
+    Raises:
+        tf.errors.InvalidArgumentError: while it is read, if a batch has more than `rows`.
     """
     shares = replicas * parts
-    if shares < 2:
+    if shares < 2 and rows is None:
         return dataset
 
     def fill(*elements: Any) -> tuple[Any, ...]:
-        rows = tf.shape(tf.nest.flatten(elements[0])[0])[0]
-        places = tf.range(rows + (-rows) % shares)
-        real = places < rows
+        count = tf.shape(tf.nest.flatten(elements[0])[0])[0]
+        padded = count + (-count) % shares
+        if rows is not None:
+            padded = rows + (-rows) % shares
+            tf.debugging.assert_less_equal(
+                count, rows, f"Expected batches of at most {rows} texts: set `batch_size`."
+            )
+        places = tf.range(padded)
+        real = places < count
         places = tf.where(real, places, 0)
-        totals = {BATCH_ROWS: tf.cast(rows, tf.float32)}
+        totals = {BATCH_ROWS: tf.cast(count, tf.float32)}
         totals[BATCH_TOKENS] = _labelled_tokens(elements[1]) if len(elements) > 1 else 0.0
         inputs, *rest = tf.nest.map_structure(lambda part: tf.gather(part, places), elements)
         totals = {name: tf.repeat(total, tf.size(places)) for name, total in totals.items()}
-        return ({**inputs, REAL_ROW: tf.cast(real, tf.int32), **totals}, *rest)
+        filled = ({**inputs, REAL_ROW: tf.cast(real, tf.int32), **totals}, *rest)
+        if rows is None:
+            return filled
+        return tf.nest.map_structure(
+            lambda part: tf.ensure_shape(part, [padded, *part.shape[1:]]), filled
+        )
 
     dataset = dataset.map(fill)
     if parts == 1:
         return dataset
-
-    def split(*elements: Any) -> tf.data.Dataset:
-        def of_parts(tensor: tf.Tensor) -> tf.Tensor:
-            shape = tf.shape(tensor)
-            return tf.reshape(tensor, tf.concat([[parts, shape[0] // parts], shape[1:]], 0))
-
-        return tf.data.Dataset.from_tensor_slices(tf.nest.map_structure(of_parts, elements))
-
     cardinality = dataset.cardinality()
-    dataset = dataset.flat_map(split)
+    dataset = dataset.flat_map(
+        lambda *elements: tf.data.Dataset.from_tensor_slices(in_shares(elements, parts))
+    )
     if cardinality >= 0:
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(cardinality * parts))
     return dataset
+
+
+def in_shares(elements: Any, shares: int) -> Any:
+    """Divides the first dimension of tensors: (B, ...) -> (shares, B / shares, ...)."""
+
+    def divided(tensor: tf.Tensor) -> tf.Tensor:
+        known = tensor.shape.as_list()
+        rows = None if known[0] is None else known[0] // shares
+        shape = tf.shape(tensor)
+        tensor = tf.reshape(tensor, tf.concat([[shares, shape[0] // shares], shape[1:]], 0))
+        return tf.ensure_shape(tensor, [shares, rows, *known[1:]])
+
+    return tf.nest.map_structure(divided, elements)
 
 
 def _labelled_tokens(labels: Any) -> tf.Tensor:
@@ -156,7 +180,7 @@ class Part:
         """Computes the model's outputs, with dropout."""
         return self.model(self.x, training=True)
 
-    def loss(self, y_pred: Any) -> tuple[tf.Tensor, Targets]:
+    def loss(self, y_pred: Any) -> tf.Tensor:
         """Computes the share of the loss; see `_shared_loss`."""
         batch = (self.x, self.y, y_pred, self.weight)
         return _shared_loss(self.model, batch, self.share, self.unit, training=True)
@@ -177,12 +201,9 @@ class Part:
 
     def gathered(self, tensor: tf.Tensor) -> tf.Tensor:
         """Returns the rows of all replicas, in their order; it has a gradient."""
-        replica = tf.distribute.get_replica_context()
-        if replica.num_replicas_in_sync == 1:
-            return tensor
         if tensor.dtype == tf.bool:  # has no sum
-            return replica.all_gather(tf.cast(tensor, tf.int32), axis=0) > 0
-        rows = replica.all_gather(tensor, axis=0)
+            return _gathered(tf.cast(tensor, tf.int32)) > 0
+        rows = _gathered(tensor)
         # The gradient of this operation is dense, as that of `all_gather` needs it.
         return tf.reshape(rows, tf.shape(rows))
 
@@ -204,6 +225,8 @@ def train_step(
     data: Any,
     unit: SharedUnit,
     updates: Updates,
+    *,
+    static: bool,
     regularizer: Regularizer | None = None,
 ) -> dict[str, Any]:
     """Trains on one replica's share of a batch; see the module.
@@ -211,8 +234,9 @@ def train_step(
     Args:
         model: compiled; on several replicas, with a `ReplicaLoss`.
         data: a batch, or with several replicas or parts one of `even_batches`.
-        unit: the unit that the loss is a mean over.
+        unit: the unit of the loss.
         updates: accumulates and applies the gradients.
+        static: bool. Whether all shapes must be static, for XLA.
         regularizer: computes another loss and its gradients; see `training.tricks`. None: those of
             the loss.
 
@@ -221,27 +245,30 @@ def train_step(
     """
     (x, share), y, weight = _unpacked(data)
     part = Part(model, x, y, weight, share, unit, updates)
-    loss, targets, gradients = (regularizer or _gradients)(part)
+    loss, y_pred, gradients = (regularizer or _gradients)(part)
     if updates.accumulation > 1:
         updates.accumulate(gradients)
     else:
         updates.apply(gradients)
-    return _measured(model, x, targets, loss, share, updates.accumulation)
+    _record_loss(model, x, loss, share, updates.accumulation)
+    return _measured(model, (x, y, y_pred, weight), share, static=static)
 
 
 def _gradients(part: Part) -> Gradients:
     with tf.GradientTape() as tape:
-        loss, targets = part.loss(part.outputs())
+        y_pred = part.outputs()
+        loss = part.loss(y_pred)
         scaled = part.updates.scaled(loss)
-    return loss, targets, tape.gradient(scaled, part.model.trainable_variables)
+    return loss, y_pred, tape.gradient(scaled, part.model.trainable_variables)
 
 
-def test_step(model: keras.Model, data: Any, unit: SharedUnit) -> dict[str, Any]:
+def test_step(model: keras.Model, data: Any, unit: SharedUnit, *, static: bool) -> dict[str, Any]:
     """Evaluates one replica's share of a batch; see `train_step`."""
     (x, share), y, weight = _unpacked(data)
     y_pred = model(x, training=False)
-    loss, targets = _shared_loss(model, (x, y, y_pred, weight), share, unit, training=False)
-    return _measured(model, x, targets, loss, share)
+    loss = _shared_loss(model, (x, y, y_pred, weight), share, unit, training=False)
+    _record_loss(model, x, loss, share)
+    return _measured(model, (x, y, y_pred, weight), share, static=static)
 
 
 def predict_step(model: keras.Model, data: Any) -> Any:
@@ -313,11 +340,8 @@ def _shared_loss(
     unit: SharedUnit,
     *,
     training: bool,
-) -> tuple[tf.Tensor, Targets]:
-    """Computes the share of the loss; and the own labels, outputs and weights.
-
-    The sum of all shares is the loss of the batch.
-    """
+) -> tf.Tensor:
+    """Computes the share of the loss of a batch; the sum of all shares is the loss."""
     x, y, y_pred, weight = batch
     replica = tf.distribute.get_replica_context()
     if share is None:
@@ -326,37 +350,48 @@ def _shared_loss(
                 "Expected a batch that is divided among the replicas, received an undivided "
                 "batch: call `fit` or `evaluate`, which divide batches."
             )
-        return model.compute_loss(x, y, y_pred, weight, training), (y, y_pred, weight)
-    own = _select((y, y_pred, weight), share.real)
-    if unit:
-        # If Keras knows that there are no rows, its loss is not a scalar.
-        loss = tf.reduce_sum(model.compute_loss(x, *own, training))
-        count, total = tf.cast(tf.shape(own[0])[0], tf.float32), share.rows
+        return model.compute_loss(x, y, y_pred, weight, training)
+    if unit in ("rows", "tokens"):
         if unit == "tokens":
-            count, total = _labelled_tokens(own[0]), share.tokens
+            y = _without_copies(y, share.real)
+            count, total = _labelled_tokens(y), share.tokens
+        else:
+            real = tf.cast(share.real, tf.float32)
+            weight = real if weight is None else tf.cast(weight, tf.float32) * real
+            count, total = tf.cast(tf.size(real), tf.float32), share.rows
+        loss = model.compute_loss(x, y, y_pred, weight, training)
         part = tf.math.divide_no_nan(count, total) * replica.num_replicas_in_sync
-        return loss * tf.cast(part, loss.dtype), own
-    real = replica.all_gather(tf.cast(share.real, tf.int32), axis=0) > 0
-    gathered = [
-        None if part is None else replica.all_gather(part, axis=0) for part in (y, y_pred, weight)
-    ]
-    return model.compute_loss(x, *_select(gathered, real), training), own
+        return loss * tf.cast(part, loss.dtype)
+    if unit == "batch":
+        y = _without_copies(y, share.real)
+    gathered = [_gathered(part) for part in (y, y_pred, weight)]
+    if not unit:
+        gathered = _select(gathered, _gathered(tf.cast(share.real, tf.int32)) > 0)
+    return model.compute_loss(x, *gathered, training)
 
 
-def _select(parts: Sequence[Any], rows: tf.Tensor) -> Targets:
-    y, y_pred, weight = (None if part is None else tf.boolean_mask(part, rows) for part in parts)
-    return y, y_pred, weight
+def _without_copies(labels: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
+    """Replaces the labels of copies by `NO_LABEL`, or by NaN if labels are not integers."""
+    none = tf.cast(NO_LABEL if labels.dtype.is_integer else float("nan"), labels.dtype)
+    return tf.where(tf.reshape(real, [-1] + [1] * (labels.shape.rank - 1)), labels, none)
 
 
-def _measured(
-    model: keras.Model,
-    x: Any,
-    targets: Targets,
-    loss: tf.Tensor,
-    share: Share | None,
-    parts: int = 1,
-) -> dict[str, Any]:
-    """Updates the metrics; returns their values on this replica."""
+def _gathered(part: Any) -> Any:
+    """Gathers a tensor of all replicas, or None."""
+    replica = tf.distribute.get_replica_context()
+    if part is None or replica.num_replicas_in_sync == 1:
+        return part
+    return replica.all_gather(part, axis=0)
+
+
+def _select(parts: Sequence[Any], rows: tf.Tensor) -> list[Any]:
+    return [None if part is None else tf.boolean_mask(part, rows) for part in parts]
+
+
+def _record_loss(
+    model: keras.Model, x: Any, loss: tf.Tensor, share: Share | None, parts: int = 1
+) -> None:
+    """Adds the loss of a batch to the mean loss of the epoch."""
     shares = parts * tf.distribute.get_replica_context().num_replicas_in_sync
     rows = tf.shape(tf.nest.flatten(x)[0])[0] if share is None else share.rows
     for metric in model.metrics:
@@ -365,5 +400,38 @@ def _measured(
             metric.update_state(
                 tf.stop_gradient(loss) * shares, sample_weight=tf.cast(rows, tf.float32) / shares
             )
-    y, y_pred, weight = targets
+
+
+def _measured(
+    model: keras.Model,
+    batch: tuple[Any, Any, Any, Any],
+    share: Share | None,
+    *,
+    static: bool,
+) -> dict[str, Any]:
+    """Updates the metrics; returns their values on this replica."""
+    x, y, y_pred, weight = batch
+    if share is not None and static:
+        _update_weighted(model, y, y_pred, weight, tf.cast(share.real, tf.float32))
+        return dict(model.get_metrics_result())
+    if share is not None:
+        y, y_pred, weight = _select((y, y_pred, weight), share.real)
     return dict(model.compute_metrics(x, y, y_pred, sample_weight=weight))
+
+
+def _update_weighted(
+    model: keras.Model, y: tf.Tensor, y_pred: tf.Tensor, weight: Any, real: tf.Tensor
+) -> None:
+    """Updates all metrics with weights, where Keras passes none to those of `metrics`."""
+    compiled = model._compile_metrics
+    if compiled is None:
+        return
+    if not compiled.built:
+        compiled.build(y, y_pred)
+    for metrics, weights in (
+        (compiled._flat_metrics, real),
+        (compiled._flat_weighted_metrics, real if weight is None else weight * real),
+    ):
+        for metric in metrics:
+            if metric is not None:
+                metric.update_state(y, y_pred, sample_weight=weights)

@@ -13,6 +13,7 @@ from keras_bert_zoo.data.columns import listed
 from keras_bert_zoo.data.masking import Masking, masked_batch, masked_batches
 from keras_bert_zoo.data.parallel import ParallelRows, parallel_batch_maker
 from keras_bert_zoo.data.pipeline import (
+    NO_LABEL,
     LabelledRows,
     TokenRows,
     batch_maker,
@@ -60,6 +61,14 @@ class RowBatches:
         """int64 (E,). The number of tokens of each example."""
         lengths: np.ndarray = self.data.lengths
         return lengths
+
+    def widths(self) -> dict[str, int]:
+        """Returns the largest sizes of the axes of a batch; see `static_shapes.BatchShape`."""
+        return {"tokens": int(self.lengths.max())}
+
+    def pads(self) -> dict[str, int]:
+        """Returns the values of padding; see `static_shapes.BatchShape`."""
+        return {"token_ids": self.pad_id}
 
     def maker(self) -> Callable[[tf.Tensor], tuple[Any, ...]]:
         """Returns a function that makes a batch from the numbers of examples, int64 (B,)."""
@@ -115,6 +124,15 @@ class ParallelBatches(RowBatches):
     data: ParallelRows
     target_pad_id: int
 
+    def widths(self) -> dict[str, int]:
+        """See the base class."""
+        longest = int(self.data.target.lengths.max())
+        return {"tokens": int(self.data.source.lengths.max()), "targets": longest - 1}
+
+    def pads(self) -> dict[str, int]:
+        """See the base class."""
+        return super().pads() | {"target_ids": self.target_pad_id}
+
     def maker(self) -> Callable[[tf.Tensor], tuple[Any, ...]]:
         """See the base class."""
         return parallel_batch_maker(self.data, pad_id=self.pad_id, target_pad_id=self.target_pad_id)
@@ -135,6 +153,23 @@ class MaskedBatches(LabelledBatches):
     masking: Masking
     mask_id: int
     vocabulary_size: int
+
+    def widths(self) -> dict[str, int]:
+        """See the base class; fewer than one row in 10^8 has more masked tokens."""
+        return super().widths() | {"predictions": self._most_predictions()}
+
+    def _most_predictions(self) -> int:
+        """The largest number of masked tokens of a row, up to six standard deviations."""
+        words, splits = self.data.token_labels, self.data.rows.row_splits
+        if words is None:
+            raise DataError("Expected rows with numbered words, received rows without them.")
+        starts = np.flatnonzero(np.diff(words, prepend=words[0] - 1))  # a word's first token
+        sizes = np.diff(starts, append=len(words)) * (words[starts] != NO_LABEL)
+        row = np.searchsorted(splits, starts, side="right") - 1
+        rate = self.masking.rate
+        mean = rate * np.bincount(row, sizes, len(self.data.rows))
+        spread = np.sqrt(rate * (1 - rate) * np.bincount(row, sizes**2, len(self.data.rows)))
+        return int(min(self.lengths.max(), np.ceil((mean + 6 * spread).max()) + sizes.max()))
 
     def batches(
         self, *, batch_size: int, shuffle: bool = True, seed: int = 0, **options: Any

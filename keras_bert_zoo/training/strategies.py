@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from keras_bert_zoo.errors import ConfigError
 
-STRATEGIES = ("default", "mirrored", "multi-worker")
+STRATEGIES = ("default", "mirrored", "multi-worker", "tpu")
 
 
 def make_strategy(
@@ -20,16 +20,19 @@ def make_strategy(
     replicas: int | None = None,
     workers: Sequence[str] = (),
     worker_index: int | None = None,
+    tpu: str | None = None,
 ) -> tf.distribute.Strategy:
     """Returns a tf.distribute strategy; models are built in its `scope()`.
 
     Args:
         name: "default" (one device), "mirrored" (every GPU of this machine; without GPUs, every
-            logical CPU device), or "multi-worker" (the GPUs or the CPU of several machines).
+            logical CPU device), "multi-worker" (the GPUs or the CPU of several machines), or "tpu".
         replicas: int or None. For "mirrored" on a CPU: the number of logical devices to create.
         workers: addresses "host:port" of all workers, in the same order on each; empty: those of
             the environment variable TF_CONFIG. For "multi-worker".
         worker_index: int or None. The place of this process among `workers`.
+        tpu: str or None. For "tpu": the name or the address of the TPU; "local", the default, on a
+            TPU VM.
 
     Returns:
         tf.distribute.Strategy.
@@ -48,6 +51,10 @@ def make_strategy(
         raise ConfigError(f"Expected the strategy 'mirrored' for `replicas`, received {name!r}.")
     if name != "multi-worker" and (workers or worker_index is not None):
         raise ConfigError(f"Expected the strategy 'multi-worker' for `workers`, received {name!r}.")
+    if name != "tpu" and tpu is not None:
+        raise ConfigError(f"Expected the strategy 'tpu' for `tpu`, received {name!r}.")
+    if name == "tpu":
+        return _tpu("local" if tpu is None else tpu)
     if name == "mirrored":
         return _mirrored(replicas)
     if name == "multi-worker":
@@ -58,6 +65,11 @@ def make_strategy(
 def has_workers(strategy: tf.distribute.Strategy) -> bool:
     """Returns whether several processes train a model together."""
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+
+
+def on_tpu(strategy: tf.distribute.Strategy) -> bool:
+    """Returns whether a model runs on TPUs."""
+    return isinstance(strategy, tf.distribute.TPUStrategy)
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
@@ -132,3 +144,23 @@ def _collective() -> tf.distribute.Strategy:
             "Expected the strategy 'multi-worker' before the first use of TensorFlow, received it "
             "afterwards: make the strategy first."
         ) from error
+
+
+@functools.cache
+def _tpu(name: str) -> tf.distribute.Strategy:
+    # Cached, because a second initialization would delete what is on the TPU.
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=name)
+        if name != "local":
+            tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+    except (ValueError, RuntimeError, OSError, tf.errors.OpError) as error:
+        raise ConfigError(
+            f"Expected a TPU for `tpu={name!r}`, received: {_first_line(error)}. On a TPU VM, "
+            "install libtpu."
+        ) from error
+    return tf.distribute.TPUStrategy(resolver)
+
+
+def _first_line(error: Exception) -> str:
+    return str(getattr(error, "message", error)).strip().partition("\n")[0].rstrip(".")

@@ -95,7 +95,8 @@ class CrfLoss(keras.losses.Loss):
         lengths = tf.reduce_sum(tf.cast(labelled, tf.int32), axis=-1)
         # Words move to the front, in order. The loops need at least one column.
         order = tf.argsort(tf.cast(~labelled, tf.int32), axis=-1, stable=True)
-        order = order[:, : tf.maximum(tf.reduce_max(lengths), 1)]
+        if tags.shape[1] is None:  # else the shapes are static, for XLA
+            order = order[:, : tf.maximum(tf.reduce_max(lengths), 1)]
         losses = sequence_loss(
             tf.gather(tf.cast(y_pred, tf.float32), order, batch_dims=1),
             tf.gather(tags, order, batch_dims=1),

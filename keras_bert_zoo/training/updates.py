@@ -20,6 +20,7 @@ from keras_bert_zoo.training.gradients import (
     multiply,
     sum_gradients,
 )
+from keras_bert_zoo.training.strategies import on_tpu
 from keras_bert_zoo.training.summed_gradients import SummedGradients
 
 __all__ = ["LossScale", "Updates"]
@@ -160,7 +161,8 @@ class Updates:
         def step(gradients: Sequence[Gradient]) -> None:
             _step(self.optimizer, gradients, variables, replica.num_replicas_in_sync)
 
-        if replica.num_replicas_in_sync == 1:
+        if replica.num_replicas_in_sync == 1 or on_tpu(replica.strategy):
+            # The replicas of a TPU run one program.
             _if(finite, lambda: step(summed))
             self._record(finite)
             return

@@ -183,4 +183,10 @@ def spread_weights(task: Any) -> None:
 def make(name: str, **options: Any) -> tuple[Any, Any, Any]:
     """Makes a task with seeded weights and without dropout, and seven labelled examples."""
     keras.utils.set_random_seed(0)
-    return EVERY_TASK[name](**options)
+    layout = options.pop("token_layout", "packed")
+    task, x, y = EVERY_TASK[name](**options)
+    if layout != task.token_layout:
+        weights = task.get_weights()
+        task = type(task).from_config(task.get_config() | {"token_layout": layout})
+        task.set_weights(weights)
+    return task, x, y

@@ -486,6 +486,24 @@ def test_combinations_train(dtype, eager_run, options):
     assert (int(task.updates.count.numpy()), int(task.updates.skipped.numpy())) == (4, 0)
 
 
+@pytest.mark.slow  # XLA compiles for several seconds
+@pytest.mark.parametrize(
+    "options",
+    [{"mixup": 0.5, "adversarial": "freelb"}, {"r_drop": 1.0, "adversarial": "smart"},
+     {"adversarial": "fgm", "focal_loss": 2.0}],
+)  # fmt: skip
+def test_xla_compiles_the_step(options):
+    options = options | {"batch_size": 4, "epochs": 1}
+    expected, weights, _ = fit("classification", made=make("classification", token_layout="padded"),
+                               **options)  # fmt: skip
+    with eagerly(False):
+        made = make("classification", token_layout="padded")
+        losses, compiled, _ = fit("classification", made=made, jit_compile=True, **options)
+    np.testing.assert_allclose(losses, expected, rtol=1e-4)
+    for own, other in zip(compiled, weights, strict=True):
+        np.testing.assert_allclose(own, other, rtol=1e-3, atol=1e-5)
+
+
 def test_a_run_goes_on_with_equal_losses(tmp_path):
     import keras_bert_zoo as kbz
 

@@ -9,7 +9,7 @@ number of replicas nor a scale of the loss matters.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -17,7 +17,7 @@ from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.layers.training_hooks import perturbed_words
 from keras_bert_zoo.training.gradients import Gradient, mean_of_gradients
 from keras_bert_zoo.training.outputs import Outputs
-from keras_bert_zoo.training.replicas import Gradients, Part, Targets
+from keras_bert_zoo.training.replicas import Gradients, Part
 from keras_bert_zoo.training.tricks.divergence import divergence, shared_mean
 from keras_bert_zoo.training.tricks.passes import Passes
 
@@ -111,14 +111,14 @@ def smart(part: Part, passes: Passes, *, epsilon: float, seed: int, outputs: Out
             worst = _inside(worst, epsilon)
         loss = passed.loss + tf.cast(change(worst, passed.outputs), passed.loss.dtype)
         scaled = part.updates.scaled(loss)
-    return loss, passed.targets, tape.gradient(scaled, part.model.trainable_variables)
+    return loss, passed.outputs, tape.gradient(scaled, part.model.trainable_variables)
 
 
 class _Step(NamedTuple):
     """The loss under a perturbation, and the gradients of the scaled loss."""
 
     loss: tf.Tensor
-    targets: Targets
+    outputs: Any
     gradients: list[Gradient | None]
     of_perturbation: tf.Tensor | None
 
@@ -131,14 +131,14 @@ def _step(part: Part, passes: Passes, perturbation: tf.Tensor) -> _Step:
         scaled = part.updates.scaled(passed.loss)
     variables = part.model.trainable_variables
     *gradients, last = tape.gradient(scaled, [*variables, perturbation])
-    return _Step(passed.loss, passed.targets, gradients, last)
+    return _Step(passed.loss, passed.outputs, gradients, last)
 
 
 def _mean(steps: list[_Step]) -> Gradients:
-    """The mean of losses and gradients, with the targets of the first step."""
+    """The mean of losses and gradients, with the outputs of the first step."""
     loss = tf.add_n([step.loss for step in steps]) / len(steps)
     gradients = zip(*(step.gradients for step in steps), strict=True)
-    return loss, steps[0].targets, [mean_of_gradients(each) for each in gradients]
+    return loss, steps[0].outputs, [mean_of_gradients(each) for each in gradients]
 
 
 def _mask(part: Part) -> tf.Tensor:
@@ -161,9 +161,10 @@ def _noise(part: Part, seed: int) -> tf.Tensor:
         tf.concat([shape[:1] * replicas, shape[1:]], 0),
         seed=tf.stack([tf.constant(seed, tf.int64), part.updates.count.value()]),
     )
-    group = shape[0] // tf.shape(part.places)[0]  # rows of the model's inputs per row
-    first = part.places[0] * group
-    return _directions(of_all[first : first + shape[0]], part)
+    if replicas > 1:
+        group = shape[0] // tf.shape(part.places)[0]  # rows of the model's inputs per row
+        of_all = tf.gather(of_all, part.places[0] * group + tf.range(shape[0]))
+    return _directions(of_all, part)
 
 
 def _directions(gradient: tf.Tensor | None, part: Part) -> tf.Tensor:

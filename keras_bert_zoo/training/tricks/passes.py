@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_bert_zoo.layers.training_hooks import pooled_hook
 from keras_bert_zoo.training.outputs import Outputs
-from keras_bert_zoo.training.replicas import Gradients, Part, Targets
+from keras_bert_zoo.training.replicas import Gradients, Part
 from keras_bert_zoo.training.tricks.divergence import divergence, shared_mean
 
 __all__ = ["Mixup", "Passed", "Passes", "plain", "r_drop", "unperturbed"]
@@ -21,12 +21,10 @@ class Passed(NamedTuple):
 
     Args:
         loss: the share of the loss.
-        targets: see `Targets`, of the first pass.
         outputs: the model's outputs, of the first pass, with those of copies.
     """
 
     loss: tf.Tensor
-    targets: Targets
     outputs: Any
 
 
@@ -37,7 +35,7 @@ Passes = Callable[[Part], Passed]
 def plain(part: Part) -> Passed:
     """Computes the loss of one pass."""
     outputs = part.outputs()
-    return Passed(*part.loss(outputs), outputs)
+    return Passed(part.loss(outputs), outputs)
 
 
 def unperturbed(part: Part, passes: Passes) -> Gradients:
@@ -45,7 +43,7 @@ def unperturbed(part: Part, passes: Passes) -> Gradients:
     with tf.GradientTape() as tape:
         passed = passes(part)
         scaled = part.updates.scaled(passed.loss)
-    return passed.loss, passed.targets, tape.gradient(scaled, part.model.trainable_variables)
+    return passed.loss, passed.outputs, tape.gradient(scaled, part.model.trainable_variables)
 
 
 def r_drop(part: Part, *, weight: float, outputs: Outputs) -> Passed:
@@ -62,10 +60,9 @@ def r_drop(part: Part, *, weight: float, outputs: Outputs) -> Passed:
     Source: arXiv 2106.14448. The paper adds the losses of both passes; its code takes their mean.
     """
     first, second = part.outputs(), part.outputs()
-    loss, targets = part.loss(first)
-    other, _ = part.loss(second)
+    loss = 0.5 * (part.loss(first) + part.loss(second))
     extra = weight * shared_mean(part, divergence(first, second, outputs))
-    return Passed(0.5 * (loss + other) + tf.cast(extra, loss.dtype), targets, first)
+    return Passed(loss + tf.cast(extra, loss.dtype), first)
 
 
 class Mixup:
@@ -105,10 +102,9 @@ class Mixup:
 
         with pooled_hook(mixed):
             outputs = part.outputs()
-        loss, targets = part.loss(outputs)
-        other, _ = part.with_labels_of(partners).loss(outputs)
+        loss, other = part.loss(outputs), part.with_labels_of(partners).loss(outputs)
         own = tf.cast(share, loss.dtype)
-        return Passed(own * loss + (1 - own) * other, targets, outputs)
+        return Passed(own * loss + (1 - own) * other, outputs)
 
     def _partners(self, part: Part, distance: tf.Tensor) -> tf.Tensor:
         """int32 (B,). For each row its partner, an index into the rows of all replicas."""
