@@ -49,6 +49,7 @@ def make_regularizer(tricks: Tricks, outputs: Outputs, seed: int) -> Regularizer
     """
     if not tricks.changes_step:
         return None
+    seed %= 2**31  # generators take no negative numbers
     passes: Passes = plain
     if tricks.r_drop:
         passes = functools.partial(r_drop, weight=tricks.r_drop, outputs=outputs)
