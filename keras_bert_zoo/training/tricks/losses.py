@@ -36,8 +36,9 @@ def label_loss(
     Source: arXiv 1512.00567, section 7; arXiv 1708.02002, equation 4.
 
     Example:
+        >>> import numpy as np
         >>> loss = label_loss(Outputs("label", "TextClassifier", 2), focal_loss=2.0)
-        >>> round(float(loss([0], [[0.0, 0.0]])), 4)  # a quarter of the cross-entropy
+        >>> round(float(loss(np.array([0]), np.zeros([1, 2]))), 4)  # a quarter of log(2)
         0.1733
     """
     options: dict[str, Any] = {"label_smoothing": label_smoothing}
