@@ -81,12 +81,13 @@ class MultipleNegativesRankingLoss(ContrastiveLoss):
         anchors, positives = unit[:, 0], unit[:, 1]
         groups = tf.shape(unit)[0]
         labels = tf.range(groups)
-        # Groups with the same number, except the group itself: its positive is the answer.
         y_true = tf.reshape(y_true, [-1])
-        other = tf.logical_not(tf.eye(groups, dtype=tf.bool))
         real = y_true != tf.cast(NO_LABEL, y_true.dtype)
-        no_answer = tf.logical_or(y_true[:, tf.newaxis] == y_true, tf.logical_not(real))
-        masked = tf.where(tf.logical_and(no_answer, other), _MASKED_SCORE, 0.0)  # (B, B)
+        both_real = tf.logical_and(real[:, tf.newaxis], real)
+        wrong = tf.logical_and(y_true[:, tf.newaxis] != y_true, both_real)  # (B, B)
+        # The positive of the group itself is the answer.
+        scored = tf.logical_or(wrong, tf.eye(groups, dtype=tf.bool))
+        masked = tf.where(scored, 0.0, _MASKED_SCORE)
         to_positives = self.scale * tf.matmul(anchors, positives, transpose_b=True) + masked
         rest = tf.reshape(unit[:, 2:], [-1, unit.shape[-1]])  # (B * (G - 2), D)
         to_negatives = self.scale * tf.matmul(anchors, rest, transpose_b=True)

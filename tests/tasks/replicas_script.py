@@ -2,13 +2,16 @@
 
 import functools
 import sys
+import tempfile
 import time
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 import keras_bert_zoo as kbz
+from keras_bert_zoo.errors import TrainingError
 from keras_bert_zoo.training import summed_gradients
 from keras_bert_zoo.training.probe import probe_head
 from keras_bert_zoo.training.strategies import make_strategy
@@ -130,12 +133,46 @@ def check_overflow():
         np.testing.assert_array_equal(new, old)
 
 
+def check_not_finite():
+    """In float32, the run stops and names the batch."""
+    with strategy(2).scope():
+        task, x, y = make("regression")
+    before = task.get_weights()
+    message = r"step 1, batch 1 of epoch 1, with the rows 0, 1, 2, 3, 4, 5, 6 \(from 0\)"
+    with pytest.raises(TrainingError, match=message):
+        task.fit(x, [*y[:-1], 3e38], batch_size=7, epochs=1, shuffle=False, verbose=0)
+    for old, new in zip(before, task.get_weights(), strict=True):
+        np.testing.assert_array_equal(new, old)
+
+
+def compare_resumed():
+    """A run on one device goes on with two replicas."""
+    whole = run("classification", 1, measure=False, epochs=3)
+    steps = []
+
+    def interrupt(batch, logs):
+        steps.append(batch)
+        if len(steps) == 3:
+            raise KeyboardInterrupt
+
+    with tempfile.TemporaryDirectory() as folder:
+        options = {"epochs": 3, "checkpoints": kbz.Checkpoints(folder), "measure": False}
+        stop = keras.callbacks.LambdaCallback(on_train_batch_end=interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run("classification", 1, callbacks=[stop], **options)
+        resumed = run("classification", 2, resume=True, **options)
+    for key, value in whole.items():
+        np.testing.assert_allclose(resumed[key], value, rtol=1e-5, atol=1e-6, err_msg=key)
+
+
 def compare_classifiers():
     """Compares two replicas, op by op and in a graph; and heads whose loss is a sum."""
     with eagerly():
         compare("classification", [2])
         compare("classification", [2], measure=False, global_clipnorm=None)
         check_overflow()
+        check_not_finite()
+        compare_resumed()
         compare("classification", [2], measure=False, accumulation_steps=2, optimizer="lamb")
         compare("classification", [2], measure=False, compiled="adam")
         logits = make("classification")[0].predict_logits(TEXTS)

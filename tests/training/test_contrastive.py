@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_bert_zoo.data.pipeline import NO_LABEL
 from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.training.contrastive import (
     CoSENTLoss,
@@ -61,6 +62,23 @@ def test_groups_with_one_number_are_not_negatives_of_each_other():
     np.testing.assert_allclose(three[0], two[0], rtol=1e-5)
     logits = 20 * tf.reduce_sum(unit[2, 0] * unit[:, 1], axis=-1)
     np.testing.assert_allclose(three[2], tf.reduce_logsumexp(logits) - logits[2], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("loss", "none"),
+    [
+        (MultipleNegativesRankingLoss(symmetric=True), NO_LABEL),
+        (CoSENTLoss(), np.nan),
+        (MatryoshkaLoss(CoSENTLoss(), [8, 3]), np.nan),
+    ],
+)
+def test_groups_without_a_label_are_ignored(loss, none):
+    groups = 3 if loss.needs == "groups" else 2
+    labels = np.array([0.0, 1.0, 3.0, 2.0], np.float32)
+    expected = float(loss(labels[[0, 2]], EMBEDDINGS[[0, 2], :groups]))
+    labels[[1, 3]] = none
+    assert expected > 1e-3
+    assert float(loss(labels, EMBEDDINGS[:4, :groups])) == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_single_group_has_loss_zero():

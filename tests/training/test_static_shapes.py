@@ -1,0 +1,135 @@
+"""Training with static shapes, which XLA compiles; see `training.static_shapes`."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_bert_zoo.data.masking import Masking
+from keras_bert_zoo.data.pipeline import NO_LABEL, LabelledRows, TokenRows
+from keras_bert_zoo.errors import ConfigError, DataError
+from keras_bert_zoo.training import epochs
+from keras_bert_zoo.training.replicas import BATCH_ROWS, REAL_ROW, even_batches
+from keras_bert_zoo.training.rows import MaskedBatches
+from keras_bert_zoo.training.static_shapes import BatchShape, batch_shape, widen_batches
+from keras_bert_zoo.training.strategies import make_strategy
+from tests.tasks.every_task import TRAINED, make, spread_weights
+
+# The other tasks need no other operations.
+_DEFAULT = ("classification", "token-classification crf", "embedding scored", "masked-lm")
+
+
+def fit(name, *, parts, **options):
+    """Trains on batches of 5 and 2 rows; returns the history, the measures and the weights."""
+    task, x, y = make(name, token_layout="padded")
+    spread_weights(task)
+    if name != "masked-lm":
+        options["sample_weight"] = np.linspace(0.5, 2, 7).astype(np.float32)
+    history = task.fit(
+        x, y, validation_data=None if name == "masked-lm" else (x, y), accumulation_steps=parts,
+        batch_size=5, epochs=2, learning_rate=1e-2, verbose=0, **options,
+    )  # fmt: skip
+    measures = task.evaluate(x, y, batch_size=3, verbose=0, return_dict=True)
+    return history.history, measures, task.get_weights()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name in _DEFAULT else pytest.param(name, marks=pytest.mark.slow) for name in TRAINED],
+)
+def test_xla_trains_every_task_as_tensorflow_does(name, monkeypatch):
+    compiled = []
+    function = tf.function
+
+    def spy(*args, **options):
+        compiled.append(options.get("jit_compile"))
+        return function(*args, **options)
+
+    parts = 1 if name.startswith("embedding") else 2
+    expected = fit(name, parts=parts)
+    monkeypatch.setattr(epochs.tf, "function", spy)
+    received = fit(name, parts=parts, jit_compile=True)
+    assert compiled.count(True) >= 2
+    for values, others in zip(received[:2], expected[:2], strict=True):
+        assert list(values) == list(others)
+        for key in values:
+            np.testing.assert_allclose(values[key], others[key], rtol=1e-4, atol=1e-5, err_msg=key)
+    for value, other in zip(received[2], expected[2], strict=True):
+        np.testing.assert_allclose(value, other, rtol=1e-3, atol=1e-4)
+
+
+def test_batches_have_one_shape():
+    task, x, y = make("classification", token_layout="padded")
+    rows = task.rows(task.examples(x, y), np.arange(7, dtype=np.int32))
+    shape = batch_shape(task, rows, 4)
+    assert dict(shape.widths) == {"tokens": 12}  # not above `max_length`
+    batches = widen_batches(rows.batches(batch_size=4, shuffle=False), shape)
+    last = list(even_batches(batches, 2, 2, rows=4))[-1]
+    spec = even_batches(batches, 2, 2, rows=4).element_spec
+    assert spec[0]["token_ids"].shape == (2, 12)
+    assert spec[1].shape == (2,)
+    assert last[0][REAL_ROW].numpy().tolist() == [1, 0]
+    assert last[0][BATCH_ROWS].numpy().tolist() == [3, 3]
+    longest = rows.data.rows.lengths.max()
+    assert (last[0]["token_ids"].numpy()[:, longest:] == task.tokenizer.pad_token_id).all()
+    assert not last[0]["padding_mask"].numpy()[:, longest:].any()
+    with pytest.raises(tf.errors.InvalidArgumentError, match="at most 3 texts: set `batch_size`"):
+        list(even_batches(batches, 1, rows=3))
+
+
+def test_masked_positions_have_room_for_six_standard_deviations():
+    lengths = [400, 100]
+    words = np.arange(500, dtype=np.int32)
+    words[0] = words[399] = words[400] = NO_LABEL
+    words[1:4] = 1  # one word of three tokens
+    rows = TokenRows(np.ones(500, np.int32), np.array([0, *np.cumsum(lengths)]))
+    masked = MaskedBatches(
+        LabelledRows(rows, token_labels=words), 0, masking=Masking(0.25), mask_id=2,
+        vocabulary_size=9,
+    )  # fmt: skip
+    # 398 tokens; 395 words of 1 token and one of 3: a variance of 0.1875 * (395 + 9).
+    expected = 398 * 0.25 + 6 * (0.1875 * 404) ** 0.5
+    assert masked.widths() == {"tokens": 400, "predictions": int(np.ceil(expected)) + 3}
+    counts = [(batch[1].numpy() >= 0).sum(axis=1).max() for batch in masked.batches(batch_size=2)]
+    assert 0 < max(counts) < expected
+
+
+def test_masked_positions_beyond_the_width_are_not_predicted():
+    inputs = {
+        name: tf.constant([[1, 2, 3]]) for name in ("token_ids", "segment_ids", "padding_mask")
+    }
+    batch = ({**inputs, "mask_positions": tf.constant([[0, 2]])}, tf.constant([[7, 8]]))
+    dataset = tf.data.Dataset.from_tensors(batch).map(
+        lambda x, y: (x, tf.ensure_shape(tf.gather(y, [0, 1], axis=1), [None, None]))
+    )
+    shape = BatchShape(1, {"tokens": 4, "predictions": 1}, {"token_ids": 9})
+    with pytest.raises(DataError, match="`mask_positions` of at most 1 columns, received 2"):
+        widen_batches(dataset, shape)
+
+    def unknown(x, y):
+        return {name: tf.ensure_shape(v[:, : tf.size(v)], [None, None]) for name, v in x.items()}, y
+
+    inputs, labels = next(iter(widen_batches(dataset.map(unknown), shape)))
+    assert inputs["token_ids"].numpy().tolist() == [[1, 2, 3, 9]]
+    assert inputs["mask_positions"].numpy().tolist() == [[0]]
+    assert labels.numpy().tolist() == [[7]]
+
+
+def test_refuses_what_xla_cannot_compile():
+    task, x, y = make("classification")
+    with pytest.raises(ConfigError, match='token_layout="padded" for static shapes, received "pac'):
+        task.fit(x, y, jit_compile=True, verbose=0)
+    task, x, y = make("classification", token_layout="padded")
+    with pytest.raises(ConfigError, match="a loss that is a mean.*received FunctionLoss"):
+        task.fit(x, y, loss=lambda a, b: tf.reduce_sum(b), jit_compile=True, verbose=0)
+    task.compile("sgd", jit_compile=True)
+    with pytest.raises(ConfigError, match="Give `jit_compile` to `compile` or to `fit`"):
+        task.fit(x, y, jit_compile=True, verbose=0)
+    assert not keras.Model(task.inputs, task.outputs).jit_compile  # not by default
+
+
+def test_a_missing_tpu_is_one_line():
+    with pytest.raises(ConfigError, match="Expected a TPU for `tpu='local'`, received: .*libtpu.$"):
+        make_strategy("tpu")
+    with pytest.raises(ConfigError, match="Expected the strategy 'tpu' for `tpu`"):
+        make_strategy("default", tpu="local")
