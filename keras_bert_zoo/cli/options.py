@@ -270,6 +270,11 @@ def share(text: str) -> float:
     return number_type(text, float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
 
 
+def share_below_one(text: str) -> float:
+    """Reads a number from 0 to below 1."""
+    return number_type(text, float, lambda value: 0 <= value < 1, "a number from 0 to below 1")
+
+
 def open_share(text: str) -> float:
     """Reads a number between 0 and 1, exclusive."""
     return number_type(text, float, lambda value: 0 < value < 1, "a number between 0 and 1")

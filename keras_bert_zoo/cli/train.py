@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import functools
 import io
 import shutil
@@ -33,11 +34,13 @@ from keras_bert_zoo.cli.training_options import (
     add_checkpoint_options,
     add_distribution_options,
     add_plan_options,
+    add_regularization_options,
     add_schedule_options,
     add_validation_options,
     check_validation_options,
     layout_options,
     make_checkpoints,
+    regularization_of,
     report_plan,
     report_training,
     strategy_of,
@@ -164,6 +167,7 @@ def add_training_arguments(parser: Parser) -> None:
         default=0,
         help="random seed of the head, dropout, batch order and validation split",
     )
+    add_regularization_options(group)
     add_distribution_options(group)
     group.add_argument(
         "--gradient-checkpointing",
@@ -191,6 +195,7 @@ def check_options(args: argparse.Namespace, command: TaskCommand) -> None:
     check_validation_options(args)
     check_search_options(args)
     command.check_options(args)
+    regularization_of(args)
     check_monitoring_options(args)
     _check_preset(args, command)
 
@@ -380,6 +385,7 @@ def _fit(
             checkpoints=make_checkpoints(args),
             resume=args.resume,
             check_memory=args.memory_check,
+            **dataclasses.asdict(regularization_of(args)),
             **extra,
         )
     except KeyboardInterrupt as interrupt:
@@ -398,7 +404,8 @@ def _options(args: argparse.Namespace, dtype: str) -> dict[str, Any]:
     names = ("preset", "train", "dev", "dev_fraction", "task", "learning_rate", "warmup_fraction",
              "weight_decay", "probe_epochs", "clip_norm", "class_weight", "tune_thresholds", "seed",
              "batch_size", "accumulation_steps", "strategy", "optimizer", "schedule", "layer_decay",
-             "average_weights", "jit_compile")  # fmt: skip
+             "average_weights", "jit_compile", "r_drop", "adversarial", "adversarial_epsilon",
+             "label_smoothing", "focal_loss", "mixup")  # fmt: skip
     return {name: getattr(args, name) for name in names if hasattr(args, name)} | {
         "dtype": dtype,
         "sha256": file_hashes(args.train, args.dev),

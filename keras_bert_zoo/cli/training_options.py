@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
 from keras_bert_zoo.cli import options
 from keras_bert_zoo.cli.columns import show_next
 from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.training.tricks.options import (
+    ADVERSARIAL,
+    CRF_OR_NESTED,
+    Tricks,
+    check_tricks,
+)
 
 if TYPE_CHECKING:
     from keras_bert_zoo.cli.tasks.base import TaskCommand
@@ -98,6 +105,62 @@ def add_distribution_options(group: Any) -> None:
         metavar="N",
         help="parts of a batch that are computed one by one before an update; saves memory",
     )
+
+
+def add_regularization_options(group: Any) -> None:
+    """Adds the options for regularization; see `training.tricks`."""
+    group.add_argument(
+        "--r-drop",
+        type=options.non_negative_float,
+        default=0.0,
+        metavar="ALPHA",
+        help="weight of the divergence of two passes with different dropout; twice the time",
+    )
+    group.add_argument(
+        "--adversarial",
+        choices=ADVERSARIAL,
+        help="perturb the word embeddings of each text; two to three times the time",
+    )
+    group.add_argument(
+        "--adversarial-epsilon",
+        type=options.positive_float,
+        metavar="E",
+        help="with --adversarial: L2 norm of the perturbation of a text; default: 1",
+    )
+    group.add_argument(
+        "--label-smoothing",
+        type=options.share_below_one,
+        metavar="S",
+        help="share of the target probability that is uniform over the labels; default: 0, for "
+        "translation 0.1 or as saved",
+    )
+    group.add_argument(
+        "--focal-loss",
+        type=options.non_negative_float,
+        default=0.0,
+        metavar="GAMMA",
+        help="exponent of the focal loss, which gives easy examples a small weight",
+    )
+    group.add_argument(
+        "--mixup",
+        type=options.non_negative_float,
+        default=0.0,
+        metavar="ALPHA",
+        help="interpolate two texts of a batch and their labels, with shares of Beta(ALPHA, ALPHA)",
+    )
+
+
+def regularization_of(args: argparse.Namespace) -> Tricks:
+    """Returns the options of `add_regularization_options`.
+
+    Raises:
+        ConfigError: they do not fit the task, or each other.
+    """
+    given = {field.name: getattr(args, field.name) for field in dataclasses.fields(Tricks)}
+    tricks = Tricks(**given | {"label_smoothing": args.label_smoothing or 0.0})
+    other = args.task == "token-classification" and (args.crf or args.nested)
+    check_tricks(tricks, CRF_OR_NESTED if other else args.task, flags=True)
+    return tricks
 
 
 def add_checkpoint_options(group: Any) -> None:

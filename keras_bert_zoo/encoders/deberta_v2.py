@@ -27,6 +27,7 @@ from keras_bert_zoo.layers.initializers import TruncatedNormal
 from keras_bert_zoo.layers.normalization import LayerNormalization
 from keras_bert_zoo.layers.pooler import Pooler
 from keras_bert_zoo.layers.token_layout import Layout, from_batch, to_batch
+from keras_bert_zoo.layers.training_hooks import add_perturbation
 
 
 @keras.saving.register_keras_serializable("keras_bert_zoo")
@@ -93,7 +94,7 @@ class DebertaEmbeddings(ConfiguredLayer):
 
     def call(self, layout: Layout, training: bool = False) -> tf.Tensor:
         """Embeds the tokens; see the class."""
-        x = look_up(self.token_table, layout["token_ids"])
+        x = add_perturbation(look_up(self.token_table, layout["token_ids"]), layout)
         if self.position_table is not None:
             x += tf.gather(self.position_table.value, layout["positions"])
         if self.segment_table is not None:

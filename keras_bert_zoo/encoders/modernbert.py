@@ -26,6 +26,7 @@ from keras_bert_zoo.layers.pre_norm_block import (
 )
 from keras_bert_zoo.layers.rotary import rotary_frequencies, rotary_tables, spec_of_tables
 from keras_bert_zoo.layers.token_layout import Layout, mean_of_tokens
+from keras_bert_zoo.layers.training_hooks import add_perturbation
 
 
 @keras.saving.register_keras_serializable("keras_bert_zoo")
@@ -70,7 +71,8 @@ class ModernBertEmbeddings(ConfiguredLayer):
 
     def call(self, layout: Layout, training: bool = False) -> tf.Tensor:
         """Embeds the tokens; see the class."""
-        x = self.norm(look_up(self.token_table, layout["token_ids"]), training=training)
+        x = add_perturbation(look_up(self.token_table, layout["token_ids"]), layout)
+        x = self.norm(x, training=training)
         return self.dropout(tf.cast(x, self.compute_dtype), training=training)
 
 

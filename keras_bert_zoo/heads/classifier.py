@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras_bert_zoo.layers.dense import Dense
 from keras_bert_zoo.layers.dropout import Dropout
 from keras_bert_zoo.layers.normalization import LayerNormalization
+from keras_bert_zoo.layers.training_hooks import change_pooled
 
 
 @keras.saving.register_keras_serializable("keras_bert_zoo")
@@ -80,7 +81,7 @@ class ClassificationHead(Dense):
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Computes the logits; see the class."""
-        x = apply_transform(self.transform, self.norm, x, training)
+        x = apply_transform(self.transform, self.norm, change_pooled(x), training)
         x = self.dropout(tf.cast(x, self.compute_dtype), training=training)
         return super().call(x, training=training)
 

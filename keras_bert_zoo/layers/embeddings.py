@@ -15,6 +15,7 @@ from keras_bert_zoo.layers.initializers import TruncatedNormal
 from keras_bert_zoo.layers.normalization import LayerNormalization
 from keras_bert_zoo.layers.scopes import rows_scope
 from keras_bert_zoo.layers.token_layout import Layout
+from keras_bert_zoo.layers.training_hooks import add_perturbation
 
 
 @keras.saving.register_keras_serializable("keras_bert_zoo")
@@ -109,7 +110,7 @@ class Embeddings(ConfiguredLayer):
 
     def embed(self, layout: Layout) -> tf.Tensor:
         """Returns the sum of the embeddings, float32 (T, width). A family may add to it."""
-        x = look_up(self.token_table, layout["token_ids"])
+        x = add_perturbation(look_up(self.token_table, layout["token_ids"]), layout)
         if self.positions is not None:
             x += tf.gather(self.position_table.value, layout[self.positions])
         if self.segment_table is not None:

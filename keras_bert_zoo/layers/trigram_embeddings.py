@@ -15,6 +15,7 @@ from keras_bert_zoo.layers.embeddings import look_up
 from keras_bert_zoo.layers.initializers import TruncatedNormal
 from keras_bert_zoo.layers.normalization import make_norm
 from keras_bert_zoo.layers.token_layout import Layout
+from keras_bert_zoo.layers.training_hooks import add_perturbation
 from keras_bert_zoo.layers.unused_weights import UnusedWeights
 
 
@@ -92,10 +93,11 @@ class TrigramEmbeddings(ConfiguredLayer):
 
     def call(self, layout: Layout, training: bool = False) -> tf.Tensor:
         """Embeds the tokens; see the class."""
-        x = look_up(self.token_table, layout["token_ids"])  # (T, width)
+        x = add_perturbation(look_up(self.token_table, layout["token_ids"]), layout)  # (T, width)
         if self.trigram:
-            following = self._neighbours(layout["next_ids"])
+            following = add_perturbation(self._neighbours(layout["next_ids"]), layout, offset=1)
             preceding = self._neighbours(layout["previous_ids"])
+            preceding = add_perturbation(preceding, layout, offset=-1)
             x = tf.concat([following, x, preceding], axis=-1)  # (T, 3 * width)
         if self.projection is not None:
             x = tf.cast(x, self.compute_dtype)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import keras
 import tensorflow as tf
@@ -11,14 +11,10 @@ from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.tasks.training_steps import TrainingSteps
 from keras_bert_zoo.training.arguments import check_optimizer
 from keras_bert_zoo.training.checkpoints import Checkpoints
-from keras_bert_zoo.training.fit import (
-    DEFAULT_LEARNING_RATE,
-    compile_task,
-    evaluate_task,
-    fit_task,
-    make_dataset,
-)
+from keras_bert_zoo.training.compiling import DEFAULT_LEARNING_RATE, compile_task
+from keras_bert_zoo.training.fit import evaluate_task, fit_task, make_dataset
 from keras_bert_zoo.training.optimizers import AdamW
+from keras_bert_zoo.training.tricks.options import TrickOptions, tricks_of
 
 
 @keras.saving.register_keras_serializable("keras_bert_zoo")
@@ -113,6 +109,7 @@ class TrainableTask(TrainingSteps):
         checkpoints: Checkpoints | None = None,
         resume: bool = False,
         check_memory: bool = False,
+        **tricks: Unpack[TrickOptions],
     ) -> keras.callbacks.History:
         """Fine-tunes on text.
 
@@ -188,6 +185,7 @@ class TrainableTask(TrainingSteps):
             check_memory: bool. Whether to refuse a run that cannot fit into the memory of the
                 machine, of the container or of the GPU. Not for batches. See
                 `training.memory.estimate_memory`.
+            **tricks: options for regularization, such as `r_drop`; see `TrickOptions`.
 
         Returns:
             keras.callbacks.History.
@@ -212,7 +210,7 @@ class TrainableTask(TrainingSteps):
             loss=loss, gradient_checkpointing=gradient_checkpointing,
             steps_per_execution=steps_per_execution, accumulation_steps=accumulation_steps,
             jit_compile=jit_compile, checkpoints=checkpoints, resume=resume,
-            check_memory=check_memory,
+            check_memory=check_memory, tricks=tricks_of(tricks),
         )  # fmt: skip
 
     def make_dataset(
@@ -249,15 +247,9 @@ class TrainableTask(TrainingSteps):
             DataError: as `fit`.
         """
         return make_dataset(
-            self,
-            x,
-            y,
-            batch_size=batch_size,
-            sample_weight=sample_weight,
-            class_weight=class_weight,
-            shuffle=shuffle,
-            seed=seed,
-        )
+            self, x, y, batch_size=batch_size, sample_weight=sample_weight,
+            class_weight=class_weight, shuffle=shuffle, seed=seed,
+        )  # fmt: skip
 
     def evaluate(
         self,

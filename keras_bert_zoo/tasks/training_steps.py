@@ -10,14 +10,10 @@ import numpy as np
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.tasks.task import Task
 from keras_bert_zoo.training import replicas
+from keras_bert_zoo.training.compiling import DEFAULT_LEARNING_RATE, compile_task, prepare_updates
 from keras_bert_zoo.training.data import replicas_of
 from keras_bert_zoo.training.epochs import StepFunctions
-from keras_bert_zoo.training.fit import (
-    DEFAULT_LEARNING_RATE,
-    compile_task,
-    one_batch,
-    prepare_updates,
-)
+from keras_bert_zoo.training.fit import one_batch
 from keras_bert_zoo.training.loss_units import SharedUnit
 from keras_bert_zoo.training.objective import Objective
 from keras_bert_zoo.training.optimizers import AdamW
@@ -136,10 +132,12 @@ class TrainingSteps(Task):
         prepare_updates(self)
         super().make_train_function(force)
 
-    def train_step(self, data: Any) -> Any:
+    def train_step(self, data: Any, regularizer: replicas.Regularizer | None = None) -> Any:
         """Trains on a batch, or on the share of one of several replicas."""
         updates = self.updates or prepare_updates(self)
-        return replicas.train_step(self, data, self.loss_unit, updates, static=self.static_shapes)
+        return replicas.train_step(
+            self, data, self.loss_unit, updates, static=self.static_shapes, regularizer=regularizer
+        )
 
     def test_step(self, data: Any) -> Any:
         """Evaluates a batch, as `train_step`."""

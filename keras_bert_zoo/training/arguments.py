@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.training.checkpoints import Checkpoints
+from keras_bert_zoo.training.tricks.options import ADVERSARIAL
 
 __all__ = ["as_callbacks", "check_arguments", "check_optimizer", "check_pairs", "class_weights"]
 
@@ -186,6 +187,15 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "schedule": ("a string", lambda value: isinstance(value, str)),
     "layer_decay": _number("a number above 0 to 1", lambda value: 0 < value <= 1),
     "average_weights": ("True or False", _is_bool),
+    "r_drop": _number("a number of at least 0", lambda value: value >= 0),
+    "adversarial": (
+        f"one of {', '.join(map(repr, ADVERSARIAL))}, or None",
+        lambda value: value is None or value in ADVERSARIAL,
+    ),
+    "adversarial_epsilon": _number("a number above 0", lambda value: value > 0, optional=True),
+    "label_smoothing": _number("a number from 0 to below 1", lambda value: 0 <= value < 1),
+    "focal_loss": _number("a number of at least 0", lambda value: value >= 0),
+    "mixup": _number("a number of at least 0", lambda value: value >= 0),
     "checkpoints": (
         "keras_bert_zoo.Checkpoints or None",
         lambda value: value is None or isinstance(value, Checkpoints),

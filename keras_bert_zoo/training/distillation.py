@@ -15,13 +15,8 @@ import tensorflow as tf
 from keras_bert_zoo.encoders.parts import encoder_inputs
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.training.arguments import as_callbacks, check_arguments
-from keras_bert_zoo.training.data import prepared, validation_parts
-from keras_bert_zoo.training.fit import (
-    build_shared,
-    compile_task,
-    prepare_updates,
-    replicas_of,
-)
+from keras_bert_zoo.training.compiling import build_shared, compile_task, prepare_updates
+from keras_bert_zoo.training.data import prepared, replicas_of, validation_parts
 from keras_bert_zoo.training.fit_data import adopt_examples
 from keras_bert_zoo.training.guard import StopOnNonFinite
 from keras_bert_zoo.training.loop import default_optimizer, run_fit

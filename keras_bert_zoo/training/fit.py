@@ -5,19 +5,25 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from keras_bert_zoo.errors import ConfigError
-from keras_bert_zoo.training import replicas
 from keras_bert_zoo.training.arguments import as_callbacks, check_arguments
 from keras_bert_zoo.training.batches import (
     is_batched,
     python_batches,
 )
 from keras_bert_zoo.training.checkpoints import find_position
+from keras_bert_zoo.training.compiling import (
+    DEFAULT_LEARNING_RATE,
+    build_shared,
+    compile_task,
+    prepare_updates,
+)
 from keras_bert_zoo.training.data import (
     DATASET_LABELS,
     check_texts,
@@ -26,7 +32,6 @@ from keras_bert_zoo.training.data import (
     example_weights,
     labelled_batches,
     prepared,
-    replicas_of,
 )
 from keras_bert_zoo.training.fit_data import (
     TrainingData,
@@ -35,10 +40,8 @@ from keras_bert_zoo.training.fit_data import (
     validation_of,
 )
 from keras_bert_zoo.training.guard import StopOnNonFinite
-from keras_bert_zoo.training.keras_metrics import resolve_metrics
 from keras_bert_zoo.training.layer_rates import layer_rates
 from keras_bert_zoo.training.loop import default_optimizer, run_fit, run_test, sets_the_rate
-from keras_bert_zoo.training.loss_units import loss_unit
 from keras_bert_zoo.training.objective import Objective
 from keras_bert_zoo.training.optimizers import AdamW
 from keras_bert_zoo.training.outputs import resolve_loss
@@ -50,20 +53,11 @@ from keras_bert_zoo.training.run_meter import RunMeter
 from keras_bert_zoo.training.run_record import run_record, to_json
 from keras_bert_zoo.training.static_shapes import check_static
 from keras_bert_zoo.training.strategies import has_workers, on_tpu
-from keras_bert_zoo.training.updates import Updates
+from keras_bert_zoo.training.tricks.losses import label_loss
+from keras_bert_zoo.training.tricks.options import Tricks
+from keras_bert_zoo.training.tricks.step import check_task, make_regularizer
 
-__all__ = [
-    "DEFAULT_LEARNING_RATE",
-    "adopt_examples",
-    "build_shared",
-    "compile_task",
-    "evaluate_task",
-    "fit_task",
-    "make_dataset",
-    "one_batch",
-    "prepare_updates",
-    "replicas_of",
-]
+__all__ = ["evaluate_task", "fit_task", "make_dataset", "one_batch"]
 
 # The options of a run that must be the same when it goes on from a checkpoint.
 _FIXED_OPTIONS = ("epochs", "learning_rate", "warmup_fraction", "weight_decay", "global_clipnorm",
@@ -74,55 +68,6 @@ _OTHER_OPTIONS = ("gradient_checkpointing", "accumulation_steps", "steps_per_exe
 
 # The options that the memory of a run depends on.
 _MEMORY_OPTIONS = ("accumulation_steps", "gradient_checkpointing", "optimizer", "average_weights")
-
-DEFAULT_LEARNING_RATE = 2e-5
-"""The learning rate of `compile` without an optimizer."""
-
-
-def compile_task(
-    task: Any, optimizer: Any, loss: Any = None, metrics: Any = None, **kwargs: Any
-) -> None:
-    """Compiles a task through Keras, with losses and metrics that fit its outputs.
-
-    `jit_compile` applies to the steps of `fit`. Elsewhere the shapes of batches are not static.
-
-    Args:
-        task: Task.
-        optimizer: Keras optimizer.
-        loss: as for `Task.compile`; None: the task's default.
-        metrics: as for `Task.compile`; None: the task's default.
-        **kwargs: further arguments of `keras.Model.compile`.
-
-    Raises:
-        ConfigError: a loss or metric does not fit the task's outputs.
-    """
-    objective = task.objective()
-    if loss is not None:
-        loss = resolve_loss(loss, objective.outputs)
-    else:
-        loss = task.fit_loss or objective.loss()
-    metrics = (
-        objective.metrics() if metrics is None else resolve_metrics(metrics, objective.outputs)
-    )
-    weighted = kwargs.pop("weighted_metrics", None)
-    if weighted is not None:
-        weighted = resolve_metrics(weighted, objective.outputs)
-    task.jit_compiles = kwargs.pop("jit_compile", False) is True
-    count = replicas_of(task)
-    shared = replicas.ReplicaLoss(loss, count) if count > 1 else loss
-    keras.Model.compile(
-        task,
-        optimizer=optimizer,
-        loss=shared,
-        metrics=metrics,
-        weighted_metrics=weighted,
-        jit_compile=False,
-        **{"auto_scale_loss": False} | kwargs,  # see `training.updates`
-    )
-    task.updates = None
-    task.step_functions.clear()
-    task.loss = loss
-    task.loss_unit = loss_unit(loss)
 
 
 def fit_task(
@@ -136,13 +81,15 @@ def fit_task(
     sample_weight: Any,
     callbacks: Any,
     verbose: Any,
+    tricks: Tricks,
     loss: Any = None,
     **arguments: Any,
 ) -> keras.callbacks.History:
     """Fine-tunes a task; see `Task.fit` for the arguments and errors."""
     batch_size = 32 if batch_size is None else batch_size
-    check_arguments(batch_size=batch_size, **arguments)
+    check_arguments(batch_size=batch_size, **arguments, **asdict(tricks))
     objective: Objective = task.objective()
+    check_task(tricks, task, objective.outputs)
     for name, given in (
         ("loss", loss is not None),
         ("steps_per_execution", arguments["steps_per_execution"] > 1),
@@ -151,12 +98,13 @@ def fit_task(
         ("schedule", arguments["schedule"] != "linear"),
         ("layer_decay", arguments["layer_decay"] != 1),
         ("jit_compile", arguments["jit_compile"]),
+        ("loss", tricks.changes_loss),
     ):
         if given and task.compiled_by_caller:
             raise ConfigError(f"Give `{name}` to `compile` or to `fit`, not to both.")
     if not task.compiled_by_caller:
         task.jit_compiles = arguments["jit_compile"]
-    task.fit_loss = None if loss is None else resolve_loss(loss, objective.outputs)
+    task.fit_loss = _loss_of_fit(loss, tricks, objective)
     checkpoints = arguments["checkpoints"]
     position = None
     if checkpoints is not None:
@@ -216,7 +164,7 @@ def fit_task(
     prepare_updates(task, parts)
     guard = StopOnNonFinite(steps, first * steps, done, data.rows_of)
     run = {"steps_per_epoch": steps, "batch_size": batch_size, "data": data.hash}
-    run |= {name: arguments[name] for name in _FIXED_OPTIONS}
+    run |= {name: arguments[name] for name in _FIXED_OPTIONS} | asdict(tricks)
     run["validates"] = validation is not None
     run = {name: to_json(value) for name, value in run.items()}
     more = {name: to_json(arguments[name]) for name in _OTHER_OPTIONS}
@@ -255,6 +203,7 @@ def fit_task(
                 steps_per_execution=max(arguments["steps_per_execution"], task.steps_per_execution),
                 parts=parts,
                 update=task.updates.apply if parts > 1 else None,
+                regularizer=make_regularizer(tricks, objective.outputs, int(arguments["seed"])),
                 validation_freq=arguments["validation_freq"],
             )
     except KeyboardInterrupt:
@@ -263,6 +212,21 @@ def fit_task(
         raise
     task.training_record = record(history)
     return history
+
+
+def _loss_of_fit(loss: Any, tricks: Tricks, objective: Objective) -> keras.losses.Loss | None:
+    if loss is None and not tricks.changes_loss:
+        return None
+    if loss is None:
+        return label_loss(
+            objective.outputs, label_smoothing=tricks.label_smoothing, focal_loss=tricks.focal_loss
+        )
+    if tricks.changes_loss:
+        raise ConfigError(
+            "Expected `loss`, or `label_smoothing` and `focal_loss`, received both: each of them "
+            "is a loss."
+        )
+    return resolve_loss(loss, objective.outputs)
 
 
 @contextmanager
@@ -281,36 +245,6 @@ def _checkpointing(task: Any, enabled: bool) -> Iterator[None]:
             block.gradient_checkpointing = value
         task.train_function = None
         task.step_functions.clear()
-
-
-def prepare_updates(task: Any, accumulation: int = 1) -> Updates:
-    """Creates and returns what updates the weights of a compiled task, under its strategy.
-
-    It is created again if the optimizer, the trainable variables or the accumulation changed. A
-    training step that creates variables would be traced twice.
-    """
-    variables = task.trainable_variables
-    updates: Updates | None = task.updates
-    if (
-        updates is not None
-        and updates.optimizer is task.optimizer
-        and updates.accumulation == accumulation
-        and [id(v) for v in updates.variables] == [id(v) for v in variables]
-    ):
-        updates.reset()
-        return updates
-    with task.distribute_strategy.scope():
-        if not task.optimizer.built:
-            task.optimizer.build(variables)
-        updates = Updates(
-            task.optimizer,
-            variables,
-            accumulation=accumulation,
-            scales_loss=task.encoder.blocks[0].compute_dtype == "float16",
-        )
-    task.updates, task.train_function = updates, None
-    task.step_functions.clear()
-    return updates
 
 
 def _check_reproducible(x: Any, shuffle: bool) -> None:
@@ -420,13 +354,6 @@ def one_batch(
     weights = example_weights(objective, examples, targets, class_weight, sample_weight)
     rows: RowBatches = task.rows(examples, targets, weights)
     return rows.one_batch(seed=int(task.optimizer.iterations) if training else 0)
-
-
-def build_shared(task: Any, batches: tf.data.Dataset, *, restored: bool = False) -> None:
-    """Creates the variables of metrics, if they are shared or restored; Keras waits for a batch."""
-    if replicas_of(task) > 1 or restored:
-        with task.distribute_strategy.scope():
-            task._symbolic_build(data_batch=batches.element_spec)
 
 
 def _probe(task: Any, data: TrainingData, epochs: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-__all__ = ["Gradient", "clip_gradients", "multiply", "sum_gradients"]
+__all__ = ["Gradient", "clip_gradients", "mean_of_gradients", "multiply", "sum_gradients"]
 
 Gradient = Any
 """tf.Tensor, or tf.IndexedSlices for a table of embeddings."""
@@ -27,6 +27,25 @@ def sum_gradients(gradients: Sequence[Gradient]) -> list[Gradient]:
     if replica is None or replica.num_replicas_in_sync == 1:
         return list(gradients)
     return list(replica.all_reduce(tf.distribute.ReduceOp.SUM, list(gradients)))
+
+
+def mean_of_gradients(gradients: Sequence[Gradient]) -> Gradient:
+    """Averages the gradients of several losses for one variable.
+
+    Args:
+        gradients: all dense, all sparse, or all None.
+
+    Returns:
+        the mean; the rows of sparse gradients are not merged.
+    """
+    first = gradients[0]
+    if first is None:
+        return None
+    if isinstance(first, tf.IndexedSlices):
+        values = tf.concat([gradient.values for gradient in gradients], axis=0) / len(gradients)
+        rows = tf.concat([gradient.indices for gradient in gradients], axis=0)
+        return tf.IndexedSlices(values, rows, first.dense_shape)
+    return tf.add_n(list(gradients)) / len(gradients)
 
 
 def clip_gradients(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from keras_bert_zoo.training.epochs import (
     step_function,
 )
 from keras_bert_zoo.training.optimizers import make_optimizer
+from keras_bert_zoo.training.replicas import Regularizer
 from keras_bert_zoo.training.run_checkpoints import CheckpointWriter
 from keras_bert_zoo.training.run_meter import RunMeter
 from keras_bert_zoo.training.schedules import make_schedule
@@ -126,6 +128,7 @@ def run_fit(
     update: Callable[[], None] | None = None,
     make_writer: Callable[[BestEpoch | None], CheckpointWriter] | None = None,
     meter: RunMeter | None = None,
+    regularizer: Regularizer | None = None,
     **options: Any,
 ) -> keras.callbacks.History:
     """Runs the loop over epochs and restores the weights of the best epoch.
@@ -145,6 +148,7 @@ def run_fit(
         make_writer: makes the callback that saves checkpoints, from the one that holds the best
             epoch; None: no checkpoints.
         meter: RunMeter or None. It measures the run.
+        regularizer: see `replicas.train_step`; None: none.
         **options: further arguments of `run_epochs`.
 
     Returns:
@@ -164,7 +168,7 @@ def run_fit(
         )
     elif patience is not None:
         raise ConfigError("`patience` needs `validation_data` to measure improvement on.")
-    train = _train_function(model, parts=parts, update=update)
+    train = _train_function(model, regularizer, parts=parts, update=update)
     meter = RunMeter() if meter is None else meter
     meter.counts = train.counts
     trackers = [hook for hook in callbacks if isinstance(hook, Tracker)]
@@ -236,12 +240,18 @@ class CountedSteps:
 
     Args:
         model: compiled.
+        regularizer: see `replicas.train_step`; None: none.
         **options: see `step_function`.
     """
 
-    def __init__(self, model: keras.Model, **options: Any) -> None:
+    def __init__(
+        self, model: keras.Model, regularizer: Regularizer | None = None, **options: Any
+    ) -> None:
         self.counts = StepCounts(model.distribute_strategy)
-        self._run = _step_function(model, model.train_step, counts=self.counts, **options)
+        step = model.train_step
+        if regularizer is not None:
+            step = functools.partial(step, regularizer=regularizer)
+        self._run = _step_function(model, step, counts=self.counts, **options)
 
     def __call__(self, iterator: Any, count: int) -> Any:
         """Runs steps; see `StepFunction`."""
@@ -258,7 +268,11 @@ def _functions(model: keras.Model) -> StepFunctions:
     return getattr(model, "step_functions", None) or StepFunctions()
 
 
-def _train_function(model: keras.Model, **options: Any) -> CountedSteps:
+def _train_function(
+    model: keras.Model, regularizer: Regularizer | None, **options: Any
+) -> CountedSteps:
+    if regularizer is not None:  # a task keeps only steps without one for the next call
+        return CountedSteps(model, regularizer, **options)
     steps: Any = _functions(model).get("train_step", lambda: CountedSteps(model, **options))
     return steps
 

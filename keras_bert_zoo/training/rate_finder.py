@@ -14,8 +14,8 @@ import tensorflow as tf
 
 from keras_bert_zoo.errors import ConfigError, TrainingError
 from keras_bert_zoo.training.arguments import as_callbacks
+from keras_bert_zoo.training.compiling import compile_task
 from keras_bert_zoo.training.epochs import StepFunctions
-from keras_bert_zoo.training.fit import compile_task
 from keras_bert_zoo.validation import check_integer, check_number
 
 __all__ = [

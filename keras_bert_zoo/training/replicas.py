@@ -14,8 +14,8 @@ shapes, which XLA needs, nothing can be dropped: metrics then receive copies wit
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -27,6 +27,9 @@ from keras_bert_zoo.training.loss_units import SharedUnit
 from keras_bert_zoo.training.updates import Updates
 
 __all__ = [
+    "Gradients",
+    "Part",
+    "Regularizer",
     "ReplicaLoss",
     "even_batches",
     "in_shares",
@@ -35,6 +38,10 @@ __all__ = [
     "test_step",
     "train_step",
 ]
+
+Gradients = tuple[tf.Tensor, Any, list[Any]]
+"""The share of a loss, the outputs, and the gradients of the scaled loss, one per variable."""
+Regularizer = Callable[["Part"], Gradients]
 
 REAL_ROW = "real_row"
 """Name of the input that marks copies, int32 (B,): 1 is a real row, 0 is a copy to drop."""
@@ -147,8 +154,80 @@ class Share:
     tokens: tf.Tensor
 
 
+@dataclass(frozen=True)
+class Part:
+    """One replica's share of a batch, or of a part of it, in a training step.
+
+    Args:
+        model: compiled.
+        x: the model's inputs.
+        y: labels.
+        weight: sample weights (B,), or None.
+        share: Share, or None on a single replica.
+        unit: the unit that the loss is a mean over.
+        updates: scales the loss, and counts the updates.
+    """
+
+    model: keras.Model
+    x: Any
+    y: Any
+    weight: Any
+    share: Share | None
+    unit: SharedUnit
+    updates: Updates
+
+    def outputs(self) -> Any:
+        """Computes the model's outputs, with dropout."""
+        return self.model(self.x, training=True)
+
+    def loss(self, y_pred: Any) -> tf.Tensor:
+        """Computes the share of the loss; see `_shared_loss`."""
+        batch = (self.x, self.y, y_pred, self.weight)
+        return _shared_loss(self.model, batch, self.share, self.unit, training=True)
+
+    @property
+    def real(self) -> tf.Tensor:
+        """Bool (B,). Which rows are no copies."""
+        if self.share is not None:
+            return self.share.real
+        return tf.ones([tf.shape(tf.nest.flatten(self.x)[0])[0]], tf.bool)
+
+    @property
+    def places(self) -> tf.Tensor:
+        """int32 (B,). The places of the rows among those of all replicas."""
+        rows = tf.shape(self.real)[0]
+        replica = tf.distribute.get_replica_context()
+        return tf.cast(replica.replica_id_in_sync_group, tf.int32) * rows + tf.range(rows)
+
+    def gathered(self, tensor: tf.Tensor) -> tf.Tensor:
+        """Returns the rows of all replicas, in their order; it has a gradient."""
+        if tensor.dtype == tf.bool:  # has no sum
+            return _gathered(tf.cast(tensor, tf.int32)) > 0
+        rows = _gathered(tensor)
+        # The gradient of this operation is dense, as that of `all_gather` needs it.
+        return tf.reshape(rows, tf.shape(rows))
+
+    def with_labels_of(self, places: tf.Tensor) -> Part:
+        """Returns this part with the labels and weights of other rows of all replicas.
+
+        Args:
+            places: int32 (B,).
+        """
+        y, weight = (
+            None if part is None else tf.gather(self.gathered(part), places)
+            for part in (self.y, self.weight)
+        )
+        return replace(self, y=y, weight=weight)
+
+
 def train_step(
-    model: keras.Model, data: Any, unit: SharedUnit, updates: Updates, *, static: bool
+    model: keras.Model,
+    data: Any,
+    unit: SharedUnit,
+    updates: Updates,
+    *,
+    static: bool,
+    regularizer: Regularizer | None = None,
 ) -> dict[str, Any]:
     """Trains on one replica's share of a batch; see the module.
 
@@ -158,22 +237,29 @@ def train_step(
         unit: the unit of the loss.
         updates: accumulates and applies the gradients.
         static: bool. Whether all shapes must be static, for XLA.
+        regularizer: computes another loss and its gradients; see `training.tricks`. None: those of
+            the loss.
 
     Returns:
         dict: name -> metric so far.
     """
     (x, share), y, weight = _unpacked(data)
-    with tf.GradientTape() as tape:
-        y_pred = model(x, training=True)
-        loss = _shared_loss(model, (x, y, y_pred, weight), share, unit, training=True)
-        scaled = updates.scaled(loss)
-    gradients = tape.gradient(scaled, model.trainable_variables)
+    part = Part(model, x, y, weight, share, unit, updates)
+    loss, y_pred, gradients = (regularizer or _gradients)(part)
     if updates.accumulation > 1:
         updates.accumulate(gradients)
     else:
         updates.apply(gradients)
     _record_loss(model, x, loss, share, updates.accumulation)
     return _measured(model, (x, y, y_pred, weight), share, static=static)
+
+
+def _gradients(part: Part) -> Gradients:
+    with tf.GradientTape() as tape:
+        y_pred = part.outputs()
+        loss = part.loss(y_pred)
+        scaled = part.updates.scaled(loss)
+    return loss, y_pred, tape.gradient(scaled, part.model.trainable_variables)
 
 
 def test_step(model: keras.Model, data: Any, unit: SharedUnit, *, static: bool) -> dict[str, Any]:

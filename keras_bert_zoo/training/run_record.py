@@ -16,7 +16,7 @@ import tensorflow as tf
 import keras_bert_zoo
 from keras_bert_zoo.processors import processor
 from keras_bert_zoo.training.run_meter import RunMeter
-from keras_bert_zoo.training.strategies import has_workers
+from keras_bert_zoo.training.strategies import has_workers, on_tpu
 
 __all__ = ["environment", "from_json", "run_record", "to_json"]
 
@@ -66,6 +66,8 @@ def environment(task: Any) -> dict[str, Any]:
         name = "multi-worker"
     elif isinstance(strategy, tf.distribute.MirroredStrategy):
         name = "mirrored"
+    elif on_tpu(strategy):
+        name = "tpu"
     return {
         "versions": dict(_versions()),
         "processor": _processor(),

@@ -16,18 +16,28 @@ __all__ = ["CrfLoss", "SmoothedTokenLoss"]
 
 @keras.saving.register_keras_serializable("keras_bert_zoo")
 class SmoothedTokenLoss(keras.losses.Loss):
-    """Cross-entropy of the next token with label smoothing, averaged over the tokens of a batch.
+    """Cross-entropy of token labels with label smoothing, averaged over the tokens of a batch.
 
     Args:
         label_smoothing: float in [0, 1). Share of the target probability that is uniform over all
-            tokens; 0.1 in arXiv 1706.03762, section 5.4.
+            labels; 0.1 in arXiv 1706.03762, section 5.4.
+        focal_gamma: float of at least 0. The exponent of the focal loss (arXiv 1708.02002): each
+            label's term has the factor (1 - its probability) ** focal_gamma.
     """
 
     unit: ClassVar[SharedUnit] = "tokens"
 
-    def __init__(self, label_smoothing: float = 0.1, **kwargs: Any) -> None:
+    def __init__(
+        self, label_smoothing: float = 0.1, *, focal_gamma: float = 0.0, **kwargs: Any
+    ) -> None:
         super().__init__(**{"name": "smoothed_token_loss"} | kwargs)
         self.label_smoothing = label_smoothing
+        self.focal_gamma = focal_gamma
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        options = {"label_smoothing": self.label_smoothing, "focal_gamma": self.focal_gamma}
+        return super().get_config() | options
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         """Computes the loss.
@@ -41,15 +51,27 @@ class SmoothedTokenLoss(keras.losses.Loss):
         """
         labels = tf.cast(y_true, tf.int32)
         labelled = tf.cast(labels != NO_LABEL, y_pred.dtype)
-        nats = tf.nn.sparse_softmax_cross_entropy_with_logits(
-            labels=tf.maximum(labels, 0), logits=y_pred
-        )
-        if self.label_smoothing:
-            uniform = tf.reduce_logsumexp(y_pred, axis=-1) - tf.reduce_mean(y_pred, axis=-1)
-            nats = (1 - self.label_smoothing) * nats + self.label_smoothing * uniform
+        ids = tf.maximum(labels, 0)
+        if self.focal_gamma:
+            nats = self._focal(ids, y_pred)
+        else:
+            nats = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=ids, logits=y_pred)
+            if self.label_smoothing:
+                uniform = tf.reduce_logsumexp(y_pred, axis=-1) - tf.reduce_mean(y_pred, axis=-1)
+                nats = (1 - self.label_smoothing) * nats + self.label_smoothing * uniform
         rows = tf.cast(tf.shape(labelled)[0], labelled.dtype)
         tokens = tf.maximum(tf.reduce_sum(labelled), 1)
         return tf.reduce_sum(nats * labelled, axis=1) * rows / tokens
+
+    def _focal(self, ids: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        """The focal loss of each token, (B, T), with smoothed targets as in Keras' focal loss."""
+        logs = tf.nn.log_softmax(logits)
+        # 1 - p is exactly 0 if p rounds to 1, where the gradient of a root is infinite.
+        others = tf.maximum(1 - tf.exp(logs), 1e-7)
+        each = -(others**self.focal_gamma) * logs
+        nats = tf.gather(each, ids, batch_dims=2)
+        smoothing = self.label_smoothing
+        return (1 - smoothing) * nats + smoothing * tf.reduce_mean(each, axis=-1)
 
 
 @keras.saving.register_keras_serializable("keras_bert_zoo")

@@ -157,13 +157,16 @@ def test_options_reach_the_training(run, preset, data, tmp_path, monkeypatch):
         "--warmup-fraction", "0.2", "--weight-decay", "0", "--clip-norm", 0, "--patience", 2,
         "--class-weight", "balanced", "--seed", 7, "--max-length", 20, "--probe-epochs", 5,
         "--dtype", "bfloat16", "--tensorboard", tmp_path / "logs", "--gradient-checkpointing",
+        "--r-drop", 2, "--adversarial", "fgm", "--adversarial-epsilon", "0.5",
+        "--label-smoothing", "0.1", "--focal-loss", "1.5",
     )  # fmt: skip
     assert finished.status == 130
     expected = {
         "epochs": 9, "batch_size": 4, "learning_rate": 1e-3, "warmup_fraction": 0.2,
         "weight_decay": 0.0, "global_clipnorm": None, "patience": 2, "class_weight": "balanced",
         "seed": 7, "max_length": 20, "probe_epochs": 5, "verbose": 2,
-        "gradient_checkpointing": True,
+        "gradient_checkpointing": True, "r_drop": 2.0, "adversarial": "fgm",
+        "adversarial_epsilon": 0.5, "label_smoothing": 0.1, "focal_loss": 1.5, "mixup": 0.0,
     }  # fmt: skip
     assert {name: seen[name] for name in expected} == expected
     assert "mixed_bfloat16" in finished.out
@@ -263,6 +266,13 @@ def test_a_held_out_label_that_is_not_learned(refused, preset, data, tmp_path):
         (["--text", "txt"], "did you mean 'text'?"),
         (["--format", "jsonl"], ":1: not valid JSON"),
         (["--encoding", "utf-99"], "expected `--encoding` to be the name of a text encoding"),
+        (["--task", "masked-lm", "--r-drop", "1"], "no regularization; received --r-drop."),
+        (
+            ["--task", "token-classification", "--crf", "--focal-loss", "2"],
+            "nested entities: --adversarial fgm, --adversarial freelb; received --focal-loss.",
+        ),
+        (["--mixup", "1", "--r-drop", "1"], "Expected --mixup or --r-drop, received both"),
+        (["--adversarial-epsilon", "1"], "--adversarial-epsilon needs --adversarial fgm, "),
     ],
 )
 def test_bad_options(refused, preset, data, tmp_path, arguments, message):

@@ -1,10 +1,12 @@
-"""Updates by each optimizer on one and two replicas; test_optimizers.py runs it as a process."""
+"""Optimizers and regularization on one and two replicas; test_optimizers.py runs it."""
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_bert_zoo.training.optimizers import OPTIMIZERS, make_optimizer
+from tests.helpers import eagerly
+from tests.tasks.every_task import make, spread_weights
 
 SHAPES = {"block_0/kernel": (6, 4), "embeddings/token_table": (9, 4), "block_0/bias": (4,)}
 STEPS = 5
@@ -70,6 +72,37 @@ def compare(name, one, two, **options):
         np.testing.assert_allclose(average, mean, rtol=1e-5, atol=1e-6)
 
 
+# Task -> options of `fit`; together, all terms of the loss and all perturbations.
+TRICKS = {
+    "classification": [
+        {"r_drop": 1.0, "adversarial": "fgm"},
+        {"adversarial": "smart"},
+        {"mixup": 0.5, "adversarial": "freelb"},
+        {"mixup": 0.5, "focal_loss": 2.0, "label_smoothing": 0.1},
+    ],
+    "token-classification": [{"r_drop": 1.0, "adversarial": "smart"}],
+    "embedding": [{"adversarial": "fgm"}],  # a loss of the whole batch
+}
+
+
+def train(name, strategy, **options):
+    """Trains an epoch in batches of 5 and 2 rows, so that shares have copies of rows."""
+    with strategy.scope():
+        task, x, y = make(name)
+    spread_weights(task)
+    weights = np.linspace(0.5, 2, 7).astype(np.float32)
+    history = task.fit(
+        x, y, sample_weight=weights, batch_size=5, epochs=1, learning_rate=1e-2,
+        global_clipnorm=0.5, verbose=0, **options,
+    )  # fmt: skip
+    return [np.array(history.history["loss"]), *task.get_weights()]
+
+
+def compare_tricks(name, one, two, **options):
+    for value, other in zip(train(name, two, **options), train(name, one, **options), strict=True):
+        np.testing.assert_allclose(value, other, rtol=2e-4, atol=2e-5, err_msg=f"{name} {options}")
+
+
 def main():
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -80,6 +113,10 @@ def main():
     for name in OPTIMIZERS:
         compare(name, one, two)
     compare("lamb", one, two, ema_overwrite_frequency=STEPS)
+    with eagerly():
+        for name, combinations in TRICKS.items():
+            for options in combinations:
+                compare_tricks(name, one, two, **options)
     print("equal")
 
 

@@ -21,8 +21,8 @@ from turns import take_turns
 
 import keras_bert_zoo as kbz
 from keras_bert_zoo.data.tables import read_table
+from keras_bert_zoo.training.compiling import build_shared, prepare_updates
 from keras_bert_zoo.training.data import divided_batches
-from keras_bert_zoo.training.fit import build_shared, prepare_updates
 from keras_bert_zoo.training.loop import run_fit
 from keras_bert_zoo.training.optimizers import AdamW
 from keras_bert_zoo.training.strategies import make_strategy

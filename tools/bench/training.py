@@ -32,7 +32,7 @@ import keras_bert_zoo as kbz
 from keras_bert_zoo.data.labels import LabelMap
 from keras_bert_zoo.data.tables import read_table
 from keras_bert_zoo.presets.resolve import find_preset
-from keras_bert_zoo.training.fit import prepare_updates
+from keras_bert_zoo.training.compiling import prepare_updates
 from keras_bert_zoo.training.loop import run_fit
 from keras_bert_zoo.training.optimizers import AdamW
 from keras_bert_zoo.training.schedules import WarmupLinearDecay

@@ -81,9 +81,6 @@ class TranslationCommand(TaskCommand):
             "--decoder-dropout", type=options.share, help="default: as in the initial decoder"
         )
         group.add_argument(
-            "--label-smoothing", type=options.share, help="default: 0.1, or as saved"
-        )
-        group.add_argument(
             "--max-target-length",
             type=options.positive_int,
             help="maximum number of tokens of a translation; default: 128, or as saved",

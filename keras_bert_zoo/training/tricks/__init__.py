@@ -1,0 +1,1 @@
+"""Regularization of fine-tuning: R-Drop, adversarial training, mixup and losses for labels."""
