@@ -3,6 +3,7 @@
     python -m tools.kills lines                 kill at every line that replaces a directory
     python -m tools.kills save 200              SIGKILL at random moments of Task.save
     python -m tools.kills save 200 --two-steps  the same without exchange of directories
+    python -m tools.kills checkpoints 50        SIGKILL at random moments of a run's checkpoints
     python -m tools.kills export 50             SIGKILL at random moments of Task.export
     python -m tools.kills exports-at-once 20    pairs of exports to one path at the same time
 
@@ -49,7 +50,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("check", choices=("lines", "save", "export", "exports-at-once"))
+    parser.add_argument(
+        "check", choices=("lines", "save", "checkpoints", "export", "exports-at-once")
+    )
     parser.add_argument("count", nargs="?", type=int, default=20, help="kills, or pairs")
     parser.add_argument("--every", type=int, default=1, help="lines: kill at every Nth line")
     parser.add_argument("--two-steps", action="store_true", help="no exchange of directories")
@@ -63,7 +66,10 @@ def main() -> int:
         if args.check == "lines":
             figures = kill_at_lines(Path(folder), args.every, args.seed)
         else:
-            run = {"save": kill_saves, "export": kill_exports, "exports-at-once": export_pairs}
+            run = {
+                "save": kill_saves, "checkpoints": kill_checkpoints, "export": kill_exports,
+                "exports-at-once": export_pairs,
+            }  # fmt: skip
             figures = run[args.check](Path(folder), args.count, random.Random(args.seed))
     figures["seconds"] = round(time.monotonic() - begin, 1)
     print(json.dumps(figures))
@@ -240,6 +246,81 @@ def kill(process: int) -> bool:
     """Kills a fork; returns whether it was still running."""
     os.kill(process, signal.SIGKILL)
     return os.WIFSIGNALED(os.waitpid(process, 0)[1])
+
+
+# === Checkpoints of a run ===
+
+
+def kill_checkpoints(folder: Path, count: int, moments: random.Random) -> dict[str, Any]:
+    """Forks a process that writes checkpoints like a run, and kills the fork.
+
+    All values of a checkpoint are its number, so that a mixture of two is seen.
+    """
+    import numpy as np
+
+    from keras_bert_zoo import Checkpoints
+    from keras_bert_zoo.training import run_checkpoints
+    from keras_bert_zoo.training.checkpoints import STATE_FILE, find_position, saved_steps
+    from tests.tasks.every_task import make
+
+    checkpoints = Checkpoints(folder / "run", keep=2)
+    task, x, y = make("classification")
+    task.fit(x, y, epochs=1, batch_size=7, verbose=0, checkpoints=checkpoints)
+    (first,) = saved_steps(checkpoints.directory)
+    state = json.loads((first / STATE_FILE).read_text())
+    arrays = [np.empty(size, np.float32) for size in (2_000_000, 1000, 1)]
+
+    def write(number: int) -> None:
+        for array in arrays:
+            array.fill(number)
+        values = {"state": arrays, "metric": []}
+        path = checkpoints.directory / f"step-{number:08d}"
+        run_checkpoints._write_step(path, values, state | {"epoch": number})
+        for old in saved_steps(checkpoints.directory, complete=False)[: -checkpoints.keep]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def newest() -> tuple[int, bool]:
+        """The number of the newest checkpoint, and whether it is whole."""
+        position = find_position(checkpoints, resume=True)
+        assert position is not None
+        read = run_checkpoints._read(position.path, "state")
+        whole = [array.shape for array in read] == [array.shape for array in arrays]
+        return position.epoch, whole and all((array == position.epoch).all() for array in read)
+
+    number = 1
+    write(number + 1)
+    begin = time.monotonic()
+    write(number + 2)
+    length = time.monotonic() - begin
+    number += 2
+    figures: dict[str, Any] = {
+        "kills": 0, "save_ms": round(1000 * length, 1), "new": 0, "left_hidden": 0, "faults": [],
+    }  # fmt: skip
+    while figures["kills"] < count:
+
+        def write_three(first: int = number) -> None:
+            for step in range(3):
+                write(first + 1 + step)
+
+        process = in_child(write_three)
+        time.sleep(moments.uniform(0, 3 * length))
+        if not kill(process):
+            number = newest()[0]
+            continue
+        figures["kills"] += 1
+        found, whole = newest()
+        figures["new"] += found > number
+        names = [path.name for path in checkpoints.directory.iterdir()]
+        figures["left_hidden"] += any(not name.startswith("step-") for name in names)
+        report(f"kill {figures['kills']}: checkpoint {found}")
+        write(found + 1)
+        rest = sorted(path.name for path in checkpoints.directory.iterdir())
+        expected = f"step-{found + 1:08d}"
+        hidden = [name for name in rest if not name.startswith("step-")]
+        if not whole or found < number or rest[-1] != expected or hidden:
+            figures["faults"].append(f"kill {figures['kills']}: {found}; then {rest}")
+        number = found + 1
+    return figures
 
 
 # === Exports ===
