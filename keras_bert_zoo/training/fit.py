@@ -122,10 +122,8 @@ def fit_task(
     if arguments["check_memory"] and data.rows is not None:
         check_run(
             task, data.rows, batch_size=batch_size, keeps_best=data.validation_data is not None,
-            **{name: arguments[name] for name in _MEMORY_OPTIONS},
+            passes=tricks.stored_passes, **{name: arguments[name] for name in _MEMORY_OPTIONS},
         )  # fmt: skip
-    if arguments["probe_epochs"] and position is None:
-        _probe(task, data, arguments["probe_epochs"])
     steps = data.steps if arguments["steps_per_epoch"] is None else arguments["steps_per_epoch"]
     validation, monitor, hooks = validation_of(task, data, batch_size=batch_size, **arguments)
     if not task.compiled_by_caller:
@@ -155,6 +153,8 @@ def fit_task(
 
     parts = int(arguments["accumulation_steps"])
     _check_parts(task, parts)
+    if arguments["probe_epochs"] and position is None:
+        _probe(task, data, arguments["probe_epochs"])
     first = arguments["initial_epoch"]
     epoch, step = (first, 0) if position is None else (position.epoch, position.step)
     done = (epoch - first) * steps + step

@@ -102,6 +102,7 @@ def estimate_memory(
     gradient_checkpointing: bool = False,
     predicted: int = 0,
     token_layout: str = "packed",
+    passes: int = 1,
     replicas: int = 1,
     on_gpu: bool = False,
 ) -> MemoryEstimate:
@@ -122,6 +123,8 @@ def estimate_memory(
         gradient_checkpointing: bool. Whether blocks are computed again for the gradient.
         predicted: int. Number of tokens in the batch that a masked language model predicts.
         token_layout: "packed" or "padded".
+        passes: int. Passes through the model that are stored at the same time; see
+            `Tricks.stored_passes`.
         replicas: int. Replicas that share this memory, as the parts of a CPU do.
         on_gpu: bool. Whether the memory is that of a GPU, without the process.
 
@@ -148,7 +151,7 @@ def estimate_memory(
     # The longest part of a batch decides. Its rows are those of one part.
     lengths = np.sort(np.asarray(lengths, np.int64).reshape(-1))[::-1]
     rows = -(-len(lengths) // accumulation_steps)
-    activations = _activation_bytes(
+    activations = passes * _activation_bytes(
         model,
         lengths[:rows],
         size,
@@ -166,7 +169,7 @@ def estimate_memory(
                 if path.startswith(in_blocks)
             )
         )
-    logits = _logit_bytes(model, lengths[:rows], -(-predicted // accumulation_steps))
+    logits = passes * _logit_bytes(model, lengths[:rows], -(-predicted // accumulation_steps))
     update = replicas * (_UPDATE + accumulates) * trained - activations - logits
     return MemoryEstimate(
         base=0.0 if on_gpu else _BASE,

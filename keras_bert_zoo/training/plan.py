@@ -24,7 +24,9 @@ from keras_bert_zoo.training.memory import (
 )
 from keras_bert_zoo.training.model_shapes import ModelShapes, task_shapes
 from keras_bert_zoo.training.rows import RowBatches
+from keras_bert_zoo.training.static_shapes import batch_shape
 from keras_bert_zoo.training.step_time import StepTime, all_reduce_bytes, step_time
+from keras_bert_zoo.training.tricks.options import Tricks
 
 __all__ = ["SHARES", "TrainingPlan", "check_run", "estimate_run", "make_plan", "plan_training"]
 
@@ -88,6 +90,17 @@ class TrainingPlan:
         """The predicted time of all steps, without validation."""
         return self.steps * self.step.seconds
 
+    @property
+    def fits(self) -> bool:
+        """Whether the estimate is within the memory; `fit` refuses only what is far above it."""
+        return self.memory.total <= self.memory_limit
+
+    def _warning(self) -> str:
+        if self.fits:
+            return ""
+        may = self.memory.total <= MARGIN * self.memory_limit
+        return "; it may not fit" if may else "; it does not fit"
+
     def to_dict(self) -> dict[str, Any]:
         """Returns all numbers, for JSON."""
         memory = self.memory.parts() | {"total": self.memory.total}
@@ -96,6 +109,7 @@ class TrainingPlan:
             "steps": self.steps,
             "memory": memory,
             "memory_limit": limit,
+            "fits": self.fits,
             "step": asdict(self.step),
             "seconds_per_step": self.step.seconds,
             "seconds": self.seconds,
@@ -117,7 +131,7 @@ class TrainingPlan:
             "steps": f"{self.steps_per_epoch:,} per epoch, {self.steps:,} in all, "
             f"{self.batch_size:,} examples each",
             "parameters": f"{self.parameters:,}, {self.trained_parameters:,} of them trained",
-            "memory": f"{gigabytes(self.memory.total)}{limit} ({parts})",
+            "memory": f"{gigabytes(self.memory.total)}{limit} ({parts}){self._warning()}",
             "operations": f"{self.flops_per_step / 1e12:.3g} TFLOP per step",
             "time": f"{_duration(self.step.seconds)} per step, {_duration(self.seconds)} in all, "
             f"without validation ({100 * self.share:.0f} % of {self.peak / 1e12:.3g} TFLOP/s)",
@@ -164,6 +178,8 @@ def make_plan(
     batch_size: int = 32,
     epochs: int = 3,
     seed: int = 0,
+    static_shapes: bool = False,
+    tricks: Tricks | None = None,
     **options: Any,
 ) -> TrainingPlan:
     """Plans a run on tokenized examples.
@@ -177,11 +193,14 @@ def make_plan(
         batch_size: int. Examples per step, over all replicas.
         epochs: int.
         seed: int. The order of the batches depends on it.
+        static_shapes: bool. Whether all batches have one shape; see `training.static_shapes`.
+        tricks: Tricks or None. See `TrickOptions`.
         **options: see `estimate_run`.
 
     Returns:
         TrainingPlan.
     """
+    tricks = Tricks() if tricks is None else tricks
     model, lengths, group = task_shapes(task), _row_lengths(rows), _rows_per_example(rows)
     longest = lengths.reshape(-1, group).max(axis=1)
     widths = np.zeros(len(longest), np.int64)
@@ -190,6 +209,9 @@ def make_plan(
         widths[numbers] = longest[numbers].max()
         steps += 1
     widths = np.repeat(widths, group)
+    if static_shapes:
+        shape = batch_shape(task, rows, batch_size)
+        widths = np.full(steps * batch_size * group, shape.widths["tokens"])
     padded = task.token_layout == "padded"
     flops = training_flops(
         model,
@@ -197,6 +219,7 @@ def make_plan(
         predicted=_predicted(task, rows),
         gradient_checkpointing=bool(options.get("gradient_checkpointing")),
     )
+    flops *= tricks.passes
     replicas, local = replicas_of(task), _local_replicas(task)
     kind = "GPU" if has_gpu() else "CPU"
     dtype, share = _dtype(task), SHARES[kind]
@@ -220,7 +243,9 @@ def make_plan(
         parameters=model.parameters,
         trained_parameters=model.trained_parameters,
         dtype=dtype,
-        memory=estimate_run(task, rows, batch_size=batch_size, model=model, **options),
+        memory=estimate_run(
+            task, rows, batch_size=batch_size, model=model, passes=tricks.stored_passes, **options
+        ),
         memory_limit=available_memory(on_gpu=kind == "GPU"),
         flops_per_step=flops / steps,
         peak=peak,
@@ -246,6 +271,7 @@ def estimate_run(
     optimizer: str = "adamw",
     average_weights: bool = False,
     keeps_best: bool = False,
+    passes: int = 1,
 ) -> MemoryEstimate:
     """Estimates the memory of this process, or of one of its GPUs, in a run.
 
@@ -261,6 +287,7 @@ def estimate_run(
         optimizer: str. See `Task.fit`.
         average_weights: bool. See `Task.fit`.
         keeps_best: bool. Whether the run has validation data.
+        passes: int. See `Tricks.stored_passes`.
 
     Returns:
         MemoryEstimate.
@@ -281,6 +308,7 @@ def estimate_run(
         gradient_checkpointing=gradient_checkpointing,
         predicted=int(min(1.0, share) * _predicted(task, rows)),
         token_layout=task.token_layout,
+        passes=passes,
         replicas=1 if on_gpu else local,
         on_gpu=on_gpu,
     )
