@@ -51,7 +51,7 @@ from keras_bert_zoo.training.rows import RowBatches
 from keras_bert_zoo.training.run_checkpoints import CheckpointWriter
 from keras_bert_zoo.training.run_meter import RunMeter
 from keras_bert_zoo.training.run_record import run_record, to_json
-from keras_bert_zoo.training.static_shapes import check_static
+from keras_bert_zoo.training.static_shapes import check_static, fitting_batches
 from keras_bert_zoo.training.strategies import has_workers, on_tpu
 from keras_bert_zoo.training.tricks.losses import label_loss
 from keras_bert_zoo.training.tricks.options import Tricks
@@ -122,7 +122,8 @@ def fit_task(
     if arguments["check_memory"] and data.rows is not None:
         check_run(
             task, data.rows, batch_size=batch_size, keeps_best=data.validation_data is not None,
-            passes=tricks.stored_passes, **{name: arguments[name] for name in _MEMORY_OPTIONS},
+            static_shapes=task.static_shapes, tricks=tricks,
+            **{name: arguments[name] for name in _MEMORY_OPTIONS},
         )  # fmt: skip
     steps = data.steps if arguments["steps_per_epoch"] is None else arguments["steps_per_epoch"]
     validation, monitor, hooks = validation_of(task, data, batch_size=batch_size, **arguments)
@@ -144,7 +145,11 @@ def fit_task(
                 use_ema=arguments["average_weights"],
             )
             compile_task(task, optimizer, jit_compile=arguments["jit_compile"])
-    check_static(task)
+    try:
+        check_static(task)
+    except ConfigError:
+        task.jit_compiles = False  # later calls are not refused for this one
+        raise
     if checkpoints is not None and not steps:
         raise ConfigError(
             "Expected data with a known number of batches for `checkpoints`, received an unknown "
@@ -184,7 +189,7 @@ def fit_task(
 
     task.training_record = {}
     try:
-        with _checkpointing(task, arguments["gradient_checkpointing"]):
+        with _checkpointing(task, arguments["gradient_checkpointing"]), fitting_batches():
             history = run_fit(
                 task,
                 batches,
@@ -330,14 +335,15 @@ def evaluate_task(
         # Not compiled yet, or compiled with the loss of another kind of data.
         with task.distribute_strategy.scope():
             optimizer = task.optimizer if task.compiled else AdamW(DEFAULT_LEARNING_RATE)
-            compile_task(task, optimizer)
+            compile_task(task, optimizer, jit_compile=task.jit_compiles)
     build_shared(task, batches)
     hooks = as_callbacks(callbacks)
-    if not (has_workers(task.distribute_strategy) or on_tpu(task.distribute_strategy)):
-        return keras.Model.evaluate(
-            task, batches, verbose=verbose, callbacks=hooks, return_dict=return_dict
-        )
-    logs = run_test(task, batches, callbacks=hooks, verbose=verbose)
+    with fitting_batches():
+        if not (has_workers(task.distribute_strategy) or on_tpu(task.distribute_strategy)):
+            return keras.Model.evaluate(
+                task, batches, verbose=verbose, callbacks=hooks, return_dict=return_dict
+            )
+        logs = run_test(task, batches, callbacks=hooks, verbose=verbose)
     return logs if return_dict else task._flatten_metrics_in_order(logs)
 
 

@@ -13,6 +13,7 @@ from keras_bert_zoo.data.pipeline import NO_LABEL, LabelledRows
 from keras_bert_zoo.training.cost import measured_peak, training_flops
 from keras_bert_zoo.training.data import prepared, replicas_of
 from keras_bert_zoo.training.fit_data import adopt_examples
+from keras_bert_zoo.training.loss_units import loss_unit
 from keras_bert_zoo.training.memory import (
     MARGIN,
     MemoryEstimate,
@@ -210,16 +211,15 @@ def make_plan(
         steps += 1
     widths = np.repeat(widths, group)
     if static_shapes:
-        shape = batch_shape(task, rows, batch_size)
-        widths = np.full(steps * batch_size * group, shape.widths["tokens"])
+        width = batch_shape(task, rows).widths["tokens"]
+        widths = np.full(steps * batch_size * group, width)
     padded = task.token_layout == "padded"
-    flops = training_flops(
+    flops = tricks.passes * training_flops(
         model,
         widths if padded else lengths,
         predicted=_predicted(task, rows),
         gradient_checkpointing=bool(options.get("gradient_checkpointing")),
     )
-    flops *= tricks.passes
     replicas, local = replicas_of(task), _local_replicas(task)
     kind = "GPU" if has_gpu() else "CPU"
     dtype, share = _dtype(task), SHARES[kind]
@@ -244,7 +244,13 @@ def make_plan(
         trained_parameters=model.trained_parameters,
         dtype=dtype,
         memory=estimate_run(
-            task, rows, batch_size=batch_size, model=model, passes=tricks.stored_passes, **options
+            task,
+            rows,
+            batch_size=batch_size,
+            model=model,
+            static_shapes=static_shapes,
+            tricks=tricks,
+            **options,
         ),
         memory_limit=available_memory(on_gpu=kind == "GPU"),
         flops_per_step=flops / steps,
@@ -271,7 +277,8 @@ def estimate_run(
     optimizer: str = "adamw",
     average_weights: bool = False,
     keeps_best: bool = False,
-    passes: int = 1,
+    static_shapes: bool = False,
+    tricks: Tricks | None = None,
 ) -> MemoryEstimate:
     """Estimates the memory of this process, or of one of its GPUs, in a run.
 
@@ -287,7 +294,8 @@ def estimate_run(
         optimizer: str. See `Task.fit`.
         average_weights: bool. See `Task.fit`.
         keeps_best: bool. Whether the run has validation data.
-        passes: int. See `Tricks.stored_passes`.
+        static_shapes: bool. See `make_plan`.
+        tricks: Tricks or None.
 
     Returns:
         MemoryEstimate.
@@ -296,7 +304,11 @@ def estimate_run(
     lengths = np.sort(_row_lengths(rows))[::-1]
     here = 1 if on_gpu else local  # replicas whose rows this memory holds
     count = -(-batch_size * _rows_per_example(rows) * here // replicas)
-    share = count / max(1, len(lengths))
+    predicted = int(min(1.0, count / max(1, len(lengths))) * _predicted(task, rows))
+    if static_shapes:
+        widths = batch_shape(task, rows).widths
+        lengths = np.full(count, widths["tokens"])
+        predicted = count * widths.get("predictions", 0)
     return estimate_memory(
         task_shapes(task) if model is None else model,
         lengths[:count],
@@ -306,9 +318,9 @@ def estimate_run(
         average_weights=average_weights,
         keeps_best=keeps_best,
         gradient_checkpointing=gradient_checkpointing,
-        predicted=int(min(1.0, share) * _predicted(task, rows)),
+        predicted=predicted,
         token_layout=task.token_layout,
-        passes=passes,
+        tricks=tricks,
         replicas=1 if on_gpu else local,
         on_gpu=on_gpu,
     )
@@ -346,16 +358,18 @@ def _advice(task: Any, rows: RowBatches, limit: float, options: dict[str, Any]) 
     size, parts = int(options["batch_size"]), int(options.get("accumulation_steps", 1))
     for power in range(1, size.bit_length()):
         if fits(batch_size=size >> power):
-            hints.append(f"pass --batch-size {size >> power}")
+            hints.append(f"a batch size of {size >> power}")
             break
-    for power in range(1, size.bit_length()):
+    unit = loss_unit(task.fit_loss or task.objective().loss())
+    for power in range(1, size.bit_length() if unit in ("rows", "tokens") else 0):
         if fits(accumulation_steps=parts << power):
-            hints.append(f"--accumulation-steps {parts << power}")
+            hints.append(f"{parts << power} accumulation steps")
             break
     if not options.get("gradient_checkpointing") and fits(gradient_checkpointing=True):
-        hints.append("--gradient-checkpointing")
-    advice = " or ".join(hints) or "train a smaller model or on a machine with more memory"
-    return [advice, "--no-memory-check trains anyway"]
+        hints.append("gradient checkpointing")
+    advice = " or ".join(hints)
+    advice = f"train with {advice}" if advice else "train a smaller model, or use more memory"
+    return [advice, "without the memory check, it trains anyway"]
 
 
 def _row_lengths(rows: RowBatches) -> np.ndarray:

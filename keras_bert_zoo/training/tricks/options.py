@@ -121,6 +121,11 @@ class Tricks:
         """How many passes a training step stores at the same time, for their gradients."""
         return (2 if self.r_drop else 1) + (self.adversarial == "smart")
 
+    @property
+    def stored_gradients(self) -> int:
+        """How many gradients of all weights a training step stores at the same time."""
+        return {"fgm": 2, "freelb": 3}.get(self.adversarial or "", 1)
+
 
 def tricks_of(options: Mapping[str, Any]) -> Tricks:
     """Makes Tricks of keyword arguments.
