@@ -66,6 +66,10 @@ _FIXED_OPTIONS = ("epochs", "learning_rate", "warmup_fraction", "weight_decay", 
 _OTHER_OPTIONS = ("gradient_checkpointing", "accumulation_steps", "steps_per_execution",
                   "probe_epochs")  # fmt: skip
 
+# The options that `compile` replaces.
+_OF_OPTIMIZER = ("learning_rate", "warmup_fraction", "weight_decay", "global_clipnorm", "schedule",
+                 "layer_decay", "average_weights")  # fmt: skip
+
 # The options that the memory of a run depends on.
 _MEMORY_OPTIONS = ("accumulation_steps", "gradient_checkpointing", "optimizer", "average_weights")
 
@@ -174,6 +178,10 @@ def fit_task(
     run = {name: to_json(value) for name, value in run.items()}
     more = {name: to_json(arguments[name]) for name in _OTHER_OPTIONS}
     shown = {name: value for name, value in run.items() if name != "data"} | more
+    shown["jit_compile"] = task.jit_compiles
+    if task.compiled_by_caller:
+        shown = {name: value for name, value in shown.items() if name not in _OF_OPTIMIZER}
+        shown["optimizer"] = type(task.optimizer).__name__
     meter = RunMeter(first * steps, arguments["epochs"] * steps, shown)
     make_writer = None
     if checkpoints is not None:

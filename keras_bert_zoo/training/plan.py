@@ -148,6 +148,8 @@ class TrainingPlan:
 def plan_training(task: Any, x: Any, y: Any = None, **options: Any) -> TrainingPlan:
     """Plans a call of `fit`, without training.
 
+    Like `fit`, it sets the attributes of the task that depend on the examples.
+
     Args:
         task: Task.
         x: texts or examples, as for `fit`. No batches.

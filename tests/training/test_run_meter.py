@@ -214,3 +214,12 @@ def test_another_loop_is_refused():
         keras.Model.fit(
             task, task.make_dataset(x, y), callbacks=[kbz.Throughput()], shuffle=False, verbose=0
         )
+
+
+def test_the_record_names_the_optimizer_of_compile():
+    task, x, y = make("classification")
+    task.compile(keras.optimizers.SGD(1.0))
+    task.fit(x, y, epochs=1, batch_size=7, verbose=0)
+    options = task.training_record["options"]
+    assert options["optimizer"] == "SGD"
+    assert not options.keys() & {"learning_rate", "schedule", "global_clipnorm"}
