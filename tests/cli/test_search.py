@@ -36,8 +36,8 @@ def rate_test(preset, data, output, *more):
 
 
 def test_the_range_test_writes_a_plot_only(run, preset, data, folder, monkeypatch):
-    monkeypatch.setitem(find_learning_rate.__kwdefaults__, "steps", 30)
-    monkeypatch.setitem(find_learning_rate.__kwdefaults__, "min_rate", 1e-4)
+    monkeypatch.setitem(find_learning_rate.__kwdefaults__, "steps", 18)
+    monkeypatch.setitem(find_learning_rate.__kwdefaults__, "min_rate", 1e-3)
     finished = run(*rate_test(preset, data, folder / "new" / "m", "--dev-fraction", "0.25"))
     assert (finished.status, finished.err) == (0, "")
     assert "suggestion: --learning-rate " in finished.out

@@ -29,7 +29,7 @@ from keras_bert_zoo.cli.search_space import (
 )
 from keras_bert_zoo.cli.trial import Ended, Report
 from keras_bert_zoo.tasks.registry import load_task
-from tests.cli.conftest import fast, snapshot
+from tests.cli.conftest import snapshot
 from tests.cli.test_launch import start
 from tests.helpers import eagerly
 
@@ -592,18 +592,38 @@ def test_trials_end_as_the_search_says_and_with_their_errors(preset, data, tmp_p
     assert "--keep-head needs a preset for --task regression" in ended.message
 
 
-def test_a_process_reports_its_epochs(preset, data, tmp_path):
-    argv = ["--preset", preset, "--train", data / "train.csv", "--dev", data / "dev.csv",
-            "--output", tmp_path / "m", *fast(preset)[2:]]  # fmt: skip
-    reports = []
+def test_a_process_reports_its_epochs(tmp_path, monkeypatch):
+    """With a stand-in for the training, which also writes to standard output, as TensorFlow may."""
+    code = tmp_path / "trial.py"
+    code.write_text(
+        """import os, sys
+from keras_bert_zoo.cli import trial
 
-    def stop(report):
-        reports.append(report)
-        return False
+def run_here(argv, report, out):
+    os.write(1, b"a message of TensorFlow")
+    for epoch in (1, 2, 3):
+        if not report(trial.Report(epoch, epoch / 4, argv[0], "max")):
+            return trial.Ended("pruned")
+    return trial.Ended("complete")
 
-    assert trial.run_process([str(value) for value in argv], stop) == Ended("pruned")
-    assert [report.epoch for report in reports] == [1]
-    assert 0 <= reports[0].value <= 1
+trial.run_here = run_here
+sys.exit(trial.main(sys.argv[1:]))
+"""
+    )
+    script = tmp_path / "python"
+    script.write_text(f'#!/bin/sh\nshift 2\nexec "{sys.executable}" "{code}" "$@"\n')
+    script.chmod(0o755)
+    monkeypatch.setattr(trial.sys, "executable", str(script))
+    for last, status in ((2, "pruned"), (9, "complete")):
+        reports = []
+
+        def goes_on(report, reports=reports, last=last):
+            reports.append(report)
+            return report.epoch < last
+
+        assert trial.run_process(["val_f1"], goes_on) == Ended(status)
+        expected = [Report(epoch, epoch / 4, "val_f1", "max") for epoch in (1, 2, 3)]
+        assert reports == expected[:last]
 
 
 def test_a_process_that_fails_or_is_killed(tmp_path, monkeypatch):
