@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 from keras_bert_zoo.cli import options, train, trial
 from keras_bert_zoo.cli.columns import named_flags, show_next
@@ -46,9 +46,6 @@ from keras_bert_zoo.errors import (
     printable,
 )
 from keras_bert_zoo.files import SIDE_FILE
-
-if TYPE_CHECKING:
-    pass
 
 DESCRIPTION = """\
 Search for the best options of a training. Each trial is a run of `train` with values from the given
