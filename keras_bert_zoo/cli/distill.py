@@ -19,6 +19,7 @@ from keras_bert_zoo.cli.training_options import (
     add_validation_options,
     check_validation_options,
     report_training,
+    set_batch_size,
 )
 from keras_bert_zoo.errors import ConfigError
 
@@ -33,6 +34,9 @@ EXAMPLES = """
   keras-bert-zoo distill --teacher saved_models/banking77/1 --student minilm_l6_en_uncased \\
       --train log.jsonl --no-labels --output runs/small
 """
+
+
+_BATCH_SIZE = 64
 
 
 def add_arguments(parser: Parser) -> None:
@@ -81,7 +85,7 @@ def add_arguments(parser: Parser) -> None:
         help="weight of the distance of the layers' states from the teacher's; with --layers, or "
         "with a --student of the same vocabulary and width",
     )
-    add_schedule_options(group, epochs=5, batch_size=64, learning_rate=3e-4)
+    add_schedule_options(group, epochs=5, batch_size=_BATCH_SIZE, learning_rate=3e-4)
     options.add_dtype_option(group, default="auto")
     group.add_argument(
         "--seed", type=options.seed_int, default=0, help="random seed of a new head and the order"
@@ -100,6 +104,7 @@ def run(args: argparse.Namespace) -> int:
     from keras_bert_zoo.cli.output import check_output, check_space, save_model
 
     _check_options(args)
+    set_batch_size(args, _BATCH_SIZE)
     exported = is_export(args.teacher)
     command = task_command("classification") if exported else saved_command(args.teacher)
     if command.name not in ("classification", "multi-label"):

@@ -105,7 +105,7 @@ def cross_validate(
                 origin = {"row": examples.rows[index], "fold": number}
                 predictions[index] = origin | row
         del task
-        gc.collect()  # models hang in cycles
+        gc.collect()  # models have reference cycles
     if args.fold_predictions:
         with written_file(args.fold_predictions) as file:
             for row in predictions:

@@ -54,12 +54,22 @@ def check_outputs(args: argparse.Namespace, names: Sequence[str]) -> None:
                 f"{output}: expected a file for {flag} outside the model's directory; a file of "
                 "the model could be overwritten"
             )
-        _check_folder(output)
+        check_folder(output)
 
 
-def _check_folder(output: str) -> None:
-    """Raises now what `written_file` would raise after the work."""
+def check_folder(output: str, *, create: bool = False) -> None:
+    """Checks the folder of an output file before the work.
+
+    Args:
+        output: the file.
+        create: bool. Whether the caller creates missing folders.
+
+    Raises:
+        DataError: as `written_file` would raise it after the work.
+    """
     folder = Path(output).resolve().parent
+    while create and not folder.exists():
+        folder = folder.parent
     code = None
     if not folder.exists():
         code = errno.ENOENT

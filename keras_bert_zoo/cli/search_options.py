@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
-from pathlib import Path
 from typing import Any
 
 from keras_bert_zoo.cli import options
-from keras_bert_zoo.cli.output import check_outputs
-from keras_bert_zoo.errors import ConfigError, DataError
+from keras_bert_zoo.cli.output import check_folder, check_outputs
+from keras_bert_zoo.errors import ConfigError
 
 _CHECKPOINT_OPTIONS = ("resume", "checkpoint_every", "checkpoint_minutes")
 
@@ -43,17 +41,23 @@ def add_search_options(parser: Any) -> None:
 def check_search_options(args: argparse.Namespace) -> None:
     """Raises an error if the options of this module contradict others."""
     if args.find_learning_rate:
-        _refuse(args, "--find-learning-rate", ("folds", "tensorboard", *_CHECKPOINT_OPTIONS))
+        others = ("folds", "dry_run", "tensorboard", "track", "plot", *_CHECKPOINT_OPTIONS)
+        _refuse(args, "--find-learning-rate", others)
         from keras_bert_zoo.cli.svg_plots import check_plotting
 
         check_plotting("--find-learning-rate")
-        _check_creatable(plot_path(args.output))
+        check_folder(plot_path(args.output), create=True)
     if args.fold_predictions and not args.folds:
         raise ConfigError("--fold-predictions needs --folds K")
     if args.folds:
-        _refuse(args, "--folds", ("dev", "dev_fraction", *_CHECKPOINT_OPTIONS))
+        _refuse(args, "--folds", ("dev", "dev_fraction", "dry_run", *_CHECKPOINT_OPTIONS))
         if args.strategy == "multi-worker":
             raise ConfigError("expected one machine with --folds, received several workers")
+        if args.fold_predictions == "-":
+            raise ConfigError(
+                "expected a file for --fold-predictions, received -: standard output has the "
+                "progress; pass a name such as predictions.jsonl"
+            )
         check_outputs(args, ("fold_predictions",))
 
 
@@ -66,11 +70,3 @@ def _refuse(args: argparse.Namespace, flag: str, names: tuple[str, ...]) -> None
     given = [f"--{name.replace('_', '-')}" for name in names if getattr(args, name)]
     if given:
         raise ConfigError(f"expected {flag} without {', '.join(given)}; leave one out")
-
-
-def _check_creatable(path: str) -> None:
-    folder = Path(path).absolute().parent
-    while not folder.exists():
-        folder = folder.parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise DataError(f"{path}: cannot write: {folder} is not a writable directory")

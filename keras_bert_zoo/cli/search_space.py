@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
+import random
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from keras_bert_zoo.cli import options
-from keras_bert_zoo.cli.columns import SAVED_OPTIONS
 from keras_bert_zoo.errors import ConfigError
 
-__all__ = ["Choices", "Range", "command_line", "parse_space", "set_options"]
+__all__ = [
+    "Choices",
+    "Range",
+    "changed_options",
+    "checked_combinations",
+    "command_line",
+    "parse_space",
+    "set_options",
+]
 
 # Options whose values cannot be compared, or that belong to the whole search.
 _FIXED = {
     "help", "json", "train", "dev", "dev_fraction", "output", "task", "seed", "strategy",
-    "replicas", "workers", "worker_index", "ignore_config_keys", "average_weights", *SAVED_OPTIONS,
+    "replicas", "workers", "worker_index", "tpu", "ignore_config_keys", "average_weights",
+    "memory_check",
 }  # fmt: skip
 _RANGE = re.compile(r"(?P<low>[^.:]+(?:\.[^.:]+)?)\.\.(?P<high>[^:]+?)(?P<log>:log)?")
 _DIGITS = 3  # significant digits of sampled numbers
+_COMBINATIONS = 256  # to check before a search
 
 
 @dataclass(frozen=True)
@@ -93,13 +104,16 @@ Space = dict[str, Choices | Range]
 """Option, without its dashes -> its values."""
 
 
-def parse_space(given: Any, flags: Mapping[str, argparse.Action]) -> Space:
+def parse_space(
+    given: Any, flags: Mapping[str, argparse.Action], fixed: Collection[str] = ()
+) -> Space:
     """Reads the options to search over and checks their values.
 
     Args:
         given: list of str, `NAME=VALUE,VALUE` or `NAME=LOW..HIGH[:log]`; or a dict from a file,
             from NAME to a list or to such a text.
         flags: the flags of train and their actions.
+        fixed: more options that are not searchable, by the names of their attributes.
 
     Returns:
         dict.
@@ -116,14 +130,15 @@ def parse_space(given: Any, flags: Mapping[str, argparse.Action]) -> Space:
     """
     space: Space = {}
     known = {flag.removeprefix("--"): action for flag, action in flags.items()}
-    searchable = [name for name, action in known.items() if action.dest not in _FIXED]
+    excluded = _FIXED.union(fixed)
+    searchable = [name for name, action in known.items() if action.dest not in excluded]
     for key, value in _pairs(given):
         name = key.strip().removeprefix("--").replace("_", "-")
         if name not in known:
             hint = options.with_hint(key, searchable)
             raise ConfigError(f"--search: unknown option {hint}; expected options of train")
         action = known[name]
-        if name not in searchable or (name.startswith(("no-", "h")) and action.nargs == 0):
+        if name not in searchable or (name.startswith("no-") and action.nargs == 0):
             raise ConfigError(
                 f"--search: expected an option of the training, received {name!r}: its trials "
                 "could not be compared"
@@ -187,6 +202,31 @@ def _range(where: str, text: str, action: argparse.Action) -> Range:
     return Range(low, high, bool(match["log"]))
 
 
+def checked_combinations(space: Space) -> list[dict[str, str]]:
+    """Returns combinations of values to check before a search, ranges by their ends.
+
+    All combinations, or a sample of them in which each value occurs. They do not depend on the
+    order of the options and values.
+
+    Example:
+        >>> checked_combinations({"epochs": Range(1, 3), "crf": Choices(("true",))})
+        [{'crf': 'true', 'epochs': '1'}, {'crf': 'true', 'epochs': '3'}]
+    """
+    values = {name: sorted(space[name].ends()) for name in sorted(space)}
+    if math.prod(map(len, values.values())) <= _COMBINATIONS:
+        rows = list(itertools.product(*values.values()))
+    else:
+        count = max(_COMBINATIONS, *map(len, values.values()))
+        generator = random.Random(0)
+        columns = []
+        for ends in values.values():
+            column = [ends[index % len(ends)] for index in range(count)]
+            generator.shuffle(column)
+            columns.append(column)
+        rows = list(zip(*columns, strict=True))
+    return [dict(zip(values, row, strict=True)) for row in rows]
+
+
 def command_line(args: argparse.Namespace, flags: Mapping[str, argparse.Action]) -> list[str]:
     """Returns the options of train that differ from their defaults, as a command line.
 
@@ -198,17 +238,37 @@ def command_line(args: argparse.Namespace, flags: Mapping[str, argparse.Action])
         list of str.
     """
     argv: list[str] = []
+    for flag, text in changed_options(args, flags).items():
+        if text is None:
+            argv.append(flag)
+        else:
+            argv += [f"{flag}={text}"] if text.startswith("-") else [flag, text]
+    return argv
+
+
+def changed_options(
+    args: argparse.Namespace, flags: Mapping[str, argparse.Action]
+) -> dict[str, str | None]:
+    """Returns the options of train that differ from their defaults.
+
+    Args:
+        args: parsed arguments.
+        flags: the flags of train and their actions, with their own defaults.
+
+    Returns:
+        dict: flag -> text of the value; None for a switch.
+    """
+    given: dict[str, str | None] = {}
     for action in dict.fromkeys(flags.values()):
         value = getattr(args, action.dest, action.default)
         if value == action.default or action.dest in ("help", "json"):
             continue
         flag = action.option_strings[0]
         if action.nargs == 0:
-            argv.append(flag if value else f"--no-{flag.removeprefix('--')}")
-            continue
-        text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-        argv += [f"{flag}={text}"] if text.startswith("-") else [flag, text]
-    return argv
+            given[flag if value else f"--no-{flag.removeprefix('--')}"] = None
+        else:
+            given[flag] = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return given
 
 
 def set_options(values: Mapping[str, str], flags: Mapping[str, argparse.Action]) -> list[str]:

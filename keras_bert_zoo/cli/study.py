@@ -185,7 +185,7 @@ def rank(trial: Trial) -> tuple[Any, ...]:
 @contextlib.contextmanager
 def open_study(
     directory: str,
-    run: Mapping[str, Any],
+    run: Mapping[str, str],
     space: Mapping[str, Choices | Range],
     *,
     method: str,
@@ -196,7 +196,7 @@ def open_study(
 
     Args:
         directory: for the file; it is created if it is missing.
-        run: everything that must be the same when a search goes on, for JSON.
+        run: dict of str, the options and data that must be the same when a search goes on.
         space: the options to search over.
         method: one of `METHODS`.
         seed: int.
@@ -252,13 +252,14 @@ def open_study(
             study.set_user_attr("run", dict(run))
         elif earlier != run:
             changed = [
-                f"{name} {earlier.get(name)!r}, now {run.get(name)!r}"
+                f"{name} {run.get(name, 'not given')}, before {earlier.get(name, 'not given')}"
                 for name in {**earlier, **run}
                 if earlier.get(name) != run.get(name)
             ]
             raise ConfigError(
                 f"{directory}: expected the same options and data to go on with a search, received "
-                f"other ones: {'; '.join(changed)}"
+                f"{'; '.join(changed)}; repeat the earlier command, or delete the directory to "
+                "start again"
             )
         opened = Study(study, space, method, seed)
         opened.close_finished()

@@ -33,10 +33,12 @@ from keras_bert_zoo.cli.tasks import TASKS, task_command
 from keras_bert_zoo.cli.training_options import (
     add_checkpoint_options,
     add_distribution_options,
+    add_memory_option,
     add_plan_options,
     add_regularization_options,
     add_schedule_options,
     add_validation_options,
+    check_batch_options,
     check_distribution_options,
     check_validation_options,
     layout_options,
@@ -44,6 +46,7 @@ from keras_bert_zoo.cli.training_options import (
     regularization_of,
     report_plan,
     report_training,
+    set_batch_size,
     strategy_of,
 )
 from keras_bert_zoo.errors import ConfigError
@@ -73,6 +76,7 @@ train.toml:
 """
 
 _DEFAULT = next(iter(TASKS))
+_BATCH_SIZE = 32
 
 
 def add_arguments(parser: Parser) -> None:
@@ -107,7 +111,7 @@ def add_training_arguments(parser: Parser) -> None:
         help="keep the labels and the head of the preset instead of adding a new head",
     )
     group = parser.add_group("training")
-    add_schedule_options(group, epochs=3, batch_size=32, learning_rate=5e-5)
+    add_schedule_options(group, epochs=3, batch_size=_BATCH_SIZE, learning_rate=5e-5)
     group.add_argument(
         "--probe-epochs",
         type=options.non_negative_int,
@@ -175,6 +179,7 @@ def add_training_arguments(parser: Parser) -> None:
         action="store_true",
         help="save memory: compute the encoder's blocks again for the gradient; steps take longer",
     )
+    add_memory_option(group)
     options.add_ignore_option(group)
     parser.add_argument(
         "--json",
@@ -195,6 +200,7 @@ def check_options(args: argparse.Namespace, command: TaskCommand) -> None:
     """Raises an error for options that are not possible, without the data."""
     check_validation_options(args)
     check_distribution_options(args)
+    check_batch_options(args)
     check_search_options(args)
     command.check_options(args)
     regularization_of(args)
@@ -233,8 +239,7 @@ def run(
     from keras_bert_zoo.training.strategies import is_chief
 
     strategy = strategy_of(args)
-    if args.per_replica_batch_size:
-        args.batch_size = args.per_replica_batch_size * strategy.num_replicas_in_sync
+    set_batch_size(args, _BATCH_SIZE, strategy.num_replicas_in_sync)
     out: TextIO = sys.stderr if args.json else sys.stdout
     if not is_chief(strategy):  # the first worker shows the progress
         out = io.StringIO()

@@ -35,12 +35,17 @@ def add_validation_options(parser: Any) -> None:
 
 
 def add_schedule_options(group: Any, *, epochs: int, batch_size: int, learning_rate: float) -> None:
-    """Adds the options for the length of a training; the arguments are their defaults."""
+    """Adds the options for the length of a training; the arguments are their defaults.
+
+    The parsed batch size is None by default; see `set_batch_size`.
+    """
     group.add_argument(
         "--epochs", type=options.positive_int, default=epochs, help="number of passes over --train"
     )
     group.add_argument(
-        "--batch-size", type=options.positive_int, default=batch_size, help="examples per step"
+        "--batch-size",
+        type=options.positive_int,
+        help=f"examples per step; default: {batch_size}",
     )
     group.add_argument(
         "--learning-rate",
@@ -198,6 +203,10 @@ def add_plan_options(group: Any) -> None:
         action="store_true",
         help="print the steps, memory and time of the run, and train nothing",
     )
+
+
+def add_memory_option(group: Any) -> None:
+    """Adds the option that turns the check of the memory off; see `training.plan`."""
     group.add_argument(
         "--memory-check",
         action=argparse.BooleanOptionalAction,
@@ -233,6 +242,12 @@ def strategy_of(args: argparse.Namespace) -> Any:
     )
 
 
+def set_batch_size(args: argparse.Namespace, default: int, replicas: int = 1) -> None:
+    """Sets `args.batch_size`, the examples per step of all replicas."""
+    per_replica = getattr(args, "per_replica_batch_size", None)
+    args.batch_size = per_replica * replicas if per_replica else args.batch_size or default
+
+
 def layout_options(args: argparse.Namespace) -> dict[str, str]:
     """Returns the options of a task whose batches have static shapes, for XLA and TPUs."""
     return {"token_layout": "padded"} if args.jit_compile or args.strategy == "tpu" else {}
@@ -262,6 +277,14 @@ def check_validation_options(args: argparse.Namespace) -> None:
         raise ConfigError("expected --dev or --dev-fraction, received both; leave one out")
     if args.patience and not (args.dev or args.dev_fraction):
         raise ConfigError("--patience needs validation data; pass --dev or --dev-fraction")
+
+
+def check_batch_options(args: argparse.Namespace) -> None:
+    """Raises ConfigError if the batch size is given twice."""
+    if args.batch_size and args.per_replica_batch_size:
+        raise ConfigError(
+            "expected --batch-size or --per-replica-batch-size, received both; leave one out"
+        )
 
 
 def report_plan(
@@ -314,7 +337,7 @@ def report_training(args: argparse.Namespace, command: TaskCommand, task: Any, d
         task: the trained task.
         dev: validation data, or None.
     """
-    report = None if dev is None else task.report(dev)
+    report = task.report(dev) if dev is not None and command.measures(dev) else None
     if args.json:
         values = None
         if report is not None:

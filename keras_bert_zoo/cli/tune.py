@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import hashlib
 import io
 import json
 import math
@@ -20,10 +19,14 @@ from typing import Any, TextIO
 
 from keras_bert_zoo.cli import options, train, trial
 from keras_bert_zoo.cli.columns import named_flags, show_next
-from keras_bert_zoo.cli.main import command_parser
 from keras_bert_zoo.cli.messages import PROGRAM, say
-from keras_bert_zoo.cli.options import Parser, parse
+from keras_bert_zoo.cli.options import Parser
 from keras_bert_zoo.cli.output import check_output, written_file
+from keras_bert_zoo.cli.search_checks import (
+    check_combinations,
+    options_to_compare,
+    train_arguments,
+)
 from keras_bert_zoo.cli.search_space import (
     Choices,
     Space,
@@ -37,7 +40,6 @@ from keras_bert_zoo.cli.tasks import task_command
 from keras_bert_zoo.cli.trial import COMPLETE, FAILED
 from keras_bert_zoo.directories.replacing import replace_directory
 from keras_bert_zoo.errors import (
-    BertZooError,
     CheckpointError,
     ConfigError,
     TrainingError,
@@ -69,15 +71,35 @@ tune.toml:
 TABLE = "trials.csv"
 """The file of the output directory with all trials."""
 
+_TRIALS = 20
+
+
+class _SearchAction(argparse.Action):
+    """Collects the values of all --search flags; the first one replaces those of a file."""
+
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None
+    ) -> None:
+        """Adds values."""
+        earlier = getattr(namespace, self.dest)
+        first = earlier is self.default or earlier is None
+        setattr(namespace, self.dest, list(values) if first else [*earlier, *values])
+
 
 def add_arguments(parser: Parser) -> None:
     """Adds the options of train and those of the search."""
     train.add_training_arguments(parser)
-    parser.flags()["--preset"].required = False  # it may be searched
+    flags = parser.flags()
+    flags["--preset"].required = False  # it may be searched
+    flags["--seed"].help = (
+        "random seed of the values of the trials, and in each trial of the head, dropout, batch "
+        "order and validation split"
+    )
     group = parser.add_group("search")
     group.add_argument(
         "--search",
         nargs="+",
+        action=_SearchAction,
         required=True,
         metavar="NAME=VALUES",
         help="options of train to search over: NAME=VALUE,VALUE or NAME=LOW..HIGH, with :log for a "
@@ -91,7 +113,10 @@ def add_arguments(parser: Parser) -> None:
         "... epochs; tpe: prefer values near good trials; grid: all combinations of lists",
     )
     group.add_argument(
-        "--trials", type=options.positive_int, default=20, metavar="N", help="number of trials"
+        "--trials",
+        type=options.positive_int,
+        metavar="N",
+        help=f"number of trials; default: {_TRIALS}, with --method grid all combinations",
     )
     group.add_argument(
         "--timeout-minutes",
@@ -111,28 +136,29 @@ add_task_options = train.add_task_options
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
-    base, space, digest = _checked(args)
+    base, space, run_options = _checked(args)
     out: TextIO = sys.stderr if args.json else sys.stdout
-    run_options = {"options": base, "search": {name: str(v) for name, v in space.items()},
-                   "method": args.method, "data": digest}  # fmt: skip
     directory = f"{args.output.rstrip('/')}.trials"
+    flags = _train_flags(args)
+    count = args.trials or _default_trials(args.method, space)
     interrupt = None
     with open_study(
         directory, run_options, space, method=args.method, seed=args.seed, resume=args.resume
     ) as study:
+        _check_best(study.best(), args.output, base, flags, directory)
         try:
-            _search(args, study, base, directory, out)
+            _search(args, study, base, directory, out, count)
         except KeyboardInterrupt as error:
             interrupt = error
         finally:
             _remove_models(directory)
         trials, best = study.trials(), study.best()
-    flags = _train_flags(args)
     commands = {t.number: _command([*base, *set_options(t.values, flags)]) for t in trials}
+    _show_trials(trials, best, list(space), commands, out)
     if best is not None:
         with held_back_signals(), written_file(os.path.join(args.output, TABLE)) as file:
             file.write(_csv(trials, list(space), commands).encode("utf-8"))
-    _show(args, trials, best, list(space), commands, out)
+    _show_end(args, trials, best, commands)
     if interrupt is not None:
         more = "--resume goes on with the search"
         say(f"{name_of(interrupt)}; {len(trials)} finished trials are kept; {more}")
@@ -146,6 +172,29 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _default_trials(method: str, space: Space) -> int:
+    """All combinations for a grid."""
+    if method == "grid":
+        return math.prod(len(values.ends()) for values in space.values())
+    return _TRIALS
+
+
+def _check_best(
+    best: Trial | None,
+    output: str,
+    base: Sequence[str],
+    flags: Mapping[str, argparse.Action],
+    directory: str,
+) -> None:
+    """Raises ConfigError if the model of the best trial of an earlier search is missing."""
+    if best is not None and not Path(output, SIDE_FILE).exists():
+        command = _command([*base, *set_options(best.values, flags)])
+        raise ConfigError(
+            f"{output}: expected the model of trial {best.number}, the best one so far, received "
+            f"no model; train it again with: {command}; or delete {directory} to start again"
+        )
+
+
 def _train_flags(args: argparse.Namespace) -> dict[str, argparse.Action]:
     """The flags of a training, with their own defaults."""
     parser = Parser()
@@ -154,16 +203,20 @@ def _train_flags(args: argparse.Namespace) -> dict[str, argparse.Action]:
     return parser.flags()
 
 
-def _checked(args: argparse.Namespace) -> tuple[list[str], Space, str]:
+def _checked(args: argparse.Namespace) -> tuple[list[str], Space, dict[str, str]]:
     """Checks all options and the data before TensorFlow is imported.
 
     Returns:
-        the options of train without those of the search, the options to search over, and a hash
-        of the data.
+        the options of train without those of the search, the options to search over, and what
+        must be the same when a search goes on.
     """
     check_optuna()
     flags = _train_flags(args)
-    space = parse_space(args.search, flags)
+    command = task_command(args.task)
+    parser = Parser()
+    command.add_data_options(parser, labelled=True)
+    data_options = {action.dest for action in parser.flags().values()}
+    space = parse_space(args.search, flags, data_options.union(command.metric_options(args)))
     base = command_line(args, flags)
     if not (args.preset or "preset" in space):
         raise ConfigError("the following arguments are required: --preset")
@@ -185,38 +238,31 @@ def _checked(args: argparse.Namespace) -> tuple[list[str], Space, str]:
         raise ConfigError(
             f"expected lists of values for --method grid, received the range {sizes[0]}"
         )
-    command = task_command(args.task)
-    first = {name: values.ends()[0] for name, values in space.items()}
-    for name, values in space.items():
-        for end in values.ends():
-            arguments = _train_arguments([*base, *set_options(first | {name: end}, flags)])
-            try:
-                train.check_options(arguments, command)
-            except BertZooError as error:
-                raise ConfigError(f"--search {name}={end}: {error}") from None
+    check_combinations(space, base, flags, command)
     check_output(args.output)
-    arguments = _train_arguments([*base, *set_options(first, flags)])
+    first = {name: values.ends()[0] for name, values in space.items()}
+    arguments = train_arguments([*base, *set_options(first, flags)])
     train.check_options(arguments, command)
     with named_flags(arguments):
         data = train.read_data(arguments, command)
     command.check_data(*data)
-    digest = hashlib.sha256(repr(data).encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    return base, space, digest
-
-
-def _train_arguments(argv: Sequence[str]) -> argparse.Namespace:
-    return parse(command_parser("train", argv), argv)
+    return base, space, options_to_compare(args, space, flags, data)
 
 
 def _search(
-    args: argparse.Namespace, study: Study, base: Sequence[str], directory: str, out: TextIO
+    args: argparse.Namespace,
+    study: Study,
+    base: Sequence[str],
+    directory: str,
+    out: TextIO,
+    count: int,
 ) -> None:
-    """Runs trials until enough are finished or the time is over."""
+    """Runs trials until `count` are finished or the time is over."""
     flags = _train_flags(args)
     deadline = math.inf
     if args.timeout_minutes:
         deadline = monotonic() + 60 * args.timeout_minutes
-    while len(study.trials()) < args.trials:
+    while len(study.trials()) < count:
         if monotonic() >= deadline:
             print(f"{args.timeout_minutes:g} minutes are over", file=out, flush=True)
             return
@@ -226,7 +272,7 @@ def _search(
             return
         number, values = proposal
         shown = ", ".join(f"{name} {value}" for name, value in values.items())
-        print(f"trial {number} of {args.trials}: {shown}", file=out, flush=True)
+        print(f"trial {number} of {count}: {shown}", file=out, flush=True)
         model = tempfile.mkdtemp(prefix="model-", dir=directory)
         argv = [*base, *set_options(values, flags), "--output", model]
         result = _run_trial(args, study, number, values, argv)
@@ -328,8 +374,7 @@ def _table(trials: Sequence[Trial], names: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def _show(
-    args: argparse.Namespace,
+def _show_trials(
     trials: Sequence[Trial],
     best: Trial | None,
     names: Sequence[str],
@@ -342,6 +387,15 @@ def _show(
     if best is not None:
         print(f"best: trial {best.number}, which this command repeats:", file=out)
         print(f"  {printable(commands[best.number])}", file=out, flush=True)
+
+
+def _show_end(
+    args: argparse.Namespace,
+    trials: Sequence[Trial],
+    best: Trial | None,
+    commands: Mapping[int, str],
+) -> None:
+    """Prints the JSON object, or the next commands."""
     if args.json:
         values: dict[str, Any] = {
             "output": args.output if best else None,

@@ -1,4 +1,4 @@
-"""The range test of the learning rate: a short run with a rising rate, which leaves no trace."""
+"""The range test of the learning rate: a short run with a rising rate, which restores the task."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tests.cli.conftest import COLOURS, fast, texts
+from tests.helpers import eagerly
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +69,18 @@ def test_train_evaluate_and_predict(run, embedder, groups, tmp_path):
     finished = run("predict", "--model", embedder, "--input", tmp_path / "new.txt")
     assert [row["text"] for row in finished.rows] == ["the rose", ""]
     assert [len(row["embedding"]) for row in finished.rows] == [16, 16]
+
+
+def test_single_texts_with_validation_data(run, preset, data, tmp_path):
+    """The loss selects the best epoch; `report` has no measures for single texts."""
+    with eagerly():
+        finished = run(
+            "train", *fast(preset), "--task", "embedding", "--train", data / "train.csv", "--dev",
+            data / "dev.csv", "--output", tmp_path / "m", "--json",
+        )  # fmt: skip
+    assert finished.status == 0, finished.err
+    assert finished.json["dev"] is None
+    assert len(finished.json["training"]["history"]["val_loss"]) == 2
 
 
 def test_errors_are_listed(run, embedder, groups, tmp_path):

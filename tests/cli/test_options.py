@@ -8,6 +8,7 @@ import pytest
 from keras_bert_zoo.cli import train
 from keras_bert_zoo.cli.main import command_parser
 from keras_bert_zoo.cli.options import parse, peek
+from keras_bert_zoo.cli.training_options import set_batch_size
 from keras_bert_zoo.errors import ConfigError
 
 NEEDED = {"preset": "p", "train": "t.csv", "output": "o"}
@@ -43,6 +44,16 @@ def test_json_values_equal_flags(read):
     assert (args.learning_rate, args.batch_size, args.weight_decay) == (1e-4, 16, 0.0)
     assert (args.columns, args.keep_head, args.delimiter, args.dev) == (["a", "b"], True, ";", None)
     assert args.epochs == 3  # a default that is not in the file
+
+
+@pytest.mark.parametrize(
+    ("given", "replicas", "expected"),
+    [({}, 2, 32), ({"batch-size": 7}, 2, 7), ({"per-replica-batch-size": 7}, 2, 14)],
+)
+def test_the_batch_size_of_all_replicas(read, given, replicas, expected):
+    args = read(NEEDED | given)
+    set_batch_size(args, 32, replicas)
+    assert args.batch_size == expected
 
 
 def test_flags_override_the_file(read):

@@ -7,11 +7,19 @@ import numpy as np
 import pytest
 from sklearn.model_selection import StratifiedKFold
 
+from keras_bert_zoo.cli import runtime
 from keras_bert_zoo.cli.rate_finder import plot, table
 from keras_bert_zoo.tasks.registry import load_task
 from keras_bert_zoo.tasks.text_classifier import TextClassifier
 from keras_bert_zoo.training.rate_finder import RateTest, find_learning_rate
 from tests.cli.conftest import fast, snapshot, texts
+from tests.helpers import eagerly
+
+
+@pytest.fixture(autouse=True, scope="module")
+def eager():
+    with eagerly():
+        yield
 
 
 @pytest.fixture
@@ -28,8 +36,8 @@ def rate_test(preset, data, output, *more):
 
 
 def test_the_range_test_writes_a_plot_only(run, preset, data, folder, monkeypatch):
-    monkeypatch.setitem(find_learning_rate.__kwdefaults__, "steps", 30)
-    monkeypatch.setitem(find_learning_rate.__kwdefaults__, "min_rate", 1e-4)
+    monkeypatch.setitem(find_learning_rate.__kwdefaults__, "steps", 18)
+    monkeypatch.setitem(find_learning_rate.__kwdefaults__, "min_rate", 1e-3)
     finished = run(*rate_test(preset, data, folder / "new" / "m", "--dev-fraction", "0.25"))
     assert (finished.status, finished.err) == (0, "")
     assert "suggestion: --learning-rate " in finished.out
@@ -88,7 +96,10 @@ def test_what_the_range_test_refuses(refused, preset, data, folder, monkeypatch)
     (folder / "file").parent.mkdir()
     (folder / "file").write_text("")
     message = refused(*rate_test(preset, data, folder / "file" / "m"))
-    assert "is not a writable directory" in message
+    assert message == (
+        f"{folder / 'file' / 'm'}.learning_rate.png: cannot write: Not a directory; nothing was "
+        "changed there"
+    )
     find = importlib.util.find_spec
 
     def find_others(name):
@@ -200,6 +211,32 @@ def test_an_interrupted_fold_saves_nothing(run, preset, data, folder, monkeypatc
     message = "keras-bert-zoo: interrupted during the cross-validation; nothing is saved\n"
     assert finished.err == message
     assert snapshot(folder) == {}
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (
+            ["--find-learning-rate", "--dry-run", "--plot", "--track", "mlflow:logs"],
+            "expected --find-learning-rate without --dry-run, --track, --plot; leave one out",
+        ),
+        (["--folds", 2, "--dry-run"], "expected --folds without --dry-run; leave one out"),
+        (["--folds", 2, "--fold-predictions", "-"], "expected a file for --fold-predictions"),
+        (["--folds", 2, "--task", "embedding"], "received single texts; pass --text-pair COLUMN"),
+        (
+            ["--folds", 2, "--task", "masked-lm", "--fold-predictions", "p.jsonl"],
+            "--fold-predictions does not apply to --task masked-lm: its texts have no masks",
+        ),
+        (
+            ["--per-replica-batch-size", 8],
+            "expected --batch-size or --per-replica-batch-size, received both; leave one out",
+        ),
+    ],
+)
+def test_options_that_contradict(refused, preset, data, folder, monkeypatch, more, message):
+    monkeypatch.setattr(runtime, "start_tensorflow", None)  # they are refused before
+    given = ["train", *fast(preset), "--train", data / "train.csv", "--output", folder / "m"]
+    assert message in refused(*given, *more)
 
 
 def test_what_folds_refuse(refused, preset, data, folder):

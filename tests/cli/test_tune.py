@@ -16,14 +16,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_bert_zoo.cli import trial, tune
+from keras_bert_zoo.cli import study, trial, tune
 from keras_bert_zoo.cli.main import command_parser
 from keras_bert_zoo.cli.options import parse
-from keras_bert_zoo.cli.search_space import Choices, Range, command_line, parse_space, set_options
+from keras_bert_zoo.cli.search_space import (
+    Choices,
+    Range,
+    checked_combinations,
+    command_line,
+    parse_space,
+    set_options,
+)
 from keras_bert_zoo.cli.trial import Ended, Report
+from keras_bert_zoo.errors import DataError
 from keras_bert_zoo.tasks.registry import load_task
-from tests.cli.conftest import fast, snapshot
+from tests.cli.conftest import snapshot
 from tests.cli.test_launch import start
+from tests.helpers import eagerly
 
 SEARCH = ["--search", "learning-rate=1e-4..1e-1:log", "batch-size=8,12", "--trials", 4]
 
@@ -31,6 +40,12 @@ SEARCH = ["--search", "learning-rate=1e-4..1e-1:log", "batch-size=8,12", "--tria
 def arguments(preset, data, output, *more, search=SEARCH):
     return ["tune", "--preset", preset, "--train", data / "train.csv", "--dev", data / "dev.csv",
             "--dtype", "float32", "--output", output, *search, *more]  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def eager():
+    with eagerly():
+        yield
 
 
 def options_of(argv):
@@ -135,6 +150,18 @@ def test_ranges_that_are_refused(refused, preset, data, tmp_path, given, message
         (["--average-weights"], "--average-weights ends with other weights"),
         (["--strategy", "multi-worker"], "expected one machine for tune"),
         (["--train", "missing.csv"], "missing.csv: there is no such file"),
+        (["--per-replica-batch-size", 8], "expected --batch-size or --per-replica-batch-size"),
+        (["--search", "per-replica-batch-size=4,8"], "expected --batch-size or --per-replica-batc"),
+        (["--search", "r-drop=0,1", "mixup=0,0.4"], "--search mixup=0.4 r-drop=1: "),
+        (["--search", "mixup=0.4,0", "r-drop=1,0"], "--search mixup=0.4 r-drop=1: "),
+        (["--search", "r-drop=1,0", "mixup=0..0.4"], "--search mixup=0.4 r-drop=1: "),
+        (["--search", "tpu=a,b"], "expected an option of the training, received 'tpu'"),
+        (["--search", "memory-check=true,false"], "of the training, received 'memory-check'"),
+        (["--search", "text=a,b"], "expected an option of the training, received 'text'"),
+        (["--task", "masked-lm", "--search", "mask-rate=0.1,0.2"], "received 'mask-rate'"),
+        (["--task", "masked-lm", "--search", "whole-words=true"], "received 'whole-words'"),
+        (["--task", "embedding", "--search", "scale=10,20"], "received 'batch-size'"),
+        (["--task", "translation", "--search", "num-beams=1,2"], "received 'num-beams'"),
     ],
 )
 def test_options_that_are_refused(refused, preset, data, tmp_path, more, message):
@@ -172,6 +199,46 @@ def test_the_command_line_has_the_same_options(task, given):
     args = options_of(argv)
     again = command_line(args, flags(task))
     assert options_of(shlex.split(shlex.join(again))) == args
+
+
+def test_searches_are_collected(tmp_path):
+    file = tmp_path / "tune.toml"
+    file.write_text('[search]\nepochs = "2..3"\n')
+    given = ["--train", "t", "--output", "o", "--config", str(file)]
+
+    def search(*more):
+        argv = [*given, *more]
+        return parse(command_parser("tune", argv), argv).search
+
+    assert search() == {"epochs": "2..3"}
+    expected = ["epochs=1,2", "layer-decay=1", "clip-norm=1"]
+    assert search("--search", *expected[:2], "--search", expected[2]) == expected
+
+
+def test_the_grid_is_tried_as_a_whole():
+    space = {"epochs": Choices(tuple("12345")), "batch-size": Choices(tuple("45678"))}
+    assert tune._default_trials("grid", space) == 25
+    assert tune._default_trials("random", space) == 20
+
+
+def test_a_sample_of_many_combinations_has_all_values():
+    names = ("a", "b", "c", "d")
+    space = {name: Choices(tuple(map(str, range(8)))) for name in names}
+    combinations = checked_combinations(space | {"e": Range(0, 1)})
+    assert len(combinations) == 256
+    for name in names:
+        assert {each[name] for each in combinations} == set("01234567")
+    assert {each["e"] for each in combinations} == {"0", "1"}
+    reverse = {name: Choices(space[name].values[::-1]) for name in names[::-1]}
+    assert checked_combinations({"e": Range(0, 1)} | reverse) == combinations
+
+
+def test_embedding_of_single_texts_keeps_its_loss(refused, preset, data, tmp_path):
+    search = ["--task", "embedding", "--search", "scale=10,20"]
+    message = refused(*arguments(preset, data, tmp_path / "m", search=search))
+    assert "expected an option of the training, received 'scale'" in message
+    message = refused(*arguments(preset, data, tmp_path / "m", "--text-pair", "x", search=search))
+    assert "expected a column 'x'" in message  # the options are accepted
 
 
 def test_switches_in_the_command_line():
@@ -269,12 +336,26 @@ def test_more_trials_later_and_other_options(run, refused, preset, data, tmp_pat
     assert run(*arguments(preset, data, output, "--trials", 3, "--resume")).status == 0
     assert len(trials) == 3
     message = refused(*arguments(preset, data, output, "--resume", "--seed", 1))
-    assert "expected the same options and data to go on with a search" in message
-    assert "'--seed', '1'" in message
+    assert message.removeprefix(f"{output}.trials: ") == (
+        "expected the same options and data to go on with a search, received --seed 1, before not "
+        "given; repeat the earlier command, or delete the directory to start again"
+    )
+    more = arguments(preset, data, output, "--trials", 3, "--resume")
+    best = table(output)[0]
     other = tmp_path / "train.csv"
+    other.write_text((data / "train.csv").read_text())
+    assert run(*more, "--train", other).status == 0
     other.write_text((data / "train.csv").read_text() + "a rose,red\n")
-    message = refused(*arguments(preset, data, output, "--resume", "--train", other))
-    assert "data '" in message
+    message = refused(*more, "--train", other)
+    assert "received data of --train " in message
+    assert "--dev" not in message
+    shutil.rmtree(output)
+    message = refused(*more)
+    assert message == (
+        f"{output}: expected the model of trial {best['trial']}, the best one so far, received no "
+        f"model; train it again with: {best['command']}; or delete {output}.trials to start again"
+    )
+    assert len(trials) == 3
 
 
 def test_ctrl_c_keeps_the_finished_trials(run, preset, data, tmp_path, trials, monkeypatch):
@@ -391,13 +472,27 @@ def test_a_search_without_any_model_fails(refused, preset, data, tmp_path, monke
     assert not (tmp_path / "m").exists()
 
 
-def test_no_trial_is_repeated(run, preset, data, tmp_path, trials):
+def test_no_trial_is_repeated(run, preset, data, tmp_path, trials, monkeypatch):
+    monkeypatch.setattr(study, "_TRIES", 20)
     search = ["--search", "batch-size=8,12", "epochs=1..2", "--trials", 9]
     finished = run(*arguments(preset, data, tmp_path / "m", search=search))
     assert "all combinations of values are tried" in finished.out
     assert sorted((args.batch_size, args.epochs) for args in trials) == [
         (8, 1), (8, 2), (12, 1), (12, 2),
     ]  # fmt: skip
+
+
+def test_the_table_is_shown_if_the_file_cannot_be_written(
+    run, preset, data, tmp_path, trials, monkeypatch
+):
+    def full(path):
+        raise DataError(f"{path}: cannot write: No space left on device")
+
+    monkeypatch.setattr(tune, "written_file", full)
+    finished = run(*arguments(preset, data, tmp_path / "m", "--trials", 1))
+    assert finished.status == 2
+    assert "trials.csv: cannot write: No space left on device" in finished.err
+    assert "best: trial 1, which this command repeats:" in finished.out
 
 
 def test_the_time_ends_a_search(run, preset, data, tmp_path, trials, monkeypatch):
@@ -457,10 +552,12 @@ def test_a_file_has_the_ranges(run, preset, data, tmp_path, trials):
     config.write_text(
         f'preset = "{preset}"\ntrain = "{data / "train.csv"}"\ndev = "{data / "dev.csv"}"\n'
         f'output = "{tmp_path / "m"}"\ntrials = 2\nweight-decay = 0.1\n'
+        "memory-check = false\n"
         '[search]\nlearning-rate = "1e-4..1e-1:log"\nbatch-size = [8, 12]\n'
     )
     assert run("tune", "--config", config).status == 0
     assert [args.weight_decay for args in trials] == [0.1, 0.1]
+    assert [args.memory_check for args in trials] == [False, False]
     assert {args.batch_size for args in trials} <= {8, 12}
     assert "config" not in table(tmp_path / "m")[0]["command"]
 
@@ -509,18 +606,38 @@ def test_trials_end_as_the_search_says_and_with_their_errors(preset, data, tmp_p
     assert "--keep-head needs a preset for --task regression" in ended.message
 
 
-def test_a_process_reports_its_epochs(preset, data, tmp_path):
-    argv = ["--preset", preset, "--train", data / "train.csv", "--dev", data / "dev.csv",
-            "--output", tmp_path / "m", *fast(preset)[2:]]  # fmt: skip
-    reports = []
+def test_a_process_reports_its_epochs(tmp_path, monkeypatch):
+    """With a stand-in for the training, which also writes to standard output, as TensorFlow may."""
+    code = tmp_path / "trial.py"
+    code.write_text(
+        """import os, sys
+from keras_bert_zoo.cli import trial
 
-    def stop(report):
-        reports.append(report)
-        return False
+def run_here(argv, report, out):
+    os.write(1, b"a message of TensorFlow")
+    for epoch in (1, 2, 3):
+        if not report(trial.Report(epoch, epoch / 4, argv[0], "max")):
+            return trial.Ended("pruned")
+    return trial.Ended("complete")
 
-    assert trial.run_process([str(value) for value in argv], stop) == Ended("pruned")
-    assert [report.epoch for report in reports] == [1]
-    assert 0 <= reports[0].value <= 1
+trial.run_here = run_here
+sys.exit(trial.main(sys.argv[1:]))
+"""
+    )
+    script = tmp_path / "python"
+    script.write_text(f'#!/bin/sh\nshift 2\nexec "{sys.executable}" "{code}" "$@"\n')
+    script.chmod(0o755)
+    monkeypatch.setattr(trial.sys, "executable", str(script))
+    for last, status in ((2, "pruned"), (9, "complete")):
+        reports = []
+
+        def goes_on(report, reports=reports, last=last):
+            reports.append(report)
+            return report.epoch < last
+
+        assert trial.run_process(["val_f1"], goes_on) == Ended(status)
+        expected = [Report(epoch, epoch / 4, "val_f1", "max") for epoch in (1, 2, 3)]
+        assert reports == expected[:last]
 
 
 def test_a_process_that_fails_or_is_killed(tmp_path, monkeypatch):
@@ -541,7 +658,7 @@ def test_a_process_that_fails_or_is_killed(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_sigkill_and_resume(run, preset, data, tmp_path):
     """With real processes: the same trials and values as an uninterrupted search."""
-    search = ["--search", "learning-rate=1e-3..1e-1:log", "--trials", 3, "--epochs", 2]
+    search = ["--search", "learning-rate=1e-3..1e-1:log", "--trials", 2, "--epochs", 2]
     for name in ("whole", "killed"):
         process = start(*arguments(preset, data, tmp_path / name, search=search))
         log = tmp_path / f"{name}.trials" / "trials.log"
@@ -552,10 +669,14 @@ def test_sigkill_and_resume(run, preset, data, tmp_path):
             time.sleep(2)
             os.kill(process.pid, signal.SIGKILL)
             process.communicate()
+            assert process.returncode == -signal.SIGKILL
+            assert log.read_text().count('"result"') == 1
             again = arguments(preset, data, tmp_path / name, "--resume", search=search)
             process = start(*again)
-        _, err = process.communicate(timeout=600)
+        out, err = process.communicate(timeout=600)
         assert process.returncode == 0, err
+    assert "trial 1 of 2" not in out
+    assert "trial 2 of 2" in out
     one, two = (table(tmp_path / name) for name in ("whole", "killed"))
     names = ("trial", "status", "learning-rate")
     assert [[row[n] for n in names] for row in one] == [[row[n] for n in names] for row in two]

@@ -138,6 +138,10 @@ class TaskCommand(abc.ABC):
         labels = examples.labels if single else None
         return make_folds(len(examples), count, seed, labels=labels)
 
+    def measures(self, examples: Any) -> bool:
+        """Whether the task's `report` measures such labelled examples."""
+        return True
+
     # === Training ===
 
     def check_preset(self, args: argparse.Namespace, config: Mapping[str, Any]) -> None:  # noqa: B027
@@ -157,6 +161,13 @@ class TaskCommand(abc.ABC):
         Returns:
             Task.
         """
+
+    def metric_options(self, args: argparse.Namespace) -> tuple[str, ...]:
+        """Names the options that change the metric of the validation data, for `tune`.
+
+        Trials with different values of these options cannot be compared.
+        """
+        return ()
 
     def fit_options(self, args: argparse.Namespace) -> dict[str, Any]:
         """Returns the arguments of `fit` that only this task has."""

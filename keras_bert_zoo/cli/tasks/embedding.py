@@ -12,6 +12,8 @@ from keras_bert_zoo.cli.tasks.base import TaskCommand, number
 from keras_bert_zoo.errors import ConfigError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from keras_bert_zoo.data.examples import Examples
     from keras_bert_zoo.data.pairs import TextGroups
 
@@ -137,6 +139,26 @@ class EmbeddingCommand(TaskCommand):
         else:
             texts += args.negatives
         return read_groups(path, texts, score=args.score, label=args.label, **lists, **table)
+
+    def measures(self, examples: TextGroups) -> bool:
+        """Whether the examples are groups; the measures compare texts of a group."""
+        return examples.kind != "texts"
+
+    def folds(self, examples: TextGroups, count: int, seed: int) -> list[np.ndarray]:
+        """Divides groups into folds; single texts cannot be measured."""
+        if not self.measures(examples):
+            raise ConfigError(
+                "--folds measures groups of texts, received single texts; pass --text-pair COLUMN"
+            )
+        return super().folds(examples, count, seed)
+
+    def metric_options(self, args: argparse.Namespace) -> tuple[str, ...]:
+        """The options of the loss for single texts, whose metric is the loss."""
+        if args.text_pair is not None:
+            return ()
+        # The other texts of a batch are the negatives.
+        batches = ("batch_size", "per_replica_batch_size")
+        return ("loss", "scale", "symmetric", "margin", "matryoshka", *batches)
 
     def read_in_parts(self, source: Any, args: argparse.Namespace) -> Iterator[Examples]:
         """Reads a table of texts, or lines of text."""

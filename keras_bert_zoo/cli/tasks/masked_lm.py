@@ -58,6 +58,15 @@ class MaskedLMCommand(TaskCommand):
         """Rejects options that the task does not support."""
         if args.probe_epochs:
             raise ConfigError(f"--probe-epochs does not apply to --task {self.name}")
+        if args.fold_predictions:
+            raise ConfigError(
+                f"--fold-predictions does not apply to --task {self.name}: its texts have no masks "
+                "to fill"
+            )
+
+    def metric_options(self, args: argparse.Namespace) -> tuple[str, ...]:
+        """The options that determine the masked tokens."""
+        return "mask_rate", "whole_words", "max_length"
 
     def read(self, path: str, args: argparse.Namespace) -> Examples:
         """Reads texts."""

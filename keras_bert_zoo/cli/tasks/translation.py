@@ -86,6 +86,10 @@ class TranslationCommand(TaskCommand):
             help="maximum number of tokens of a translation; default: 128, or as saved",
         )
 
+    def metric_options(self, args: argparse.Namespace) -> tuple[str, ...]:
+        """The options that determine the tokens of the translations."""
+        return "target", "all_target_tokens", "max_target_length"
+
     def check_options(self, args: argparse.Namespace) -> None:
         """Rejects options that do not apply, and checks early that sacreBLEU is installed."""
         if args.probe_epochs:
