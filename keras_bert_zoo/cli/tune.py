@@ -32,7 +32,7 @@ from keras_bert_zoo.cli.search_space import (
     set_options,
 )
 from keras_bert_zoo.cli.signals import held_back_signals, name_of, status_of
-from keras_bert_zoo.cli.study import METHODS, Study, Trial, check_optuna, open_study, rank
+from keras_bert_zoo.cli.study import METHODS, Study, Trial, open_study, rank
 from keras_bert_zoo.cli.tasks import task_command
 from keras_bert_zoo.cli.trial import COMPLETE, FAILED
 from keras_bert_zoo.directories.replacing import replace_directory
@@ -43,6 +43,7 @@ from keras_bert_zoo.errors import (
     TrainingError,
     printable,
 )
+from keras_bert_zoo.extras import check_package
 from keras_bert_zoo.files import SIDE_FILE
 
 DESCRIPTION = """\
@@ -161,7 +162,7 @@ def _checked(args: argparse.Namespace) -> tuple[list[str], Space, str]:
         the options of train without those of the search, the options to search over, and a hash
         of the data.
     """
-    check_optuna()
+    check_package("optuna", "tune", extra="tune")
     flags = _train_flags(args)
     space = parse_space(args.search, flags)
     base = command_line(args, flags)
