@@ -14,7 +14,7 @@ def check_package(module: str, purpose: str, *, package: str = "", extra: str = 
 
     Args:
         module: str. The name to import.
-        purpose: str. What needs it, for the message.
+        purpose: str. The option or the tool that needs it, for the message.
         package: str. The name to install, if it differs from the module's.
         extra: str. The extra of this package that brings it, if its name differs.
 

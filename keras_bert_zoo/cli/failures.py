@@ -1,4 +1,4 @@
-"""Tells failures of a training from bad input, for the exit status."""
+"""The exit status of an error: bad input, or a failure of a training that had begun."""
 
 from __future__ import annotations
 

@@ -302,13 +302,14 @@ def _train(
         callbacks = monitoring_callbacks(args, options_of_run, terminal=terminal)
         if make_callbacks:
             callbacks += make_callbacks(task, dev)
-    with tracked_run(callbacks) as kept:
+    with tracked_run(callbacks) as run_files:
         with contextlib.redirect_stdout(out):
             interrupt = _fit(args, task, train, dev, extra | {"callbacks": callbacks}, begun)
         if is_chief(strategy):  # the first worker saves the model
             more = {} if scores is None else {"folds": scores.summary()}
             interrupt = save_run(args, command, task, dev, interrupt, options_of_run, more)
-            kept += [] if is_untrained(task, interrupt) else saved_files(args.output)
+            if not is_untrained(task, interrupt):
+                run_files += saved_files(args.output)
     if interrupt:
         return status_of(interrupt)
     end_run(args, strategy)

@@ -113,13 +113,14 @@ def start_workers(code, folder, output):
     return [
         subprocess.Popen(
             [sys.executable, "-c", code, *map(str, arguments(folder, output, *more)),
-             "--worker-index", str(index)],
+             "--worker-index", str(index), "--epochs", "1"],
             cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
         for index in range(2)
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_second_worker_fails_if_the_first_dies_while_it_saves(folder):
     """Each machine restarts a worker by its status, so that both must fail."""
     code = (
