@@ -173,7 +173,7 @@ def test_options_reach_the_training(run, preset, data, tmp_path, monkeypatch):
     assert finished.err == "keras-bert-zoo: interrupted before the first step; nothing is saved\n"
     assert not (tmp_path / "m").exists()
     kinds = {type(callback).__name__ for callback in seen["callbacks"]}
-    assert kinds == {"Throughput", "TensorBoard"}
+    assert kinds == {"Throughput", "TensorBoard", "LambdaCallback"}
 
 
 def test_keep_head(run, refused, preset, data, tmp_path, model):

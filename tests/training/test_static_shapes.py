@@ -128,7 +128,7 @@ def test_refuses_what_xla_cannot_compile():
 def test_a_missing_tpu_is_one_line():
     advice = re.escape(f"install tensorflow-tpu {tf.__version__}: it needs")
     with pytest.raises(
-        ConfigError, match=f"Expected a TPU for `tpu='local'`, received: .*{version}"
+        ConfigError, match=f"Expected a TPU for `tpu='local'`, received: .*{advice}"
     ):
         make_strategy("tpu")
     with pytest.raises(ConfigError, match="Expected the strategy 'tpu' for `tpu`"):
