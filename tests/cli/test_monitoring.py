@@ -126,8 +126,8 @@ def test_a_tracker_gets_the_options_and_the_files(run, preset, data, tmp_path, m
 
 
 @pytest.mark.parametrize("failing", ["report_training", "write_curves"])
-def test_a_failure_after_the_training(refused, preset, data, tmp_path, monkeypatch, failing):
-    """The status is that of a run that may go on, and trackers show it as failed."""
+def test_a_failure_after_the_training(run, refused, preset, data, tmp_path, monkeypatch, failing):
+    """The status is that of a run that may go on, and does; trackers show it as failed."""
     tracker = Received()
     tracker.ends_with_fit = False
 
@@ -135,15 +135,19 @@ def test_a_failure_after_the_training(refused, preset, data, tmp_path, monkeypat
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(monitoring, "_trackers", lambda args, run_options: [tracker])
-    monkeypatch.setattr(run_end, failing, fail)
-    line = refused(
+    command = [
         "train", *fast(preset, "--epochs", "1"), "--train", data / "train.csv", "--output",
-        tmp_path / "m", "--checkpoint-every", "1", status=1,
-    )  # fmt: skip
-    assert line == "No space left on device"
+        tmp_path / "m", "--checkpoint-every", "1", "--resume",
+    ]  # fmt: skip
+    with monkeypatch.context() as patch:
+        patch.setattr(run_end, failing, fail)
+        assert refused(*command, status=1) == "No space left on device"
     assert tracker.calls[-1] == ("finish", [])
     assert tracker.failed
     assert (tmp_path / "m.checkpoints" / "step-00000002").is_dir()
+    assert run(*command).status == 0
+    assert not tracker.failed
+    assert not (tmp_path / "m.checkpoints").exists()
 
 
 def test_a_failure_in_a_step(refused, preset, data, tmp_path, monkeypatch):
