@@ -34,7 +34,7 @@ def fitting(logs: dict[str, Any], width: int) -> dict[str, Any]:
     """Leaves out what `Throughput` added to the logs, as far as it exceeds a width.
 
     >>> logs = {"loss": 0.5, "tokens_per_second": 3e3, "learning_rate": 1e-3}
-    >>> list(fitting(logs, 100)), list(fitting(logs, 200))
+    >>> list(fitting(logs, 110)), list(fitting(logs, 200))
     (['loss', 'tokens_per_second'], ['loss', 'tokens_per_second', 'learning_rate'])
     """
     shown = {name: value for name, value in logs.items() if name not in FIGURES}

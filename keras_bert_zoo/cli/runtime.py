@@ -89,7 +89,7 @@ def keras_dtype(name: str, tf: Any) -> str:
 
 
 def _has_bfloat16(tf: Any) -> bool:
-    gpus = tf.config.list_physical_devices("GPU")
+    gpus = tf.config.get_visible_devices("GPU")
     if gpus:
         details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
         # Tensor cores support bfloat16 since compute capability 8.0 (Ampere).

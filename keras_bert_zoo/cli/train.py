@@ -39,6 +39,7 @@ from keras_bert_zoo.cli.training_options import (
     add_regularization_options,
     add_schedule_options,
     add_validation_options,
+    check_distribution_options,
     check_validation_options,
     layout_options,
     make_checkpoints,
@@ -194,6 +195,7 @@ def add_task_options(parser: Parser, argv: Sequence[str]) -> None:
 def check_options(args: argparse.Namespace, command: TaskCommand) -> None:
     """Raises an error for options that are not possible, without the data."""
     check_validation_options(args)
+    check_distribution_options(args)
     check_search_options(args)
     command.check_options(args)
     regularization_of(args)
@@ -217,7 +219,7 @@ def run(
     # All inputs are checked before TensorFlow is imported.
     command = task_command(args.task)
     check_options(args, command)
-    if not args.find_learning_rate:  # which writes only a plot
+    if not (args.find_learning_rate or args.dry_run):  # which write no model
         check_output(args.output)
     with named_flags(args):
         train, dev = read_data(args, command)
@@ -251,7 +253,8 @@ def _train(
     out: TextIO = sys.stderr if args.json else sys.stdout
     if not is_chief(strategy):  # the first worker shows the progress
         out = io.StringIO()
-    dtype = keras_dtype(args.dtype, tf)
+    on_tpu = args.strategy == "tpu" and args.dtype == "auto"
+    dtype = "mixed_bfloat16" if on_tpu else keras_dtype(args.dtype, tf)
 
     def build() -> Task:
         keras.utils.set_random_seed(args.seed)

@@ -238,6 +238,24 @@ def layout_options(args: argparse.Namespace) -> dict[str, str]:
     return {"token_layout": "padded"} if args.jit_compile or args.strategy == "tpu" else {}
 
 
+def check_distribution_options(args: argparse.Namespace) -> None:
+    """Raises ConfigError for options that one of the strategies does not allow."""
+    if args.tpu and args.strategy != "tpu":
+        raise ConfigError(f"--tpu needs --strategy tpu, received --strategy {args.strategy}")
+    if args.strategy == "tpu":
+        if args.dtype == "float16":
+            raise ConfigError("--strategy tpu needs --dtype bfloat16 or float32, received float16")
+        if args.dry_run:
+            raise ConfigError("--dry-run measures this machine, and not a TPU; leave one out")
+    if args.dry_run and args.task == "translation":
+        raise ConfigError("--dry-run does not count the decoder of a translation; leave it out")
+    if args.probe_epochs and args.strategy in ("multi-worker", "tpu"):
+        raise ConfigError(f"--probe-epochs is not possible with --strategy {args.strategy}")
+    several = args.strategy == "multi-worker" or (args.replicas or 1) > 1
+    if args.jit_compile and several:
+        raise ConfigError("--jit-compile needs one device, received several replicas; leave it out")
+
+
 def check_validation_options(args: argparse.Namespace) -> None:
     """Raises ConfigError if the options of this module contradict each other."""
     if args.dev and args.dev_fraction:
@@ -272,6 +290,8 @@ def report_plan(
         optimizer=args.optimizer,
         average_weights=args.average_weights,
         keeps_best=dev is not None,
+        static_shapes=args.jit_compile,
+        tricks=regularization_of(args),
     )
     if not is_chief(task.distribute_strategy):
         return

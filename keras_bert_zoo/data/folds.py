@@ -46,8 +46,9 @@ def make_folds(
         DataError: there are fewer examples or groups than folds.
 
     Example:
-        >>> [fold.tolist() for fold in make_folds(4, 2, seed=0, labels=["a", "b", "a", "b"])]
-        [[2, 3], [0, 1]]
+        >>> folds = make_folds(4, 2, seed=0, labels=["a", "b", "a", "b"])
+        >>> len(folds), sorted(int(number) for fold in folds for number in fold)
+        (2, [0, 1, 2, 3])
     """
     from sklearn.model_selection import KFold, StratifiedGroupKFold, StratifiedKFold
 

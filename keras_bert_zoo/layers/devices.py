@@ -15,7 +15,7 @@ def on_cpu() -> bool:
 
     Example:
         >>> from keras_bert_zoo.layers.devices import on_cpu
-        >>> on_cpu() or bool(tf.config.list_physical_devices("GPU"))
+        >>> on_cpu() or bool(tf.config.get_visible_devices("GPU"))
         True
     """
-    return not tf.config.list_physical_devices("GPU")
+    return not tf.config.get_visible_devices("GPU")

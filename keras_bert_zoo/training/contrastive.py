@@ -38,7 +38,7 @@ class ContrastiveLoss(keras.losses.Loss):
         float32, scalar: the mean over the batch.
     """
 
-    unit: ClassVar[SharedUnit] = "batch"
+    unit: ClassVar[SharedUnit] = ""
     needs: ClassVar[str]
     """The groups: "groups" (anchor, positive, any negatives), "negatives" (at least one negative)
     or "scores" (pairs with a score)."""
@@ -68,6 +68,7 @@ class MultipleNegativesRankingLoss(ContrastiveLoss):
     equal if all numbers differ.
     """
 
+    unit = "batch"
     needs = "groups"
 
     def __init__(self, scale: float = 20.0, *, symmetric: bool = False, **kwargs: Any) -> None:
@@ -122,6 +123,7 @@ class CoSENTLoss(ContrastiveLoss):
     Source: kexue.fm/archives/8847; equal to sentence-transformers' CoSENTLoss.
     """
 
+    unit = "batch"
     needs = "scores"
 
     def __init__(self, scale: float = 20.0, **kwargs: Any) -> None:

@@ -152,7 +152,7 @@ def divided_batches(
     """
     size = None
     if task.static_shapes:
-        batches = widen_batches(batches, batch_shape(task, rows, batch_size))
+        batches = widen_batches(batches, batch_shape(task, rows))
         size = batch_size
     return replicas.even_batches(batches, replicas_of(task), parts, rows=size)
 

@@ -377,6 +377,9 @@ class GlobalPointerLoss(keras.losses.Loss):
         """Computes float32 (B,) from labels of `label_spans`, (B, L, 6), and the head's output."""
         labels = tf.cast(y_true, tf.int32)
         columns = tf.shape(y_pred)[1]
+        # With static shapes, the outputs may be wider than the labels. -1 marks nothing.
+        missing = tf.maximum(columns - tf.shape(labels)[1], 0)
+        labels = tf.pad(labels, [[0, 0], [0, missing], [0, 0]], constant_values=-1)
         candidates = candidate_spans(
             labels[:, :columns, _BEGINS] > 0,
             labels[:, :columns, _ENDS] > 0,

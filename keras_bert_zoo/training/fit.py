@@ -51,7 +51,7 @@ from keras_bert_zoo.training.rows import RowBatches
 from keras_bert_zoo.training.run_checkpoints import CheckpointWriter
 from keras_bert_zoo.training.run_meter import RunMeter
 from keras_bert_zoo.training.run_record import run_record, to_json
-from keras_bert_zoo.training.static_shapes import check_static
+from keras_bert_zoo.training.static_shapes import check_static, fitting_batches
 from keras_bert_zoo.training.strategies import has_workers, on_tpu
 from keras_bert_zoo.training.tricks.losses import label_loss
 from keras_bert_zoo.training.tricks.options import Tricks
@@ -65,6 +65,10 @@ _FIXED_OPTIONS = ("epochs", "learning_rate", "warmup_fraction", "weight_decay", 
                   "average_weights", "patience")  # fmt: skip
 _OTHER_OPTIONS = ("gradient_checkpointing", "accumulation_steps", "steps_per_execution",
                   "probe_epochs")  # fmt: skip
+
+# The options that `compile` replaces.
+_OF_OPTIMIZER = ("learning_rate", "warmup_fraction", "weight_decay", "global_clipnorm", "schedule",
+                 "layer_decay", "average_weights")  # fmt: skip
 
 # The options that the memory of a run depends on.
 _MEMORY_OPTIONS = ("accumulation_steps", "gradient_checkpointing", "optimizer", "average_weights")
@@ -122,10 +126,9 @@ def fit_task(
     if arguments["check_memory"] and data.rows is not None:
         check_run(
             task, data.rows, batch_size=batch_size, keeps_best=data.validation_data is not None,
+            static_shapes=task.static_shapes, tricks=tricks,
             **{name: arguments[name] for name in _MEMORY_OPTIONS},
         )  # fmt: skip
-    if arguments["probe_epochs"] and position is None:
-        _probe(task, data, arguments["probe_epochs"])
     steps = data.steps if arguments["steps_per_epoch"] is None else arguments["steps_per_epoch"]
     validation, monitor, hooks = validation_of(task, data, batch_size=batch_size, **arguments)
     if not task.compiled_by_caller:
@@ -146,7 +149,11 @@ def fit_task(
                 use_ema=arguments["average_weights"],
             )
             compile_task(task, optimizer, jit_compile=arguments["jit_compile"])
-    check_static(task)
+    try:
+        check_static(task)
+    except ConfigError:
+        task.jit_compiles = False  # later calls are not refused for this one
+        raise
     if checkpoints is not None and not steps:
         raise ConfigError(
             "Expected data with a known number of batches for `checkpoints`, received an unknown "
@@ -155,6 +162,8 @@ def fit_task(
 
     parts = int(arguments["accumulation_steps"])
     _check_parts(task, parts)
+    if arguments["probe_epochs"] and position is None:
+        _probe(task, data, arguments["probe_epochs"])
     first = arguments["initial_epoch"]
     epoch, step = (first, 0) if position is None else (position.epoch, position.step)
     done = (epoch - first) * steps + step
@@ -169,6 +178,10 @@ def fit_task(
     run = {name: to_json(value) for name, value in run.items()}
     more = {name: to_json(arguments[name]) for name in _OTHER_OPTIONS}
     shown = {name: value for name, value in run.items() if name != "data"} | more
+    shown["jit_compile"] = task.jit_compiles
+    if task.compiled_by_caller:
+        shown = {name: value for name, value in shown.items() if name not in _OF_OPTIMIZER}
+        shown["optimizer"] = type(task.optimizer).__name__
     meter = RunMeter(first * steps, arguments["epochs"] * steps, shown)
     make_writer = None
     if checkpoints is not None:
@@ -184,7 +197,7 @@ def fit_task(
 
     task.training_record = {}
     try:
-        with _checkpointing(task, arguments["gradient_checkpointing"]):
+        with _checkpointing(task, arguments["gradient_checkpointing"]), fitting_batches():
             history = run_fit(
                 task,
                 batches,
@@ -330,14 +343,15 @@ def evaluate_task(
         # Not compiled yet, or compiled with the loss of another kind of data.
         with task.distribute_strategy.scope():
             optimizer = task.optimizer if task.compiled else AdamW(DEFAULT_LEARNING_RATE)
-            compile_task(task, optimizer)
+            compile_task(task, optimizer, jit_compile=task.jit_compiles)
     build_shared(task, batches)
     hooks = as_callbacks(callbacks)
-    if not (has_workers(task.distribute_strategy) or on_tpu(task.distribute_strategy)):
-        return keras.Model.evaluate(
-            task, batches, verbose=verbose, callbacks=hooks, return_dict=return_dict
-        )
-    logs = run_test(task, batches, callbacks=hooks, verbose=verbose)
+    with fitting_batches():
+        if not (has_workers(task.distribute_strategy) or on_tpu(task.distribute_strategy)):
+            return keras.Model.evaluate(
+                task, batches, verbose=verbose, callbacks=hooks, return_dict=return_dict
+            )
+        logs = run_test(task, batches, callbacks=hooks, verbose=verbose)
     return logs if return_dict else task._flatten_metrics_in_order(logs)
 
 

@@ -20,6 +20,7 @@ import tensorflow as tf
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.training.cost import count_distances
 from keras_bert_zoo.training.model_shapes import OF_ALL_TOKENS, ModelShapes
+from keras_bert_zoo.training.tricks.options import Tricks
 
 __all__ = ["MARGIN", "MemoryEstimate", "available_memory", "check_memory", "estimate_memory"]
 
@@ -102,6 +103,7 @@ def estimate_memory(
     gradient_checkpointing: bool = False,
     predicted: int = 0,
     token_layout: str = "packed",
+    tricks: Tricks | None = None,
     replicas: int = 1,
     on_gpu: bool = False,
 ) -> MemoryEstimate:
@@ -122,6 +124,7 @@ def estimate_memory(
         gradient_checkpointing: bool. Whether blocks are computed again for the gradient.
         predicted: int. Number of tokens in the batch that a masked language model predicts.
         token_layout: "packed" or "padded".
+        tricks: Tricks or None. Some store several passes through the model.
         replicas: int. Replicas that share this memory, as the parts of a CPU do.
         on_gpu: bool. Whether the memory is that of a GPU, without the process.
 
@@ -148,7 +151,8 @@ def estimate_memory(
     # The longest part of a batch decides. Its rows are those of one part.
     lengths = np.sort(np.asarray(lengths, np.int64).reshape(-1))[::-1]
     rows = -(-len(lengths) // accumulation_steps)
-    activations = _activation_bytes(
+    tricks = Tricks() if tricks is None else tricks
+    activations = tricks.stored_passes * _activation_bytes(
         model,
         lengths[:rows],
         size,
@@ -166,12 +170,15 @@ def estimate_memory(
                 if path.startswith(in_blocks)
             )
         )
-    logits = _logit_bytes(model, lengths[:rows], -(-predicted // accumulation_steps))
+    logits = tricks.stored_passes * _logit_bytes(
+        model, lengths[:rows], -(-predicted // accumulation_steps)
+    )
+    more = replicas * (tricks.stored_gradients - 1) * trained
     update = replicas * (_UPDATE + accumulates) * trained - activations - logits
     return MemoryEstimate(
         base=0.0 if on_gpu else _BASE,
         weights=replicas * 4.0 * model.parameters,
-        gradients=max(replicas * _EARLY_GRADIENTS * trained, update),
+        gradients=max(replicas * _EARLY_GRADIENTS * trained, update) + more,
         optimizer=replicas * _optimizer_bytes(model, optimizer),
         accumulation=replicas * trained if accumulates else 0.0,
         averages=replicas * trained if average_weights else 0.0,
@@ -347,4 +354,4 @@ def gigabytes(size: float) -> str:
 
 def has_gpu() -> bool:
     """Returns whether TensorFlow trains on a GPU here."""
-    return bool(tf.config.list_physical_devices("GPU"))
+    return bool(tf.config.get_visible_devices("GPU"))

@@ -13,6 +13,7 @@ from keras_bert_zoo.data.pipeline import NO_LABEL, LabelledRows
 from keras_bert_zoo.training.cost import measured_peak, training_flops
 from keras_bert_zoo.training.data import prepared, replicas_of
 from keras_bert_zoo.training.fit_data import adopt_examples
+from keras_bert_zoo.training.loss_units import loss_unit
 from keras_bert_zoo.training.memory import (
     MARGIN,
     MemoryEstimate,
@@ -24,7 +25,9 @@ from keras_bert_zoo.training.memory import (
 )
 from keras_bert_zoo.training.model_shapes import ModelShapes, task_shapes
 from keras_bert_zoo.training.rows import RowBatches
+from keras_bert_zoo.training.static_shapes import batch_shape
 from keras_bert_zoo.training.step_time import StepTime, all_reduce_bytes, step_time
+from keras_bert_zoo.training.tricks.options import Tricks
 
 __all__ = ["SHARES", "TrainingPlan", "check_run", "estimate_run", "make_plan", "plan_training"]
 
@@ -88,6 +91,17 @@ class TrainingPlan:
         """The predicted time of all steps, without validation."""
         return self.steps * self.step.seconds
 
+    @property
+    def fits(self) -> bool:
+        """Whether the estimate is within the memory; `fit` refuses only what is far above it."""
+        return self.memory.total <= self.memory_limit
+
+    def _warning(self) -> str:
+        if self.fits:
+            return ""
+        may = self.memory.total <= MARGIN * self.memory_limit
+        return "; it may not fit" if may else "; it does not fit"
+
     def to_dict(self) -> dict[str, Any]:
         """Returns all numbers, for JSON."""
         memory = self.memory.parts() | {"total": self.memory.total}
@@ -96,6 +110,7 @@ class TrainingPlan:
             "steps": self.steps,
             "memory": memory,
             "memory_limit": limit,
+            "fits": self.fits,
             "step": asdict(self.step),
             "seconds_per_step": self.step.seconds,
             "seconds": self.seconds,
@@ -117,7 +132,7 @@ class TrainingPlan:
             "steps": f"{self.steps_per_epoch:,} per epoch, {self.steps:,} in all, "
             f"{self.batch_size:,} examples each",
             "parameters": f"{self.parameters:,}, {self.trained_parameters:,} of them trained",
-            "memory": f"{gigabytes(self.memory.total)}{limit} ({parts})",
+            "memory": f"{gigabytes(self.memory.total)}{limit} ({parts}){self._warning()}",
             "operations": f"{self.flops_per_step / 1e12:.3g} TFLOP per step",
             "time": f"{_duration(self.step.seconds)} per step, {_duration(self.seconds)} in all, "
             f"without validation ({100 * self.share:.0f} % of {self.peak / 1e12:.3g} TFLOP/s)",
@@ -132,6 +147,8 @@ class TrainingPlan:
 
 def plan_training(task: Any, x: Any, y: Any = None, **options: Any) -> TrainingPlan:
     """Plans a call of `fit`, without training.
+
+    Like `fit`, it sets the attributes of the task that depend on the examples.
 
     Args:
         task: Task.
@@ -164,6 +181,8 @@ def make_plan(
     batch_size: int = 32,
     epochs: int = 3,
     seed: int = 0,
+    static_shapes: bool = False,
+    tricks: Tricks | None = None,
     **options: Any,
 ) -> TrainingPlan:
     """Plans a run on tokenized examples.
@@ -177,11 +196,14 @@ def make_plan(
         batch_size: int. Examples per step, over all replicas.
         epochs: int.
         seed: int. The order of the batches depends on it.
+        static_shapes: bool. Whether all batches have one shape; see `training.static_shapes`.
+        tricks: Tricks or None. See `TrickOptions`.
         **options: see `estimate_run`.
 
     Returns:
         TrainingPlan.
     """
+    tricks = Tricks() if tricks is None else tricks
     model, lengths, group = task_shapes(task), _row_lengths(rows), _rows_per_example(rows)
     longest = lengths.reshape(-1, group).max(axis=1)
     widths = np.zeros(len(longest), np.int64)
@@ -190,8 +212,11 @@ def make_plan(
         widths[numbers] = longest[numbers].max()
         steps += 1
     widths = np.repeat(widths, group)
+    if static_shapes:
+        width = batch_shape(task, rows).widths["tokens"]
+        widths = np.full(steps * batch_size * group, width)
     padded = task.token_layout == "padded"
-    flops = training_flops(
+    flops = tricks.passes * training_flops(
         model,
         widths if padded else lengths,
         predicted=_predicted(task, rows),
@@ -220,7 +245,15 @@ def make_plan(
         parameters=model.parameters,
         trained_parameters=model.trained_parameters,
         dtype=dtype,
-        memory=estimate_run(task, rows, batch_size=batch_size, model=model, **options),
+        memory=estimate_run(
+            task,
+            rows,
+            batch_size=batch_size,
+            model=model,
+            static_shapes=static_shapes,
+            tricks=tricks,
+            **options,
+        ),
         memory_limit=available_memory(on_gpu=kind == "GPU"),
         flops_per_step=flops / steps,
         peak=peak,
@@ -246,6 +279,8 @@ def estimate_run(
     optimizer: str = "adamw",
     average_weights: bool = False,
     keeps_best: bool = False,
+    static_shapes: bool = False,
+    tricks: Tricks | None = None,
 ) -> MemoryEstimate:
     """Estimates the memory of this process, or of one of its GPUs, in a run.
 
@@ -261,6 +296,8 @@ def estimate_run(
         optimizer: str. See `Task.fit`.
         average_weights: bool. See `Task.fit`.
         keeps_best: bool. Whether the run has validation data.
+        static_shapes: bool. See `make_plan`.
+        tricks: Tricks or None.
 
     Returns:
         MemoryEstimate.
@@ -269,7 +306,11 @@ def estimate_run(
     lengths = np.sort(_row_lengths(rows))[::-1]
     here = 1 if on_gpu else local  # replicas whose rows this memory holds
     count = -(-batch_size * _rows_per_example(rows) * here // replicas)
-    share = count / max(1, len(lengths))
+    predicted = int(min(1.0, count / max(1, len(lengths))) * _predicted(task, rows))
+    if static_shapes:
+        widths = batch_shape(task, rows).widths
+        lengths = np.full(count, widths["tokens"])
+        predicted = count * widths.get("predictions", 0)
     return estimate_memory(
         task_shapes(task) if model is None else model,
         lengths[:count],
@@ -279,8 +320,9 @@ def estimate_run(
         average_weights=average_weights,
         keeps_best=keeps_best,
         gradient_checkpointing=gradient_checkpointing,
-        predicted=int(min(1.0, share) * _predicted(task, rows)),
+        predicted=predicted,
         token_layout=task.token_layout,
+        tricks=tricks,
         replicas=1 if on_gpu else local,
         on_gpu=on_gpu,
     )
@@ -318,16 +360,18 @@ def _advice(task: Any, rows: RowBatches, limit: float, options: dict[str, Any]) 
     size, parts = int(options["batch_size"]), int(options.get("accumulation_steps", 1))
     for power in range(1, size.bit_length()):
         if fits(batch_size=size >> power):
-            hints.append(f"pass --batch-size {size >> power}")
+            hints.append(f"a batch size of {size >> power}")
             break
-    for power in range(1, size.bit_length()):
+    unit = loss_unit(task.fit_loss or task.objective().loss())
+    for power in range(1, size.bit_length() if unit in ("rows", "tokens") else 0):
         if fits(accumulation_steps=parts << power):
-            hints.append(f"--accumulation-steps {parts << power}")
+            hints.append(f"{parts << power} accumulation steps")
             break
     if not options.get("gradient_checkpointing") and fits(gradient_checkpointing=True):
-        hints.append("--gradient-checkpointing")
-    advice = " or ".join(hints) or "train a smaller model or on a machine with more memory"
-    return [advice, "--no-memory-check trains anyway"]
+        hints.append("gradient checkpointing")
+    advice = " or ".join(hints)
+    advice = f"train with {advice}" if advice else "train a smaller model, or use more memory"
+    return [advice, "without the memory check, it trains anyway"]
 
 
 def _row_lengths(rows: RowBatches) -> np.ndarray:

@@ -210,7 +210,9 @@ def find_learning_rate(
                 x, y, epochs=1, steps_per_epoch=steps, verbose=verbose,
                 callbacks=[recorder, *as_callbacks(callbacks)], **options,
             )  # fmt: skip
-        except TrainingError:  # gradients that are not finite: the loss diverged
+        except TrainingError:  # gradients that are not finite
+            if len(recorder.losses) < 2:  # not because of the rate
+                raise
             recorder.diverged = True
     losses = np.array(recorder.losses)
     smoothed = smooth(losses)
@@ -275,4 +277,5 @@ def _compile_copy(task: Any) -> None:
             if hasattr(before, name):  # not part of the config
                 setattr(optimizer, name, getattr(before, name))
         arguments = {**task._compile_arguments(), "metrics": [], "weighted_metrics": None}
+        arguments["steps_per_execution"] = 1
         compile_task(task, optimizer, arguments.pop("loss"), **arguments)

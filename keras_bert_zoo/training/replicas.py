@@ -81,7 +81,10 @@ def even_batches(
         if rows is not None:
             padded = rows + (-rows) % shares
             tf.debugging.assert_less_equal(
-                count, rows, f"Expected batches of at most {rows} texts: set `batch_size`."
+                count,
+                rows,
+                f"Expected batches of at most {rows} texts: set `batch_size` of `fit` "
+                "or `evaluate`, or `validation_batch_size`.",
             )
         places = tf.range(padded)
         real = places < count

@@ -62,6 +62,11 @@ class RowBatches:
         lengths: np.ndarray = self.data.lengths
         return lengths
 
+    @property
+    def label_axis(self) -> str | None:
+        """The axis of the last dimension of labels; see `static_shapes.BatchShape`."""
+        return None
+
     def widths(self) -> dict[str, int]:
         """Returns the largest sizes of the axes of a batch; see `static_shapes.BatchShape`."""
         return {"tokens": int(self.lengths.max())}
@@ -106,6 +111,11 @@ class LabelledBatches(RowBatches):
 
     data: LabelledRows
 
+    @property
+    def label_axis(self) -> str | None:
+        """See the base class."""
+        return None if self.data.token_labels is None else "tokens"
+
     def maker(self) -> Callable[[tf.Tensor], tuple[Any, ...]]:
         """See the base class."""
         return batch_maker(self.data, pad_id=self.pad_id)
@@ -123,6 +133,11 @@ class ParallelBatches(RowBatches):
 
     data: ParallelRows
     target_pad_id: int
+
+    @property
+    def label_axis(self) -> str | None:
+        """See the base class."""
+        return "targets"
 
     def widths(self) -> dict[str, int]:
         """See the base class."""
@@ -153,6 +168,11 @@ class MaskedBatches(LabelledBatches):
     masking: Masking
     mask_id: int
     vocabulary_size: int
+
+    @property
+    def label_axis(self) -> str | None:
+        """See the base class."""
+        return "predictions"
 
     def widths(self) -> dict[str, int]:
         """See the base class; fewer than one row in 10^8 has more masked tokens."""

@@ -52,9 +52,9 @@ _STATE = {
 class RunMeter(keras.callbacks.Callback):
     """Measures a run of `run_epochs`, and records the curves of its metrics.
 
-    It reads the counters of the steps at most once in 16 steps, because a reading waits for the
-    device. The first step of a process compiles the graph; it counts for rates only if an epoch has
-    no other step.
+    It reads the counters of the steps once in 16 steps, because a reading waits for the device. In
+    runs of fewer than 3,200 steps, it reads them up to 200 times. The first step of a process
+    compiles the graph; it counts for rates only if an epoch has no other step.
 
     Args:
         first_step: int. Steps before the run.

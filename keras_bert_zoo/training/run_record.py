@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import datetime
 import functools
-import importlib.metadata
 import math
 import platform
 from collections.abc import Mapping
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
+import tensorflow_text
 
 import keras_bert_zoo
 from keras_bert_zoo.processors import processor
@@ -19,8 +20,6 @@ from keras_bert_zoo.training.run_meter import RunMeter
 from keras_bert_zoo.training.strategies import has_workers, on_tpu
 
 __all__ = ["environment", "flat", "from_json", "run_record", "to_json"]
-
-_PACKAGES = ("tensorflow", "tensorflow-text", "keras", "numpy")
 
 
 def to_json(value: Any) -> Any:
@@ -74,7 +73,7 @@ def environment(task: Any) -> dict[str, Any]:
     strategy = task.distribute_strategy
     gpus = [
         str(tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name))
-        for gpu in tf.config.list_physical_devices("GPU")
+        for gpu in tf.config.get_visible_devices("GPU")
     ]
     name = "default"
     if has_workers(strategy):
@@ -95,13 +94,28 @@ def environment(task: Any) -> dict[str, Any]:
 
 @functools.cache
 def _versions() -> dict[str, str]:
-    versions = {"keras_bert_zoo": keras_bert_zoo.__version__, "python": platform.python_version()}
-    return versions | {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {
+        "keras_bert_zoo": keras_bert_zoo.__version__,
+        "python": platform.python_version(),
+        # The package of TensorFlow has other names, too: tensorflow-tpu.
+        "tensorflow": tf.__version__,
+        "tensorflow-text": tensorflow_text.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+    }
 
 
 @functools.cache
 def _processor() -> str:
     return processor()
+
+
+def _finite(value: Any) -> Any:
+    """Converts a number, or an array of them, for JSON, which has no NaN: None."""
+    array = np.asarray(value, np.float64)
+    if array.ndim:
+        return [_finite(item) for item in array]
+    return float(array) if np.isfinite(array) else None
 
 
 def run_record(
@@ -125,9 +139,6 @@ def run_record(
         "ended": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "seconds": round(meter.total.seconds, 3),
         "tokens": meter.total.tokens,
-        "history": {
-            name: [float(v) if np.isfinite(v) else None for v in values]  # JSON has no NaN
-            for name, values in history.items()
-        },
+        "history": {name: [_finite(value) for value in values] for name, values in history.items()},
         "curves": meter.curves(),
     }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,10 @@ from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.training.rows import RowBatches
 from keras_bert_zoo.training.strategies import on_tpu
 
-__all__ = ["BatchShape", "batch_shape", "check_static", "widen_batches"]
+__all__ = ["BatchShape", "batch_shape", "check_static", "fitting_batches", "widen_batches"]
+
+TOO_LARGE = "Expected batches of at most "
+"""The beginning of messages about a batch that does not fit the shape."""
 
 _TOKEN_MULTIPLE = 64  # lets validation data of about the same length share the shape
 
@@ -30,21 +34,21 @@ _AXES = {
 
 @dataclass(frozen=True)
 class BatchShape:
-    """The shape of all batches of a run.
+    """The shape of all batches of a run, without the number of their rows.
 
     Args:
-        rows: int. Rows of a batch, over all replicas and parts.
         widths: the size of each axis: "tokens"; "predictions", the masked positions of a row; and
             "targets", the tokens of a translation.
         pads: input -> the value of its padding; 0 if it is not named.
+        label_axis: the axis of the last dimension of labels; None: labels are not padded.
     """
 
-    rows: int
     widths: Mapping[str, int]
     pads: Mapping[str, int] = field(default_factory=dict)
+    label_axis: str | None = None
 
 
-def batch_shape(task: Any, rows: RowBatches | None, batch_size: int) -> BatchShape:
+def batch_shape(task: Any, rows: RowBatches | None) -> BatchShape:
     """Returns a shape that all batches of a run fit into.
 
     The longest row determines the number of tokens, rounded up to a multiple of 64, but at most
@@ -53,19 +57,18 @@ def batch_shape(task: Any, rows: RowBatches | None, batch_size: int) -> BatchSha
     Args:
         task: Task.
         rows: RowBatches; None for data that is read in batches, which may reach `max_length`.
-        batch_size: int.
 
     Returns:
         BatchShape.
     """
     if rows is None:
         pads = {"token_ids": task.tokenizer.pad_token_id}
-        return BatchShape(batch_size, {"tokens": task.max_length}, pads)
+        return BatchShape({"tokens": task.max_length}, pads)
     widths = dict(rows.widths())
     longest = widths["tokens"]
     rounded = longest + (-longest) % _TOKEN_MULTIPLE
     widths["tokens"] = max(longest, min(rounded, task.max_length))
-    return BatchShape(batch_size, widths, rows.pads())
+    return BatchShape(widths, rows.pads(), rows.label_axis)
 
 
 def widen_batches(dataset: tf.data.Dataset, shape: BatchShape) -> tf.data.Dataset:
@@ -81,24 +84,22 @@ def widen_batches(dataset: tf.data.Dataset, shape: BatchShape) -> tf.data.Datase
         the dataset of the same batches. All dimensions but the first are known.
 
     Raises:
-        DataError: the dataset has inputs of tokens of another, fixed width.
+        DataError: the dataset has inputs of a larger, fixed width.
+        tf.errors.InvalidArgumentError: while it is read, if a batch has more tokens.
     """
-    spec = dataset.element_spec
-    labels = "predictions" if "mask_positions" in spec[0] else "targets"
-    if "mask_positions" not in spec[0] and "target_ids" not in spec[0]:
-        labels = "tokens"
+    axis = shape.label_axis
 
     @without_autograph  # it would replace the class of errors
     def widen(inputs: Mapping[str, tf.Tensor], *rest: tf.Tensor) -> tuple[Any, ...]:
         wide = {
-            name: _widened(value, shape.widths[_AXES[name]], shape.pads.get(name, 0), name)
+            name: _widened(value, shape, _AXES[name], shape.pads.get(name, 0), name)
             for name, value in inputs.items()
         }
         if not rest:
             return (wide,)
         y, *weights = rest
-        if y.shape.rank > 1 and y.shape[-1] is None:
-            y = _widened(y, shape.widths[labels], NO_LABEL, "labels")
+        if axis is not None:
+            y = _widened(y, shape, axis, NO_LABEL, "labels")
         return (wide, y, *weights)
 
     return dataset.map(widen)
@@ -131,13 +132,31 @@ def check_static(task: Any) -> None:
         )
 
 
-def _widened(values: tf.Tensor, width: int, pad: int, name: str) -> tf.Tensor:
+@contextmanager
+def fitting_batches() -> Iterator[None]:
+    """Raises DataError if a batch of data that is read in batches does not fit the shape."""
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        begin = error.message.find(TOO_LARGE)
+        if begin < 0:
+            raise
+        raise DataError(error.message[begin:].partition("]")[0]) from None
+
+
+def _widened(values: tf.Tensor, shape: BatchShape, axis: str, pad: int, name: str) -> tf.Tensor:
+    width = shape.widths[axis]
     if values.shape[-1] is not None and values.shape[-1] > width:
         raise DataError(
             f"Expected `{name}` of at most {width} columns, received {values.shape[-1]}: set the "
             "task's `max_length`."
         )
-    values = values[..., :width]
+    if axis == "predictions":
+        values = values[..., :width]
+    else:
+        tf.debugging.assert_less_equal(
+            tf.shape(values)[-1], width, f"{TOO_LARGE}{width} tokens: set the task's `max_length`."
+        )
     added = width - tf.shape(values)[-1]
     paddings = [[0, 0]] * (values.shape.rank - 1) + [[0, added]]
     wide = tf.pad(values, paddings, constant_values=tf.cast(pad, values.dtype))

@@ -94,7 +94,7 @@ def wait_for_workers(strategy: tf.distribute.Strategy) -> None:
 @functools.cache
 def _mirrored(replicas: int | None) -> tf.distribute.Strategy:
     # Cached, because a second strategy would use the collectives of the first one.
-    if tf.config.list_physical_devices("GPU"):
+    if tf.config.get_visible_devices("GPU"):
         if replicas is not None:
             raise ConfigError("Expected a machine without GPUs for `replicas`, received GPUs.")
         kind = "GPU"

@@ -16,7 +16,8 @@ from keras_bert_zoo.training.cost import measured_peak, training_flops
 from keras_bert_zoo.training.model_shapes import task_shapes
 from keras_bert_zoo.training.run_meter import RunMeter
 from keras_bert_zoo.training.step_counts import Counts
-from keras_bert_zoo.training.strategies import has_workers
+from keras_bert_zoo.training.strategies import has_workers, on_tpu
+from keras_bert_zoo.training.tricks.options import TrickOptions, tricks_of
 
 __all__ = ["FIGURES", "Throughput"]
 
@@ -42,7 +43,8 @@ class Throughput(keras.callbacks.Callback):
 
     In the progress bar the values are those of the last steps; at the end of an epoch, those of the
     epoch without its validation. The step that compiles the graph is left out, unless an epoch has
-    no other step. The counters are part of the compiled step. They are read once in 16 steps.
+    no other step. The counters are part of the compiled step. They are read once in 16
+    steps; in short runs, more often.
 
     Args:
         mfu: bool. Whether to measure the peak of the devices, which takes about a second for each
@@ -66,9 +68,14 @@ class Throughput(keras.callbacks.Callback):
         """Measures the peak."""
         meter = self._get_meter()
         if self._measures and hasattr(self.model, "encoder"):
-            meter.flops = flops_of(self.model, int(meter.options.get("batch_size") or 32))
-            dtype = str(self.model.encoder.blocks[0].dtype_policy.name)
-            meter.peak = measured_peak(dtype) * devices_of(self.model.distribute_strategy)
+            flops = flops_of(self.model, int(meter.options.get("batch_size") or 32))
+            names = TrickOptions.__annotations__
+            tricks = tricks_of({k: v for k, v in meter.options.items() if k in names})
+            meter.flops = lambda counts: tricks.passes * flops(counts)
+            strategy = self.model.distribute_strategy
+            if not on_tpu(strategy):  # whose peak is not that of this machine
+                dtype = str(self.model.encoder.blocks[0].dtype_policy.name)
+                meter.peak = measured_peak(dtype) * devices_of(strategy)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Adds the throughput of the last steps."""

@@ -38,7 +38,7 @@ def test_a_run_that_cannot_fit_is_refused(run, refused, preset, data, tmp_path, 
     message = refused(*arguments(preset, data, tmp_path / "run"))
     assert message.startswith("expected a training run of at most 0.1 GB")
     assert message.endswith(
-        "train a smaller model or on a machine with more memory; --no-memory-check trains anyway"
+        "train a smaller model, or use more memory; without the memory check, it trains anyway"
     )
     assert list(tmp_path.iterdir()) == []
     done = run(*arguments(preset, data, tmp_path / "run", "--no-memory-check"))

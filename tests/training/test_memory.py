@@ -125,10 +125,12 @@ def test_fit_refuses_with_advice_that_helps(task, monkeypatch):
     with pytest.raises(ConfigError, match="needs about 8.7 GB") as error:
         task.fit(texts, labels, batch_size=256, epochs=1, verbose=0, check_memory=True)
     assert str(error.value).endswith(
-        "; pass --batch-size 32 or --accumulation-steps 8; --no-memory-check trains anyway"
+        "; train with a batch size of 32 or 8 accumulation steps; without the memory check, it "
+        "trains anyway"
     )
     assert not task.compiled  # refused before training
-    rows = task.rows(task.examples(texts, labels), task.targets(task.examples(texts, labels), None))
+    examples = task.examples(texts, labels)
+    rows = task.rows(examples, task.targets(examples, labels))
     for changes in (
         {"batch_size": 32},
         {"batch_size": 256, "accumulation_steps": 8},

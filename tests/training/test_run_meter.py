@@ -1,6 +1,7 @@
 """The throughput and the curves of a run: counts by hand, and the values of the schedule."""
 
 import json
+import threading
 import time
 
 import keras
@@ -129,16 +130,20 @@ def test_the_rates_are_those_of_the_time(monkeypatch):
 
 
 def test_waiting_is_measured():
+    first_step = threading.Event()
+
     def batches():
-        for _ in range(3):
-            time.sleep(0.1)
-            yield TEXTS[:2], NAMES[:2]
+        yield TEXTS[:2], NAMES[:2]
+        assert first_step.wait(60)
+        time.sleep(0.1)
+        yield TEXTS[:2], NAMES[:2]
 
     task, _, _ = make("classification")
     counter = kbz.Throughput(mfu=False)
-    task.fit(batches(), epochs=1, steps_per_epoch=3, verbose=0, callbacks=[counter])
+    begin = keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_, **__: first_step.set())
+    task.fit(batches(), epochs=1, steps_per_epoch=2, verbose=0, callbacks=[counter, begin])
     total = counter._meter.total
-    assert 0.05 < total.waited <= total.seconds
+    assert 0.08 < total.waited <= total.seconds
 
 
 def test_many_points_are_thinned_out(monkeypatch):
@@ -209,3 +214,12 @@ def test_another_loop_is_refused():
         keras.Model.fit(
             task, task.make_dataset(x, y), callbacks=[kbz.Throughput()], shuffle=False, verbose=0
         )
+
+
+def test_the_record_names_the_optimizer_of_compile():
+    task, x, y = make("classification")
+    task.compile(keras.optimizers.SGD(1.0))
+    task.fit(x, y, epochs=1, batch_size=7, verbose=0)
+    options = task.training_record["options"]
+    assert options["optimizer"] == "SGD"
+    assert not options.keys() & {"learning_rate", "schedule", "global_clipnorm"}

@@ -17,8 +17,8 @@ from keras_bert_zoo.training.static_shapes import BatchShape, batch_shape, widen
 from keras_bert_zoo.training.strategies import make_strategy
 from tests.tasks.every_task import TRAINED, make, spread_weights
 
-# The other tasks need no other operations.
-_DEFAULT = ("classification", "token-classification crf", "embedding scored", "masked-lm")
+# Each takes ten seconds of processor time or more.
+_DEFAULT = ("classification", "masked-lm")
 
 
 def fit(name, *, parts, **options):
@@ -63,7 +63,7 @@ def test_xla_trains_every_task_as_tensorflow_does(name, monkeypatch):
 def test_batches_have_one_shape():
     task, x, y = make("classification", token_layout="padded")
     rows = task.rows(task.examples(x, y), np.arange(7, dtype=np.int32))
-    shape = batch_shape(task, rows, 4)
+    shape = batch_shape(task, rows)
     assert dict(shape.widths) == {"tokens": 12}  # not above `max_length`
     batches = widen_batches(rows.batches(batch_size=4, shuffle=False), shape)
     last = list(even_batches(batches, 2, 2, rows=4))[-1]
@@ -100,7 +100,7 @@ def test_masked_positions_beyond_the_width_are_not_predicted():
     names = ("token_ids", "segment_ids", "padding_mask")
     inputs = dict.fromkeys(names, np.array([[1, 2, 3]], np.int32))
     batch = ({**inputs, "mask_positions": np.array([[0, 2]], np.int32)}, np.array([[7, 8]]))
-    shape = BatchShape(1, {"tokens": 4, "predictions": 1}, {"token_ids": 9})
+    shape = BatchShape({"tokens": 4, "predictions": 1}, {"token_ids": 9}, "predictions")
     with pytest.raises(DataError, match="`mask_positions` of at most 1 columns, received 2"):
         widen_batches(tf.data.Dataset.from_tensors(batch), shape)
 
@@ -133,3 +133,49 @@ def test_a_missing_tpu_is_one_line():
         make_strategy("tpu")
     with pytest.raises(ConfigError, match="Expected the strategy 'tpu' for `tpu`"):
         make_strategy("default", tpu="local")
+
+
+def test_labels_of_spans_may_be_narrower_than_the_outputs():
+    task, x, y = make("token-classification nested", token_layout="padded")
+    spread_weights(task)
+    rows = task.rows(task.examples(x, y), task.targets(task.examples(x, y), y))
+    inputs, labels = rows.one_batch(seed=0)
+    loss = task.objective().loss()
+    wide = {name: tf.pad(value, [[0, 0], [0, 5]]) for name, value in inputs.items()}
+    expected, received = loss(labels, task(inputs)), loss(labels, task(wide))
+    assert float(expected) > 0.1
+    np.testing.assert_allclose(received, expected, rtol=1e-5)
+
+
+def test_batches_that_do_not_fit_are_refused():
+    task, x, y = make("classification", token_layout="padded")
+    texts = tf.data.Dataset.from_tensor_slices((x, y)).batch(4)
+    with pytest.raises(DataError, match="Expected batches of at most 2 texts: set `batch_size`"):
+        task.fit(texts, batch_size=2, epochs=1, verbose=0, jit_compile=True)
+    task.compile("sgd", jit_compile=True)
+    with pytest.raises(DataError, match="Expected batches of at most 2 texts"):
+        task.evaluate(texts, batch_size=2, verbose=0)
+    long = {
+        name: tf.ones([4, 13], tf.int32) for name in ("token_ids", "segment_ids", "padding_mask")
+    }
+    tokens = tf.data.Dataset.from_tensors((long, np.zeros(4, np.int32)))
+    with pytest.raises(DataError, match="`token_ids` of at most 12 columns, received 13"):
+        task.fit(tokens, epochs=1, verbose=0)
+
+
+def test_a_pydataset_keeps_its_labels():
+    class Batches(keras.utils.PyDataset):
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, index):
+            return ["a b", "c"], np.array([[0.5], [1.0]])
+
+    task, _, _ = make("regression", token_layout="padded")
+    task.pair = False
+    losses = []
+    for jit in (False, True):
+        spread_weights(task)
+        history = task.fit(Batches(), epochs=1, verbose=0, shuffle=False, jit_compile=jit)
+        losses.append(history.history["loss"][0])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)

@@ -108,6 +108,24 @@ class Tricks:
         """Whether a trick is another loss of labels."""
         return bool(set(self.used) & set(_ON_LABELS))
 
+    @property
+    def passes(self) -> int:
+        """How often a training step computes the model with its gradients."""
+        passes = 2 if self.r_drop else 1
+        return {"fgm": 2 * passes, "freelb": 3 * passes, "smart": passes + 2}.get(
+            self.adversarial or "", passes
+        )
+
+    @property
+    def stored_passes(self) -> int:
+        """How many passes a training step stores at the same time, for their gradients."""
+        return (2 if self.r_drop else 1) + (self.adversarial == "smart")
+
+    @property
+    def stored_gradients(self) -> int:
+        """How many gradients of all weights a training step stores at the same time."""
+        return {"fgm": 2, "freelb": 3}.get(self.adversarial or "", 1)
+
 
 def tricks_of(options: Mapping[str, Any]) -> Tricks:
     """Makes Tricks of keyword arguments.
