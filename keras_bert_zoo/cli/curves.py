@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from keras_bert_zoo.cli.html_page import HEAD, html_figure, scroll_table
+from keras_bert_zoo.cli.html_page import HEAD, LIGHT, html_figure, scroll_table
 from keras_bert_zoo.cli.svg_plots import COLOURS, STYLES, new_figure, short_name, svg_text
+from keras_bert_zoo.training.run_record import flat
 
 __all__ = ["Panel", "curves_page", "curves_png", "panels_of"]
 
-# For the PNG, which has a white background: those of the page in the light mode.
-_LIGHT = {
-    "ink": "#1c1f24", "grid": "#d9dde3", "blue": "#0072b2", "orange": "#b87800",
-    "green": "#007a5a", "purple": "#a8557f", "sky": "#2b8cc4", "vermillion": "#d55e00",
-}  # fmt: skip
 _THROUGHPUT = ("learning_rate", "tokens_per_second", "padding_share", "waiting_share", "mfu")
 _SHARES = {"padding_share": "padding", "waiting_share": "waiting for data", "mfu": "MFU"}
 _MARKED = 60  # points; a line of more has no markers
@@ -118,9 +114,9 @@ def curves_png(title: str, record: Mapping[str, Any]) -> bytes:
     figure.suptitle(title, parse_math=False)
     for number, panel in enumerate(panels):
         axes = figure.add_subplot(rows, 2, number + 1)
-        _draw(axes, panel, _LIGHT)
+        _draw(axes, panel, LIGHT)  # the background is white
         axes.set_title(panel.title, fontsize=11, parse_math=False)
-        axes.grid(color=_LIGHT["grid"], linewidth=0.8)
+        axes.grid(color=LIGHT["grid"], linewidth=0.8)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
     file = io.BytesIO()
@@ -151,9 +147,11 @@ def curves_page(title: str, record: Mapping[str, Any], source: str = "") -> str:
         figures.append(html_figure(escape(panel.title), svg, escape(panel.note)))
     parts.append(f'<div class="plots">{"".join(figures)}</div>')
     parts += ["<h2>Epochs</h2>", _epochs(record)]
-    shown = {n: v for n, v in record.items() if n not in ("curves", "history")}
+    shown = flat({n: v for n, v in record.items() if n not in ("curves", "history")})
     lines = [
-        f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in _flat(shown)
+        f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>"
+        for name, value in shown.items()
+        if value is not None and value != []
     ]
     parts += [
         "<h2>Run</h2>",
@@ -203,14 +201,6 @@ def _number(value: Any) -> str:
     if isinstance(value, list):
         return escape(str(value))
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        elif value is not None and value != []:
-            yield f"{prefix}{name}", str(value)
 
 
 def _title(name: str) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
+import threading
 from typing import Any
 
 from keras_bert_zoo.cli import options
 from keras_bert_zoo.cli.columns import given_options, named_flags
+from keras_bert_zoo.cli.failures import training_failures
 from keras_bert_zoo.cli.messages import say
 from keras_bert_zoo.cli.options import Parser
 from keras_bert_zoo.cli.saved_task import is_export, saved_command
@@ -133,43 +135,45 @@ def run(args: argparse.Namespace) -> int:
         show_parameters += f" of {teacher.count_params():,}"
     print(f"training on {len(train):,} texts, {show_parameters}, {dtype}", file=out, flush=True)
     check_space(args.output, student)
+    begun, trained = threading.Event(), threading.Event()
     steps = keras.callbacks.LambdaCallback(
-        on_train_batch_end=lambda step, logs: trained.append(True)
+        on_train_batch_begin=lambda step, logs: begun.set(),
+        on_train_batch_end=lambda step, logs: trained.set(),
     )
-    trained: list[bool] = []
-    interrupt, history = None, {}
-    try:
-        with contextlib.redirect_stdout(out):
-            history = distill(
-                teacher,
-                student,
-                train,
-                validation_data=dev,
-                temperature=args.temperature,
-                label_weight=args.label_weight,
-                hidden_weight=args.hidden_weight,
-                batch_size=args.batch_size,
-                epochs=args.epochs,
-                learning_rate=args.learning_rate,
-                patience=args.patience,
-                seed=args.seed,
-                callbacks=[steps],
-                verbose=1 if sys.stdout.isatty() else 2,  # a progress bar, or a line per epoch
-            ).history
-    except KeyboardInterrupt as error:
-        interrupt = error
-        if not trained:  # an untrained model must not take the place of an earlier one
-            say(f"{name_of(interrupt)} before the first step; nothing is saved")
+    with training_failures(begun.is_set):
+        interrupt, history = None, {}
+        try:
+            with contextlib.redirect_stdout(out):
+                history = distill(
+                    teacher,
+                    student,
+                    train,
+                    validation_data=dev,
+                    temperature=args.temperature,
+                    label_weight=args.label_weight,
+                    hidden_weight=args.hidden_weight,
+                    batch_size=args.batch_size,
+                    epochs=args.epochs,
+                    learning_rate=args.learning_rate,
+                    patience=args.patience,
+                    seed=args.seed,
+                    callbacks=[steps],
+                    verbose=1 if sys.stdout.isatty() else 2,  # a progress bar, or a line per epoch
+                ).history
+        except KeyboardInterrupt as error:
+            interrupt = error
+            if not trained.is_set():  # an untrained model must not take the place of an earlier one
+                say(f"{name_of(interrupt)} before the first step; nothing is saved")
+                return status_of(interrupt)
+        student.training_record = _record(args, dtype, history, interrupted=interrupt is not None)
+        student.column_options = given_options(args, command)
+        with held_back_signals():
+            save_model(student, args.output)
+        if interrupt is not None:
+            say(f"{name_of(interrupt)}; the weights so far are saved in {args.output}")
             return status_of(interrupt)
-    student.training_record = _record(args, dtype, history, interrupted=interrupt is not None)
-    student.column_options = given_options(args, command)
-    with held_back_signals():
-        save_model(student, args.output)
-    if interrupt is not None:
-        say(f"{name_of(interrupt)}; the weights so far are saved in {args.output}")
-        return status_of(interrupt)
-    report_training(args, command, student, dev)
-    return 0
+        report_training(args, command, student, dev)
+        return 0
 
 
 def _record(

@@ -5,10 +5,18 @@ A content security policy blocks every request.
 
 from __future__ import annotations
 
-__all__ = ["HEAD", "html_figure", "scroll_table"]
+__all__ = ["HEAD", "LIGHT", "html_figure", "scroll_table"]
 
 # The colours are those of Okabe and Ito, lighter in the dark mode: https://jfly.uni-koeln.de/color/
-HEAD = """\
+LIGHT = {
+    "ink": "#1c1f24", "grid": "#d9dde3", "blue": "#0072b2", "orange": "#b87800",
+    "green": "#007a5a", "purple": "#a8557f", "sky": "#2b8cc4", "vermillion": "#d55e00",
+}  # fmt: skip
+"""The colours of plots on a light background."""
+
+_LIGHT_STYLE = "\n".join(f"  --{name}: {value};" for name, value in LIGHT.items())
+HEAD = (
+    """\
 <!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; \
@@ -17,9 +25,10 @@ style-src 'unsafe-inline'; script-src 'unsafe-inline'">
 <meta name="color-scheme" content="light dark">
 <title>{title}</title>
 <style>
-:root {{ --paper: #fff; --panel: #f5f6f8; --ink: #1c1f24; --faint: #5a626e; --grid: #d9dde3;
-  --blue: #0072b2; --orange: #b87800; --green: #007a5a; --purple: #a8557f; --sky: #2b8cc4;
-  --vermillion: #d55e00; }}
+:root {{ --paper: #fff; --panel: #f5f6f8; --faint: #5a626e;
+"""
+    + _LIGHT_STYLE
+    + """ }}
 @media (prefers-color-scheme: dark) {{ :root {{ --paper: #14171c; --panel: #1e232b;
   --ink: #e7eaee; --faint: #a3acb9; --grid: #39414d; --blue: #56b4e9; --orange: #e69f00;
   --green: #2cc295; --purple: #cc79a7; --sky: #9ad4f5; --vermillion: #ff8b45; }} }}
@@ -73,6 +82,7 @@ mark.wrong {{ border-bottom: 3px dashed var(--vermillion); }}
   td, th {{ padding: .2rem .35rem; }} .wide {{ display: none; }} }}
 </style></head><body>
 """
+)
 
 
 def html_figure(title: str, svg: str, note: str) -> str:

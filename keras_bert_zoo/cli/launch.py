@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from keras_bert_zoo.cli import options
+from keras_bert_zoo.cli.failures import BAD_INPUT
 from keras_bert_zoo.cli.messages import say
 from keras_bert_zoo.cli.options import Parser
 from keras_bert_zoo.errors import ConfigError
@@ -21,8 +22,9 @@ from keras_bert_zoo.errors import ConfigError
 DESCRIPTION = """\
 Run a training command in several processes of this machine, as workers of --strategy multi-worker.
 They find each other through the environment variable TF_CONFIG. If a worker ends with an error or
-is killed, the others are ended, and with --restarts all start again. With the options --resume and
---checkpoint-every of the command, they go on from the newest checkpoint."""
+is killed, the others are ended, and with --restarts all start again, except after bad input (status
+2). With the options --resume and --checkpoint-every of the command, they go on from the newest
+checkpoint."""
 
 EXAMPLES = """
   keras-bert-zoo launch --workers 2 -- train --strategy multi-worker \\
@@ -34,7 +36,6 @@ EXAMPLES = """
 
 _PAUSE = 0.1  # seconds between two looks at the workers
 _PATIENCE = 30.0  # seconds for the workers to end after a signal
-BAD_INPUT = 2  # the exit status of a command line that fails again
 
 
 def add_arguments(parser: Parser) -> None:
@@ -74,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
 @contextlib.contextmanager
 def _workers(count: int, command: Sequence[str]) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Starts the workers, and ends those that run at the end of the block."""
-    addresses = [f"127.0.0.1:{port}" for port in _free_ports(count)]
+    addresses = free_addresses(count)
     workers = []
     try:
         for index in range(count):
@@ -101,10 +102,15 @@ def _workers(count: int, command: Sequence[str]) -> Iterator[list[subprocess.Pop
 
 
 def _wait(workers: Sequence[subprocess.Popen[bytes]]) -> int:
-    """Waits until all workers are done, or one failed; returns its exit status."""
+    """Waits until all workers are done, or one failed; returns its exit status.
+
+    If several failed, bad input counts: it is the cause, and the next try would fail, too.
+    """
     while True:
         states = [worker.poll() for worker in workers]
         failed = [status for status in states if status]
+        if BAD_INPUT in failed:
+            return BAD_INPUT
         if failed:
             return failed[0] if failed[0] > 0 else 128 - failed[0]
         if all(status == 0 for status in states):
@@ -123,9 +129,10 @@ def _wait_for(workers: Sequence[subprocess.Popen[bytes]]) -> None:
             worker.wait()
 
 
-def _free_ports(count: int) -> list[int]:
+def free_addresses(count: int) -> list[str]:
+    """Returns addresses of this machine at which workers can listen."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
             each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
+        return [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]

@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from keras_bert_zoo import __version__
+from keras_bert_zoo.cli.failures import status_of_error
 from keras_bert_zoo.cli.messages import PROGRAM, log_to_stderr, say, with_flags
 from keras_bert_zoo.cli.options import Parser, parse
 from keras_bert_zoo.cli.signals import name_of, raised_signals, status_of
 from keras_bert_zoo.errors import BertZooError, ConfigError
 
-OK, BAD_INPUT, BROKEN_PIPE = 0, 2, 141
+OK, BROKEN_PIPE = 0, 141
 
 # Subcommand -> description. Each is a module of keras_bert_zoo.cli with `DESCRIPTION`,
 # `EXAMPLES`, `add_arguments(parser)` and `run(args)`, which returns an exit status. Some also have
@@ -46,8 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments after the program's name; default: those of the process.
 
     Returns:
-        0; 2 for invalid input, after one line on standard error; 130 after Ctrl-C, 143 after
-        SIGTERM, 129 after SIGHUP; 141 if the reader of the output is closed.
+        0; 2 for invalid input, and 1 for a failure of a training that had begun, after one line on
+        standard error; 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP; 141 if the reader of
+        the output is closed.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     verbose = "--verbose" in argv
@@ -73,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if verbose:
             traceback.print_exc()
         say(f"error: {with_flags(message, _flags(argv))}")
-        return BAD_INPUT
+        return status_of_error(error)
 
 
 def _dispatch(argv: list[str]) -> int:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
-import importlib.util
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from keras_bert_zoo.cli import options
 from keras_bert_zoo.cli.output import written_file
 from keras_bert_zoo.cli.svg_plots import check_plotting
 from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.extras import check_package
 
 if TYPE_CHECKING:
     from keras_bert_zoo.training.trackers import Tracker
@@ -21,16 +23,17 @@ __all__ = [
     "CURVES",
     "add_monitoring_options",
     "check_monitoring_options",
-    "end_trackers",
     "file_hashes",
     "monitoring_callbacks",
+    "saved_files",
+    "tracked_run",
     "write_curves",
 ]
 
 CURVES = ("training_curves.png", "training_curves.html")
 """The files of --plot in the output directory."""
 
-_PACKAGES = {"mlflow": "mlflow", "wandb": "wandb"}
+_TRACKERS = ("mlflow", "wandb")  # the tools are named as their packages and extras
 
 
 def add_monitoring_options(group: Any) -> None:
@@ -52,18 +55,15 @@ def add_monitoring_options(group: Any) -> None:
 
 def check_monitoring_options(args: argparse.Namespace) -> None:
     """Raises ConfigError for missing packages and unknown trackers, before TensorFlow starts."""
-    if args.tensorboard and importlib.util.find_spec("tensorboard") is None:
-        raise ConfigError("--tensorboard needs the package tensorboard: pip install tensorboard")
+    if args.tensorboard:
+        check_package("tensorboard", "--tensorboard")
     for text in args.track or ():
         tool, _, directory = text.partition(":")
-        if tool not in _PACKAGES or not directory:
+        if tool not in _TRACKERS or not directory:
             raise ConfigError(
                 f"expected mlflow:DIR or wandb:DIR for --track, received {text!r:.100}"
             )
-        if importlib.util.find_spec(_PACKAGES[tool]) is None:
-            raise ConfigError(
-                f"--track {tool} needs the package {tool}: pip install 'keras_bert_zoo[{tool}]'"
-            )
+        check_package(tool, f"--track {tool}")
         if Path(directory).exists() and not Path(directory).is_dir():
             raise ConfigError(f"{directory}: expected a directory for --track, received a file")
     if args.plot:
@@ -81,7 +81,7 @@ def monitoring_callbacks(
         terminal: bool. Whether the progress is shown on a terminal.
 
     Returns:
-        list of keras.callbacks.Callback. The caller ends the trackers with `end_trackers`.
+        list of keras.callbacks.Callback. The caller trains in `tracked_run`.
     """
     import keras
 
@@ -115,15 +115,38 @@ def _trackers(args: argparse.Namespace, run_options: dict[str, Any]) -> list[Tra
     return trackers
 
 
-def end_trackers(callbacks: list[Any], output: str | None) -> None:
-    """Ends the trackers, with the record and the plots of the saved model; None: none is saved."""
-    from keras_bert_zoo.files import SIDE_FILE
+@contextlib.contextmanager
+def tracked_run(callbacks: list[Any]) -> Iterator[list[Path]]:
+    """Ends the trackers at the end of the block; an error in it shows the run as failed.
+
+    Args:
+        callbacks: those of `monitoring_callbacks`.
+
+    Yields:
+        an empty list, for the files that trackers keep with the run.
+    """
     from keras_bert_zoo.training.trackers import Tracker
 
-    files = [] if output is None else [Path(output, name) for name in (SIDE_FILE, *CURVES)]
-    for callback in callbacks:
-        if isinstance(callback, Tracker):
-            callback.end([file for file in files if file.exists()])
+    files: list[Path] = []
+    failed = True
+    try:
+        yield files
+        failed = False
+    except KeyboardInterrupt:
+        failed = False
+        raise
+    finally:
+        for callback in callbacks:
+            if isinstance(callback, Tracker):
+                callback.end(files, failed=failed)
+
+
+def saved_files(output: str) -> list[Path]:
+    """Returns the record and the plots of a model that was saved."""
+    from keras_bert_zoo.files import SIDE_FILE
+
+    paths = [Path(output, name) for name in (SIDE_FILE, *CURVES)]
+    return [path for path in paths if path.exists()]
 
 
 def write_curves(args: argparse.Namespace, record: dict[str, Any]) -> None:

@@ -41,7 +41,7 @@ def run_rate_test(
         the exit status.
     """
     from keras_bert_zoo.training.rate_finder import find_learning_rate, without_own_options
-    from keras_bert_zoo.training.strategies import is_chief
+    from keras_bert_zoo.training.strategies import is_chief, wait_for_workers
 
     tests: list[RateTest] = []
 
@@ -56,6 +56,7 @@ def run_rate_test(
         return status_of(interrupt)
     if is_chief(task.distribute_strategy):
         report_rates(args, tests[0], out)
+    wait_for_workers(task.distribute_strategy)
     return 0
 
 

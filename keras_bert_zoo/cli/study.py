@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import importlib.util
 import itertools
 import math
 import os
@@ -18,7 +17,7 @@ from keras_bert_zoo.cli.search_space import Choices, Range
 from keras_bert_zoo.cli.trial import COMPLETE, FAILED, PRUNED
 from keras_bert_zoo.errors import ConfigError, DataError
 
-__all__ = ["METHODS", "Study", "Trial", "check_optuna", "open_study"]
+__all__ = ["METHODS", "Study", "Trial", "open_study"]
 
 METHODS = ("random", "halving", "tpe", "grid")
 
@@ -54,15 +53,6 @@ class Trial:
     monitor: str = ""
     mode: str = "max"
     message: str = ""
-
-
-def check_optuna() -> None:
-    """Raises ConfigError if the extra `tune` is not installed."""
-    if importlib.util.find_spec("optuna") is None:
-        raise ConfigError(
-            "expected the package optuna for tune, but it is not installed; run: pip install "
-            "'keras_bert_zoo[tune]'"
-        )
 
 
 class Study:

@@ -6,13 +6,13 @@ and the dark mode.
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import re
 import warnings
 from typing import Any
 
-from keras_bert_zoo.errors import ConfigError, printable
+from keras_bert_zoo.errors import printable
+from keras_bert_zoo.extras import check_package
 
 __all__ = ["COLOURS", "STYLES", "check_plotting", "new_figure", "short_name", "svg_text"]
 
@@ -45,11 +45,7 @@ def check_plotting(flag: str = "--html") -> None:
         ConfigError: a package is missing.
     """
     for module, package in (("matplotlib", "matplotlib"), ("sklearn", "scikit-learn")):
-        if importlib.util.find_spec(module) is None:
-            raise ConfigError(
-                f"Expected the package {package} for {flag}, but it is not installed. "
-                "Run: pip install 'keras_bert_zoo[html]'"
-            )
+        check_package(module, flag, package=package, extra="html")
 
 
 def new_figure() -> tuple[Any, Any]:

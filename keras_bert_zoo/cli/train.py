@@ -7,28 +7,30 @@ import contextlib
 import dataclasses
 import functools
 import io
-import shutil
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from keras_bert_zoo.cli import options
-from keras_bert_zoo.cli.columns import given_options, named_flags
+from keras_bert_zoo.cli.columns import named_flags
+from keras_bert_zoo.cli.failures import training_failures
 from keras_bert_zoo.cli.folds import cross_validate
 from keras_bert_zoo.cli.messages import say
 from keras_bert_zoo.cli.monitoring import (
     add_monitoring_options,
     check_monitoring_options,
-    end_trackers,
     file_hashes,
     monitoring_callbacks,
-    write_curves,
+    saved_files,
+    tracked_run,
 )
 from keras_bert_zoo.cli.options import Parser
-from keras_bert_zoo.cli.output import check_output, check_space, save_model
+from keras_bert_zoo.cli.output import check_output, check_space
 from keras_bert_zoo.cli.rate_finder import run_rate_test
+from keras_bert_zoo.cli.run_end import end_run, is_untrained, save_run
 from keras_bert_zoo.cli.search_options import add_search_options, check_search_options
-from keras_bert_zoo.cli.signals import held_back_signals, name_of, status_of
+from keras_bert_zoo.cli.signals import name_of, status_of
 from keras_bert_zoo.cli.tasks import TASKS, task_command
 from keras_bert_zoo.cli.training_options import (
     add_checkpoint_options,
@@ -45,7 +47,6 @@ from keras_bert_zoo.cli.training_options import (
     make_checkpoints,
     regularization_of,
     report_plan,
-    report_training,
     set_batch_size,
     strategy_of,
 )
@@ -230,7 +231,21 @@ def run(
         train, dev = read_data(args, command)
     command.check_data(train, dev)
     folds = command.folds(train, args.folds, args.seed) if args.folds else []
+    begun = threading.Event()
+    with training_failures(begun.is_set):
+        return _train(args, command, train, dev, folds, make_callbacks, begun)
 
+
+def _train(
+    args: argparse.Namespace,
+    command: TaskCommand,
+    train: Any,
+    dev: Any,
+    folds: Sequence[Any],
+    make_callbacks: Callable[[Task, Any], Sequence[Any]] | None,
+    begun: threading.Event,
+) -> int:
+    """Trains on checked data and saves the model; returns the exit status."""
     from keras_bert_zoo.cli.runtime import keras_dtype, start_tensorflow
 
     tf = start_tensorflow(verbose=args.verbose, first=lambda: strategy_of(args))
@@ -271,7 +286,7 @@ def run(
     if folds:
 
         def fit(task: Any, rest: Any) -> KeyboardInterrupt | None:
-            return _fit(args, task, rest, None, extra)
+            return _fit(args, task, rest, None, extra, begun)
 
         try:
             with contextlib.redirect_stdout(out):
@@ -281,7 +296,7 @@ def run(
             return status_of(early)
     task = build()
     if args.find_learning_rate:
-        run_test = functools.partial(_fit, args, task, train, None, extra)
+        run_test = functools.partial(_fit, args, task, train, None, extra, begun)
         return run_rate_test(args, task, run_test, out)
     held_out = f"{len(dev):,} held out, " if dev is not None else ""
     print(
@@ -295,43 +310,17 @@ def run(
         callbacks = monitoring_callbacks(args, options_of_run, terminal=terminal)
         if make_callbacks:
             callbacks += make_callbacks(task, dev)
-        interrupt = _fit(args, task, train, dev, extra | {"callbacks": callbacks})
-    if not is_chief(strategy):  # the first worker saves the model
-        return status_of(interrupt) if interrupt else 0
-    if interrupt and not (task.compiled and task.optimizer.iterations.numpy()):
-        # An untrained model must not take the place of an earlier, trained one.
-        say(f"{name_of(interrupt)} before the first step; nothing is saved")
-        end_trackers(callbacks, None)
-        return status_of(interrupt)
-    saved = "the best weights so far" if dev is not None else "the weights so far"
-    task.training_record = options_of_run | {
-        "interrupted": interrupt is not None,
-        **task.training_record,
-    }
-    if scores is not None:
-        task.training_record |= {"folds": scores.summary()}
-    if interrupt is None:
-        try:
-            command.tune(task, dev, args)
-        except KeyboardInterrupt as late:
-            interrupt, saved = late, "the trained weights"
-    task.column_options = given_options(args, command)
-    try:
-        with held_back_signals():
-            save_model(task, args.output)
-    except KeyboardInterrupt as late:  # raised after the block: the task is saved
-        if interrupt is None:
-            interrupt, saved = late, "the trained weights"
-    checkpoints = make_checkpoints(args)
-    write_curves(args, task.training_record)
-    end_trackers(callbacks, args.output)
+    with tracked_run(callbacks) as run_files:
+        with contextlib.redirect_stdout(out):
+            interrupt = _fit(args, task, train, dev, extra | {"callbacks": callbacks}, begun)
+        if is_chief(strategy):  # the first worker saves the model
+            more = {} if scores is None else {"folds": scores.summary()}
+            interrupt = save_run(args, command, task, dev, interrupt, options_of_run, more)
+            if not is_untrained(task, interrupt):
+                run_files += saved_files(args.output)
     if interrupt:
-        more = "; --resume goes on with the run" if checkpoints is not None else ""
-        say(f"{name_of(interrupt)}; {saved} are saved in {args.output}{more}")
         return status_of(interrupt)
-    if checkpoints is not None:
-        shutil.rmtree(checkpoints.directory, ignore_errors=True)
-    report_training(args, command, task, dev)
+    end_run(args, strategy)
     return 0
 
 
@@ -366,10 +355,18 @@ def _fit(
     train: Any,
     dev: Any,
     extra: dict[str, Any],
+    begun: threading.Event,
     *,
     fit: Callable[..., Any] | None = None,
 ) -> KeyboardInterrupt | None:
-    """Trains with `fit`, by default the task's; returns the interrupt that ended it, or None."""
+    """Trains with `fit`, by default the task's; returns the interrupt that ended it, or None.
+
+    It sets `begun` before the first step.
+    """
+    import keras
+
+    start = keras.callbacks.LambdaCallback(on_train_batch_begin=lambda step, logs: begun.set())
+    callbacks = [*extra["callbacks"], start]
     try:
         (fit or task.fit)(
             train,
@@ -394,16 +391,14 @@ def _fit(
             resume=args.resume,
             check_memory=args.memory_check,
             **dataclasses.asdict(regularization_of(args)),
-            **extra,
+            **extra | {"callbacks": callbacks},
         )
     except KeyboardInterrupt as interrupt:
         if sys.stdout.isatty():
             with contextlib.suppress(OSError):  # after SIGHUP the terminal may be closed
                 print()  # ends the line of the progress bar
         return interrupt
-    except Exception:
-        end_trackers(extra["callbacks"], None)
-        raise
+    begun.set()  # also if the last checkpoint was at the end
     return None
 
 

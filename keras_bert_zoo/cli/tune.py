@@ -35,7 +35,7 @@ from keras_bert_zoo.cli.search_space import (
     set_options,
 )
 from keras_bert_zoo.cli.signals import held_back_signals, name_of, status_of
-from keras_bert_zoo.cli.study import METHODS, Study, Trial, check_optuna, open_study, rank
+from keras_bert_zoo.cli.study import METHODS, Study, Trial, open_study, rank
 from keras_bert_zoo.cli.tasks import task_command
 from keras_bert_zoo.cli.trial import COMPLETE, FAILED
 from keras_bert_zoo.directories.replacing import replace_directory
@@ -45,6 +45,7 @@ from keras_bert_zoo.errors import (
     TrainingError,
     printable,
 )
+from keras_bert_zoo.extras import check_package
 from keras_bert_zoo.files import SIDE_FILE
 
 DESCRIPTION = """\
@@ -210,7 +211,7 @@ def _checked(args: argparse.Namespace) -> tuple[list[str], Space, dict[str, str]
         the options of train without those of the search, the options to search over, and what
         must be the same when a search goes on.
     """
-    check_optuna()
+    check_package("optuna", "tune", extra="tune")
     flags = _train_flags(args)
     command = task_command(args.task)
     parser = Parser()

@@ -180,8 +180,9 @@ def run_fit(
     rest = [hook for hook in callbacks if not isinstance(hook, Throughput)]
     hooks = [meter, *first, *rest, *([] if best is None else [best])]
     writer = None if make_writer is None else make_writer(best)
+    failed = True
     try:
-        return run_epochs(
+        history = run_epochs(
             model,
             batches,
             train,
@@ -193,6 +194,8 @@ def run_fit(
             parts=parts,
             **options,
         )
+        failed = False
+        return history
     except KeyboardInterrupt:
         try:
             if writer is not None:
@@ -200,11 +203,12 @@ def run_fit(
         finally:
             if best is not None and best.best_weights is not None:
                 model.set_weights(best.best_weights)
+        failed = False
         raise
     finally:
         for tracker in trackers:
             if tracker.ends_with_fit:
-                tracker.end()
+                tracker.end(failed=failed)
 
 
 def run_test(

@@ -33,8 +33,8 @@ __all__ = ["SHARES", "TrainingPlan", "check_run", "estimate_run", "make_plan", "
 
 _logger = logging.getLogger(__name__)
 
-SHARES: Mapping[str, float] = {"CPU": 0.3, "GPU": 0.4}
-"""The share of the measured peak that training steps reach. See docs/at_scale.md."""
+SHARES: Mapping[str, float] = {"CPU": 0.3, "GPU": 0.375}
+"""The share of the peak that training steps reach; docs/at_scale.md fits that of GPUs."""
 
 
 @dataclass(frozen=True)

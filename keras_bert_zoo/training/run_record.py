@@ -19,7 +19,7 @@ from keras_bert_zoo.processors import processor
 from keras_bert_zoo.training.run_meter import RunMeter
 from keras_bert_zoo.training.strategies import has_workers, on_tpu
 
-__all__ = ["environment", "from_json", "run_record", "to_json"]
+__all__ = ["environment", "flat", "from_json", "run_record", "to_json"]
 
 
 def to_json(value: Any) -> Any:
@@ -44,6 +44,21 @@ def from_json(value: Any) -> Any:
     if isinstance(value, list):
         return [from_json(item) for item in value]
     return float(value) if isinstance(value, str) else value
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Joins the names of nested dicts with dots.
+
+    >>> flat({"seed": 0, "versions": {"keras": "3.15"}})
+    {'seed': 0, 'versions.keras': '3.15'}
+    """
+    result: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            result |= flat(value, f"{prefix}{name}.")
+        else:
+            result[prefix + name] = value
+    return result
 
 
 def environment(task: Any) -> dict[str, Any]:

@@ -77,6 +77,20 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
     return bool(strategy.extended.should_checkpoint)
 
 
+def wait_for_workers(strategy: tf.distribute.Strategy) -> None:
+    """Waits until all workers have called this function; returns at once without workers.
+
+    Args:
+        strategy: tf.distribute.Strategy.
+
+    Raises:
+        tf.errors.OpError: another worker has ended.
+    """
+    if has_workers(strategy):
+        ones = strategy.run(lambda: tf.constant(1))
+        strategy.reduce(tf.distribute.ReduceOp.SUM, ones, axis=None)
+
+
 @functools.cache
 def _mirrored(replicas: int | None) -> tf.distribute.Strategy:
     # Cached, because a second strategy would use the collectives of the first one.
@@ -157,7 +171,7 @@ def _tpu(name: str) -> tf.distribute.Strategy:
     except (ValueError, RuntimeError, OSError, tf.errors.OpError) as error:
         raise ConfigError(
             f"Expected a TPU for `tpu={name!r}`, received: {_first_line(error)}. On a TPU VM, "
-            "install libtpu."
+            f"install tensorflow-tpu {tf.__version__}: it needs the version of TensorFlow."
         ) from error
     return tf.distribute.TPUStrategy(resolver)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import shutil
@@ -14,7 +13,9 @@ from typing import Any
 import keras
 
 from keras_bert_zoo.errors import ConfigError, one_line
+from keras_bert_zoo.extras import check_package
 from keras_bert_zoo.training.run_meter import RunMeter
+from keras_bert_zoo.training.run_record import flat
 from keras_bert_zoo.training.strategies import is_chief
 
 __all__ = ["MLflowTracker", "Tracker", "WandbTracker", "epoch_metrics"]
@@ -33,6 +34,7 @@ class Tracker(keras.callbacks.Callback):
     Attributes:
         options: dict. More options for `start`, besides those of `fit`.
         ends_with_fit: bool. Whether `fit` calls `finish` at its end. If not, call `end`.
+        failed: bool. In `finish`: whether an error ended the run. An interrupt is no error.
 
     Example:
         >>> class Lines(Tracker):
@@ -44,6 +46,7 @@ class Tracker(keras.callbacks.Callback):
 
     options: Mapping[str, Any] = {}
     ends_with_fit = True
+    failed = False
     _meter: RunMeter | None = None
     _is_open = False
     _logged_step = -1
@@ -79,9 +82,15 @@ class Tracker(keras.callbacks.Callback):
         """Connects the tracker with the meter of a run; `fit` calls it."""
         self._meter = meter
 
-    def end(self, files: Sequence[Path] = ()) -> None:
-        """Calls `finish` once, if the run was started."""
+    def end(self, files: Sequence[Path] = (), *, failed: bool = False) -> None:
+        """Calls `finish` once, if the run was started.
+
+        Args:
+            files: for `finish`.
+            failed: bool. Whether an error ended the run.
+        """
         if self._is_open:
+            self.failed = failed
             self._try(self.finish, list(files))
             self._is_open = False
 
@@ -191,7 +200,7 @@ class MLflowTracker(Tracker):
             number = experiment.experiment_id
         self._run = client.create_run(number, run_name=self.run_name).info.run_id
         self._client = client
-        parameters = [Param(name, str(value)[:500]) for name, value in _flat(options).items()]
+        parameters = [Param(name, str(value)[:500]) for name, value in flat(options).items()]
         for begin in range(0, len(parameters), 100):  # at most, in one call
             client.log_batch(self._run, params=parameters[begin : begin + 100])
 
@@ -207,7 +216,7 @@ class MLflowTracker(Tracker):
         """See the base class."""
         for file in files:
             self._client.log_artifact(self._run, str(file))
-        self._client.set_terminated(self._run)
+        self._client.set_terminated(self._run, status="FAILED" if self.failed else "FINISHED")
 
 
 class WandbTracker(Tracker):
@@ -265,24 +274,4 @@ class WandbTracker(Tracker):
         """See the base class."""
         for file in files:  # `Run.save` would only link to them
             shutil.copy(file, self._run.dir)
-        self._run.finish()
-
-
-def check_package(module: str, name: str) -> None:
-    """Raises ConfigError if the package of a tracker is not installed."""
-    if importlib.util.find_spec(module) is None:
-        raise ConfigError(
-            f"Expected the package {module} for {name}, but it is not installed. "
-            f"Run: pip install 'keras_bert_zoo[{module}]'"
-        )
-
-
-def _flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Joins the names of nested dicts with dots."""
-    result: dict[str, Any] = {}
-    for name, value in options.items():
-        if isinstance(value, Mapping):
-            result |= _flat(value, f"{prefix}{name}.")
-        else:
-            result[prefix + name] = value
-    return result
+        self._run.finish(exit_code=int(self.failed))

@@ -48,11 +48,11 @@ def run(capfd) -> Callable[..., Finished]:
 
 @pytest.fixture
 def refused(run) -> Callable[..., str]:
-    """Runs a command line that must fail with status 2 and one line; returns the message."""
+    """Runs a command line that must fail with a status and one line; returns the message."""
 
-    def refused(*argv) -> str:
+    def refused(*argv, status=2) -> str:
         finished = run(*argv)
-        assert finished.status == 2, finished
+        assert finished.status == status, finished
         assert finished.err.startswith("keras-bert-zoo: error: "), finished.err
         assert finished.err.count("\n") == 1, finished.err
         assert finished.err.endswith("\n")

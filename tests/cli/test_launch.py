@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from keras_bert_zoo.cli.launch import free_addresses
 from tests.helpers import ASSETS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -102,6 +103,34 @@ def test_workers_start_again_after_one_was_killed(folder, alone, killed):
     _, err = finish(process)
     assert "a worker ended with status 137; restart 1 of 1" in err
     check_equal(folder / output, alone)
+
+
+def start_workers(code, folder, output):
+    """Starts two workers without `launch`, as on two machines, after some Python code."""
+    workers = ",".join(free_addresses(2))
+    more = ["--strategy", "multi-worker", "--workers", workers]
+    code += "\nimport sys; from keras_bert_zoo.cli.main import main; sys.exit(main())"
+    return [
+        subprocess.Popen(
+            [sys.executable, "-c", code, *map(str, arguments(folder, output, *more)),
+             "--worker-index", str(index), "--epochs", "1"],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for index in range(2)
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_second_worker_fails_if_the_first_dies_while_it_saves(folder):
+    """Each machine restarts a worker by its status, so that both must fail."""
+    code = (
+        "import os; from keras_bert_zoo.cli import run_end\n"
+        "run_end.save_model = lambda *arguments: os.kill(os.getpid(), 9)"
+    )
+    first, second = start_workers(code, folder, "dies")
+    finish(first, status=-signal.SIGKILL)
+    _, err = finish(second, status=1)
+    assert "UnavailableError" in err
 
 
 def test_a_failure_of_all_workers_is_reported(folder):

@@ -13,7 +13,7 @@ from keras_bert_zoo import __version__
 from keras_bert_zoo.cli import presets
 from keras_bert_zoo.cli.main import COMMANDS, command_parser, main
 from keras_bert_zoo.cli.messages import with_flags
-from keras_bert_zoo.errors import CheckpointError
+from keras_bert_zoo.errors import CheckpointError, TrainingError
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("tensorflow", "keras", "numpy", "keras_hub", "keras_nlp", "tensorflow_text")
@@ -119,6 +119,14 @@ def test_failures_are_one_line(monkeypatch, refused, error, line):
 
     monkeypatch.setattr(presets, "run", fail)
     assert refused("presets") == line
+
+
+def test_a_training_that_fails_has_another_status(monkeypatch, refused):
+    def fail(args):
+        raise TrainingError("not finite")
+
+    monkeypatch.setattr(presets, "run", fail)
+    assert refused("presets", status=1) == "not finite"
 
 
 def test_verbose_shows_the_traceback(monkeypatch, run):

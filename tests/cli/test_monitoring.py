@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from keras_bert_zoo.cli import monitoring
+from keras_bert_zoo.cli import monitoring, run_end
 from keras_bert_zoo.cli.curves import curves_page, curves_png, panels_of
 from keras_bert_zoo.cli.progress import FittingBar, fitting
 from keras_bert_zoo.training import throughput
@@ -125,6 +125,43 @@ def test_a_tracker_gets_the_options_and_the_files(run, preset, data, tmp_path, m
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("failing", ["report_training", "write_curves"])
+def test_a_failure_after_the_training(run, refused, preset, data, tmp_path, monkeypatch, failing):
+    """The status is that of a run that may go on, and does; trackers show it as failed."""
+    tracker = Received()
+    tracker.ends_with_fit = False
+
+    def fail(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(monitoring, "_trackers", lambda args, run_options: [tracker])
+    command = [
+        "train", *fast(preset, "--epochs", "1"), "--train", data / "train.csv", "--output",
+        tmp_path / "m", "--checkpoint-every", "1", "--resume",
+    ]  # fmt: skip
+    with monkeypatch.context() as patch:
+        patch.setattr(run_end, failing, fail)
+        assert refused(*command, status=1) == "No space left on device"
+    assert tracker.calls[-1] == ("finish", [])
+    assert tracker.failed
+    assert (tmp_path / "m.checkpoints" / "step-00000002").is_dir()
+    assert run(*command).status == 0
+    assert not tracker.failed
+    assert not (tmp_path / "m.checkpoints").exists()
+
+
+def test_a_failure_in_a_step(refused, preset, data, tmp_path, monkeypatch):
+    def fail(self, batch, logs=None):
+        raise MemoryError
+
+    monkeypatch.setattr(RunMeter, "on_train_batch_end", fail)
+    line = refused(
+        "train", *fast(preset, "--epochs", "1"), "--train", data / "train.csv", "--output",
+        tmp_path / "m", status=1,
+    )  # fmt: skip
+    assert line == "out of memory; reduce --batch-size or --max-length"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -133,7 +170,7 @@ def test_a_tracker_gets_the_options_and_the_files(run, preset, data, tmp_path, m
         (["--track", "mlflow:a,"], "argument --track: expected comma-separated names, received"),
         (
             ["--track", "wandb:runs"],
-            "--track wandb needs the package wandb: pip install 'keras_bert_zoo[wandb]'",
+            "Expected the package wandb for --track wandb, but it is not installed. Run: pip ",
         ),
         (["--plot"], "Expected the package matplotlib for --plot, but it is not installed. Run: "),
     ],

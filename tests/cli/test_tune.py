@@ -466,7 +466,7 @@ def test_a_search_without_any_model_fails(refused, preset, data, tmp_path, monke
         return Ended("complete")
 
     monkeypatch.setattr(trial, "run_process", run_trial)
-    message = refused(*arguments(preset, data, tmp_path / "m"))
+    message = refused(*arguments(preset, data, tmp_path / "m"), status=1)
     assert "expected at least one complete trial, received 4 failed ones; the first: " in message
     assert "the metric on the validation data was not finite" in message
     assert not (tmp_path / "m").exists()

@@ -56,6 +56,7 @@ def test_the_parts_of_the_manifest_agree(manifest):
     (workers,) = (e["value"] for e in container["env"] if e["name"] == "WORKERS")
     assert int(workers) == job["spec"]["completions"] == job["spec"]["parallelism"]
     assert pod["restartPolicy"] == "Never"  # a condition of podFailurePolicy
+    assert job["spec"]["backoffLimit"] == 3 * job["spec"]["completions"]  # three restarts
     exit_codes = job["spec"]["podFailurePolicy"]["rules"][0]["onExitCodes"]
     assert exit_codes["containerName"] == container["name"]
     assert container["ports"][0]["containerPort"] == service["spec"]["ports"][0]["port"]
@@ -89,22 +90,26 @@ def test_each_pod_makes_its_config(manifest, programs):
         assert arguments[-1] == "--resume"
 
 
-# Starts the command once per task, as srun does, and ends the others after a failure.
+# Starts the command once per task, as srun does, kills the others after a failure, and returns the
+# highest status.
 SRUN = """#!/usr/bin/env python3
-import os, subprocess, sys, time
+import os, signal, subprocess, sys, time
 assert sys.argv[1] == "--kill-on-bad-exit=1"
 tasks = [
-    subprocess.Popen(sys.argv[2:], env=os.environ | {"SLURM_PROCID": str(index)})
+    subprocess.Popen(
+        sys.argv[2:], env=os.environ | {"SLURM_PROCID": str(index)}, start_new_session=True
+    )
     for index in range(int(os.environ["SLURM_NTASKS"]))
 ]
-status = 0
-while any(task.poll() is None for task in tasks) and not status:
+with open(os.environ["SRUN_LOG"], "a") as log:
+    log.write("srun\\n")
+while any(task.poll() is None for task in tasks) and not any(task.poll() for task in tasks):
     time.sleep(0.05)
-    status = next((task.poll() for task in tasks if task.poll()), 0)
 for task in tasks:
-    task.kill()
-    status = status or task.wait()
-sys.exit(status)
+    if task.poll() is None:
+        os.killpg(task.pid, signal.SIGKILL)
+statuses = [task.wait() for task in tasks]
+sys.exit(max(status if status >= 0 else 128 - status for status in statuses))
 """
 SCONTROL = """#!/bin/sh
 [ "$1 $2 $3" = "show hostnames $SLURM_JOB_NODELIST" ] || exit 1
@@ -122,6 +127,7 @@ def slurm_environment(programs, *, hosts, per_node, job=123):
         "SLURM_NTASKS": str(per_node * len(hosts)),
         "SLURM_NTASKS_PER_NODE": str(per_node),
         "HOSTS": " ".join(hosts),
+        "SRUN_LOG": str(folder / "srun.log"),
     }
 
 
@@ -135,13 +141,23 @@ def run_sbatch(environment):
     )
 
 
-@pytest.mark.parametrize(("status", "tries"), [(0, 1), (2, 1), (143, 3)])
-def test_slurm_starts_one_worker_per_task(programs, tmp_path, status, tries):
+# One worker ends with the status, and the others wait until srun kills them.
+@pytest.mark.parametrize(
+    ("status", "tries", "returned"), [(0, 1, 0), (2, 1, 2), (1, 3, 137), (143, 3, 143)]
+)
+def test_slurm_starts_one_worker_per_task(programs, tmp_path, status, tries, returned):
     environment = slurm_environment(programs, hosts=["n1", "n2"], per_node=2)
     log = tmp_path / "log"
-    write_program(programs[0] / "keras-bert-zoo", f'#!/bin/sh\necho "$*" >> {log}\nexit {status}\n')
-    done = run_sbatch(environment | {"DATA": "/shared"})
-    assert done.returncode == status, done.stderr
+    waits = 'case "$*" in *"--worker-index 1 "*) ;; *) sleep 100 ;; esac\n' if status else ""
+    write_program(
+        programs[0] / "keras-bert-zoo", f'#!/bin/sh\necho "$*" >> {log}\n{waits}exit {status}\n'
+    )
+    data = tmp_path / "shared"
+    (data / "runs").mkdir(parents=True)
+    done = run_sbatch(environment | {"DATA": str(data)})
+    assert done.returncode == returned, done.stderr
+    assert (programs[0] / "srun.log").read_text().count("srun") == tries
+    assert list((data / "runs").iterdir()) == []
     lines = log.read_text().splitlines()
     port = 20000 + 123
     workers = f"n1:{port},n1:{port + 1},n2:{port},n2:{port + 1}"
@@ -150,7 +166,8 @@ def test_slurm_starts_one_worker_per_task(programs, tmp_path, status, tries):
     assert set(indices) <= set(range(4))
     if status == 0:
         assert sorted(indices) == [0, 1, 2, 3]
-    assert done.stderr.count("a worker failed with status 143") == (tries if status == 143 else 0)
+    failures = done.stderr.count(f"a worker failed with status {returned}, attempt ")
+    assert failures == (tries if tries > 1 else 0)
 
 
 def free_job():

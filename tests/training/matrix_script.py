@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 import keras_bert_zoo as kbz
-from keras_bert_zoo.training.strategies import is_chief, make_strategy
+from keras_bert_zoo.training.strategies import is_chief, make_strategy, wait_for_workers
 from tests.tasks.every_task import NAMES, TEXTS, make, spread_weights
 
 DTYPES = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -47,25 +47,17 @@ def check(strategy, folder, dtype, optimizer, parts):
         for own, other in zip(task.get_weights(), before.get_weights(), strict=True)
     ]
     assert max(moved) > 1e-3
-    workers_wait(strategy)
+    wait_for_workers(strategy)
     if is_chief(strategy):
         for step in range(2, STEPS + 1):
             shutil.rmtree(folder / f"step-{step:08d}")
-    workers_wait(strategy)
+    wait_for_workers(strategy)
     again, steps, same = run(strategy, folder, dtype, optimizer, parts)
     assert steps == STEPS - 1
     np.testing.assert_allclose(again, losses, rtol=1e-6)
     for own, other in zip(same.get_weights(), task.get_weights(), strict=True):
         np.testing.assert_allclose(own, other, rtol=1e-5, atol=1e-6)
     return losses, task
-
-
-def workers_wait(strategy):
-    """Waits for all workers, and so for what another one writes or deletes."""
-    import tensorflow as tf
-
-    ones = strategy.run(lambda: tf.constant(1))
-    strategy.reduce(tf.distribute.ReduceOp.SUM, ones, axis=None)
 
 
 def main(folder, name, workers="", index=None):
@@ -84,7 +76,7 @@ def main(folder, name, workers="", index=None):
                 loaded.predict(TEXTS)["label"], task.predict(TEXTS)["label"]
             )
             print(case, *losses, flush=True)
-        workers_wait(strategy)
+        wait_for_workers(strategy)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """Every strategy, dtype, optimizer and accumulation trains, saves and resumes, equally."""
 
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from keras_bert_zoo.cli.launch import free_addresses
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,19 +29,11 @@ def losses_of(process):
 
 def losses_of_workers(module, *arguments):
     """Returns the losses that the first of two workers prints."""
-    workers = addresses(2)
+    workers = ",".join(free_addresses(2))
     processes = [start(module, *arguments, workers, index) for index in range(2)]
     losses = losses_of(processes[0])
     losses_of(processes[1])
     return losses
-
-
-def addresses(count):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ",".join(f"127.0.0.1:{port}" for port in ports)
 
 
 @pytest.mark.slow
@@ -62,8 +55,8 @@ def test_every_combination_trains_saves_and_resumes(tmp_path):
 
 @pytest.mark.slow
 def test_losses_of_a_real_model_are_equal_with_clipping():
-    found = losses_of(start("curves_script")) | losses_of_workers("curves_script")
-    assert len(found["one"]) == 20
-    assert found["one"][-1] < found["one"][0]
-    for name, losses in found.items():
-        np.testing.assert_allclose(losses, found["one"], rtol=1e-5, err_msg=name)
+    losses_by_name = losses_of(start("curves_script")) | losses_of_workers("curves_script")
+    assert len(losses_by_name["one"]) == 20
+    assert losses_by_name["one"][-1] < losses_by_name["one"][0]
+    for name, losses in losses_by_name.items():
+        np.testing.assert_allclose(losses, losses_by_name["one"], rtol=1e-5, err_msg=name)

@@ -1,5 +1,7 @@
 """Training with static shapes, which XLA compiles; see `training.static_shapes`."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -124,7 +126,10 @@ def test_refuses_what_xla_cannot_compile():
 
 
 def test_a_missing_tpu_is_one_line():
-    with pytest.raises(ConfigError, match="Expected a TPU for `tpu='local'`, received: .*libtpu.$"):
+    advice = re.escape(f"install tensorflow-tpu {tf.__version__}: it needs")
+    with pytest.raises(
+        ConfigError, match=f"Expected a TPU for `tpu='local'`, received: .*{advice}"
+    ):
         make_strategy("tpu")
     with pytest.raises(ConfigError, match="Expected the strategy 'tpu' for `tpu`"):
         make_strategy("default", tpu="local")

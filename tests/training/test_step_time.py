@@ -62,6 +62,7 @@ def test_the_tables_of_the_page_are_those_of_the_tool(monkeypatch):
     page = at_scale.PAGE.read_text("utf-8")
     assert at_scale.replaced(page) == page
     assert f"{100 * at_scale.measured_share():.1f} %" in page
+    assert at_scale.SHARES["GPU"] == round(at_scale.measured_share(), 3)
     # The first check by hand: 2 operations per weight and token, three times, and attention.
     blocks = 24 * (12 * 1024**2 * 128 + 2 * 128**2 * 1024)
     head = 20 * (1024**2 + 1024 * 30522)

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 import keras_bert_zoo as kbz
+from keras_bert_zoo import extras
 from keras_bert_zoo.errors import ConfigError
-from keras_bert_zoo.training import trackers
 from keras_bert_zoo.training.checkpoints import Checkpoints
 from tests.helpers import eagerly
 from tests.tasks.every_task import make
 from tests.training.measured_runs import Received
+from tests.training.tracker_clients import replace_mlflow, replace_wandb
 
 OPTIONS = {"batch_size": 3, "epochs": 2, "shuffle": False, "verbose": 0, "learning_rate": 1e-2}
 
@@ -42,6 +43,7 @@ def test_a_run_that_goes_on_logs_its_whole_curve(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         fit(first, Stop(), checkpoints=Checkpoints(tmp_path))
     assert first.calls[-1] == ("finish", [])  # the interrupt ends it, too
+    assert not first.failed
     assert [step for step, _ in first.calls[1:-1]] == [1, 2, 3, 3, 4, 5]
     fit(second, checkpoints=Checkpoints(tmp_path), resume=True)
 
@@ -93,7 +95,7 @@ def test_the_command_line_ends_a_tracker_later():
 
 
 def test_missing_packages_are_errors(monkeypatch):
-    monkeypatch.setattr(trackers.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'keras_bert_zoo\[mlflow\]'"):
         kbz.MLflowTracker("runs")
     with pytest.raises(ConfigError, match=r"pip install 'keras_bert_zoo\[wandb\]'"):
@@ -103,6 +105,63 @@ def test_missing_packages_are_errors(monkeypatch):
 def test_a_tracker_must_define_log():
     with pytest.raises(NotImplementedError, match="Tracker must define `log`"):
         kbz.Tracker().log({}, 0)
+
+
+class Fail(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        raise OSError(28, "No space left on device")
+
+
+def test_a_run_with_an_error_has_failed():
+    tracker = Received()
+    with pytest.raises(OSError, match="No space"):
+        fit(tracker, Fail())
+    assert tracker.calls[-1] == ("finish", [])
+    assert tracker.failed
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_the_calls_of_mlflow(tmp_path, monkeypatch, failed):
+    calls = replace_mlflow(monkeypatch)
+    tracker = kbz.MLflowTracker(tmp_path / "tracked", run_name="small")
+    tracker.ends_with_fit = False
+    task = fit(tracker)
+    tracker.end([tmp_path / "plot.html"], failed=failed)
+    assert calls.named("MlflowClient") == [
+        ((), {"tracking_uri": f"sqlite:///{tmp_path}/tracked/mlflow.db"})
+    ]
+    assert calls.named("create_run") == [(("7",), {"run_name": "small"})]
+    batches = [kwargs for args, kwargs in calls.named("log_batch") if args == ("run-1",)]
+    assert ("batch_size", "3") in batches[0]["params"]
+    logged = [metric for batch in batches for metric in batch.get("metrics", [])]
+    losses = [(step, value) for name, value, _, step in logged if name == "loss"]
+    curve = task.training_record["curves"]["steps"]
+    assert losses == list(zip(curve["step"], curve["loss"], strict=True))
+    assert calls[-2:] == [
+        ("log_artifact", ("run-1", f"{tmp_path}/plot.html"), {}),
+        ("set_terminated", ("run-1",), {"status": "FAILED" if failed else "FINISHED"}),
+    ]
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_the_calls_of_wandb(tmp_path, monkeypatch, failed):
+    (tmp_path / "files").mkdir()
+    calls = replace_wandb(monkeypatch, tmp_path / "files")
+    tracker = kbz.WandbTracker(tmp_path / "tracked", run_name="small")
+    tracker.ends_with_fit = False
+    task = fit(tracker)
+    (tmp_path / "plot.html").write_text("plot")
+    tracker.end([tmp_path / "plot.html"], failed=failed)
+    ((_, started),) = calls.named("init")
+    assert (started["name"], started["mode"]) == ("small", "offline")
+    assert started["config"]["batch_size"] == 3
+    losses = [(k["step"], a[0]["loss"]) for a, k in calls.named("log") if "loss" in a[0]]
+    curve = task.training_record["curves"]["steps"]
+    assert losses == list(zip(curve["step"], curve["loss"], strict=True))
+    assert calls[-1] == ("finish", (), {"exit_code": int(failed)})
+    assert (tmp_path / "files" / "plot.html").read_text() == "plot"
+    with pytest.raises(ConfigError, match="'offline' or 'online', received 'x'"):
+        kbz.WandbTracker(tmp_path, mode="x")
 
 
 @pytest.mark.filterwarnings("ignore")  # those of the packages of the tracker
@@ -148,5 +207,3 @@ def test_wandb(tmp_path, monkeypatch):
     for value in (*record["curves"]["steps"]["loss"], *record["history"]["val_loss"]):
         assert repr(value).encode() in written
     assert (folder / "files" / "plot.html").read_text() == "plot"
-    with pytest.raises(ConfigError, match="'offline' or 'online', received 'x'"):
-        kbz.WandbTracker(tmp_path, mode="x")

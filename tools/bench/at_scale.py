@@ -23,6 +23,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from keras_bert_zoo.config import EncoderConfig
 from keras_bert_zoo.training.cost import training_flops
 from keras_bert_zoo.training.model_shapes import model_shapes
+from keras_bert_zoo.training.plan import SHARES
 from keras_bert_zoo.training.step_time import all_reduce_bytes, step_time
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "at_scale.md"
@@ -42,7 +43,7 @@ DEVICES = {
 }
 # Of the data sheet's peak. The first published run below gives that of accelerators, and all other
 # rows use it. That of CPUs is measured, of the measured peak.
-SHARE_CPU = 0.3
+SHARE_CPU = SHARES["CPU"]
 
 
 def predictions(length):
