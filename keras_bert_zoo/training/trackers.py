@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_bert_zoo.errors import ConfigError, one_line
 from keras_bert_zoo.extras import check_package
@@ -49,6 +51,7 @@ class Tracker(keras.callbacks.Callback):
     failed = False
     _meter: RunMeter | None = None
     _is_open = False
+    _is_first = True
     _logged_step = -1
 
     def start(self, options: Mapping[str, Any]) -> None:
@@ -70,7 +73,7 @@ class Tracker(keras.callbacks.Callback):
         raise NotImplementedError(f"{type(self).__name__} must define `log`.")
 
     def finish(self, files: Sequence[Path]) -> None:
-        """Ends a run.
+        """Ends a run, also after an error of `start` or `log`.
 
         Args:
             files: plots and records to keep with the run; `fit` has none.
@@ -98,7 +101,7 @@ class Tracker(keras.callbacks.Callback):
         """Starts the run."""
         if self._meter is None or not is_chief(self.model.distribute_strategy):
             return
-        self._is_open, self._logged_step = True, -1
+        self._is_open, self._is_first, self._logged_step = True, True, -1
         self._try(self.start, {**self._meter.options, **self.options})
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -116,7 +119,8 @@ class Tracker(keras.callbacks.Callback):
         if not self._is_open or self._meter is None:
             return
         rows = self._meter.points_after(self._logged_step)
-        if self._logged_step < 0:  # a run that goes on
+        if self._is_first:  # a run that goes on has points and epochs already
+            self._is_first = False
             steps = self._meter.curves()["epochs"]["step"]
             history = self.model.history
             for index, (epoch, step) in enumerate(zip(history.epoch, steps, strict=False)):
@@ -134,6 +138,10 @@ class Tracker(keras.callbacks.Callback):
             call(*arguments)
         except Exception as error:
             self._is_open = False
+            if call != self.finish:
+                self.failed = True
+                with contextlib.suppress(Exception):  # the first error is reported
+                    self.finish([])
             reason = one_line(f"{type(error).__name__}: {error}")
             _logger.warning(
                 "%s failed, so the run goes on without it: %s", type(self).__name__, reason
@@ -141,14 +149,14 @@ class Tracker(keras.callbacks.Callback):
 
 
 def epoch_metrics(epoch: int, logs: Mapping[str, Any]) -> dict[str, float]:
-    """Returns the logs of an epoch under the names of `Tracker.log`.
+    """Returns the logs of an epoch that are numbers, under the names of `Tracker.log`.
 
     Example:
         >>> epoch_metrics(0, {"loss": 0.5, "val_loss": 0.7})
         {'epoch': 1.0, 'epoch_loss': 0.5, 'val_loss': 0.7}
     """
     named = {n if n.startswith("val_") else f"epoch_{n}": v for n, v in logs.items()}
-    return {"epoch": float(epoch + 1)} | {n: float(v) for n, v in named.items()}
+    return {"epoch": float(epoch + 1)} | {n: float(v) for n, v in named.items() if np.ndim(v) == 0}
 
 
 class MLflowTracker(Tracker):

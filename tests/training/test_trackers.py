@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_bert_zoo as kbz
 from keras_bert_zoo import extras
@@ -78,7 +79,21 @@ def test_a_tracker_that_fails_warns_once(failing, caplog):
     assert messages == [
         "Failing failed, so the run goes on without it: OSError: [Errno 28] No space left on device"
     ]
-    assert len(broken.calls) == {"start": 0, "log": 1, "finish": 9}[failing]
+    assert len(broken.calls) == {"start": 1, "log": 2, "finish": 9}[failing]
+
+
+def test_epochs_without_points_are_logged_once():
+    tracker = Received()
+    task, x, y = make("classification")
+    task.compile("sgd", metrics=[keras.metrics.Precision(thresholds=[0.3, 0.6])])
+    # The number of batches is unknown, so a point is due after 16 of them.
+    batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(3).filter(lambda *_: True)
+    task.fit(batches, epochs=3, verbose=0, callbacks=[tracker])
+    epochs = [metrics for _, metrics in tracker.calls[1:-1] if "epoch" in metrics]
+    assert [metrics["epoch"] for metrics in epochs] == [1, 2, 3]
+    assert set(epochs[0]) == {"epoch", "epoch_loss"}  # no arrays
+    (name,) = set(task.training_record["history"]) - {"loss"}
+    assert [len(values) for values in task.training_record["history"][name]] == [2, 2, 2]
 
 
 def test_the_command_line_ends_a_tracker_later():
