@@ -2,7 +2,8 @@
 
     python tools/bench/loop.py
 
-All train one preset on the same batches of Banking77, with this package's AdamW. Keras' `fit` runs
+All train one preset on the same batches, with this package's AdamW. The texts are questions of
+Banking77, `--joined` of them each. Keras' `fit` runs
 Keras' training step. Two replicas divide each batch and the cores of this machine. The engines
 alternate, so that other load on the machine affects all of them equally.
 """
@@ -20,6 +21,7 @@ from tables import Table, add_json_option, report
 from turns import take_turns
 
 import keras_bert_zoo as kbz
+from keras_bert_zoo.data.examples import Examples
 from keras_bert_zoo.data.tables import read_table
 from keras_bert_zoo.training.compiling import build_shared, prepare_updates
 from keras_bert_zoo.training.data import divided_batches
@@ -41,7 +43,7 @@ def make(kind, options, examples, strategy):
     """Returns a compiled task and its batches."""
     names = sorted(set(examples.labels))
     with strategy.scope():
-        task = kind.from_preset(options.preset, labels=names, max_length=64, dtype=options.dtype)
+        task = kind.from_preset(options.preset, labels=names, max_length=128, dtype=options.dtype)
         task.compile(AdamW(2e-5, global_clipnorm=1.0))
     return task, task.make_dataset(examples, batch_size=options.batch_size, shuffle=False)
 
@@ -69,6 +71,7 @@ def main():
     parser.add_argument("--preset", default="minilm_l6_en_uncased")
     parser.add_argument("--dtype", choices=("float32", "mixed_bfloat16"), default="float32")
     parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--joined", type=int, default=1, help="questions per text")
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=8)
     add_json_option(parser)
@@ -78,6 +81,8 @@ def main():
     examples = read_table(BANKING77, label="category")
     chosen = np.random.default_rng(0).permutation(len(examples))
     examples = examples.subset(chosen[: options.batch_size * options.steps])
+    texts = [" ".join([text] * options.joined) for text in examples.texts]
+    examples = Examples(texts, labels=list(examples.labels))
     one = make_strategy("default")
     engines = {
         "Keras' fit": keras_fit(options, examples, one),
@@ -98,7 +103,10 @@ def main():
     title = "times this package's loop"
     columns = {"ms per step": ".1f", f"{title}, first quartile": ".2f", f"{title}, median": ".2f"}
     columns[f"{title}, third quartile"] = ".2f"
-    print(f"{options.preset}, {options.dtype}, batch {options.batch_size}, {options.rounds} rounds")
+    print(
+        f"{options.preset}, {options.dtype}, batch {options.batch_size}, texts of {options.joined} "
+        f"questions, {options.rounds} rounds"
+    )
     report([Table("loop", "loop", columns, rows, "ms", ["ms per step"])], options.json)
 
 
