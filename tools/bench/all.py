@@ -34,6 +34,7 @@ BENCHMARKS = {
     "serving": "--data {data}",
     "latency": "--data {data}",
     "training": "--data {data} --steps 12",
+    "loop": "--joined 10 --steps 4 --rounds 5",
     "scale": "--data {data}",
     "memory": "--dtype bfloat16",
     "loading": "",
