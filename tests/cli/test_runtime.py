@@ -34,7 +34,7 @@ def machine(*capabilities) -> SimpleNamespace:
     details = SimpleNamespace(get_device_details=lambda gpu: {"compute_capability": gpu})
     return SimpleNamespace(
         config=SimpleNamespace(
-            list_physical_devices=lambda kind: list(capabilities), experimental=details
+            get_visible_devices=lambda kind: list(capabilities), experimental=details
         )
     )
 
