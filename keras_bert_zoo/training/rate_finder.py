@@ -181,6 +181,7 @@ def find_learning_rate(
     Raises:
         ConfigError: an argument is out of range, or one of `fit` that has no meaning here.
         DataError: as for `fit`.
+        TrainingError: the gradients of the first steps are not finite.
 
     Example: `find_learning_rate(task, texts, labels, batch_size=16).suggestion`
 
