@@ -607,7 +607,7 @@ def test_trials_end_as_the_search_says_and_with_their_errors(preset, data, tmp_p
 
 
 def test_a_process_reports_its_epochs(tmp_path, monkeypatch):
-    """With a stand-in for the training, which also writes to standard output, as TensorFlow may."""
+    """The training is replaced by a function that also writes to standard output."""
     code = tmp_path / "trial.py"
     code.write_text(
         """import os, sys
