@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.training.contrastive import CosineSimilarityLoss
 from tests.helpers import as_graphs, eagerly
 from tests.tasks.every_task import TRAINED, make, spread_weights
 
@@ -44,6 +45,21 @@ def test_losses_of_whole_batches_are_refused(name):
     task, x, y = make(name)
     with eagerly(), pytest.raises(ConfigError, match="which needs the outputs of the whole batch"):
         task.fit(x, y, batch_size=7, epochs=1, verbose=0, accumulation_steps=4)
+
+
+def test_losses_of_pairs_are_means_over_rows():
+    results = []
+    for parts in (1, 2):
+        task, x, y = make("embedding scored")
+        spread_weights(task)
+        with eagerly():
+            history = task.fit(
+                x, y, loss=CosineSimilarityLoss(), batch_size=5, epochs=1, learning_rate=1e-2,
+                verbose=0, accumulation_steps=parts,
+            )  # fmt: skip
+        results.append([*history.history["loss"], *task.get_weights()])
+    for own, other in zip(*results, strict=True):
+        np.testing.assert_allclose(own, other, rtol=1e-4, atol=1e-5)
 
 
 @as_graphs()
