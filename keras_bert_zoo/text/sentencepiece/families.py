@@ -125,7 +125,7 @@ def from_model(
         options["prefix"] = "first" if name == "DebertaV2Tokenizer" else "never"
     options["split_at_whitespace"] = name != "DebertaV2Tokenizer"
     options["split_at_punctuation"] = flags.get("split_by_punct", False)
-    options["normalizer"] = _normalizer(name, flags, model.charsmap)
+    options["normalizer"] = class_normalizer(name, flags, model.charsmap)
     ids = {piece: i for i, (piece, _) in enumerate(pieces)}
     added = {
         piece.text: AddedToken(piece.text, special=piece.kind == CONTROL, normalized=False)
@@ -202,7 +202,9 @@ def _pieces(
     return pieces
 
 
-def _normalizer(name: str, flags: Mapping[str, bool], charsmap: bytes) -> dict[str, Any] | None:
+def class_normalizer(
+    name: str, flags: Mapping[str, bool], charsmap: bytes
+) -> dict[str, Any] | None:
     """Returns the normalizer of a class in transformers 5."""
     steps: list[dict[str, Any]] = []
     lowercase = {"type": "Lowercase"}

@@ -1,0 +1,1 @@
+"""Pretraining: corpora, vocabularies, examples, objectives and their tasks."""
