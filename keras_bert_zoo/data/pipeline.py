@@ -21,8 +21,10 @@ __all__ = [
     "bucketed_batches",
     "epoch_number",
     "length_order",
+    "permutation",
     "prefetched_map",
     "restore_order",
+    "sharded_by_data",
     "token_batches",
     "without_autograph",
 ]
@@ -224,7 +226,7 @@ def bucketed_batches(
     if in_order or not shuffle:
         order = np.arange(rows) if in_order else length_order(lengths)
         dataset = tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
-        return _sharded_by_data(dataset)
+        return sharded_by_data(dataset)
 
     with tf.device("CPU:0"):
         sort_lengths = tf.constant(lengths)
@@ -232,11 +234,11 @@ def bucketed_batches(
 
     @without_autograph
     def batches_of_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
-        row_order = _permutation(rows, seed, epoch, stream=0)  # (R,)
+        row_order = permutation(rows, seed, epoch, stream=0)  # (R,)
         run = tf.range(rows, dtype=tf.int64) // (megabatch * batch_size)  # (R,)
         by_length = run * longest + tf.gather(sort_lengths, row_order)
         row_order = tf.gather(row_order, tf.argsort(by_length, stable=True))
-        batch_order = _permutation(num_batches, seed, epoch, stream=1)
+        batch_order = permutation(num_batches, seed, epoch, stream=1)
         return tf.data.Dataset.from_tensor_slices(batch_order).map(
             without_autograph(
                 lambda batch: row_order[batch * batch_size : (batch + 1) * batch_size]
@@ -245,7 +247,7 @@ def bucketed_batches(
 
     dataset = epoch_number(first_epoch).flat_map(batches_of_epoch)
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(num_batches))
-    return _sharded_by_data(dataset)
+    return sharded_by_data(dataset)
 
 
 def epoch_number(first_epoch: int = 0) -> tf.data.Dataset:
@@ -380,7 +382,7 @@ _INT64_ZERO = np.int64(0)
 _PARALLEL_CALLS = 2  # enough: a batch is gathered far faster than a model processes it
 
 
-def _permutation(count: int, seed: int, epoch: tf.Tensor, stream: int) -> tf.Tensor:
+def permutation(count: int, seed: int, epoch: tf.Tensor, stream: int) -> tf.Tensor:
     """int64 (count,). A permutation that depends only on the arguments."""
     # This op is one node. `tf.random.stateless_uniform` has the same numbers and many nodes, which
     # every iterator would create again.
@@ -393,7 +395,7 @@ def _permutation(count: int, seed: int, epoch: tf.Tensor, stream: int) -> tf.Ten
     return tf.cast(tf.argsort(numbers, stable=True), tf.int64)
 
 
-def _sharded_by_data(dataset: tf.data.Dataset) -> tf.data.Dataset:
+def sharded_by_data(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """Shards the dataset by elements: it has no files to distribute over the workers."""
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA

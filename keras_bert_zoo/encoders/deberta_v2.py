@@ -161,6 +161,12 @@ class TokenConvolution(ConfiguredLayer):
         shifted = [
             from_batch(padded[:, offset : offset + columns], layout) for offset in range(self.width)
         ]
+        if "slots" in layout:  # tokens of other examples are no neighbours
+            slots = layout["slots"][:, tf.newaxis] + 1  # (T, 1)
+            places = tf.pad(to_batch(slots, layout), [[0, 0], [reach, reach], [0, 0]])
+            for offset, neighbours in enumerate(shifted):
+                same = from_batch(places[:, offset : offset + columns], layout) == slots
+                shifted[offset] = neighbours * tf.cast(same, neighbours.dtype)
         kernel = tf.convert_to_tensor(self.kernel)
         outputs = []
         for group in range(self.groups):

@@ -18,6 +18,12 @@ from keras_bert_zoo.layers.shared_functions import share
 # oneDNN caches one primitive per shape. Rounding up the number of columns makes shapes repeat.
 _COLUMN_MULTIPLE = 8
 
+# Rounding up the number of tokens does the same. Short requests pay for each spare token: they are
+# rounded up less.
+_TOKEN_MULTIPLE = 64
+_SHORT_BATCH = 256
+_SHORT_MULTIPLE = 16
+
 # Added to the score of a masked key. exp(-3e4) is 0 in every dtype, and unlike -infinity it gives a
 # row without any key a finite (and unused) result. The sum of two such masks is finite in float16.
 # Google's BERT adds -1e4.
@@ -49,6 +55,24 @@ def dimensions(x: tf.Tensor) -> list[Any]:
     # Not `tf.unstack`, which hides from TensorFlow's optimizer that dimensions are equal.
     dynamic = tf.shape(x)
     return [dynamic[i] if size is None else size for i, size in enumerate(x.shape)]
+
+
+def spare_slots(tokens: tf.Tensor) -> tf.Tensor:
+    """Returns the index of each token, and of a spare token, `tokens`, at the rows after them.
+
+    At least one spare row after the tokens represents "no token". Padding inside attention reads
+    it, and attention writes zeros to it, so that no gradient flows through padding. All (T,)
+    tensors are gathered with the same index: TensorFlow's optimizer then knows that their lengths
+    are equal, and fuses the residual sums.
+
+    Args:
+        tokens: int32 (). The number of tokens.
+
+    Returns:
+        int32 (T,).
+    """
+    multiple = tf.where(tokens < _SHORT_BATCH, _SHORT_MULTIPLE, _TOKEN_MULTIPLE)
+    return tf.minimum(tf.range((tokens // multiple + 1) * multiple), tokens)
 
 
 def make_groups(
@@ -214,6 +238,14 @@ def group_positions(layout: Layout) -> list[tf.Tensor]:
     return [tf.gather(positions, index) for index in layout["group_indices"]]
 
 
+def distinct_positions(layout: Layout) -> list[tf.Tensor]:
+    """Returns `group_positions`, or int32 (1, s) if they are the same in all rows."""
+    positions = group_positions(layout)
+    if "shape_of" in layout and "slots" not in layout:
+        return [rows[:1] for rows in positions]
+    return positions
+
+
 def split_heads(
     x: tf.Tensor, layout: Layout, *, heads: int, parts: int = 1
 ) -> list[list[tf.Tensor]]:
@@ -301,7 +333,8 @@ def _merge(groups: Sequence[tf.Tensor], layout: Layout, heads: int) -> tf.Tensor
     head_dim = groups[0].shape[-1]
     vectors = _join_rows([tf.reshape(group, [-1, head_dim]) for group in groups])
     # An empty batch has no cell that spare tokens could read. Any other batch is not copied here.
-    missing = tf.cast(tf.equal(tf.size(layout["first_tokens"]), 0), tf.int32)
+    rows = layout.get("row_slots", layout["first_tokens"])
+    missing = tf.cast(tf.equal(tf.size(rows), 0), tf.int32)
     vectors = tf.pad(vectors, [[0, missing], [0, 0]])
     first = layout["group_places"] * heads + layout["group_columns"]  # (T,)
     head = tf.expand_dims(layout["group_widths"], 1) * tf.range(heads)  # (T, N)
@@ -324,6 +357,9 @@ def split_first_heads(first: tf.Tensor, layout: Layout, *, heads: int) -> list[t
         list of float (n, N, 1, D), one per group.
     """
     vectors = tf.reshape(first, [-1, heads, 1, first.shape[-1] // heads])
+    if "row_slots" in layout:
+        vectors = tf.gather(vectors, layout["row_slots"])
+        return _split_rows(vectors, [tf.shape(index)[0] for index in layout["group_indices"]])
     if "restore" not in layout or "flat" in layout:
         return [vectors]
     vectors = tf.gather(vectors, tf.math.invert_permutation(layout["restore"]))
@@ -333,6 +369,8 @@ def split_first_heads(first: tf.Tensor, layout: Layout, *, heads: int) -> list[t
 def merge_first_heads(groups: Sequence[tf.Tensor], layout: Layout) -> tf.Tensor:
     """Converts heads (n, N, 1, D) to one row each, (B, N, D): `split_first_heads` undone."""
     first = _join_rows([tf.squeeze(group, 2) for group in groups])
+    if "slot_rows" in layout:
+        return tf.gather(tf.pad(first, [[1, 0], [0, 0], [0, 0]]), layout["slot_rows"])
     if "restore" not in layout or "flat" in layout:
         return first
     return tf.gather(first, layout["restore"])

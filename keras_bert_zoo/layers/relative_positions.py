@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_bert_zoo.layers.attention_groups import Layout, group_positions
+from keras_bert_zoo.layers.attention_groups import Layout, distinct_positions
 from keras_bert_zoo.layers.initializers import TruncatedNormal
 
 # T5's default. MPNet uses it and ignores the value in its config.
@@ -70,9 +70,7 @@ class RelativePositionBias(keras.layers.Layer):
         distances = np.arange(-_LAST_DISTANCE, _LAST_DISTANCE + 1)
         by_distance = tf.gather(tf.transpose(self.table.value), buckets(distances), axis=1)
         biases = []
-        for positions, mask in zip(group_positions(layout), layout["attend"], strict=True):
-            if "shape_of" in layout:
-                positions = positions[:1]  # the same in all rows
+        for positions, mask in zip(distinct_positions(layout), layout["attend"], strict=True):
             key_minus_query = positions[:, tf.newaxis] - positions[:, :, tf.newaxis]  # (n, s, s)
             near = tf.clip_by_value(key_minus_query, -_LAST_DISTANCE, _LAST_DISTANCE)
             bias = tf.gather(by_distance, near + _LAST_DISTANCE, axis=1)  # (N, n or 1, s, s)

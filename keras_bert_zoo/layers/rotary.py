@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_bert_zoo.layers.attention import SelfAttention
-from keras_bert_zoo.layers.attention_groups import Layout, group_positions
+from keras_bert_zoo.layers.attention_groups import Layout, distinct_positions
 from keras_bert_zoo.layers.devices import on_cpu
 
 # Models pair the elements of a head in two ways. The paper and RoFormer rotate neighbours: (0, 1),
@@ -51,9 +51,7 @@ def rotary_tables(
         list of (cosines, signed sines), float32 (n or 1, 1, s, D), one per group of the layout.
     """
     tables = []
-    for positions in group_positions(layout):
-        if "shape_of" in layout:
-            positions = positions[:1]  # the same in all rows
+    for positions in distinct_positions(layout):
         angles = tf.cast(positions, tf.float32)[..., tf.newaxis] * frequencies  # (n, s, D / 2)
         cosines, sines = tf.cos(angles) * scale, tf.sin(angles) * scale
         tables.append(spread_tables(cosines, sines, interleaved=interleaved))
@@ -174,9 +172,7 @@ class SinusoidTable(keras.layers.Layer):
     def call(self, layout: Layout) -> Layout:
         """Reads the rows of the tokens' positions; see the class."""
         tables = []
-        for positions in group_positions(layout):
-            if "shape_of" in layout:
-                positions = positions[:1]  # the same in all rows
+        for positions in distinct_positions(layout):
             rows = tf.gather(self.table.value, positions)  # (n or 1, s, D)
             sines, cosines = tf.split(rows, 2, axis=-1)
             tables.append(spread_tables(cosines, sines, interleaved=True))

@@ -19,16 +19,17 @@ from keras_bert_zoo.layers.attention_groups import (
     dimensions,
     make_flat_group,
     make_groups,
+    spare_slots,
 )
 from keras_bert_zoo.layers.attention_groups import Layout as Layout
+from keras_bert_zoo.layers.example_layout import (
+    last_tokens_of_examples,
+    lay_out_examples,
+    own_neighbours,
+    own_positions,
+)
 
 TOKEN_LAYOUTS = ("padded", "packed")
-
-# oneDNN caches one primitive per shape. Rounding up the number of tokens makes shapes repeat. Short
-# requests pay for each spare token: they are rounded up less.
-_TOKEN_MULTIPLE = 64
-_SHORT_BATCH = 256
-_SHORT_MULTIPLE = 16
 
 
 @keras.saving.register_keras_serializable("keras_bert_zoo")
@@ -46,6 +47,10 @@ class TokenLayout(keras.layers.Layer):
     Call arguments:
         token_ids, segment_ids, padding_mask: int32 (B, S). `padding_mask` 1 = attend, 0 = padding;
             holes and left padding are allowed, positions are the columns.
+        example_ids: int32 (B, S), for a packed batch: 0 is padding, e + 1 the e-th example of the
+            row. Examples follow each other from the first column. `padding_mask` is then ignored.
+        example_starts: int32 (B, E), with `example_ids`: the column of each example's first token,
+            -1 where the row has no such example.
         training: bool. It must be True where attention is called with `training=True`.
 
     Returns:
@@ -61,6 +66,12 @@ class TokenLayout(keras.layers.Layer):
         flat one, of one row with all tokens of such a batch; its mask is (1, 1, T, T). Outside
         of training, the other groups are empty if such a batch has one row. See
         `attention_groups.in_fastest_groups`.
+
+        In a packed batch, positions, neighbours, counted positions and attention are those of the
+        examples alone. `first_tokens` and `last_tokens` are int32 (B * E,), of the examples of all
+        rows, with any token where there is no example. `slots` is int32 (T,), the place of each
+        token's example among them, -1 for no token. The masks of the padded layout are
+        (B, 1, S, S), and there is no flat group.
 
     Raises:
         ConfigError: unknown `kind` or `attention_groups` below 1.
@@ -96,10 +107,15 @@ class TokenLayout(keras.layers.Layer):
         token_ids: tf.Tensor,
         segment_ids: tf.Tensor,
         padding_mask: tf.Tensor,
+        example_ids: tf.Tensor | None = None,
+        example_starts: tf.Tensor | None = None,
         training: bool = False,
     ) -> Layout:
         """Computes the layout; see the class."""
-        if self.kind == "padded":
+        if example_ids is not None:
+            groups = None if self.kind == "padded" else self.attention_groups
+            layout = lay_out_examples(token_ids, segment_ids, example_ids, example_starts, groups)
+        elif self.kind == "padded":
             layout = _padded_layout(token_ids, segment_ids, padding_mask)
         else:
             layout = _packed_layout(
@@ -112,25 +128,38 @@ class TokenLayout(keras.layers.Layer):
             )
         if self.padding_id is not None:
             counted = tf.cast(token_ids != self.padding_id, tf.int32)
-            positions = tf.cumsum(counted, axis=1) * counted + self.padding_id
+            if example_ids is None:
+                positions = tf.cumsum(counted, axis=1)
+            else:
+                positions = own_positions(counted, example_ids, example_starts)
+            positions = positions * counted + self.padding_id
             layout["counted_positions"] = pick_tokens(positions, layout)
         if self.neighbours:
             edge = tf.fill([tf.shape(token_ids)[0], 1], -1)
             previous = tf.concat([edge, token_ids[:, :-1]], axis=1)
             following = tf.concat([token_ids[:, 1:], edge], axis=1)
+            if example_ids is not None:
+                previous, following = own_neighbours(previous, following, example_ids)
             layout["previous_ids"] = pick_tokens(previous, layout)
             layout["next_ids"] = pick_tokens(following, layout)
         if self.last_tokens:
             columns = tf.shape(token_ids)[1]
-            layout["last_tokens"] = (
-                layout["first_tokens"] + columns - 1
-                if self.kind == "padded"
-                else layout["unpack"][:, -1] - 1
-            )
+            if example_ids is not None:
+                layout["last_tokens"] = last_tokens_of_examples(layout)
+            elif self.kind == "padded":
+                layout["last_tokens"] = layout["first_tokens"] + columns - 1
+            else:
+                layout["last_tokens"] = layout["unpack"][:, -1] - 1
         return layout
 
     def compute_output_spec(
-        self, token_ids: Any, segment_ids: Any, padding_mask: Any, training: bool = False
+        self,
+        token_ids: Any,
+        segment_ids: Any,
+        padding_mask: Any,
+        example_ids: Any = None,
+        example_starts: Any = None,
+        training: bool = False,
     ) -> dict[str, Any]:
         """Returns the shapes and dtypes, without a graph: most are unknown in the packed layout."""
 
@@ -148,12 +177,16 @@ class TokenLayout(keras.layers.Layer):
             of_tokens += ["previous_ids", "next_ids"]
         if self.last_tokens:
             of_rows.append("last_tokens")
+        packed = example_ids is not None
         several = self.attention_groups > 1 and not padded
         # One group has all rows of the batch. With several, the flat group is the last one.
-        sizes = [None] * self.attention_groups if several else [rows]
+        sizes = [None if packed and not padded else rows]
+        if several:
+            sizes = [None] * self.attention_groups
         width = columns if padded else None
+        queries = width if packed and padded else 1
         layout: dict[str, Any] = {
-            "attend": [spec(size, 1, 1, width, dtype="float32") for size in sizes]
+            "attend": [spec(size, 1, queries, width, dtype="float32") for size in sizes]
         }
         if padded:
             layout["shape_of"] = spec(rows, columns)
@@ -164,7 +197,14 @@ class TokenLayout(keras.layers.Layer):
                 "spares": spec(None, 1),
                 "unpack": spec(rows, columns),
             }
-        if several:
+        if packed:
+            most = example_starts.shape[1]
+            of_tokens.append("slots")
+            if not padded:
+                layout["row_slots"] = spec(None)
+                of_rows.append("slot_rows")
+            rows = None if None in (rows, most) else rows * most
+        elif several:
             of_rows.append("restore")
             layout["attend"].append(spec(1, 1, None, None, dtype="float32"))
             layout["group_indices"].append(spec(1, None))
@@ -231,12 +271,7 @@ def _packed_layout(
     column = cell - row * columns
     tokens = tf.size(cell)
     token = tf.range(tokens)
-    # At least one spare row after the tokens represents "no token". Padding inside attention reads
-    # it, and attention writes zeros to it, so that no gradient flows through padding. All (T,)
-    # tensors are gathered with the same index: TensorFlow's optimizer then knows that their lengths
-    # are equal, and fuses the residual sums.
-    multiple = tf.where(tokens < _SHORT_BATCH, _SHORT_MULTIPLE, _TOKEN_MULTIPLE)
-    slot = tf.minimum(tf.range((tokens // multiple + 1) * multiple), tokens)
+    slot = spare_slots(tokens)
 
     def with_spare(values: tf.Tensor, spare: Any) -> tf.Tensor:  # (tokens,) -> (T,)
         return tf.gather(tf.concat([values, tf.reshape(spare, [1])], axis=0), slot)
@@ -351,7 +386,7 @@ def from_batch(x: tf.Tensor, layout: Layout) -> tf.Tensor:
 
 
 def mean_of_tokens(x: tf.Tensor, layout: Layout) -> tf.Tensor:
-    """Computes the mean of each row's attended tokens.
+    """Computes the mean of each row's attended tokens, or of each example's of a packed batch.
 
     Args:
         x: float (T, H).
@@ -362,6 +397,10 @@ def mean_of_tokens(x: tf.Tensor, layout: Layout) -> tf.Tensor:
     """
     attended = tf.cast(layout["attended"], tf.float32)[:, tf.newaxis]
     weighted = tf.concat([tf.cast(x, tf.float32) * attended, attended], axis=1)
+    if "slots" in layout:
+        count = tf.size(layout["first_tokens"])
+        sums = tf.math.unsorted_segment_sum(weighted, layout["slots"], count)  # (B * E, H + 1)
+        return tf.cast(tf.math.divide_no_nan(sums[:, :-1], sums[:, -1:]), x.dtype)
     sums = tf.reduce_sum(to_batch(weighted, layout), axis=1)  # (B, H + 1)
     return tf.cast(sums[:, :-1] / sums[:, -1:], x.dtype)
 
