@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from keras_bert_zoo.errors import ConfigError
 
 __all__ = [
+    "changed_options",
     "check_choice",
     "check_flag",
     "check_integer",
@@ -194,3 +195,21 @@ def _range(minimum: float | None, maximum: float | None, exclusive: bool = False
     if maximum is not None:
         return f" less than {maximum:,}" if exclusive else f" of at most {maximum:,}"
     return ""
+
+
+def changed_options(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Lists the options that differ between two runs, for messages.
+
+    Args:
+        earlier: name -> value of the first run.
+        now: likewise, of the second one.
+
+    Example:
+        >>> changed_options({"epochs": 3, "seed": 0}, {"epochs": 5, "seed": 0})
+        'epochs 5, before 3'
+    """
+    return "; ".join(
+        f"{name} {now.get(name, 'not given')}, before {earlier.get(name, 'not given')}"
+        for name in {**earlier, **now}
+        if earlier.get(name) != now.get(name)
+    )

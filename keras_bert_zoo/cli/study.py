@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import itertools
 import math
-import os
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -15,7 +13,9 @@ from typing import Any
 
 from keras_bert_zoo.cli.search_space import Choices, Range
 from keras_bert_zoo.cli.trial import COMPLETE, FAILED, PRUNED
+from keras_bert_zoo.directories.locking import cut_torn_line, locked_directory
 from keras_bert_zoo.errors import ConfigError, DataError
+from keras_bert_zoo.validation import changed_options
 
 __all__ = ["METHODS", "Study", "Trial", "open_study"]
 
@@ -205,25 +205,14 @@ def open_study(
     from optuna.storages.journal import JournalFileBackend
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    file = Path(directory, _FILE)
-    try:
-        Path(directory).mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(directory, os.O_RDONLY)
-    except OSError as error:
-        raise DataError(f"{directory}: cannot write: {error.strerror or error}") from None
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(f"{directory}: another search is running here") from None
-        except OSError:  # a file system without locks
-            pass
+    with locked_directory(directory, "another search"):
+        file = Path(directory, _FILE)
         if file.exists() and not resume:
             raise ConfigError(
                 f"{directory}: expected no earlier search, received one: pass --resume to go on "
                 "with it, or delete the directory"
             )
-        _cut_torn_line(file)
+        cut_torn_line(file)
         pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
         if method == "halving":
             pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=_ETA)
@@ -241,30 +230,14 @@ def open_study(
         if earlier is None:
             study.set_user_attr("run", dict(run))
         elif earlier != run:
-            changed = [
-                f"{name} {run.get(name, 'not given')}, before {earlier.get(name, 'not given')}"
-                for name in {**earlier, **run}
-                if earlier.get(name) != run.get(name)
-            ]
             raise ConfigError(
                 f"{directory}: expected the same options and data to go on with a search, received "
-                f"{'; '.join(changed)}; repeat the earlier command, or delete the directory to "
-                "start again"
+                f"{changed_options(earlier, run)}; repeat the earlier command, or delete the "
+                "directory to start again"
             )
         opened = Study(study, space, method, seed)
         opened.close_finished()
         yield opened
-    finally:
-        os.close(descriptor)
-
-
-def _cut_torn_line(file: Path) -> None:
-    """Removes a line that a killed process did not complete: the next one would be added to it."""
-    with contextlib.suppress(FileNotFoundError), open(file, "r+b") as opened:
-        content = opened.read()
-        end = content.rfind(b"\n") + 1
-        if end < len(content):
-            opened.truncate(end)
 
 
 def _larger_is_better(value: float, mode: str) -> float:

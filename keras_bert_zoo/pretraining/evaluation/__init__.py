@@ -1,0 +1,1 @@
+"""Evaluation of an encoder on suites of tasks, such as GLUE."""
