@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from typing import BinaryIO
 
@@ -11,10 +12,19 @@ from keras_bert_zoo.data.examples import Examples
 from keras_bert_zoo.data.lines import Lines
 from keras_bert_zoo.errors import DataError
 
-__all__ = ["NEXT_LABELS", "read_sentence_pairs", "sentence_pairs"]
+__all__ = [
+    "NEXT_LABELS",
+    "ORDER_LABELS",
+    "ordered_pairs",
+    "read_sentence_pairs",
+    "sentence_pairs",
+]
 
 NEXT_LABELS = ("is_next", "not_next")
 """The labels of next-sentence prediction, in the order of transformers' logits."""
+
+ORDER_LABELS = ("in_order", "swapped")
+"""The labels of sentence-order prediction, in the order of transformers' logits."""
 
 
 def read_sentence_pairs(
@@ -110,4 +120,40 @@ def sentence_pairs(
         [NEXT_LABELS[int(value)] for value in is_random],
         [lines[index] for index in leading],
         path,
+    )
+
+
+def ordered_pairs(documents: list[list[str]], *, seed: int = 0) -> Examples:
+    """Makes pairs of consecutive sentences; half of them are swapped.
+
+    Args:
+        documents: list of lists of sentences.
+        seed: int.
+
+    Returns:
+        Examples with the labels of `ORDER_LABELS`, in the order of the documents.
+
+    Raises:
+        DataError: all documents have fewer than two sentences.
+
+    Example:
+        >>> ordered_pairs([["One.", "Two.", "Three."]], seed=1).labels
+        ['swapped', 'in_order']
+
+    Source: arXiv 1909.11942, section 3.1.
+    """
+    pairs = [pair for document in documents for pair in itertools.pairwise(document)]
+    if not pairs:
+        raise DataError(
+            "expected a document of at least two sentences, received "
+            f"{len(documents)} documents of at most one"
+        )
+    random = np.random.default_rng(seed)
+    swapped = np.zeros(len(pairs), bool)
+    swapped[random.permutation(len(pairs))[: len(pairs) // 2]] = True
+    both = [pair[::-1] if swap else pair for pair, swap in zip(pairs, swapped, strict=True)]
+    return Examples(
+        [first for first, _ in both],
+        [second for _, second in both],
+        [ORDER_LABELS[int(swap)] for swap in swapped],
     )

@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras_bert_zoo.data.pipeline import NO_LABEL
 from keras_bert_zoo.metrics.classification import format_values
 
-__all__ = ["MaskedAccuracy", "MaskedLMReport", "token_scores"]
+__all__ = ["LabelLoss", "MaskedAccuracy", "MaskedLMReport", "label_nats", "token_scores"]
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class MaskedLMReport:
 
 @keras.saving.register_keras_serializable("keras_bert_zoo")
 class MaskedAccuracy(keras.metrics.Mean):
-    """The share of masked tokens that have the highest probability."""
+    """The share of masked tokens, or of labels, that have the highest probability."""
 
     def __init__(self, name: str = "accuracy", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
@@ -76,19 +76,62 @@ class MaskedAccuracy(keras.metrics.Mean):
         """Counts the tokens of a batch.
 
         Args:
-            y_true: int32 (B, P), `NO_LABEL` at padding.
-            y_pred: float (B, P, V), logits.
+            y_true: int32 (B, P), `NO_LABEL` at padding; or (B,).
+            y_pred: float (B, P, V), logits; or (B, V).
             sample_weight: float (B,) or None.
         """
         tokens = tf.cast(y_true, tf.int32)
         right = tf.equal(tokens, tf.argmax(y_pred, axis=-1, output_type=tf.int32))
         weights = tf.cast(tokens != NO_LABEL, tf.float32)
         if sample_weight is not None:
-            weights *= tf.cast(sample_weight, tf.float32)[:, tf.newaxis]
+            weights *= _of_rows(sample_weight, weights)
         # Keras would take the means of rows, which weight a token by the width of its batch.
         super().update_state(
             tf.reshape(tf.cast(right, tf.float32), [-1]), tf.reshape(weights, [-1])
         )
+
+
+@keras.saving.register_keras_serializable("keras_bert_zoo")
+class LabelLoss(keras.metrics.Mean):
+    """The mean cross-entropy of labels, in nats: of masked tokens, or of one label per row."""
+
+    def __init__(self, name: str = "loss", **kwargs: Any) -> None:
+        super().__init__(name=name, **kwargs)
+
+    def update_state(self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: Any = None) -> None:
+        """Adds the labels of a batch.
+
+        Args:
+            y_true: int32 (B, P) or (B,), `NO_LABEL` where there is none.
+            y_pred: float (B, P, V) or (B, V), logits.
+            sample_weight: float (B,) or None.
+        """
+        nats, weights = label_nats(y_true, y_pred)
+        if sample_weight is not None:
+            weights *= _of_rows(sample_weight, weights)
+        super().update_state(tf.reshape(nats, [-1]), tf.reshape(weights, [-1]))
+
+
+def label_nats(labels: tf.Tensor, logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The cross-entropy of each label.
+
+    Args:
+        labels: int32 (...), `NO_LABEL` where there is none.
+        logits: float (..., V).
+
+    Returns:
+        float (...), in nats, and 1 where there is a label, else 0.
+    """
+    ids = tf.cast(labels, tf.int32)
+    labelled = tf.cast(ids != NO_LABEL, logits.dtype)
+    nats = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tf.maximum(ids, 0), logits=logits)
+    return nats, labelled
+
+
+def _of_rows(weights: Any, values: tf.Tensor) -> tf.Tensor:
+    """Reshapes weights (B,) to multiply values (B, ...)."""
+    weights = tf.cast(weights, tf.float32)
+    return tf.reshape(weights, [-1] + [1] * (values.shape.rank - 1))
 
 
 def token_scores(

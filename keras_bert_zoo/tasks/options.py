@@ -12,7 +12,17 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, Self, TypedDict, TypeVar, overload
 
 from keras_bert_zoo.errors import ConfigError
-from keras_bert_zoo.schema import FLAG, NULL, TEXT, ValueType, integer, list_of, number, one_of
+from keras_bert_zoo.schema import (
+    FLAG,
+    NULL,
+    TEXT,
+    ValueType,
+    integer,
+    list_of,
+    names_to,
+    number,
+    one_of,
+)
 from keras_bert_zoo.validation import is_number
 
 MAX_TOKENS = 1 << 24
@@ -151,6 +161,18 @@ class MaskedLMOptions(TaskOptions):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class PretrainingOptions(MaskedLMOptions):
+    """Options of `Pretrainer`."""
+
+    mask_share: float = _saved(number(0, 1), 0.8)
+    random_share: float = _saved(number(0, 1), 0.1)
+    max_ngram: int = _saved(integer(1, 10), 1)
+    span_mean: float | None = _saved(number(1, 10) | NULL)
+    objectives: tuple[str, ...] = _saved(list_of(TEXT, 10), ("masked_lm",))
+    objective_weights: Mapping[str, float] | None = _saved(names_to(number(0, 1e38), 10) | NULL)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TranslationOptions(TaskOptions):
     """Options of `Translator`."""
 
@@ -184,10 +206,25 @@ ALL_OPTIONS: tuple[type[TaskOptions], ...] = (
     QuestionAnsweringOptions,
     EmbeddingOptions,
     MaskedLMOptions,
+    PretrainingOptions,
     TranslationOptions,
     CollectionOptions,
 )
 """The options of every task; the side file's schema has all of them."""
+
+
+def check_unknown(task: Any, given: Mapping[str, Any]) -> None:
+    """Checks the arguments that a task passes on to `keras.Model`, which ignores unknown ones.
+
+    Raises:
+        ConfigError: an argument is not `name` or `trainable`.
+    """
+    unknown = sorted(set(given) - {"name", "trainable"})
+    if unknown:
+        raise ConfigError(
+            f"{type(task).__name__} has no option {', '.join(map(repr, unknown))}: see "
+            f"`help({type(task).__name__})`."
+        )
 
 
 def fitted_length(max_length: int | None, default: int, most: int) -> int:

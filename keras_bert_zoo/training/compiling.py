@@ -7,11 +7,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_bert_zoo.training import replicas
+from keras_bert_zoo.layers.example_layout import is_packed
 from keras_bert_zoo.training.data import replicas_of
 from keras_bert_zoo.training.keras_metrics import resolve_metrics
 from keras_bert_zoo.training.loss_units import loss_unit
 from keras_bert_zoo.training.outputs import resolve_loss
+from keras_bert_zoo.training.packed_rows import spec_of_rows
+from keras_bert_zoo.training.replica_loss import ReplicaLoss
 from keras_bert_zoo.training.updates import Updates
 
 __all__ = ["DEFAULT_LEARNING_RATE", "build_shared", "compile_task", "prepare_updates"]
@@ -50,7 +52,7 @@ def compile_task(
         weighted = resolve_metrics(weighted, objective.outputs)
     task.jit_compiles = kwargs.pop("jit_compile", False) is True
     count = replicas_of(task)
-    shared = replicas.ReplicaLoss(loss, count) if count > 1 else loss
+    shared = ReplicaLoss(loss, count) if count > 1 else loss
     keras.Model.compile(
         task,
         optimizer=optimizer,
@@ -99,5 +101,8 @@ def prepare_updates(task: Any, accumulation: int = 1) -> Updates:
 def build_shared(task: Any, batches: tf.data.Dataset, *, restored: bool = False) -> None:
     """Creates the variables of metrics, if they are shared or restored; Keras waits for a batch."""
     if replicas_of(task) > 1 or restored:
+        spec = batches.element_spec
+        if is_packed(spec[0]) and task.loss_unit == "rows":
+            spec = spec_of_rows(spec)
         with task.distribute_strategy.scope():
-            task._symbolic_build(data_batch=batches.element_spec)
+            task._symbolic_build(data_batch=spec)

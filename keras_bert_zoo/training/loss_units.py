@@ -10,12 +10,13 @@ from keras_bert_zoo.data.pipeline import NO_LABEL
 
 __all__ = ["SharedUnit", "loss_unit"]
 
-SharedUnit = Literal["rows", "tokens", "batch", ""]
+SharedUnit = Literal["rows", "tokens", "objectives", "batch", ""]
 """The unit of a loss.
 
 "rows", "tokens": it is a mean over rows or labelled tokens, and shares can be computed apart.
-"batch": it compares the rows of a batch, and ignores rows whose label is `NO_LABEL` or NaN. "": any
-other loss.
+"objectives": a sum of means, each over the labelled rows or tokens of an objective; see
+`objectives_loss.ObjectivesLoss`. "batch": it compares the rows of a batch, and ignores rows whose
+label is `NO_LABEL` or NaN. "": any other loss.
 """
 
 # Keras' losses that are a mean over the rows of a batch.

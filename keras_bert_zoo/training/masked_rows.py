@@ -11,9 +11,9 @@ import tensorflow as tf
 from keras_bert_zoo.data.pipeline import NO_LABEL, LabelledRows, TokenRows, batch_maker
 from keras_bert_zoo.errors import DataError
 from keras_bert_zoo.text.tokenizer import Tokenizer
-from keras_bert_zoo.training.rows import in_parts, token_rows
+from keras_bert_zoo.training.rows import in_parts, packed_rows, token_rows
 
-__all__ = ["maskable_rows", "pseudo_perplexities"]
+__all__ = ["maskable_pairs", "maskable_rows", "numbered_words", "pseudo_perplexities"]
 
 
 def maskable_rows(
@@ -38,7 +38,7 @@ def maskable_rows(
     Raises:
         DataError: no text has a word.
     """
-    special = [tokenizer.token_to_id(token) for token in tokenizer.special_tokens]
+    special = _special_ids(tokenizer)
     parts, maskable_parts, documents = [], [], []
     for part in in_parts(len(texts)):
         windows = tokenizer.windows(list(texts[part]), max_length=max_length, stride=0)
@@ -53,14 +53,59 @@ def maskable_rows(
     rows = token_rows(parts)
     if not len(rows):
         raise DataError("There is no word to mask in the texts: all of them are empty.")
+    labels = numbered_words(rows, np.concatenate(maskable_parts), begins_word)
+    return LabelledRows(rows, token_labels=labels), np.concatenate(documents)
+
+
+def maskable_pairs(
+    tokenizer: Tokenizer,
+    texts: Sequence[str | bytes],
+    text_pairs: Sequence[str | bytes],
+    *,
+    max_length: int,
+    begins_word: Callable[[Any, Any], tf.Tensor] | None = None,
+) -> LabelledRows:
+    """Packs pairs of texts into rows, truncates them, and numbers their words.
+
+    Args:
+        tokenizer: Tokenizer.
+        texts: list of str or bytes.
+        text_pairs: list of the same length.
+        max_length: int, tokens of a row.
+        begins_word: see `maskable_rows`.
+
+    Returns:
+        LabelledRows, whose token labels number the words.
+    """
+    rows = packed_rows(tokenizer, texts, text_pairs, max_length=max_length)
+    maskable = ~np.isin(rows.token_ids, _special_ids(tokenizer))
+    return LabelledRows(rows, token_labels=numbered_words(rows, maskable, begins_word))
+
+
+def _special_ids(tokenizer: Tokenizer) -> list[int]:
+    return [tokenizer.token_to_id(token) for token in tokenizer.special_tokens]
+
+
+def numbered_words(
+    rows: TokenRows, maskable: np.ndarray, begins_word: Callable[[Any, Any], tf.Tensor] | None
+) -> np.ndarray:
+    """Numbers the words of rows.
+
+    Args:
+        rows: TokenRows of T tokens.
+        maskable: bool (T,). Tokens that may be masked.
+        begins_word: see `maskable_rows`.
+
+    Returns:
+        int32 (T,), a unique number per word; `NO_LABEL` at tokens that are never masked.
+    """
     words = np.arange(len(rows.token_ids), dtype=np.int32)
     if begins_word is not None:
         first = np.zeros(len(words), bool)
         first[rows.row_splits[:-1]] = first[rows.row_splits[:-1] + 1] = True  # [CLS] and the next
         begins = begins_word(rows.token_ids, tf.constant(first)).numpy()
         words = np.maximum.accumulate(np.where(begins, words, 0)).astype(np.int32)
-    labels = np.where(np.concatenate(maskable_parts), words, NO_LABEL).astype(np.int32)
-    return LabelledRows(rows, token_labels=labels), np.concatenate(documents)
+    return np.where(maskable, words, NO_LABEL).astype(np.int32)
 
 
 def pseudo_perplexities(

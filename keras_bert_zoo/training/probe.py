@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from keras_bert_zoo.data.pipeline import length_order, restore_order
 from keras_bert_zoo.encoders.encoder import encoder_inputs
-from keras_bert_zoo.training.replicas import ReplicaLoss, even_batches, split_rows
+from keras_bert_zoo.training.replica_loss import ReplicaLoss
+from keras_bert_zoo.training.replicas import even_batches, split_rows
 from keras_bert_zoo.training.rows import RowBatches
 
 # The problem is convex and the pooled output is bounded, so a large rate and a large batch are

@@ -23,14 +23,15 @@ import tensorflow as tf
 
 from keras_bert_zoo.data.pipeline import NO_LABEL
 from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.layers.example_layout import is_packed
 from keras_bert_zoo.training.loss_units import SharedUnit
+from keras_bert_zoo.training.packed_rows import count_examples, examples_as_rows
 from keras_bert_zoo.training.updates import Updates
 
 __all__ = [
     "Gradients",
     "Part",
     "Regularizer",
-    "ReplicaLoss",
     "even_batches",
     "in_shares",
     "predict_step",
@@ -65,14 +66,23 @@ def even_batches(
 
     Returns:
         the padded dataset, with `REAL_ROW`, `BATCH_ROWS` and `BATCH_TOKENS` among the inputs, and
-        with one element per part of a batch; the dataset itself with one replica, one part and no
-        `rows`. With `rows`, the first dimension of all elements is known.
+        with one element per part of a batch; the dataset itself with one replica, one part, no
+        `rows`, and no bins. With `rows`, the first dimension of all elements is known. Of bins,
+        `BATCH_ROWS` counts the examples.
 
     Raises:
         tf.errors.InvalidArgumentError: while it is read, if a batch has more than `rows`.
+
+    Example:
+        >>> batches = tf.data.Dataset.from_tensors(({"token_ids": [[5], [6], [7]]},))
+        >>> (inputs,) = next(iter(even_batches(batches, replicas=2)))
+        >>> inputs["token_ids"].numpy().tolist(), inputs[REAL_ROW].numpy().tolist()
+        ([[5], [6], [7], [5]], [1, 1, 1, 0])
     """
     shares = replicas * parts
-    if shares < 2 and rows is None:
+    spec = dataset.element_spec
+    packed = is_packed(spec[0] if isinstance(spec, tuple) else spec)
+    if shares < 2 and rows is None and not packed:
         return dataset
 
     def fill(*elements: Any) -> tuple[Any, ...]:
@@ -89,10 +99,11 @@ def even_batches(
         places = tf.range(padded)
         real = places < count
         places = tf.where(real, places, 0)
-        totals = {BATCH_ROWS: tf.cast(count, tf.float32)}
+        examples = count_examples(elements[0]) if packed else count
+        totals = {BATCH_ROWS: tf.cast(examples, tf.float32)}
         totals[BATCH_TOKENS] = _labelled_tokens(elements[1]) if len(elements) > 1 else 0.0
         inputs, *rest = tf.nest.map_structure(lambda part: tf.gather(part, places), elements)
-        totals = {name: tf.repeat(total, tf.size(places)) for name, total in totals.items()}
+        totals = {name: _repeated(total, tf.size(places)) for name, total in totals.items()}
         filled = ({**inputs, REAL_ROW: tf.cast(real, tf.int32), **totals}, *rest)
         if rows is None:
             return filled
@@ -125,8 +136,19 @@ def in_shares(elements: Any, shares: int) -> Any:
     return tf.nest.map_structure(divided, elements)
 
 
+def _repeated(value: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+    """Repeats a tensor: (...) -> (rows, ...)."""
+    value = tf.convert_to_tensor(value)
+    return tf.broadcast_to(value, tf.concat([[rows], tf.shape(value)], axis=0))
+
+
 def _labelled_tokens(labels: Any) -> tf.Tensor:
-    """float32 (). The number of labels that are not `NO_LABEL`; 0 without labels of tokens."""
+    """float32 (). The number of labels that are not `NO_LABEL`; 0 without labels of tokens.
+
+    For the labels of several objectives, a dict: float32 (K,), in the order of the names.
+    """
+    if isinstance(labels, Mapping):
+        return tf.stack([_labelled_tokens(labels[name]) for name in sorted(labels)])
     if not tf.is_tensor(labels) or not labels.dtype.is_integer or not labels.shape.rank:
         return tf.constant(0.0)
     return tf.reduce_sum(tf.cast(labels != tf.cast(NO_LABEL, labels.dtype), tf.float32))
@@ -149,7 +171,8 @@ class Share:
     Args:
         real: bool (B,). Which rows are no copies.
         rows: float32 (). The number of real rows of the whole batch.
-        tokens: float32 (). The number of labelled tokens of the whole batch.
+        tokens: float32 (). The number of labelled tokens of the whole batch; (K,) for the labels of
+            K objectives.
     """
 
     real: tf.Tensor
@@ -246,7 +269,7 @@ def train_step(
     Returns:
         dict: name -> metric so far.
     """
-    (x, share), y, weight = _unpacked(data)
+    (x, share), y, weight = _unpacked(data, unit)
     part = Part(model, x, y, weight, share, unit, updates)
     loss, y_pred, gradients = (regularizer or _gradients)(part)
     if updates.accumulation > 1:
@@ -267,7 +290,7 @@ def _gradients(part: Part) -> Gradients:
 
 def test_step(model: keras.Model, data: Any, unit: SharedUnit, *, static: bool) -> dict[str, Any]:
     """Evaluates one replica's share of a batch; see `train_step`."""
-    (x, share), y, weight = _unpacked(data)
+    (x, share), y, weight = _unpacked(data, unit)
     y_pred = model(x, training=False)
     loss = _shared_loss(model, (x, y, y_pred, weight), share, unit, training=False)
     _record_loss(model, x, loss, share)
@@ -276,64 +299,20 @@ def test_step(model: keras.Model, data: Any, unit: SharedUnit, *, static: bool) 
 
 def predict_step(model: keras.Model, data: Any) -> Any:
     """Computes the outputs of one replica's share of a batch, without the copies."""
-    (x, share), _, _ = _unpacked(data)
+    (x, share), _, _ = _unpacked(data, "")
     outputs = model(x, training=False)
     if share is None:
         return outputs
     return tf.nest.map_structure(lambda part: tf.boolean_mask(part, share.real), outputs)
 
 
-@keras.saving.register_keras_serializable("keras_bert_zoo")
-class ReplicaLoss(keras.losses.Loss):
-    """Computes one replica's share of a loss, for any reduction.
-
-    Keras divides only means by the number of replicas, not sums or scalar losses.
-
-    Args:
-        loss: keras.losses.Loss.
-        replicas: int.
-
-    Raises:
-        ConfigError: the loss has no reduction.
-    """
-
-    def __init__(self, loss: keras.losses.Loss, replicas: int) -> None:
-        if loss.reduction in (None, "none"):
-            raise ConfigError(
-                "Expected a loss with a reduction on several replicas, "
-                "received `reduction=None`: pass "
-                '"sum_over_batch_size" or "sum".'
-            )
-        super().__init__(name=loss.name, reduction=loss.reduction)
-        self.loss = loss
-        self.replicas = replicas
-        self._is_mean: bool | None = False if loss.reduction == "sum" else None
-
-    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        """Computes the share.
-
-        Args:
-            y_true: labels, in the form that the loss accepts.
-            y_pred: outputs.
-            sample_weight: float (B,) or None.
-
-        Returns:
-            scalar.
-        """
-        value = self.loss(y_true, y_pred, sample_weight)
-        if sample_weight is not None and self.loss.reduction != "sum":
-            return value  # weights turn a scalar into rows, too, and Keras takes their mean
-        if self._is_mean is None:
-            dtype = self.loss.dtype
-            # Only the rank is used. It is computed once, outside of the step.
-            of_rows = self.loss.call(tf.cast(y_true, dtype), tf.cast(y_pred, dtype))
-            self._is_mean = len(of_rows.shape) > 0
-        return value if self._is_mean else value / tf.cast(self.replicas, value.dtype)
-
-
-def _unpacked(data: Any) -> tuple[tuple[Any, Share | None], Any, Any]:
+def _unpacked(data: Any, unit: SharedUnit) -> tuple[tuple[Any, Share | None], Any, Any]:
     x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
-    return split_rows(x), y, weight
+    x, share = split_rows(x)
+    if share is not None and unit == "rows" and is_packed(x):
+        real, y, weight = examples_as_rows(x, share.real, y, weight)
+        share = replace(share, real=real)
+    return (x, share), y, weight
 
 
 def _shared_loss(
@@ -354,6 +333,11 @@ def _shared_loss(
                 "batch: call `fit` or `evaluate`, which divide batches."
             )
         return model.compute_loss(x, y, y_pred, weight, training)
+    if unit == "objectives":
+        labels = {name: _without_copies(part, share.real) for name, part in y.items()}
+        part = tf.math.divide_no_nan(_labelled_tokens(labels), share.tokens)
+        # Unlike Keras' losses, these means are not divided by the number of replicas.
+        return tf.reduce_sum(model.loss.means(labels, y_pred) * part)
     if unit in ("rows", "tokens"):
         if unit == "tokens":
             y = _without_copies(y, share.real)
@@ -388,7 +372,10 @@ def _gathered(part: Any) -> Any:
 
 
 def _select(parts: Sequence[Any], rows: tf.Tensor) -> list[Any]:
-    return [None if part is None else tf.boolean_mask(part, rows) for part in parts]
+    def selected(part: Any) -> Any:
+        return None if part is None else tf.boolean_mask(part, rows)
+
+    return [tf.nest.map_structure(selected, part) for part in parts]
 
 
 def _record_loss(
@@ -431,10 +418,11 @@ def _update_weighted(
         return
     if not compiled.built:
         compiled.build(y, y_pred)
+    labels, outputs = compiled._flatten_y(y), compiled._flatten_y(y_pred)
     for metrics, weights in (
         (compiled._flat_metrics, real),
         (compiled._flat_weighted_metrics, real if weight is None else weight * real),
     ):
-        for metric in metrics:
+        for metric, label, output in zip(metrics, labels, outputs, strict=False):
             if metric is not None:
-                metric.update_state(y, y_pred, sample_weight=weights)
+                metric.update_state(label, output, sample_weight=weights)

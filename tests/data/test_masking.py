@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from keras_bert_zoo.data.masking import Masking, mask_tokens, masked_batches, masked_columns
+from keras_bert_zoo.data.masking_spans import length_shares, start_rate
 from keras_bert_zoo.data.pipeline import (
     NO_LABEL,
     LabelledRows,
@@ -139,3 +140,82 @@ def test_invalid_shares():
         Masking(rate=1.5)
     with pytest.raises(ConfigError, match="at least 0 and at most 1 together"):
         Masking(mask_share=0.8, random_share=0.3)
+
+
+def runs_of(masking, *, rows=400, length=64, word_size=1):
+    """The lengths, in words, of runs of masked tokens, and the share of masked tokens."""
+    words = np.repeat(np.arange(rows * length), word_size).reshape(rows, -1)
+    words = np.pad(words, [[0, 0], [1, 1]], constant_values=NO_LABEL)
+    ids, columns, labels = mask_tokens(
+        tf.constant(np.where(words == NO_LABEL, 1, 7), tf.int32),
+        tf.constant(words, tf.int64),
+        masking,
+        mask_id=3,
+        vocabulary_size=100,
+        state=tf.constant(11, tf.uint64),
+    )
+    chosen = np.zeros(words.shape, bool)
+    for row, (places, tokens) in enumerate(zip(columns.numpy(), labels.numpy(), strict=True)):
+        chosen[row, places[tokens != NO_LABEL]] = True
+    assert not chosen[words == NO_LABEL].any()
+    edges = np.diff(np.pad(chosen, [[0, 0], [1, 1]]).astype(int), axis=1)
+    lengths = np.nonzero(edges == -1)[1] - np.nonzero(edges == 1)[1]
+    return lengths / word_size, chosen.sum() / (words != NO_LABEL).sum(), ids.numpy(), chosen
+
+
+@pytest.mark.parametrize("options", [{"max_ngram": 3}, {"span_mean": 5.0}])
+@pytest.mark.parametrize("word_size", [1, 2])
+def test_runs_keep_the_rate(options, word_size):
+    masking = Masking(rate=0.15, whole_words=word_size > 1, **options)
+    lengths, share, ids, chosen = runs_of(masking, word_size=word_size)
+    assert np.array_equal(lengths, lengths.round())  # whole words
+    shares = length_shares(masking.max_ngram, masking.span_mean)
+    mean = shares @ np.arange(1, len(shares) + 1)
+    # Runs are drawn independently, so the number of masked words varies as that of the runs.
+    words = 400 * 64
+    bound = 5 * np.sqrt(0.15 * words * mean**2) / words
+    # The first words of a row have fewer runs before them.
+    assert -bound - 0.15 * mean / 64 < share - 0.15 < bound
+    assert lengths.mean() > 0.9 * mean
+    if masking.span_mean is not None:  # one decision for all tokens of a span
+        starts = np.flatnonzero(np.diff(chosen.ravel().astype(int)) == 1) + 1
+        hidden = ids.ravel() == 3
+        assert abs(hidden[starts].mean() - 0.8) < 4 * np.sqrt(0.16 / len(starts))
+        both = chosen.ravel()[1:] & chosen.ravel()[:-1]
+        differ = (hidden[1:] != hidden[:-1])[both].mean()
+        assert differ < 0.08  # where spans meet; 0.32 if each token had its own decision
+
+
+def test_lengths_of_runs():
+    np.testing.assert_allclose(length_shares(3, None), np.array([6, 3, 2]) / 11)
+    spans = length_shares(1, 5.0)
+    np.testing.assert_allclose(spans[1:] / spans[:-1], 0.8)
+    assert len(spans) == 10
+    assert spans @ np.arange(1, 11) == pytest.approx(3.797, abs=1e-3)  # 3.8 in the paper
+    rate = start_rate(0.15, length_shares(3, None))
+    assert 0.15 / 1.8 < rate < 0.15 / 1.5
+
+
+def test_a_row_without_words_has_no_masked_token():
+    words = tf.constant([[NO_LABEL] * 4, [NO_LABEL, 5, 6, NO_LABEL]], tf.int32)
+    for masking in (Masking(), Masking(max_ngram=3), Masking(span_mean=5.0)):
+        ids, _, labels = mask_tokens(
+            tf.fill([2, 4], 7), words, masking, mask_id=3, vocabulary_size=9,
+            state=tf.constant(1, tf.uint64),
+        )  # fmt: skip
+        assert (labels.numpy()[0] == NO_LABEL).all()
+        assert (ids.numpy()[0] == 7).all()
+        assert (labels.numpy()[1] != NO_LABEL).any()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"max_ngram": 0}, "max_ngram"),
+        ({"span_mean": 0.5}, "span_mean"),
+        ({"max_ngram": 2, "span_mean": 3.0}, "received both"),
+    ],
+)
+def test_wrong_runs_are_refused(options, words):
+    with pytest.raises(ConfigError, match=words):
+        Masking(**options)

@@ -1,0 +1,125 @@
+"""Loads the encoder and the heads of a preset, to continue its pretraining."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import keras
+
+from keras_bert_zoo.data.masking import Masking
+from keras_bert_zoo.encoders.encoder import Encoder
+from keras_bert_zoo.errors import CheckpointError
+from keras_bert_zoo.heads.kinds import HEADS, make_head
+from keras_bert_zoo.presets.find_heads import find_heads
+from keras_bert_zoo.presets.load import Loaded, load
+from keras_bert_zoo.presets.resolve import Checkpoint
+from keras_bert_zoo.pretraining.objectives import OBJECTIVES, head_kinds
+from keras_bert_zoo.tasks.loading import TaskSource
+from keras_bert_zoo.tasks.options import PretrainingOptions
+
+__all__ = ["PretrainingParts", "load_for_pretraining", "masking_of"]
+
+
+class PretrainingParts(NamedTuple):
+    """The result of `load_for_pretraining`.
+
+    Attributes:
+        arguments: the arguments of `Pretrainer`.
+        config: the keys of config.json that do not describe the encoder.
+    """
+
+    arguments: dict[str, Any]
+    config: dict[str, Any]
+
+
+def load_for_pretraining(
+    source: TaskSource,
+    objectives: Sequence[str] | None,
+    *,
+    new_head: bool,
+    objective_weights: Mapping[str, float] | None,
+    masking: Masking | None,
+) -> PretrainingParts:
+    """Loads the parts of a Pretrainer; see `Pretrainer.from_preset` for arguments and errors."""
+    checkpoint, options = source.checkpoint, source.options
+    present = _heads_of(checkpoint)
+    if objectives is None:
+        saved = source.side.get("objectives")
+        objectives = saved or [name for name in OBJECTIVES if name in present] or ["masked_lm"]
+    kinds = head_kinds(checkpoint.config, tuple(objectives))
+    missing = [name for name, kind in kinds.items() if kind not in present]
+    if missing and not new_head:
+        raise CheckpointError(
+            f"{os.fspath(source.preset)!r} has no head for {', '.join(missing)}. Pass "
+            "`new_head=True` to start with a new one, or other `objectives`."
+        )
+    token_layout = options.get("token_layout") or "packed"
+    layout = {"token_layout": token_layout, "dtype": options.get("dtype")}
+    encoder, heads = _encoder_and_heads(checkpoint, kinds, present, layout)
+    saved_options = PretrainingOptions(
+        **PretrainingOptions.restored(source.side, {"max_length": options.get("max_length")})
+    )
+    weights = saved_options.objective_weights or {}
+    if objective_weights is None:
+        objective_weights = {name: weights[name] for name in kinds if name in weights}
+    arguments = {
+        "encoder": encoder,
+        "tokenizer": checkpoint.tokenizer,
+        "objectives": tuple(objectives),
+        "head": {name: heads.get(kind) for name, kind in kinds.items()},
+        "objective_weights": objective_weights,
+        "token_layout": token_layout,
+        "masking": masking_of(saved_options) if masking is None else masking,
+        "max_length": saved_options.max_length,
+    }
+    return PretrainingParts(arguments, checkpoint.other_config())
+
+
+def masking_of(options: PretrainingOptions) -> Masking:
+    """Returns how training masks words."""
+    return Masking(
+        rate=options.mask_rate,
+        whole_words=options.whole_words,
+        mask_share=options.mask_share,
+        random_share=options.random_share,
+        max_ngram=options.max_ngram,
+        span_mean=options.span_mean,
+    )
+
+
+def _encoder_and_heads(
+    checkpoint: Checkpoint, kinds: Mapping[str, str], present: set[str], layout: dict[str, Any]
+) -> tuple[Encoder, dict[str, keras.layers.Layer]]:
+    """Loads the encoder, and the heads that the checkpoint has."""
+    chosen = [kind for kind in kinds.values() if kind in present]
+    pooled = any(HEADS[kind].pooled for kind in kinds.values())
+    if chosen and (not pooled or any(HEADS[kind].pooled for kind in chosen)):
+        encoder, heads, _ = load(checkpoint, chosen, user="Pretrainer", **layout)
+        return encoder, heads
+    # A new head for pairs brings a new pooler, unless the checkpoint has one.
+    new = [kind for kind in kinds.values() if HEADS[kind].pooled or not chosen]
+    encoder, heads, _ = load(checkpoint, new, new_head=True, **layout)
+    if chosen:
+        read = load(checkpoint, chosen, user="Pretrainer")
+        heads = {**heads, **_copied_heads(read, encoder)}
+    return encoder, heads
+
+
+def _heads_of(checkpoint: Checkpoint) -> set[str]:
+    """The kinds of heads that a checkpoint has weights for; empty for an encoder alone."""
+    try:
+        with checkpoint.open() as tensors:
+            return set(find_heads(checkpoint.names, checkpoint.raw, tensors))
+    except CheckpointError:
+        return set()
+
+
+def _copied_heads(loaded: Loaded, encoder: Encoder) -> dict[str, keras.layers.Layer]:
+    """Makes heads on another encoder with the same weights."""
+    heads = {}
+    for kind, source in loaded.heads.items():
+        heads[kind] = make_head(kind, encoder, HEADS[kind].units)
+        heads[kind].set_weights(source.get_weights())
+    return heads
