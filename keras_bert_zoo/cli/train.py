@@ -36,6 +36,7 @@ from keras_bert_zoo.cli.training_options import (
     add_checkpoint_options,
     add_distribution_options,
     add_memory_option,
+    add_optimizer_options,
     add_plan_options,
     add_regularization_options,
     add_schedule_options,
@@ -45,12 +46,12 @@ from keras_bert_zoo.cli.training_options import (
     check_validation_options,
     layout_options,
     make_checkpoints,
+    preset_config,
     regularization_of,
     report_plan,
     set_batch_size,
     strategy_of,
 )
-from keras_bert_zoo.errors import ConfigError
 
 if TYPE_CHECKING:
     from keras_bert_zoo.cli.tasks.base import TaskCommand
@@ -119,48 +120,7 @@ def add_training_arguments(parser: Parser) -> None:
         default=0,
         help="epochs that first train only the new head; 30 take seconds and may save a full epoch",
     )
-    group.add_argument(
-        "--warmup-fraction",
-        type=options.share,
-        default=0.1,
-        help="fraction of the steps with a rising learning rate; then it decays, see --schedule",
-    )
-    group.add_argument(
-        "--weight-decay",
-        type=options.non_negative_float,
-        default=0.01,
-        help="weight decay; biases and LayerNorm have none",
-    )
-    group.add_argument(
-        "--optimizer",
-        choices=("adamw", "lamb", "adafactor", "lion", "muon"),
-        default="adamw",
-        help="optimizer",
-    )
-    group.add_argument(
-        "--schedule",
-        choices=("linear", "cosine", "polynomial", "constant", "inverse_sqrt"),
-        default="linear",
-        help="decay of the learning rate after the warm-up",
-    )
-    group.add_argument(
-        "--layer-decay",
-        type=options.share,
-        default=1.0,
-        metavar="F",
-        help="factor of the learning rate from each layer to the one below it",
-    )
-    group.add_argument(
-        "--average-weights",
-        action="store_true",
-        help="end with the exponential moving average of the weights",
-    )
-    group.add_argument(
-        "--clip-norm",
-        type=options.non_negative_float,
-        default=1.0,
-        help="maximum global norm of the gradients; 0: no clipping",
-    )
+    add_optimizer_options(group)
     group.add_argument(
         "--max-length",
         type=options.positive_int,
@@ -326,19 +286,7 @@ def _train(
 
 def _check_preset(args: argparse.Namespace, command: TaskCommand) -> None:
     """Checks the preset's config and the options that depend on it."""
-    from keras_bert_zoo.checkpoints.config_file import read_config
-    from keras_bert_zoo.config import EncoderConfig
-    from keras_bert_zoo.presets.resolve import find_preset
-
-    raw = read_config(find_preset(args.preset))
-    encoder = raw["encoder"] if isinstance(raw.get("encoder"), dict) else raw
-    config = EncoderConfig.from_huggingface(encoder, ignore=args.ignore_config_keys)
-    if args.max_length and not 3 <= args.max_length <= config.max_sequence_length:
-        raise ConfigError(
-            f"expected --max-length from 3 to {config.max_sequence_length}, the maximum length "
-            f"of {args.preset}, received {args.max_length}"
-        )
-    command.check_preset(args, raw)
+    command.check_preset(args, preset_config(args)[0])
 
 
 def read_data(args: argparse.Namespace, command: TaskCommand) -> tuple[Any, Any]:
@@ -387,6 +335,7 @@ def _fit(
             gradient_checkpointing=args.gradient_checkpointing,
             accumulation_steps=args.accumulation_steps,
             jit_compile=args.jit_compile,
+            pack_examples=args.pack_examples,
             checkpoints=make_checkpoints(args),
             resume=args.resume,
             check_memory=args.memory_check,
@@ -407,8 +356,8 @@ def _options(args: argparse.Namespace, dtype: str) -> dict[str, Any]:
     names = ("preset", "train", "dev", "dev_fraction", "task", "learning_rate", "warmup_fraction",
              "weight_decay", "probe_epochs", "clip_norm", "class_weight", "tune_thresholds", "seed",
              "batch_size", "accumulation_steps", "strategy", "optimizer", "schedule", "layer_decay",
-             "average_weights", "jit_compile", "r_drop", "adversarial", "adversarial_epsilon",
-             "label_smoothing", "focal_loss", "mixup")  # fmt: skip
+             "average_weights", "jit_compile", "pack_examples", "r_drop", "adversarial",
+             "adversarial_epsilon", "label_smoothing", "focal_loss", "mixup")  # fmt: skip
     return {name: getattr(args, name) for name in names if hasattr(args, name)} | {
         "dtype": dtype,
         "sha256": file_hashes(args.train, args.dev),

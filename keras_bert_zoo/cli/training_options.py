@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from keras_bert_zoo.cli import options
 from keras_bert_zoo.cli.columns import show_next
 from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.training.packing_options import check_packing
 from keras_bert_zoo.training.tricks.options import (
     ADVERSARIAL,
     CRF_OR_NESTED,
@@ -19,6 +20,7 @@ from keras_bert_zoo.training.tricks.options import (
 
 if TYPE_CHECKING:
     from keras_bert_zoo.cli.tasks.base import TaskCommand
+    from keras_bert_zoo.config import EncoderConfig
 
 
 def add_validation_options(parser: Any) -> None:
@@ -34,10 +36,24 @@ def add_validation_options(parser: Any) -> None:
     )
 
 
-def add_schedule_options(group: Any, *, epochs: int, batch_size: int, learning_rate: float) -> None:
-    """Adds the options for the length of a training; the arguments are their defaults.
+def add_schedule_options(
+    group: Any,
+    *,
+    epochs: int | None,
+    batch_size: int | str,
+    learning_rate: float | None,
+    patience: bool = True,
+) -> None:
+    """Adds the options for the length of a training.
 
     The parsed batch size is None by default; see `set_batch_size`.
+
+    Args:
+        group: of the parser.
+        epochs: int. The default.
+        batch_size: int, the default; or str, its description.
+        learning_rate: float. The default.
+        patience: bool. Whether validation data may end the training.
     """
     group.add_argument(
         "--epochs", type=options.positive_int, default=epochs, help="number of passes over --train"
@@ -53,11 +69,58 @@ def add_schedule_options(group: Any, *, epochs: int, batch_size: int, learning_r
         default=learning_rate,
         help="peak learning rate",
     )
+    if patience:
+        group.add_argument(
+            "--patience",
+            type=options.positive_int,
+            help="epochs without improvement on the validation data before training stops; "
+            "default: never",
+        )
+
+
+def add_optimizer_options(group: Any) -> None:
+    """Adds the options of the optimizer and its schedule; see `Task.fit`."""
     group.add_argument(
-        "--patience",
-        type=options.positive_int,
-        help="epochs without improvement on the validation data before training stops; "
-        "default: never",
+        "--warmup-fraction",
+        type=options.share,
+        default=0.1,
+        help="fraction of the steps with a rising learning rate; then it decays, see --schedule",
+    )
+    group.add_argument(
+        "--weight-decay",
+        type=options.non_negative_float,
+        default=0.01,
+        help="weight decay; biases and LayerNorm have none",
+    )
+    group.add_argument(
+        "--optimizer",
+        choices=("adamw", "lamb", "adafactor", "lion", "muon"),
+        default="adamw",
+        help="optimizer",
+    )
+    group.add_argument(
+        "--schedule",
+        choices=("linear", "cosine", "polynomial", "constant", "inverse_sqrt"),
+        default="linear",
+        help="decay of the learning rate after the warm-up",
+    )
+    group.add_argument(
+        "--layer-decay",
+        type=options.share,
+        default=1.0,
+        metavar="F",
+        help="factor of the learning rate from each layer to the one below it",
+    )
+    group.add_argument(
+        "--average-weights",
+        action="store_true",
+        help="end with the exponential moving average of the weights",
+    )
+    group.add_argument(
+        "--clip-norm",
+        type=options.non_negative_float,
+        default=1.0,
+        help="maximum global norm of the gradients; 0: no clipping",
     )
 
 
@@ -110,6 +173,11 @@ def add_distribution_options(group: Any) -> None:
         metavar="N",
         help="parts of a batch that are computed one by one before an update; saves memory",
     )
+    group.add_argument(
+        "--pack-examples",
+        action="store_true",
+        help="put several texts into each row of --max-length tokens; --batch-size counts rows",
+    )
 
 
 def add_regularization_options(group: Any) -> None:
@@ -130,7 +198,7 @@ def add_regularization_options(group: Any) -> None:
         "--adversarial-epsilon",
         type=options.positive_float,
         metavar="E",
-        help="with --adversarial: L2 norm of the perturbation of a text; default: 1",
+        help="with --adversarial: L2 norm of the perturbation of a text; default: 0.1, smart: 1",
     )
     group.add_argument(
         "--label-smoothing",
@@ -164,7 +232,10 @@ def regularization_of(args: argparse.Namespace) -> Tricks:
     given = {field.name: getattr(args, field.name) for field in dataclasses.fields(Tricks)}
     tricks = Tricks(**given | {"label_smoothing": args.label_smoothing or 0.0})
     other = args.task == "token-classification" and (args.crf or args.nested)
-    check_tricks(tricks, CRF_OR_NESTED if other else args.task, flags=True)
+    kind = CRF_OR_NESTED if other else args.task
+    check_tricks(tricks, kind, flags=True)
+    if args.pack_examples:
+        check_packing(kind, tricks, probe_epochs=args.probe_epochs, flags=True)
     return tricks
 
 
@@ -248,6 +319,27 @@ def set_batch_size(args: argparse.Namespace, default: int, replicas: int = 1) ->
     args.batch_size = per_replica * replicas if per_replica else args.batch_size or default
 
 
+def preset_config(args: argparse.Namespace) -> tuple[dict[str, Any], EncoderConfig]:
+    """Reads the config of `args.preset`, and checks `args.max_length` against it.
+
+    Returns:
+        config.json, and the encoder's part of it.
+    """
+    from keras_bert_zoo.checkpoints.config_file import read_config
+    from keras_bert_zoo.config import EncoderConfig
+    from keras_bert_zoo.presets.resolve import find_preset
+
+    raw = read_config(find_preset(args.preset))
+    encoder = raw["encoder"] if isinstance(raw.get("encoder"), dict) else raw
+    config = EncoderConfig.from_huggingface(encoder, ignore=args.ignore_config_keys)
+    if args.max_length and not 3 <= args.max_length <= config.max_sequence_length:
+        raise ConfigError(
+            f"expected --max-length from 3 to {config.max_sequence_length}, the maximum length "
+            f"of {args.preset}, received {args.max_length}"
+        )
+    return raw, config
+
+
 def layout_options(args: argparse.Namespace) -> dict[str, str]:
     """Returns the options of a task whose batches have static shapes, for XLA and TPUs."""
     return {"token_layout": "padded"} if args.jit_compile or args.strategy == "tpu" else {}
@@ -314,6 +406,7 @@ def report_plan(
         average_weights=args.average_weights,
         keeps_best=dev is not None,
         static_shapes=args.jit_compile,
+        pack_examples=args.pack_examples,
         tricks=regularization_of(args),
     )
     if not is_chief(task.distribute_strategy):

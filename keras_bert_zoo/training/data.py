@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from keras_bert_zoo.encoders.encoder import INPUT_NAMES
 from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.training import replicas
 from keras_bert_zoo.training.arguments import check_pairs
+from keras_bert_zoo.training.batch_source import check_alone
 from keras_bert_zoo.training.batches import (
     Labelled,
     check_ends,
@@ -34,6 +36,7 @@ __all__ = [
     "check_texts",
     "dataset_to_train_on",
     "divided_batches",
+    "divided_pieces",
     "example_weights",
     "labelled_batches",
     "prepared",
@@ -111,6 +114,11 @@ def labelled_batches(
         tf.data.Dataset; and its examples and targets, or None if `x` is in batches.
     """
     in_memory = rows = None
+    source = task.batch_source(x, batch_size=batch_size, heldout=True)
+    if source is not None:
+        check_alone(y=y, sample_weight=sample_weight)
+        batches = source.one_pass() if steps is None else source.one_pass().take(steps)
+        return divided_pieces(task, [(batches, batch_size)]), None
     if is_batched(x):
         if y is not None or sample_weight is not None:
             raise ConfigError(DATASET_LABELS)
@@ -155,6 +163,28 @@ def divided_batches(
         batches = widen_batches(batches, batch_shape(task, rows))
         size = batch_size
     return replicas.even_batches(batches, replicas_of(task), parts, rows=size)
+
+
+def divided_pieces(
+    task: Any, pieces: Sequence[tuple[tf.data.Dataset, int]], parts: int = 1
+) -> tf.data.Dataset:
+    """Pads the rows of batches of a `BatchSource`, as `divided_batches`.
+
+    Args:
+        task: Task.
+        pieces: batches that follow each other, each with its largest number of examples.
+        parts: int. Parts of a batch that follow each other.
+
+    Returns:
+        tf.data.Dataset; see `replicas.even_batches`.
+    """
+    divided = [
+        replicas.even_batches(
+            batches, replicas_of(task), parts, rows=size if task.static_shapes else None
+        )
+        for batches, size in pieces
+    ]
+    return functools.reduce(lambda first, second: first.concatenate(second), divided)
 
 
 def dataset_to_train_on(

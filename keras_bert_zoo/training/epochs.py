@@ -54,6 +54,7 @@ def run_epochs(
     initial_epoch: int = 0,
     initial_step: int = 0,
     steps_per_epoch: int | None = None,
+    total_steps: int | None = None,
     steps_per_execution: int = 1,
     parts: int = 1,
     validation: tf.data.Dataset | None = None,
@@ -77,6 +78,7 @@ def run_epochs(
         initial_step: int. The step of the first epoch to begin with. With `steps_per_epoch`,
             `batches` begins there.
         steps_per_epoch: int or None.
+        total_steps: int or None. Steps of all epochs; the last epoch may have fewer steps.
         steps_per_execution: int. Steps per call of `run_steps`.
         parts: int. Elements per step.
         validation: batches to evaluate epochs on, or None.
@@ -109,10 +111,11 @@ def run_epochs(
         hooks.on_epoch_begin(epoch)
         if iterator is None or steps_per_epoch is None:
             iterator = iter(source)
-        while count is None or step < count:
-            several = min(
-                steps_per_execution, steps_per_execution if count is None else count - step
-            )
+        last = count
+        if total_steps is not None and steps_per_epoch is not None:
+            last = min(steps_per_epoch, total_steps - epoch * steps_per_epoch)
+        while last is None or step < last:
+            several = min(steps_per_execution, steps_per_execution if last is None else last - step)
             hooks.on_train_batch_begin(step)
             try:
                 logs = run_steps(iterator, several)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
@@ -29,6 +30,7 @@ from keras_bert_zoo.training.data import (
     check_texts,
     dataset_to_train_on,
     divided_batches,
+    divided_pieces,
     example_weights,
     labelled_batches,
     prepared,
@@ -45,6 +47,7 @@ from keras_bert_zoo.training.loop import default_optimizer, run_fit, run_test, s
 from keras_bert_zoo.training.objective import Objective
 from keras_bert_zoo.training.optimizers import AdamW
 from keras_bert_zoo.training.outputs import resolve_loss
+from keras_bert_zoo.training.packing_options import check_packing
 from keras_bert_zoo.training.plan import check_run
 from keras_bert_zoo.training.probe import probe_task
 from keras_bert_zoo.training.rows import RowBatches
@@ -55,14 +58,16 @@ from keras_bert_zoo.training.static_shapes import check_static, fitting_batches
 from keras_bert_zoo.training.strategies import has_workers, on_tpu
 from keras_bert_zoo.training.tricks.losses import label_loss
 from keras_bert_zoo.training.tricks.options import Tricks
-from keras_bert_zoo.training.tricks.step import check_task, make_regularizer
+from keras_bert_zoo.training.tricks.step import check_task, kind_of, make_regularizer
 
 __all__ = ["evaluate_task", "fit_task", "make_dataset", "one_batch"]
+
+_logger = logging.getLogger(__name__)
 
 # The options of a run that must be the same when it goes on from a checkpoint.
 _FIXED_OPTIONS = ("epochs", "learning_rate", "warmup_fraction", "weight_decay", "global_clipnorm",
                   "seed", "shuffle", "initial_epoch", "optimizer", "schedule", "layer_decay",
-                  "average_weights", "patience")  # fmt: skip
+                  "average_weights", "patience", "pack_examples")  # fmt: skip
 _OTHER_OPTIONS = ("gradient_checkpointing", "accumulation_steps", "steps_per_execution",
                   "probe_epochs")  # fmt: skip
 
@@ -94,6 +99,10 @@ def fit_task(
     check_arguments(batch_size=batch_size, **arguments, **asdict(tricks))
     objective: Objective = task.objective()
     check_task(tricks, task, objective.outputs)
+    if arguments["pack_examples"]:
+        weights = sample_weight is not None
+        options = {name: arguments[name] for name in ("probe_epochs", "shuffle")}
+        check_packing(kind_of(task, objective.outputs), tricks, weights=weights, **options)
     for name, given in (
         ("loss", loss is not None),
         ("steps_per_execution", arguments["steps_per_execution"] > 1),
@@ -130,12 +139,16 @@ def fit_task(
             **{name: arguments[name] for name in _MEMORY_OPTIONS},
         )  # fmt: skip
     steps = data.steps if arguments["steps_per_epoch"] is None else arguments["steps_per_epoch"]
+    total = None if data.source is None else data.source.total_steps
+    if total is not None:
+        total = min(total, arguments["epochs"] * steps)
     validation, monitor, hooks = validation_of(task, data, batch_size=batch_size, **arguments)
     if not task.compiled_by_caller:
         # A new optimizer for every call: the schedule of the last call has ended at rate 0.
         with task.distribute_strategy.scope():
             optimizer = default_optimizer(
                 steps,
+                total_steps=total,
                 epochs=arguments["epochs"],
                 learning_rate=arguments["learning_rate"],
                 warmup_fraction=arguments["warmup_fraction"],
@@ -161,14 +174,25 @@ def fit_task(
         )
 
     parts = int(arguments["accumulation_steps"])
-    _check_parts(task, parts)
+    _check_parts(task, "accumulation_steps", divided=parts > 1)
+    _check_parts(task, "pack_examples", divided=arguments["pack_examples"])
     if arguments["probe_epochs"] and position is None:
         _probe(task, data, arguments["probe_epochs"])
     first = arguments["initial_epoch"]
     epoch, step = (first, 0) if position is None else (position.epoch, position.step)
     done = (epoch - first) * steps + step
+    if position is not None and (position.stopped or epoch >= arguments["epochs"]):
+        _logger.warning(
+            "%s: the run was complete after %s epochs; nothing is trained",
+            checkpoints.directory,
+            epoch,
+        )
     _check_agreement(task, done)
-    batches = divided_batches(task, data.batches_after(done), data.rows, batch_size, parts)
+    pieces = data.pieces_after(done)
+    if pieces is not None:
+        batches = divided_pieces(task, pieces, parts)
+    else:
+        batches = divided_batches(task, data.batches_after(done), data.rows, batch_size, parts)
     build_shared(task, batches, restored=checkpoints is not None)
     prepare_updates(task, parts)
     guard = StopOnNonFinite(steps, first * steps, done, data.rows_of)
@@ -182,7 +206,7 @@ def fit_task(
     if task.compiled_by_caller:
         shown = {name: value for name, value in shown.items() if name not in _OF_OPTIMIZER}
         shown["optimizer"] = type(task.optimizer).__name__
-    meter = RunMeter(first * steps, arguments["epochs"] * steps, shown)
+    meter = RunMeter(first * steps, total or arguments["epochs"] * steps, shown)
     make_writer = None
     if checkpoints is not None:
         make_writer = functools.partial(
@@ -197,7 +221,11 @@ def fit_task(
 
     task.training_record = {}
     try:
-        with _checkpointing(task, arguments["gradient_checkpointing"]), fitting_batches():
+        with (
+            _checkpointing(task, arguments["gradient_checkpointing"]),
+            fitting_batches(),
+            _readable(data, lambda: max(done, meter.steps)),
+        ):
             history = run_fit(
                 task,
                 batches,
@@ -211,6 +239,7 @@ def fit_task(
                 initial_epoch=arguments["epochs"] if position and position.stopped else epoch,
                 initial_step=step,
                 steps_per_epoch=steps if data.repeats else None,
+                total_steps=total,
                 make_writer=make_writer,
                 meter=meter,
                 steps_per_execution=max(arguments["steps_per_execution"], task.steps_per_execution),
@@ -240,6 +269,17 @@ def _loss_of_fit(loss: Any, tricks: Tricks, objective: Objective) -> keras.losse
             "is a loss."
         )
     return resolve_loss(loss, objective.outputs)
+
+
+@contextmanager
+def _readable(data: TrainingData, step: Callable[[], int]) -> Iterator[None]:
+    """Names the damaged file, if the batches of a source cannot be read."""
+    try:
+        yield
+    except tf.errors.OpError:
+        if data.source is not None:
+            data.source.check(step())
+        raise
 
 
 @contextmanager
@@ -286,10 +326,10 @@ def _rate_factors(task: Any, decay: float) -> dict[str, float] | None:
     return None if decay == 1 else layer_rates(task, decay)
 
 
-def _check_parts(task: Any, parts: int) -> None:
-    if parts > 1 and task.loss_unit not in ("rows", "tokens"):
+def _check_parts(task: Any, option: str, *, divided: bool) -> None:
+    if divided and task.loss_unit not in ("rows", "tokens", "objectives"):
         raise ConfigError(
-            "Expected a loss that is a mean over rows or tokens for `accumulation_steps`, received "
+            f"Expected a loss that is a mean over rows or tokens for `{option}`, received "
             f"{type(task.loss).__name__}, which needs the outputs of the whole batch."
         )
 
@@ -335,7 +375,8 @@ def evaluate_task(
     """Computes the loss and the compiled metrics of a task; see `Task.evaluate`."""
     batch_size = 64 if batch_size is None else batch_size
     check_arguments(batch_size=batch_size, steps=steps)
-    examples = None if is_batched(x) else task.examples(x, y)
+    from_files = task.batch_source(x, batch_size=batch_size, heldout=True) is not None
+    examples = None if from_files or is_batched(x) else task.examples(x, y)
     objective = task.objective(examples)
     batches, _ = labelled_batches(task, objective, x, y, batch_size, sample_weight, steps)
     loss = None if task.compiled_by_caller else (task.fit_loss or objective.loss())

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.training.batch_source import BatchSource, check_alone
 from keras_bert_zoo.training.batches import check_ends, is_batched
 from keras_bert_zoo.training.data import (
     DATASET_LABELS,
@@ -23,6 +24,7 @@ from keras_bert_zoo.training.data import (
     validation_parts,
 )
 from keras_bert_zoo.training.objective import EpochMeasures, Objective
+from keras_bert_zoo.training.packed_rows import packed_rows
 from keras_bert_zoo.training.rows import RowBatches
 
 __all__ = ["TrainingData", "adopt_examples", "training_data", "validation_of"]
@@ -46,6 +48,7 @@ class TrainingData:
         numbers: makes the numbers of the examples of each batch of a pass; None: unknown.
         hash: str. Differs if the tokens, labels or weights of the examples do.
         first_epoch: int. The pass that the run began with.
+        source: BatchSource of data that is read from files, or None.
     """
 
     objective: Objective
@@ -60,6 +63,7 @@ class TrainingData:
     numbers: Callable[[int], tf.data.Dataset] | None = None
     hash: str = ""
     first_epoch: int = 0
+    source: BatchSource | None = None
 
     def batches_after(self, done: int) -> tf.data.Dataset:
         """Returns the batches after the first `done` ones of the run."""
@@ -68,8 +72,16 @@ class TrainingData:
         passes, rest = divmod(done, self.steps) if self.steps else (0, done)
         return self.passes(self.first_epoch + passes).repeat().skip(rest)
 
-    def rows_of(self, step: int) -> Sequence[int] | None:
-        """Returns the numbers of the examples in the batch of a step of the run."""
+    def pieces_after(self, done: int) -> list[tuple[tf.data.Dataset, int]] | None:
+        """Returns the batches of a source after the first `done` ones; None without a source."""
+        if self.source is None:
+            return None
+        return self.source.batches(self.first_epoch * self.steps + done)
+
+    def rows_of(self, step: int) -> Sequence[int] | Sequence[str] | None:
+        """Returns the numbers or names of the examples in the batch of a step of the run."""
+        if self.source is not None:
+            return self.source.examples_of(self.first_epoch * self.steps + step)
         if self.numbers is None:
             return None
         passes, rest = divmod(step, self.steps)
@@ -94,13 +106,33 @@ def training_data(
     steps_per_epoch: int | None,
     validation_split: float,
     probe_epochs: int,
+    pack_examples: bool,
     **_: Any,
 ) -> TrainingData:
     """Converts the arguments of `fit`; see `Task.fit` for them and for the errors."""
     split = validation_split if validation_data is None else 0.0
+    source = task.batch_source(x, batch_size=batch_size, seed=seed, shuffle=shuffle)
+    if source is not None:
+        check_alone(
+            y=y, class_weight=class_weight, sample_weight=sample_weight,
+            validation_split=split, probe_epochs=probe_epochs,
+        )  # fmt: skip
+        return TrainingData(
+            objective,
+            list(callbacks),
+            validation_data,
+            steps=source.steps if steps_per_epoch is None else steps_per_epoch,
+            repeats=True,
+            passes=lambda _: source.one_pass(),
+            hash=source.hash,
+            first_epoch=initial_epoch,
+            source=source,
+        )
     if is_batched(x):
         if y is not None or class_weight is not None or sample_weight is not None:
             raise ConfigError(DATASET_LABELS)
+        if pack_examples:
+            raise ConfigError("`pack_examples` needs texts in memory, not a dataset.")
         if probe_epochs:
             raise ConfigError("`probe_epochs` needs texts in memory, not a dataset.")
         if split:
@@ -127,6 +159,8 @@ def training_data(
     weights = example_weights(objective, examples, targets, class_weight, sample_weight)
     adopt_examples(task, objective, examples)
     rows: RowBatches = task.rows(examples, targets, weights)
+    if pack_examples:
+        rows = packed_rows(task, rows)
     options: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "in_order": not shuffle}
     return TrainingData(
         objective,

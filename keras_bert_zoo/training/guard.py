@@ -24,7 +24,8 @@ class StopOnNonFinite(keras.callbacks.Callback):
         steps_per_epoch: int. 0: unknown.
         first_step: int. Steps before the run.
         done: int. Steps of the run before it went on.
-        rows_of: returns the numbers of the rows of a step of the run; None: they are unknown.
+        rows_of: returns the numbers or names of the rows of a step of the run; None: they are
+            unknown.
     """
 
     def __init__(
@@ -32,7 +33,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
         steps_per_epoch: int,
         first_step: int,
         done: int,
-        rows_of: Callable[[int], Sequence[int] | None],
+        rows_of: Callable[[int], Sequence[int] | Sequence[str] | None],
     ) -> None:
         super().__init__()
         self._steps_per_epoch = steps_per_epoch

@@ -44,6 +44,7 @@ def was_validated(logs: Any) -> bool:
 def default_optimizer(
     steps_per_epoch: int,
     *,
+    total_steps: int | None = None,
     epochs: int,
     learning_rate: float,
     warmup_fraction: float,
@@ -60,6 +61,7 @@ def default_optimizer(
 
     Args:
         steps_per_epoch: int. Below 1: unknown.
+        total_steps: int or None. Steps of the run; None: all epochs are complete.
         epochs: int.
         learning_rate: float. The peak.
         warmup_fraction: float in [0, 1]. Share of the steps in which the rate rises.
@@ -80,7 +82,7 @@ def default_optimizer(
     """
     rate: Any = float(learning_rate)
     if not constant:
-        steps = epochs * steps_per_epoch
+        steps = epochs * steps_per_epoch if total_steps is None else total_steps
         if steps < 1:
             raise ConfigError(
                 "The number of steps of this dataset is unknown, and the schedule needs it: pass "

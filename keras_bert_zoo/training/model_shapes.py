@@ -142,12 +142,15 @@ def task_shapes(task: Any) -> ModelShapes:
         ModelShapes. The decoder of a translator, and the scores of spans of a token classifier, are
         not part of it.
     """
-    encoder, head = task.encoder, task.head
-    weights = [*encoder.weights, *head.weights]
+    encoder, head, name = task.encoder, task.head, task.spec.head
+    heads = [head]
+    if isinstance(head, Mapping):  # of pretraining; those of pairs compute on one vector per row
+        heads, head, name = list(head.values()), head["masked_lm"], "masked_lm"
+    weights = [*encoder.weights, *(weight for part in heads for weight in part.weights)]
     frozen = frozenset(weight.path for weight in weights if not weight.trainable)
     shapes = {weight.path: tuple(weight.shape) for weight in weights}
-    kind = HEADS.get(task.spec.head)
-    predicted = task.spec.head == "masked_lm"
+    kind = HEADS.get(name)
+    predicted = name == "masked_lm"
     pooled = kind is not None and kind.pooled
     if kind is None:  # heads of embedders and of relations compute on few vectors per row
         pooled = task.spec.name not in ("translation",)

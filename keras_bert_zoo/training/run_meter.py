@@ -68,6 +68,11 @@ class RunMeter(keras.callbacks.Callback):
         last_epoch: dict. The throughput of the last epoch.
         flops: function of Counts that returns their floating-point operations, or None.
         peak: float or None. The measured FLOP/s of all devices.
+
+    Example:
+        >>> meter = RunMeter(total_steps=10, options={"epochs": 1})
+        >>> meter.steps, meter.total.tokens, meter.options
+        (0, 0, {'epochs': 1})
     """
 
     def __init__(

@@ -131,6 +131,13 @@ def run_record(
 
     Returns:
         dict. See "Seeing a run" in docs/training.md.
+
+    Example:
+        >>> import keras_bert_zoo as kbz
+        >>> task = kbz.TextClassifier.from_preset("tests/assets/bert_gelu", labels=["a", "b"])
+        >>> record = run_record(task, RunMeter(), {"loss": [0.5]}, steps=1)
+        >>> record["steps"], record["history"], record["environment"]["replicas"]
+        (1, {'loss': [0.5]}, 1)
     """
     return {
         **fields,

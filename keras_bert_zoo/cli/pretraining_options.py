@@ -1,0 +1,178 @@
+"""The options of `pretrain` and their checks, without TensorFlow."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from keras_bert_zoo.cli import options
+from keras_bert_zoo.cli.monitoring import check_monitoring_options
+from keras_bert_zoo.cli.pretraining_inputs import check_data_options, length_of, pairs_of
+from keras_bert_zoo.cli.training_options import check_batch_options, check_distribution_options
+from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.pretraining.run_length import PhaseOptions, parse_phases
+from keras_bert_zoo.pretraining.sizes import FAMILIES, SIZES
+
+__all__ = [
+    "BATCH_SIZE",
+    "add_length_options",
+    "add_model_options",
+    "add_objective_options",
+    "check_options",
+]
+
+OBJECTIVES = ("masked_lm", "next_sentence", "sentence_order")
+BATCH_SIZE = 32
+
+
+def add_model_options(group: Any) -> None:
+    """Adds the options of the model."""
+    group.add_argument(
+        "--preset", metavar="NAME_OR_DIR", help="go on from a pretrained model, with its tokenizer"
+    )
+    group.add_argument(
+        "--new-head",
+        action="store_true",
+        help="with --preset: start heads that it does not have with fresh weights",
+    )
+    group.add_argument("--family", choices=FAMILIES, default="bert", help="encoder family")
+    group.add_argument(
+        "--size",
+        choices=tuple(SIZES),
+        help="layers and width: "
+        + ", ".join(f"{name} {s.num_layers}/{s.hidden_dim}" for name, s in SIZES.items()),
+    )
+    group.add_argument(
+        "--encoder-config", metavar="FILE", help="config.json of an encoder, instead of --size"
+    )
+
+
+def add_objective_options(group: Any) -> None:
+    """Adds the options of the objectives and the masks."""
+    group.add_argument(
+        "--objectives",
+        type=options.comma_separated,
+        metavar="NAME,...",
+        help=f"the objectives: {', '.join(OBJECTIVES)}; default: masked_lm",
+    )
+    group.add_argument(
+        "--mask-rate", type=options.open_share, default=0.15, help="share of the words to predict"
+    )
+    group.add_argument(
+        "--whole-words", action="store_true", help="mask all tokens of a word together"
+    )
+    group.add_argument(
+        "--mask-share",
+        type=options.share,
+        default=0.8,
+        help="share of the words to predict that become the mask token",
+    )
+    group.add_argument(
+        "--random-share", type=options.share, default=0.1, help="share that become random tokens"
+    )
+    group.add_argument(
+        "--max-ngram",
+        type=options.positive_int,
+        default=1,
+        metavar="N",
+        help="mask up to N words in a row, as ALBERT",
+    )
+    group.add_argument(
+        "--span-mean",
+        type=options.positive_float,
+        metavar="L",
+        help="mask spans with a mean of L words, as SpanBERT, which has 5",
+    )
+
+
+def add_length_options(group: Any) -> None:
+    """Adds the options of the phases and the length of the run."""
+    group.add_argument("--steps", type=options.positive_int, help="steps of the run")
+    group.add_argument(
+        "--tokens", type=options.positive_int, help="tokens to read, instead of --steps"
+    )
+    group.add_argument(
+        "--budget-minutes",
+        type=options.positive_float,
+        metavar="M",
+        help="minutes of training, instead of --steps; the learning rate decays to the end",
+    )
+    group.add_argument(
+        "--max-length",
+        type=options.positive_int,
+        help="tokens of an example; default: 128, or that of --data",
+    )
+    group.add_argument(
+        "--phases",
+        metavar="LENGTH:SHARE[:BATCH],...",
+        help="lengths, shares of the steps and batch sizes of phases: 128:0.9:256,512:0.1:64",
+    )
+    group.add_argument(
+        "--batch-size", type=options.positive_int, help=f"examples per step; default: {BATCH_SIZE}"
+    )
+    group.add_argument(
+        "--tokens-per-batch",
+        type=options.positive_int,
+        metavar="N",
+        help="mean number of tokens per step, instead of --batch-size",
+    )
+    group.add_argument(
+        "--evaluate-every",
+        type=options.positive_int,
+        metavar="STEPS",
+        help="steps between evaluations on the held-out examples; default: a tenth of the run",
+    )
+
+
+def check_options(args: argparse.Namespace) -> list[PhaseOptions]:
+    """Checks all options without TensorFlow; returns the phases."""
+    args.objectives = args.objectives or ["masked_lm"]
+    unknown = [name for name in args.objectives if name not in OBJECTIVES]
+    if unknown:
+        raise ConfigError(
+            f"expected --objectives of {', '.join(OBJECTIVES)}, received {', '.join(unknown)}"
+        )
+    pairs_of(args.objectives)
+    given = [bool(args.preset), bool(args.encoder_config), bool(args.size)]
+    if sum(given) != 1:
+        raise ConfigError(
+            "expected --size, --encoder-config or --preset, one of the three, received "
+            f"{'none' if not any(given) else 'several'}"
+        )
+    lengths = [bool(args.steps), bool(args.tokens), bool(args.budget_minutes)]
+    if sum(lengths) != 1:
+        raise ConfigError(
+            "expected --steps, --tokens or --budget-minutes, one of the three, received "
+            f"{'none' if not any(lengths) else 'several'}"
+        )
+    check_data_options(args)
+    check_batch_options(args)
+    check_distribution_options(args)
+    check_monitoring_options(args)
+    if args.tokens_per_batch and (args.batch_size or args.per_replica_batch_size):
+        raise ConfigError("expected --tokens-per-batch or --batch-size, received both")
+    if args.tokens_per_batch and (args.jit_compile or args.strategy == "tpu"):
+        raise ConfigError("--tokens-per-batch has no static shapes; pass --batch-size")
+    phases = _phases(args)
+    args.longest = max(phase.max_length for phase in phases)
+    if args.budget_minutes and len(phases) > 1:
+        raise ConfigError("--phases needs --steps or --tokens, received --budget-minutes")
+    if args.budget_minutes and args.schedule == "inverse_sqrt":
+        raise ConfigError("--budget-minutes needs a --schedule that ends, received inverse_sqrt")
+    if args.budget_minutes and args.layer_decay != 1:
+        raise ConfigError("--layer-decay needs --steps or --tokens, received --budget-minutes")
+    if args.budget_minutes and args.strategy == "multi-worker":
+        raise ConfigError(
+            "--budget-minutes needs one clock, received several workers; pass --steps"
+        )
+    return phases
+
+
+def _phases(args: argparse.Namespace) -> list[PhaseOptions]:
+    if args.phases and args.max_length:
+        raise ConfigError("expected --phases or --max-length, received both; leave one out")
+    if args.phases:
+        return parse_phases(args.phases)
+    # Without TensorFlow; the other checks of the data follow when they are opened.
+    longest = max(map(length_of, args.data)) if args.data else 128
+    return [PhaseOptions(args.max_length or longest, 1.0)]
