@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from keras_bert_zoo.presets.catalog import list_presets
     from keras_bert_zoo.presets.convert import convert_checkpoint
     from keras_bert_zoo.presets.headed_model import HeadedModel
+    from keras_bert_zoo.pretraining.build import build_pretraining_data
+    from keras_bert_zoo.pretraining.dataset import PretrainingData
+    from keras_bert_zoo.pretraining.pretrainer import Pretrainer
+    from keras_bert_zoo.pretraining.vocabulary import train_tokenizer
     from keras_bert_zoo.tasks.embedding.text_embedder import TextEmbedder
     from keras_bert_zoo.tasks.masked_lm import MaskedLM
     from keras_bert_zoo.tasks.multiple_choice import MultipleChoice
@@ -55,6 +59,8 @@ __all__ = [
     "MultipleChoice",
     "NextSentence",
     "OpenDomainQuestionAnswerer",
+    "Pretrainer",
+    "PretrainingData",
     "QuestionAnswerer",
     "RelationClassifier",
     "SentencePieceTokenizer",
@@ -70,6 +76,7 @@ __all__ = [
     "WordPieceTokenizer",
     "__version__",
     "add_lora",
+    "build_pretraining_data",
     "convert_checkpoint",
     "distill",
     "extend_positions",
@@ -78,6 +85,7 @@ __all__ = [
     "list_presets",
     "merge_lora",
     "select_layers",
+    "train_tokenizer",
     "trim_vocabulary",
 ]
 
@@ -94,6 +102,8 @@ _MODULES = {
     "MultipleChoice": "keras_bert_zoo.tasks.multiple_choice",
     "NextSentence": "keras_bert_zoo.tasks.next_sentence",
     "OpenDomainQuestionAnswerer": "keras_bert_zoo.tasks.open_domain.question_answerer",
+    "Pretrainer": "keras_bert_zoo.pretraining.pretrainer",
+    "PretrainingData": "keras_bert_zoo.pretraining.dataset",
     "QuestionAnswerer": "keras_bert_zoo.tasks.question_answering.question_answerer",
     "RelationClassifier": "keras_bert_zoo.tasks.relation_classifier",
     "SentencePieceTokenizer": "keras_bert_zoo.text.sentencepiece.tokenizer",
@@ -108,6 +118,7 @@ _MODULES = {
     "WandbTracker": "keras_bert_zoo.training.trackers",
     "WordPieceTokenizer": "keras_bert_zoo.text.wordpiece.tokenizer",
     "add_lora": "keras_bert_zoo.adaptation.lora",
+    "build_pretraining_data": "keras_bert_zoo.pretraining.build",
     "convert_checkpoint": "keras_bert_zoo.presets.convert",
     "distill": "keras_bert_zoo.training.distillation",
     "extend_positions": "keras_bert_zoo.adaptation.resize",
@@ -116,6 +127,7 @@ _MODULES = {
     "list_presets": "keras_bert_zoo.presets.catalog",
     "merge_lora": "keras_bert_zoo.adaptation.lora",
     "select_layers": "keras_bert_zoo.adaptation.layers",
+    "train_tokenizer": "keras_bert_zoo.pretraining.vocabulary",
     "trim_vocabulary": "keras_bert_zoo.adaptation.trim",
 }
 

@@ -142,7 +142,8 @@ def repository() -> Path:
 
 
 # Files of few tests that take long: begun last, one of them would run alone at the end.
-_LONG = ("test_new_parts.py", "test_replicas.py", "test_pages.py")
+_LONG = ("test_new_parts.py", "test_replicas.py", "test_pages.py", "test_run_checkpoints.py",
+         "test_static_shapes.py", "test_optimizers.py")  # fmt: skip
 
 
 def _scope(nodeid: str) -> str:

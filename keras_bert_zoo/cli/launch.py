@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from keras_bert_zoo.cli import options
 from keras_bert_zoo.cli.failures import BAD_INPUT
@@ -35,7 +36,8 @@ EXAMPLES = """
 """
 
 _PAUSE = 0.1  # seconds between two looks at the workers
-_PATIENCE = 30.0  # seconds for the workers to end after a signal
+_PATIENCE = 5.0  # seconds for a worker to end after a signal
+_SAVING = 60.0  # seconds for a worker that writes files
 
 
 def add_arguments(parser: Parser) -> None:
@@ -85,20 +87,20 @@ def _workers(count: int, command: Sequence[str]) -> Iterator[list[subprocess.Pop
                 subprocess.Popen(
                     [sys.executable, "-m", "keras_bert_zoo", *command],
                     env=os.environ | {"TF_CONFIG": config},
+                    # The terminal sends Ctrl-C to the launcher only. A worker that received two
+                    # signals would stop saving.
+                    process_group=0,
+                    stdin=subprocess.DEVNULL,
                     # The others print the same; their errors are shown.
                     stdout=None if index == 0 else subprocess.DEVNULL,
                 )
             )
         yield workers
     except KeyboardInterrupt as interrupt:
-        if not hasattr(interrupt, "number"):  # the terminal has sent Ctrl-C to the workers, too
-            _wait_for(workers)
+        _end(workers, getattr(interrupt, "number", signal.SIGINT))
         raise
     finally:
-        for worker in workers:
-            if worker.poll() is None:
-                worker.send_signal(signal.SIGTERM)
-        _wait_for(workers)
+        _end(workers, signal.SIGTERM)
 
 
 def _wait(workers: Sequence[subprocess.Popen[bytes]]) -> int:
@@ -118,15 +120,34 @@ def _wait(workers: Sequence[subprocess.Popen[bytes]]) -> int:
         time.sleep(_PAUSE)
 
 
-def _wait_for(workers: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Waits until all workers have ended, and kills those that do not end."""
-    end = time.monotonic() + _PATIENCE
-    for worker in workers:
-        try:
-            worker.wait(max(0.0, end - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            worker.kill()  # it waits for another worker
-            worker.wait()
+def _end(workers: Sequence[subprocess.Popen[bytes]], number: int) -> None:
+    """Sends a signal to all workers, and kills those that neither end nor write files."""
+    begin = time.monotonic()
+    running = [worker for worker in workers if worker.poll() is None]
+    ends = {worker.pid: begin + _PATIENCE for worker in running}
+    written = {worker.pid: _written(worker.pid) for worker in running}
+    for worker in running:
+        worker.send_signal(number)
+    while running := [worker for worker in running if worker.poll() is None]:
+        now = time.monotonic()
+        for worker in running:
+            size = _written(worker.pid)
+            if size > written[worker.pid]:  # the first worker saves the model
+                written[worker.pid] = size
+                ends[worker.pid] = min(now + _PATIENCE, begin + _SAVING)
+            if now > ends[worker.pid]:
+                worker.kill()  # it waits for another worker
+                worker.wait()
+        time.sleep(_PAUSE)
+
+
+def _written(pid: int) -> int:
+    """The bytes that a process has written so far; 0 where the system does not count them."""
+    try:
+        counts = Path(f"/proc/{pid}/io").read_text("ascii")
+    except OSError:
+        return 0
+    return int(counts.partition("wchar:")[2].split()[0])
 
 
 def free_addresses(count: int) -> list[str]:

@@ -28,14 +28,18 @@ COMMANDS = {
     "presets": "list the pretrained models that `train` can start from",
     "convert": "write a checkpoint in another format and compare the two",
     "trim-vocabulary": "write a model with only the tokens of given texts",
+    "vocabulary": "train a tokenizer on text files",
+    "pretraining-data": "convert text files to examples for pretraining",
     "train": "fine-tune a model on a file",
     "tune": "search for the best options of a training",
     "launch": "run a training command in several processes of this machine",
+    "pretrain": "pretrain an encoder on text, from scratch or from a preset",
     "distill": "train a smaller classifier to give the answers of a trained one",
     "index": "build a searchable collection of documents for question answering",
     "evaluate": "evaluate a trained model on labelled data",
     "predict": "write predictions for a file or standard input as JSON Lines",
     "export": "write a SavedModel that takes raw strings, for TensorFlow Serving",
+    "glue": "measure an encoder on GLUE or on a small suite of tasks",
     "bench": "measure the latency and throughput of a model or an export",
 }
 

@@ -15,7 +15,8 @@ from keras_bert_zoo.data.examples import Examples
 from keras_bert_zoo.data.inputs import as_str, single_texts
 from keras_bert_zoo.data.masking import Masking, masked_columns
 from keras_bert_zoo.data.pipeline import NO_LABEL, LabelledRows, length_order
-from keras_bert_zoo.encoders.encoder import INPUT_NAMES, Encoder, encoder_inputs
+from keras_bert_zoo.encoders.encoder import Encoder, encoder_inputs
+from keras_bert_zoo.encoders.parts import layout_inputs
 from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.heads.kinds import make_head
 from keras_bert_zoo.heads.masked_lm import MaskedLMHead
@@ -173,7 +174,7 @@ class MaskedLM(TrainableTask):
     @classmethod
     def connect(cls, encoder: Encoder, head: Any, inputs: Mapping[str, Any], **layout: Any) -> Any:
         """See `Task.connect`; float32 logits (B, P, V) of the masked positions."""
-        tokens = {name: inputs[name] for name in INPUT_NAMES}
+        tokens = layout_inputs(inputs)
         states, token_layout = encoder.token_states(tokens, **layout)
         return head(states, token_layout, inputs["mask_positions"])
 

@@ -18,7 +18,8 @@ from keras_bert_zoo.encoders.keras_file import is_keras_file, save_keras_file
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.tasks.chunks import run_in_chunks
 from keras_bert_zoo.tasks.keras_config import load_saved, task_config, task_from_config
-from keras_bert_zoo.tasks.options import TaskOption, TaskOptions, fitted_length
+from keras_bert_zoo.tasks.options import TaskOption, TaskOptions, check_unknown, fitted_length
+from keras_bert_zoo.tasks.packed_model import PackedModel, is_packed
 from keras_bert_zoo.tasks.predicting import (
     answer_rows,
     largest_difference,
@@ -55,17 +56,13 @@ class Task(keras.Model):
         token_layout: "packed" or "padded"; see `Encoder`.
 
     Raises:
-        ConfigError: `max_length` exceeds the encoder's positions, or the tokenizer has more tokens
-            than the encoder.
+        ConfigError: `max_length` or the tokenizer's vocabulary is too large for the encoder.
 
     Attributes:
-        encoder: Encoder.
-        tokenizer: Tokenizer.
-        head: the layer between the encoder's outputs and the model's.
+        encoder, tokenizer, head: the arguments.
         options: TaskOptions. Each option is also an attribute of the task and can be set.
         max_length: int, tokens. Longer texts are truncated.
-        pair: bool or None. Whether the task takes pairs of texts. None: both pairs and single texts
-            are accepted, because the model is new or was trained elsewhere. It can be set.
+        pair: bool or None. Whether the task takes pairs; None: pairs or single texts. Can be set.
         training_record: dict. How the weights were trained; saved with the model.
         column_options: dict. How the command `train` read its file; saved with the model. The
             commands `evaluate` and `predict` use them as defaults.
@@ -91,6 +88,7 @@ class Task(keras.Model):
         token_layout: str = "packed",
         **kwargs: Any,
     ) -> None:
+        check_unknown(self, kwargs)
         config = encoder.config
         max_length = fitted_length(
             options.max_length, self.spec.default_max_length, config.max_tokens
@@ -398,9 +396,9 @@ class Task(keras.Model):
         """Answers texts; the exported model returns the same answers.
 
         Args:
-            x: texts, see the subclass; or batches: a tf.data.Dataset without labels, a
-                `keras.utils.PyDataset`, or a finite generator. A batch of the latter two is `x`,
-                (x,), or (x, y) with ignored labels; pairs are ((first, second),).
+            x: texts, see the subclass; or batches: a tf.data.Dataset without labels, a PyDataset,
+                or a finite generator. A batch of the latter two is `x`, (x,), or (x, y) with
+                ignored labels; pairs are ((first, second),).
             batch_size: int. None: 64.
             verbose: 1 shows a progress bar.
 
@@ -436,10 +434,12 @@ class Task(keras.Model):
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """Computes outputs from token ids; see the class.
 
-        Inputs (B, G, S), groups of rows, are flattened for a model of inputs (B, S).
+        Groups of rows (B, G, S) are flattened. Packed batches: see `PackedModel`.
         """
         refuse_texts(self, inputs)
         inputs, _ = replicas.split_rows(inputs)
+        if is_packed(inputs):
+            return PackedModel(self)(inputs, *args, **kwargs)
         ids = inputs["token_ids"] if isinstance(inputs, Mapping) else None
         if ids is None or len(ids.shape) != 3 or len(self.input["token_ids"].shape) == 3:
             return super().__call__(inputs, *args, **kwargs)

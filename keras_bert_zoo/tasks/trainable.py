@@ -106,6 +106,7 @@ class TrainableTask(TrainingSteps):
         steps_per_execution: int = 1,
         accumulation_steps: int = 1,
         jit_compile: bool = False,
+        pack_examples: bool = False,
         checkpoints: Checkpoints | None = None,
         resume: bool = False,
         check_memory: bool = False,
@@ -179,6 +180,11 @@ class TrainableTask(TrainingSteps):
             jit_compile: bool. Whether XLA compiles the training step, on one device. All batches
                 are then padded to one shape: `batch_size` rows, as long as the longest text. The
                 encoder needs `token_layout="padded"`. On TPUs this is always so.
+            pack_examples: bool. Whether several texts share a row of `max_length` tokens, a bin,
+                where they do not see each other. `batch_size` then counts bins. Loss and update are
+                those of the same texts in separate rows. The longest text matters less for
+                the cost of a batch. For tasks with one loss per text or per token, and not for
+                batches. Validation data is not packed.
             checkpoints: Checkpoints or None. Where and how often to save the run.
             resume: bool. Go on from the newest of `checkpoints`, if there is one. The data and the
                 options must be the same. The numbers of replicas and of parts may differ.
@@ -209,8 +215,8 @@ class TrainableTask(TrainingSteps):
             validation_batch_size=validation_batch_size, validation_freq=validation_freq,
             loss=loss, gradient_checkpointing=gradient_checkpointing,
             steps_per_execution=steps_per_execution, accumulation_steps=accumulation_steps,
-            jit_compile=jit_compile, checkpoints=checkpoints, resume=resume,
-            check_memory=check_memory, tricks=tricks_of(tricks),
+            jit_compile=jit_compile, pack_examples=pack_examples, checkpoints=checkpoints,
+            resume=resume, check_memory=check_memory, tricks=tricks_of(tricks),
         )  # fmt: skip
 
     def make_dataset(

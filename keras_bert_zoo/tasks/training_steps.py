@@ -10,6 +10,7 @@ import numpy as np
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.tasks.task import Task
 from keras_bert_zoo.training import replicas
+from keras_bert_zoo.training.batch_source import BatchSource
 from keras_bert_zoo.training.compiling import DEFAULT_LEARNING_RATE, compile_task, prepare_updates
 from keras_bert_zoo.training.data import replicas_of
 from keras_bert_zoo.training.epochs import StepFunctions
@@ -72,6 +73,26 @@ class TrainingSteps(Task):
                 the same kind as the last training data.
         """
         raise NotImplementedError(f"{type(self).__name__} must define `objective`.")
+
+    def batch_source(
+        self,
+        x: Any,
+        *,
+        batch_size: int,
+        seed: int = 0,
+        shuffle: bool = True,
+        heldout: bool = False,
+    ) -> BatchSource | None:
+        """Returns the batches of data that `fit` reads from files; None for other data.
+
+        Args:
+            x: as in `fit`.
+            batch_size: int.
+            seed: int.
+            shuffle: bool.
+            heldout: bool. Whether to read the held-out examples, to evaluate on them.
+        """
+        return None
 
     # === Steps ===
 

@@ -179,6 +179,7 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "global_clipnorm": _number("a number above 0", lambda value: value > 0, optional=True),
     "seed": ("an integer", _is_integer),
     "shuffle": ("True or False", _is_bool),
+    "pack_examples": ("True or False", _is_bool),
     "gradient_checkpointing": ("True or False", _is_bool),
     "resume": ("True or False", _is_bool),
     "jit_compile": ("True or False", _is_bool),

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.layers.token_layout import TOKEN_LAYOUTS
 from keras_bert_zoo.training.model_shapes import OF_ALL_TOKENS, ModelShapes, model_shapes
 
-__all__ = ["measured_peak", "training_flops"]
+__all__ = ["epoch_flops", "measured_peak", "training_flops"]
 
 
 def training_flops(
@@ -96,6 +96,49 @@ def training_flops(
         )
     batch = _Batch.of(lengths, predicted, padded=token_layout == "padded")
     return _Count(model, batch, gradient_checkpointing, training).total()
+
+
+def epoch_flops(
+    model: ModelShapes,
+    lengths: np.ndarray,
+    widths: np.ndarray,
+    batches: Mapping[int, int],
+    *,
+    predicted: int = 0,
+    gradient_checkpointing: bool = False,
+) -> float:
+    """Counts the operations of an epoch.
+
+    All batches of one width are counted together. DeBERTa projects its table of distances in each
+    batch; the table is as long as the batch is wide.
+
+    Args:
+        model: ModelShapes.
+        lengths: int (R,). The number of tokens of each row that are computed.
+        widths: int (R,). The width of the batch of each row.
+        batches: width -> number of batches.
+        predicted: int. Tokens of the epoch that a masked language model predicts.
+        gradient_checkpointing: bool.
+
+    Returns:
+        float. Additions and multiplications.
+
+    Example:
+        >>> from keras_bert_zoo import EncoderConfig
+        >>> model = model_shapes(EncoderConfig())
+        >>> lengths = np.array([5, 7, 9])  # a batch of two rows and one of one
+        >>> flops = epoch_flops(model, lengths, np.array([7, 7, 9]), {7: 1, 9: 1})
+        >>> flops == training_flops(model, [5, 7]) + training_flops(model, [9])
+        True
+    """
+    count = functools.partial(training_flops, model, gradient_checkpointing=gradient_checkpointing)
+    flops = count([], predicted=predicted) - count([])  # an empty batch has a table, too
+    for width, number in batches.items():
+        flops += count(lengths[widths == width])
+        if number > 1:
+            # Two rows in two batches have two tables; in one batch, they share one.
+            flops += (number - 1) * (2 * count([width]) - count([width, width]))
+    return flops
 
 
 @dataclass(frozen=True)

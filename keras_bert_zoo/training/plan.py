@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from keras_bert_zoo.data.pipeline import NO_LABEL, LabelledRows
-from keras_bert_zoo.training.cost import measured_peak, training_flops
+from keras_bert_zoo.training.cost import epoch_flops, measured_peak
 from keras_bert_zoo.training.data import prepared, replicas_of
 from keras_bert_zoo.training.fit_data import adopt_examples
 from keras_bert_zoo.training.loss_units import loss_unit
@@ -24,6 +25,7 @@ from keras_bert_zoo.training.memory import (
     has_gpu,
 )
 from keras_bert_zoo.training.model_shapes import ModelShapes, task_shapes
+from keras_bert_zoo.training.packed_rows import PackedBatches, packed_rows
 from keras_bert_zoo.training.rows import RowBatches
 from keras_bert_zoo.training.static_shapes import batch_shape
 from keras_bert_zoo.training.step_time import StepTime, all_reduce_bytes, step_time
@@ -48,7 +50,7 @@ class TrainingPlan:
         token_layout: "packed" or "padded".
         steps_per_epoch: int.
         epochs: int.
-        batch_size: int. Examples of a batch, over all replicas.
+        batch_size: int. Examples or rows of a batch, over all replicas.
         replicas: int.
         parameters: int.
         trained_parameters: int.
@@ -60,6 +62,7 @@ class TrainingPlan:
         share: float. The share of the peak that steps are expected to reach.
         step: StepTime, of a mean step, without the sum of the gradients.
         bytes_sent_per_step: float. Bytes that each replica sends to sum the gradients.
+        unit: what `batch_size` counts: "examples", or "rows" of packed ones.
     """
 
     rows: int
@@ -80,6 +83,7 @@ class TrainingPlan:
     share: float
     step: StepTime
     bytes_sent_per_step: float
+    unit: str = "examples"
 
     @property
     def steps(self) -> int:
@@ -130,7 +134,7 @@ class TrainingPlan:
             "rows": f"{self.rows:,}, on average {self.tokens / max(self.rows, 1):.1f} tokens",
             "tokens": f"{self.tokens:,} per epoch; {padding}",
             "steps": f"{self.steps_per_epoch:,} per epoch, {self.steps:,} in all, "
-            f"{self.batch_size:,} examples each",
+            f"{self.batch_size:,} {self.unit} each",
             "parameters": f"{self.parameters:,}, {self.trained_parameters:,} of them trained",
             "memory": f"{gigabytes(self.memory.total)}{limit} ({parts}){self._warning()}",
             "operations": f"{self.flops_per_step / 1e12:.3g} TFLOP per step",
@@ -145,7 +149,9 @@ class TrainingPlan:
         return [f"{name:<11} {text}" for name, text in named.items()]
 
 
-def plan_training(task: Any, x: Any, y: Any = None, **options: Any) -> TrainingPlan:
+def plan_training(
+    task: Any, x: Any, y: Any = None, *, pack_examples: bool = False, **options: Any
+) -> TrainingPlan:
     """Plans a call of `fit`, without training.
 
     Like `fit`, it sets the attributes of the task that depend on the examples.
@@ -154,6 +160,7 @@ def plan_training(task: Any, x: Any, y: Any = None, **options: Any) -> TrainingP
         task: Task.
         x: texts or examples, as for `fit`. No batches.
         y: labels, or None.
+        pack_examples: bool. See `Task.fit`.
         **options: see `make_plan`.
 
     Returns:
@@ -171,7 +178,8 @@ def plan_training(task: Any, x: Any, y: Any = None, **options: Any) -> TrainingP
     """
     examples, targets = prepared(task, x, y)
     adopt_examples(task, task.objective(examples), examples)
-    return make_plan(task, task.rows(examples, targets, None), **options)
+    rows = task.rows(examples, targets, None)
+    return make_plan(task, packed_rows(task, rows) if pack_examples else rows, **options)
 
 
 def make_plan(
@@ -202,23 +210,34 @@ def make_plan(
 
     Returns:
         TrainingPlan.
+
+    Example: see `plan_training`, which tokenizes the examples.
     """
     tricks = Tricks() if tricks is None else tricks
     model, lengths, group = task_shapes(task), _row_lengths(rows), _rows_per_example(rows)
-    longest = lengths.reshape(-1, group).max(axis=1)
-    widths = np.zeros(len(longest), np.int64)
-    steps = 0
-    for numbers in rows.numbers(batch_size=batch_size, seed=seed).as_numpy_iterator():
-        widths[numbers] = longest[numbers].max()
-        steps += 1
-    widths = np.repeat(widths, group)
+    batches: Counter[int] = Counter()  # width -> number of batches
+    if isinstance(rows, PackedBatches):
+        widths = np.full(len(rows), rows.max_length)
+        batches[rows.max_length] = -(-len(rows) // batch_size)
+    else:
+        longest = lengths.reshape(-1, group).max(axis=1)
+        widths = np.zeros(len(longest), np.int64)
+        for numbers in rows.numbers(batch_size=batch_size, seed=seed).as_numpy_iterator():
+            width = int(longest[numbers].max())
+            widths[numbers] = width
+            batches[width] += 1
+        widths = np.repeat(widths, group)
+    steps = batches.total()
     if static_shapes:
         width = batch_shape(task, rows).widths["tokens"]
         widths = np.full(steps * batch_size * group, width)
+        batches = Counter({width: steps})
     padded = task.token_layout == "padded"
-    flops = tricks.passes * training_flops(
+    flops = tricks.passes * epoch_flops(
         model,
         widths if padded else lengths,
+        widths,
+        batches,
         predicted=_predicted(task, rows),
         gradient_checkpointing=bool(options.get("gradient_checkpointing")),
     )
@@ -265,6 +284,7 @@ def make_plan(
             tokens=int(lengths.sum() / steps / replicas),
             dense_tables=int(options.get("accumulation_steps", 1)) > 1,
         ),
+        unit="rows" if isinstance(rows, PackedBatches) else "examples",
     )
 
 
@@ -301,6 +321,15 @@ def estimate_run(
 
     Returns:
         MemoryEstimate.
+
+    Example:
+        >>> import keras_bert_zoo as kbz
+        >>> task = kbz.TextClassifier.from_preset("tests/assets/bert_gelu", labels=["a", "b"])
+        >>> examples, targets = prepared(task, ["one text"] * 10, ["a", "b"] * 5)
+        >>> rows = task.rows(examples, targets)
+        >>> estimates = [estimate_run(task, rows, batch_size=size).total for size in (2, 8)]
+        >>> estimates[0] < estimates[1]
+        True
     """
     on_gpu, replicas, local = has_gpu(), replicas_of(task), _local_replicas(task)
     lengths = np.sort(_row_lengths(rows))[::-1]
@@ -377,7 +406,9 @@ def _advice(task: Any, rows: RowBatches, limit: float, options: dict[str, Any]) 
 def _row_lengths(rows: RowBatches) -> np.ndarray:
     """int64 (R,). The number of tokens of each row; an example may have several."""
     data = rows.data
-    return data.rows.lengths if isinstance(data, LabelledRows) else rows.lengths
+    if isinstance(rows, PackedBatches) or not isinstance(data, LabelledRows):
+        return rows.lengths
+    return data.rows.lengths
 
 
 def _rows_per_example(rows: RowBatches) -> int:
@@ -386,9 +417,10 @@ def _rows_per_example(rows: RowBatches) -> int:
 
 def _predicted(task: Any, rows: RowBatches) -> int:
     """The number of tokens that a masked language model predicts in an epoch."""
-    if task.spec.head != "masked_lm":
+    masking = getattr(task, "masking", None)
+    if masking is None:
         return 0
-    return round(task.masking.rate * int((rows.data.token_labels != NO_LABEL).sum()))
+    return round(masking.rate * int((rows.data.token_labels != NO_LABEL).sum()))
 
 
 def _local_replicas(task: Any) -> int:

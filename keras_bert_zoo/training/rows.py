@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from keras_bert_zoo.data.columns import listed
 from keras_bert_zoo.data.masking import Masking, masked_batch, masked_batches
+from keras_bert_zoo.data.masking_spans import length_shares
 from keras_bert_zoo.data.parallel import ParallelRows, parallel_batch_maker
 from keras_bert_zoo.data.pipeline import (
     NO_LABEL,
@@ -67,8 +68,13 @@ class RowBatches:
         """The axis of the last dimension of labels; see `static_shapes.BatchShape`."""
         return None
 
-    def widths(self) -> dict[str, int]:
-        """Returns the largest sizes of the axes of a batch; see `static_shapes.BatchShape`."""
+    def widths(self, bins: np.ndarray | None = None) -> dict[str, int]:
+        """Returns the largest sizes of the axes of a batch; see `static_shapes.BatchShape`.
+
+        Args:
+            bins: int (E,). The bin of each example, if bins are the rows of a batch. None: each
+                example is a row.
+        """
         return {"tokens": int(self.lengths.max())}
 
     def pads(self) -> dict[str, int]:
@@ -89,7 +95,20 @@ class RowBatches:
         Returns:
             tf.data.Dataset of inputs, targets and weights.
         """
-        return prefetched_map(self.numbers(batch_size=batch_size, **options), self.maker())
+        numbers = self.numbers(batch_size=batch_size, **options)
+        return self.finished(numbers, self.maker(), **options)
+
+    def finished(
+        self, numbers: tf.data.Dataset, make: Callable[..., Any], **options: Any
+    ) -> tf.data.Dataset:
+        """Makes batches from the numbers of examples, and changes them as the task requires.
+
+        Args:
+            numbers: dataset of the arguments of `make`.
+            make: as `maker` returns; it may add further inputs.
+            **options: see `batches`.
+        """
+        return prefetched_map(numbers, make)
 
     def numbers(self, *, batch_size: int, **options: Any) -> tf.data.Dataset:
         """Yields the numbers of the examples of each batch, int64 (B,); see `batches`."""
@@ -139,7 +158,7 @@ class ParallelBatches(RowBatches):
         """See the base class."""
         return "targets"
 
-    def widths(self) -> dict[str, int]:
+    def widths(self, bins: np.ndarray | None = None) -> dict[str, int]:
         """See the base class."""
         longest = int(self.data.target.lengths.max())
         return {"tokens": int(self.data.source.lengths.max()), "targets": longest - 1}
@@ -174,11 +193,11 @@ class MaskedBatches(LabelledBatches):
         """See the base class."""
         return "predictions"
 
-    def widths(self) -> dict[str, int]:
+    def widths(self, bins: np.ndarray | None = None) -> dict[str, int]:
         """See the base class; fewer than one row in 10^8 has more masked tokens."""
-        return super().widths() | {"predictions": self._most_predictions()}
+        return super().widths() | {"predictions": self._most_predictions(bins)}
 
-    def _most_predictions(self) -> int:
+    def _most_predictions(self, bins: np.ndarray | None) -> int:
         """The largest number of masked tokens of a row, up to six standard deviations."""
         words, splits = self.data.token_labels, self.data.rows.row_splits
         if words is None:
@@ -186,17 +205,31 @@ class MaskedBatches(LabelledBatches):
         starts = np.flatnonzero(np.diff(words, prepend=words[0] - 1))  # a word's first token
         sizes = np.diff(starts, append=len(words)) * (words[starts] != NO_LABEL)
         row = np.searchsorted(splits, starts, side="right") - 1
-        rate = self.masking.rate
-        mean = rate * np.bincount(row, sizes, len(self.data.rows))
-        spread = np.sqrt(rate * (1 - rate) * np.bincount(row, sizes**2, len(self.data.rows)))
-        return int(min(self.lengths.max(), np.ceil((mean + 6 * spread).max()) + sizes.max()))
+        rate, count = self.masking.rate, len(self.data.rows)
+        least = sizes.max()  # one word of a row is masked, even if no draw chooses it
+        lengths = self.lengths
+        if bins is not None:
+            row, count = bins[row], int(bins.max()) + 1
+            least = least * np.bincount(bins).max()
+            lengths = np.bincount(bins, lengths)
+        mean = rate * np.bincount(row, sizes, count)
+        together = length_shares(self.masking.max_ngram, self.masking.span_mean)
+        run = float(together @ np.arange(1, len(together) + 1))  # words that are masked together
+        spread = np.sqrt(rate * (1 - rate) * run * np.bincount(row, sizes**2, count))
+        return int(min(lengths.max(), np.ceil((mean + 6 * spread).max()) + least))
 
-    def batches(
-        self, *, batch_size: int, shuffle: bool = True, seed: int = 0, **options: Any
+    def finished(
+        self,
+        numbers: tf.data.Dataset,
+        make: Callable[..., Any],
+        *,
+        shuffle: bool = True,
+        seed: int = 0,
+        **options: Any,
     ) -> tf.data.Dataset:
         """See the base class; without `shuffle` the same words are masked in every epoch."""
         return masked_batches(
-            super().batches(batch_size=batch_size, shuffle=shuffle, seed=seed, **options),
+            super().finished(numbers, make),
             self.masking,
             mask_id=self.mask_id,
             vocabulary_size=self.vocabulary_size,

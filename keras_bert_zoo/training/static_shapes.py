@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import inspect
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from keras_bert_zoo.data.pipeline import NO_LABEL, without_autograph
@@ -27,6 +29,8 @@ _AXES = {
     "segment_ids": "tokens",
     "padding_mask": "tokens",
     "mask_positions": "predictions",
+    "example_ids": "tokens",
+    "example_starts": "examples",
     "target_ids": "targets",
     "target_mask": "targets",
 }
@@ -37,15 +41,16 @@ class BatchShape:
     """The shape of all batches of a run, without the number of their rows.
 
     Args:
-        widths: the size of each axis: "tokens"; "predictions", the masked positions of a row; and
-            "targets", the tokens of a translation.
+        widths: the size of each axis: "tokens"; "predictions", the masked positions of a row;
+            "examples", those of a bin; and "targets", the tokens of a translation.
         pads: input -> the value of its padding; 0 if it is not named.
-        label_axis: the axis of the last dimension of labels; None: labels are not padded.
+        label_axis: the axis of the last dimension of labels; None: labels are not padded. For the
+            labels of several objectives, a mapping: name -> axis; others are not padded.
     """
 
     widths: Mapping[str, int]
     pads: Mapping[str, int] = field(default_factory=dict)
-    label_axis: str | None = None
+    label_axis: str | Mapping[str, str] | None = None
 
 
 def batch_shape(task: Any, rows: RowBatches | None) -> BatchShape:
@@ -60,6 +65,12 @@ def batch_shape(task: Any, rows: RowBatches | None) -> BatchShape:
 
     Returns:
         BatchShape.
+
+    Example:
+        >>> import keras_bert_zoo as kbz
+        >>> preset, options = "tests/assets/bert_gelu", {"labels": ["a", "b"], "max_length": 16}
+        >>> batch_shape(kbz.TextClassifier.from_preset(preset, **options), None).widths
+        {'tokens': 16}
     """
     if rows is None:
         pads = {"token_ids": task.tokenizer.pad_token_id}
@@ -86,6 +97,13 @@ def widen_batches(dataset: tf.data.Dataset, shape: BatchShape) -> tf.data.Datase
     Raises:
         DataError: the dataset has inputs of a larger, fixed width.
         tf.errors.InvalidArgumentError: while it is read, if a batch has more tokens.
+
+    Example:
+        >>> batches = tf.data.Dataset.from_tensors(({"token_ids": [[5, 6]]},))
+        >>> shape = BatchShape({"tokens": 4}, pads={"token_ids": 1})
+        >>> (inputs,) = next(iter(widen_batches(batches, shape)))
+        >>> inputs["token_ids"].numpy().tolist()
+        [[5, 6, 1, 1]]
     """
     axis = shape.label_axis
 
@@ -98,7 +116,10 @@ def widen_batches(dataset: tf.data.Dataset, shape: BatchShape) -> tf.data.Datase
         if not rest:
             return (wide,)
         y, *weights = rest
-        if axis is not None:
+        if isinstance(axis, Mapping):
+            wide_labels = {n: _widened(y[n], shape, axis[n], NO_LABEL, "labels") for n in axis}
+            y = {**y, **wide_labels}
+        elif axis is not None:
             y = _widened(y, shape, axis, NO_LABEL, "labels")
         return (wide, y, *weights)
 
@@ -109,8 +130,8 @@ def check_static(task: Any) -> None:
     """Checks that a compiled task can be trained with static shapes, if it is to be.
 
     Raises:
-        ConfigError: the encoder drops padding, the loss needs the batch without copies, or XLA is
-            requested on several replicas.
+        ConfigError: the encoder drops padding, the loss needs the batch without copies, a metric
+            takes no weights, or XLA is requested on several replicas.
     """
     if not task.static_shapes:
         return
@@ -124,6 +145,13 @@ def check_static(task: Any) -> None:
             "Expected a loss that is a mean over rows or tokens for static shapes, received "
             f"{type(task.loss).__name__}."
         )
+    for metric in _own_metrics(task):
+        if not _takes_weights(metric.update_state):
+            raise ConfigError(
+                "Expected metrics with the argument `sample_weight` of `update_state` for static "
+                f"shapes, received {type(metric).__name__}: add the argument, which is 0 for rows "
+                "that fill up a batch, or leave the metric out."
+            )
     strategy = task.distribute_strategy
     if task.jit_compiles and strategy.num_replicas_in_sync > 1 and not on_tpu(strategy):
         raise ConfigError(
@@ -142,6 +170,18 @@ def fitting_batches() -> Iterator[None]:
         if begin < 0:
             raise
         raise DataError(error.message[begin:].partition("]")[0]) from None
+
+
+def _own_metrics(task: Any) -> list[keras.metrics.Metric]:
+    """The metrics of a compiled task that the user wrote as classes."""
+    compiled = task._compile_metrics
+    given = [] if compiled is None else keras.tree.flatten(compiled._user_metrics)
+    return [metric for metric in given if isinstance(metric, keras.metrics.Metric)]
+
+
+def _takes_weights(function: Callable[..., Any]) -> bool:
+    parameters = inspect.signature(function).parameters.values()
+    return any(p.name == "sample_weight" or p.kind is p.VAR_KEYWORD for p in parameters)
 
 
 def _widened(values: tf.Tensor, shape: BatchShape, axis: str, pad: int, name: str) -> tf.Tensor:

@@ -58,6 +58,12 @@ class StepCounts:
 
     Args:
         strategy: tf.distribute.Strategy of the model.
+
+    Example:
+        >>> counts = StepCounts(tf.distribute.get_strategy())
+        >>> counts.add(({"padding_mask": tf.constant([[1, 1, 0], [1, 0, 0]])},))
+        >>> counts.read().tokens, counts.read().places
+        (3, 6)
     """
 
     def __init__(self, strategy: tf.distribute.Strategy) -> None:

@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from keras_bert_zoo.cli import launch
 from keras_bert_zoo.cli.launch import free_addresses
 from tests.helpers import ASSETS
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = 22
+LAUNCH = ["launch", "--workers", "2", "--"]
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +75,8 @@ def check_equal(path, alone):
 
 
 def test_two_workers_train_the_model_of_one(folder, alone):
-    launch = ["launch", "--workers", "2", "--"]
     out, _ = finish(
-        start(*launch, *arguments(folder, "two", "--strategy", "multi-worker", "--resume"))
+        start(*LAUNCH, *arguments(folder, "two", "--strategy", "multi-worker", "--resume"))
     )
     assert out.count(f"training on {ROWS} texts") == 1
     check_equal(folder / "two", alone)
@@ -93,8 +94,8 @@ def workers_of(process):
 def test_workers_start_again_after_one_was_killed(folder, alone, killed):
     output = f"killed-{killed}"
     more = ["--strategy", "multi-worker", "--checkpoint-every", "1", "--resume"]
-    launch = ["launch", "--workers", "2", "--restarts", "1", "--"]
-    process = start(*launch, *arguments(folder, output, *more))
+    restarts = [*LAUNCH[:-1], "--restarts", "1", "--"]
+    process = start(*restarts, *arguments(folder, output, *more))
     checkpoints = folder / f"{output}.checkpoints"
     while not (checkpoints / "step-00000003").exists():
         assert process.poll() is None, process.communicate()
@@ -141,3 +142,41 @@ def test_a_failure_of_all_workers_is_reported(folder):
 
 def test_a_command_is_needed(refused):
     assert "expected a command after --" in refused("launch", "--workers", "2")
+
+
+WORKER = """
+import pathlib, signal, sys, time
+folder, kind = pathlib.Path(sys.argv[1]), sys.argv[2]
+def end(number, frame):
+    (folder / f"{kind} {number}").touch()
+    if kind == "waits":  # for another worker, in a call that no signal ends
+        time.sleep(60)
+    for _ in range(10 if kind == "saves" else 0):
+        (folder / "model").write_bytes(bytes(10))
+        time.sleep(0.1)
+    (folder / f"{kind} ended").touch()
+    sys.exit(130)
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, end)
+(folder / f"{kind} runs").touch()
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_workers_soon_unless_they_save(tmp_path, monkeypatch, number):
+    monkeypatch.setattr(launch, "_PATIENCE", 0.6)
+    workers = []
+    kinds = ("saves", "waits", "ends")
+    try:
+        for kind in kinds:
+            workers.append(subprocess.Popen([sys.executable, "-c", WORKER, tmp_path, kind]))
+        while len(list(tmp_path.glob("* runs"))) < 3:
+            time.sleep(0.01)
+        launch._end(workers, number)
+    finally:
+        for worker in workers:
+            worker.kill()
+    assert [worker.wait() for worker in workers] == [130, -signal.SIGKILL, 130]
+    assert all((tmp_path / f"{kind} {int(number)}").exists() for kind in kinds)
+    assert (tmp_path / "saves ended").exists()

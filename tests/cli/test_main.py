@@ -70,7 +70,7 @@ def test_version(run):
 
 
 def test_a_command_is_needed(refused):
-    assert refused().startswith("expected a command: presets, convert, trim-vocabulary, train")
+    assert refused().startswith("expected a command: presets, convert, trim-vocabulary, ")
     assert refused("--json") == "unrecognized arguments: --json"
 
 

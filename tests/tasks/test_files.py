@@ -23,7 +23,8 @@ GOOD = {
     "max_answer_tokens": 30, "null_threshold": -1.5, "top_k": 5, "mask_rate": 0.15,
     "whole_words": True, "num_beams": 4, "length_penalty": 1.0, "max_target_length": 64,
     "label_smoothing": 0.1, "passage_tokens": 100, "passage_overlap": 25, "top_passages": 5,
-    "retriever_weight": 50.0,
+    "retriever_weight": 50.0, "objectives": ["masked_lm"], "objective_weights": {"masked_lm": 2.0},
+    "mask_share": 0.8, "random_share": 0.1, "max_ngram": 3, "span_mean": None,
 }  # fmt: skip
 WRONG = [
     ("max_length", "x"), ("max_length", -1), ("max_length", 10**9), ("max_length", True),
@@ -32,6 +33,8 @@ WRONG = [
     ("columns", {"text": [1]}), ("columns", []), ("stride", -1), ("top_k", 0), ("top_k", 1.5),
     ("mask_rate", 0), ("num_beams", "4"), ("retriever_weight", -1), ("nested", "yes"),
     ("pooling", "sum"), ("heads", "masked_lm"), ("null_threshold", 10**50),
+    ("objectives", "masked_lm"), ("objective_weights", {"masked_lm": -1}), ("max_ngram", 0),
+    ("span_mean", 0.5), ("mask_share", 2),
 ]  # fmt: skip
 
 

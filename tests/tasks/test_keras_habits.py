@@ -1,6 +1,7 @@
 """Arguments, results and callbacks as in Keras."""
 
 import contextlib
+import functools
 
 import keras
 import numpy as np
@@ -17,6 +18,8 @@ from keras_bert_zoo.training.schedules import WarmupLinearDecay
 from tests.frames import Series
 from tests.helpers import as_graphs
 from tests.tasks.every_task import EVERY_TASK, TRAINED, make, weights_of
+
+unchanged = functools.cache(make)  # for tests that only read a task
 
 
 class Steps(keras.callbacks.Callback):
@@ -101,7 +104,7 @@ def test_every_task_accepts_single_batches(name):
 
 @pytest.mark.parametrize("name", EVERY_TASK)
 def test_the_error_of_a_call_on_texts_names_predict(name):
-    task = make(name)[0]
+    task = unchanged(name)[0]
     column = Series(["a"])
     for texts in (
         "a", ["a", "b"], (["a"], ["b"]), np.array(["a"]), tf.constant(["a"]), column, (column,) * 2,
@@ -202,8 +205,8 @@ def test_batches_in_order_and_more_steps_than_a_pass():
     data = task.rows(*prepared(task, x, y))
     rows = [labels.numpy().tolist() for _, labels in data.batches(batch_size=3, in_order=True)]
     assert rows == [[0, 1, 0], [1, 0, 1], [0]]
-    _, steps = fit(task, x, y, steps_per_epoch=9, epochs=2)
-    assert steps.steps == [9, 9]
+    _, steps = fit(task, x, y, steps_per_epoch=5, epochs=2)
+    assert steps.steps == [5, 5]
     endless = tf.data.Dataset.from_tensor_slices((x, y)).batch(2).repeat()
     _, steps = fit(task, endless, None, steps_per_epoch=3)
     assert steps.steps == [3, 3]
@@ -430,7 +433,7 @@ def test_a_training_step_is_traced_once(monkeypatch, strategy, call):
     ],
 )
 def test_options_that_are_set_later_are_checked(name, option, value):
-    task = make(name)[0]
+    task = unchanged(name)[0]
     before = getattr(task, option)
     with pytest.raises(ConfigError, match=f"Expected `{option}` to be .*, received {value!r}"):
         setattr(task, option, value)

@@ -217,3 +217,9 @@ def test_the_export_has_the_answers_of_the_task(tmp_path, tiny):
         np.testing.assert_allclose(alone["score"][0], together["score"][i, :width], atol=1e-5)
         assert alone["filled"][0, 0] == together["filled"][i, 0]
     assert served(text=tf.zeros([0], tf.string))["filled"].shape == (0, 5)
+
+
+def test_unknown_options_are_refused():
+    task = kbz.MaskedLM.load("tests/assets/masked_lm")
+    with pytest.raises(ConfigError, match="MaskedLM has no option 'mask_rat'"):
+        kbz.MaskedLM(task.encoder, task.tokenizer, mask_rat=0.2)

@@ -47,7 +47,8 @@ def run(name, strategy, **options):
         )
         optimizer.apply([kernels[step] * share[0], table, biases[step] * share[2]], variables)
 
-    train = tf.function(lambda step: strategy.run(update, args=(step,)))
+    # As `fit` does: without autograph, which would convert all of Keras' code.
+    train = tf.function(lambda step: strategy.run(update, args=(step,)), autograph=False)
     result = []
     for step in range(STEPS):
         train(tf.constant(step))
@@ -77,8 +78,7 @@ TRICKS = {
     "classification": [
         {"r_drop": 1.0, "adversarial": "fgm"},
         {"adversarial": "smart"},
-        {"mixup": 0.5, "adversarial": "freelb"},
-        {"mixup": 0.5, "focal_loss": 2.0, "label_smoothing": 0.1},
+        {"mixup": 0.5, "adversarial": "freelb", "focal_loss": 2.0, "label_smoothing": 0.1},
     ],
     "token-classification": [{"r_drop": 1.0, "adversarial": "smart"}],
     "embedding": [{"adversarial": "fgm"}],  # a loss of the whole batch

@@ -17,6 +17,7 @@ from keras_bert_zoo.training.memory import (
 )
 from keras_bert_zoo.training.model_shapes import model_shapes, task_shapes
 from keras_bert_zoo.training.optimizers import OPTIMIZERS, make_optimizer
+from tests.helpers import eagerly
 
 MINILM = EncoderConfig(hidden_dim=384, num_layers=6, intermediate_dim=1536)
 CLASSIFIER = {"head": "classification", "units": 2}
@@ -142,4 +143,5 @@ def test_fit_refuses_with_advice_that_helps(task, monkeypatch):
 def test_a_run_that_fits_is_not_refused(task, monkeypatch):
     monkeypatch.setattr(memory, "_machine_memory", lambda: 2e9)
     monkeypatch.setattr(memory, "container_memory", lambda: 1e12)
-    task.fit(["a", "b"] * 4, ["a", "b"] * 4, epochs=1, verbose=0, check_memory=True)
+    with eagerly():
+        task.fit(["a", "b"] * 4, ["a", "b"] * 4, epochs=1, verbose=0, check_memory=True)

@@ -4,9 +4,13 @@ import numpy as np
 import pytest
 
 import keras_bert_zoo as kbz
+from keras_bert_zoo.config import config_class
+from keras_bert_zoo.encoders.registry import build_encoder
 from keras_bert_zoo.training.cost import training_flops
+from keras_bert_zoo.training.model_shapes import task_shapes
 from keras_bert_zoo.training.plan import plan_training
 from tests.helpers import ASSETS, eagerly
+from tests.tasks.every_task import make_tokenizer
 
 TEXTS = ["a", "a b", "a b c", "a b c a b c", "c"] * 7
 LABELS = ["x", "y", "x", "y", "x"] * 7
@@ -61,3 +65,22 @@ def test_rows_of_groups_and_predicted_tokens_count():
     )
     assert plan.flops_per_step == pytest.approx(flops)
     assert plan.to_dict()["memory"]["total"] == plan.memory.total
+
+
+@pytest.mark.parametrize("layout", ["packed", "padded"])
+def test_each_batch_projects_its_own_table_of_distances(layout):
+    tokenizer = make_tokenizer()
+    config = config_class("deberta-v2")(
+        vocabulary_size=tokenizer.vocabulary_size, hidden_dim=8, num_layers=1, num_heads=2,
+        intermediate_dim=16, max_sequence_length=24, relative_attention=True, position_buckets=8,
+        position_attention=("c2p", "p2c"), pad_token_id=0,
+    )  # fmt: skip
+    options = {"max_length": 16, "token_layout": layout}
+    task = kbz.TextClassifier(build_encoder(config), tokenizer, ["x", "y"], **options)
+    plan = plan_training(task, TEXTS, LABELS, batch_size=4, epochs=1)
+    counts = []
+    for inputs, _ in task.make_dataset(TEXTS, LABELS, batch_size=4, seed=0):
+        lengths = inputs["padding_mask"].numpy().sum(axis=1)
+        counts.append(training_flops(task_shapes(task), lengths, token_layout=layout))
+    assert len(counts) == plan.steps_per_epoch == 9
+    assert plan.flops_per_step == pytest.approx(sum(counts) / 9, rel=1e-12)

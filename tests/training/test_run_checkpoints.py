@@ -15,7 +15,9 @@ from keras_bert_zoo.training.checkpoints import Checkpoints, find_position
 from tests.helpers import eagerly
 from tests.tasks.every_task import NAMES, TEXTS, VOCABULARY, make, make_tokenizer, spread_weights
 
-OPTIONS = {"batch_size": 2, "epochs": 3, "learning_rate": 1e-2, "verbose": 0}
+OPTIONS = {
+    "batch_size": 2, "epochs": 3, "learning_rate": 1e-2, "verbose": 0, "validation_batch_size": 7,
+}  # fmt: skip
 
 
 class Interrupt(keras.callbacks.Callback):
@@ -100,21 +102,20 @@ def check_goes_on(folder, whole, steps, **options):
     assert record["curves"]["steps"]["step"] == list(range(1, 13))
 
 
-@pytest.mark.parametrize("steps", [1, 4, 6, 12])
-def test_a_run_goes_on_after_an_interrupt(tmp_path, whole, steps):
+def test_a_run_goes_on_after_each_interrupt(tmp_path, whole):
+    """Six times: within an epoch, after an epoch, in the validation, and after the last step."""
+    done = 0
     with eagerly():
-        with pytest.raises(KeyboardInterrupt):
-            run(Interrupt(steps), checkpoints=Checkpoints(tmp_path),
-                validation_data=(TEXTS, NAMES))  # fmt: skip
-        check_goes_on(tmp_path, whole, 12 - steps)
-
-
-def test_a_run_goes_on_after_an_interrupt_of_the_validation(tmp_path, whole):
-    with eagerly():
-        with pytest.raises(KeyboardInterrupt):
-            run(Interrupt(8, in_validation=True),
-                checkpoints=Checkpoints(tmp_path), validation_data=(TEXTS, NAMES))  # fmt: skip
-        check_goes_on(tmp_path, whole, 4)
+        for steps, in_validation in ((1, False), (4, False), (6, False), (8, True), (12, False)):
+            losses, saved = Losses(), Checkpoints(tmp_path)
+            with pytest.raises(KeyboardInterrupt):
+                run(losses, Interrupt(steps - done, in_validation), checkpoints=saved, resume=True,
+                    validation_data=(TEXTS, NAMES))  # fmt: skip
+            assert losses.values == whole[0][done:steps]
+            position = find_position(saved)
+            assert 4 * position.epoch + position.step == steps
+            done = steps
+        check_goes_on(tmp_path, whole, 0)
 
 
 def test_an_interrupt_of_a_reading_loses_no_point_of_the_curves(tmp_path, whole, monkeypatch):
@@ -156,12 +157,15 @@ def test_a_run_goes_on_from_the_newest_of_the_checkpoints(tmp_path, whole):
         check_goes_on(tmp_path, whole, 0)
 
 
-def test_a_run_that_was_stopped_early_does_not_go_on(tmp_path):
+def test_a_run_that_was_stopped_early_does_not_go_on(tmp_path, caplog):
     options = {"validation_data": (TEXTS, NAMES), "patience": 1, "learning_rate": 0.0}
     with eagerly():
         first = run(checkpoints=Checkpoints(tmp_path), **options)
         again = run(checkpoints=Checkpoints(tmp_path), resume=True, **options)
     assert len(first[0]) == 8  # the second epoch is no better
+    assert caplog.messages == [
+        f"{tmp_path}: the run was complete after 2 epochs; nothing is trained"
+    ]
     assert again[0] == []
     assert again[1].history == first[1].history
 
@@ -169,10 +173,13 @@ def test_a_run_that_was_stopped_early_does_not_go_on(tmp_path):
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("classification", {"steps_per_epoch": 3}),  # a pass has four
+        ("classification", {"steps_per_epoch": 3, "epochs": 2}),  # a pass has four
         ("classification", {"initial_epoch": 1, "average_weights": True}),
-        ("classification", {"accumulation_steps": 2, "optimizer": "lamb", "schedule": "cosine"}),
-        ("masked-lm", {}),  # other words are masked in every epoch
+        (
+            "classification",
+            {"accumulation_steps": 2, "optimizer": "lamb", "schedule": "cosine", "epochs": 2},
+        ),
+        ("masked-lm", {"epochs": 2}),  # other words are masked in every epoch
     ],
 )
 def test_runs_with_other_options_go_on(tmp_path, name, options):

@@ -15,6 +15,7 @@ from keras_bert_zoo.training.replicas import BATCH_ROWS, REAL_ROW, even_batches
 from keras_bert_zoo.training.rows import MaskedBatches
 from keras_bert_zoo.training.static_shapes import BatchShape, batch_shape, widen_batches
 from keras_bert_zoo.training.strategies import make_strategy
+from tests.helpers import eagerly
 from tests.tasks.every_task import TRAINED, make, spread_weights
 
 # Each takes ten seconds of processor time or more.
@@ -48,7 +49,8 @@ def test_xla_trains_every_task_as_tensorflow_does(name, monkeypatch):
         return function(*args, **options)
 
     parts = 1 if name.startswith("embedding") else 2
-    expected = fit(name, parts=parts)
+    with eagerly():
+        expected = fit(name, parts=parts)
     monkeypatch.setattr(epochs.tf, "function", spy)
     received = fit(name, parts=parts, jit_compile=True)
     assert compiled.count(True) >= 2
@@ -112,10 +114,21 @@ def test_masked_positions_beyond_the_width_are_not_predicted():
     assert labels.numpy().tolist() == [[7]]
 
 
+class Rows(keras.metrics.Sum):
+    """A metric that takes no weights."""
+
+    def update_state(self, y_true, y_pred):
+        super().update_state(tf.ones_like(y_true))
+
+
 def test_refuses_what_xla_cannot_compile():
     task, x, y = make("classification")
     with pytest.raises(ConfigError, match='token_layout="padded" for static shapes, received "pac'):
         task.fit(x, y, jit_compile=True, verbose=0)
+    task, x, y = make("classification", token_layout="padded")
+    task.compile("sgd", metrics=[Rows()], jit_compile=True)
+    with pytest.raises(ConfigError, match="`sample_weight` of `update_state`.*received Rows: add"):
+        task.fit(x, y, verbose=0)
     task, x, y = make("classification", token_layout="padded")
     with pytest.raises(ConfigError, match="a loss that is a mean.*received FunctionLoss"):
         task.fit(x, y, loss=lambda a, b: tf.reduce_sum(b), jit_compile=True, verbose=0)
@@ -176,6 +189,7 @@ def test_a_pydataset_keeps_its_labels():
     losses = []
     for jit in (False, True):
         spread_weights(task)
-        history = task.fit(Batches(), epochs=1, verbose=0, shuffle=False, jit_compile=jit)
+        with eagerly(not jit):
+            history = task.fit(Batches(), epochs=1, verbose=0, shuffle=False, jit_compile=jit)
         losses.append(history.history["loss"][0])
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)

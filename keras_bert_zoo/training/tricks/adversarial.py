@@ -40,6 +40,8 @@ def fgm(part: Part, passes: Passes, *, epsilon: float) -> Gradients:
     Returns:
         see `Gradients`.
 
+    Example: `task.fit(texts, labels, adversarial="fgm")`
+
     Source: arXiv 1605.07725, equation 5. The paper adds the losses; their mean is as large as the
     loss without perturbation.
     """
@@ -61,6 +63,8 @@ def freelb(part: Part, passes: Passes, *, epsilon: float, seed: int) -> Gradient
 
     Returns:
         see `Gradients`.
+
+    Example: `task.fit(texts, labels, adversarial="freelb")`
 
     Source: arXiv 1909.11764, algorithm 1.
     """
@@ -89,6 +93,8 @@ def smart(part: Part, passes: Passes, *, epsilon: float, seed: int, outputs: Out
 
     Returns:
         see `Gradients`.
+
+    Example: `task.fit(texts, labels, adversarial="smart")`
 
     Source: arXiv 1911.03437, equations 1 to 3, with one step of ascent, the weight 1, and an L2
     norm of the whole text. The paper's second part, the proximal point method, is not used.

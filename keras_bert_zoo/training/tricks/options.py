@@ -61,7 +61,8 @@ class TrickOptions(TypedDict, total=False):
         adversarial: perturbs the word embeddings of each text in the direction that changes the
             loss most: "fgm" (arXiv 1605.07725) or "freelb" (arXiv 1909.11764); or the outputs most,
             and penalizes that change: "smart" (arXiv 1911.03437).
-        adversarial_epsilon: float above 0. The L2 norm of the perturbation of a text; default 1.
+        adversarial_epsilon: float above 0. The L2 norm of the perturbation of a text; by default
+            0.1 for "fgm" and "freelb", and 1 for "smart".
         label_smoothing: float in [0, 1). The share of the target probability that is uniform over
             all labels (arXiv 1512.00567).
         focal_loss: float of at least 0. The exponent, gamma, of the focal loss, which gives
