@@ -280,6 +280,11 @@ def open_share(text: str) -> float:
     return number_type(text, float, lambda value: 0 < value < 1, "a number between 0 and 1")
 
 
+def positive_share(text: str) -> float:
+    """Reads a number above 0, at most 1."""
+    return number_type(text, float, lambda value: 0 < value <= 1, "a number above 0, at most 1")
+
+
 def comma_separated(text: str) -> list[str]:
     """Reads comma-separated names."""
     names = [name.strip() for name in text.split(",")]

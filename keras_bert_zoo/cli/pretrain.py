@@ -78,8 +78,9 @@ EXAMPLES = """
 _RUN_OPTIONS = ("preset", "family", "size", "train", "objectives", "phases", "steps",
                 "tokens", "budget_minutes", "batch_size", "tokens_per_batch", "learning_rate",
                 "warmup_fraction", "weight_decay", "clip_norm", "optimizer", "schedule", "seed",
-                "mask_rate", "whole_words", "mask_share", "random_share", "max_ngram", "span_mean",
-                "accumulation_steps", "strategy", "jit_compile")  # fmt: skip
+                "generator", "generator_size", "mask_rate", "whole_words", "mask_share",
+                "random_share", "max_ngram", "span_mean", "accumulation_steps", "strategy",
+                "jit_compile")  # fmt: skip
 
 
 def add_arguments(parser: Parser) -> None:
@@ -187,7 +188,9 @@ def _pretrain(
 
 def _build(args: argparse.Namespace, tokenizer: Any, dtype: str) -> Any:
     from keras_bert_zoo.data.masking import Masking
+    from keras_bert_zoo.presets.resolve import resolve
     from keras_bert_zoo.pretraining.pretrainer import Pretrainer
+    from keras_bert_zoo.pretraining.replaced_tokens import generator_config
     from keras_bert_zoo.pretraining.sizes import sized_config
 
     masking = Masking(
@@ -199,9 +202,13 @@ def _build(args: argparse.Namespace, tokenizer: Any, dtype: str) -> Any:
         "dtype": dtype, **layout_options(args),
     }  # fmt: skip
     if args.preset:
+        generator = args.generator
+        if args.generator_size:
+            config = resolve(args.preset, ignore_config_keys=args.ignore_config_keys).config
+            generator = generator_config(config, args.generator_size)
         return Pretrainer.from_preset(
-            args.preset, new_head=args.new_head, ignore_config_keys=args.ignore_config_keys,
-            **common,
+            args.preset, new_head=args.new_head, generator=generator,
+            ignore_config_keys=args.ignore_config_keys, **common,
         )  # fmt: skip
     if args.encoder_config:
         from keras_bert_zoo.config import EncoderConfig
@@ -220,6 +227,8 @@ def _build(args: argparse.Namespace, tokenizer: Any, dtype: str) -> Any:
             args.family, args.size, vocabulary_size=tokenizer.vocabulary_size,
             pad_token_id=tokenizer.pad_token_id, max_length=args.longest,
         )  # fmt: skip
+    if args.generator_size:
+        common["generator"] = generator_config(config, args.generator_size)
     return Pretrainer.from_scratch(config, tokenizer, **common)
 
 
@@ -401,5 +410,7 @@ def _report(
             if loss < unigram
             else f"masked LM loss {loss:.3f}, not below that of a unigram model, {unigram:.3f}"
         )
+    if "replaced_token_detection" in args.objectives:
+        show(f"the generator, a masked language model: {shell_path(args.output)}/generator")
     show(f"saved in {args.output}; next:")
     show(f"  keras-bert-zoo train --preset {shell_path(args.output)} --train FILE --output DIR")

@@ -10,6 +10,7 @@ from keras_bert_zoo.cli.monitoring import check_monitoring_options
 from keras_bert_zoo.cli.pretraining_inputs import check_data_options, length_of, pairs_of
 from keras_bert_zoo.cli.training_options import check_batch_options, check_distribution_options
 from keras_bert_zoo.errors import ConfigError
+from keras_bert_zoo.files import read_json
 from keras_bert_zoo.pretraining.run_length import PhaseOptions, parse_phases
 from keras_bert_zoo.pretraining.sizes import FAMILIES, SIZES
 
@@ -21,7 +22,8 @@ __all__ = [
     "check_options",
 ]
 
-OBJECTIVES = ("masked_lm", "next_sentence", "sentence_order")
+OBJECTIVES = ("masked_lm", "next_sentence", "sentence_order", "replaced_token_detection")
+_DEFAULT_OBJECTIVES = {"electra": ["masked_lm", "replaced_token_detection"]}
 BATCH_SIZE = 32
 
 
@@ -53,7 +55,20 @@ def add_objective_options(group: Any) -> None:
         "--objectives",
         type=options.comma_separated,
         metavar="NAME,...",
-        help=f"the objectives: {', '.join(OBJECTIVES)}; default: masked_lm",
+        help=f"the objectives: {', '.join(OBJECTIVES)}; default: masked_lm, and for a new "
+        "ELECTRA also replaced_token_detection",
+    )
+    group.add_argument(
+        "--generator",
+        metavar="DIR",
+        help="with --preset and replaced_token_detection: the generator; default: the folder "
+        "generator of the preset",
+    )
+    group.add_argument(
+        "--generator-size",
+        type=options.positive_share,
+        metavar="F",
+        help="width of a new generator, as a share of the encoder's; default: 0.25",
     )
     group.add_argument(
         "--mask-rate", type=options.open_share, default=0.15, help="share of the words to predict"
@@ -126,13 +141,24 @@ def add_length_options(group: Any) -> None:
 
 def check_options(args: argparse.Namespace) -> list[PhaseOptions]:
     """Checks all options without TensorFlow; returns the phases."""
-    args.objectives = args.objectives or ["masked_lm"]
+    args.objectives = args.objectives or _DEFAULT_OBJECTIVES.get(_family(args), ["masked_lm"])
     unknown = [name for name in args.objectives if name not in OBJECTIVES]
     if unknown:
         raise ConfigError(
             f"expected --objectives of {', '.join(OBJECTIVES)}, received {', '.join(unknown)}"
         )
     pairs_of(args.objectives)
+    if "replaced_token_detection" not in args.objectives and (
+        args.generator or args.generator_size
+    ):
+        raise ConfigError(
+            "--generator and --generator-size belong to the objective replaced_token_detection, "
+            f"received --objectives {','.join(args.objectives)}"
+        )
+    if args.generator and not args.preset:
+        raise ConfigError("--generator needs --preset, which shares its embeddings")
+    if args.generator and args.generator_size:
+        raise ConfigError("expected --generator or --generator-size, received both")
     given = [bool(args.preset), bool(args.encoder_config), bool(args.size)]
     if sum(given) != 1:
         raise ConfigError(
@@ -166,6 +192,15 @@ def check_options(args: argparse.Namespace) -> list[PhaseOptions]:
             "--budget-minutes needs one clock, received several workers; pass --steps"
         )
     return phases
+
+
+def _family(args: argparse.Namespace) -> str:
+    """The family of a new encoder; "" with --preset."""
+    if args.preset:
+        return ""
+    if args.encoder_config:
+        return str(read_json(args.encoder_config).get("model_type", ""))
+    return str(args.family)
 
 
 def _phases(args: argparse.Namespace) -> list[PhaseOptions]:

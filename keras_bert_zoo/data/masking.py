@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_bert_zoo.data.hashing import mixed, uniform
 from keras_bert_zoo.data.masking_spans import (
     LONGEST_SPAN,
     length_shares,
@@ -158,7 +159,7 @@ def masked_batch(
         masking,
         mask_id=mask_id,
         vocabulary_size=vocabulary_size,
-        state=_mixed(_mixed(tf.constant(seed % 2**63, tf.uint64)) + tf.cast(epoch, tf.uint64)),
+        state=mixed(mixed(tf.constant(seed % 2**63, tf.uint64)) + tf.cast(epoch, tf.uint64)),
     )
     return {**inputs, "token_ids": token_ids, "mask_positions": positions}, labels
 
@@ -188,12 +189,12 @@ def mask_tokens(
     """
     maskable = words != NO_LABEL
     columns = tf.range(tf.shape(words)[1])[tf.newaxis]  # (1, S)
-    word = _mixed(tf.cast(tf.maximum(words, 0), tf.uint64) + state)  # (B, S)
-    draw = tf.where(maskable, _uniform(word), 2.0)
+    word = mixed(tf.cast(tf.maximum(words, 0), tf.uint64) + state)  # (B, S)
+    draw = tf.where(maskable, uniform(word), 2.0)
     least = tf.reduce_min(draw, axis=1, keepdims=True)
     # Each token of a masked word gets its own replacement, as in Google's code.
-    token = _mixed(word + tf.cast(columns + 1, tf.uint64))
-    fate = _uniform(token)
+    token = mixed(word + tf.cast(columns + 1, tf.uint64))
+    fate = uniform(token)
     if masking.in_runs:
         shares = length_shares(masking.max_ngram, masking.span_mean)
         rate = start_rate(masking.rate, shares)
@@ -201,7 +202,7 @@ def mask_tokens(
             words,
             maskable,
             draw,
-            _uniform(_mixed(word + np.uint64(1))),
+            uniform(mixed(word + np.uint64(1))),
             list(shares),
             lambda draw: (draw < rate) | (draw == least),
         )
@@ -209,7 +210,7 @@ def mask_tokens(
             fate = tf.gather(fate, owner, batch_dims=1)
     else:
         chosen = maskable & ((draw < masking.rate) | (draw == least))
-    anything = tf.cast(_uniform(_mixed(token + 1)) * vocabulary_size, tf.int32)
+    anything = tf.cast(uniform(mixed(token + 1)) * vocabulary_size, tf.int32)
     replaced = tf.where(
         fate < masking.mask_share,
         mask_id,
@@ -237,17 +238,3 @@ def masked_columns(chosen: tf.Tensor, *, at_least: int = 0) -> tuple[tf.Tensor, 
     columns = columns[:, :width]
     present = columns < length
     return tf.where(present, columns, 0), present
-
-
-def _mixed(x: tf.Tensor) -> tf.Tensor:
-    """uint64 -> uint64. A step of SplitMix64 (Steele, Lea and Flood 2014), used as a hash."""
-    x += np.uint64(0x9E3779B97F4A7C15)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, np.uint64(shift)))
-        x *= np.uint64(factor)
-    return tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, np.uint64(31)))
-
-
-def _uniform(bits: tf.Tensor) -> tf.Tensor:
-    """uint64 -> float64 in [0, 1)."""
-    return tf.cast(tf.bitwise.right_shift(bits, np.uint64(11)), tf.float64) * 2.0**-53

@@ -36,7 +36,7 @@ MODEL_PARTS = re.compile(
             r"model\.safetensors|model-[0-9]+-of-[0-9]+\.safetensors|model\.safetensors\.index\.json",
             r"vocab\.txt|vocab\.json|merges\.txt|(tokenizer|special_tokens_map|added_tokens)\.json",
             r"tokenizer_config\.json|training_curves\.(png|html)",
-            rf"[0-9]+_({_MODULES})|target_tokenizer|retriever|reader",  # directories
+            rf"[0-9]+_({_MODULES})|target_tokenizer|retriever|reader|generator",  # directories
         ]
     )
 )
@@ -47,6 +47,7 @@ _COMMON_NAMES = {
     "reader": "passages.safetensors",
     "documents.jsonl": "passages.safetensors",
     "target_tokenizer": "generation_config.json",
+    "generator": f"generator/{SIDE_FILE}",
 }
 
 # Files that KerasHub's `save_to_preset` writes.

@@ -8,15 +8,21 @@ from typing import Any, NamedTuple
 
 import keras
 
+from keras_bert_zoo.config import EncoderConfig
 from keras_bert_zoo.data.masking import Masking
 from keras_bert_zoo.encoders.encoder import Encoder
-from keras_bert_zoo.errors import CheckpointError
+from keras_bert_zoo.errors import CheckpointError, ConfigError
 from keras_bert_zoo.heads.kinds import HEADS, make_head
+from keras_bert_zoo.metrics.replaced_token import REPLACED_TOKENS
 from keras_bert_zoo.presets.find_heads import find_heads
 from keras_bert_zoo.presets.load import Loaded, load
 from keras_bert_zoo.presets.resolve import Checkpoint
+from keras_bert_zoo.pretraining.dataset import hash_tokenizer
 from keras_bert_zoo.pretraining.objectives import OBJECTIVES, head_kinds
+from keras_bert_zoo.pretraining.replaced_tokens import Generator, different_embeddings
+from keras_bert_zoo.pretraining.saving import GENERATOR_FOLDER
 from keras_bert_zoo.tasks.loading import TaskSource
+from keras_bert_zoo.tasks.masked_lm import MaskedLM
 from keras_bert_zoo.tasks.options import PretrainingOptions
 
 __all__ = ["PretrainingParts", "load_for_pretraining", "masking_of"]
@@ -39,6 +45,7 @@ def load_for_pretraining(
     objectives: Sequence[str] | None,
     *,
     new_head: bool,
+    generator: str | os.PathLike[str] | EncoderConfig | None,
     objective_weights: Mapping[str, float] | None,
     masking: Masking | None,
 ) -> PretrainingParts:
@@ -48,8 +55,17 @@ def load_for_pretraining(
     if objectives is None:
         saved = source.side.get("objectives")
         objectives = saved or [name for name in OBJECTIVES if name in present] or ["masked_lm"]
+        if REPLACED_TOKENS in objectives and "masked_lm" not in objectives:
+            objectives = ["masked_lm", *objectives]
     kinds = head_kinds(checkpoint.config, tuple(objectives))
-    missing = [name for name, kind in kinds.items() if kind not in present]
+    with_generator = REPLACED_TOKENS in kinds
+    if generator is not None and not with_generator:
+        raise ConfigError(
+            f"Expected no `generator` for {' and '.join(objectives)}, received one: it belongs to "
+            f"{REPLACED_TOKENS}."
+        )
+    loaded_kinds = {n: k for n, k in kinds.items() if not with_generator or n != "masked_lm"}
+    missing = [name for name, kind in loaded_kinds.items() if kind not in present]
     if missing and not new_head:
         raise CheckpointError(
             f"{os.fspath(source.preset)!r} has no head for {', '.join(missing)}. Pass "
@@ -57,7 +73,10 @@ def load_for_pretraining(
         )
     token_layout = options.get("token_layout") or "packed"
     layout = {"token_layout": token_layout, "dtype": options.get("dtype")}
-    encoder, heads = _encoder_and_heads(checkpoint, kinds, present, layout)
+    encoder, heads = _encoder_and_heads(checkpoint, loaded_kinds, present, layout)
+    if with_generator and not isinstance(generator, EncoderConfig):
+        heads["masked_lm"] = _generator(source, generator, encoder, new_head=new_head)
+        generator = None
     saved_options = PretrainingOptions(
         **PretrainingOptions.restored(source.side, {"max_length": options.get("max_length")})
     )
@@ -69,6 +88,7 @@ def load_for_pretraining(
         "tokenizer": checkpoint.tokenizer,
         "objectives": tuple(objectives),
         "head": {name: heads.get(kind) for name, kind in kinds.items()},
+        "generator": generator,
         "objective_weights": objective_weights,
         "token_layout": token_layout,
         "masking": masking_of(saved_options) if masking is None else masking,
@@ -87,6 +107,38 @@ def masking_of(options: PretrainingOptions) -> Masking:
         max_ngram=options.max_ngram,
         span_mean=options.span_mean,
     )
+
+
+def _generator(
+    source: TaskSource,
+    preset: str | os.PathLike[str] | None,
+    encoder: Encoder,
+    *,
+    new_head: bool,
+) -> Generator | None:
+    """Loads a generator: the given preset, or that of the source; None: a new one."""
+    if preset is None:
+        preset = source.directory / GENERATOR_FOLDER
+        if not preset.is_dir():
+            if new_head:
+                return None
+            raise CheckpointError(
+                f"{os.fspath(source.preset)!r} has no folder {GENERATOR_FOLDER!r}. Pass a preset "
+                "as `generator`, or `new_head=True` to start with a new one."
+            )
+    model = TaskSource(MaskedLM, preset, **source.options).load(new_head=False)
+    if hash_tokenizer(model.tokenizer) != hash_tokenizer(source.checkpoint.tokenizer):
+        raise CheckpointError(
+            f"{os.fspath(preset)!r}: expected the tokenizer of {os.fspath(source.preset)!r}, whose "
+            "generator it shall be, received another one."
+        )
+    differs = different_embeddings(model.encoder, encoder)
+    if differs:
+        raise CheckpointError(
+            f"{os.fspath(preset)!r}: expected the embeddings of {os.fspath(source.preset)!r}, "
+            f"which a generator shares, received other values of {', '.join(differs)}."
+        )
+    return Generator(model.encoder, model.head, shared=encoder)
 
 
 def _encoder_and_heads(

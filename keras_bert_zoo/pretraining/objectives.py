@@ -9,20 +9,24 @@ from keras_bert_zoo.checkpoints.names import names_of
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.validation import is_number
 
-__all__ = ["OBJECTIVES", "PAIR_OBJECTIVES", "checked_weights", "head_kinds"]
+__all__ = ["DEFAULT_WEIGHTS", "OBJECTIVES", "PAIR_OBJECTIVES", "checked_weights", "head_kinds"]
 
-OBJECTIVES = ("masked_lm", "next_sentence", "sentence_order")
+OBJECTIVES = ("masked_lm", "next_sentence", "sentence_order", "replaced_token_detection")
 """The objectives of `Pretrainer`."""
 
 PAIR_OBJECTIVES = ("next_sentence", "sentence_order")
 """The objectives that need pairs of texts."""
+
+DEFAULT_WEIGHTS = {"replaced_token_detection": 50.0}
+"""The weights of losses that are not 1 (arXiv 2003.10555, section 2)."""
 
 
 def head_kinds(config: Any, objectives: Sequence[str]) -> dict[str, str]:
     """Returns the kind of head of each objective, for an encoder's family.
 
     BERT's class for pretraining has a head of two logits that is named after the next sentence, and
-    ALBERT's has one that is named after the order of sentences. Either serves both objectives.
+    ALBERT's has one that is named after the order of sentences. Either serves both objectives. With
+    replaced token detection, the head of masked_lm is that of the generator, another model.
 
     Args:
         config: EncoderConfig.
@@ -44,7 +48,7 @@ def head_kinds(config: Any, objectives: Sequence[str]) -> dict[str, str]:
     if unknown or "masked_lm" not in objectives or len(set(objectives)) != len(objectives):
         raise ConfigError(
             "Expected `objectives` to be masked_lm, alone or with one of "
-            f"{', '.join(PAIR_OBJECTIVES)}, received {list(objectives)!r}."
+            f"{', '.join(OBJECTIVES[1:])}, received {list(objectives)!r}."
         )
     if set(PAIR_OBJECTIVES) <= set(objectives):
         raise ConfigError(
@@ -52,6 +56,8 @@ def head_kinds(config: Any, objectives: Sequence[str]) -> dict[str, str]:
             "has one label."
         )
     architectures = names_of(config).architectures
+    if set(objectives) == {"masked_lm", "replaced_token_detection"} <= set(architectures):
+        return {name: name for name in objectives}
     for pair_kind in PAIR_OBJECTIVES:
         kinds = {name: pair_kind if name in PAIR_OBJECTIVES else name for name in objectives}
         if "+".join(sorted(kinds.values())) in architectures:
@@ -61,6 +67,8 @@ def head_kinds(config: Any, objectives: Sequence[str]) -> dict[str, str]:
         for key in architectures
         if "masked_lm" in key.split("+") and set(key.split("+")) <= set(OBJECTIVES)
     ]
+    if "replaced_token_detection" in architectures:
+        known.append(["masked_lm", "replaced_token_detection"])
     choices = "; ".join(" and ".join(names) for names in known) or "none"
     raise ConfigError(
         f"Expected objectives that {config.family} has a class for in transformers, received "
@@ -71,7 +79,7 @@ def head_kinds(config: Any, objectives: Sequence[str]) -> dict[str, str]:
 def checked_weights(
     objectives: Sequence[str], weights: Mapping[str, float] | None
 ) -> dict[str, float]:
-    """Returns the weight of each objective's loss; 1 if it is not given.
+    """Returns the weight of each objective's loss; see `DEFAULT_WEIGHTS` if it is not given.
 
     Raises:
         ConfigError: a weight is not a number of at least 0, or has no objective.
@@ -87,4 +95,4 @@ def checked_weights(
             f"Expected `objective_weights` of at least 0 for {', '.join(objectives)}, received "
             f"{given!r}."
         )
-    return {name: float(given.get(name, 1.0)) for name in objectives}
+    return {name: float(given.get(name, DEFAULT_WEIGHTS.get(name, 1.0))) for name in objectives}

@@ -21,8 +21,7 @@ from keras_bert_zoo.encoders.keras_file import is_keras_file
 from keras_bert_zoo.encoders.registry import build_encoder
 from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.heads.kinds import HEADS, make_head
-from keras_bert_zoo.metrics.language_model import LabelLoss, MaskedAccuracy
-from keras_bert_zoo.presets.save import save
+from keras_bert_zoo.metrics.replaced_token import REPLACED_TOKENS
 from keras_bert_zoo.pretraining.loading import load_for_pretraining, masking_of
 from keras_bert_zoo.pretraining.objectives import (
     PAIR_OBJECTIVES,
@@ -30,8 +29,16 @@ from keras_bert_zoo.pretraining.objectives import (
     head_kinds,
 )
 from keras_bert_zoo.pretraining.phases import as_phases, batch_source
+from keras_bert_zoo.pretraining.replaced_tokens import (
+    Generator,
+    generator_config,
+    new_generator,
+    replaced_outputs,
+)
 from keras_bert_zoo.pretraining.report import pretraining_report
 from keras_bert_zoo.pretraining.rows import PretrainingBatches, as_documents
+from keras_bert_zoo.pretraining.saving import pretraining_parts
+from keras_bert_zoo.pretraining.targets import TargetsOf, sum_of_objectives
 from keras_bert_zoo.tasks.loading import TaskSource
 from keras_bert_zoo.tasks.masked_lm import MaskedLM
 from keras_bert_zoo.tasks.options import LoadOptions, PretrainingOptions
@@ -43,8 +50,6 @@ from keras_bert_zoo.text.words import begins_word, word_flags
 from keras_bert_zoo.training.batch_source import BatchSource
 from keras_bert_zoo.training.masked_rows import maskable_pairs, maskable_rows
 from keras_bert_zoo.training.objective import Objective
-from keras_bert_zoo.training.objectives_loss import ObjectivesLoss
-from keras_bert_zoo.training.outputs import Outputs
 from keras_bert_zoo.training.rows import RowBatches
 
 _PAIR_LABELS = {"next_sentence": NEXT_LABELS, "sentence_order": ORDER_LABELS}
@@ -70,9 +75,13 @@ class Pretrainer(TrainableTask):
         tokenizer: Tokenizer with a mask token.
         objectives: "masked_lm", alone or with "next_sentence" (whether the second text of a pair
             follows the first, arXiv 1810.04805) or "sentence_order" (whether two texts are in
-            order, arXiv 1909.11942). BERT, ERNIE, MobileBERT and ALBERT have a head for pairs.
-        head: dict, objective -> layer. None, also for a layer: a new head.
-        objective_weights: dict, objective -> float; 1 by default.
+            order, arXiv 1909.11942), for which BERT, ERNIE, MobileBERT and ALBERT have a head; or,
+            for ELECTRA, with "replaced_token_detection" (arXiv 2003.10555): a small `generator`
+            is the masked language model, and the encoder detects its samples.
+        head: dict, objective -> layer. None, also for a layer: a new head. With replaced tokens,
+            that of masked_lm is a `Generator`.
+        generator: EncoderConfig of a new generator. None: a quarter of the encoder's width.
+        objective_weights: dict, objective -> float; by default 1, and 50 for replaced tokens.
         masking: Masking; None: 15 % of the tokens, each drawn independently.
         max_length: int, tokens; default 128.
         token_layout: "packed" or "padded"; see `Encoder`.
@@ -82,7 +91,8 @@ class Pretrainer(TrainableTask):
             `mask_positions` (B, P), the columns to predict, padded with 0.
 
     Returns:
-        dict, objective -> float32 logits: masked_lm (B, P, V), the others (B, 2).
+        dict, objective -> float32 logits: masked_lm (B, P, V), those of pairs (B, 2). Replaced
+        tokens: (B, S, 2), the logit of a replaced token and the token id that the encoder read.
 
     Raises:
         ConfigError: an objective is unknown or the family has no class with these heads; the
@@ -113,6 +123,7 @@ class Pretrainer(TrainableTask):
         objectives: Sequence[str] = ("masked_lm",),
         *,
         head: Mapping[str, keras.layers.Layer | None] | None = None,
+        generator: EncoderConfig | None = None,
         objective_weights: Mapping[str, float] | None = None,
         masking: Masking | None = None,
         max_length: int | None = None,
@@ -126,11 +137,14 @@ class Pretrainer(TrainableTask):
                 "Expected a tokenizer with a mask token for masked_lm, received one without it."
             )
         masking = Masking() if masking is None else masking
-        heads = dict(head or {})
+        layers = {name: layer for name, layer in (head or {}).items() if layer is not None}
+        if REPLACED_TOKENS in kinds and "masked_lm" not in layers:
+            config = generator_config(encoder.config) if generator is None else generator
+            layers["masked_lm"] = new_generator(
+                config, encoder, dtype=encoder.build_options["dtype"]
+            )
         layers = {
-            name: make_head(kind, encoder, HEADS[kind].units)
-            if heads.get(name) is None
-            else heads[name]
+            name: layers.get(name) or make_head(kind, encoder, HEADS[kind].units)
             for name, kind in kinds.items()
         }
         super().__init__(
@@ -191,6 +205,7 @@ class Pretrainer(TrainableTask):
         objectives: Sequence[str] | None = None,
         *,
         new_head: bool = False,
+        generator: str | os.PathLike[str] | EncoderConfig | None = None,
         objective_weights: Mapping[str, float] | None = None,
         masking: Masking | None = None,
         **options: Unpack[LoadOptions],
@@ -202,6 +217,9 @@ class Pretrainer(TrainableTask):
             objectives: see the class. None: as saved, otherwise those that the preset has heads
                 for, otherwise "masked_lm".
             new_head: bool. Whether objectives without a head in the preset start with a new one.
+            generator: for replaced tokens: a preset with a masked_lm head and the same embeddings,
+                or an EncoderConfig of a new one. None: the saved one; with `new_head`, if there is
+                none, a quarter of the encoder's width.
             objective_weights: None: as saved, otherwise 1.
             masking: Masking. None: as saved, otherwise the default.
             **options: see `LoadOptions`.
@@ -217,6 +235,7 @@ class Pretrainer(TrainableTask):
             TaskSource(cls, preset, **options),
             objectives,
             new_head=new_head,
+            generator=generator,
             objective_weights=objective_weights,
             masking=masking,
         )
@@ -225,27 +244,13 @@ class Pretrainer(TrainableTask):
         return task
 
     def saved_parts(self) -> SavedParts:
-        """The encoder with all heads, in the class that transformers has for them."""
-
-        def save_all(directory: Any, side: dict[str, Any], overwrite: bool) -> None:
-            save(
-                directory,
-                self.encoder,
-                self._heads_by_kind(),
-                config=self.source_config,
-                tokenizer=self.tokenizer,
-                side=side,
-                overwrite=overwrite,
-            )
-
-        # Commands that load the directory answer as a MaskedLM.
-        side = {"task": MaskedLM.spec.name, **self.options.to_side()}
-        side["objectives"] = list(side["objectives"])
-        side["training"] = self.training_record
-        return SavedParts(side=side, save=save_all)
+        """See the base class, and `saving.pretraining_parts`."""
+        return pretraining_parts(self)
 
     def save(self, directory: str | os.PathLike[str], *, overwrite: bool = True) -> None:
         """Writes a Hugging Face directory with all heads; see `Task.save`.
+
+        With replaced tokens, the folder `generator` has the generator, a masked language model.
 
         Raises:
             ConfigError: the path ends in .keras.
@@ -258,21 +263,23 @@ class Pretrainer(TrainableTask):
             )
         super().save(directory, overwrite=overwrite)
 
-    def _heads_by_kind(self) -> dict[str, keras.layers.Layer]:
-        kinds = head_kinds(self.encoder.config, self.options.objectives)
-        return {kind: self.head[name] for name, kind in kinds.items()}
-
     # === The graph ===
 
     @classmethod
     def connect(cls, encoder: Encoder, head: Any, inputs: Mapping[str, Any], **layout: Any) -> Any:
         """See `Task.connect`; a dict, objective -> logits."""
-        states, token_layout = encoder.token_states(
-            {name: inputs[name] for name in INPUT_NAMES}, **layout
-        )
-        pooled = None
-        outputs = {}
+        tokens = {name: inputs[name] for name in INPUT_NAMES}
+        outputs, pooled = {}, None
+        if REPLACED_TOKENS in head:
+            outputs["masked_lm"], replaced = head["masked_lm"](dict(inputs), **layout)
+            tokens["token_ids"] = replaced
+        states, token_layout = encoder.token_states(tokens, **layout)
         for name, layer in head.items():
+            if name in outputs:
+                continue
+            if name == REPLACED_TOKENS:
+                outputs[name] = replaced_outputs(layer(states, token_layout), replaced)
+                continue
             if name == "masked_lm":
                 outputs[name] = layer(states, token_layout, inputs["mask_positions"])
                 continue
@@ -283,11 +290,17 @@ class Pretrainer(TrainableTask):
         return outputs
 
     def as_task(self) -> MaskedLM:
-        """Returns a MaskedLM with these weights, which `predict` and `export` use."""
+        """Returns a MaskedLM with these weights, which `predict` and `export` use.
+
+        With replaced tokens, it is the generator.
+        """
+        encoder, head = self.encoder, self.head["masked_lm"]
+        if isinstance(head, Generator):
+            encoder, head = head.encoder, head.head
         return MaskedLM(
-            self.encoder,
+            encoder,
             self.tokenizer,
-            head=self.head["masked_lm"],
+            head=head,
             mask_rate=self.options.mask_rate,
             whole_words=self.options.whole_words,
             max_length=self.max_length,
@@ -395,7 +408,7 @@ class Pretrainer(TrainableTask):
                 f"Expected data with pairs for {expected}, received data of the kind {pairs!r}: "
                 f"build it with pairs={expected!r}."
             )
-        return source.with_targets(self.options.objectives)
+        return source.mapped(TargetsOf(self.options.objectives))
 
     def report(self, x: Any, *, batch_size: int = 64) -> dict[str, float]:
         """Measures held-out examples, with the same masks in each call.
@@ -420,22 +433,7 @@ class Pretrainer(TrainableTask):
 
     def objective(self, examples: Any = None) -> Objective:
         """The weighted sum of the objectives' losses."""
-        names, weights = self.options.objectives, self.options.objective_weights
-
-        def metrics() -> Any:
-            # Keras puts the name of an output before that of a metric if there are several outputs.
-            before = f"{names[0]}_" if len(names) == 1 else ""
-            return {
-                name: [LabelLoss(f"{before}loss"), MaskedAccuracy(f"{before}accuracy")]
-                for name in names
-            }
-
-        return Objective(
-            outputs=Outputs("other", type(self).__name__),
-            loss=lambda: ObjectivesLoss(weights),
-            metrics=metrics,
-            takes_weights=False,
-        )
+        return sum_of_objectives(self.options.objective_weights, type(self).__name__)
 
     def compute_loss(
         self,

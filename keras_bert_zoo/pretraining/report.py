@@ -10,11 +10,18 @@ import tensorflow as tf
 
 from keras_bert_zoo.data.pipeline import NO_LABEL
 from keras_bert_zoo.metrics.language_model import label_nats
+from keras_bert_zoo.metrics.replaced_token import (
+    REPLACED_TOKENS,
+    base_rate_entropy,
+    labels_and_logits,
+)
 
 __all__ = ["KINDS", "pretraining_report"]
 
 KINDS = ("mask", "random", "kept")
 """The inputs in the place of a token to predict: a mask, a random token, or the token."""
+
+_REPLACED = "replaced"
 
 
 def pretraining_report(task: Any, batches: Iterable[Any]) -> dict[str, float]:
@@ -27,6 +34,8 @@ def pretraining_report(task: Any, batches: Iterable[Any]) -> dict[str, float]:
     Returns:
         dict: `masked_lm_loss` in nats, `masked_lm_accuracy`, the same for an objective of pairs;
         and the accuracy by `KINDS`, such as `masked_lm_accuracy_random`, of the kinds that occur.
+        With replaced token detection also `replaced_share`, and `replaced_share_entropy`: the loss
+        of a detector that only knows this share, in nats.
     """
     key = ("report", *(id(variable) for variable in task.weights))
     if key not in task.graphs:
@@ -41,6 +50,10 @@ def pretraining_report(task: Any, batches: Iterable[Any]) -> dict[str, float]:
             totals[name] = totals.get(name, 0) + values.numpy().astype(np.float64)
     report = {}
     for name, (nats, right, count) in totals.items():
+        if name == _REPLACED:
+            report["replaced_share"] = float(right / count)
+            report["replaced_share_entropy"] = base_rate_entropy(float(right / count))
+            continue
         objective, _, kind = name.partition(" ")
         if not count:
             continue
@@ -55,7 +68,7 @@ def _counts(task: Any, inputs: dict[str, tf.Tensor], targets: dict[str, tf.Tenso
     outputs = task(inputs, training=False)
     result = {}
     for name, logits in outputs.items():
-        labels = tf.cast(targets[name], tf.int32)
+        labels, logits = labels_and_logits(name, targets[name], logits)
         nats, labelled = label_nats(labels, logits)
         right = tf.cast(labels == tf.argmax(logits, axis=-1, output_type=tf.int32), nats.dtype)
 
@@ -63,6 +76,8 @@ def _counts(task: Any, inputs: dict[str, tf.Tensor], targets: dict[str, tf.Tenso
             return tf.stack([tf.reduce_sum(values * which) for values in (nats, right, which)])
 
         result[name] = of(labelled)
+        if name == REPLACED_TOKENS:
+            result[_REPLACED] = of(labelled, right=tf.cast(labels == 1, nats.dtype))
         if name == "masked_lm":
             seen = tf.gather(inputs["token_ids"], inputs["mask_positions"], batch_dims=1)
             is_mask = seen == task.tokenizer.mask_token_id

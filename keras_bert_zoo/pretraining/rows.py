@@ -10,6 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_bert_zoo.errors import DataError
+from keras_bert_zoo.metrics.replaced_token import REPLACED_TOKENS
+from keras_bert_zoo.pretraining.targets import TargetsOf
 from keras_bert_zoo.training.rows import MaskedBatches
 
 __all__ = ["PretrainingBatches", "as_documents"]
@@ -37,7 +39,8 @@ class PretrainingBatches(MaskedBatches):
     @property
     def label_axis(self) -> Any:
         """See the base class."""
-        return {"masked_lm": "predictions"}
+        axes = {"masked_lm": "predictions", REPLACED_TOKENS: "tokens"}
+        return {name: axes[name] for name in self.objectives if name in axes}
 
     def maker(self) -> Callable[[tf.Tensor], tuple[Any, ...]]:
         """See the base class; the labels of pairs are among the inputs until words are masked."""
@@ -65,7 +68,7 @@ class PretrainingBatches(MaskedBatches):
         inputs = dict(inputs)
         pair = inputs.pop(_PAIR_LABEL, None)
         targets = {name: labels if name == "masked_lm" else pair for name in self.objectives}
-        return inputs, targets
+        return TargetsOf(self.objectives)(inputs, targets)
 
 
 def as_documents(x: Any) -> list[list[str]] | None:

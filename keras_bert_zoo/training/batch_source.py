@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -49,20 +50,18 @@ class BatchSource:
     total_steps: int | None = None
     columns: int = 0
 
-    def with_targets(self, names: Sequence[str]) -> BatchSource:
-        """Returns a source whose batches have only some of the targets.
+    def mapped(self, function: Callable[..., tuple[Any, ...]]) -> BatchSource:
+        """Returns a source whose batches are changed.
 
         Args:
-            names: names of targets, a dict.
+            function: (inputs, targets) -> inputs, targets.
         """
-
-        def chosen(dataset: tf.data.Dataset) -> tf.data.Dataset:
-            return dataset.map(lambda inputs, y: (inputs, {name: y[name] for name in names}))
-
         return replace(
             self,
-            batches=lambda step: [(chosen(piece), rows) for piece, rows in self.batches(step)],
-            one_pass=lambda: chosen(self.one_pass()),
+            batches=lambda step: [
+                (piece.map(function), rows) for piece, rows in self.batches(step)
+            ],
+            one_pass=lambda: self.one_pass().map(function),
         )
 
 

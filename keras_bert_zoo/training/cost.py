@@ -95,7 +95,8 @@ def training_flops(
             f"Expected `token_layout` to be one of {known}, received {token_layout!r}."
         )
     batch = _Batch.of(lengths, predicted, padded=token_layout == "padded")
-    return _Count(model, batch, gradient_checkpointing, training).total()
+    models = [model] if model.generator is None else [model, model.generator]
+    return sum(_Count(one, batch, gradient_checkpointing, training).total() for one in models)
 
 
 def epoch_flops(

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_bert_zoo.encoders.encoder import Encoder
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.training.arguments import as_callbacks, check_arguments
 from keras_bert_zoo.training.batches import (
@@ -288,13 +289,17 @@ def _checkpointing(task: Any, enabled: bool) -> Iterator[None]:
     if not enabled:
         yield
         return
-    before = [block.gradient_checkpointing for block in task.encoder.blocks]
-    task.encoder.gradient_checkpointing, task.train_function = True, None
+    encoders = [layer for layer in task._flatten_layers() if isinstance(layer, Encoder)]
+    blocks = [block for encoder in encoders for block in encoder.blocks]
+    before = [block.gradient_checkpointing for block in blocks]
+    for encoder in encoders:  # pretraining may have two
+        encoder.gradient_checkpointing = True
+    task.train_function = None
     task.step_functions.clear()
     try:
         yield
     finally:
-        for block, value in zip(task.encoder.blocks, before, strict=True):
+        for block, value in zip(blocks, before, strict=True):
             block.gradient_checkpointing = value
         task.train_function = None
         task.step_functions.clear()

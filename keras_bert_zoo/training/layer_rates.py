@@ -30,7 +30,7 @@ def layer_rates(model: Any, decay: float) -> dict[str, float]:
         dict, path of a trainable variable -> factor; the `rate_factors` of an optimizer.
 
     Raises:
-        ConfigError: not a model with an encoder, or `decay` is out of range.
+        ConfigError: not a model with one encoder, or `decay` is out of range.
 
     Example:
         >>> import keras_bert_zoo as kbz
@@ -57,7 +57,12 @@ def layer_rates(model: Any, decay: float) -> dict[str, float]:
             exponents |= {id(weight): count + 2 for weight in layer.weights}
     for i, block in enumerate(encoder.blocks):
         exponents |= {id(weight): count + 1 - i for weight in block.weights}
-    return {
-        weight.path: float(decay ** exponents.get(id(weight), 0))
-        for weight in model.trainable_variables
-    }
+    rates: dict[str, float] = {}
+    for weight in model.trainable_variables:
+        rate = float(decay ** exponents.get(id(weight), 0))
+        if rates.setdefault(weight.path, rate) != rate:
+            raise ConfigError(
+                f"Expected one encoder for a layer decay of {decay}, received a model with two, "
+                f"which both have a variable {weight.path!r}: leave the layer decay out."
+            )
+    return rates

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,11 @@ class MemoryEstimate:
         """The sum, in bytes."""
         return float(sum(self.parts().values()))
 
+    def plus(self, other: MemoryEstimate) -> MemoryEstimate:
+        """Adds the estimate of a model that is trained in the same step."""
+        names = [field.name for field in fields(self)]
+        return MemoryEstimate(**{n: getattr(self, n) + getattr(other, n) for n in names})
+
     def parts(self) -> dict[str, float]:
         """Returns cause -> bytes, without those that are 0."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -146,6 +151,16 @@ def estimate_memory(
         raise ConfigError(
             f"Expected `optimizer` to be one of {', '.join(_SLOTS)}, received {optimizer!r}."
         )
+    if model.generator is not None:
+        options: dict[str, Any] = {
+            "dtype": dtype, "optimizer": optimizer, "accumulation_steps": accumulation_steps,
+            "average_weights": average_weights, "keeps_best": keeps_best,
+            "gradient_checkpointing": gradient_checkpointing, "predicted": predicted,
+            "token_layout": token_layout, "tricks": tricks, "replicas": replicas,
+        }  # fmt: skip
+        alone = replace(model, generator=None)
+        own = estimate_memory(alone, lengths, on_gpu=on_gpu, **options)
+        return own.plus(estimate_memory(model.generator, lengths, on_gpu=True, **options))
     trained, size = 4.0 * model.trained_parameters, 4 if dtype == "float32" else 2
     accumulates = accumulation_steps > 1
     # The longest part of a batch decides. Its rows are those of one part.
@@ -190,7 +205,7 @@ def estimate_memory(
 
 def _optimizer_bytes(model: ModelShapes, optimizer: str) -> float:
     count = float(_SLOTS[optimizer] * model.trained_parameters)
-    for path, shape in model.shapes.items():
+    for path, shape in model.own.items():
         if path in model.frozen:
             continue
         if optimizer == "muon" and not (path.split("/")[0] in model.blocks() and len(shape) == 2):

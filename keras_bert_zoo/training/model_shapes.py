@@ -12,6 +12,7 @@ from keras_bert_zoo.encoders.registry import encoder_shapes, pooler_shapes
 from keras_bert_zoo.encoders.shapes import Shapes
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.heads.kinds import HEADS, head_kind, head_shapes
+from keras_bert_zoo.metrics.replaced_token import REPLACED_TOKENS
 
 __all__ = ["OF_ALL_TOKENS", "ModelShapes", "model_shapes", "task_shapes"]
 
@@ -33,6 +34,8 @@ class ModelShapes:
             predict): what the head computes on.
         tied: bool. Whether the last kernel of the head is the token embedding.
         first_token_only: bool. Whether the last block only computes the first token of each row.
+        shared: paths of variables that belong to another model, which counts them.
+        generator: ModelShapes or None. A second model that is trained in the same step.
     """
 
     config: EncoderConfig
@@ -42,6 +45,8 @@ class ModelShapes:
     reads: str = "tokens"
     tied: bool = False
     first_token_only: bool = False
+    shared: frozenset[str] = frozenset()
+    generator: ModelShapes | None = None
 
     def of_block(self, name: str) -> Shapes:
         """Returns the shapes of a block's variables, by their paths in the block."""
@@ -68,16 +73,22 @@ class ModelShapes:
         return any(path not in self.frozen for path in paths)
 
     @property
+    def own(self) -> Shapes:
+        """The shapes of the variables that are not shared."""
+        return {path: shape for path, shape in self.shapes.items() if path not in self.shared}
+
+    @property
     def parameters(self) -> int:
-        """The number of parameters."""
-        return sum(map(math.prod, self.shapes.values()))
+        """The number of parameters, with those of the generator."""
+        others = 0 if self.generator is None else self.generator.parameters
+        return sum(map(math.prod, self.own.values())) + others
 
     @property
     def trained_parameters(self) -> int:
-        """The number of parameters that are trained."""
-        return sum(
-            math.prod(shape) for path, shape in self.shapes.items() if path not in self.frozen
-        )
+        """The number of parameters that are trained, with those of the generator."""
+        others = 0 if self.generator is None else self.generator.trained_parameters
+        own = self.own.items()
+        return sum(math.prod(shape) for path, shape in own if path not in self.frozen) + others
 
 
 def model_shapes(
@@ -144,8 +155,13 @@ def task_shapes(task: Any) -> ModelShapes:
     """
     encoder, head, name = task.encoder, task.head, task.spec.head
     heads = [head]
+    generator = None
     if isinstance(head, Mapping):  # of pretraining; those of pairs compute on one vector per row
-        heads, head, name = list(head.values()), head["masked_lm"], "masked_lm"
+        heads, name = list(head.values()), "masked_lm"
+        if REPLACED_TOKENS in head:
+            generator, name = _generator_shapes(head["masked_lm"]), REPLACED_TOKENS
+            heads = [head[name]]
+        head = head[name]
     weights = [*encoder.weights, *(weight for part in heads for weight in part.weights)]
     frozen = frozenset(weight.path for weight in weights if not weight.trainable)
     shapes = {weight.path: tuple(weight.shape) for weight in weights}
@@ -165,6 +181,23 @@ def task_shapes(task: Any) -> ModelShapes:
         and pooled
         and encoder.pooler is not None
         and bool(encoder.pooler.reads_first_token),
+        generator=generator,
+    )
+
+
+def _generator_shapes(generator: Any) -> ModelShapes:
+    """Describes the generator of replaced token detection."""
+    encoder, head = generator.encoder, generator.head
+    weights = [*encoder.weights, *head.weights]
+    shared = {id(variable) for variable in generator.shared_variables}
+    return ModelShapes(
+        encoder.config,
+        {weight.path: tuple(weight.shape) for weight in weights},
+        frozenset(weight.path for weight in weights if not weight.trainable),
+        head.name,
+        "predicted",
+        head.tied,
+        shared=frozenset(weight.path for weight in weights if id(weight) in shared),
     )
 
 

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_bert_zoo.metrics.language_model import label_nats
+from keras_bert_zoo.metrics.replaced_token import labels_and_logits
 from keras_bert_zoo.training.loss_units import SharedUnit
 
 __all__ = ["ObjectivesLoss"]
@@ -43,15 +44,16 @@ class ObjectivesLoss(keras.losses.Loss):
         """Computes the weighted means of all objectives.
 
         Args:
-            y_true: objective -> int32 (B,), (B, E) or (B, P); `NO_LABEL` where there is no label.
-            y_pred: objective -> float (..., V), logits.
+            y_true: objective -> int32 (B,), (B, E), (B, P) or (B, S); `NO_LABEL` where there is no
+                label.
+            y_pred: objective -> float (..., V), logits; see also `replaced_labels`.
 
         Returns:
             float32 (K,), in the order of the names; 0 for an objective without labels.
         """
         means = []
         for name in sorted(self.weights):
-            nats, labelled = label_nats(y_true[name], y_pred[name])
+            nats, labelled = label_nats(*labels_and_logits(name, y_true[name], y_pred[name]))
             count = tf.maximum(tf.reduce_sum(labelled), 1.0)
             means.append(self.weights[name] * tf.reduce_sum(nats * labelled) / count)
         return tf.stack(means)

@@ -79,7 +79,7 @@ def all_reduce_bytes(
     if replicas < 1:
         raise ConfigError(f"Expected `replicas` to be at least 1, received {replicas}.")
     dense, rows = 0, 0
-    for path, shape in model.shapes.items():
+    for path, shape in model.own.items():
         if path in model.frozen:
             continue
         of_rows = path in _TABLES and not (model.tied and path == _TABLES[0])
@@ -88,7 +88,10 @@ def all_reduce_bytes(
         else:
             dense += math.prod(shape)
     ring = 2 * (replicas - 1) / replicas
-    return GRADIENT_BYTES * (ring * dense + (replicas - 1) * rows)
+    sent = GRADIENT_BYTES * (ring * dense + (replicas - 1) * rows)
+    if model.generator is None:
+        return sent
+    return sent + all_reduce_bytes(model.generator, replicas, tokens, dense_tables=dense_tables)
 
 
 def step_time(

@@ -66,16 +66,21 @@ def test_from_text_to_a_preset(run, text, tmp_path):
 
 
 def test_a_run_goes_on(run, shards, tmp_path, monkeypatch):
-    """With the vocabulary and the shards of the first process; the weights are equal."""
-    common = ("pretrain", "--data", shards, *TINY, "--steps", 6, "--evaluate-every", 3,
-              "--checkpoint-every", 1)  # fmt: skip
+    """ELECTRA's two models; the weights are equal to those of an uninterrupted run."""
+    common = ("pretrain", "--data", shards, "--family", "electra", *TINY, "--steps", 6,
+              "--evaluate-every", 3, "--checkpoint-every", 1)  # fmt: skip
 
     def weights(output):
-        encoder = kbz.Encoder.from_preset(output)
-        return [np.array(value) for value in encoder.get_weights()]
+        task = kbz.Pretrainer.load(output)
+        assert task.options.objectives == ("masked_lm", "replaced_token_detection")
+        return task.get_weights()
 
     with eagerly():
-        assert run(*common, "--output", tmp_path / "whole").status == 0
+        whole = run(*common, "--output", tmp_path / "whole")
+        assert whole.status == 0, whole
+        for name in ("masked lm loss", "replaced share entropy"):
+            assert f" {name} " in whole.out
+        assert f"{tmp_path / 'whole' / 'generator'}\n" in whole.out
         from keras_bert_zoo.training.run_checkpoints import CheckpointWriter
 
         save, calls = CheckpointWriter.on_train_batch_end, []
@@ -114,6 +119,14 @@ def test_the_plan_needs_no_data(run, text, tmp_path):
         (("--size", "tiny"), "expected --steps, --tokens or --budget-minutes"),
         (("--size", "tiny", "--steps", 1, "--tokens", 2), "one of the three, received several"),
         (("--size", "tiny", "--steps", 1, "--objectives", "nsp"), "received nsp"),
+        (
+            ("--size", "tiny", "--steps", 1, "--generator-size", 0.5),
+            "belong to the objective replaced_token_detection, received --objectives masked_lm",
+        ),
+        (
+            ("--size", "tiny", "--steps", 1, "--family", "electra", "--generator", "dir"),
+            "--generator needs --preset",
+        ),
         (("--size", "tiny", "--steps", 1, "--phases", "8:1,16"), "received '16'"),
         (("--size", "tiny", "--steps", 1, "--phases", "8:0.7"), "add up to 1, received 0.7"),
         (

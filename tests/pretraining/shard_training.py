@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 import keras_bert_zoo as kbz
+from keras_bert_zoo.encoders.electra import ElectraConfig
 from keras_bert_zoo.pretraining.phases import Phase, PretrainingPhases
 from tests.helpers import eagerly
 from tests.tasks.every_task import VOCABULARY, make_tokenizer, spread_weights
@@ -22,7 +23,19 @@ def make(dropout=0.0, **options):
     )
 
 
-def run(data, replicas):
+def make_electra(dropout=0.0, **options):
+    config = ElectraConfig(
+        vocabulary_size=len(VOCABULARY), embedding_dim=8, hidden_dim=16, num_layers=1, num_heads=4,
+        intermediate_dim=16, max_sequence_length=24, dropout=dropout, attention_dropout=dropout,
+        initializer_range=0.3,
+    )  # fmt: skip
+    return kbz.Pretrainer.from_scratch(
+        config, make_tokenizer(), ("masked_lm", "replaced_token_detection"), max_length=24,
+        **options,
+    )  # fmt: skip
+
+
+def run(data, replicas, make):
     """Trains two passes and evaluates; returns all figures and weights."""
     strategy = tf.distribute.get_strategy()
     if replicas > 1:
@@ -50,11 +63,12 @@ def main():
         tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
     )
     data = PretrainingData.open(sys.argv[1])
-    with eagerly():
-        one, two = run(data, 1), run(data, 2)
-    for own, other in zip(two, one, strict=True):
-        assert np.isfinite(own).all()
-        np.testing.assert_allclose(own, other, rtol=2e-4, atol=2e-5)
+    for maker in (make, make_electra):
+        with eagerly():
+            one, two = run(data, 1, maker), run(data, 2, maker)
+        for own, other in zip(two, one, strict=True):
+            assert np.isfinite(own).all()
+            np.testing.assert_allclose(own, other, rtol=2e-4, atol=2e-5)
     print("equal")
 
 
