@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import io
 import json
 import math
 import sys
@@ -15,6 +14,7 @@ from typing import Any, TextIO
 from keras_bert_zoo.cli import options
 from keras_bert_zoo.cli.columns import shell_path
 from keras_bert_zoo.cli.failures import training_failures
+from keras_bert_zoo.cli.masking_options import MASKING_OPTIONS, masking_of
 from keras_bert_zoo.cli.messages import say, show
 from keras_bert_zoo.cli.monitoring import (
     add_monitoring_options,
@@ -38,6 +38,7 @@ from keras_bert_zoo.cli.pretraining_options import (
     check_options,
 )
 from keras_bert_zoo.cli.pretraining_plan import report_plan, sizes_of_phases
+from keras_bert_zoo.cli.run_begin import begin_run
 from keras_bert_zoo.cli.run_end import end_run, is_untrained
 from keras_bert_zoo.cli.signals import held_back_signals, name_of, status_of
 from keras_bert_zoo.cli.training_options import (
@@ -48,8 +49,6 @@ from keras_bert_zoo.cli.training_options import (
     add_plan_options,
     layout_options,
     make_checkpoints,
-    set_batch_size,
-    strategy_of,
 )
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.pretraining.run_length import (
@@ -78,8 +77,7 @@ EXAMPLES = """
 _RUN_OPTIONS = ("preset", "family", "size", "train", "objectives", "phases", "steps",
                 "tokens", "budget_minutes", "batch_size", "tokens_per_batch", "learning_rate",
                 "warmup_fraction", "weight_decay", "clip_norm", "optimizer", "schedule", "seed",
-                "generator", "generator_size", "mask_rate", "whole_words", "mask_share",
-                "random_share", "max_ngram", "span_mean", "accumulation_steps", "strategy",
+                "generator", "generator_size", *MASKING_OPTIONS, "accumulation_steps", "strategy",
                 "jit_compile")  # fmt: skip
 
 
@@ -135,21 +133,11 @@ def run(args: argparse.Namespace) -> int:
 def _pretrain(
     args: argparse.Namespace, phase_options: list[PhaseOptions], begun: threading.Event
 ) -> int:
-    from keras_bert_zoo.cli.runtime import keras_dtype, start_tensorflow
-
-    tf = start_tensorflow(verbose=args.verbose, first=lambda: strategy_of(args))
+    strategy, dtype, out = begin_run(args, BATCH_SIZE)
     import keras
 
     from keras_bert_zoo.pretraining.phases import Phase, PretrainingPhases, mean_tokens
-    from keras_bert_zoo.training.strategies import is_chief
 
-    strategy = strategy_of(args)
-    set_batch_size(args, BATCH_SIZE, strategy.num_replicas_in_sync)
-    out: TextIO = sys.stderr if args.json else sys.stdout
-    if not is_chief(strategy):  # the first worker shows the progress
-        out = io.StringIO()
-    on_tpu = args.strategy == "tpu" and args.dtype == "auto"
-    dtype = "mixed_bfloat16" if on_tpu else keras_dtype(args.dtype, tf)
     if args.dry_run:
         with strategy.scope():
             return report_plan(args, phase_options, lambda tokens: _build(args, tokens, dtype))
@@ -187,19 +175,14 @@ def _pretrain(
 
 
 def _build(args: argparse.Namespace, tokenizer: Any, dtype: str) -> Any:
-    from keras_bert_zoo.data.masking import Masking
     from keras_bert_zoo.presets.resolve import resolve
     from keras_bert_zoo.pretraining.pretrainer import Pretrainer
     from keras_bert_zoo.pretraining.replaced_tokens import generator_config
     from keras_bert_zoo.pretraining.sizes import sized_config
 
-    masking = Masking(
-        rate=args.mask_rate, whole_words=args.whole_words, mask_share=args.mask_share,
-        random_share=args.random_share, max_ngram=args.max_ngram, span_mean=args.span_mean,
-    )  # fmt: skip
     common: dict[str, Any] = {
-        "objectives": tuple(args.objectives), "masking": masking, "max_length": args.longest,
-        "dtype": dtype, **layout_options(args),
+        "objectives": tuple(args.objectives), "masking": masking_of(args),
+        "max_length": args.longest, "dtype": dtype, **layout_options(args),
     }  # fmt: skip
     if args.preset:
         generator = args.generator
@@ -276,11 +259,12 @@ def _train(
         return status_of(interrupt)
     figures = {}
     if held_out is not None:
-        figures = task.evaluate(held_out, batch_size=args.batch_size, verbose=0, return_dict=True)
-        if args.strategy in ("default", "mirrored"):  # others compute only inside their steps
-            figures |= {
-                name: value for name, value in task.report(held_out).items() if name not in figures
-            }
+        if args.strategy in ("default", "mirrored"):
+            figures = task.report(held_out, batch_size=args.batch_size)
+        else:  # they compute only inside their steps
+            figures = task.evaluate(
+                held_out, batch_size=args.batch_size, verbose=0, return_dict=True
+            )
     if is_chief(strategy):
         _report(args, task, figures, unigram)
     end_run(args, strategy)

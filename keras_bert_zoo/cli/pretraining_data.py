@@ -9,6 +9,7 @@ import sys
 from typing import Any, TextIO
 
 from keras_bert_zoo.cli import options
+from keras_bert_zoo.cli.masking_options import add_masking_options, masking_of
 from keras_bert_zoo.cli.messages import show
 from keras_bert_zoo.cli.options import Parser
 from keras_bert_zoo.cli.status_line import StatusLine
@@ -101,29 +102,12 @@ def add_data_arguments(parser: Parser) -> None:
         "--static-masks", action="store_true", help="mask tokens now, not anew in each epoch"
     )
     group.add_argument(
-        "--mask-rate", type=options.share, default=0.15, help="share of tokens; with --static-masks"
-    )
-    group.add_argument(
-        "--whole-words", action="store_true", help="mask whole words; with --static-masks"
-    )
-    group.add_argument(
-        "--mask-share",
-        type=options.share,
-        default=0.8,
-        help="share of the chosen tokens that become the mask token; with --static-masks",
-    )
-    group.add_argument(
-        "--random-share",
-        type=options.share,
-        default=0.1,
-        help="share that become random tokens; with --static-masks",
-    )
-    group.add_argument(
         "--word-boundaries",
         choices=("vocabulary", "spaces", "jieba"),
         default="vocabulary",
         help="where words begin, for masking whole words of languages without spaces",
     )
+    add_masking_options(parser.add_group("masks, with --static-masks"))
     group = parser.add_group("files")
     group.add_argument(
         "--heldout", type=options.share, default=0.01, help="share of held-out documents"
@@ -146,10 +130,11 @@ def data_options(args: argparse.Namespace) -> dict[str, Any]:
     """Returns the options of `add_data_arguments` as arguments of `build_pretraining_data`."""
     names = (
         "max_length", "pairs", "sentences", "short_share", "crosses_documents", "copies",
-        "static_masks", "mask_rate", "whole_words", "mask_share", "random_share",
         "word_boundaries", "heldout", "shards", "compress", "documents", "encoding",
     )  # fmt: skip
-    return {name: getattr(args, name) for name in names} | {"text_field": args.field}
+    masking = masking_of(args) if args.static_masks else None
+    chosen = {name: getattr(args, name) for name in names}
+    return chosen | {"text_field": args.field, "masking": masking}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -159,6 +144,7 @@ def run(args: argparse.Namespace) -> int:
     from keras_bert_zoo.pretraining.word_begins import word_finder
 
     corpus_files(args.texts)
+    masking_of(args)
     word_finder(args.word_boundaries)
     check_runner(args.runner, shlex.split(args.runner_options or ""))
 

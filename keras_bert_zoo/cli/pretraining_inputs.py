@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from keras_bert_zoo.cli import options
+from keras_bert_zoo.cli.pretraining_data import BuildMeter
+from keras_bert_zoo.cli.vocabulary import VocabularyMeter
 from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.files import read_json
+from keras_bert_zoo.pretraining.objectives import pair_objective
 
 if TYPE_CHECKING:
     from keras_bert_zoo.pretraining.dataset import PretrainingData
@@ -22,10 +27,7 @@ __all__ = [
     "make_data",
     "make_tokenizer",
     "open_data",
-    "pairs_of",
 ]
-
-_PAIRS = {"next_sentence": "next_sentence", "sentence_order": "sentence_order"}
 
 
 def add_data_options(parser: Any) -> None:
@@ -116,18 +118,6 @@ def length_of(directory: str) -> int:
     return length
 
 
-def pairs_of(objectives: Sequence[str]) -> str:
-    """Returns the kind of pairs that objectives need.
-
-    Raises:
-        ConfigError: they need two kinds.
-    """
-    kinds = [_PAIRS[name] for name in objectives if name in _PAIRS]
-    if len(kinds) > 1:
-        raise ConfigError(f"expected one objective of pairs, received {' and '.join(kinds)}")
-    return kinds[0] if kinds else "none"
-
-
 def work_directory(args: argparse.Namespace) -> Path:
     """The directory of what the command makes on the way."""
     return Path(f"{args.output.rstrip('/')}.pretraining")
@@ -146,6 +136,7 @@ def make_tokenizer(args: argparse.Namespace, out: TextIO) -> Any:
         return PretrainingData.open(args.data[0]).tokenizer()
     if args.preset or args.tokenizer:
         return Tokenizer.from_preset(args.preset or args.tokenizer)
+    from keras_bert_zoo.pretraining.corpus import corpus_files
     from keras_bert_zoo.pretraining.vocabulary import train_tokenizer
 
     directory = work_directory(args) / "tokenizer"
@@ -155,11 +146,12 @@ def make_tokenizer(args: argparse.Namespace, out: TextIO) -> Any:
             return Tokenizer.from_preset(directory)
         shutil.rmtree(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
-    tokenizer = train_tokenizer(
-        args.train, directory, family=args.family, vocabulary_size=args.vocabulary_size,
-        text_field=args.field, encoding=args.encoding, documents=args.documents,
-        max_length=args.longest, seed=args.seed,
-    )  # fmt: skip
+    with contextlib.closing(VocabularyMeter(sys.stderr, len(corpus_files(args.train)))) as meter:
+        tokenizer = train_tokenizer(
+            args.train, directory, family=args.family, vocabulary_size=args.vocabulary_size,
+            text_field=args.field, encoding=args.encoding, documents=args.documents,
+            max_length=args.longest, seed=args.seed, progress=meter,
+        )  # fmt: skip
     print(f"vocabulary: {tokenizer.vocabulary_size:,} tokens, {directory}", file=out, flush=True)
     return tokenizer
 
@@ -172,7 +164,7 @@ def open_data(args: argparse.Namespace, phases: Sequence[PhaseOptions]) -> list[
     """
     from keras_bert_zoo.pretraining.dataset import PretrainingData
 
-    pairs = pairs_of(args.objectives)
+    pairs = pair_objective(args.objectives)
     data = [PretrainingData.open(directory) for directory in args.data]
     if len(data) not in (1, len(phases)):
         raise ConfigError(
@@ -181,11 +173,11 @@ def open_data(args: argparse.Namespace, phases: Sequence[PhaseOptions]) -> list[
         )
     data = data * len(phases) if len(data) == 1 else data
     for part, phase in zip(data, phases, strict=True):
-        if pairs not in ("none", part.pairs):
+        if pairs not in (None, part.pairs):
             raise ConfigError(
                 f"{part.directory}: expected examples with pairs of {pairs}, received "
                 f"{part.pairs!r}; build them with pretraining-data --pairs "
-                f"{pairs.replace('_', '-')}"
+                f"{pairs}"
             )
         if part.max_length > phase.max_length:
             raise ConfigError(
@@ -219,12 +211,13 @@ def make_data(
         if complete:
             made = PretrainingData.open(directory)
         else:
-            made = build_pretraining_data(
-                args.train, directory, tokenizer=tokenizer, max_length=phase.max_length,
-                pairs=pairs_of(args.objectives), text_field=args.field, encoding=args.encoding,
-                documents=args.documents, heldout=args.heldout, processes=args.processes,
-                seed=args.seed,
-            )  # fmt: skip
+            with contextlib.closing(BuildMeter(sys.stderr)) as meter:
+                made = build_pretraining_data(
+                    args.train, directory, tokenizer=tokenizer, max_length=phase.max_length,
+                    pairs=pair_objective(args.objectives) or "none", text_field=args.field,
+                    encoding=args.encoding, documents=args.documents, heldout=args.heldout,
+                    processes=args.processes, seed=args.seed, progress=meter,
+                )  # fmt: skip
         examples = sum(shard.examples for shard in made.train)
         tokens = sum(shard.tokens for shard in made.train)
         print(

@@ -6,11 +6,13 @@ import argparse
 from typing import Any
 
 from keras_bert_zoo.cli import options
+from keras_bert_zoo.cli.masking_options import add_masking_options, masking_of
 from keras_bert_zoo.cli.monitoring import check_monitoring_options
-from keras_bert_zoo.cli.pretraining_inputs import check_data_options, length_of, pairs_of
+from keras_bert_zoo.cli.pretraining_inputs import check_data_options, length_of
 from keras_bert_zoo.cli.training_options import check_batch_options, check_distribution_options
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.files import read_json
+from keras_bert_zoo.pretraining.objectives import OBJECTIVES, check_objectives
 from keras_bert_zoo.pretraining.run_length import PhaseOptions, parse_phases
 from keras_bert_zoo.pretraining.sizes import FAMILIES, SIZES
 
@@ -22,7 +24,6 @@ __all__ = [
     "check_options",
 ]
 
-OBJECTIVES = ("masked_lm", "next_sentence", "sentence_order", "replaced_token_detection")
 _DEFAULT_OBJECTIVES = {"electra": ["masked_lm", "replaced_token_detection"]}
 BATCH_SIZE = 32
 
@@ -70,34 +71,7 @@ def add_objective_options(group: Any) -> None:
         metavar="F",
         help="width of a new generator, as a share of the encoder's; default: 0.25",
     )
-    group.add_argument(
-        "--mask-rate", type=options.open_share, default=0.15, help="share of the words to predict"
-    )
-    group.add_argument(
-        "--whole-words", action="store_true", help="mask all tokens of a word together"
-    )
-    group.add_argument(
-        "--mask-share",
-        type=options.share,
-        default=0.8,
-        help="share of the words to predict that become the mask token",
-    )
-    group.add_argument(
-        "--random-share", type=options.share, default=0.1, help="share that become random tokens"
-    )
-    group.add_argument(
-        "--max-ngram",
-        type=options.positive_int,
-        default=1,
-        metavar="N",
-        help="mask up to N words in a row, as ALBERT",
-    )
-    group.add_argument(
-        "--span-mean",
-        type=options.positive_float,
-        metavar="L",
-        help="mask spans with a mean of L words, as SpanBERT, which has 5",
-    )
+    add_masking_options(group)
 
 
 def add_length_options(group: Any) -> None:
@@ -141,13 +115,9 @@ def add_length_options(group: Any) -> None:
 
 def check_options(args: argparse.Namespace) -> list[PhaseOptions]:
     """Checks all options without TensorFlow; returns the phases."""
+    masking_of(args)
     args.objectives = args.objectives or _DEFAULT_OBJECTIVES.get(_family(args), ["masked_lm"])
-    unknown = [name for name in args.objectives if name not in OBJECTIVES]
-    if unknown:
-        raise ConfigError(
-            f"expected --objectives of {', '.join(OBJECTIVES)}, received {', '.join(unknown)}"
-        )
-    pairs_of(args.objectives)
+    check_objectives(args.objectives)
     if "replaced_token_detection" not in args.objectives and (
         args.generator or args.generator_size
     ):

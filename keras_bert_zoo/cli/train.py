@@ -6,11 +6,10 @@ import argparse
 import contextlib
 import dataclasses
 import functools
-import io
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from keras_bert_zoo.cli import options
 from keras_bert_zoo.cli.columns import named_flags
@@ -28,6 +27,7 @@ from keras_bert_zoo.cli.monitoring import (
 from keras_bert_zoo.cli.options import Parser
 from keras_bert_zoo.cli.output import check_output, check_space
 from keras_bert_zoo.cli.rate_finder import run_rate_test
+from keras_bert_zoo.cli.run_begin import begin_run
 from keras_bert_zoo.cli.run_end import end_run, is_untrained, save_run
 from keras_bert_zoo.cli.search_options import add_search_options, check_search_options
 from keras_bert_zoo.cli.signals import name_of, status_of
@@ -37,6 +37,7 @@ from keras_bert_zoo.cli.training_options import (
     add_distribution_options,
     add_memory_option,
     add_optimizer_options,
+    add_packing_option,
     add_plan_options,
     add_regularization_options,
     add_schedule_options,
@@ -49,8 +50,6 @@ from keras_bert_zoo.cli.training_options import (
     preset_config,
     regularization_of,
     report_plan,
-    set_batch_size,
-    strategy_of,
 )
 
 if TYPE_CHECKING:
@@ -135,6 +134,7 @@ def add_training_arguments(parser: Parser) -> None:
     )
     add_regularization_options(group)
     add_distribution_options(group)
+    add_packing_option(group)
     group.add_argument(
         "--gradient-checkpointing",
         action="store_true",
@@ -206,20 +206,10 @@ def _train(
     begun: threading.Event,
 ) -> int:
     """Trains on checked data and saves the model; returns the exit status."""
-    from keras_bert_zoo.cli.runtime import keras_dtype, start_tensorflow
-
-    tf = start_tensorflow(verbose=args.verbose, first=lambda: strategy_of(args))
+    strategy, dtype, out = begin_run(args, _BATCH_SIZE)
     import keras
 
     from keras_bert_zoo.training.strategies import is_chief
-
-    strategy = strategy_of(args)
-    set_batch_size(args, _BATCH_SIZE, strategy.num_replicas_in_sync)
-    out: TextIO = sys.stderr if args.json else sys.stdout
-    if not is_chief(strategy):  # the first worker shows the progress
-        out = io.StringIO()
-    on_tpu = args.strategy == "tpu" and args.dtype == "auto"
-    dtype = "mixed_bfloat16" if on_tpu else keras_dtype(args.dtype, tf)
 
     def build() -> Task:
         keras.utils.set_random_seed(args.seed)

@@ -173,6 +173,10 @@ def add_distribution_options(group: Any) -> None:
         metavar="N",
         help="parts of a batch that are computed one by one before an update; saves memory",
     )
+
+
+def add_packing_option(group: Any) -> None:
+    """Adds --pack-examples."""
     group.add_argument(
         "--pack-examples",
         action="store_true",

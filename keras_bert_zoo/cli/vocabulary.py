@@ -124,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
 
     from keras_bert_zoo.pretraining.vocabulary import train_tokenizer
 
-    meter = _Meter(sys.stderr, len(checked.files))
+    meter = VocabularyMeter(sys.stderr, len(checked.files))
     try:
         tokenizer = train_tokenizer(args.texts, args.output, progress=meter, **chosen)
     finally:
@@ -147,8 +147,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-class _Meter:
-    """Counts the characters that were read, and shows the progress."""
+class VocabularyMeter:
+    """Counts the characters that were read, and shows the progress.
+
+    Args:
+        stream: where to write.
+        files: int. The number of files.
+    """
 
     def __init__(self, stream: TextIO, files: int) -> None:
         self.characters = 0
@@ -156,6 +161,7 @@ class _Meter:
         self._line = StatusLine(stream)
 
     def __call__(self, stage: str, characters: int, files: int) -> None:
+        """Shows what is read; see `vocabulary.train_tokenizer`."""
         self.characters = max(self.characters, characters)
         if not self._line.is_due(stage):
             return

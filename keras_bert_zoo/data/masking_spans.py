@@ -10,10 +10,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["length_shares", "masked_runs", "start_rate"]
+from keras_bert_zoo.data.masking_options import LONGEST_RUN
 
-LONGEST_SPAN = 10
-"""The most words of a span, as in SpanBERT."""
+__all__ = ["length_shares", "masked_runs", "start_rate"]
 
 
 def length_shares(max_ngram: int, span_mean: float | None) -> np.ndarray:
@@ -23,7 +22,7 @@ def length_shares(max_ngram: int, span_mean: float | None) -> np.ndarray:
         max_ngram: int. N-grams have up to this number of words; an n-gram of n words has a
             probability proportional to 1 / n.
         span_mean: float of at least 1, or None. Lengths of spans are geometric with this mean, but
-            for lengths above `LONGEST_SPAN`, which are left out: 5 gives a mean of 3.8.
+            for lengths above `LONGEST_RUN`, which are left out: 5 gives a mean of 3.8.
 
     Source: arXiv 1909.11942, section 3.1; arXiv 1907.10529, section 3.1 (a mean of 5).
 
@@ -36,7 +35,7 @@ def length_shares(max_ngram: int, span_mean: float | None) -> np.ndarray:
         shares = 1 / np.arange(1, max_ngram + 1)
     else:
         others = 1 - 1 / span_mean
-        shares = others ** np.arange(LONGEST_SPAN)
+        shares = others ** np.arange(LONGEST_RUN)
     return np.asarray(shares / shares.sum())
 
 

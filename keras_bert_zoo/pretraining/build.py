@@ -11,6 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from keras_bert_zoo.data.masking_options import Masking
+from keras_bert_zoo.directories.locking import locked_directory
 from keras_bert_zoo.errors import DataError
 from keras_bert_zoo.files import read_json
 from keras_bert_zoo.pretraining.beam import COUNTS_FILE, run_pipeline
@@ -46,12 +48,8 @@ def build_pretraining_data(
     sentences: str | None = None,
     short_share: float | None = None,
     crosses_documents: bool = False,
-    static_masks: bool = False,
+    masking: Masking | None = None,
     copies: int = 1,
-    mask_rate: float = 0.15,
-    whole_words: bool = False,
-    mask_share: float = 0.8,
-    random_share: float = 0.1,
     word_boundaries: str = "vocabulary",
     heldout: float = 0.01,
     shards: int | None = None,
@@ -87,13 +85,8 @@ def build_pretraining_data(
             otherwise 0.1, as in Google's code.
         crosses_documents: bool. Whether examples without pairs may contain the end of a document
             and the beginning of the next one.
-        static_masks: bool. Whether tokens are masked now, and not in each epoch anew.
+        masking: Masking, to mask tokens now; None: they are masked in each epoch anew.
         copies: int. How often the documents are divided into examples, with other random choices.
-        mask_rate: float in (0, 1). With static masks; see `data.masking.Masking`.
-        whole_words: bool. With static masks.
-        mask_share: float. With static masks, the share of the chosen tokens that become the mask
-            token.
-        random_share: float. The share that become random tokens.
         word_boundaries: "vocabulary"; or "spaces" or "jieba", to store where words begin in
             languages that do not separate them.
         heldout: float in [0, 1). The share of documents in the held-out shards.
@@ -116,7 +109,8 @@ def build_pretraining_data(
         PretrainingData.
 
     Raises:
-        ConfigError: an option is out of range, or a package is not installed.
+        ConfigError: an option is out of range, a package is not installed, or another process
+            builds in this directory.
         DataError: a file cannot be read, the output cannot be written or is another build, or the
             texts have no token.
 
@@ -135,24 +129,23 @@ def build_pretraining_data(
     corpus = corpus_files(files)
     options = checked_options(
         corpus, loaded, max_length=max_length, pairs=pairs, sentences=sentences,
-        short_share=short_share, crosses_documents=crosses_documents, static_masks=static_masks,
-        copies=copies, mask_rate=mask_rate, whole_words=whole_words,
-        mask_share=mask_share, random_share=random_share,
-        word_boundaries=word_boundaries, heldout=heldout, shards=shards, compress=compress,
-        documents=documents, text_field=text_field, encoding=encoding, processes=processes,
-        seed=seed,
+        short_share=short_share, crosses_documents=crosses_documents, masking=masking,
+        copies=copies, word_boundaries=word_boundaries, heldout=heldout, shards=shards,
+        compress=compress, documents=documents, text_field=text_field, encoding=encoding,
+        processes=processes, seed=seed,
     )  # fmt: skip
     build = Build(Path(output), corpus, loaded, options, progress or _silent)
-    finished = build.prepare(overwrite=overwrite)
-    if finished is not None:
-        return finished
-    if runner is not None:
-        build.run_pipeline(runner, runner_options)
-    else:
-        with Workers(build.directory, options, loaded, processes) as workers:
-            build.spill(workers)
-            build.make_shards(workers)
-    return build.finish()
+    with locked_directory(output, "another build"):
+        finished = build.prepare(overwrite=overwrite)
+        if finished is not None:
+            return finished
+        if runner is not None:
+            build.run_pipeline(runner, runner_options)
+        else:
+            with Workers(build.directory, options, loaded, processes) as workers:
+                build.spill(workers)
+                build.make_shards(workers)
+        return build.finish()
 
 
 def _silent(phase: str, done: int, total: int, characters: int) -> None:

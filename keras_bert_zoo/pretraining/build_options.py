@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from keras_bert_zoo.data.masking import Masking
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.pretraining.corpus import CorpusFile
 from keras_bert_zoo.pretraining.dataset import PAIRS
@@ -71,10 +70,11 @@ def checked_options(
         value = given[name]
         if value is not None and not 0 <= value < 1:
             raise ConfigError(f"expected `{name}` to be in [0, 1), received {value!r}")
-    if given["static_masks"] and tokenizer.mask_token_id is None:
-        raise ConfigError("expected a tokenizer with a mask token for `static_masks`")
-    if given["static_masks"] and given["word_boundaries"] != "vocabulary":
-        given["whole_words"] = True
+    masking = given["masking"]
+    if masking is not None and tokenizer.mask_token_id is None:
+        raise ConfigError("expected a tokenizer with a mask token for `masking`")
+    if masking is not None and given["word_boundaries"] != "vocabulary":
+        masking = replace(masking, whole_words=True)
     sentences = given["sentences"] or ("lines" if pairs == "none" else "rules")
     sentence_splitter(sentences)
     word_finder(given["word_boundaries"])
@@ -83,14 +83,6 @@ def checked_options(
         short = 0.0 if pairs == "none" else 0.1
     shards = given["shards"] or max(1, -(-sum(map(_text_bytes, corpus)) // _SHARD_BYTES))
     held = max(1, round(shards * given["heldout"])) if given["heldout"] else 0
-    masking = None
-    if given["static_masks"]:
-        masking = Masking(
-            rate=given["mask_rate"],
-            whole_words=given["whole_words"],
-            mask_share=given["mask_share"],
-            random_share=given["random_share"],
-        )
     return BuildOptions(
         documents=given["documents"],
         text_field=given["text_field"],

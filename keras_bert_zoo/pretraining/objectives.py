@@ -9,7 +9,15 @@ from keras_bert_zoo.checkpoints.names import names_of
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.validation import is_number
 
-__all__ = ["DEFAULT_WEIGHTS", "OBJECTIVES", "PAIR_OBJECTIVES", "checked_weights", "head_kinds"]
+__all__ = [
+    "DEFAULT_WEIGHTS",
+    "OBJECTIVES",
+    "PAIR_OBJECTIVES",
+    "check_objectives",
+    "checked_weights",
+    "head_kinds",
+    "pair_objective",
+]
 
 OBJECTIVES = ("masked_lm", "next_sentence", "sentence_order", "replaced_token_detection")
 """The objectives of `Pretrainer`."""
@@ -19,6 +27,34 @@ PAIR_OBJECTIVES = ("next_sentence", "sentence_order")
 
 DEFAULT_WEIGHTS = {"replaced_token_detection": 50.0}
 """The weights of losses that are not 1 (arXiv 2003.10555, section 2)."""
+
+
+def check_objectives(objectives: Sequence[str]) -> None:
+    """Checks objectives, without an encoder.
+
+    Raises:
+        ConfigError: an unknown objective, one that is given twice, masked_lm is missing, or two
+            objectives of pairs.
+
+    Example:
+        >>> check_objectives(["masked_lm", "next_sentence"])
+    """
+    unknown = [name for name in objectives if name not in OBJECTIVES]
+    if unknown or "masked_lm" not in objectives or len(set(objectives)) != len(objectives):
+        raise ConfigError(
+            "Expected the objectives to be masked_lm, alone or with one of "
+            f"{', '.join(OBJECTIVES[1:])}, received {', '.join(map(str, objectives))}."
+        )
+    if set(PAIR_OBJECTIVES) <= set(objectives):
+        raise ConfigError(
+            "Expected one objective of pairs, received next_sentence and sentence_order: a pair "
+            "has one label."
+        )
+
+
+def pair_objective(objectives: Sequence[str]) -> str | None:
+    """Returns the objective that needs pairs of texts, or None."""
+    return next((name for name in objectives if name in PAIR_OBJECTIVES), None)
 
 
 def head_kinds(config: Any, objectives: Sequence[str]) -> dict[str, str]:
@@ -36,25 +72,15 @@ def head_kinds(config: Any, objectives: Sequence[str]) -> dict[str, str]:
         dict, objective -> kind in `heads.kinds.HEADS`.
 
     Raises:
-        ConfigError: an unknown objective, two objectives of pairs, or transformers has no class
-            with these heads, so that they could not be saved.
+        ConfigError: see `check_objectives`; or transformers has no class with these heads, so that
+            they could not be saved.
 
     Example:
         >>> from keras_bert_zoo import EncoderConfig
         >>> head_kinds(EncoderConfig(), ["masked_lm", "sentence_order"])
         {'masked_lm': 'masked_lm', 'sentence_order': 'next_sentence'}
     """
-    unknown = [name for name in objectives if name not in OBJECTIVES]
-    if unknown or "masked_lm" not in objectives or len(set(objectives)) != len(objectives):
-        raise ConfigError(
-            "Expected `objectives` to be masked_lm, alone or with one of "
-            f"{', '.join(OBJECTIVES[1:])}, received {list(objectives)!r}."
-        )
-    if set(PAIR_OBJECTIVES) <= set(objectives):
-        raise ConfigError(
-            "Expected one objective of pairs, received next_sentence and sentence_order: a pair "
-            "has one label."
-        )
+    check_objectives(objectives)
     architectures = names_of(config).architectures
     if set(objectives) == {"masked_lm", "replaced_token_detection"} <= set(architectures):
         return {name: name for name in objectives}

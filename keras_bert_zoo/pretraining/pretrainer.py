@@ -23,11 +23,7 @@ from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.heads.kinds import HEADS, make_head
 from keras_bert_zoo.metrics.replaced_token import REPLACED_TOKENS
 from keras_bert_zoo.pretraining.loading import load_for_pretraining, masking_of
-from keras_bert_zoo.pretraining.objectives import (
-    PAIR_OBJECTIVES,
-    checked_weights,
-    head_kinds,
-)
+from keras_bert_zoo.pretraining.objectives import checked_weights, head_kinds, pair_objective
 from keras_bert_zoo.pretraining.phases import as_phases, batch_source
 from keras_bert_zoo.pretraining.replaced_tokens import (
     Generator,
@@ -194,7 +190,7 @@ class Pretrainer(TrainableTask):
         Raises:
             ConfigError: see the class.
         """
-        pooler = bool(set(objectives) & set(PAIR_OBJECTIVES))
+        pooler = pair_objective(objectives) is not None
         encoder = build_encoder(config, pooler=pooler, token_layout=token_layout, dtype=dtype)
         return cls(encoder, tokenizer, objectives, token_layout=token_layout, **options)
 
@@ -327,7 +323,7 @@ class Pretrainer(TrainableTask):
     @property
     def pair_objective(self) -> str | None:
         """The objective that needs pairs of texts, or None."""
-        return next((n for n in self.options.objectives if n in PAIR_OBJECTIVES), None)
+        return pair_objective(self.options.objectives)
 
     def examples(self, x: Any, y: Any = None, *, labelled: bool = True) -> Examples:
         """Takes texts, or documents: lists of sentences."""

@@ -32,10 +32,10 @@ def pretraining_report(task: Any, batches: Iterable[Any]) -> dict[str, float]:
         batches: pairs of inputs and targets; see `Pretrainer`.
 
     Returns:
-        dict: `masked_lm_loss` in nats, `masked_lm_accuracy`, the same for an objective of pairs;
-        and the accuracy by `KINDS`, such as `masked_lm_accuracy_random`, of the kinds that occur.
-        With replaced token detection also `replaced_share`, and `replaced_share_entropy`: the loss
-        of a detector that only knows this share, in nats.
+        dict: `loss`, the weighted sum; `masked_lm_loss` in nats, `masked_lm_accuracy`, the same for
+        the other objectives; and the accuracy by `KINDS`, such as `masked_lm_accuracy_random`, of
+        the kinds that occur. With replaced token detection also `replaced_share`, and
+        `replaced_share_entropy`: the loss of a detector that only knows this share, in nats.
     """
     key = ("report", *(id(variable) for variable in task.weights))
     if key not in task.graphs:
@@ -60,7 +60,9 @@ def pretraining_report(task: Any, batches: Iterable[Any]) -> dict[str, float]:
         if not kind:
             report[f"{objective}_loss"] = float(nats / count)
         report[f"{objective}_accuracy{'_' * bool(kind)}{kind}"] = float(right / count)
-    return report
+    weights = task.options.objective_weights
+    total = sum(weights[name] * report.get(f"{name}_loss", 0.0) for name in weights)
+    return {"loss": total, **report}
 
 
 def _counts(task: Any, inputs: dict[str, tf.Tensor], targets: dict[str, tf.Tensor]) -> Any:

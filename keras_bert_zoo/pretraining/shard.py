@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_bert_zoo.data.masking import Masking
+from keras_bert_zoo.data.masking_options import Masking
 from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.pretraining.dataset import Shard
 from keras_bert_zoo.pretraining.examples import Pieces, make_pieces, segment_arrays

@@ -120,6 +120,10 @@ def test_the_plan_needs_no_data(run, text, tmp_path):
         (("--size", "tiny", "--steps", 1, "--tokens", 2), "one of the three, received several"),
         (("--size", "tiny", "--steps", 1, "--objectives", "nsp"), "received nsp"),
         (
+            ("--size", "tiny", "--steps", 1, "--span-mean", 20),
+            "expected `--span-mean` from 1 to 10 words",
+        ),
+        (
             ("--size", "tiny", "--steps", 1, "--generator-size", 0.5),
             "belong to the objective replaced_token_detection, received --objectives masked_lm",
         ),
@@ -134,8 +138,8 @@ def test_the_plan_needs_no_data(run, text, tmp_path):
             "--phases needs --steps or --tokens",
         ),
         (
-            ("--size", "tiny", "--steps", 1, "--objectives", "next_sentence"),
-            "expected examples with pairs of next_sentence, received 'none'",
+            ("--size", "tiny", "--steps", 1, "--objectives", "masked_lm,next_sentence"),
+            "with pretraining-data --pairs next_sentence",
         ),
         (("--size", "tiny", "--steps", 1, "--max-length", 8), "examples of at most 8 tokens"),
         (

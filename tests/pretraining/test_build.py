@@ -16,6 +16,8 @@ import pytest
 
 import keras_bert_zoo as kbz
 from keras_bert_zoo.cli.main import main
+from keras_bert_zoo.data.masking_options import Masking
+from keras_bert_zoo.directories.locking import locked_directory
 from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.pretraining.build import build_pretraining_data
 from keras_bert_zoo.pretraining.dataset import PretrainingData
@@ -225,7 +227,7 @@ def test_swapped_pairs(tmp_path, tokenizer):
 
 
 def test_static_masks_keep_the_shares(tmp_path, tokenizer):
-    data = build(tmp_path / "data", tokenizer, static_masks=True, copies=2)
+    data = build(tmp_path / "data", tokenizer, masking=Masking(), copies=2)
     mask, kinds, words = tokenizer.mask_token_id, [0, 0, 0], 0
     for record in records_of(data):
         ids = record["token_ids"]
@@ -348,8 +350,8 @@ def test_shards_without_documents_are_written(tmp_path, tokenizer):
 
 def test_shares_of_masks(tmp_path, tokenizer):
     data = build(
-        tmp_path / "data", tokenizer, PAGES[:2], static_masks=True, mask_rate=0.3, mask_share=0.0,
-        random_share=0.0,
+        tmp_path / "data", tokenizer, PAGES[:2],
+        masking=Masking(rate=0.3, mask_share=0.0, random_share=0.0),
     )  # fmt: skip
     for record in records_of(data):  # all masked tokens are as they were
         chosen = [record["token_ids"][column] for column in record["masked_positions"]]
@@ -357,6 +359,29 @@ def test_shares_of_masks(tmp_path, tokenizer):
     counts = data.statistics["train"]
     share = counts["masked_tokens"] / counts["new_tokens"]
     assert abs(share - 0.3) < 4 * math.sqrt(0.3 * 0.7 / counts["new_tokens"]) + 0.03
+
+
+def test_static_masks_of_spans(tmp_path, tokenizer):
+    """Most masked tokens of spans have a masked neighbour; of tokens that are drawn alone, few."""
+    shares = []
+    for name, masking in (("spans", Masking(span_mean=3.0)), ("alone", Masking())):
+        data = build(tmp_path / name, tokenizer, PAGES[:2], masking=masking)
+        together = total = 0
+        for record in records_of(data):
+            columns = set(record["masked_positions"])
+            total += len(columns)
+            together += sum(bool({c - 1, c + 1} & columns) for c in columns)
+        shares.append(together / total)
+    assert shares[0] > 0.6 > 0.45 > shares[1]
+
+
+def test_one_process_builds_in_a_directory(tmp_path, tokenizer):
+    with (
+        locked_directory(tmp_path / "data", "another build"),
+        pytest.raises(ConfigError, match="data: another build is running here"),
+    ):
+        build(tmp_path / "data", tokenizer)
+    assert records_of(build(tmp_path / "data", tokenizer))
 
 
 def test_changed_texts_are_another_build(tmp_path, tokenizer):

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from keras_bert_zoo.cli.vocabulary import _Meter
+from keras_bert_zoo.cli.vocabulary import VocabularyMeter
 from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.pretraining import vocabulary
 from keras_bert_zoo.pretraining.vocabulary import train_tokenizer
@@ -192,7 +192,7 @@ def test_progress(monkeypatch, terminal):
     stream = Terminal(terminal)
     clock = [0.0]
     monkeypatch.setattr("keras_bert_zoo.cli.status_line.time.monotonic", lambda: clock[0])
-    meter = _Meter(stream, 2)
+    meter = VocabularyMeter(stream, 2)
     for clock[0], stage, characters, files in (
         (11.0, "words", 1_000_000, 0),
         (22.0, "words", 12_000_000, 1),

@@ -239,6 +239,7 @@ def measure(builder, text, tokenizer, output, processes):
     """Runs in a new process; prints the figures as JSON."""
     import tensorflow as tf
 
+    from keras_bert_zoo.data.masking_options import Masking
     from keras_bert_zoo.pretraining.build import build_pretraining_data
 
     # One core, as in the processes of a build. A thread that waits for another one takes time, too.
@@ -251,7 +252,7 @@ def measure(builder, text, tokenizer, output, processes):
     else:
         data = build_pretraining_data(
             [text], output / "data", tokenizer, max_length=MAX_LENGTH, pairs="next_sentence",
-            sentences="lines", static_masks=True, heldout=0.01, processes=processes,
+            sentences="lines", masking=Masking(), heldout=0.01, processes=processes,
         )  # fmt: skip
         examples = sum(shard.examples for shard in data.train)
     seconds, wall = time.process_time() - started, time.perf_counter() - wall
