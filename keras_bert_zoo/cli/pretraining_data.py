@@ -93,6 +93,11 @@ def add_data_arguments(parser: Parser) -> None:
         help="let examples without pairs go on with the next document",
     )
     group.add_argument(
+        "--pack-examples",
+        action="store_true",
+        help="put several short examples without pairs into a record; none sees another one",
+    )
+    group.add_argument(
         "--copies",
         type=options.positive_int,
         default=1,
@@ -129,8 +134,8 @@ def add_data_arguments(parser: Parser) -> None:
 def data_options(args: argparse.Namespace) -> dict[str, Any]:
     """Returns the options of `add_data_arguments` as arguments of `build_pretraining_data`."""
     names = (
-        "max_length", "pairs", "sentences", "short_share", "crosses_documents", "copies",
-        "word_boundaries", "heldout", "shards", "compress", "documents", "encoding",
+        "max_length", "pairs", "sentences", "short_share", "crosses_documents", "pack_examples",
+        "copies", "word_boundaries", "heldout", "shards", "compress", "documents", "encoding",
     )  # fmt: skip
     masking = masking_of(args) if args.static_masks else None
     chosen = {name: getattr(args, name) for name in names}

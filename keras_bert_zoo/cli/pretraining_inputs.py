@@ -66,6 +66,11 @@ def add_data_options(parser: Any) -> None:
         help="where a document ends",
     )
     group.add_argument(
+        "--pack-examples",
+        action="store_true",
+        help="put several short documents into a row; none sees another one",
+    )
+    group.add_argument(
         "--heldout",
         type=options.open_share,
         default=0.01,
@@ -96,6 +101,12 @@ def check_data_options(args: argparse.Namespace) -> None:
         corpus_files(args.train)
     if args.data and args.tokenizer:
         raise ConfigError("--data has its own tokenizer, received --tokenizer, too; leave it out")
+    pairs = pair_objective(args.objectives)
+    if args.pack_examples and (args.data or pairs):
+        raise ConfigError(
+            "--pack-examples belongs to --train and objectives without pairs, received "
+            f"{'--data; pass it to pretraining-data' if args.data else pairs}"
+        )
     if args.preset and args.tokenizer:
         raise ConfigError("--preset has its own tokenizer, received --tokenizer, too; leave it out")
 
@@ -216,7 +227,8 @@ def make_data(
                     args.train, directory, tokenizer=tokenizer, max_length=phase.max_length,
                     pairs=pair_objective(args.objectives) or "none", text_field=args.field,
                     encoding=args.encoding, documents=args.documents, heldout=args.heldout,
-                    processes=args.processes, seed=args.seed, progress=meter,
+                    pack_examples=args.pack_examples, processes=args.processes, seed=args.seed,
+                    progress=meter,
                 )  # fmt: skip
         examples = sum(shard.examples for shard in made.train)
         tokens = sum(shard.tokens for shard in made.train)

@@ -48,6 +48,7 @@ def build_pretraining_data(
     sentences: str | None = None,
     short_share: float | None = None,
     crosses_documents: bool = False,
+    pack_examples: bool = False,
     masking: Masking | None = None,
     copies: int = 1,
     word_boundaries: str = "vocabulary",
@@ -85,6 +86,9 @@ def build_pretraining_data(
             otherwise 0.1, as in Google's code.
         crosses_documents: bool. Whether examples without pairs may contain the end of a document
             and the beginning of the next one.
+        pack_examples: bool. Whether a record has several short examples, up to `max_length` tokens.
+            Not with pairs. No example sees another one, and positions restart. A model reads fewer
+            and longer rows.
         masking: Masking, to mask tokens now; None: they are masked in each epoch anew.
         copies: int. How often the documents are divided into examples, with other random choices.
         word_boundaries: "vocabulary"; or "spaces" or "jieba", to store where words begin in
@@ -130,9 +134,9 @@ def build_pretraining_data(
     options = checked_options(
         corpus, loaded, max_length=max_length, pairs=pairs, sentences=sentences,
         short_share=short_share, crosses_documents=crosses_documents, masking=masking,
-        copies=copies, word_boundaries=word_boundaries, heldout=heldout, shards=shards,
-        compress=compress, documents=documents, text_field=text_field, encoding=encoding,
-        processes=processes, seed=seed,
+        pack_examples=pack_examples, copies=copies, word_boundaries=word_boundaries,
+        heldout=heldout, shards=shards, compress=compress, documents=documents,
+        text_field=text_field, encoding=encoding, processes=processes, seed=seed,
     )  # fmt: skip
     build = Build(Path(output), corpus, loaded, options, progress or _silent)
     with locked_directory(output, "another build"):

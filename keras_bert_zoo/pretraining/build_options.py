@@ -66,6 +66,11 @@ def checked_options(
             f"expected pairs='none' with `crosses_documents`, received {pairs!r}: a pair is of one "
             "document"
         )
+    if given["pack_examples"] and pairs != "none":
+        raise ConfigError(
+            f"expected pairs='none' with `pack_examples`, received {pairs!r}: a record has one "
+            "label of a pair"
+        )
     for name in ("heldout", "short_share"):
         value = given[name]
         if value is not None and not 0 <= value < 1:
@@ -95,6 +100,7 @@ def checked_options(
             pairs=pairs,
             short_share=float(short),
             crosses_documents=bool(given["crosses_documents"]),
+            packs=bool(given["pack_examples"]),
             copies=given["copies"],
             masking=masking,
             seed=given["seed"],

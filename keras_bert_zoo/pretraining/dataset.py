@@ -42,15 +42,17 @@ class Shard:
 
     Args:
         name: str. The file's name in the directory.
-        examples: int.
-        tokens: int. The tokens of all examples, with special tokens.
-        longest: int. The tokens of the longest example.
+        examples: int. The number of records.
+        tokens: int. The tokens of all records, with special tokens.
+        longest: int. The tokens of the longest record.
+        most: int. The largest number of examples in a record; above 1 if examples are packed.
     """
 
     name: str
     examples: int
     tokens: int
     longest: int
+    most: int = 1
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class PretrainingData:
     - `masked_positions`, `masked_token_ids` (m,), only with static masks: the columns to predict
       and the original tokens there.
     - `word_begins` (k,), only if `word_boundaries`: the columns at which words begin.
+    - `example_lengths` (e,), only of packed examples: their numbers of tokens, one after the other.
 
     Args:
         directory: Path.
@@ -93,6 +96,11 @@ class PretrainingData:
     heldout: tuple[Shard, ...]
     statistics: dict[str, Any]
     options: dict[str, Any]
+
+    @property
+    def examples_per_record(self) -> int:
+        """The largest number of examples in a record; above 1 if they are packed."""
+        return max(shard.most for shard in (*self.train, *self.heldout))
 
     @classmethod
     def open(cls, directory: str | os.PathLike[str]) -> PretrainingData:

@@ -80,9 +80,10 @@ class ExampleBatches:
 
         Returns:
             the inputs `token_ids`, `segment_ids` and `padding_mask`, int32 (B, S), and with masks
-            `mask_positions`, int32 (B, P), columns padded with 0; and the targets `masked_lm`,
-            int32 (B, P), with `NO_LABEL` at padding, and `next_sentence` or `sentence_order`,
-            int32 (B,), that the records have.
+            `mask_positions`, int32 (B, P), columns padded with 0; of packed examples also
+            `example_ids` and `example_starts`, see `data.packing.arrange`. And the targets
+            `masked_lm`, int32 (B, P), with `NO_LABEL` at padding, and `next_sentence` or
+            `sentence_order`, int32 (B,), that the records have.
         """
         inputs = self._inputs(records)
         targets: dict[str, tf.Tensor] = {}
@@ -90,7 +91,7 @@ class ExampleBatches:
             inputs["mask_positions"] = self._predictions(inputs, records["masked_positions"], 0)
             targets["masked_lm"] = self._predictions(inputs, records["masked_token_ids"], NO_LABEL)
         elif self.masking is not None:
-            words = self._words(inputs["token_ids"], records)
+            words = self._words(inputs, records)
             inputs, labels = self._masked(inputs, words, records)
             targets["masked_lm"] = labels
         if self.data.pairs != "none":
@@ -111,23 +112,45 @@ class ExampleBatches:
         token_ids = ragged.to_tensor(self.tokenizer.pad_token_id, shape=shape)
         columns = tf.range(width)
         mask = columns < ragged.row_lengths()[:, tf.newaxis]
+        examples = self._examples(records, mask)
         segments = tf.where(
             mask & (columns >= records["first_length"][:, tf.newaxis]),
             self.tokenizer.second_segment_id,
             0,
         )
         if self.tokenizer.cls_segment_id:
-            segments = tf.where(mask & (columns == 0), self.tokenizer.cls_segment_id, segments)
+            at_start = own_columns(examples, tf.shape(mask)) == 0
+            segments = tf.where(mask & at_start, self.tokenizer.cls_segment_id, segments)
         inputs = {
             "token_ids": token_ids,
             "segment_ids": segments,
             "padding_mask": tf.cast(mask, tf.int32),
         }
         known = buckets[0] if len(buckets) == 1 else None
-        return {name: tf.ensure_shape(value, [None, known]) for name, value in inputs.items()}
+        inputs = {name: tf.ensure_shape(value, [None, known]) for name, value in inputs.items()}
+        if examples:
+            inputs["example_ids"] = tf.ensure_shape(examples["example_ids"], [None, known])
+            inputs["example_starts"] = examples["example_starts"]
+        return inputs
 
-    def _words(self, token_ids: tf.Tensor, records: Records) -> tf.Tensor:
+    def _examples(self, records: Records, mask: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The inputs that tell packed examples apart; {} without packing."""
+        most = self.data.examples_per_record
+        if most == 1:
+            return {}
+        lengths = tf.cast(records["example_lengths"].to_tensor(0, shape=[None, most]), tf.int32)
+        ends = tf.cumsum(lengths, axis=1)
+        shape = tf.shape(mask)
+        columns = tf.broadcast_to(tf.range(shape[1])[tf.newaxis], shape)
+        ids = tf.searchsorted(ends, columns, side="right") + 1
+        return {
+            "example_ids": tf.where(mask, ids, 0),
+            "example_starts": tf.where(lengths > 0, ends - lengths, -1),
+        }
+
+    def _words(self, inputs: dict[str, tf.Tensor], records: Records) -> tf.Tensor:
         """int64 (B, S). A number per word, unique among all records; NO_LABEL: never masked."""
+        token_ids = inputs["token_ids"]
         shape = tf.shape(token_ids)
         masking = self.masking
         if masking is not None and not masking.whole_words:
@@ -140,7 +163,7 @@ class ExampleBatches:
         else:
             flags, _ = self._flags
             flat = tf.reshape(token_ids, [-1])
-            first = tf.broadcast_to(tf.range(shape[1])[tf.newaxis] <= 1, shape)
+            first = own_columns(inputs, shape) <= 1
             begins = begins_word(tf.constant(flags), flat, tf.reshape(first, [-1]))
             places = tf.cumsum(tf.cast(tf.reshape(begins, shape), tf.int32), axis=1)
         words = records["number"][:, tf.newaxis] * _WORDS_OF_A_ROW + tf.cast(places, tf.int64)
@@ -198,6 +221,15 @@ class ExampleBatches:
         one = len(self.columns.buckets) == 1
         known = most_predictions(self.columns.buckets[0], self.masking) if one else None
         return tf.ensure_shape(values, [None, known])
+
+
+def own_columns(inputs: dict[str, tf.Tensor], shape: tf.Tensor) -> tf.Tensor:
+    """int32 (B, S). The columns, counted from the begin of each packed example."""
+    columns = tf.broadcast_to(tf.range(shape[1])[tf.newaxis], shape)
+    if "example_ids" not in inputs:
+        return columns
+    own = tf.maximum(inputs["example_ids"] - 1, 0)
+    return columns - tf.gather(inputs["example_starts"], own, batch_dims=1)
 
 
 def most_predictions(length: int, masking: Masking | None) -> int:

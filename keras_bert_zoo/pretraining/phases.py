@@ -99,6 +99,11 @@ class PretrainingPhases:
                     f"expected the same pairs in all phases, received {first.pairs!r} and "
                     f"{phase.data.pairs!r}: build the data with one kind"
                 )
+            if (phase.data.examples_per_record > 1) != (first.examples_per_record > 1):
+                raise ConfigError(
+                    "expected packed examples in all phases or in none, received "
+                    f"{first.directory} and {phase.data.directory}, which differ"
+                )
 
     @property
     def total_steps(self) -> int | None:

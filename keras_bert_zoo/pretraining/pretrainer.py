@@ -16,8 +16,9 @@ from keras_bert_zoo.data.documents import NEXT_LABELS, ORDER_LABELS, ordered_pai
 from keras_bert_zoo.data.examples import Examples, clipped
 from keras_bert_zoo.data.inputs import as_examples, single_texts
 from keras_bert_zoo.data.masking import Masking
-from keras_bert_zoo.encoders.encoder import INPUT_NAMES, Encoder, encoder_inputs
+from keras_bert_zoo.encoders.encoder import Encoder, encoder_inputs
 from keras_bert_zoo.encoders.keras_file import is_keras_file
+from keras_bert_zoo.encoders.parts import layout_inputs
 from keras_bert_zoo.encoders.registry import build_encoder
 from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.heads.kinds import HEADS, make_head
@@ -264,7 +265,7 @@ class Pretrainer(TrainableTask):
     @classmethod
     def connect(cls, encoder: Encoder, head: Any, inputs: Mapping[str, Any], **layout: Any) -> Any:
         """See `Task.connect`; a dict, objective -> logits."""
-        tokens = {name: inputs[name] for name in INPUT_NAMES}
+        tokens = layout_inputs(inputs)
         outputs, pooled = {}, None
         if REPLACED_TOKENS in head:
             outputs["masked_lm"], replaced = head["masked_lm"](dict(inputs), **layout)

@@ -223,6 +223,8 @@ class RecordBatches:
             features |= {"masked_positions": tokens, "masked_token_ids": tokens}
         if self.data.word_boundaries:
             features["word_begins"] = tokens
+        if self.data.examples_per_record > 1:
+            features["example_lengths"] = tokens
         return features
 
     def examples_of(self, step: int) -> list[str]:

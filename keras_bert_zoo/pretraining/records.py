@@ -25,6 +25,7 @@ FEATURES = (
     "masked_positions",
     "masked_token_ids",
     "word_begins",
+    "example_lengths",
 )
 """The names of the int64 features of a record; see `dataset.PretrainingData`."""
 

@@ -17,6 +17,7 @@ from keras_bert_zoo.config import EncoderConfig
 from keras_bert_zoo.data.hashing import mixed, uniform
 from keras_bert_zoo.data.pipeline import NO_LABEL
 from keras_bert_zoo.encoders.encoder import Encoder
+from keras_bert_zoo.encoders.parts import layout_inputs
 from keras_bert_zoo.encoders.registry import build_encoder
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.heads.kinds import make_head
@@ -99,7 +100,7 @@ class Generator(keras.layers.Layer):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Computes the logits and draws tokens; see the class."""
         positions = inputs["mask_positions"]
-        tokens = {name: value for name, value in inputs.items() if name != "mask_positions"}
+        tokens = layout_inputs(inputs)
         states, layout = self.encoder.token_states(
             tokens, token_layout=token_layout, attention_groups=attention_groups
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import random
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -19,7 +20,10 @@ from keras_bert_zoo.pretraining.records import Ragged, serialize_examples, write
 from keras_bert_zoo.pretraining.spill import Documents
 from keras_bert_zoo.text.tokenizer import Tokenizer
 
-__all__ = ["ShardOptions", "ShardWriter"]
+__all__ = ["MOST_EXAMPLES", "ShardOptions", "ShardWriter"]
+
+MOST_EXAMPLES = 64
+"""The largest number of examples in a record."""
 
 _ROWS_AT_ONCE = 1 << 12  # serialized together; bounds the memory
 
@@ -32,6 +36,7 @@ class ShardOptions:
     pairs: str = "none"
     short_share: float = 0.0
     crosses_documents: bool = False
+    packs: bool = False
     copies: int = 1
     masking: Masking | None = None
     seed: int = 0
@@ -64,22 +69,25 @@ class ShardWriter:
             DataError: the file cannot be written.
         """
         ordered, counts = _ordered(documents)
-        longest = examples = tokens = 0
+        longest = rows = tokens = 0
+        most = 1
 
         def records() -> Iterator[bytes]:
-            nonlocal longest, examples, tokens
+            nonlocal longest, rows, tokens, most
             for copy in range(self.options.copies):
                 for features in self._copies(ordered, number, copy, counts):
                     lengths = np.diff(features["token_ids"][1])
                     longest = max(longest, int(lengths.max(initial=0)))
-                    examples += len(lengths)
+                    if "example_lengths" in features:
+                        most = max(most, int(np.diff(features["example_lengths"][1]).max()))
+                    rows += len(lengths)
                     tokens += int(lengths.sum())
                     yield from serialize_examples(features)
 
         write_records(path, records())
         _check_sum(counts, self.options.copies, path)
-        counts["examples"] = examples
-        return Shard(path.name, examples, tokens, longest), counts
+        counts["examples"] = rows
+        return Shard(path.name, rows, tokens, longest, most), counts
 
     def _copies(
         self, documents: Documents, number: int, copy: int, counts: dict[str, Any]
@@ -96,15 +104,30 @@ class ShardWriter:
             draw=draw,
         )
         _count(pieces, counts)
-        order = list(range(len(pieces.first)))
-        draw.shuffle(order)
+        order = self._order(pieces, template.special, draw)
         for begin in range(0, len(order), _ROWS_AT_ONCE):
-            rows = order[begin : begin + _ROWS_AT_ONCE]
-            features = template.features(documents, pieces, rows)
+            records = order[begin : begin + _ROWS_AT_ONCE]
+            features = template.features(documents, pieces, list(itertools.chain(*records)))
+            if options.packs:
+                features = _packed(features, [len(record) for record in records])
             if options.masking is not None:
                 features = self._masked(features, (number, copy, begin), counts)
                 features.pop("word_begins", None)
             yield features
+
+    def _order(self, pieces: Pieces, special: int, draw: random.Random) -> list[list[int]]:
+        """The examples of each record, in random order."""
+        order = [[row] for row in range(len(pieces.first))]
+        if self.options.packs and order:
+            from keras_bert_zoo.data.packing import plan_bins
+
+            _, lengths = segment_arrays(pieces.first)
+            bins = plan_bins(
+                lengths + special, max_length=self.options.max_length, max_examples=MOST_EXAMPLES
+            )
+            order = [row[row >= 0].tolist() for row in bins.rows]
+        draw.shuffle(order)
+        return order
 
     def _masked(
         self, features: dict[str, Ragged], place: tuple[int, int, int], counts: dict[str, Any]
@@ -119,8 +142,11 @@ class ShardWriter:
         if masking is None or tokenizer.mask_token_id is None:
             raise ConfigError("expected a tokenizer with a mask token, received one without it")
         values, splits = features["token_ids"]
+        starts = splits[:-1]
+        if "example_lengths" in features:
+            starts = np.concatenate([[0], np.cumsum(features["example_lengths"][0])])[:-1]
         first = np.zeros(len(values), bool)
-        first[splits[:-1]] = first[splits[:-1] + 1] = True
+        first[starts] = first[starts + 1] = True
         begins = np.ones(len(values), bool)
         if masking.whole_words and "word_begins" in features:
             columns, column_splits = features["word_begins"]
@@ -236,6 +262,24 @@ class _Template:
             counts = np.bincount(row, minlength=count)
             result["word_begins"] = (at - splits[row], np.concatenate([[0], np.cumsum(counts)]))
         return result
+
+
+def _packed(features: dict[str, Ragged], counts: list[int]) -> dict[str, Ragged]:
+    """Joins examples without pairs to records with these numbers of examples."""
+    splits = np.concatenate([[0], np.cumsum(counts)])
+    ids, ends = features["token_ids"]
+    joined = ends[splits]
+    result = {
+        "token_ids": (ids, joined),
+        "first_length": (np.diff(joined), np.arange(len(joined))),
+        "example_lengths": (np.diff(ends), splits),
+    }
+    if "word_begins" in features:
+        columns, column_ends = features["word_begins"]
+        shift = ends[:-1] - np.repeat(joined[:-1], counts)
+        columns = columns + np.repeat(shift, np.diff(column_ends))
+        result["word_begins"] = (columns, column_ends[splits])
+    return result
 
 
 def _ordered(documents: Documents) -> tuple[Documents, dict[str, Any]]:
