@@ -56,6 +56,7 @@ from keras_bert_zoo.pretraining.run_length import (
     steps_for_tokens,
     steps_of_phases,
 )
+from keras_bert_zoo.pretraining.sizes import LEARNING_RATE
 
 DESCRIPTION = """\
 Pretrain an encoder on plain text, from scratch (--family and --size, or --encoder-config) or from
@@ -90,7 +91,10 @@ def add_arguments(parser: Parser) -> None:
     add_length_options(parser.add_group("length of the run"))
     group = parser.add_group("training")
     group.add_argument(
-        "--learning-rate", type=options.positive_float, default=1e-4, help="peak learning rate"
+        "--learning-rate",
+        type=options.positive_float,
+        help="peak learning rate; default: 1e-3 for tiny and mini, 5e-4 for small and medium, "
+        f"otherwise {LEARNING_RATE:g}",
     )
     add_optimizer_options(group)
     options.add_dtype_option(group, default="auto")

@@ -53,9 +53,8 @@ def add_data_options(parser: Any) -> None:
     group.add_argument(
         "--vocabulary-size",
         type=options.positive_int,
-        default=30_000,
         metavar="N",
-        help="tokens of a new vocabulary",
+        help="tokens of a new vocabulary; default: 30,000, or fewer if the text gives no more",
     )
     group.add_argument("--field", help="key of the text in JSON Lines; default: text")
     group.add_argument("--encoding", default="utf-8", help="the files' encoding")

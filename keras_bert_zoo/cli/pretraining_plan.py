@@ -102,10 +102,13 @@ def report_plan(
 
 def _tokenizer(args: argparse.Namespace) -> Any:
     """The given tokenizer, or one of the size of the vocabulary that would be trained."""
+    from keras_bert_zoo.pretraining.vocabulary_options import VOCABULARY
     from keras_bert_zoo.text.tokenizer import Tokenizer
     from keras_bert_zoo.text.wordpiece.tokenizer import WordPieceTokenizer
 
     if args.preset or args.tokenizer:
         return Tokenizer.from_preset(args.preset or args.tokenizer)
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    return WordPieceTokenizer([*special, *(f"t{n}" for n in range(args.vocabulary_size - 5))])
+    return WordPieceTokenizer(
+        [*special, *(f"t{n}" for n in range((args.vocabulary_size or VOCABULARY) - 5))]
+    )

@@ -53,7 +53,10 @@ def add_arguments(parser: Parser) -> None:
         "or albert, by --kind",
     )
     group.add_argument(
-        "--vocabulary-size", type=options.positive_int, default=30_000, metavar="N", help="tokens"
+        "--vocabulary-size",
+        type=options.positive_int,
+        metavar="N",
+        help="tokens; default: 30,000, or fewer if the text gives no more",
     )
     group.add_argument(
         "--lowercase",

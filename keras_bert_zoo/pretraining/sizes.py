@@ -8,27 +8,32 @@ from typing import NamedTuple
 from keras_bert_zoo.config import EncoderConfig
 from keras_bert_zoo.errors import ConfigError
 
-__all__ = ["FAMILIES", "SIZES", "Size", "sized_config"]
+__all__ = ["FAMILIES", "LEARNING_RATE", "SIZES", "Size", "sized_config"]
 
 
 class Size(NamedTuple):
-    """The dimensions of an encoder.
+    """The dimensions of an encoder, and the peak learning rate of its pretraining.
 
-    A head has 64 dimensions. The feed-forward part is 4 times as wide as the hidden states.
+    A head has 64 dimensions. The feed-forward part is 4 times as wide as the hidden states. BERT
+    base has 1e-4 and ELECTRA-small 5e-4; the smallest learn in minutes with 1e-3.
     """
 
     num_layers: int
     hidden_dim: int
+    learning_rate: float
 
 
 SIZES: Mapping[str, Size] = {
-    "tiny": Size(2, 128),
-    "mini": Size(4, 256),
-    "small": Size(4, 512),
-    "medium": Size(8, 512),
-    "base": Size(12, 768),
+    "tiny": Size(2, 128, 1e-3),
+    "mini": Size(4, 256, 1e-3),
+    "small": Size(4, 512, 5e-4),
+    "medium": Size(8, 512, 5e-4),
+    "base": Size(12, 768, 1e-4),
 }
 """Name -> dimensions, of Google's BERT miniatures (arXiv 1908.08962) and BERT-base."""
+
+LEARNING_RATE = 1e-4
+"""The peak learning rate of encoders of other sizes."""
 
 FAMILIES = (
     "bert", "roberta", "xlm-roberta", "albert", "electra", "distilbert", "deberta-v2",
@@ -68,7 +73,7 @@ def sized_config(
     for name, value, known in (("family", family, FAMILIES), ("size", size, tuple(SIZES))):
         if value not in known:
             raise ConfigError(f"expected the {name} to be one of {', '.join(known)}, got {value!r}")
-    layers, width = SIZES[size]
+    layers, width, _ = SIZES[size]
     config = encoder_class(family).config_class(
         vocabulary_size=vocabulary_size,
         pad_token_id=pad_token_id,

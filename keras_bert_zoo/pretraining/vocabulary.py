@@ -88,7 +88,8 @@ def train_tokenizer(
         family: str or None. The encoder family, one of `pretraining.vocabulary_options.FAMILIES`.
             It sets the special tokens, the layout of pairs and the normalization. None: bert,
             roberta or albert, by `kind`.
-        vocabulary_size: int. Number of tokens, with special tokens. Default: 30,000.
+        vocabulary_size: int or None. Number of tokens, with special tokens. None: 30,000, or fewer
+            if the text gives no more.
         lowercase: bool or None. Lowercase the text. None: the family's default, True for BERT and
             ALBERT. RoBERTa, ModernBERT and XLM-R keep case.
         strip_accents: bool or None. Remove accents. None: the same as `lowercase` for WordPiece;
@@ -165,7 +166,7 @@ def _lines(options: VocabularyOptions, stage: str, progress: Progress) -> Iterat
 
 def _check_full(size: int, options: VocabularyOptions) -> None:
     """Raises DataError if the text gave fewer tokens than requested."""
-    if size < options.vocabulary_size:
+    if not options.may_be_smaller and size < options.vocabulary_size:
         raise DataError(
             f"expected more text for `vocabulary_size={options.vocabulary_size}`, received text "
             f"that gives at most {size:,} tokens; choose a smaller vocabulary or add text"
@@ -350,6 +351,7 @@ def _train_unigram(options: VocabularyOptions, progress: Progress) -> Tokenizer:
             model_writer=model,
             model_type="unigram",
             vocab_size=options.vocabulary_size - more,
+            hard_vocab_limit=not options.may_be_smaller,
             character_coverage=options.character_coverage,
             control_symbols=symbols,
             num_threads=_SENTENCEPIECE_THREADS,

@@ -59,6 +59,9 @@ FAMILIES: Mapping[str, VocabularyFamily] = {
 }  # fmt: skip
 """Family -> its tokenizer."""
 
+VOCABULARY = 30_000
+"""The default number of tokens."""
+
 _DEFAULT_FAMILIES = {"wordpiece": "bert", "byte_bpe": "roberta", "unigram": "albert"}
 _COVERAGE = {"wordpiece": 0.9999, "unigram": 0.9995}
 _BYTES = 256
@@ -71,6 +74,7 @@ class VocabularyOptions:
     files: tuple[CorpusFile, ...]
     family: str
     vocabulary_size: int
+    may_be_smaller: bool
     lowercase: bool
     strip_accents: bool
     min_frequency: int
@@ -99,7 +103,7 @@ class VocabularyOptions:
         *,
         kind: str | None = None,
         family: str | None = None,
-        vocabulary_size: int = 30_000,
+        vocabulary_size: int | None = None,
         lowercase: bool | None = None,
         strip_accents: bool | None = None,
         min_frequency: int | None = None,
@@ -119,6 +123,7 @@ class VocabularyOptions:
             ConfigError, DataError: see `train_tokenizer`.
         """
         family = _family(kind, family)
+        may_be_smaller, vocabulary_size = vocabulary_size is None, vocabulary_size or VOCABULARY
         known = FAMILIES[family]
         _check_package(known.kind)
         _check_given(
@@ -168,6 +173,7 @@ class VocabularyOptions:
             files=tuple(corpus_files(files)),
             family=family,
             vocabulary_size=vocabulary_size,
+            may_be_smaller=may_be_smaller,
             lowercase=lower,
             strip_accents=strips if strip_accents is None else strip_accents,
             min_frequency=2 if min_frequency is None else min_frequency,

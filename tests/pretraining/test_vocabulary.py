@@ -55,6 +55,14 @@ def trained(files, tmp_path_factory):
     return result
 
 
+@pytest.mark.parametrize("family", ["bert", "roberta", "albert", "xlm-roberta"])
+def test_a_small_text_has_a_smaller_vocabulary(family):
+    """Only a size that is asked for must be reached."""
+    text = [ROOT / "docs" / "limits.md"]
+    tokenizer = train_tokenizer(text, family=family)
+    assert 100 < tokenizer.vocabulary_size < 10_000
+
+
 @pytest.mark.parametrize("family", TRAINED)
 def test_transformers_gives_the_same_ids(trained, family):
     transformers = pytest.importorskip("transformers")
@@ -151,9 +159,13 @@ def test_long_lines_and_the_sample(tmp_path, monkeypatch):
         ({"kind": "unigram", "vocabulary_size": 8}, ConfigError, "expected `vocabulary_size` of a"),
         ({"documents": "page"}, ConfigError, "expected `documents` to be one of"),
         ({"size": 8}, ConfigError, "unknown option of train_tokenizer: "),
-        ({}, DataError, "expected more text for `vocabulary_size=30000`, received text that gives"),
-        ({"kind": "byte_bpe"}, DataError, "expected more text for `vocabulary_size=30000`"),
-        ({"kind": "unigram"}, DataError, "expected more text for `vocabulary_size=30000`"),
+        (
+            {"vocabulary_size": 900},
+            DataError,
+            "for `vocabulary_size=900`, received text that gives",
+        ),
+        ({"kind": "byte_bpe", "vocabulary_size": 900}, DataError, "for `vocabulary_size=900`"),
+        ({"kind": "unigram", "vocabulary_size": 900}, DataError, "for `vocabulary_size=900`"),
     ],
 )
 def test_errors(tmp_path, options, error, message):
@@ -233,7 +245,7 @@ def test_command(tmp_path, capfd):
         "path": str(tmp_path / "b"), "kind": "wordpiece", "family": "bert", "vocabulary_size": 12,
         "files": 1, "characters": 200,
     }  # fmt: skip
-    assert main([*argv[:4], str(tmp_path / "c"), "--field", "body"]) == 2
+    assert main([*argv[:4], str(tmp_path / "c"), argv[5], "900", "--field", "body"]) == 2
     assert capfd.readouterr().err.startswith(
-        "keras-bert-zoo: error: expected more text for `--vocabulary-size 30000`, received"
+        "keras-bert-zoo: error: expected more text for `--vocabulary-size 900`, received"
     )

@@ -114,7 +114,7 @@ def masked(rows, tokenizer, length, seed=0):
 
 
 def keras_hub_engine(rows, tokenizer, size, length, batch_size):
-    layers, width = SIZES[size]
+    layers, width, _ = SIZES[size]
     backbone = keras_hub.models.BertBackbone(
         vocabulary_size=tokenizer.vocabulary_size, num_layers=layers, num_heads=width // 64,
         hidden_dim=width, intermediate_dim=4 * width, max_sequence_length=length, dropout=0.1,
@@ -133,7 +133,7 @@ def keras_hub_engine(rows, tokenizer, size, length, batch_size):
 
 
 def transformers_engine(rows, directory, size, length, batch_size):
-    layers, width = SIZES[size]
+    layers, width, _ = SIZES[size]
     tokenizer = BertTokenizerFast.from_pretrained(directory)
     config = BertConfig(
         vocab_size=len(tokenizer), hidden_size=width, num_hidden_layers=layers,
