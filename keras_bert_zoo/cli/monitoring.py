@@ -71,7 +71,11 @@ def check_monitoring_options(args: argparse.Namespace) -> None:
 
 
 def monitoring_callbacks(
-    args: argparse.Namespace, run_options: dict[str, Any], *, terminal: bool
+    args: argparse.Namespace,
+    run_options: dict[str, Any],
+    *,
+    terminal: bool,
+    open_end: bool = False,
 ) -> list[Any]:
     """Makes the callbacks of the options, with the progress bar.
 
@@ -79,6 +83,7 @@ def monitoring_callbacks(
         args: the parsed arguments.
         run_options: more options for trackers.
         terminal: bool. Whether the progress is shown on a terminal.
+        open_end: bool. Whether the number of epochs is unknown.
 
     Returns:
         list of keras.callbacks.Callback. The caller trains in `tracked_run`.
@@ -90,10 +95,10 @@ def monitoring_callbacks(
     callbacks: list[Any] = [Throughput(), *_trackers(args, run_options)]
     if args.tensorboard:
         callbacks.append(keras.callbacks.TensorBoard(args.tensorboard, write_graph=False))
-    if terminal:
+    if terminal or open_end:
         from keras_bert_zoo.cli.progress import FittingBar
 
-        callbacks.append(FittingBar())
+        callbacks.append(FittingBar(open_end=open_end))
     return callbacks
 
 

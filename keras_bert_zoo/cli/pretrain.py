@@ -245,7 +245,9 @@ def _train(
     }
     terminal = out.isatty()
     with contextlib.redirect_stdout(out):
-        callbacks = monitoring_callbacks(args, options_of_run, terminal=terminal)
+        callbacks = monitoring_callbacks(
+            args, options_of_run, terminal=terminal, open_end=not total
+        )
     if unigram is not None:
         warmup = int(args.warmup_fraction * (total or 0))
         callbacks.append(UnigramWarning(unigram, warmup_steps=warmup))

@@ -22,7 +22,24 @@ class FittingBar(keras.callbacks.ProgbarLogger):
 
     Keras rewrites its line. A line that is wider than the terminal would be printed again and
     again.
+
+    Args:
+        open_end: bool. Whether the number of epochs is unknown, and is not shown.
     """
+
+    def __init__(self, *, open_end: bool = False) -> None:
+        super().__init__()
+        self.open_end = open_end
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        """Takes the number of epochs and of steps; Keras shows no number if it is 1."""
+        super().set_params(params | {"epochs": 1} if self.open_end else params)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Begins a bar."""
+        if self.open_end and self.verbose:
+            print(f"Epoch {epoch + 1}", flush=True)
+        super().on_epoch_begin(epoch, logs)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Shows what fits."""

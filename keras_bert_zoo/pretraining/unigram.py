@@ -12,6 +12,7 @@ from keras_bert_zoo.errors import DataError
 from keras_bert_zoo.pretraining.dataset import PretrainingData
 from keras_bert_zoo.pretraining.reading import RecordBatches
 from keras_bert_zoo.text.tokenizer import Tokenizer
+from keras_bert_zoo.training.schedules import BudgetDecay
 
 __all__ = ["UnigramWarning", "unigram_loss"]
 
@@ -70,7 +71,8 @@ class UnigramWarning(keras.callbacks.Callback):
 
     Args:
         loss: float. See `unigram_loss`.
-        warmup_steps: int. Evaluations before it are ignored.
+        warmup_steps: int. Evaluations before it are ignored. With a `BudgetDecay`, those in its
+            warm-up are ignored.
         name: str. The metric to compare.
     """
 
@@ -85,7 +87,7 @@ class UnigramWarning(keras.callbacks.Callback):
         """Compares the losses."""
         value = (logs or {}).get(self.name)
         steps = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
-        if value is None or self.warned or steps <= self.warmup_steps or value < self.loss:
+        if value is None or self.warned or self._warms_up(steps) or value < self.loss:
             return
         self.warned = True
         _logger.warning(
@@ -94,3 +96,10 @@ class UnigramWarning(keras.callbacks.Callback):
             "use another learning rate",
             steps, float(value), self.loss,
         )  # fmt: skip
+
+    def _warms_up(self, steps: int) -> bool:
+        schedule = getattr(self.model.optimizer, "_learning_rate", None)
+        if isinstance(schedule, BudgetDecay):
+            elapsed = float(keras.ops.convert_to_numpy(schedule.elapsed))
+            return elapsed <= schedule.warmup_fraction * schedule.budget_seconds
+        return steps <= self.warmup_steps

@@ -11,6 +11,7 @@ from keras_bert_zoo.pretraining.dataset import PretrainingData
 from keras_bert_zoo.pretraining.run_length import steps_for_tokens, steps_of_phases
 from keras_bert_zoo.pretraining.sizes import FAMILIES, sized_config
 from keras_bert_zoo.pretraining.unigram import UnigramWarning, unigram_loss
+from keras_bert_zoo.training.schedules import BudgetDecay
 from tests.helpers import eagerly
 from tests.pretraining.shards import write_data
 from tests.tasks.every_task import make_tokenizer
@@ -205,10 +206,16 @@ def test_a_loss_above_the_unigram_loss_is_a_warning(caplog):
         class optimizer:
             iterations = np.array(20)
 
-    for name, steps, warns in (("val_masked_lm_loss", 10, True), ("val_masked_lm_loss", 30, False)):
+    def budget(elapsed):
+        return BudgetDecay(1.0, budget_seconds=100.0, warmup_fraction=0.2, elapsed=elapsed)
+
+    for schedule, steps, warns in (
+        (1e-3, 10, True), (1e-3, 30, False), (budget(10.0), 0, False), (budget(30.0), 0, True),
+    ):  # fmt: skip
         caplog.clear()
         callback = UnigramWarning(5.0, warmup_steps=steps)
+        Model.optimizer._learning_rate = schedule
         callback.set_model(Model())
         for _ in range(2):
-            callback.on_epoch_end(0, {name: 6.0})
+            callback.on_epoch_end(0, {"val_masked_lm_loss": 6.0})
         assert caplog.text.count("above the loss of a unigram model") == int(warns)
