@@ -156,8 +156,9 @@ class ExampleBatches:
         if masking is not None and not masking.whole_words:
             places = tf.broadcast_to(tf.range(shape[1])[tf.newaxis], shape)
         elif self.data.word_boundaries:
-            begins = tf.reduce_sum(
-                tf.one_hot(records["word_begins"].to_tensor(-1), shape[1], dtype=tf.int32), axis=1
+            columns = tf.cast(shape[1], tf.int64)
+            begins = tf.math.bincount(
+                records["word_begins"], axis=-1, minlength=columns, maxlength=columns
             )
             places = tf.cumsum(begins, axis=1)
         else:
