@@ -8,12 +8,12 @@ import tensorflow as tf
 
 import keras_bert_zoo as kbz
 from keras_bert_zoo.data.pipeline import NO_LABEL
-from keras_bert_zoo.encoders.electra import ElectraConfig
 from keras_bert_zoo.errors import CheckpointError, ConfigError
 from keras_bert_zoo.metrics.replaced_token import base_rate_entropy, replaced_labels
 from keras_bert_zoo.pretraining.replaced_tokens import generator_config, sample_tokens
 from keras_bert_zoo.training.model_shapes import task_shapes
 from tests.helpers import eagerly
+from tests.pretraining.shard_training import make as make_bert
 from tests.pretraining.shard_training import make_electra
 from tests.tasks.every_task import VOCABULARY, make_tokenizer, spread_weights
 
@@ -249,11 +249,13 @@ def test_what_does_not_fit_is_refused():
         make(generator=dataclasses.replace(electra_config(), embedding_dim=4))
     with pytest.raises(ConfigError, match=r"bert has: .*masked_lm and next_sentence"):
         kbz.Pretrainer.from_scratch(
-            kbz.EncoderConfig(), make_tokenizer(), ("masked_lm", "replaced_token_detection")
+            make_bert().encoder.config,
+            make_tokenizer(),
+            ("masked_lm", "replaced_token_detection"),
         )
     with pytest.raises(ConfigError, match="electra has: .*masked_lm and replaced_token_detection"):
         kbz.Pretrainer.from_scratch(
-            ElectraConfig(), make_tokenizer(), ("masked_lm", "next_sentence")
+            electra_config(), make_tokenizer(), ("masked_lm", "next_sentence")
         )
     with pytest.raises(ConfigError, match="Expected no `generator`"):
         kbz.Pretrainer.from_preset("tests/assets/masked_lm", generator="tests/assets/masked_lm")
