@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from keras_bert_zoo.data.hashing import mixed, uniform
 from keras_bert_zoo.data.masking_options import Masking as Masking
-from keras_bert_zoo.data.masking_spans import length_shares, masked_runs, start_rate
+from keras_bert_zoo.data.masking_spans import length_shares, masked_runs
 from keras_bert_zoo.data.pipeline import NO_LABEL, epoch_number, prefetched_map, without_autograph
 
 __all__ = ["Masking", "mask_tokens", "masked_batch", "masked_batches", "masked_columns"]
@@ -126,24 +126,22 @@ def mask_tokens(
     columns = tf.range(tf.shape(words)[1])[tf.newaxis]  # (1, S)
     word = mixed(tf.cast(tf.maximum(words, 0), tf.uint64) + state)  # (B, S)
     draw = tf.where(maskable, uniform(word), 2.0)
-    least = tf.reduce_min(draw, axis=1, keepdims=True)
     # Each token of a masked word gets its own replacement, as in Google's code.
     token = mixed(word + tf.cast(columns + 1, tf.uint64))
     fate = uniform(token)
     if masking.in_runs:
-        shares = length_shares(masking.max_ngram, masking.span_mean)
-        rate = start_rate(masking.rate, shares)
         chosen, owner = masked_runs(
             words,
             maskable,
             draw,
             uniform(mixed(word + np.uint64(1))),
-            list(shares),
-            lambda draw: (draw < rate) | (draw == least),
+            length_shares(masking.max_ngram, masking.span_mean),
+            masking.rate,
         )
         if masking.span_mean is not None:
             fate = tf.gather(fate, owner, batch_dims=1)
     else:
+        least = tf.reduce_min(draw, axis=1, keepdims=True)
         chosen = maskable & ((draw < masking.rate) | (draw == least))
     anything = tf.cast(uniform(mixed(token + 1)) * vocabulary_size, tf.int32)
     replaced = tf.where(

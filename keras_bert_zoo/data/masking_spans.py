@@ -5,14 +5,12 @@ Legend: B batch, S length, W places of words in a row, equal to S.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 import numpy as np
 import tensorflow as tf
 
 from keras_bert_zoo.data.masking_options import LONGEST_RUN
 
-__all__ = ["length_shares", "masked_runs", "start_rate"]
+__all__ = ["length_shares", "masked_runs", "start_rates"]
 
 
 def length_shares(max_ngram: int, span_mean: float | None) -> np.ndarray:
@@ -39,29 +37,34 @@ def length_shares(max_ngram: int, span_mean: float | None) -> np.ndarray:
     return np.asarray(shares / shares.sum())
 
 
-def start_rate(rate: float, shares: np.ndarray) -> float:
-    """Returns the probability that a run starts at a word, for a share `rate` of masked words.
+def start_rates(rate: float, shares: np.ndarray) -> np.ndarray:
+    """Returns the probabilities that a run starts at the words after a border, float64 (places,).
 
-    A word is not masked if none of the words before it starts a run that reaches it. At the begin
-    of a row, fewer words are before it, and slightly fewer are masked.
+    A border is the begin of a row or a token that is never masked. With these probabilities, each
+    word is masked with the probability `rate`, those after a border as well. From the last place
+    on, they are almost constant.
+
+    A word is not masked if none of the words before it starts a run that reaches it, and it starts
+    none itself.
 
     Args:
         rate: float in (0, 1).
         shares: see `length_shares`.
 
     Example:
-        >>> start_rate(0.15, length_shares(1, None))
-        0.15
+        >>> start_rates(0.15, length_shares(1, None))
+        array([0.15])
+        >>> start_rates(0.15, length_shares(3, None)).round(3).tolist()
+        [0.15, 0.088, 0.09, 0.099, 0.095]
     """
-    reaches = np.cumsum(shares[::-1])[::-1]  # the probability of more than k words
-    low, high = 0.0, rate
-    for _ in range(60):
-        middle = (low + high) / 2
-        if 1 - np.prod(1 - middle * reaches) < rate:
-            low = middle
-        else:
-            high = middle
-    return round(high, 15)
+    reaches = 1 - np.cumsum(shares)[:-1]  # the probability of more than 1, 2, ... words
+    rates: list[float] = []
+    while True:
+        before = np.array(rates[::-1][: len(reaches)])
+        rates.append(1 - (1 - rate) / float(np.prod(1 - before * reaches[: len(before)])))
+        latest = rates[-len(shares) :]
+        if len(rates) >= len(shares) and max(latest) - min(latest) < 1e-2 * rate:
+            return np.array(rates[: len(rates) - len(shares) + 1])
 
 
 def masked_runs(
@@ -69,10 +72,12 @@ def masked_runs(
     maskable: tf.Tensor,
     draw: tf.Tensor,
     other_draw: tf.Tensor,
-    shares: Sequence[float],
-    is_start: Callable[[tf.Tensor], tf.Tensor],
+    shares: np.ndarray,
+    rate: float,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Finds the tokens of runs. A run ends before a token that is never masked.
+
+    A row with words has at least one run.
 
     Args:
         words: int (B, S), the same number for all tokens of a word.
@@ -80,7 +85,7 @@ def masked_runs(
         draw: float64 (B, S), a random number in [0, 1) for each word; 2 where not `maskable`.
         other_draw: float64 (B, S), another one.
         shares: see `length_shares`.
-        is_start: which words start a run, from their draws.
+        rate: float. The probability of a word to be masked.
 
     Returns:
         bool (B, S), whether a token is masked; and int32 (B, S), the column of the first token of
@@ -92,11 +97,15 @@ def masked_runs(
     place = tf.cumsum(tf.cast(begins, tf.int32), axis=1) - 1  # (B, S), the place of the word
     bounds = np.cumsum(shares)[:-1]
     lengths = 1 + tf.reduce_sum(tf.cast(other_draw[..., tf.newaxis] >= bounds, tf.int32), axis=-1)
-    starts = tf.where(maskable & is_start(draw), lengths, 0)
-    # From here on, one entry per word: (B, W).
+    # Some values have one entry per word: (B, W).
+    allowed = _of_words(tf.cast(maskable, tf.int32), place, begins) > 0
+    rates = start_rates(rate, shares)
+    after = _words_since_border(allowed, len(rates) - 1)
+    threshold = tf.gather(tf.constant(rates), tf.gather(after, place, batch_dims=1))
+    least = tf.reduce_min(draw, axis=1, keepdims=True)
+    starts = tf.where(maskable & ((draw < threshold) | (draw == least)), lengths, 0)
     first = _of_words(tf.where(begins, columns, 0), place, begins)
     own = _of_words(starts, place, begins)
-    allowed = _of_words(tf.cast(maskable, tf.int32), place, begins) > 0
     left, owner = own, first
     for _ in range(len(shares) - 1):
         shifted = tf.pad(left[:, :-1], [[0, 0], [1, 0]]) - 1
@@ -105,6 +114,15 @@ def masked_runs(
         left = tf.where(goes_on, shifted, own)
     left, owner = (tf.gather(values, place, batch_dims=1) for values in (left, owner))
     return maskable & (left > 0), owner
+
+
+def _words_since_border(allowed: tf.Tensor, most: int) -> tf.Tensor:
+    """int32 (B, W). The number of allowed words directly before each word, at most `most`."""
+    before = tf.pad(allowed[:, :-1], [[0, 0], [1, 0]])
+    count = tf.zeros_like(allowed, tf.int32)
+    for _ in range(most):
+        count = tf.where(before, tf.pad(count[:, :-1], [[0, 0], [1, 0]]) + 1, 0)
+    return count
 
 
 def _of_words(values: tf.Tensor, place: tf.Tensor, begins: tf.Tensor) -> tf.Tensor:

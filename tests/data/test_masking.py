@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from keras_bert_zoo.data.masking import Masking, mask_tokens, masked_batches, masked_columns
-from keras_bert_zoo.data.masking_spans import length_shares, start_rate
+from keras_bert_zoo.data.masking_spans import length_shares, start_rates
 from keras_bert_zoo.data.pipeline import (
     NO_LABEL,
     LabelledRows,
@@ -174,8 +174,7 @@ def test_runs_keep_the_rate(options, word_size):
     # Runs are drawn independently, so the number of masked words varies as that of the runs.
     words = 400 * 64
     bound = 5 * np.sqrt(0.15 * words * mean**2) / words
-    # The first words of a row have fewer runs before them.
-    assert -bound - 0.15 * mean / 64 < share - 0.15 < bound
+    assert abs(share - 0.15) < bound
     sizes = np.arange(1, len(shares) + 1)
     cut = shares @ (sizes * (sizes - 1) / 2) / 64  # by the end of a row of 64 words
     spread = np.sqrt((shares @ sizes**2 - mean**2) / len(lengths))
@@ -195,8 +194,21 @@ def test_lengths_of_runs():
     np.testing.assert_allclose(spans[1:] / spans[:-1], 0.8)
     assert len(spans) == 10
     assert spans @ np.arange(1, 11) == pytest.approx(3.797, abs=1e-3)  # 3.8 in the paper
-    rate = start_rate(0.15, length_shares(3, None))
-    assert 0.15 / 1.8 < rate < 0.15 / 1.5
+
+
+@pytest.mark.parametrize("options", [{"max_ngram": 3}, {"span_mean": 5.0}])
+def test_each_place_of_short_rows_has_the_rate(options):
+    """Also the first ones, which no run from before reaches."""
+    length, rows = 6, 20_000
+    _, _, _, chosen = runs_of(Masking(rate=0.5, **options), rows=rows, length=length)
+    by_place = chosen[:, 1:-1].mean(axis=0)
+    # A row without a run gets one: half of the runs of one word, most rarely.
+    rates = start_rates(0.5, length_shares(options.get("max_ngram", 1), options.get("span_mean")))
+    places = np.concatenate([rates, np.full(length, rates[-1])])[:length]
+    empty = np.prod(1 - places)
+    bound = 5 * np.sqrt(0.25 / rows)
+    assert (by_place > 0.5 - 0.005 - bound).all()
+    assert (by_place < 0.5 + 0.005 + empty + bound).all()
 
 
 def test_a_row_without_words_has_no_masked_token():
