@@ -93,8 +93,8 @@ def add_arguments(parser: Parser) -> None:
     group.add_argument(
         "--learning-rate",
         type=options.positive_float,
-        help="peak learning rate; default: 1e-3 for tiny and mini, 5e-4 for small and medium, "
-        f"otherwise {LEARNING_RATE:g}",
+        help="peak learning rate; default: 1e-3 for tiny and mini, 5e-4 for small, medium and "
+        f"replaced tokens, otherwise {LEARNING_RATE:g}",
     )
     add_optimizer_options(group)
     options.add_dtype_option(group, default="auto")

@@ -14,7 +14,7 @@ from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.files import read_json
 from keras_bert_zoo.pretraining.objectives import OBJECTIVES, check_objectives
 from keras_bert_zoo.pretraining.run_length import PhaseOptions, parse_phases
-from keras_bert_zoo.pretraining.sizes import FAMILIES, LEARNING_RATE, SIZES
+from keras_bert_zoo.pretraining.sizes import ELECTRA_RATE, FAMILIES, LEARNING_RATE, SIZES
 
 __all__ = [
     "BATCH_SIZE",
@@ -137,6 +137,8 @@ def check_options(args: argparse.Namespace) -> list[PhaseOptions]:
         )
     if args.learning_rate is None:
         args.learning_rate = SIZES[args.size].learning_rate if args.size else LEARNING_RATE
+        if "replaced_token_detection" in args.objectives:
+            args.learning_rate = min(args.learning_rate, ELECTRA_RATE)
     lengths = [bool(args.steps), bool(args.tokens), bool(args.budget_minutes)]
     if sum(lengths) != 1:
         raise ConfigError(

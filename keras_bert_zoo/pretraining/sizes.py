@@ -8,7 +8,7 @@ from typing import NamedTuple
 from keras_bert_zoo.config import EncoderConfig
 from keras_bert_zoo.errors import ConfigError
 
-__all__ = ["FAMILIES", "LEARNING_RATE", "SIZES", "Size", "sized_config"]
+__all__ = ["ELECTRA_RATE", "FAMILIES", "LEARNING_RATE", "SIZES", "Size", "sized_config"]
 
 
 class Size(NamedTuple):
@@ -34,6 +34,10 @@ SIZES: Mapping[str, Size] = {
 
 LEARNING_RATE = 1e-4
 """The peak learning rate of encoders of other sizes."""
+
+ELECTRA_RATE = 5e-4
+"""The highest default rate with replaced tokens, that of ELECTRA-small. With 1e-3, the states of an
+encoder of 4 layers collapsed to a few values."""
 
 FAMILIES = (
     "bert", "roberta", "xlm-roberta", "albert", "electra", "distilbert", "deberta-v2",
