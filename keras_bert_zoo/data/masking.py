@@ -164,10 +164,11 @@ def masked_columns(chosen: tf.Tensor, *, at_least: int = 0) -> tuple[tf.Tensor, 
     Returns:
         int32 (B, P) columns from left to right, padded with 0; bool (B, P), False at padding.
     """
-    length = tf.shape(chosen)[1]
-    columns = tf.sort(tf.where(chosen, tf.range(length)[tf.newaxis], length), axis=1)
+    cells = tf.cast(tf.where(chosen), tf.int32)  # (chosen tokens, 2), in order
     counts = tf.reduce_sum(tf.cast(chosen, tf.int32), axis=1)
     width = tf.reduce_max(tf.concat([counts, [at_least]], axis=0))
-    columns = columns[:, :width]
-    present = columns < length
-    return tf.where(present, columns, 0), present
+    rows = cells[:, 0]
+    places = tf.range(tf.size(rows)) - tf.gather(tf.cumsum(counts, exclusive=True), rows)
+    shape = tf.stack([tf.shape(chosen)[0], width])
+    columns = tf.scatter_nd(tf.stack([rows, places], axis=1), cells[:, 1], shape)
+    return columns, tf.sequence_mask(counts, width)
