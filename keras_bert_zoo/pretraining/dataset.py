@@ -100,7 +100,7 @@ class PretrainingData:
     @property
     def examples_per_record(self) -> int:
         """The largest number of examples in a record; above 1 if they are packed."""
-        return max(shard.most for shard in (*self.train, *self.heldout))
+        return max((shard.most for shard in (*self.train, *self.heldout)), default=1)
 
     @classmethod
     def open(cls, directory: str | os.PathLike[str]) -> PretrainingData:
