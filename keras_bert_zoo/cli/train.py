@@ -37,7 +37,6 @@ from keras_bert_zoo.cli.training_options import (
     add_distribution_options,
     add_memory_option,
     add_optimizer_options,
-    add_packing_option,
     add_plan_options,
     add_regularization_options,
     add_schedule_options,
@@ -134,7 +133,11 @@ def add_training_arguments(parser: Parser) -> None:
     )
     add_regularization_options(group)
     add_distribution_options(group)
-    add_packing_option(group)
+    group.add_argument(
+        "--pack-examples",
+        action="store_true",
+        help="put several texts into each row of --max-length tokens; --batch-size counts rows",
+    )
     group.add_argument(
         "--gradient-checkpointing",
         action="store_true",

@@ -175,15 +175,6 @@ def add_distribution_options(group: Any) -> None:
     )
 
 
-def add_packing_option(group: Any) -> None:
-    """Adds --pack-examples."""
-    group.add_argument(
-        "--pack-examples",
-        action="store_true",
-        help="put several texts into each row of --max-length tokens; --batch-size counts rows",
-    )
-
-
 def add_regularization_options(group: Any) -> None:
     """Adds the options for regularization; see `training.tricks`."""
     group.add_argument(
