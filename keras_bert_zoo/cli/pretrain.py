@@ -146,6 +146,10 @@ def _pretrain(
         with strategy.scope():
             return report_plan(args, phase_options, lambda tokens: _build(args, tokens, dtype))
     tokenizer = make_tokenizer(args, out)
+    keras.utils.set_random_seed(args.seed)
+    with strategy.scope():  # before the data, which may take hours
+        task = _build(args, tokenizer, dtype)
+    check_space(args.output, task)
     data = make_data(args, phase_options, tokenizer, out)
     sizes = sizes_of_phases(args, phase_options)
     phases = [
@@ -163,11 +167,7 @@ def _pretrain(
             dataclasses.replace(phase, steps=count)
             for phase, count in zip(phases, counts, strict=True)
         ]
-    keras.utils.set_random_seed(args.seed)
-    with strategy.scope():
-        task = _build(args, tokenizer, dtype)
     everything = PretrainingPhases(phases, data_service=args.data_service)
-    check_space(args.output, task)
     begin = ", ".join(f"{p.data.max_length} tokens" for p in phases)
     length = f"{steps:,} steps" if steps else f"{args.budget_minutes:g} minutes"
     print(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from keras_bert_zoo.cli import options
@@ -11,8 +12,8 @@ from keras_bert_zoo.cli.monitoring import check_monitoring_options
 from keras_bert_zoo.cli.pretraining_inputs import check_data_options, length_of
 from keras_bert_zoo.cli.training_options import check_batch_options, check_distribution_options
 from keras_bert_zoo.errors import ConfigError
-from keras_bert_zoo.files import read_json
-from keras_bert_zoo.pretraining.objectives import OBJECTIVES, check_objectives
+from keras_bert_zoo.files import SIDE_FILE, read_json
+from keras_bert_zoo.pretraining.objectives import OBJECTIVES, check_objectives, head_kinds
 from keras_bert_zoo.pretraining.run_length import PhaseOptions, parse_phases
 from keras_bert_zoo.pretraining.sizes import ELECTRA_RATE, FAMILIES, LEARNING_RATE, SIZES
 
@@ -56,8 +57,8 @@ def add_objective_options(group: Any) -> None:
         "--objectives",
         type=options.comma_separated,
         metavar="NAME,...",
-        help=f"the objectives: {', '.join(OBJECTIVES)}; default: masked_lm, and for a new "
-        "ELECTRA also replaced_token_detection",
+        help=f"the objectives: {', '.join(OBJECTIVES)}; default: those that --preset was "
+        "pretrained with, or masked_lm, and for a new ELECTRA also replaced_token_detection",
     )
     group.add_argument(
         "--generator",
@@ -116,8 +117,12 @@ def add_length_options(group: Any) -> None:
 def check_options(args: argparse.Namespace) -> list[PhaseOptions]:
     """Checks all options without TensorFlow; returns the phases."""
     masking_of(args)
-    args.objectives = args.objectives or _DEFAULT_OBJECTIVES.get(_family(args), ["masked_lm"])
+    family = _family(args)
+    default = _saved_objectives(args.preset) if args.preset else _DEFAULT_OBJECTIVES.get(family)
+    args.objectives = args.objectives or default or ["masked_lm"]
     check_objectives(args.objectives)
+    if family in FAMILIES:
+        head_kinds(family, args.objectives)
     if "replaced_token_detection" not in args.objectives and (
         args.generator or args.generator_size
     ):
@@ -166,6 +171,13 @@ def check_options(args: argparse.Namespace) -> list[PhaseOptions]:
             "--budget-minutes needs one clock, received several workers; pass --steps"
         )
     return phases
+
+
+def _saved_objectives(preset: str) -> list[str] | None:
+    """The objectives that a directory of `pretrain` was trained with."""
+    side = Path(preset) / SIDE_FILE
+    names = read_json(side).get("objectives") if side.is_file() else None
+    return [str(name) for name in names] if isinstance(names, list) else None
 
 
 def _family(args: argparse.Namespace) -> str:

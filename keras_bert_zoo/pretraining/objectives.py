@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from keras_bert_zoo.checkpoints.names import names_of
+from keras_bert_zoo.config import EncoderConfig
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.validation import is_number
 
@@ -57,7 +57,7 @@ def pair_objective(objectives: Sequence[str]) -> str | None:
     return next((name for name in objectives if name in PAIR_OBJECTIVES), None)
 
 
-def head_kinds(config: Any, objectives: Sequence[str]) -> dict[str, str]:
+def head_kinds(config: str | EncoderConfig, objectives: Sequence[str]) -> dict[str, str]:
     """Returns the kind of head of each objective, for an encoder's family.
 
     BERT's class for pretraining has a head of two logits that is named after the next sentence, and
@@ -65,7 +65,7 @@ def head_kinds(config: Any, objectives: Sequence[str]) -> dict[str, str]:
     replaced token detection, the head of masked_lm is that of the generator, another model.
 
     Args:
-        config: EncoderConfig.
+        config: EncoderConfig, or the name of a family.
         objectives: names in `OBJECTIVES`.
 
     Returns:
@@ -95,10 +95,11 @@ def head_kinds(config: Any, objectives: Sequence[str]) -> dict[str, str]:
     ]
     if "replaced_token_detection" in architectures:
         known.append(["masked_lm", "replaced_token_detection"])
+    family = config if isinstance(config, str) else config.family
     choices = "; ".join(" and ".join(names) for names in known) or "none"
     raise ConfigError(
-        f"Expected objectives that {config.family} has a class for in transformers, received "
-        f"{' and '.join(objectives)}. {config.family} has: {choices}."
+        f"Expected objectives that {family} has a class for in transformers, received "
+        f"{' and '.join(objectives)}. {family} has: {choices}."
     )
 
 

@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 
 import keras_bert_zoo as kbz
+from keras_bert_zoo.cli import options
+from keras_bert_zoo.cli.main import command_parser
+from keras_bert_zoo.cli.pretraining_options import check_options
 from keras_bert_zoo.pretraining.dataset import PretrainingData
 from keras_bert_zoo.pretraining.run_length import steps_for_tokens, steps_of_phases
 from keras_bert_zoo.pretraining.sizes import FAMILIES, sized_config
@@ -153,6 +156,25 @@ def test_impossible_options_are_refused(refused, shards, tmp_path, options, mess
     output = tmp_path / "model"
     assert message in refused("pretrain", "--data", shards, *options, "--output", output)
     assert not output.exists()
+
+
+def test_a_preset_without_the_head_is_refused_before_the_data_are_made(refused, text, tmp_path):
+    output = tmp_path / "model"
+    options = ("--preset", "minilm_l6_en_uncased", "--train", text, "--steps", 1)
+    assert "no head for masked_lm. Pass `--new-head`" in refused(
+        "pretrain", *options, "--output", output
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_objectives_of_a_preset_are_the_default(tmp_path):
+    (tmp_path / "keras_bert_zoo.json").write_text('{"objectives": ["masked_lm", "next_sentence"]}')
+    flags = ["--steps", "1", "--train", __file__, "--output", "x", "--preset"]
+    for preset, expected in ((tmp_path, ["masked_lm", "next_sentence"]), ("bert", ["masked_lm"])):
+        argv = [*flags, str(preset)]
+        args = options.parse(command_parser("pretrain", argv), argv)
+        check_options(args)
+        assert args.objectives == expected
 
 
 def test_missing_inputs_are_refused(refused, shards, tmp_path):
