@@ -78,8 +78,8 @@ EXAMPLES = """
 _RUN_OPTIONS = ("preset", "family", "size", "train", "objectives", "phases", "steps",
                 "tokens", "budget_minutes", "batch_size", "tokens_per_batch", "learning_rate",
                 "warmup_fraction", "weight_decay", "clip_norm", "optimizer", "schedule", "seed",
-                "generator", "generator_size", *MASKING_OPTIONS, "accumulation_steps", "strategy",
-                "jit_compile")  # fmt: skip
+                "generator", "generator_size", "pack_examples", *MASKING_OPTIONS,
+                "accumulation_steps", "strategy", "jit_compile")  # fmt: skip
 
 
 def add_arguments(parser: Parser) -> None:

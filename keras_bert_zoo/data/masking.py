@@ -123,12 +123,8 @@ def mask_tokens(
         labels.
     """
     maskable = words != NO_LABEL
-    columns = tf.range(tf.shape(words)[1])[tf.newaxis]  # (1, S)
     word = mixed(tf.cast(tf.maximum(words, 0), tf.uint64) + state)  # (B, S)
     draw = tf.where(maskable, uniform(word), 2.0)
-    # Each token of a masked word gets its own replacement, as in Google's code.
-    token = mixed(word + tf.cast(columns + 1, tf.uint64))
-    fate = uniform(token)
     if masking.in_runs:
         chosen, owner = masked_runs(
             words,
@@ -138,20 +134,31 @@ def mask_tokens(
             length_shares(masking.max_ngram, masking.span_mean),
             masking.rate,
         )
-        if masking.span_mean is not None:
-            fate = tf.gather(fate, owner, batch_dims=1)
     else:
         least = tf.reduce_min(draw, axis=1, keepdims=True)
         chosen = maskable & ((draw < masking.rate) | (draw == least))
+    # The chosen tokens alone, in order; each gets its own replacement, as in Google's code.
+    cells = tf.where(chosen)  # (chosen tokens, 2)
+    token = _token_bits(word, cells)
+    fate = uniform(token)
+    if masking.span_mean is not None:  # that of the first token of the span
+        begins = tf.cast(tf.gather_nd(owner, cells), tf.int64)
+        fate = uniform(_token_bits(word, tf.stack([cells[:, 0], begins], axis=1)))
     anything = tf.cast(uniform(mixed(token + 1)) * vocabulary_size, tf.int32)
+    original = tf.gather_nd(token_ids, cells)
     replaced = tf.where(
         fate < masking.mask_share,
         mask_id,
-        tf.where(fate < masking.mask_share + masking.random_share, anything, token_ids),
+        tf.where(fate < masking.mask_share + masking.random_share, anything, original),
     )
     positions, present = masked_columns(chosen, at_least=1)
     labels = tf.where(present, tf.gather(token_ids, positions, batch_dims=1), NO_LABEL)
-    return tf.where(chosen, replaced, token_ids), positions, labels
+    return tf.tensor_scatter_nd_update(token_ids, cells, replaced), positions, labels
+
+
+def _token_bits(word: tf.Tensor, cells: tf.Tensor) -> tf.Tensor:
+    """uint64 (cells,). The bits of tokens, from those of their words (B, S) and their columns."""
+    return mixed(tf.gather_nd(word, cells) + tf.cast(cells[:, 1] + 1, tf.uint64))
 
 
 def masked_columns(chosen: tf.Tensor, *, at_least: int = 0) -> tuple[tf.Tensor, tf.Tensor]:

@@ -160,12 +160,14 @@ class ShardWriter:
         words = np.where(special[values], NO_LABEL, np.cumsum(begins | first))
         seed = random.Random(f"masks {self.options.seed} {place}").getrandbits(63)
         mask = _mask_function(masking, tokenizer.mask_token_id, tokenizer.vocabulary_size)
+        lengths = np.diff(splits)
+        is_real = np.arange(lengths.max()) < lengths[:, np.newaxis]
+        tokens = np.zeros(is_real.shape, np.int32)
+        numbers = np.full(is_real.shape, NO_LABEL, np.int64)
+        tokens[is_real], numbers[is_real] = values, words
         ids, columns, labels = mask(
-            tf.RaggedTensor.from_row_splits(tf.cast(values, tf.int32), splits).to_tensor(0),
-            tf.RaggedTensor.from_row_splits(tf.cast(words, tf.int64), splits).to_tensor(NO_LABEL),
-            state=tf.constant(seed, tf.uint64),
+            tf.constant(tokens), tf.constant(numbers), state=tf.constant(seed, tf.uint64)
         )
-        is_real = np.arange(ids.shape[1]) < np.diff(splits)[:, np.newaxis]
         is_masked = labels.numpy() != NO_LABEL
         masked_splits = np.concatenate([[0], np.cumsum(is_masked.sum(axis=1))])
         counts["masked_tokens"] = counts.get("masked_tokens", 0) + int(masked_splits[-1])
