@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
 from keras_bert_zoo.cli import options
-from keras_bert_zoo.data.masking_options import Masking
 
-__all__ = ["MASKING_OPTIONS", "add_masking_options", "masking_of"]
+__all__ = ["MASKING_OPTIONS", "add_masking_options"]
 
 MASKING_OPTIONS = (
     "mask_rate", "whole_words", "mask_share", "random_share", "max_ngram", "span_mean",
@@ -45,20 +43,4 @@ def add_masking_options(group: Any) -> None:
         type=options.positive_float,
         metavar="L",
         help="mask spans with a mean of L words, as SpanBERT, which has 5",
-    )
-
-
-def masking_of(args: argparse.Namespace) -> Masking:
-    """Returns the masking of the parsed arguments.
-
-    Raises:
-        ConfigError: the options contradict each other.
-    """
-    return Masking(
-        rate=args.mask_rate,
-        whole_words=args.whole_words,
-        mask_share=args.mask_share,
-        random_share=args.random_share,
-        max_ngram=args.max_ngram,
-        span_mean=args.span_mean,
     )

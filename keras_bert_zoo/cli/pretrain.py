@@ -14,7 +14,7 @@ from typing import Any, TextIO
 from keras_bert_zoo.cli import options
 from keras_bert_zoo.cli.columns import shell_path
 from keras_bert_zoo.cli.failures import training_failures
-from keras_bert_zoo.cli.masking_options import MASKING_OPTIONS, masking_of
+from keras_bert_zoo.cli.masking_options import MASKING_OPTIONS
 from keras_bert_zoo.cli.messages import say, show
 from keras_bert_zoo.cli.monitoring import (
     add_monitoring_options,
@@ -50,6 +50,7 @@ from keras_bert_zoo.cli.training_options import (
     layout_options,
     make_checkpoints,
 )
+from keras_bert_zoo.data.masking_options import Masking
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.pretraining.run_length import (
     PhaseOptions,
@@ -179,23 +180,18 @@ def _pretrain(
 
 
 def _build(args: argparse.Namespace, tokenizer: Any, dtype: str) -> Any:
-    from keras_bert_zoo.presets.resolve import resolve
     from keras_bert_zoo.pretraining.pretrainer import Pretrainer
-    from keras_bert_zoo.pretraining.replaced_tokens import generator_config
     from keras_bert_zoo.pretraining.sizes import sized_config
 
     common: dict[str, Any] = {
-        "objectives": tuple(args.objectives), "masking": masking_of(args),
-        "max_length": args.longest, "dtype": dtype, **layout_options(args),
+        "objectives": tuple(args.objectives), "masking": Masking.from_options(args),
+        "max_length": args.longest, "dtype": dtype,
+        "generator": args.generator or args.generator_size, **layout_options(args),
     }  # fmt: skip
     if args.preset:
-        generator = args.generator
-        if args.generator_size:
-            config = resolve(args.preset, ignore_config_keys=args.ignore_config_keys).config
-            generator = generator_config(config, args.generator_size)
         return Pretrainer.from_preset(
-            args.preset, new_head=args.new_head, generator=generator,
-            ignore_config_keys=args.ignore_config_keys, **common,
+            args.preset, new_head=args.new_head, ignore_config_keys=args.ignore_config_keys,
+            **common,
         )  # fmt: skip
     if args.encoder_config:
         from keras_bert_zoo.config import EncoderConfig
@@ -214,8 +210,6 @@ def _build(args: argparse.Namespace, tokenizer: Any, dtype: str) -> Any:
             args.family, args.size, vocabulary_size=tokenizer.vocabulary_size,
             pad_token_id=tokenizer.pad_token_id, max_length=args.longest,
         )  # fmt: skip
-    if args.generator_size:
-        common["generator"] = generator_config(config, args.generator_size)
     return Pretrainer.from_scratch(config, tokenizer, **common)
 
 

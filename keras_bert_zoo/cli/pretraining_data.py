@@ -9,10 +9,12 @@ import sys
 from typing import Any, TextIO
 
 from keras_bert_zoo.cli import options
-from keras_bert_zoo.cli.masking_options import add_masking_options, masking_of
+from keras_bert_zoo.cli.masking_options import add_masking_options
 from keras_bert_zoo.cli.messages import show
 from keras_bert_zoo.cli.options import Parser
 from keras_bert_zoo.cli.status_line import StatusLine
+from keras_bert_zoo.data.masking_options import Masking
+from keras_bert_zoo.errors import ConfigError
 
 DESCRIPTION = """\
 Convert text files to TFRecord files of pretraining examples, with a tokenizer of `vocabulary` or of
@@ -137,7 +139,7 @@ def data_options(args: argparse.Namespace) -> dict[str, Any]:
         "max_length", "pairs", "sentences", "short_share", "crosses_documents", "pack_examples",
         "copies", "word_boundaries", "heldout", "shards", "compress", "documents", "encoding",
     )  # fmt: skip
-    masking = masking_of(args) if args.static_masks else None
+    masking = Masking.from_options(args) if args.static_masks else None
     chosen = {name: getattr(args, name) for name in names}
     return chosen | {"text_field": args.field, "masking": masking}
 
@@ -149,7 +151,11 @@ def run(args: argparse.Namespace) -> int:
     from keras_bert_zoo.pretraining.word_begins import word_finder
 
     corpus_files(args.texts)
-    masking_of(args)
+    if Masking.from_options(args) != Masking() and not args.static_masks:
+        raise ConfigError(
+            "the options of masks need --static-masks; without it, the tokens are masked while a "
+            "model is trained, as the options of pretrain have it"
+        )
     word_finder(args.word_boundaries)
     check_runner(args.runner, shlex.split(args.runner_options or ""))
 
@@ -202,7 +208,7 @@ def describe(data: Any) -> list[str]:
         if not counts:
             continue
         line = (
-            f"{split}: {counts['examples']:,} examples in {len(shards):,} files, "
+            f"{split}: {count_examples(counts)} in {len(shards):,} files, "
             f"{counts['new_tokens']:,} tokens"
         )
         if counts["repeated_tokens"]:
@@ -211,6 +217,13 @@ def describe(data: Any) -> list[str]:
         for reason, tokens in sorted(counts["dropped_tokens"].items()):
             lines.append(f"{split}: {tokens:,} tokens dropped ({reason})")
     return lines
+
+
+def count_examples(counts: dict[str, Any]) -> str:
+    """Returns the number of examples as text, with that of the records if they are packed."""
+    examples, records = counts["examples"], counts["records"]
+    packed = f" in {records:,} rows" if records != examples else ""
+    return f"{examples:,} examples{packed}"
 
 
 class BuildMeter:

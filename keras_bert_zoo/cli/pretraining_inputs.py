@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from keras_bert_zoo.cli import options
-from keras_bert_zoo.cli.pretraining_data import BuildMeter
+from keras_bert_zoo.cli.pretraining_data import BuildMeter, count_examples
 from keras_bert_zoo.cli.vocabulary import VocabularyMeter
+from keras_bert_zoo.data.masking_options import Masking
 from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.files import read_json
 from keras_bert_zoo.pretraining.objectives import pair_objective
@@ -189,6 +190,11 @@ def open_data(args: argparse.Namespace, phases: Sequence[PhaseOptions]) -> list[
                 f"{part.pairs!r}; build them with pretraining-data --pairs "
                 f"{pairs}"
             )
+        if part.static_masks and Masking.from_options(args) != Masking():
+            raise ConfigError(
+                f"{part.directory}: expected no options of masks for examples with static masks, "
+                "received some: leave them out, or build the data without --static-masks"
+            )
         if part.max_length > phase.max_length:
             raise ConfigError(
                 f"{part.directory}: expected examples of at most {phase.max_length} tokens, as "
@@ -229,11 +235,10 @@ def make_data(
                     pack_examples=args.pack_examples, processes=args.processes, seed=args.seed,
                     progress=meter,
                 )  # fmt: skip
-        examples = sum(shard.examples for shard in made.train)
         tokens = sum(shard.tokens for shard in made.train)
         print(
-            f"data: {examples:,} examples of at most {phase.max_length} tokens, {tokens:,} tokens, "
-            f"{directory}",
+            f"data: {count_examples(made.statistics['train'])} of at most {phase.max_length} "
+            f"tokens, {tokens:,} tokens, {directory}",
             file=out,
             flush=True,
         )

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from keras_bert_zoo.cli import options
-from keras_bert_zoo.cli.masking_options import add_masking_options, masking_of
+from keras_bert_zoo.cli.masking_options import add_masking_options
 from keras_bert_zoo.cli.monitoring import check_monitoring_options
 from keras_bert_zoo.cli.pretraining_inputs import check_data_options, length_of
 from keras_bert_zoo.cli.training_options import check_batch_options, check_distribution_options
+from keras_bert_zoo.data.masking_options import Masking
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.files import SIDE_FILE, read_json
 from keras_bert_zoo.pretraining.objectives import OBJECTIVES, check_objectives, head_kinds
@@ -116,7 +117,7 @@ def add_length_options(group: Any) -> None:
 
 def check_options(args: argparse.Namespace) -> list[PhaseOptions]:
     """Checks all options without TensorFlow; returns the phases."""
-    masking_of(args)
+    Masking.from_options(args)
     family = _family(args)
     default = _saved_objectives(args.preset) if args.preset else _DEFAULT_OBJECTIVES.get(family)
     args.objectives = args.objectives or default or ["masked_lm"]

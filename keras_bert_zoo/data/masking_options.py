@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.validation import check_integer, is_number
@@ -64,6 +65,25 @@ class Masking:
                 "expected `max_ngram` or `span_mean`, received both: n-grams and spans are two "
                 "ways to mask consecutive words"
             )
+
+    @classmethod
+    def from_options(cls, options: Any) -> Masking:
+        """Reads the fields from options of those names; `rate` is named `mask_rate` there.
+
+        Args:
+            options: PretrainingOptions, or the parsed arguments of a command.
+
+        Raises:
+            ConfigError: see the class.
+        """
+        return cls(
+            rate=options.mask_rate,
+            whole_words=options.whole_words,
+            mask_share=options.mask_share,
+            random_share=options.random_share,
+            max_ngram=options.max_ngram,
+            span_mean=options.span_mean,
+        )
 
     @property
     def in_runs(self) -> bool:

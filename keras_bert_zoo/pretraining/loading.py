@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_bert_zoo.config import EncoderConfig
-from keras_bert_zoo.data.masking import Masking
+from keras_bert_zoo.data.masking_options import Masking
 from keras_bert_zoo.encoders.encoder import Encoder
-from keras_bert_zoo.errors import CheckpointError, ConfigError
+from keras_bert_zoo.errors import CheckpointError
 from keras_bert_zoo.heads.kinds import HEADS, make_head
 from keras_bert_zoo.metrics.replaced_token import REPLACED_TOKENS
 from keras_bert_zoo.presets.find_heads import find_heads
@@ -25,7 +25,7 @@ from keras_bert_zoo.tasks.loading import TaskSource
 from keras_bert_zoo.tasks.masked_lm import MaskedLM
 from keras_bert_zoo.tasks.options import PretrainingOptions
 
-__all__ = ["PretrainingParts", "load_for_pretraining", "masking_of"]
+__all__ = ["PretrainingParts", "load_for_pretraining"]
 
 
 class PretrainingParts(NamedTuple):
@@ -45,7 +45,7 @@ def load_for_pretraining(
     objectives: Sequence[str] | None,
     *,
     new_head: bool,
-    generator: str | os.PathLike[str] | EncoderConfig | None,
+    generator: str | os.PathLike[str] | EncoderConfig | float | None,
     objective_weights: Mapping[str, float] | None,
     masking: Masking | None,
 ) -> PretrainingParts:
@@ -59,11 +59,6 @@ def load_for_pretraining(
             objectives = ["masked_lm", *objectives]
     kinds = head_kinds(checkpoint.config, tuple(objectives))
     with_generator = REPLACED_TOKENS in kinds
-    if generator is not None and not with_generator:
-        raise ConfigError(
-            f"Expected no `generator` for {' and '.join(objectives)}, received one: it belongs to "
-            f"{REPLACED_TOKENS}."
-        )
     loaded_kinds = {n: k for n, k in kinds.items() if not with_generator or n != "masked_lm"}
     missing = [name for name, kind in loaded_kinds.items() if kind not in present]
     if missing and not new_head:
@@ -74,7 +69,7 @@ def load_for_pretraining(
     token_layout = options.get("token_layout") or "packed"
     layout = {"token_layout": token_layout, "dtype": options.get("dtype")}
     encoder, heads = _encoder_and_heads(checkpoint, loaded_kinds, present, layout)
-    if with_generator and not isinstance(generator, EncoderConfig):
+    if with_generator and not isinstance(generator, EncoderConfig | float | int):
         heads["masked_lm"] = _generator(source, generator, encoder, new_head=new_head)
         generator = None
     saved_options = PretrainingOptions(
@@ -91,22 +86,10 @@ def load_for_pretraining(
         "generator": generator,
         "objective_weights": objective_weights,
         "token_layout": token_layout,
-        "masking": masking_of(saved_options) if masking is None else masking,
+        "masking": Masking.from_options(saved_options) if masking is None else masking,
         "max_length": saved_options.max_length,
     }
     return PretrainingParts(arguments, checkpoint.other_config())
-
-
-def masking_of(options: PretrainingOptions) -> Masking:
-    """Returns how training masks words."""
-    return Masking(
-        rate=options.mask_rate,
-        whole_words=options.whole_words,
-        mask_share=options.mask_share,
-        random_share=options.random_share,
-        max_ngram=options.max_ngram,
-        span_mean=options.span_mean,
-    )
 
 
 def _generator(

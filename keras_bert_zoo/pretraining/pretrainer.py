@@ -23,12 +23,12 @@ from keras_bert_zoo.encoders.registry import build_encoder
 from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.heads.kinds import HEADS, make_head
 from keras_bert_zoo.metrics.replaced_token import REPLACED_TOKENS
-from keras_bert_zoo.pretraining.loading import load_for_pretraining, masking_of
+from keras_bert_zoo.pretraining.loading import load_for_pretraining
 from keras_bert_zoo.pretraining.objectives import checked_weights, head_kinds, pair_objective
 from keras_bert_zoo.pretraining.phases import as_phases, batch_source
 from keras_bert_zoo.pretraining.replaced_tokens import (
+    GENERATOR_SHARE,
     Generator,
-    generator_config,
     new_generator,
     replaced_outputs,
 )
@@ -77,7 +77,8 @@ class Pretrainer(TrainableTask):
             is the masked language model, and the encoder detects its samples.
         head: dict, objective -> layer. None, also for a layer: a new head. With replaced tokens,
             that of masked_lm is a `Generator`.
-        generator: EncoderConfig of a new generator. None: a quarter of the encoder's width.
+        generator: EncoderConfig of a new generator, or its width as a share of the encoder's
+            (float); see `generator_config`. None: a quarter.
         objective_weights: dict, objective -> float; by default 1, and 50 for replaced tokens.
         masking: Masking; None: 15 % of the tokens, each drawn independently.
         max_length: int, tokens; default 128.
@@ -120,7 +121,7 @@ class Pretrainer(TrainableTask):
         objectives: Sequence[str] = ("masked_lm",),
         *,
         head: Mapping[str, keras.layers.Layer | None] | None = None,
-        generator: EncoderConfig | None = None,
+        generator: EncoderConfig | float | None = None,
         objective_weights: Mapping[str, float] | None = None,
         masking: Masking | None = None,
         max_length: int | None = None,
@@ -136,9 +137,12 @@ class Pretrainer(TrainableTask):
         masking = Masking() if masking is None else masking
         layers = {name: layer for name, layer in (head or {}).items() if layer is not None}
         if REPLACED_TOKENS in kinds and "masked_lm" not in layers:
-            config = generator_config(encoder.config) if generator is None else generator
-            layers["masked_lm"] = new_generator(
-                config, encoder, dtype=encoder.build_options["dtype"]
+            size = GENERATOR_SHARE if generator is None else generator
+            layers["masked_lm"] = new_generator(size, encoder)
+        elif generator is not None:
+            raise ConfigError(
+                f"Expected no `generator` for {' and '.join(objectives)} and these heads, received "
+                f"one: it is the new head of masked_lm with {REPLACED_TOKENS}."
             )
         layers = {
             name: layers.get(name) or make_head(kind, encoder, HEADS[kind].units)
@@ -202,7 +206,7 @@ class Pretrainer(TrainableTask):
         objectives: Sequence[str] | None = None,
         *,
         new_head: bool = False,
-        generator: str | os.PathLike[str] | EncoderConfig | None = None,
+        generator: str | os.PathLike[str] | EncoderConfig | float | None = None,
         objective_weights: Mapping[str, float] | None = None,
         masking: Masking | None = None,
         **options: Unpack[LoadOptions],
@@ -215,9 +219,9 @@ class Pretrainer(TrainableTask):
                 for, otherwise "masked_lm".
             new_head: bool. Whether objectives without a head in the preset start with a new one.
             generator: for replaced tokens: a preset with a masked_lm head and the same embeddings,
-                or an EncoderConfig of a new one. None: the saved one; with `new_head`, if there is
-                none, a quarter of the encoder's width.
-            objective_weights: None: as saved, otherwise 1.
+                or a new one, see the class. None: the saved one; with `new_head`, if there is none,
+                a new one.
+            objective_weights: None: as saved, otherwise those of the class.
             masking: Masking. None: as saved, otherwise the default.
             **options: see `LoadOptions`.
 
@@ -319,7 +323,7 @@ class Pretrainer(TrainableTask):
     @property
     def masking(self) -> Masking:
         """How training masks words."""
-        return masking_of(self.options)
+        return Masking.from_options(self.options)
 
     @property
     def pair_objective(self) -> str | None:

@@ -21,6 +21,7 @@ from keras_bert_zoo.encoders.parts import layout_inputs
 from keras_bert_zoo.encoders.registry import build_encoder
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.heads.kinds import make_head
+from keras_bert_zoo.validation import is_number
 
 __all__ = [
     "GENERATOR_SHARE",
@@ -165,13 +166,13 @@ def _random_numbers(inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
     return tf.cast(uniform(mixed(row + tf.cast(positions, tf.uint64))), tf.float32)
 
 
-def new_generator(config: EncoderConfig, shared: Encoder, **options: Any) -> Generator:
-    """Builds a generator with random weights.
+def new_generator(size: EncoderConfig | float, shared: Encoder) -> Generator:
+    """Builds a generator with random weights, in the dtype of the encoder that it trains.
 
     Args:
-        config: EncoderConfig of the generator; see `generator_config`.
+        size: EncoderConfig of the generator; or its width as a share of the encoder's, see
+            `generator_config`.
         shared: see `Generator`.
-        **options: options of `Encoder`.
 
     Returns:
         Generator.
@@ -179,11 +180,12 @@ def new_generator(config: EncoderConfig, shared: Encoder, **options: Any) -> Gen
     Raises:
         ConfigError: see `Generator`.
     """
-    encoder = build_encoder(config, pooler=False, **options)
+    config = size if isinstance(size, EncoderConfig) else generator_config(shared.config, size)
+    encoder = build_encoder(config, pooler=False, dtype=shared.build_options["dtype"])
     return Generator(encoder, make_head("masked_lm", encoder), shared=shared)
 
 
-def generator_config(config: Any, share: float = GENERATOR_SHARE) -> Any:
+def generator_config(config: EncoderConfig, share: float = GENERATOR_SHARE) -> EncoderConfig:
     """Returns the configuration of a generator for an encoder.
 
     Args:
@@ -194,12 +196,17 @@ def generator_config(config: Any, share: float = GENERATOR_SHARE) -> Any:
     Returns:
         EncoderConfig with the same embeddings and number of layers.
 
+    Raises:
+        ConfigError: `share` is not in (0, 1].
+
     Example:
         >>> from keras_bert_zoo.encoders.electra import ElectraConfig
         >>> small = generator_config(ElectraConfig(num_layers=12))
         >>> small.hidden_dim, small.num_heads, small.intermediate_dim
         (64, 1, 256)
     """
+    if not (is_number(share) and 0 < share <= 1):
+        raise ConfigError(f"Expected the share of a generator in (0, 1], received {share!r}.")
     heads = max(1, round(config.num_heads * share))
     width = max(1, round(config.hidden_dim * share / heads)) * heads
     return dataclasses.replace(

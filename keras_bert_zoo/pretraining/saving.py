@@ -9,6 +9,7 @@ from keras_bert_zoo.metrics.replaced_token import REPLACED_TOKENS
 from keras_bert_zoo.presets.save import save
 from keras_bert_zoo.pretraining.objectives import head_kinds
 from keras_bert_zoo.tasks.masked_lm import MaskedLM
+from keras_bert_zoo.tasks.options import MaskedLMOptions
 from keras_bert_zoo.tasks.saving import SavedParts
 
 __all__ = ["GENERATOR_FOLDER", "pretraining_parts"]
@@ -32,7 +33,7 @@ def pretraining_parts(task: Any) -> SavedParts:
 
     def save_generator(folder: Path) -> None:
         if generator is not None:
-            options = {name: getattr(task.options, name) for name in ("max_length", "mask_rate")}
+            options = {name: getattr(task.options, name) for name in MaskedLMOptions.schema()}
             save(
                 folder / GENERATOR_FOLDER,
                 generator.encoder,

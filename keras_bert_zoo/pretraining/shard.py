@@ -69,24 +69,27 @@ class ShardWriter:
             DataError: the file cannot be written.
         """
         ordered, counts = _ordered(documents)
-        longest = rows = tokens = 0
+        longest = rows = tokens = examples = 0
         most = 1
 
         def records() -> Iterator[bytes]:
-            nonlocal longest, rows, tokens, most
+            nonlocal longest, rows, tokens, examples, most
             for copy in range(self.options.copies):
                 for features in self._copies(ordered, number, copy, counts):
                     lengths = np.diff(features["token_ids"][1])
                     longest = max(longest, int(lengths.max(initial=0)))
-                    if "example_lengths" in features:
-                        most = max(most, int(np.diff(features["example_lengths"][1]).max()))
                     rows += len(lengths)
+                    of_records = np.ones(len(lengths), int)
+                    if "example_lengths" in features:
+                        of_records = np.diff(features["example_lengths"][1])
+                    most = max(most, int(of_records.max()))
+                    examples += int(of_records.sum())
                     tokens += int(lengths.sum())
                     yield from serialize_examples(features)
 
         write_records(path, records())
         _check_sum(counts, self.options.copies, path)
-        counts["examples"] = rows
+        counts["examples"], counts["records"] = examples, rows
         return Shard(path.name, rows, tokens, longest, most), counts
 
     def _copies(

@@ -1,5 +1,6 @@
 """The command pretrain: from text to a preset, options, resume and the plan."""
 
+import dataclasses
 import random
 import shutil
 
@@ -175,6 +176,21 @@ def test_the_objectives_of_a_preset_are_the_default(tmp_path):
         args = options.parse(command_parser("pretrain", argv), argv)
         check_options(args)
         assert args.objectives == expected
+
+
+def test_options_of_masks_without_an_effect_are_refused(refused, text, tmp_path):
+    data = write_data(tmp_path / "data", [20])
+    dataclasses.replace(data, static_masks=True).write()
+    output = tmp_path / "model"
+    assert "expected no options of masks for examples with static masks" in refused(
+        "pretrain", "--data", data.directory, "--size", "tiny", "--steps", 1, "--mask-rate", 0.3,
+        "--output", output,
+    )  # fmt: skip
+    assert "the options of masks need --static-masks" in refused(
+        "pretraining-data", "--texts", text, "--tokenizer", data.directory / "tokenizer",
+        "--whole-words", "--output", output,
+    )  # fmt: skip
+    assert not output.exists()
 
 
 def test_missing_inputs_are_refused(refused, shards, tmp_path):

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 import keras_bert_zoo as kbz
+from keras_bert_zoo.data.masking_options import Masking
 from keras_bert_zoo.data.pipeline import NO_LABEL
 from keras_bert_zoo.errors import CheckpointError, ConfigError
 from keras_bert_zoo.metrics.replaced_token import base_rate_entropy, replaced_labels
@@ -167,7 +168,7 @@ def test_the_detector_does_not_train_the_generator():
 
 
 def test_the_directory_holds_both_models(tmp_path):
-    task = make(generator=generator_config(electra_config(), 0.5), objective_weights=None)
+    task = make(generator=0.5, masking=Masking(rate=0.3, whole_words=True))
     inputs, _ = batch_of(task)
     task.save(tmp_path / "saved")
     again = kbz.Pretrainer.load(tmp_path / "saved")
@@ -177,7 +178,9 @@ def test_the_directory_holds_both_models(tmp_path):
         np.testing.assert_array_equal(again(inputs)[name], values)
     texts = ["a [MASK] t"]
     generator = kbz.MaskedLM.load(tmp_path / "saved" / "generator")
+    assert generator.encoder.config == generator_config(task.encoder.config, 0.5)
     assert generator.encoder.config.hidden_dim == 8
+    assert generator.masking == Masking(rate=0.3, whole_words=True)
     np.testing.assert_array_equal(generator.predict(texts)["score"], task.predict(texts)["score"])
     # The encoder of every task is the detector's, not the generator's.
     classifier = kbz.TextClassifier.from_preset(tmp_path / "saved", labels=["a", "b"])
@@ -257,5 +260,7 @@ def test_what_does_not_fit_is_refused():
         kbz.Pretrainer.from_scratch(
             electra_config(), make_tokenizer(), ("masked_lm", "next_sentence")
         )
+    with pytest.raises(ConfigError, match=r"share of a generator in \(0, 1\], received 0"):
+        make(generator=0)
     with pytest.raises(ConfigError, match="Expected no `generator`"):
         kbz.Pretrainer.from_preset("tests/assets/masked_lm", generator="tests/assets/masked_lm")

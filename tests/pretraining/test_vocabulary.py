@@ -57,7 +57,7 @@ def trained(files, tmp_path_factory):
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "albert", "xlm-roberta"])
 def test_a_small_text_has_a_smaller_vocabulary(family):
-    """Only a size that is asked for must be reached."""
+    """Only a given size must be reached."""
     text = [ROOT / "docs" / "limits.md"]
     tokenizer = train_tokenizer(text, family=family)
     assert 100 < tokenizer.vocabulary_size < 10_000
