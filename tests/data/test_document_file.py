@@ -67,8 +67,8 @@ def test_a_line_of_lists_takes_no_memory(tmp_path):
     with open(tmp_path / DOCUMENTS_FILE, "wb") as file:
         file.write(b'{"text": [' + b"[]," * 10_000_000 + b"[]]}\n")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(CheckpointError, match=":1: expected"):
         read_documents(tmp_path)
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # kB

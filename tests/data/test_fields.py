@@ -70,12 +70,12 @@ def test_several_labels_of_a_cell(tmp_path, name, cell, labels):
 def test_incomplete_lists(tmp_path, cell, message):
     path = tmp_path / "a.tsv"
     path.write_text(f"text\tlabel\nx\t{cell}\n")
-    begin = time.perf_counter()
+    begin = time.process_time()
     with pytest.raises(DataError, match=re.escape(message)) as caught:
         read_table(path, label_kind="multi")
     assert f"{path}:2: " in str(caught.value)
     assert len(str(caught.value)) < 300
-    assert time.perf_counter() - begin < 2
+    assert time.process_time() - begin < 2
 
 
 def test_single_labels_are_not_parsed(tmp_path):

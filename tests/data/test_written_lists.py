@@ -100,13 +100,13 @@ def test_names_of_more_digits_than_python_reads():
 
 def test_many_labels_take_linear_time():
     names = [f"a long name of a label, number {index}" for index in range(30_000)]
-    begin = time.perf_counter()
+    begin = time.process_time()
     with pytest.raises(ConfigError, match="these repeat: .* and 29980 more"):
         LabelMap(tuple(names * 2))
     wrong = Examples(["a"] * 30_000, None, [f"{name}?" for name in names])
     with pytest.raises(DataError, match="did you mean 'a long name of a label, number 0'"):
         LabelMap(tuple(names)).to_ids(wrong)
-    assert time.perf_counter() - begin < 10
+    assert time.process_time() - begin < 10
     assert closest("x" * 10**6, ["y" * 10**6, "z"]) is None
     assert closest("lable", ["text", "Label"]) == "Label"
 

@@ -52,9 +52,9 @@ def test_every_character_is_kept():
 
 @pytest.mark.parametrize("unit", [".", ". ", ".'", ". (", "。", "…", "(", "A.", "1. ", " "])
 def test_the_time_is_linear(unit):
-    begin = time.perf_counter()
+    begin = time.process_time()
     split_by_rules("x" + unit * 100_000)
-    assert time.perf_counter() - begin < 5  # quadratic time would take minutes
+    assert time.process_time() - begin < 5  # quadratic time would take minutes
 
 
 def test_own_function(tmp_path, monkeypatch):

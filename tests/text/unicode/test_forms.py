@@ -60,7 +60,7 @@ def test_sources():
 @pytest.mark.parametrize("text", ["a" + "\u0301" * 20_000, "\u1161" * 20_000, "\u09be" * 20_000])
 def test_long_runs_take_no_time(text):
     normalize("NFC", ["e\u0301"])
-    begin = time.perf_counter()
+    begin = time.process_time()
     ((normalized, _),) = normalize("NFC", [text])
-    assert time.perf_counter() - begin < 20
+    assert time.process_time() - begin < 20
     assert normalized == unicodedata.normalize("NFC", text)
