@@ -20,7 +20,16 @@ PACKAGE = Path(keras_bert_zoo.__file__).parent
 ORDER = (
     ("errors", "keras_registration"),
     ("validation",),
-    ("files", "arrays", "extras", "notices", "processors", "config_keys", "config_values"),
+    (
+        "files",
+        "arrays",
+        "extras",
+        "litert_scope",
+        "notices",
+        "processors",
+        "config_keys",
+        "config_values",
+    ),
     ("schema", "directories"),
     ("config",),
     ("text", "layers"),

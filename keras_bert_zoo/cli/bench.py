@@ -19,11 +19,13 @@ from keras_bert_zoo.errors import ConfigError
 
 DESCRIPTION = """\
 Measure how long requests of one or several texts take, tokenization included, for texts of several
-lengths. An export runs in a TensorFlow session, as in TensorFlow Serving."""
+lengths. A SavedModel runs in a TensorFlow session, as in TensorFlow Serving, and a LiteRT file in
+LiteRT's interpreter, on one thread by default. A file of token ids gets one id per word."""
 
 EXAMPLES = """
   keras-bert-zoo bench saved_models/intents
   keras-bert-zoo bench saved_models/intents --threads 1
+  keras-bert-zoo bench intents.tflite --threads 2
   keras-bert-zoo bench runs/intents --words 10 --batch-sizes 1 --json
 """
 
@@ -31,6 +33,8 @@ _WORDS = "how do i activate my new card please it has not arrived at my address 
 _WARM_UP = 5  # requests; the first ones prepare kernels
 _FEWEST = 10  # requests
 _PERCENTILES = (50, 95, 99)
+Loaded = tuple[Callable[[Mapping[str, Any]], Any], dict[str, list[int]], dict[str, Any]]
+
 _LINE = "{:>6} {:>6} {:>9} {:>9} {:>9} {:>9}"
 
 
@@ -39,7 +43,8 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="an export (saved_models/NAME), or a directory written by `keras-bert-zoo train`",
+        help="an export (saved_models/NAME or FILE.tflite), or a directory written by "
+        "`keras-bert-zoo train`",
     )
     parser.add_argument(
         "--words",
@@ -77,28 +82,32 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
-    from keras_bert_zoo.cli.runtime import start_tensorflow
+    from keras_bert_zoo.export.litert.model_file import is_litert_file
     from keras_bert_zoo.processors import processor
 
-    exported = is_export(args.model)
+    is_litert = is_litert_file(args.model)
+    exported = is_litert or is_export(args.model)
     if exported and args.dtype is not None:
         raise ConfigError(
             f"--dtype applies only to a trained model; {args.model} is an export, whose precision "
             "was chosen when it was written"
         )
-    if args.threads is not None:
-        os.environ["TF_NUM_INTRAOP_THREADS"] = str(args.threads)
-    tf = start_tensorflow(verbose=args.verbose)
-    answer, shapes = _load(args, tf, exported=exported)
+    load = _load_litert if is_litert else _load_tensorflow
+    answer, shapes, runtime = load(args, exported)
     summary = {
         "model": args.model,
         "processor": processor(),
-        "tensorflow": tf.__version__,
-        "threads": args.threads or os.cpu_count(),
+        **runtime,
         "memory_mib": _memory(),
     }
     if not args.json:
-        show(f"{summary['processor']}; TensorFlow {tf.__version__}; {summary['threads']} threads")
+        versions = {"tensorflow": "TensorFlow", "litert": "LiteRT"}
+        (name,) = versions.keys() & runtime.keys()
+        threads = runtime["threads"]
+        show(
+            f"{summary['processor']}; {versions[name]} {runtime[name]}; "
+            f"{threads} thread{'s' if threads > 1 else ''}"
+        )
         show(_LINE.format("words", "texts", "p50 ms", "p95 ms", "p99 ms", "texts/s"))
     rows = []
     for words, count in itertools.product(args.words, args.batch_sizes):
@@ -118,15 +127,38 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _load(
-    args: argparse.Namespace, tf: Any, *, exported: bool
-) -> tuple[Callable[[Mapping[str, Any]], Any], dict[str, list[int]]]:
-    """Returns a function that answers a request, and the shapes of its inputs without the rows."""
+def _load_litert(args: argparse.Namespace, _: bool) -> Loaded:
+    """`_load_tensorflow` for a LiteRT file."""
+    import importlib.metadata
+
+    from keras_bert_zoo.cli.litert import load_to_measure
+    from keras_bert_zoo.cli.runtime import start_tensorflow
+
+    start_tensorflow(verbose=args.verbose)  # it has the ops of tf.text
+    answer, shapes = load_to_measure(args.model, args.threads)
+    version = importlib.metadata.version("ai-edge-litert")
+    return answer, shapes, {"litert": version, "threads": args.threads or 1}
+
+
+def _load_tensorflow(args: argparse.Namespace, exported: bool) -> Loaded:
+    """Loads a model or a SavedModel.
+
+    Returns:
+        a function that answers a request; the shapes of its inputs without the rows; the version of
+        the runtime and the number of threads, for the summary.
+    """
+    from keras_bert_zoo.cli.runtime import start_tensorflow
+
+    if args.threads is not None:
+        os.environ["TF_NUM_INTRAOP_THREADS"] = str(args.threads)
+    tf = start_tensorflow(verbose=args.verbose)
+    runtime = {"tensorflow": tf.__version__, "threads": args.threads or os.cpu_count()}
     from keras_bert_zoo.export.session import ExportSession
 
     if exported:
         session = ExportSession(args.model)
-        return session.run, {name: shape[1:].as_list() for name, shape in session.inputs.items()}
+        shapes = {name: shape[1:].as_list() for name, shape in session.inputs.items()}
+        return session.run, shapes, runtime
     from keras_bert_zoo.cli.runtime import keras_dtype
     from keras_bert_zoo.tasks.registry import load_task
 
@@ -136,7 +168,7 @@ def _load(
         ignore_config_keys=args.ignore_config_keys,
     )
     shapes = {name: spec.shape[1:].as_list() for name, spec in task.text_specs().items()}
-    return lambda inputs: task.answer_rows(*inputs.values()), shapes
+    return lambda inputs: task.answer_rows(*inputs.values()), shapes, runtime
 
 
 def _request(shapes: Mapping[str, list[int]], words: int, count: int) -> dict[str, Any]:

@@ -75,6 +75,7 @@ def use_saved_options(
     """
     # Imported here to keep --help fast.
     from keras_bert_zoo.directories.replacing import find_directory
+    from keras_bert_zoo.export.litert.model_file import is_litert_file, read_model
     from keras_bert_zoo.files import SIDE_FILE
     from keras_bert_zoo.tasks.files import read_side_file
 
@@ -83,16 +84,20 @@ def use_saved_options(
         return
     saved: Any = {}
     with contextlib.suppress(BertZooError):  # the directory is checked when the command runs
-        saved = read_side_file(find_directory(directory)).get("columns", {})
+        if is_litert_file(directory):
+            saved = read_model(directory)[1].get("columns", {})
+        else:
+            saved = read_side_file(find_directory(directory)).get("columns", {})
     if not isinstance(saved, dict):
         return
     path = options.peek(argv, source) or "-"
-    form = options.peek(argv, "format") or command.format_of(path, labelled=source == "data")
+    flag = parser.flag("--format").lstrip("-")
+    form = options.peek(argv, flag) or command.format_of(path, labelled=source == "data")
     flags = parser.flags()
     renamed = any(options.peek(argv, name) is not None for name in _COLUMNS)
     defaults: dict[str, Any] = {}
     for name, value in saved.items():
-        action = flags.get(f"--{name.replace('_', '-')}")
+        action = flags.get(parser.flag(f"--{name.replace('_', '-')}"))
         if action is None or name not in SAVED_OPTIONS or value is None:
             continue
         if name == "format" and (form is not None or value not in (action.choices or ())):

@@ -27,6 +27,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **kwargs: Any) -> None:
         self._flags: dict[str, argparse.Action] = {}
+        self._renamed: dict[str, str] = {}
         formatter = functools.partial(
             argparse.RawDescriptionHelpFormatter, max_help_position=30, width=100
         )
@@ -35,7 +36,30 @@ class Parser(argparse.ArgumentParser):
 
     def add_argument(self, *args: Any, **kwargs: Any) -> argparse.Action:
         """Adds an argument as argparse does, and records its flags."""
+        args, kwargs = self.renamed(args, kwargs)
         return self.record(super().add_argument(*args, **kwargs))
+
+    def rename(self, flag: str, name: str) -> None:
+        """Gives an argument that is added later another flag, because the command has this one.
+
+        Args:
+            flag: str. The flag that will be added, such as "--format".
+            name: str. The flag that the command gets. The attribute of the result is unchanged.
+        """
+        self._renamed[flag] = name
+
+    def flag(self, name: str) -> str:
+        """Returns the flag of an argument, after `rename`."""
+        return self._renamed.get(name, name)
+
+    def renamed(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Returns the arguments of `add_argument` after `rename`."""
+        if any(flag in self._renamed for flag in args):
+            kwargs = {"dest": args[0].lstrip("-").replace("-", "_"), **kwargs}
+            args = tuple(self.flag(flag) for flag in args)
+        return args, kwargs
 
     def add_group(self, title: str) -> Group:
         """Adds a titled group of arguments; `add_argument_group` would not record their flags."""
@@ -77,6 +101,7 @@ class Group:
 
     def add_argument(self, *args: Any, **kwargs: Any) -> argparse.Action:
         """Adds an argument as argparse does, and records its flags."""
+        args, kwargs = self._parser.renamed(args, kwargs)
         return self._parser.record(self._group.add_argument(*args, **kwargs))
 
 

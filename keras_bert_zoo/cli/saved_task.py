@@ -16,7 +16,7 @@ from keras_bert_zoo.errors import BertZooError, CheckpointError, ConfigError
 
 
 def saved_command(directory: str) -> TaskCommand:
-    """Finds the task of a saved directory without importing TensorFlow.
+    """Finds the task of a saved directory or a LiteRT file without importing TensorFlow.
 
     Args:
         directory: path.
@@ -27,11 +27,15 @@ def saved_command(directory: str) -> TaskCommand:
     Raises:
         CheckpointError: the directory is missing, a file or an export.
         ConfigError: its config.json cannot be read.
+        DataError: the LiteRT file cannot be read.
     """
     # Imported here because they import NumPy, which makes --help slow.
     from keras_bert_zoo.checkpoints.config_file import read_config
+    from keras_bert_zoo.export.litert.model_file import is_litert_file, read_model
     from keras_bert_zoo.tasks.files import saved_task_name
 
+    if is_litert_file(directory):
+        return task_command(read_model(directory)[1]["command"])
     path = find_directory(directory)
     if path.is_file():
         raise CheckpointError(

@@ -74,9 +74,10 @@ class Verifier:
 
     Args:
         python: str. Path of the interpreter. None: the current one.
+        script: Path. The program that answers requests. None: the one for SavedModels.
     """
 
-    def __init__(self, python: str | None = None) -> None:
+    def __init__(self, python: str | None = None, script: Path | None = None) -> None:
         environment = {
             **os.environ,
             "TF_CPP_MIN_LOG_LEVEL": "2",
@@ -87,7 +88,7 @@ class Verifier:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed in __exit__)
         # -P: Python does not import modules from the current directory or the script's.
         self._process = subprocess.Popen(
-            [python or sys.executable, "-P", str(_SCRIPT)],
+            [python or sys.executable, "-P", str(script or _SCRIPT)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

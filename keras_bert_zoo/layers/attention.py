@@ -22,6 +22,7 @@ from keras_bert_zoo.layers.attention_groups import (
 from keras_bert_zoo.layers.configured import ConfiguredLayer
 from keras_bert_zoo.layers.dense import Dense, apply_jointly
 from keras_bert_zoo.layers.dropout import Dropout
+from keras_bert_zoo.litert_scope import is_for_litert
 
 
 @keras.saving.register_keras_serializable("keras_bert_zoo")
@@ -102,10 +103,12 @@ class SelfAttention(ConfiguredLayer):
                 tokens,
                 single=first_token_only,
             )
+        width = self.num_heads * self.head_dim
+        if is_for_litert():  # XNNPACK reshapes to constant shapes
+            return tf.reshape(context, [-1, width]), probabilities
         # With the shape of the tensor that the result's projection is added to, TensorFlow fuses
         # the sum with the product.
         shape = tf.shape(x if first is None else first)
-        width = self.num_heads * self.head_dim
         if x.shape[-1] != width:
             shape = tf.stack([shape[0], width])
         return tf.reshape(context, shape), probabilities

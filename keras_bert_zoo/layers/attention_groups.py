@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from keras_bert_zoo.layers.scopes import with_gradient
 from keras_bert_zoo.layers.shared_functions import share
+from keras_bert_zoo.litert_scope import is_for_litert
 
 # oneDNN caches one primitive per shape. Rounding up the number of columns makes shapes repeat.
 _COLUMN_MULTIPLE = 8
@@ -266,6 +267,8 @@ def split_heads(
         vectors = _transpose(tf.reshape(x, [-1, parts * heads, head_dim]))
         return [[part] for part in tf.split(vectors[tf.newaxis], parts, axis=1)]
     if "shape_of" in layout:
+        if is_for_litert():
+            return _split_heads_for_litert(x, layout["shape_of"], parts, [heads, head_dim])
         rows, columns = dimensions(layout["shape_of"])
         if "spares" in layout:
             x = x[: rows * columns]
@@ -293,6 +296,28 @@ def split_heads(
 
     result: list[list[tf.Tensor]] = split(x)
     return result
+
+
+def _split_heads_for_litert(
+    x: tf.Tensor, batch: tf.Tensor, parts: int, head: list[int]
+) -> list[list[tf.Tensor]]:
+    """`split_heads` in the ops that XNNPACK computes: shapes are constants with one unknown size.
+
+    Args:
+        x: float (T, P * N * D).
+        batch: (B, S), of which the shape is used.
+        parts: int, P.
+        head: N and D.
+    """
+    rows, columns = batch.shape
+    if None not in (rows, columns):
+        columns = -1
+    elif rows is None and columns is None:
+        rows, columns = -1, tf.shape(batch)[1]
+    shape = [-1 if size is None else size for size in (rows, columns)] + head
+    return [
+        [tf.transpose(tf.reshape(part, shape), [0, 2, 1, 3])] for part in tf.split(x, parts, axis=1)
+    ]
 
 
 def merge_heads(groups: Sequence[tf.Tensor], layout: Layout) -> tf.Tensor:

@@ -12,6 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_bert_zoo.litert_scope import is_for_litert
+
 # The score of a forbidden tag or transition. In float32 a path that contains it has probability 0
 # if there is a path without it. Unlike -inf it causes no NaN.
 FORBIDDEN = -1e4
@@ -128,19 +130,17 @@ def best_path(
     alphas = _forward(logits, lengths, transitions, starts, _largest)  # (M, B, C)
     steps = tf.shape(alphas)[0]
     last = tf.argmax(alphas[-1] + ends, axis=-1, output_type=tf.int32)  # (B,)
-    path = tf.TensorArray(tf.int32, size=steps, element_shape=last.shape)
-
-    path = path.write(steps - 1, last)
+    path = _write(_rows(steps, last), steps - 1, last)
     transitions = tf.transpose(transitions)  # rows: the next tag
 
     def back(step: tf.Tensor, tag: tf.Tensor, path: Any) -> tuple[Any, ...]:
         scores = alphas[step] + tf.gather(transitions, tag)  # (B, C)
         previous = tf.argmax(scores, axis=-1, output_type=tf.int32)
         tag = tf.where(step + 1 < lengths, previous, tag)
-        return step - 1, tag, path.write(step, tag)
+        return step - 1, tag, _write(path, step, tag)
 
     _, _, path = tf.while_loop(lambda step, tag, path: step >= 0, back, (steps - 2, last, path))
-    return tf.transpose(path.stack())
+    return tf.transpose(_stacked(path))
 
 
 def marginals(
@@ -187,22 +187,47 @@ def _forward(
     steps = tf.shape(logits)[1]
     by_step = tf.transpose(logits, [1, 0, 2])  # (M, B, C)
     first = starts + by_step[0]
-    alphas = tf.TensorArray(tf.float32, size=steps, element_shape=first.shape)
+    alphas = _write(_rows(steps, first), 0, first)
 
     def forward(step: tf.Tensor, alpha: tf.Tensor, alphas: Any) -> tuple[Any, ...]:
         moved = reduce(alpha[:, :, tf.newaxis] + transitions) + by_step[step]  # (B, C)
         if relative:
             moved -= tf.reduce_max(moved, axis=-1, keepdims=True)
         alpha = tf.where((step < lengths)[:, tf.newaxis], moved, alpha)
-        return step + 1, alpha, alphas.write(step, alpha)
+        return step + 1, alpha, _write(alphas, step, alpha)
 
     _, _, alphas = tf.while_loop(
         lambda step, alpha, alphas: step < steps,
         forward,
-        (1, first, alphas.write(0, first)),
+        (1, first, alphas),
         maximum_iterations=steps - 1,  # XLA needs it for the gradient
     )
-    return alphas.stack()
+    return _stacked(alphas)
+
+
+# The rows that a loop writes. LiteRT has no TensorArray: there, each step selects its row of a
+# tensor. Sequences of words are short, so this costs less than the loop itself.
+
+
+def _rows(steps: tf.Tensor, row: tf.Tensor) -> Any:
+    if is_for_litert():
+        return tf.zeros(tf.concat([[steps], tf.shape(row)], axis=0), row.dtype)
+    return tf.TensorArray(row.dtype, size=steps, element_shape=row.shape)
+
+
+def _write(rows: Any, step: tf.Tensor, row: tf.Tensor) -> Any:
+    if not tf.is_tensor(rows):
+        return rows.write(step, row)
+    numbers = tf.range(tf.shape(rows)[0])
+    for _ in row.shape:
+        numbers = tf.expand_dims(numbers, -1)
+    written = tf.where(tf.equal(numbers, step), tf.expand_dims(row, 0), rows)
+    written.set_shape(rows.shape)
+    return written
+
+
+def _stacked(rows: Any) -> tf.Tensor:
+    return rows if tf.is_tensor(rows) else rows.stack()
 
 
 def _log_sum(scores: tf.Tensor) -> tf.Tensor:

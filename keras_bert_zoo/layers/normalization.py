@@ -11,6 +11,7 @@ from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.layers.configured import ConfiguredLayer
 from keras_bert_zoo.layers.devices import ALMOST_ZERO, on_cpu
 from keras_bert_zoo.layers.shared_functions import share
+from keras_bert_zoo.litert_scope import is_for_litert
 
 # Starting oneDNN's kernel takes longer than to normalize these.
 _FEW_ROWS = 96
@@ -70,6 +71,8 @@ class LayerNormalization(keras.layers.Layer):
         def plain() -> tf.Tensor:
             return _normalized(x, wide_gamma, wide_beta, self.epsilon)[0]
 
+        if is_for_litert():
+            return plain()
         if rows is not None:
             return plain() if rows <= _FEW_ROWS else self._fused(x, gamma, beta)
         fused = share(self._fused, x, gamma, beta)

@@ -20,6 +20,7 @@ from keras_bert_zoo.encoders.parts import layout_inputs
 from keras_bert_zoo.errors import ConfigError, DataError
 from keras_bert_zoo.heads.kinds import make_head
 from keras_bert_zoo.heads.masked_lm import MaskedLMHead
+from keras_bert_zoo.litert_scope import is_for_litert
 from keras_bert_zoo.metrics.language_model import MaskedAccuracy, MaskedLMReport, token_scores
 from keras_bert_zoo.tasks.loading import TaskSource
 from keras_bert_zoo.tasks.options import LoadOptions, MaskedLMOptions, TaskOption
@@ -207,21 +208,24 @@ class MaskedLM(TrainableTask):
     ) -> dict[str, tf.Tensor]:
         """Adds the tokens' texts and, with the texts, the offsets of masks and `filled`."""
         texts, replacements = self._token_texts
-        token = tf.gather(tf.constant(texts, tf.string), outputs["token_id"])
+        token_id = outputs["token_id"]
         if context is None:
-            return {"token": token, **outputs}
-        exists = context["exists"][:, :, tf.newaxis]
-        tokens = tf.gather(tf.constant(replacements, tf.string), outputs["token_id"])
-        tokens = tf.where(exists, tokens, "")
+            return {"token": tf.gather(tf.constant(texts, tf.string), token_id), **outputs}
+        exists = tf.expand_dims(context["exists"], 2)
+        # Where there is no mask, an empty text: LiteRT selects no strings, but gathers them.
+        at = tf.where(exists, token_id, len(texts))
         start, end = context["start"], context["end"]
-        return {
-            "token": tf.where(exists, token, ""),
+        answers = {
+            "token": tf.gather(tf.constant([*texts, b""], tf.string), at),
             "score": tf.where(exists, outputs["score"], 0.0),
-            "token_id": tf.where(exists, outputs["token_id"], 0),
+            "token_id": tf.where(exists, token_id, 0),
             "start": start,
             "end": end,
-            "filled": fill_masks(context["text"], start, end, context["exists"], tokens),
         }
+        if not is_for_litert():  # it joins no strings
+            tokens = tf.gather(tf.constant([*replacements, b""], tf.string), at)
+            answers["filled"] = fill_masks(context["text"], start, end, context["exists"], tokens)
+        return answers
 
     @functools.cached_property
     def _token_texts(self) -> tuple[np.ndarray, np.ndarray]:

@@ -170,7 +170,11 @@ class MultipleChoice(TrainableTask):
         }
         if context is None:
             return answers
-        return answers | {"label": tf.gather(context["choices"], answers["choice"], batch_dims=1)}
+        choices = context["choices"]
+        first = tf.range(tf.shape(choices)[0]) * self.num_choices
+        # LiteRT gathers strings along one axis alone.
+        label = tf.gather(tf.reshape(choices, [-1]), first + answers["choice"])
+        return answers | {"label": label}
 
     def answer_difference(self, expected: Answers, got: Answers, tolerance: float) -> float | None:
         """Compares two answers; choices of almost equal probability may swap."""

@@ -26,7 +26,7 @@ from keras_bert_zoo.tasks.saving import SavedParts
 from keras_bert_zoo.tasks.spec import TaskSpec
 from keras_bert_zoo.tasks.task import Context
 from keras_bert_zoo.tasks.text_classifier import TextClassifier, labelled_logits
-from keras_bert_zoo.text.offsets import character_offsets
+from keras_bert_zoo.text.offsets import character_offsets, cut_rows
 from keras_bert_zoo.text.token_offsets import offsets_of_columns
 from keras_bert_zoo.text.tokenizer import Tokenizer
 from keras_bert_zoo.training.objective import Objective
@@ -197,11 +197,8 @@ class RelationClassifier(TextClassifier):
         if context is None:
             return answers
         texts, start, end = context["text"], context["start"], context["end"]  # (B,), (B, 2) twice
-        entity = tf.strings.substr(
-            tf.repeat(texts, 2), tf.reshape(start, [-1]), tf.reshape(end - start, [-1])
-        )
         return answers | {
-            "entity": tf.reshape(entity, [-1, 2]),
+            "entity": cut_rows(texts, start, end),
             "start": start,
             "end": end,
             "start_character": character_offsets(texts, start),

@@ -177,8 +177,8 @@ class Task(keras.Model):
         """Writes one file that takes raw strings; see `export.saved_model.export_saved_model`.
 
         Args:
-            path: the model's directory; a SavedModel goes to its subdirectory VERSION.
-            format: "saved_model".
+            path: the model's directory, with subdirectories VERSION; for LiteRT, FILE.tflite.
+            format: "saved_model", or "litert"; see `export.litert.exporter.export_litert`.
             **kwargs: options of the format.
 
         Returns:

@@ -252,7 +252,6 @@ class TextClassifier(TrainableTask):
         self, outputs: tf.Tensor, context: Context | None, *, options: Any = None
     ) -> dict[str, tf.Tensor]:
         """Converts logits to `label`, `score` and `scores`; see the class."""
-        names = tf.constant(self.labels)
         if self.multi_label:
             scores = tf.sigmoid(outputs)
             _, order = tf.math.top_k(scores, k=len(self.label_map))
@@ -262,11 +261,13 @@ class TextClassifier(TrainableTask):
             order = tf.gather(order, first, batch_dims=1)
             applies = tf.gather(applies, first, batch_dims=1)
             score = tf.gather(scores, order, batch_dims=1)
-            label = tf.where(applies, tf.gather(names, order), "")
+            # LiteRT selects no strings, but gathers them.
+            no_label = len(self.label_map)
+            label = tf.gather([*self.labels, ""], tf.where(applies, order, no_label))
             return {"label": label, "score": score, "scores": scores}
         scores = tf.sigmoid(outputs) if self.activation == "sigmoid" else tf.nn.softmax(outputs)
         return {
-            "label": tf.gather(names, tf.argmax(scores, axis=-1)),
+            "label": tf.gather(tf.constant(self.labels), tf.argmax(scores, axis=-1)),
             "score": tf.reduce_max(scores, axis=-1),
             "scores": scores,
         }

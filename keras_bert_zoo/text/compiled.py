@@ -9,6 +9,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_bert_zoo.litert_scope import is_for_litert
+
 __all__ = ["CompiledFunctions", "SharesFunctions"]
 
 # An entry lives as long as one of its tokenizers.
@@ -78,7 +80,8 @@ class SharesFunctions:
     ) -> Any:
         """Calls a function of texts, which is compiled once for each key."""
         signature = [tf.TensorSpec([None], tf.string)] * len(strings)
-        return self._functions.get((*key, len(strings)), function, signature)(*strings)
+        key = (*key, len(strings), is_for_litert())
+        return self._functions.get(key, function, signature)(*strings)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Sets an attribute. Functions that were compiled before do not depend on it."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from keras_bert_zoo.text import ragged_ops
-from keras_bert_zoo.text.offsets import cut
+from keras_bert_zoo.text.offsets import cut_rows, text_lengths
 from keras_bert_zoo.text.tokenizer import Tokenizer
 
 __all__ = ["fill_masks", "token_texts"]
@@ -59,13 +58,10 @@ def fill_masks(
         array([[b'a b.', b'a c.']], dtype=object)
     """
     tokens = tf.convert_to_tensor(tokens)
-    sizes = tf.strings.length(texts)[:, tf.newaxis]  # (B, 1)
+    sizes = tf.cast(text_lengths(texts), tf.int32)[:, tf.newaxis]  # (B, 1)
     begins = tf.concat([tf.zeros_like(sizes), tf.where(exists, ends, sizes)], axis=1)  # (B, M + 1)
     limits = tf.concat([tf.where(exists, starts, sizes), sizes], axis=1)
-    shape = tf.shape(begins)
-    splits = ragged_ops.splits_from_lengths(tf.fill([shape[0]], tf.cast(shape[1], tf.int64)))
-    between = cut(texts, tf.reshape(begins, [-1]), tf.reshape(limits, [-1]), splits)
-    between = tf.reshape(between, shape)[:, :, tf.newaxis]  # (B, M + 1, 1)
+    between = cut_rows(texts, begins, limits)[:, :, tf.newaxis]  # (B, M + 1, 1)
     between = tf.repeat(between, tokens.shape[2], axis=2)  # joining does not broadcast
     joined = tf.strings.join([between[:, :-1], tokens])  # (B, M, K)
     return tf.strings.join([tf.strings.reduce_join(joined, axis=1), between[:, -1]])

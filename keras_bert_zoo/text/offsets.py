@@ -25,6 +25,8 @@ _BYTES_BY_FIRST = np.ones(256, np.int64)
 _BYTES_BY_FIRST[0xC2:0xE0] = 2
 _BYTES_BY_FIRST[0xE0:0xF0] = 3
 _BYTES_BY_FIRST[0xF0:0xF5] = 4
+# Whether a byte begins a character. LiteRT does not compare uint8.
+_BEGINS_CHARACTER = (np.arange(256) & 0xC0) != 0x80
 
 
 def text_bytes(strings: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -43,6 +45,45 @@ def text_bytes(strings: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """
     raw, row_splits, _, _ = byte_ops.tf_text_byte_split_with_offsets(strings)
     return raw, row_splits
+
+
+def text_lengths(strings: tf.Tensor) -> tf.Tensor:
+    """Returns the lengths of texts in bytes, in ops that LiteRT has.
+
+    Args:
+        strings: string (B,).
+
+    Returns:
+        int64 (B,).
+
+    Example:
+        >>> text_lengths(tf.constant(["aé", ""])).numpy().tolist()
+        [3, 0]
+    """
+    _, splits = text_bytes(strings)
+    return splits[1:] - splits[:-1]
+
+
+def cut_rows(strings: tf.Tensor, starts: tf.Tensor, ends: tf.Tensor) -> tf.Tensor:
+    """Returns several substrings of each text by byte offsets.
+
+    Args:
+        strings: string (B,).
+        starts: int32 (B, K). Bytes.
+        ends: int32 (B, K). Bytes, exclusive.
+
+    Returns:
+        string (B, K).
+
+    Example:
+        >>> cut_rows(tf.constant(["abc"]), [[0, 1]], [[1, 3]]).numpy().tolist()
+        [[b'a', b'bc']]
+    """
+    shape = tf.shape(starts)
+    lengths = tf.fill([shape[0]], tf.cast(shape[1], tf.int64))
+    splits = ragged_ops.splits_from_lengths(lengths)
+    flat = cut(strings, tf.reshape(starts, [-1]), tf.reshape(ends, [-1]), splits)
+    return tf.reshape(flat, shape)
 
 
 def cut(strings: tf.Tensor, starts: tf.Tensor, ends: tf.Tensor, row_splits: tf.Tensor) -> tf.Tensor:
@@ -142,7 +183,8 @@ def character_offsets(
         [[0, 1, 2, 3]]
     """
     raw, splits = text_bytes(strings)
-    before = ragged_ops.counts_before(tf.logical_or(raw < 0x80, raw >= 0xC0))
+    begins = tf.gather(tf.constant(_BEGINS_CHARACTER), tf.cast(raw, tf.int32))
+    before = ragged_ops.counts_before(begins)
     if rows is None:
         base = tf.reshape(splits[:-1], [-1] + [1] * (offsets.shape.rank - 1))
     else:

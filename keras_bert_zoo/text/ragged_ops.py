@@ -36,6 +36,24 @@ def counts_before(mask: tf.Tensor) -> tf.Tensor:
     return tf.pad(tf.cumsum(tf.cast(mask, tf.int64)), [[1, 0]])
 
 
+def padded(splits: tf.Tensor, *values: tf.Tensor) -> list[tf.Tensor]:
+    """Pads rows of values with zeros to the longest row.
+
+    Args:
+        splits: int64 (B + 1,).
+        *values: numbers (T, ...).
+
+    Returns:
+        list of tensors (B, longest, ...).
+    """
+    lengths = splits[1:] - splits[:-1]
+    # Without texts, the longest row has no values.
+    columns = tf.range(tf.reduce_max(tf.concat([lengths, tf.zeros([1], tf.int64)], axis=0)))
+    at = tf.expand_dims(splits[:-1], 1) + columns
+    at = tf.where(columns < tf.expand_dims(lengths, 1), at, splits[-1])
+    return [tf.gather(tf.pad(x, [[0, 1]] + [[0, 0]] * (x.shape.rank - 1)), at) for x in values]
+
+
 def size64(values: tf.Tensor) -> tf.Tensor:
     """Returns the number of values: int64 ()."""
     return tf.size(values, out_type=tf.int64)

@@ -183,8 +183,9 @@ class WordWindows:
 
 def row_splits(rows: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     """Row splits, int64 (B + 1,), of elements from their row numbers, int64; `values` (B, ...)."""
-    counts = tf.math.unsorted_segment_sum(tf.ones_like(rows), rows, tf.shape(values)[0])
-    return ragged_ops.splits_from_lengths(counts)
+    ones = tf.ones_like(rows, tf.int32)  # LiteRT sums no int64
+    counts = tf.math.unsorted_segment_sum(ones, rows, tf.shape(values)[0])
+    return ragged_ops.splits_from_lengths(tf.cast(counts, tf.int64))
 
 
 def decided_tokens(windows: dict[str, tf.Tensor], stride: int) -> tf.Tensor:
@@ -261,5 +262,5 @@ def candidate_spans(
     first, last = columns[:, tf.newaxis], columns[tf.newaxis]
     middle = first + last  # (S, S), twice the middle
     least, limit = least[:, tf.newaxis, tf.newaxis], limit[:, tf.newaxis, tf.newaxis]
-    both = may_begin[:, :, tf.newaxis] & may_end[:, tf.newaxis, :]
+    both = tf.expand_dims(may_begin, 2) & tf.expand_dims(may_end, 1)
     return both & (first <= last) & (middle >= least) & (middle < limit)

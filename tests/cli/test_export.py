@@ -129,7 +129,7 @@ def test_bench_measures_an_export_and_its_model(
     assert "cores" in answer["processor"]
     assert answer["memory_mib"]["at_the_end"] > 100
     head, columns, *rows, memory = run("bench", model, *quick, "--threads", 1).out.splitlines()
-    assert head.endswith("1 threads")
+    assert head.endswith("1 thread")
     assert os.environ["TF_NUM_INTRAOP_THREADS"] == "1"
     assert columns.split()[:4] == ["words", "texts", "p50", "ms"]
     assert [row.split()[:2] for row in rows] == [["3", "2"], ["20", "2"]]

@@ -41,6 +41,7 @@ BENCHMARKS = {
     "first_answer": "{export}",
     "tokenizer": "--vocab {vocab} --texts {data}/mr/rt-polarity.neg {data}/mr/rt-polarity.pos",
     "small_models": "--teacher {teacher}",
+    "devices": "",
     "translation": "{translator} --texts {translator_texts}",
 }
 

@@ -26,7 +26,7 @@ class RelationCommand(TextCommand):
     def add_data_options(self, parser: Any, *, labelled: bool) -> None:
         """Adds the columns and the format of the file."""
         super().add_data_options(parser, labelled=labelled)
-        action = parser.flags()["--format"]
+        action = parser.flags()[parser.flag("--format")]
         action.choices = (*action.choices, "semeval")
         action.help = (
             "the files' format; default: detected from the name, which may end in .gz; "

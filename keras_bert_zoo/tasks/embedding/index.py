@@ -195,7 +195,7 @@ class DocumentSearch(Task):
                 "and keep the documents elsewhere."
             )
         rows, width = self.head.corpus.shape
-        if rows * width * 4 > _MOST_CONSTANT_BYTES:
+        if format == "saved_model" and rows * width * 4 > _MOST_CONSTANT_BYTES:
             kwargs = {"freeze": False} | kwargs
         return super().export(path, format, **kwargs)
 

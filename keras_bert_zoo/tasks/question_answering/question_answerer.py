@@ -247,7 +247,7 @@ class QuestionAnswerer(TrainableTask):
         columns = span_columns(texts, start, end)
         answers = {"answer": columns["answer"], "score": score} | columns
         if options.top_k == 1:
-            answers = {name: values[:, 0] for name, values in answers.items()}
+            answers = {name: tf.reshape(values, [-1]) for name, values in answers.items()}
         return answers | {"no_answer": spans.no_answer}
 
     def answer_difference(

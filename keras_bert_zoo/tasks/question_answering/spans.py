@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_bert_zoo.text import ragged_ops
-from keras_bert_zoo.text.offsets import character_offsets
+from keras_bert_zoo.text.offsets import character_offsets, cut_rows
 
 NEVER = -1e30
 """The score of impossible spans. It is finite, because infinities make NaN."""
@@ -86,7 +86,7 @@ def best_spans(
         constant_values=NEVER,
     )
     later = tf.range(length)[:, tf.newaxis] + tf.range(max_tokens)  # (S, L)
-    scores = start_logits[:, :, tf.newaxis] + tf.gather(end_logits, later, axis=1)  # (W, S, L)
+    scores = tf.expand_dims(start_logits, 2) + tf.gather(end_logits, later, axis=1)  # (W, S, L)
     scores = tf.math.unsorted_segment_max(tf.reshape(scores, [-1, max_tokens]), at, positions)
     possible = scores > NEVER / 2  # (N, L)
     rows = tf.cast(ragged_ops.row_ids(splits, splits[-1]), tf.int32)  # (N,)
@@ -142,7 +142,7 @@ def span_columns(texts: tf.Tensor, start: tf.Tensor, end: tf.Tensor) -> dict[str
         `answer` string (B, K); `start`, `end`, `start_character`, `end_character` int32 (B, K).
     """
     return {
-        "answer": tf.strings.substr(texts[:, tf.newaxis], start, end - start),
+        "answer": cut_rows(texts, start, end),
         "start": start,
         "end": end,
         "start_character": character_offsets(texts, start),

@@ -59,8 +59,9 @@ class TagDecoder:
     def decode(self, outputs: tf.Tensor, places: dict[str, tf.Tensor], texts: tf.Tensor) -> Answers:
         """Makes entities of the outputs of windows."""
         logits = tf.gather_nd(outputs, places["place"])  # (N, C)
+        logits.set_shape([None, len(self.tagging.tags)])
         tags, probabilities = read_tags(
-            tf.ensure_shape(logits, [None, len(self.tagging.tags)]),
+            logits,
             places["splits"],
             self.path_scores(),
             probabilities_of_paths=self.crf is not None,

@@ -15,6 +15,7 @@ import tensorflow as tf
 from keras_bert_zoo.data.tagging import Tagging
 from keras_bert_zoo.heads.global_pointer import span_scores
 from keras_bert_zoo.layers.crf import best_path, marginals
+from keras_bert_zoo.litert_scope import is_for_litert
 from keras_bert_zoo.text import offsets, ragged_ops
 from keras_bert_zoo.text.words import candidate_spans, row_splits
 
@@ -47,9 +48,8 @@ def read_tags(
         tags = tf.argmax(logits, axis=-1, output_type=tf.int32)
         return tags, tf.reduce_max(probabilities, axis=-1)
     counts = tf.cast(splits[1:] - splits[:-1], tf.int32)  # (B,)
-    dense = tf.RaggedTensor.from_row_splits(logits, splits, validate=False).to_tensor()
+    (dense,) = ragged_ops.padded(splits, logits)
     dense = tf.pad(dense, [[0, 0], [0, 1], [0, 0]])  # at least one word, for the loops
-    dense = tf.ensure_shape(dense, [None, None, logits.shape[-1]])
     inside = tf.sequence_mask(counts, tf.shape(dense)[1])  # (B, M)
     parts = tuple(map(tf.constant, scores))
     tags = tf.boolean_mask(best_path(dense, counts, *parts), inside)
@@ -91,12 +91,15 @@ def read_entities(
     count = tf.size(at)
     entity = tf.cumsum(tf.cast(opens, tf.int32)) - 1
     entity = tf.where(inside, entity, -1)  # segments ignore -1
+    # LiteRT has no maximum of int64.
+    last = tf.math.unsorted_segment_max(tf.cast(words["ends"], tf.int32), entity, count)
     return _entity_answers(
         texts,
         tf.gather(words["starts"], at),
-        tf.math.unsorted_segment_max(words["ends"], entity, count),
+        tf.cast(last, tf.int64),
         tf.gather(ragged_ops.counts_before(opens), splits),
-        label=tf.gather(tf.constant(["", *tagging.types]), tf.gather(kinds, at)),
+        types=tagging.types,
+        kinds=tf.gather(kinds, at),
         score=tf.math.unsorted_segment_min(probabilities, entity, count),
     )
 
@@ -123,7 +126,7 @@ def read_spans(
     ends = tf.maximum(starts, tf.gather(candidates["ends"], offset + last))
     document = tf.cast(tf.gather(candidates["document"], window), tf.int64)
     # Spans are sorted by one number, made of bytes in all texts together.
-    lengths = tf.cast(tf.strings.length(texts), tf.int64)
+    lengths = offsets.text_lengths(texts)
     base = tf.gather(tf.cumsum(lengths, exclusive=True), document)
     total = tf.reduce_sum(lengths)
     key = ((base + starts) * (total + 1) + total - (base + ends)) * len(types) + kind
@@ -139,7 +142,8 @@ def read_spans(
         tf.gather(starts, at),
         tf.gather(ends, at),
         row_splits(tf.gather(document, at), texts),
-        label=tf.gather(tf.constant(list(types)), tf.gather(kind, at)),
+        types=types,
+        kinds=tf.gather(kind, at) + 1,
         score=tf.sigmoid(tf.math.unsorted_segment_max(scores, group, tf.size(at))),
     )
 
@@ -165,11 +169,14 @@ def read_token_spans(types: Sequence[str], pointers: tf.Tensor) -> Answers:
     key = ((row * width + first) * width + width - 1 - last) * len(types) + kind
     _, row, kind, first, last, scores = _sorted_by(key, row, kind, first, last, scores)
     splits = row_splits(row, pointers)
+    kind, scores, first, end = ragged_ops.padded(
+        splits, kind + 1, tf.sigmoid(scores), first, last + 1
+    )
     return {
-        "label": _padded(tf.gather(tf.constant(list(types)), kind), splits, ""),
-        "score": _padded(tf.sigmoid(scores), splits, 0.0),
-        "start": _padded(tf.cast(first, tf.int32), splits, 0),
-        "end": _padded(tf.cast(last + 1, tf.int32), splits, 0),
+        "label": tf.gather(tf.constant(["", *types]), kind),
+        "score": scores,
+        "start": tf.cast(first, tf.int32),
+        "end": tf.cast(end, tf.int32),
     }
 
 
@@ -187,23 +194,31 @@ def _find_spans(
         int64 (V,) windows, types, first and last columns; float32 (V,) scores.
     """
     rows = tf.shape(pointers)[0]
+
+    def look(begin: tf.Tensor, end: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        here = slice(begin, end)
+        scores = span_scores(pointers[here], types)  # (n, C, S, S)
+        allowed = tf.expand_dims(candidate_spans(*(part[here] for part in candidates)), 1)
+        spans = tf.where((scores > 0) & allowed)  # (v, 4)
+        first = tf.cast(tf.stack([begin, 0, 0, 0]), tf.int64)
+        return spans + first, tf.gather_nd(scores, spans)
+
+    if is_for_litert():  # it has no TensorArray; a device's texts have few windows
+        spans, scores = look(tf.constant(0), rows)
+        return *(tf.gather(spans, column, axis=1) for column in range(4)), scores
     each = types * tf.shape(pointers, out_type=tf.int64)[1] ** 2  # scores of a window
     at_once = tf.cast(tf.maximum(_SCORES_AT_ONCE // tf.maximum(each, 1), 1), tf.int32)
     steps = tf.maximum(-(-rows // at_once), 1)
     places = tf.TensorArray(tf.int64, steps, element_shape=[None, 4], infer_shape=False)
     values = tf.TensorArray(tf.float32, steps, element_shape=[None], infer_shape=False)
 
-    def look(step: tf.Tensor, places: Any, values: Any) -> tuple[Any, ...]:
-        begin = step * at_once
-        here = slice(begin, tf.minimum(begin + at_once, rows))
-        scores = span_scores(pointers[here], types)  # (n, C, S, S)
-        allowed = candidate_spans(*(part[here] for part in candidates))[:, tf.newaxis]
-        spans = tf.where((scores > 0) & allowed)  # (v, 4)
-        moved = spans + tf.cast(tf.stack([begin, 0, 0, 0]), tf.int64)
-        return step + 1, places.write(step, moved), values.write(step, tf.gather_nd(scores, spans))
+    def step(number: tf.Tensor, places: Any, values: Any) -> tuple[Any, ...]:
+        begin = number * at_once
+        spans, scores = look(begin, tf.minimum(begin + at_once, rows))
+        return number + 1, places.write(number, spans), values.write(number, scores)
 
     _, places, values = tf.while_loop(
-        lambda step, *_: step < steps, look, (0, places, values), parallel_iterations=1
+        lambda number, *_: number < steps, step, (0, places, values), parallel_iterations=1
     )
     return *tf.unstack(places.concat(), num=4, axis=1), values.concat()
 
@@ -220,7 +235,8 @@ def _entity_answers(
     ends: tf.Tensor,
     splits: tf.Tensor,
     *,
-    label: tf.Tensor,
+    types: Sequence[str],
+    kinds: tf.Tensor,
     score: tf.Tensor,
 ) -> Answers:
     """Makes the answers of a TokenClassifier.
@@ -230,28 +246,22 @@ def _entity_answers(
         starts: int64 (E,). Bytes of their texts.
         ends: int64 (E,). The same, exclusive.
         splits: int64 (B + 1,). Of the entities of each text.
-        label: string (E,).
+        types: list of str.
+        kinds: int (E,). 1 more than the index of the type.
         score: float32 (E,).
     """
-    rows = ragged_ops.row_ids(splits, ragged_ops.size64(starts))
-    characters = offsets.character_offsets(texts, tf.stack([starts, ends]), rows)  # (2, E)
-    numbers = {
+    # Padding has offsets of 0: an empty text. LiteRT pads no strings.
+    starts, ends, kinds, score = ragged_ops.padded(splits, starts, ends, kinds, score)
+    starts, ends = tf.cast(starts, tf.int32), tf.cast(ends, tf.int32)
+    return {
+        "entity": offsets.cut_rows(texts, starts, ends),
+        "label": tf.gather(tf.constant(["", *types]), kinds),
+        "score": score,
         "start": starts,
         "end": ends,
-        "start_character": characters[0],
-        "end_character": characters[1],
+        "start_character": offsets.character_offsets(texts, starts),
+        "end_character": offsets.character_offsets(texts, ends),
     }
-    return {
-        "entity": _padded(offsets.cut(texts, starts, ends, splits), splits, ""),
-        "label": _padded(label, splits, ""),
-        "score": _padded(score, splits, 0.0),
-        **{name: _padded(tf.cast(n, tf.int32), splits, 0) for name, n in numbers.items()},
-    }
-
-
-def _padded(values: tf.Tensor, splits: tf.Tensor, empty: Any) -> tf.Tensor:
-    """Pads rows of values (E,) with `empty` to the longest row."""
-    return tf.RaggedTensor.from_row_splits(values, splits, validate=False).to_tensor(empty)
 
 
 def entity_difference(

@@ -1,0 +1,1 @@
+"""LiteRT (TFLite) models for devices: one file, with strings or token ids as inputs."""
