@@ -54,8 +54,9 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--format",
         dest="export_format",
-        choices=("saved_model", "litert"),
-        help="default: litert if --output ends in .tflite, otherwise saved_model",
+        choices=("saved_model", "litert", "mediapipe"),
+        help="mediapipe: a LiteRT file for the text tasks of MediaPipe and of the Task Library. "
+        "Default: litert if --output ends in .tflite, otherwise saved_model",
     )
     parser.add_argument(
         "--version",
@@ -88,7 +89,8 @@ def add_arguments(parser: Parser) -> None:
         "--length",
         type=options.positive_int,
         metavar="N",
-        help="tokens per row for --input ids, padding included; default: any number",
+        help="tokens per row for --input ids, padding included; default: any number; for "
+        "mediapipe, the model's maximum length",
     )
     measured = parser.add_group("--dtype int8, and LiteRT files")
     measured.add_argument(
@@ -156,7 +158,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(values, default=str))
         return 0
     show(f"exported {export.path} ({export.model_bytes / 2**20:.1f} MiB, {export.dtype})")
-    if form == "litert":
+    if form != "saved_model":
         show(_litert_text(export))
         return 0
     show(
@@ -177,13 +179,17 @@ def _checked_format(args: argparse.Namespace) -> str:
 
     form: str = args.export_format or ("litert" if is_litert_file(args.output) else "saved_model")
     others = {"--input": args.input, "--batch-size": args.batch_size, "--length": args.length}
+    if form == "mediapipe":
+        del others["--length"]
     if form == "litert":
-        others = {"--version": args.version, "--calibrate": args.calibrate}
+        others = {}
+    if form != "saved_model":
+        others |= {"--version": args.version, "--calibrate": args.calibrate}
         others["--fallback"] = args.fallback or None
     for flag, value in others.items():
         if value is not None:
             raise ConfigError(f"{flag} does not apply to --format {form}")
-    allowed = ("float32", "float16", "int8") if form == "litert" else _SAVED_MODEL_DTYPES
+    allowed = _SAVED_MODEL_DTYPES if form == "saved_model" else ("float32", "float16", "int8")
     if args.dtype not in allowed:
         raise ConfigError(
             f"expected --dtype to be one of {', '.join(allowed)} for --format {form}, received "
@@ -221,6 +227,8 @@ def _litert_text(export: LiteRTExport) -> str:
     if export.figures is not None:
         before, after = export.figures.before, export.figures.after
         text += f"\n{export.figures.name}: {before:.4f} before, {after:.4f} in {export.dtype}"
+    if export.tokenization is not None:
+        text += f"\n{export.tokenization}"
     if export.input == "text":
         text += f"\ntry it:\n  keras-bert-zoo predict --model {shlex.quote(str(export.path))}"
     return text

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMATS", "LiteRTModel", "export_task", "litert_interpreter"]
 
-FORMATS = ("saved_model", "litert")
+FORMATS = ("saved_model", "litert", "mediapipe")
 
 
 def __getattr__(name: str) -> Any:
@@ -36,7 +36,8 @@ def export_task(
         task: Task.
         path: path of the export.
         format: one of `FORMATS`.
-        **options: options of the format: see `export_saved_model` and `export_litert`.
+        **options: options of the format: see `export_saved_model`, `export_litert` and
+            `export_mediapipe`.
 
     Returns:
         SavedModelExport or LiteRTExport.
@@ -53,6 +54,10 @@ def export_task(
         from keras_bert_zoo.export.litert.exporter import export_litert
 
         return export_litert(task, path, **options)
+    if format == "mediapipe":
+        from keras_bert_zoo.export.litert.mediapipe import export_mediapipe
+
+        return export_mediapipe(task, path, **options)
     from keras_bert_zoo.export.saved_model import export_saved_model
 
     return export_saved_model(task, path, **options)

@@ -6,6 +6,7 @@ import logging
 import os
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from keras_bert_zoo.export.litert.conversion import convert
 from keras_bert_zoo.export.litert.graph import INPUTS, build_graph
 from keras_bert_zoo.export.litert.interpreter import LiteRTModel, make_interpreter
 from keras_bert_zoo.export.litert.measuring import Figures, check_measurable, measure
+from keras_bert_zoo.export.litert.mediapipe_tokenizer import Differences
 from keras_bert_zoo.export.litert.model_file import SUFFIX, is_litert_file, joined
 from keras_bert_zoo.export.litert.ops import Delegation, delegation
 from keras_bert_zoo.export.litert.quantization import quantized
@@ -50,6 +52,7 @@ class LiteRTExport:
         delegation: Delegation. The operations that XNNPACK computes, and the others.
         seconds: float. Duration of the export.
         figures: Figures or None. The task's main figure before and after, with `examples`.
+        tokenization: Differences or None. For MediaPipe: the texts that it tokenizes differently.
     """
 
     path: Path
@@ -64,6 +67,7 @@ class LiteRTExport:
     delegation: Delegation
     seconds: float
     figures: Figures | None = None
+    tokenization: Differences | None = None
 
 
 def export_litert(
@@ -111,11 +115,53 @@ def export_litert(
 
     Example: `export_litert(task, "intents.tflite", dtype="int8").model_bytes`
     """
+    input = _checked_input(task, input, length)
+    return write_model(
+        task,
+        path,
+        dtype=dtype,
+        input=input,
+        pair=pair,
+        batch_size=batch_size,
+        length=length,
+        examples=examples,
+        max_drop=max_drop,
+    )
+
+
+def write_model(
+    task: Task,
+    path: str | os.PathLike[str],
+    *,
+    dtype: str,
+    input: str,
+    pair: bool | None,
+    batch_size: int | None,
+    length: int | None,
+    examples: Any,
+    max_drop: float | None,
+    outputs: Sequence[str] | None = None,
+    finish: Callable[[bytes], bytes] | None = None,
+) -> LiteRTExport:
+    """Writes a file of any format; see `export_litert`.
+
+    Args:
+        task: Task.
+        path: see `export_litert`.
+        dtype: see `export_litert`.
+        input: "text" or "ids".
+        pair: see `export_litert`.
+        batch_size: see `export_litert`.
+        length: see `export_litert`.
+        examples: see `export_litert`.
+        max_drop: see `export_litert`.
+        outputs: names of the outputs; None: all.
+        finish: function that adds to the flatbuffer what the format needs.
+    """
     begin = time.monotonic()
     check_pair(task, pair)
     check_choice("dtype", dtype, DTYPES)
     target = _checked_path(path)
-    input = _checked_input(task, input, length)
     _check_sizes(task, batch_size, length)
     if examples is not None:
         check_measurable(task)
@@ -127,11 +173,20 @@ def export_litert(
     for module, package in packages.items():
         check_package(module, "LiteRT models", package=package, extra="litert")
     is_text = input == "text"
-    graph = build_graph(task, inputs=input, pair=pair, batch_size=batch_size, length=length)
+    graph = build_graph(
+        task, inputs=input, pair=pair, batch_size=batch_size, length=length, outputs=outputs
+    )
     with write_aside(target, ExportError) as hidden:
         model = convert(graph, text=is_text)
         agreement = check_model(
-            task, model, hidden.path, text=is_text, pair=pair, batch_size=batch_size, length=length
+            task,
+            model,
+            hidden.path,
+            text=is_text,
+            pair=pair,
+            batch_size=batch_size,
+            length=length,
+            outputs=outputs,
         )
         equal = None
         if dtype != "float32":
@@ -140,6 +195,8 @@ def export_litert(
         figures = None
         if examples is not None:
             figures = measure(task, dtype, examples, max_drop=max_drop)
+        if finish is not None:
+            model = finish(model)
         info = {
             "format": 1,
             "task": task.spec.name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,7 @@ def build_graph(
     batch_size: int | None = 1,
     length: int | None = None,
     raw: bool = False,
+    outputs: Sequence[str] | None = None,
 ) -> LiteRTGraph:
     """Builds the function of a LiteRT model.
 
@@ -56,6 +57,7 @@ def build_graph(
         batch_size: int. None: any.
         length: int. Tokens per row, for `inputs="ids"`. None: any.
         raw: bool. Whether token ids give the model's outputs instead of answers.
+        outputs: names of the answers; None: all.
 
     Returns:
         LiteRTGraph.
@@ -69,10 +71,11 @@ def build_graph(
         return task.answer_with([run for run, _ in runs], *texts, options=task.options)
 
     def from_tokens(*arrays: tf.Tensor) -> Any:
-        outputs = runs[0][0](dict(zip(specs, arrays, strict=True)))
-        if not raw:
-            return task.answers(outputs)
-        return {"outputs": outputs}
+        computed = runs[0][0](dict(zip(specs, arrays, strict=True)))
+        if raw:
+            return {"outputs": computed}
+        answers = task.answers(computed)
+        return answers if outputs is None else {name: answers[name] for name in outputs}
 
     if inputs == "text":
         specs = {

@@ -57,6 +57,8 @@ class LiteRTModel:
         rows = {len(array) for array in arrays.values()}
         if len(rows) != 1:
             raise DataError(f"Expected inputs of one batch size, received {sorted(rows)}.")
+        if rows == {0}:
+            raise DataError("Expected at least one row, received none.")
         try:
             outputs: dict[str, np.ndarray] = self._runner(**arrays)
         except (RuntimeError, ValueError) as failure:

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["TEXT_OPS", "Delegation", "custom_ops", "delegation", "schema"]
+import numpy as np
+
+__all__ = ["TEXT_OPS", "Delegation", "custom_ops", "delegation", "pack", "schema", "unpack"]
 
 # tf.text's ops in `tflite_registrar.SELECT_TFTEXT_OPS` that this package's graphs use.
 TEXT_OPS = frozenset(
@@ -45,6 +47,34 @@ def schema() -> Any:
     from ai_edge_litert import schema_py_generated
 
     return schema_py_generated
+
+
+def unpack(model: bytes) -> Any:
+    """Converts a flatbuffer to objects that can be changed.
+
+    Args:
+        model: bytes. Buffers may follow the flatbuffer, as ai-edge-quantizer writes them.
+
+    Returns:
+        ModelT.
+    """
+    classes = schema()
+    root = classes.ModelT.InitFromObj(classes.Model.GetRootAs(model, 0))
+    for buffer in root.buffers:
+        if buffer.offset > 1:  # 0 and 1 mean that the data is in the buffer
+            part = model[buffer.offset : buffer.offset + buffer.size]
+            buffer.data = np.frombuffer(part, np.uint8)
+        buffer.offset = buffer.size = 0
+    return root
+
+
+def pack(root: Any) -> bytes:
+    """Converts the result of `unpack` to a flatbuffer."""
+    import flatbuffers
+
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(root.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
 
 
 def custom_ops(model: bytes) -> Iterator[tuple[str, str]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_bert_zoo.export.litert.ops import schema
+from keras_bert_zoo.export.litert.ops import pack, schema, unpack
 
 _LARGE = 1024  # bytes of a table that is worth it
 
@@ -78,10 +78,8 @@ def with_lookups(model: bytes) -> bytes:
     Returns:
         bytes.
     """
-    import flatbuffers
-
     classes = schema()
-    root = classes.ModelT.InitFromObj(classes.Model.GetRootAs(model, 0))
+    root = unpack(model)
     lookup = classes.OperatorCodeT()
     lookup.builtinCode = lookup.deprecatedBuiltinCode = classes.BuiltinOperator.EMBEDDING_LOOKUP
     lookup.version = 1
@@ -95,9 +93,7 @@ def with_lookups(model: bytes) -> bytes:
                 operator.builtinOptions, operator.builtinOptionsType = None, 0
                 if len(root.operatorCodes) == codes:
                     root.operatorCodes.append(lookup)
-    builder = flatbuffers.Builder(len(model))
-    builder.Finish(root.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return pack(root)
 
 
 def _looks_up(root: Any, graph: Any, operator: Any, classes: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,16 @@ import tensorflow as tf
 
 from keras_bert_zoo.encoders.encoder import INPUT_NAMES
 from keras_bert_zoo.errors import ExportError
-from keras_bert_zoo.export.verify import Verifier, compare_answers, hostile_rows, strings_as_bytes
+from keras_bert_zoo.export.signatures import compute_dtype
+from keras_bert_zoo.export.verify import (
+    TOLERANCES,
+    Verifier,
+    compare_answers,
+    hostile_rows,
+    strings_as_bytes,
+)
 from keras_bert_zoo.litert_scope import litert_scope
+from keras_bert_zoo.tasks.predicting import largest_difference
 from keras_bert_zoo.tasks.task import Task
 
 _SCRIPT = Path(__file__).with_name("answer_script.py")
@@ -48,14 +56,18 @@ class Agreement:
         calls: the requests.
         folder: Path of a directory for files.
         text: bool. Whether the inputs are strings.
+        numbers: bool. Whether the outputs are a part of the answers, and all are numbers.
 
     Attributes:
         texts: int. The number of texts.
         largest_difference: float. See `compare_answers`.
     """
 
-    def __init__(self, task: Task, calls: Sequence[Call], folder: Path, *, text: bool) -> None:
+    def __init__(
+        self, task: Task, calls: Sequence[Call], folder: Path, *, text: bool, numbers: bool = False
+    ) -> None:
         self._task, self._calls, self._folder, self._text = task, calls, folder, text
+        self._numbers = numbers
         self.texts = len(calls)
         self.largest_difference = 0.0
 
@@ -66,10 +78,11 @@ class Agreement:
             ExportError: the answers differ.
         """
         answers = self._answers(model, verifier)
+        # The answers of a task in another dtype were rounded.
+        own = TOLERANCES.get(compute_dtype(self._task), TOLERANCES["bfloat16"])
+        tolerance = max(_TOLERANCE, own)
         for call in self._calls:
-            difference = compare_answers(
-                self._task, call.where, call.expected, answers[call.where], _TOLERANCE
-            )
+            difference = self._difference(call, answers[call.where], tolerance)
             self.largest_difference = max(self.largest_difference, difference)
 
     def again(self, model: bytes, tolerance: float = 0.1) -> float:
@@ -97,11 +110,22 @@ class Agreement:
                         f"{name} = {values}."
                     )
             try:
-                compare_answers(self._task, call.where, call.expected, got, tolerance)
+                self._difference(call, got, tolerance)
             except ExportError:
                 continue
             agreed += 1
         return agreed / len(self._calls)
+
+    def _difference(self, call: Call, got: Answers, tolerance: float) -> float:
+        if not self._numbers:
+            return compare_answers(self._task, call.where, call.expected, got, tolerance)
+        differences = [largest_difference(x, got[name]) for name, x in call.expected.items()]
+        if not max(differences) <= tolerance:
+            raise ExportError(
+                f"The scores of the export ({call.where}) differ from the model's by "
+                f"{max(differences):.2g}, more than the tolerance of {tolerance:g}."
+            )
+        return max(differences)
 
     def _answers(self, model: bytes, verifier: Verifier) -> dict[str, Answers]:
         path = self._folder / "verified"
@@ -125,6 +149,7 @@ def check_model(
     pair: bool | None,
     batch_size: int | None,
     length: int | None,
+    outputs: Sequence[str] | None = None,
 ) -> Agreement:
     """Checks that a model in float32 answers hostile texts as its task does.
 
@@ -136,6 +161,7 @@ def check_model(
         pair: see `export_litert`.
         batch_size: see `export_litert`.
         length: see `export_litert`.
+        outputs: names of the outputs, numbers; None: all.
 
     Returns:
         Agreement.
@@ -150,7 +176,12 @@ def check_model(
             calls = _text_calls(task, names, rows, batch_size or 1)
         else:
             calls = _token_calls(task, rows, batch_size or 1, length)
-        agreement = Agreement(task, calls, folder, text=text)
+        if outputs is not None:
+            calls = [
+                replace(call, expected={name: call.expected[name] for name in outputs})
+                for call in calls
+            ]
+        agreement = Agreement(task, calls, folder, text=text, numbers=outputs is not None)
         agreement.check(model, verifier)
     return agreement
 
