@@ -9,6 +9,7 @@ import json
 import math
 import sys
 import threading
+from collections.abc import Iterator
 from typing import Any, TextIO
 
 from keras_bert_zoo.cli import options
@@ -29,6 +30,7 @@ from keras_bert_zoo.cli.pretraining_inputs import (
     add_data_options,
     make_data,
     make_tokenizer,
+    work_directory,
 )
 from keras_bert_zoo.cli.pretraining_options import (
     BATCH_SIZE,
@@ -51,6 +53,7 @@ from keras_bert_zoo.cli.training_options import (
     make_checkpoints,
 )
 from keras_bert_zoo.data.masking_options import Masking
+from keras_bert_zoo.directories.locking import locked_directory
 from keras_bert_zoo.errors import ConfigError
 from keras_bert_zoo.pretraining.run_length import (
     PhaseOptions,
@@ -131,8 +134,22 @@ def run(args: argparse.Namespace) -> int:
     if not args.dry_run:
         check_output(args.output)
     begun = threading.Event()
-    with training_failures(begun.is_set):
+    with training_failures(begun.is_set), _locked(args):
         return _pretrain(args, phases, begun)
+
+
+@contextlib.contextmanager
+def _locked(args: argparse.Namespace) -> Iterator[None]:
+    """Lets one process at a time write an output; the workers of one run share it."""
+    if args.dry_run or args.strategy == "multi-worker":
+        yield
+        return
+    with locked_directory(work_directory(args), "another pretraining") as directory:
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # missing, or not empty
+                directory.rmdir()
 
 
 def _pretrain(

@@ -1,6 +1,8 @@
 """The command pretrain: from text to a preset, options, resume and the plan."""
 
 import dataclasses
+import fcntl
+import os
 import random
 import shutil
 
@@ -191,6 +193,21 @@ def test_options_of_masks_without_an_effect_are_refused(refused, text, tmp_path)
         "--whole-words", "--output", output,
     )  # fmt: skip
     assert not output.exists()
+
+
+def test_one_process_at_a_time_writes_an_output(refused, shards, tmp_path):
+    work = tmp_path / "m.pretraining"
+    work.mkdir()
+    (work / "shard").touch()
+    descriptor = os.open(work, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        options = ("--data", shards, "--size", "tiny", "--steps", 1, "--output", tmp_path / "m")
+        message = refused("pretrain", *options)
+    finally:
+        os.close(descriptor)
+    assert message == f"{work}: another pretraining is running here"
+    assert (work / "shard").exists()
 
 
 def test_missing_inputs_are_refused(refused, shards, tmp_path):

@@ -27,10 +27,10 @@ SIGNATURE = "serving_default"
 
 @dataclass(frozen=True)
 class LiteRTGraph:
-    """The functions and weights of a LiteRT model.
+    """The functions of a LiteRT model.
 
     Attributes:
-        module: tf.Module that keeps the weights alive.
+        module: tf.Module, which the converter needs.
         functions: name of the signature -> concrete function.
     """
 
@@ -68,10 +68,10 @@ def build_graph(
     runs = [_stage(stage, rows) for stage in task.stages()]
 
     def from_texts(*texts: tf.Tensor) -> dict[str, tf.Tensor]:
-        return task.answer_with([run for run, _ in runs], *texts, options=task.options)
+        return task.answer_with(runs, *texts, options=task.options)
 
     def from_tokens(*arrays: tf.Tensor) -> Any:
-        computed = runs[0][0](dict(zip(specs, arrays, strict=True)))
+        computed = runs[0](dict(zip(specs, arrays, strict=True)))
         if raw:
             return {"outputs": computed}
         answers = task.answers(computed)
@@ -89,17 +89,14 @@ def build_graph(
             for name, spec in token_specs(task).items()
         }
         body = from_tokens
-    module = tf.Module()
-    module.kept = [layers for _, layers in runs]
     with _scopes():
         function = concrete(_named(body, SIGNATURE), list(specs.values()))
-    return LiteRTGraph(module, {SIGNATURE: function})
+    # The weights are constants. The converter would also save the variables of the module.
+    return LiteRTGraph(tf.Module(), {SIGNATURE: function})
 
 
-def _stage(
-    model: Task, rows: int | None
-) -> tuple[Callable[[dict[str, tf.Tensor]], Any], list[Any]]:
-    """Returns one model of a task as a function of token ids, and the layers that it needs.
+def _stage(model: Task, rows: int | None) -> Callable[[dict[str, tf.Tensor]], Any]:
+    """Returns one model of a task as a function of token ids.
 
     XNNPACK reshapes to constant sizes alone, of which one may be unknown. So the number of rows is
     set where it is known.
@@ -117,7 +114,7 @@ def _stage(
         with weights:
             return model.serve(encoder, head, batch, options=model.options, token_layout="padded")
 
-    return run, [encoder, head]
+    return run
 
 
 @contextlib.contextmanager
