@@ -17,7 +17,7 @@ from keras_bert_zoo.export.litert import exporter, measuring
 from keras_bert_zoo.export.litert.conversion import convert
 from keras_bert_zoo.export.litert.graph import LiteRTGraph, build_graph
 from keras_bert_zoo.export.litert.interpreter import make_interpreter
-from keras_bert_zoo.export.litert.model_file import read_model
+from keras_bert_zoo.export.litert.model_file import joined, read_model
 from keras_bert_zoo.export.litert.ops import custom_ops
 from keras_bert_zoo.export.verify import compare_answers, hostile_rows
 from tests.export.conftest import LABELS, VOCABULARY, make_task
@@ -257,6 +257,15 @@ def test_damaged_files_give_one_line(from_ids, tmp_path, how):
         kbz.export.litert_interpreter(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("change", [{"command": 3}, {"texts": [1]}, {"command": "x" * 2_000_000}])
+def test_a_crafted_description_is_refused(from_ids, tmp_path, change):
+    model, info = read_model(from_ids.path)
+    path = tmp_path / "crafted.tflite"
+    path.write_bytes(joined(model, info | change, {}))
+    with pytest.raises(DataError, match="cut short or changed"):
+        read_model(path)
 
 
 def test_a_missing_file_gives_one_line(tmp_path):

@@ -21,6 +21,7 @@ from keras_bert_zoo.files import SIDE_FILE
 __all__ = ["SUFFIX", "is_litert_file", "joined", "read_model"]
 
 SUFFIX = ".tflite"
+_LARGEST_INFO = 1_000_000  # bytes
 _DATE = (2020, 1, 1, 0, 0, 0)  # equal models are equal files
 
 
@@ -80,8 +81,14 @@ def read_model(path: str | os.PathLike[str]) -> tuple[bytes, dict[str, Any]]:
     hint = f"Expected a LiteRT model that `export` of this package has written, received {path}"
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if archive.getinfo(SIDE_FILE).file_size > _LARGEST_INFO:
+                raise ValueError("the description is too large")
             info = json.loads(archive.read(SIDE_FILE))
         size, digest = info["model"]["bytes"], info["model"]["sha256"]
+        if not isinstance(info["command"], str) or not all(
+            isinstance(t, str) for t in info["texts"]
+        ):
+            raise ValueError("the description is damaged")
         intact = hashlib.sha256(data[:size]).hexdigest() == digest
     except (zipfile.BadZipFile, KeyError, ValueError, TypeError, NotImplementedError) as failure:
         raise DataError(
